@@ -30,9 +30,17 @@ def normal_email(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).strip().lower()
     # Normalised again, as lower case may be decomposed: that of "İ" is two characters.
     email = unicodedata.normalize("NFKC", folded)
-    if not _EMAIL.fullmatch(email) or _has_invisible(email) or not _is_of_one_script(email):
+    if not _EMAIL.fullmatch(email) or not _is_plain(email):
         raise ValueError(NOT_AN_ADDRESS)
     return email
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether all characters can be seen, and all letters are of one script."""
+    # Most addresses are ASCII, whose letters are all Latin.
+    if text.isascii():
+        return text.isprintable()
+    return not _has_invisible(text) and _is_of_one_script(text)
 
 
 def _has_invisible(text: str) -> bool:

@@ -1,9 +1,8 @@
 """The steps that an execution runs, and one attempt of a step: resolve the parameters, call the node type."""
 
 import asyncio
-import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -43,6 +42,7 @@ from flowrunner.plugin import (
     Suspend,
     TimeWait,
 )
+from flowrunner.tasks import begin
 
 logger = structlog.get_logger()
 
@@ -50,13 +50,6 @@ logger = structlog.get_logger()
 CANCEL_GRACE_SECONDS: Final = 0.5
 
 _NodeOutcome: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
-
-
-def _begin(run: Coroutine[Any, Any, None], *, name: str) -> "asyncio.Task[None]":
-    """Create a task that runs at once until it waits, and never waits for its turn if it does not."""
-    if sys.version_info >= (3, 12):
-        return asyncio.eager_task_factory(asyncio.get_running_loop(), run, name=name)
-    return asyncio.create_task(run, name=name)
 
 
 class StepTasks:
@@ -117,7 +110,7 @@ class StepTasks:
     def launch(self) -> None:
         to_start, self._to_start = self._to_start, {}
         # The event loop has had a turn since the last step, if the start of this one had to be durable first.
-        start = _begin if len(to_start) == 1 and not self._is_pure(next(iter(to_start))) else asyncio.create_task
+        start = begin if len(to_start) == 1 and not self._is_pure(next(iter(to_start))) else asyncio.create_task
         for step in to_start:
             task = start(self._run(step), name=f"step {step}")
             if step in self._running:

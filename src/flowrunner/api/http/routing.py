@@ -28,6 +28,7 @@ from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
 from flowrunner.domain.values import JSON, memory_of_json
 from flowrunner.ports.workspaces import ObjectKind
+from flowrunner.tasks import begin
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB can be more than twice as long when it is escaped as JSON.
@@ -208,7 +209,9 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         InvalidRequest: The client has disconnected.
     """
-    doing = asyncio.ensure_future(work)
+    doing = begin(work)
+    if doing.done():
+        return await doing
     listening = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({doing, listening}, return_when=asyncio.FIRST_COMPLETED)
