@@ -25,7 +25,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import UNLIMITED, AccountLimits
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -153,7 +153,7 @@ async def open_engine(
         http=http,
         clock=clock,
         draw=random.SystemRandom().random,
-        limits=AccountLimits(stored=10 * 2**30),
+        limits=WorkspaceLimits(stored=10 * 2**30),
     )
     concurrency = SqlConcurrencyLimits(database)
     dispatcher = LocalDispatcher(

@@ -258,7 +258,7 @@ class SubFlows(Protocol):
 
         Raises:
             NodeFailure: `flow.not_found`, `flow.ambiguous`, `flow.too_deep`, `flow.recursion`, `input.invalid`,
-                `limit.concurrency`, or a limit of the account: `limit.account_queued`, `limit.account_stored`.
+                `limit.concurrency`, or a limit of the account: `limit.workspace_queued`, `limit.workspace_stored`.
         """
         ...
 

@@ -216,11 +216,11 @@ class Settings:
     max_active: int = setting(
         _count, "Executions that are advanced at the same time; further ones wait in the database.", default=1000
     )
-    account_active: int | None = setting(
-        _limit, "Share of one account in max_active; 0 is no further limit.", default=500
+    workspace_active: int | None = setting(
+        _limit, "Share of one workspace in max_active; 0 is no further limit.", default=500
     )
-    account_queued: int | None = setting(
-        _limit, "Executions of an account that may wait to be advanced; 0 is no limit.", default=20_000
+    workspace_queued: int | None = setting(
+        _limit, "Executions of a workspace that may wait to be advanced; 0 is no limit.", default=20_000
     )
     account_requests: int | None = setting(_limit, "Requests of an account per minute; 0 is no limit.", default=120_000)
     account_changes: int | None = setting(
@@ -237,9 +237,9 @@ class Settings:
     account_workspaces: int = setting(
         _count, "Workspaces of which an account may be an admin, beside its personal one.", default=20
     )
-    account_flows: int | None = setting(_limit, "Flows of an account; 0 is no limit.", default=10_000)
-    account_stored: int | None = setting(
-        _bytes, "Bytes of an account in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30
+    workspace_flows: int | None = setting(_limit, "Flows of a workspace; 0 is no limit.", default=10_000)
+    workspace_stored: int | None = setting(
+        _bytes, "Bytes of a workspace in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30
     )
     account_sockets: int | None = setting(_limit, "Open WebSockets of an account; 0 is no limit.", default=1_000)
     max_sockets: int = setting(_count, "Open WebSockets of all accounts.", default=5_000)

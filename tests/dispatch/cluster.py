@@ -22,7 +22,7 @@ from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import Event, NodeWaiting
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import UNLIMITED, AccountLimits
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencies
@@ -72,7 +72,7 @@ class Cluster:
     http: FakeHttp
     types: dict[str, NodeType[Any]]
     sandbox: Sandbox
-    limits: AccountLimits = UNLIMITED
+    limits: WorkspaceLimits = UNLIMITED
     clock: Clock = field(default_factory=SystemClock)
     short_wait: float = SHORT_WAIT_SECONDS
     engine: Callable[[EngineDependencies], FlowEngine] = FlowEngine

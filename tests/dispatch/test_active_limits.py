@@ -12,7 +12,7 @@ from temporalio.client import WorkflowExecutionStatus
 from dispatch.cluster import Cluster, Front
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Journal
 from flowrunner.storage.active_slots import SqlActiveSlots
@@ -56,7 +56,7 @@ def work(machines: Cluster) -> Work:
 
 @pytest.fixture
 async def front(machines: Cluster) -> AsyncIterator[Front]:
-    machines.limits = AccountLimits(active=2, queued=5)
+    machines.limits = WorkspaceLimits(active=2, queued=5)
     async with machines.server() as opened:
         yield opened
 
@@ -100,7 +100,7 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
 
     # Two have slots, and five are queued.
     assert (len(accepted), len(refused)) == (7, 3)
-    assert {(r.limit, r.most, r.retry_after) for r in refused} == {("account_queued", 5, timedelta(seconds=5))}
+    assert {(r.limit, r.most, r.retry_after) for r in refused} == {("workspace_queued", 5, timedelta(seconds=5))}
     async with machines.server() as late:
 
         async def has_counted() -> bool:
@@ -158,7 +158,7 @@ class LateLeaving:
 
 async def test_a_former_owner_cannot_free_the_slot_of_an_active_execution(machines: Cluster, work: Work) -> None:
     tokens: dict[ExecutionId, int] = {}
-    machines.limits = AccountLimits(active=2, queued=5)
+    machines.limits = WorkspaceLimits(active=2, queued=5)
     machines.wrap = lambda journal, database: LateLeaving(journal, database, tokens)  # type: ignore[assignment,return-value]
     async with machines.server() as front:
         await front.save(WORKS)
@@ -188,7 +188,7 @@ async def test_active_executions_of_one_account_do_not_count_for_another(
 
 
 async def test_a_waiting_execution_holds_no_slot(machines: Cluster, front: Front, work: Work) -> None:
-    machines.limits = AccountLimits(active=1)
+    machines.limits = WorkspaceLimits(active=1)
     work.may_end.set()
     await front.save(WAITS, "waits")
     await front.save(WORKS)
@@ -238,7 +238,7 @@ async def test_an_execution_without_a_slot_is_cancelled_at_once(machines: Cluste
 
 
 async def test_a_flow_of_an_account_with_one_slot_waits_for_its_sub_flow(machines: Cluster, front: Front) -> None:
-    machines.limits = AccountLimits(active=1)
+    machines.limits = WorkspaceLimits(active=1)
     await front.save("nodes: {b: {type: return, params: {value: 7}}}", "child")
     await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
     async with machines.server() as narrow, machines.worker():
@@ -260,7 +260,7 @@ async def test_an_execution_admitted_by_a_process_that_died_is_nudged_again(
 
 async def test_a_forgotten_slot_is_freed(machines: Cluster, front: Front, work: Work) -> None:
     """The worker dies before it has left, and Temporal has lost the execution as well."""
-    machines.limits = AccountLimits(active=1)
+    machines.limits = WorkspaceLimits(active=1)
     work.may_end.set()
     await front.save(WAITS, "waits")
     await front.save(WORKS)

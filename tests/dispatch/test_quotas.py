@@ -8,7 +8,7 @@ from dispatch.cluster import Cluster
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Failed
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA
@@ -24,7 +24,7 @@ nodes:
 
 
 async def test_executions_on_several_workers_keep_no_more_than_their_account_may(machines: Cluster) -> None:
-    machines.limits = AccountLimits(stored=MOST)
+    machines.limits = WorkspaceLimits(stored=MOST)
     machines.http.at("http://peer/", answer(body=json.dumps("x" * 60_000)))
     async with machines.server() as front, machines.worker(), machines.worker():
         await front.save(GROWS)
@@ -36,7 +36,7 @@ async def test_executions_on_several_workers_keep_no_more_than_their_account_may
         for id in ids:
             end = (await front.events(id))[-1]
             assert isinstance(end, Failed)
-            assert end.error.type == "limit.account_stored"
+            assert end.error.type == "limit.workspace_stored"
 
 
 async def test_an_execution_that_cannot_store_a_signal_ends_and_the_sender_gets_an_error(machines: Cluster) -> None:
@@ -45,7 +45,7 @@ async def test_an_execution_that_cannot_store_a_signal_ends_and_the_sender_gets_
         id = await front.start()
         await front.until_waiting(id)
         most = await SqlUsage(front.side.database).stored(MARA)
-    machines.limits = AccountLimits(stored=most)
+    machines.limits = WorkspaceLimits(stored=most)
     async with machines.server() as front, machines.worker():
         with pytest.raises(Conflict):
             await front.signals.send(caller_of(MARA), id, "go", None)

@@ -9,7 +9,7 @@ import pytest
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
@@ -49,7 +49,7 @@ async def kept(engine: Machine) -> int:
 
 
 async def test_executions_that_run_together_keep_no_more_than_their_account_may(place: Place) -> None:
-    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
+    async with machine(place, limits=WorkspaceLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 60_000)))
         await engine.save(GROWS)
         ids = [await engine.start(id=f"e{n}") for n in range(6)]
@@ -59,14 +59,14 @@ async def test_executions_that_run_together_keep_no_more_than_their_account_may(
         for id in ids:
             end = ending(await engine.events(id))
             assert isinstance(end, Failed)
-            assert end.error.type == "limit.account_stored"
+            assert end.error.type == "limit.workspace_stored"
             assert end.error.node in ("a", "b", None)
             assert f"may store {MOST}" in end.error.message
     assert check_database(place) == []
 
 
 async def test_the_step_whose_result_is_too_much_is_named_and_the_handlers_run(place: Place) -> None:
-    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
+    async with machine(place, limits=WorkspaceLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 300_000)))
         engine.http.at("http://peer/tell", answer())
 
@@ -75,13 +75,13 @@ async def test_the_step_whose_result_is_too_much_is_named_and_the_handlers_run(p
         assert [event.node for event in of_type(NodeCompleted, events)] == ["a", "tell"]
         end = ending(events)
         assert isinstance(end, Failed)
-        assert (end.error.type, end.error.node) == ("limit.account_stored", "b")
+        assert (end.error.type, end.error.node) == ("limit.workspace_stored", "b")
         assert engine.in_memory == 0
     assert check_database(place) == []
 
 
 async def test_a_handler_that_records_too_much_is_cut_off_and_the_execution_ends(place: Place) -> None:
-    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
+    async with machine(place, limits=WorkspaceLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 300_000)))
         engine.http.at("http://peer/tell", answer(body=json.dumps("x" * 300_000)))
 
@@ -90,7 +90,7 @@ async def test_a_handler_that_records_too_much_is_cut_off_and_the_execution_ends
         assert [event.node for event in of_type(NodeCompleted, events)] == ["a"]
         end = ending(events)
         assert isinstance(end, Failed)
-        assert (end.error.type, end.error.node) == ("limit.account_stored", "b")
+        assert (end.error.type, end.error.node) == ("limit.workspace_stored", "b")
         assert any("handlers of the end were cut off" in line.message for line in of_type(Logged, events))
         assert await kept(engine) < MOST
     assert check_database(place) == []
@@ -103,7 +103,7 @@ async def test_a_signal_that_cannot_be_stored_is_refused_and_a_cancellation_is_n
             await engine.start(id=id)
             await engine.until_parked(id)
         most = await kept(engine)
-    async with machine(place, limits=AccountLimits(stored=most)) as engine:
+    async with machine(place, limits=WorkspaceLimits(stored=most)) as engine:
         with pytest.raises(LimitReached):
             await engine.signals.send(caller_of(MARA), ExecutionId("e1"), "go", None)
         await engine.executions.cancel(caller_of(MARA), ExecutionId("e2"))
@@ -115,7 +115,7 @@ async def test_a_signal_that_cannot_be_stored_is_refused_and_a_cancellation_is_n
 
 
 async def test_a_sub_flow_that_cannot_be_stored_is_an_error_of_the_node_that_would_start_it(place: Place) -> None:
-    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
+    async with machine(place, limits=WorkspaceLimits(stored=MOST)) as engine:
         await engine.save("nodes: {a: {type: return, params: {value: 1}}}", "child")
 
         events = await engine.run(
@@ -128,5 +128,5 @@ async def test_a_sub_flow_that_cannot_be_stored_is_an_error_of_the_node_that_wou
             {"x": "x" * 200_000},
         )
 
-        assert ending(events) == Completed(result="limit.account_stored")
+        assert ending(events) == Completed(result="limit.workspace_stored")
     assert check_database(place) == []

@@ -9,7 +9,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import NodeCompleted
 from flowrunner.domain.execution import Status
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from services.callers import caller_of
 from support.databases import MARA
@@ -113,7 +113,7 @@ async def test_the_limit_of_active_executions_holds_however_many_get_signals(pat
         await may_end.wait()
         under_way -= 1
 
-    async with machine(path, types=[Acting("test.work", work)], limits=AccountLimits(active=2)) as engine:
+    async with machine(path, types=[Acting("test.work", work)], limits=WorkspaceLimits(active=2)) as engine:
         await engine.save("nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: test.work}}")
         ids = [f"e{n}" for n in range(10)]
         for id in ids:

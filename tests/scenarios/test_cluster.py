@@ -153,7 +153,7 @@ def test_a_killed_worker_keeps_no_place_of_its_account(fleet: Fleet, callee: Rec
     wait_for(lambda: none_are_open(fleet), 120)
     fleet.end()
 
-    assert (refused.status, refused.json["error"]["details"]["limit"]) == (429, "account_queued")
+    assert (refused.status, refused.json["error"]["details"]["limit"]) == (429, "workspace_queued")
     assert refused.headers["retry-after"] == "5"
     assert check_accepted(fleet.database, accepted) == []
     assert check_database(fleet.database) == []

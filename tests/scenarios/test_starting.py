@@ -111,8 +111,8 @@ def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> N
     given = {"FLOWRUNNER_ACCOUNT_QUEUED": "0", "FLOWRUNNER_ACCOUNT_STORED": "500MiB"}
     found = values(command("config", **given).stdout)
 
-    assert (found["account_queued"], found["account_stored"]) == ("0", str(500 * 2**20))
-    assert values(command("config", FLOWRUNNER_ACCOUNT_STORED="0").stdout)["account_stored"] == "0"
+    assert (found["workspace_queued"], found["workspace_stored"]) == ("0", str(500 * 2**20))
+    assert values(command("config", FLOWRUNNER_ACCOUNT_STORED="0").stdout)["workspace_stored"] == "0"
 
 
 def test_config_masks_what_is_secret(command: Command) -> None:

@@ -19,14 +19,14 @@ def hanging(receiver: Receiver) -> str:
 
 
 async def test_s56_an_account_has_no_more_executions_waiting_than_it_may(tmp_path: Path, receiver: Receiver) -> None:
-    async with two_accounts_at(tmp_path / "data", account_active=2, account_queued=10) as accounts:
+    async with two_accounts_at(tmp_path / "data", workspace_active=2, workspace_queued=10) as accounts:
         flow, others = await accounts.mara.flow(hanging(receiver)), await accounts.omar.flow(RETURN)
         replies = await asyncio.gather(*(accounts.mara.run(flow, Idempotency_Key=f"k{n}") for n in range(14)))
         statuses = Counter(reply.status for reply in replies)
 
         # 2 are active, and 10 wait: the others would be 11 of each 10.
         assert statuses == {201: 12, 429: 2}
-        assert_limited(next(reply for reply in replies if reply.status == 429), "account_queued", 10)
+        assert_limited(next(reply for reply in replies if reply.status == 429), "workspace_queued", 10)
         assert (accounts.program.dispatcher.active, accounts.program.dispatcher.queued) == (2, 10)
         assert rows_of(tmp_path / "data/flowrunner.db", "SELECT count(*) FROM executions") == [(12,)]
         # Another account has its own room, and at once.
@@ -43,7 +43,7 @@ async def test_s56_an_account_has_no_more_executions_waiting_than_it_may(tmp_pat
 
 
 async def test_one_that_waits_for_room_is_running_and_says_so(tmp_path: Path, receiver: Receiver) -> None:
-    async with two_accounts_at(tmp_path / "data", account_active=1, account_queued=10) as accounts:
+    async with two_accounts_at(tmp_path / "data", workspace_active=1, workspace_queued=10) as accounts:
         flow = await accounts.mara.flow(hanging(receiver))
         first, second = [(await accounts.mara.run(flow)).json["execution_id"] for _ in range(2)]
 
@@ -60,7 +60,7 @@ async def test_one_that_waits_for_room_is_running_and_says_so(tmp_path: Path, re
 
 
 async def test_s56_a_server_that_starts_again_counts_those_that_wait(tmp_path: Path, receiver: Receiver) -> None:
-    limits = {"account_active": 1, "account_queued": 3}
+    limits = {"workspace_active": 1, "workspace_queued": 3}
     async with two_accounts_at(tmp_path / "data", **limits) as accounts:
         flow = await accounts.mara.flow(hanging(receiver))
         assert [(await accounts.mara.run(flow)).status for _ in range(5)] == [201] * 4 + [429]
@@ -71,18 +71,18 @@ async def test_s56_a_server_that_starts_again_counts_those_that_wait(tmp_path: P
             return accounts.program.dispatcher.queued == 3
 
         await until(has_recovered)
-        assert_limited(await accounts.mara.run(flow), "account_queued", 3)
+        assert_limited(await accounts.mara.run(flow), "workspace_queued", 3)
         assert (accounts.program.dispatcher.active, accounts.program.dispatcher.queued) == (1, 3)
 
 
 async def test_s56_an_account_has_no_more_queued_executions_than_its_limit(tmp_path: Path) -> None:
-    async with two_accounts_at(tmp_path / "data", account_queued=3) as accounts:
+    async with two_accounts_at(tmp_path / "data", workspace_queued=3) as accounts:
         one_by_one = "limits: {concurrency: {max: 1}}\nnodes: {a: {type: wait, params: {key: s}}}"
         mine, others = await accounts.mara.flow(one_by_one), await accounts.omar.flow(one_by_one)
         replies = [await accounts.mara.run(mine) for _ in range(5)]
 
         assert [reply.status for reply in replies] == [201] * 4 + [429]
-        assert_limited(replies[-1], "account_queued", 3)
+        assert_limited(replies[-1], "workspace_queued", 3)
         assert [(await accounts.omar.run(others)).status for _ in range(2)] == [201, 201]
 
 
@@ -90,12 +90,12 @@ async def test_s56_an_account_has_no_more_queued_executions_than_its_limit(tmp_p
 
 
 async def test_s56_an_account_has_no_more_flows_than_it_may(tmp_path: Path) -> None:
-    async with two_accounts_at(tmp_path / "data", account_flows=10) as accounts:
+    async with two_accounts_at(tmp_path / "data", workspace_flows=10) as accounts:
         body = {"name": "F", "definition": RETURN}
         replies = await asyncio.gather(*(accounts.mara.request("POST", "/api/v1/flows", body) for _ in range(11)))
 
         (refused,) = [reply for reply in replies if reply.status != 201]
-        assert_limited(refused, "account_flows", 10, status=409)
+        assert_limited(refused, "workspace_flows", 10, status=409)
         await accounts.omar.flow(RETURN)
         listed = (await accounts.mara.request("GET", "/api/v1/flows")).json
         assert listed["total"] == 10
@@ -118,7 +118,7 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "data"
-    async with two_accounts_at(path, account_stored=200_000) as accounts:
+    async with two_accounts_at(path, workspace_stored=200_000) as accounts:
         flow, waits = await accounts.mara.flow(KEEPS), await accounts.mara.flow(STARTS)
         body = {"input": {"other": flow}}
         waiting = (await accounts.mara.request("POST", f"/api/v1/flows/{waits}/run", body)).json["execution_id"]
@@ -128,7 +128,7 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
             accepted += 1
             await accounts.mara.ended(reply.json["execution_id"])
 
-        assert_limited(reply, "account_stored", 200_000, status=409)
+        assert_limited(reply, "workspace_stored", 200_000, status=409)
         # The ends of executions are stored in any case, and what a start takes may be more than is left.
         assert 198_000 < await stored(accounts) < 210_000
         definition = {"definition": RETURN}
@@ -139,19 +139,19 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
         await until(is_full)
         for method, address in (("POST", "/api/v1/flows"), ("PUT", f"/api/v1/flows/{flow}")):
             body = {"name": "F", **definition}
-            assert_limited(await accounts.mara.request(method, address, body), "account_stored", 200_000, status=409)
+            assert_limited(await accounts.mara.request(method, address, body), "workspace_stored", 200_000, status=409)
         again = await accounts.mara.run(flow, Idempotency_Key="first")
         assert (again.status, again.json["execution_id"]) == (200, first.json["execution_id"])
         # A name can be changed, what runs ends as soon as it records more, and others are not concerned.
         assert (await accounts.mara.request("PUT", f"/api/v1/flows/{flow}", {"name": "G"})).status == 200
         reply = await accounts.mara.request("POST", f"/api/v1/executions/{waiting}/signals/go")
-        assert_limited(reply, "account_stored", 200_000, status=409)
+        assert_limited(reply, "workspace_stored", 200_000, status=409)
         failed = await accounts.mara.ended(waiting)
-        assert failed["failure"]["type"] == "limit.account_stored"
+        assert failed["failure"]["type"] == "limit.workspace_stored"
         others = await accounts.omar.flow(KEEPS)
         assert (await accounts.omar.run(others)).status == 201
 
-    async with two_accounts_at(path, account_stored=200_000) as accounts:
+    async with two_accounts_at(path, workspace_stored=200_000) as accounts:
         assert (await accounts.mara.run(flow)).status == 409, "a server that starts again knows it too"
         assert await accounts.program.services.executions.purge(older_than=timedelta()) > accepted
 

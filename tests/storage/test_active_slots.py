@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import TooManyRequests
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Append
 from flowrunner.storage import journal as journal_module
@@ -19,7 +19,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
 
-LIMITS = AccountLimits(active=2, queued=3)
+LIMITS = WorkspaceLimits(active=2, queued=3)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def slots(database: Database) -> SqlActiveSlots:
     return SqlActiveSlots(database)
 
 
-def counted(id: str, *, epoch: int, limits: AccountLimits = LIMITS, second: int = 0, **given: object) -> Append:
+def counted(id: str, *, epoch: int, limits: WorkspaceLimits = LIMITS, second: int = 0, **given: object) -> Append:
     append = creation(id, epoch=epoch, at=NOON + timedelta(seconds=second), **given)  # type: ignore[arg-type]
     assert append.create is not None
     return replace(append, create=replace(append.create, limits=limits))
@@ -145,9 +145,9 @@ async def test_a_full_queue_is_found_without_a_write(slots: SqlActiveSlots, jour
 
     with pytest.raises(TooManyRequests):
         await slots.check_queue(MARA, LIMITS)
-    await slots.check_queue(MARA, AccountLimits(active=2, queued=4))
-    await slots.check_queue(MARA, AccountLimits())
-    await slots.check_queue(OMAR, AccountLimits(active=1, queued=0))
+    await slots.check_queue(MARA, WorkspaceLimits(active=2, queued=4))
+    await slots.check_queue(MARA, WorkspaceLimits())
+    await slots.check_queue(OMAR, WorkspaceLimits(active=1, queued=0))
 
 
 async def test_only_the_process_that_has_an_execution_in_memory_releases_its_slot(

@@ -94,6 +94,7 @@ def test_a_database_of_a_version_before_the_first_release_is_rejected_with_advic
 FROZEN = {
     "0002": ("0002_foundation.py", "e5aa598d97131576cc3de32d9d4178f46813117553083476395e9a1fb05f6210"),
     "0003": ("0003_background_jobs.py", "7fdf632582e6e2217215b63a1833cd61501cebb5d520aeeca313dad6278ea8e3"),
+    "0004": ("0004_workspaces.py", "af0fdb1becaf79a0b1631c74fabb46c2c502f798dfda871a29cbc996a552835a"),
 }
 
 

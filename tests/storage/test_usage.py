@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import LimitReached
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.journal import Fenced, Quota
@@ -83,10 +83,10 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
         others = [following(f"o{n}", log_line("x" * 1000), epoch=epoch, after=2) for n in range(6)]
     size = sum(len(record.data) for record in appends[0].records)
     before, of_omar = await usage.stored(MARA), await usage.stored(OMAR)
-    limits = AccountLimits(stored=before + 2 * size + 1)
+    limits = WorkspaceLimits(stored=before + 2 * size + 1)
     limited = [replace(append, quota=Quota(MARA, limits)) for append in appends]
     limited[-1] = replace(limited[-1], quota=None)
-    unlimited = [replace(append, quota=Quota(OMAR, AccountLimits(stored=10**9))) for append in others]
+    unlimited = [replace(append, quota=Quota(OMAR, WorkspaceLimits(stored=10**9))) for append in others]
 
     results = await asyncio.gather(
         *(journal.append(append) for pair in zip(limited, unlimited, strict=True) for append in pair),
@@ -107,7 +107,7 @@ async def test_many_small_appends_fill_the_storage_of_an_account_to_the_last_byt
     epoch, line = await journal.claim(), log_line("x" * 1000)
     await journal.append(creation("e", epoch=epoch))
     size = len(following("e", line, epoch=epoch, after=2).records[0].data)
-    quota = Quota(MARA, AccountLimits(stored=await usage.stored(MARA) + 200 * size))
+    quota = Quota(MARA, WorkspaceLimits(stored=await usage.stored(MARA) + 200 * size))
 
     for after in range(2, 202):
         await journal.append(replace(following("e", line, epoch=epoch, after=after), quota=quota))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.events import Event, NodeFailed
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import UNLIMITED, AccountLimits
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -327,7 +327,7 @@ async def machine(
     wrap_concurrency: Callable[[ConcurrencyLimits], ConcurrencyLimits] = lambda concurrency: concurrency,
     sandbox: Sandbox | None = None,
     most_active: int = 100,
-    limits: AccountLimits = UNLIMITED,
+    limits: WorkspaceLimits = UNLIMITED,
     draw: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Machine]:
     """A process that starts on a database, of which a file is made if need be, and is cut off at the end."""

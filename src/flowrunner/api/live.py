@@ -35,7 +35,7 @@ from flowrunner.domain.events import (
     StepEvent,
 )
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import AccountLimits, check_all_sockets
+from flowrunner.domain.limits import check_account_sockets, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.ports.clock import Clock
@@ -77,6 +77,7 @@ class Live:
 
     Args:
         most: The maximum number of sockets over all accounts.
+        most_of_account: The maximum number of sockets of an account; None is no limit.
     """
 
     def __init__(
@@ -86,12 +87,12 @@ class Live:
         events: LiveEvents,
         clock: Clock,
         *,
-        limits: AccountLimits,
         most: int,
+        most_of_account: int | None,
     ) -> None:
         self._services = services
-        self._limits = limits
         self._most = most
+        self._most_of_account = most_of_account
         self._journal = journal
         self._events = events
         self._clock = clock
@@ -142,7 +143,7 @@ class Live:
                 self._all_closed.set()
 
     def _check_socket_limits(self, account_id: AccountId) -> None:
-        self._limits.check_sockets(len(self._sockets.get(account_id, ())))
+        check_account_sockets(len(self._sockets.get(account_id, ())), self._most_of_account)
         check_all_sockets(self.open_sockets, self._most)
 
     async def _until_closed(self, socket: "_Socket", id: ExecutionId, after: int, *, has_ended: bool) -> None:

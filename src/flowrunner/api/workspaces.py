@@ -78,7 +78,6 @@ class LimitsAnswer(Answer, frozen=True, kw_only=True):
     queued: int | None
     flows: int | None
     stored: Annotated[int | None, Meta(description="Bytes.")]
-    sockets: int | None
 
 
 class UsageAnswer(Answer, frozen=True, kw_only=True):
@@ -210,7 +209,6 @@ async def get_usage(request: Request, id: str) -> Reply[UsageAnswer]:
                 queued=limits.queued,
                 flows=limits.flows,
                 stored=limits.stored,
-                sockets=limits.sockets,
             ),
         )
     )

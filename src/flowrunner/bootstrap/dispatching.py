@@ -11,7 +11,7 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.ports.dispatch import Advancing, Engine, OpenDispatcher
 from flowrunner.ports.journal import JournalReader
 from flowrunner.settings import Settings
@@ -30,7 +30,7 @@ _RESTART_SECONDS: Final = 300.0
 
 # The dispatcher, the part that advances executions in this process, and the background jobs of the two.
 Dispatching: TypeAlias = tuple[OpenDispatcher, Advancing, Sequence[Background]]
-Dispatch: TypeAlias = Callable[[Engine, JournalReader, AccountLimits], Dispatching]
+Dispatch: TypeAlias = Callable[[Engine, JournalReader, WorkspaceLimits], Dispatching]
 
 
 def check_dispatch(settings: Settings) -> None:
@@ -48,7 +48,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     concurrency = SqlConcurrencyLimits(stored.database)
     if not is_shared(settings):
 
-        def local(engine: Engine, journal: JournalReader, limits: AccountLimits) -> Dispatching:
+        def local(engine: Engine, journal: JournalReader, limits: WorkspaceLimits) -> Dispatching:
             dispatcher = LocalDispatcher(
                 engine,
                 clock,
@@ -71,7 +71,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 
-    def temporal(engine: Engine, journal: JournalReader, limits: AccountLimits) -> Dispatching:
+    def temporal(engine: Engine, journal: JournalReader, limits: WorkspaceLimits) -> Dispatching:
         inbox = SqlInbox(stored.database)
         workflows = WorkflowClient(client, address.queue, journal=journal, inbox=inbox, vault=stored.vault, clock=clock)
         admission = Admission(SqlActiveSlots(stored.database), workflows, clock, limits=limits)

@@ -21,7 +21,7 @@ from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -110,12 +110,11 @@ def assemble(
     flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
     library = CompiledFlowCache(flow_store, specs)
     schemas = RustSchemas()
-    limits = AccountLimits(
-        active=settings.account_active,
-        queued=settings.account_queued,
-        flows=settings.account_flows,
-        stored=settings.account_stored,
-        sockets=settings.account_sockets,
+    limits = WorkspaceLimits(
+        active=settings.workspace_active,
+        queued=settings.workspace_queued,
+        flows=settings.workspace_flows,
+        stored=settings.workspace_stored,
     )
     deps = EngineDependencies(
         journal=journal,
@@ -206,7 +205,9 @@ def assemble(
         signals=Signals(reader, journal, dispatcher, schemas, clock),
         reruns=Reruns(executions, reader, journal, flow_store, library),
     )
-    live = Live(services, journal, broadcast, clock, limits=limits, most=settings.max_sockets)
+    live = Live(
+        services, journal, broadcast, clock, most=settings.max_sockets, most_of_account=settings.account_sockets
+    )
     identity.on_end(live.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))

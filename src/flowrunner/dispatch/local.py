@@ -19,7 +19,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import UNLIMITED, AccountLimits
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.children import ChildExecutions
 from flowrunner.ports.clock import Clock
@@ -79,7 +79,7 @@ class LocalDispatcher(LinkingDispatcher):
         concurrency: ConcurrencyLimits,
         children: ChildExecutions,
         most_active: int,
-        limits: AccountLimits = UNLIMITED,
+        limits: WorkspaceLimits = UNLIMITED,
     ) -> None:
         super().__init__(engine, concurrency, children)
         self._journal = journal

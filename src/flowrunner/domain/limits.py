@@ -1,4 +1,4 @@
-"""Limits on the resources of one account."""
+"""Limits on the resources of one workspace, and on the sockets of one account."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,31 +11,29 @@ SOON: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccountLimits:
-    """Limits of each account; None is no limit.
+class WorkspaceLimits:
+    """Limits of each workspace; None is no limit.
 
     Attributes:
         active: Active executions, which are in memory; further ones are queued.
         queued: Executions queued to become active; separately, executions queued for a concurrency slot.
         flows: Flows that are not deleted.
         stored: Stored bytes: see `ports.UsageReader`.
-        sockets: Open WebSockets.
     """
 
     active: int | None = None
     queued: int | None = None
     flows: int | None = None
     stored: int | None = None
-    sockets: int | None = None
 
     def check_queued(self, count: int) -> None:
         """Raises: TooManyRequests if no further execution may be queued."""
         if self.queued is not None and count >= self.queued:
             raise TooManyRequests(
-                f"Queue limit reached: {self.queued} executions of this account are already queued. "
+                f"Queue limit reached: {self.queued} executions of this workspace are already queued. "
                 "Try again when some have ended, or cancel some",
                 retry_after=SOON,
-                limit="account_queued",
+                limit="workspace_queued",
                 most=self.queued,
             )
 
@@ -43,9 +41,9 @@ class AccountLimits:
         """Raises: LimitReached if nothing more may be stored."""
         if self.stored is not None and size >= self.stored:
             raise LimitReached(
-                f"Storage limit reached: this account stores {size} bytes, and may store {self.stored}. Delete flows "
+                f"Storage limit reached: this workspace stores {size} bytes, and may store {self.stored}. Delete flows "
                 "and revisions that are not needed, or wait until old executions are deleted",
-                limit="account_stored",
+                limit="workspace_stored",
                 most=self.stored,
             )
 
@@ -53,31 +51,32 @@ class AccountLimits:
         """Raises: LimitReached if ``size`` is more than may be stored."""
         if self.stored is not None and size > self.stored:
             raise LimitReached(
-                f"Storage limit exceeded: this account would store {size} bytes, and may store {self.stored}. Delete "
+                f"Storage limit exceeded: this workspace would store {size} bytes, and may store {self.stored}. Delete "
                 "flows and revisions that are not needed, or wait until old executions are deleted",
-                limit="account_stored",
+                limit="workspace_stored",
                 most=self.stored,
             )
 
-    def check_sockets(self, count: int) -> None:
-        """Raises: TooManyRequests if no further socket may be opened."""
-        if self.sockets is not None and count >= self.sockets:
-            raise TooManyRequests(
-                f"WebSocket limit reached: this account already has {self.sockets} open WebSockets. Close some",
-                retry_after=SOON,
-                limit="account_sockets",
-                most=self.sockets,
-            )
 
-
-UNLIMITED: Final = AccountLimits()
+UNLIMITED: Final = WorkspaceLimits()
 
 
 def check_count(what: str, count: int, most: int | None, *, limit: str) -> None:
-    """Raises: LimitReached if the account already has ``most`` of them."""
+    """Raises: LimitReached if the workspace already has ``most`` of them."""
     if most is not None and count >= most:
         raise LimitReached(
-            f"An account may have at most {most} {what}: delete one that is not needed", limit=limit, most=most
+            f"A workspace may have at most {most} {what}: delete one that is not needed", limit=limit, most=most
+        )
+
+
+def check_account_sockets(count: int, most: int | None) -> None:
+    """Raises: TooManyRequests if an account with ``count`` open sockets may not open another."""
+    if most is not None and count >= most:
+        raise TooManyRequests(
+            f"WebSocket limit reached: this account already has {most} open WebSockets. Close some",
+            retry_after=SOON,
+            limit="account_sockets",
+            most=most,
         )
 
 

@@ -184,7 +184,7 @@ class ExecutionActor:
     async def _revert(self, error: LimitReached) -> None:
         """Return to the stored state, from which the execution fails."""
         deps, execution, redactor, epoch = self._deps, self._execution, self._redactor, self._events.epoch
-        refusal = ErrorValue(type="limit.account_stored", message=str(error), node=self._events.refused_node)
+        refusal = ErrorValue(type="limit.workspace_stored", message=str(error), node=self._events.refused_node)
         self._steps.cancel_all()
         # They belong to steps whose events are not stored.
         self._mailbox.take_lines()

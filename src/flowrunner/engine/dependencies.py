@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import UNLIMITED, AccountLimits
+from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.plugin import NodeType
 from flowrunner.ports.clock import Clock
@@ -57,7 +57,7 @@ class EngineDependencies:
     clock: Clock
     draw: Callable[[], float]
     memory: MemoryRoom | None = None
-    limits: AccountLimits = UNLIMITED
+    limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
     is_shared: bool = False

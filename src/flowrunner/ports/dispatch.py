@@ -10,7 +10,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.journal import NewExecution
@@ -125,7 +125,7 @@ class ActiveSlots(Protocol):
 
     async def is_waiting(self, id: ExecutionId) -> bool: ...
 
-    async def check_queue(self, workspace_id: WorkspaceId, limits: AccountLimits) -> None:
+    async def check_queue(self, workspace_id: WorkspaceId, limits: WorkspaceLimits) -> None:
         """Reject a new execution if it could be neither active nor queued now; only its append decides.
 
         Raises: TooManyRequests.

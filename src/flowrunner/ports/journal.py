@@ -10,7 +10,7 @@ from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading
@@ -77,7 +77,7 @@ class NewExecution:
     request_digest: str | None = None
     flow_name: str = ""
     slot: ConcurrencySlot | None = None
-    limits: AccountLimits | None = None
+    limits: WorkspaceLimits | None = None
     audit: AuditEntry | None = None
 
 
@@ -86,7 +86,7 @@ class Quota:
     """An account with the limits of its stored data."""
 
     workspace_id: WorkspaceId
-    limits: AccountLimits
+    limits: WorkspaceLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

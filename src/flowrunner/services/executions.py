@@ -23,7 +23,7 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
@@ -95,7 +95,7 @@ class Executions:
         *,
         concurrency: ConcurrencyLimits,
         usage: UsageReader,
-        limits: AccountLimits,
+        limits: WorkspaceLimits,
         sandbox: Sandbox,
         schemas: SchemaEngine,
         clock: Clock,

@@ -9,7 +9,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
 from flowrunner.language.difference import Difference, difference
@@ -51,7 +51,7 @@ class Flows:
         clock: Clock,
         *,
         usage: UsageReader,
-        limits: AccountLimits,
+        limits: WorkspaceLimits,
     ) -> None:
         self._store = store
         self._usage = usage

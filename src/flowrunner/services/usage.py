@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
@@ -17,7 +17,7 @@ _KEPT: Final = 10_000
 class StoredBytes:
     """The stored bytes of accounts, read from the store at most once a second each."""
 
-    def __init__(self, usage: UsageReader, limits: AccountLimits, clock: Clock) -> None:
+    def __init__(self, usage: UsageReader, limits: WorkspaceLimits, clock: Clock) -> None:
         self._usage = usage
         self._limits = limits
         self._clock = clock

@@ -9,7 +9,7 @@ from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import InvalidInput, NotFound, invalid
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 from flowrunner.domain.workspace import (
     Member,
@@ -45,7 +45,7 @@ class WorkspaceUsage:
     open_executions: int
     members: int
     stored: int
-    limits: AccountLimits
+    limits: WorkspaceLimits
 
 
 class Workspaces:
@@ -62,7 +62,7 @@ class Workspaces:
         store: WorkspaceStore,
         clock: Clock,
         *,
-        limits: AccountLimits,
+        limits: WorkspaceLimits,
         most: int,
         on_access_change: Callable[[AccountId], Awaitable[None]],
         on_delete: Callable[[WorkspaceId], Awaitable[None]],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.database import Database
@@ -113,7 +113,7 @@ class SqlActiveSlots:
     async def is_waiting(self, id: ExecutionId) -> bool:
         return await self._database.read(lambda tx: tx.row(IS_WAITING, {"id": id})) is not None
 
-    async def check_queue(self, workspace_id: WorkspaceId, limits: AccountLimits) -> None:
+    async def check_queue(self, workspace_id: WorkspaceId, limits: WorkspaceLimits) -> None:
         active, waiting = await self._database.read(lambda tx: one_row(tx, COUNTS, {"workspace_id": workspace_id}))
         _is_active_at_once(limits, active, waiting)
 
@@ -168,7 +168,7 @@ async def assign_active_slots(tx: Transaction, created: Sequence[tuple[NewExecut
             counts[new.workspace_id] = active, waiting + 1
 
 
-def _is_active_at_once(limits: AccountLimits, active: int, waiting: int) -> bool:
+def _is_active_at_once(limits: WorkspaceLimits, active: int, waiting: int) -> bool:
     """Return whether a new execution gets an active slot; otherwise it is queued. Raises: TooManyRequests."""
     if limits.active is None or (active < limits.active and not waiting):
         return True

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import awaiting_parent, repeated
 from flowrunner.domain.errors import LimitReached, NotFound
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimitReached
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
@@ -196,7 +196,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
     messages: list[dict[str, Any]] = []
-    grown: dict[WorkspaceId, tuple[AccountLimits, int]] = {}
+    grown: dict[WorkspaceId, tuple[WorkspaceLimits, int]] = {}
     for work in works:
         append = work.append
         if append.create is not None and append.create.audit is not None:
@@ -231,7 +231,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
 
 
 async def _check_quotas(
-    tx: Transaction, grown: Mapping[WorkspaceId, tuple[AccountLimits, int]], free: FreeStorage
+    tx: Transaction, grown: Mapping[WorkspaceId, tuple[WorkspaceLimits, int]], free: FreeStorage
 ) -> None:
     """Compare the storage of accounts, including the bytes of these writes, with their quotas. Raises: LimitReached."""
     for workspace_id, (limits, size) in grown.items():

@@ -150,7 +150,7 @@ class SqlFlows:
         async def create(tx: Transaction) -> None:
             values = _values(workspace_id, flow)
             if most is not None:
-                check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="account_flows")
+                check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="workspace_flows")
             if await tx.run(CREATE, values) == 0:
                 raise NotFound("workspace")
             await tx.run(ADD_REVISION, values)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import TooManyRequests
-from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ActiveExecution, ActiveSlots
@@ -21,7 +21,7 @@ class Admission:
     process that frees a slot admits the next execution; the sweep repeats admissions and nudges that were lost.
     """
 
-    def __init__(self, slots: ActiveSlots, workflows: WorkflowClient, clock: Clock, *, limits: AccountLimits) -> None:
+    def __init__(self, slots: ActiveSlots, workflows: WorkflowClient, clock: Clock, *, limits: WorkspaceLimits) -> None:
         self._slots = slots
         self._workflows = workflows
         self._clock = clock
