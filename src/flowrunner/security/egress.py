@@ -72,14 +72,21 @@ class EgressClients:
     @asynccontextmanager
     async def hold(self, workspace_id: WorkspaceId, *, is_long: bool = False) -> AsyncIterator["EgressClient"]:
         """Wait for a request slot of the account, and hold its client."""
-        # In this order, so that no request slot is held while waiting for a long-body slot.
-        long = self._shares.long_requests.hold(workspace_id) if is_long else nullcontext()
-        async with long, self._shares.requests.hold(workspace_id):
+        if is_long:
+            # Before the request slot, so that none is held while waiting for a long-body slot.
+            async with self._shares.long_requests.hold(workspace_id), self.hold(workspace_id) as held:
+                yield held
+            return
+        requests = self._shares.requests
+        await requests.take(workspace_id)
+        try:
             client = self._clients.get(workspace_id)
             if client is None:
                 client = self._clients[workspace_id] = EgressClient(self._policy, self._shares, workspace_id)
             self._clients.move_to_end(workspace_id)
             yield client
+        finally:
+            requests.give_back(workspace_id)
         if len(self._clients) > _KEPT_CLIENTS:
             await self._drop_one()
 

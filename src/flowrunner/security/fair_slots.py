@@ -70,7 +70,8 @@ class FairSlots:
         self._held[workspace_id] -= count
         if not self._held[workspace_id]:
             del self._held[workspace_id]
-        self._admit_waiting()
+        if self._waiting:
+            self._admit_waiting()
 
     def _admit_waiting(self) -> None:
         while (next_one := next(filter(self._is_next_free, self._waiting), None)) is not None:
