@@ -154,7 +154,7 @@ class AppendOp:
 
     @property
     def size(self) -> int:
-        return sum(len(record.data) for record in self.append.records)
+        return sum([len(record.data) for record in self.append.records])
 
     @property
     def execution_id(self) -> ExecutionId:
@@ -277,7 +277,7 @@ def summary_row(append: Append) -> dict[str, Any]:
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,
         "last_seq": append.after + len(append.records),
-        "size": sum(len(record.data) for record in append.records),
+        "size": sum([len(record.data) for record in append.records]),
     }
     if append.create is None:
         row |= {"after": append.after, "is_queued": summary.is_queued}
