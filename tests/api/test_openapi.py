@@ -123,6 +123,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     for operation in ("GET /healthz", "GET /readyz"):
         made.go(nobody, operation)
     _flows_and_executions(made.go, account)
+    _deployment(made.go, account)
     made.go(account, "GET /api/v1/schemas/flow")
     _signals_and_reruns(made.go, account)
     _revisions(made.go, account)
@@ -134,7 +135,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            parts = dict.fromkeys(("id", "account_id", "token_id", "key", "node"), "x") | {"number": "1"}
+            parts = dict.fromkeys(("id", "account_id", "token_id", "key", "node", "name"), "x") | {"number": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
 
@@ -175,6 +176,40 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     go(account, f"GET {execution}", id=open_one)
     go(account, f"DELETE {flow}", id=id)
     go(account, f"DELETE {flow}", id=id)
+
+
+def _deployment(go: Go, account: Client) -> None:
+    flows, flow, named = "/api/v1/flows", "/api/v1/flows/{id}", "/api/v1/flows/by-name/{name}"
+    yaml = {"Content-Type": "application/yaml"}
+    for conditions in ({"If-Match": "*"}, {"If-None-Match": "*"}, {"If-None-Match": "x"}, {"If-None-Match": "*"}, {}):
+        go(account, f"PUT {named}", SMALLEST.encode(), headers={**yaml, **conditions}, name="tour")
+    for body in (b"nodes: {}", b"{", f"metadata: {{name: other}}\n{SMALLEST}".encode(), b"x: \xff"):
+        for query in ("", "?dry_run=true", "?dry_run=x"):
+            go(account, f"PUT {named}", body, query, headers=yaml, name="tour")
+            go(account, f"POST {flows}", body, query, headers=yaml)
+    go(account, f"PUT {named}", b"x", headers={"Content-Type": "text/plain"}, name="tour")
+    for query in ("", "?dry_run=true"):
+        go(account, f"PUT {named}", SMALLEST.encode() + b"# 2\n", query, headers=yaml, name="tour")
+        go(account, f"PUT {named}", {"description": "D"}, query, name="tour")
+        go(account, f"PUT {named}", {"description": "D"}, query, name="new")
+    id = go(account, f"GET {named}", name="tour").json["id"]
+    for query in ("?dry_run=true", "?dry_run=x"):
+        go(account, f"POST {flows}", {"name": "N", "definition": SMALLEST}, query)
+        go(account, f"PUT {flow}", {"definition": SMALLEST}, query, id=id)
+        go(account, f"DELETE {flow}", query=query, id=id)
+        go(account, f"POST {flow}/revisions/{{number}}/restore", query=query, id=id, number="1")
+        go(account, f"DELETE {flow}/revisions/{{number}}", query=query, id=id, number="1")
+    for conditions in ({"If-None-Match": "*"}, {"If-None-Match": "x"}):
+        go(account, f"GET {named}", headers=conditions, name="tour")
+    for _ in range(2):
+        go(account, f"POST {named}/run", {"input": {}}, headers={"Idempotency-Key": "tour"}, name="tour")
+    for body in (b"[", {"x": 1}):
+        go(account, f"POST {named}/run", body, name="tour")
+    account.new_flow(SMALLEST, name="tour")
+    for name in ("tour", "none"):
+        go(account, f"GET {named}", name=name)
+        go(account, f"POST {named}/run", {}, name=name)
+        go(account, f"PUT {named}", {"definition": SMALLEST}, name=name)
 
 
 # Something to wait for, to be approved, to fail at, and a step to begin at again.

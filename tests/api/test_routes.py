@@ -148,6 +148,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows/{id}": {"name": "N"},
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/flows/validate": {"definition": "x"},
+            "/api/v1/flows/by-name/{name}": {"definition": "x"},
+            "/api/v1/flows/by-name/{name}/run": {"input": {}},
             "/api/v1/executions/{id}/signals/{key}": {"payload": 1},
             "/api/v1/executions/{id}/approvals/{node}": {"approved": True},
             "/api/v1/executions/{id}/rerun": {},

@@ -70,7 +70,7 @@ class Session:
         path = _SHORTENED.sub(lambda found: self.meant[found[0]], example.path)
         headers = dict(example.headers)
         if example.body:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         return self.client.request(example.method, path, self.filled(example.body).encode() or None, headers)
 
     def differences(self, wanted: Any, found: Any, at: str) -> Iterator[str]:

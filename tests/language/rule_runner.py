@@ -22,7 +22,7 @@ from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
-from flowrunner.services.flows import FlowDraft
+from flowrunner.services.flow_changes import FlowDraft
 from language.backend import Backend, Process, Services
 from language.case import Case, Expectation
 from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of

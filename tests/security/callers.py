@@ -13,7 +13,7 @@ from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
 from flowrunner.domain.values import AccountId, SessionId, TokenId
-from flowrunner.services.flows import FlowDraft
+from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.storage.tables import TABLES
 from support.asgi import program_at
 from support.client import PASSWORD
@@ -194,6 +194,9 @@ class Callers:
             case "flows":
                 draft = FlowDraft(definition=NAP, name="N", description=None, tags=None)
                 return (await self.services.flows.create(as_session(owner), draft)).id
+            case "by-name":
+                draft = FlowDraft(definition=NAP, name=f"name-{self._number}")
+                return (await self.services.flows.create(as_session(owner), draft)).name
             case "executions":
                 flow = await self.services.flows.create(
                     as_session(owner), FlowDraft(definition=NAP, name="N", description=None, tags=None)

@@ -100,6 +100,9 @@ class Matrix:
             if right == "appoint":
                 # They also give roles in all workspaces.
                 continue
+            if kind == "by-name" and name.startswith("PUT"):
+                # A name without a flow is that of a new one.
+                continue
             missing = await ask(caller, filled(path, {**mine, place: "x" * len(mine[place])}))
             theirs = await ask(caller, filled(path, {**mine, place: foreign[place]}))
             self.check(missing.status == 404, f"{name} by {caller.name}, {place} of nothing", missing)

@@ -16,7 +16,8 @@ from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
-from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
@@ -57,7 +58,7 @@ async def test_an_execution_goes_on_with_the_revision_it_started_with(
     accepted = await executions.run(mara, flow.id, {})
     await engine.until_parked(accepted.id)
 
-    await flows.update(mara, flow.id, definition=waiting % 2, name=None, description=None, tags=None)
+    await flows.update(mara, flow.id, FlowDraft(definition=waiting % 2))
     await flows.delete(mara, flow.id)
     engine.clock.advance(hours=2)
     engine.look_at_timers()
@@ -107,7 +108,7 @@ async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_s_lim
     flow = await flows.create(mara, FlowDraft(definition=SMALL))
     first = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
     limited = "limits: {concurrency: {max: 1, key: '${input.region.code}'}}\n" + SMALL
-    await flows.update(mara, flow.id, definition=limited, name=None, description=None, tags=None)
+    await flows.update(mara, flow.id, FlowDraft(definition=limited))
     with pytest.raises(InvalidInput):
         await executions.run(mara, flow.id, {"a": 1}, idempotency_key="other")
 

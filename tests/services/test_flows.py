@@ -12,7 +12,8 @@ from flowrunner.domain.limits import UNLIMITED
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
-from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
@@ -50,7 +51,7 @@ async def test_a_flow_with_faults_is_not_saved(flows: Flows, mara: Caller) -> No
         await flows.create(mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: nothing}}"))
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
     with pytest.raises(InvalidFlow):
-        await flows.update(mara, saved.id, definition="nodes: []", name=None, description=None, tags=None)
+        await flows.update(mara, saved.id, FlowDraft(definition="nodes: []"))
 
     assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
 
@@ -58,9 +59,9 @@ async def test_a_flow_with_faults_is_not_saved(flows: Flows, mara: Caller) -> No
 async def test_a_change_of_the_name_alone_makes_no_revision(flows: Flows, mara: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
 
-    renamed = await flows.update(mara, saved.id, definition=None, name="M", description=None, tags=None)
-    same = await flows.update(mara, saved.id, definition=SMALL, name="M", description=None, tags=None)
-    changed = await flows.update(mara, saved.id, definition=SMALL + "# x", name="M", description=None, tags=None)
+    renamed = await flows.update(mara, saved.id, FlowDraft(name="M"))
+    same = await flows.update(mara, saved.id, FlowDraft(definition=SMALL, name="M"))
+    changed = await flows.update(mara, saved.id, FlowDraft(definition=SMALL + "# x", name="M"))
 
     assert renamed.revision_id == same.revision_id == saved.revision_id != changed.revision_id
     assert (renamed.name, renamed.definition, renamed.version) == ("M", SMALL, "1")
@@ -72,10 +73,10 @@ async def test_changes_of_different_parts_at_once_all_happen(flows: Flows, mara:
     plain = "nodes: {a: {type: return}}"
 
     await asyncio.gather(
-        flows.update(mara, saved.id, definition=plain, name=None, description=None, tags=None),
-        flows.update(mara, saved.id, definition=None, name="M", description=None, tags=None),
-        flows.update(mara, saved.id, definition=None, name=None, description="E", tags=None),
-        flows.update(mara, saved.id, definition=None, name=None, description=None, tags=["b"]),
+        flows.update(mara, saved.id, FlowDraft(definition=plain)),
+        flows.update(mara, saved.id, FlowDraft(name="M")),
+        flows.update(mara, saved.id, FlowDraft(description="E")),
+        flows.update(mara, saved.id, FlowDraft(tags=["b"])),
     )
 
     after = await flows.get(mara, saved.id)
@@ -89,13 +90,13 @@ async def test_another_s_flow_does_not_exist(flows: Flows, mara: Caller, omar: C
     with pytest.raises(NotFound):
         await flows.get(omar, saved.id)
     with pytest.raises(NotFound):
-        await flows.update(omar, saved.id, definition=None, name="M", description=None, tags=None)
+        await flows.update(omar, saved.id, FlowDraft(name="M"))
     with pytest.raises(NotFound):
         await flows.delete(omar, saved.id)
 
 
 async def save(flows: Flows, caller: Caller, flow: SavedFlow, definition: str, **options: Any) -> SavedFlow:
-    return await flows.update(caller, flow.id, definition=definition, name=None, description=None, tags=None, **options)
+    return await flows.update(caller, flow.id, FlowDraft(definition=definition), **options)
 
 
 async def test_a_restored_revision_is_a_new_one_and_the_history_stays(flows: Flows, mara: Caller) -> None:
@@ -137,13 +138,11 @@ async def test_a_change_to_a_stale_state_is_rejected(flows: Flows, mara: Caller)
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
     seen = {saved.state}
     # A change of the name alone makes no revision, but a stale one is still rejected.
-    renamed = await flows.update(
-        mara, saved.id, definition=None, name="M", description=None, tags=None, if_states={*seen, "0.0"}
-    )
+    renamed = await flows.update(mara, saved.id, FlowDraft(name="M"), if_states={*seen, "0.0"})
 
     for attempt in (
         save(flows, mara, saved, SMALL + "# 2", if_states=seen),
-        flows.update(mara, saved.id, definition=None, name="O", description=None, tags=None, if_states=seen),
+        flows.update(mara, saved.id, FlowDraft(name="O"), if_states=seen),
         flows.restore(mara, saved.id, 1, if_states=seen),
         flows.delete(mara, saved.id, if_states=seen),
         flows.delete(mara, saved.id, if_states=()),

@@ -10,7 +10,8 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.language.reading import MAX_EXPRESSIONS
-from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from support.dependencies import Machine
 

@@ -3,7 +3,8 @@
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.values import ExecutionId
-from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
 from support.databases import rows_of
 from support.dependencies import Machine
 

@@ -14,7 +14,8 @@ from flowrunner.domain.values import RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.admission import InputForms
-from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 from flowrunner.storage.accounts import SqlAccounts
 from support.databases import OMAR, account

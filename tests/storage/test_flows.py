@@ -1,14 +1,19 @@
 """Flows in the database."""
 
+import asyncio
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import pytest
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.values import FlowId, RevisionId
-from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.flows import NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.flows import SqlFlows
-from support.databases import MARA, NOON, OMAR, Place, rows_of
+from support.databases import MARA, NOON, OMAR, Place, open_database, rows_of
 
 from .samples import ALL, flow
 
@@ -119,3 +124,47 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows) -> None:
     assert page[0].tags == ["all", "'t1'"]
     assert await flows.page(MARA, tag="none", page=ALL) == ([], 0)
     assert await flows.page(MARA, tag=None, page=Page(limit=2, offset=9)) == ([], 5)
+
+
+def _saved(before: SavedFlow | None, id: str) -> SavedFlow:
+    return before or replace(flow(id, revision=f"rev-{id}"), name="N")
+
+
+async def test_of_many_that_create_one_name_at_once_one_does(flows: SqlFlows, path: Place) -> None:
+    other = open_database(path)
+    try:
+        # The second store is another process as far as the database knows.
+        stores = [flows, SqlFlows(other)] if not isinstance(path, Path) else [flows]
+        saved = await asyncio.gather(
+            *(
+                stores[n % len(stores)].save_named(
+                    MARA, [NamedChange(name="N", change=partial(_saved, id=f"flow-{n}"), size=None)]
+                )
+                for n in range(20)
+            )
+        )
+    finally:
+        await other.close()
+
+    changes = [change for (change,) in saved]
+    assert [change.before is None for change in changes].count(True) == 1
+    assert len({change.after.id for change in changes}) == 1
+    assert rows_of(path, "SELECT count(*) FROM flows") == [(1,)]
+
+
+async def test_named_changes_happen_together_or_not_at_all(flows: SqlFlows, path: Place) -> None:
+    def refuse(before: SavedFlow | None) -> SavedFlow:
+        raise Conflict("no")
+
+    def named(name: str) -> NamedChange:
+        return NamedChange(
+            name=name, size=None, change=lambda before: replace(flow(name, revision=f"rev-{name}"), name=name)
+        )
+
+    with pytest.raises(Conflict):
+        await flows.save_named(MARA, [named("a"), NamedChange(name="b", change=refuse, size=None)])
+    with pytest.raises(LimitReached):
+        await flows.save_named(MARA, [named("a"), named("b")], most=1)
+    assert rows_of(path, "SELECT count(*) FROM flows") == [(0,)]
+    await flows.save_named(MARA, [named("a"), named("b")], most=2)
+    assert rows_of(path, "SELECT id FROM flows ORDER BY id") == [("a",), ("b",)]

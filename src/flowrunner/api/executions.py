@@ -211,10 +211,10 @@ async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Re
     started = await services_of(request).executions.run(
         caller_of(request), FlowId(id), {} if body is None else body.input, idempotency_key=idempotency_key_of(request)
     )
-    return _accepted(started, RunAnswer.of(started))
+    return accepted(started, RunAnswer.of(started))
 
 
-def _accepted(started: StartedExecution, body: R) -> Reply[R]:
+def accepted(started: StartedExecution, body: R) -> Reply[R]:
     return answer(body, 200, {"Idempotent-Replayed": "true"}) if started.is_repeat else answer(body, 201)
 
 
@@ -312,7 +312,7 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
         same_keys=wanted.idempotency == "same",
         idempotency_key=idempotency_key_of(request),
     )
-    return _accepted(started, RerunAnswer.of(started))
+    return accepted(started, RerunAnswer.of(started))
 
 
 @router.delete(

@@ -1,10 +1,11 @@
 """Flows over REST."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query, Request
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import (
@@ -28,14 +29,21 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import entry_of, etag
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
-from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
+from flowrunner.api.http.routing import (
+    MAX_FLOW_BODY_BYTES,
+    ProtectedRoute,
+    caller_of,
+    is_document,
+    needs,
+    takes_yaml,
+)
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
-from flowrunner.ports.flows import FlowView, RevisionView, SavedFlow
-from flowrunner.services.flows import FlowDraft
+from flowrunner.ports.flows import FlowChange, FlowView, RevisionView, SavedFlow
+from flowrunner.services.flow_changes import FlowDraft
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
 
@@ -74,6 +82,35 @@ class Validation(Answer, frozen=True, kw_only=True):
     ]
 
 
+class DifferenceSummary(Answer, frozen=True, kw_only=True):
+    nodes_added: Sequence[str]
+    nodes_removed: Sequence[str]
+    nodes_changed: Sequence[str]
+    keys_changed: Annotated[Sequence[str], Meta(description="Changed top-level keys of the document, such as `vars`.")]
+
+    @classmethod
+    def of(cls, summary: ChangeSummary) -> Self:
+        return cls(
+            nodes_added=summary.nodes_added,
+            nodes_removed=summary.nodes_removed,
+            nodes_changed=summary.nodes_changed,
+            keys_changed=summary.keys_changed,
+        )
+
+
+class PlanAnswer(Answer, frozen=True, kw_only=True):
+    action: Annotated[
+        str,
+        Meta(
+            description="`none` if the flow has all of the changes.",
+            extra_json_schema={"enum": ["create", "update", "none"]},
+        ),
+    ]
+    diff: Annotated[str, Meta(description="A unified diff of the definitions; empty if they are equal.")]
+    is_truncated: Annotated[bool, Meta(description="`true` if the difference is longer than 1 MiB and was cut off.")]
+    summary: Annotated[DifferenceSummary | None, Meta(description="Null if the old definition is not valid YAML.")]
+
+
 class FlowAnswer(Answer, frozen=True, kw_only=True):
     id: str
     name: str
@@ -83,10 +120,15 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
     updated_at: str
     tags: Sequence[str]
     revision: Annotated[int, Meta(description="Revision number of the definition.")]
+    plan: Annotated[
+        PlanAnswer | UnsetType,
+        Meta(description="What the request would do. Only in the answer to a dry run, whose flow is not stored."),
+    ] = UNSET
 
     @classmethod
-    def of(cls, flow: FlowView) -> Self:
+    def of(cls, flow: FlowView, *, plan: PlanAnswer | UnsetType = UNSET) -> Self:
         return cls(
+            plan=plan,
             id=flow.id,
             name=flow.name,
             description=flow.description,
@@ -100,6 +142,20 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
 
 class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
     definition: str
+
+    @classmethod
+    def of_saved(cls, flow: SavedFlow) -> Self:
+        return cls(
+            id=flow.id,
+            name=flow.name,
+            description=flow.description,
+            version=flow.version,
+            created_at=rfc3339(flow.created_at),
+            updated_at=rfc3339(flow.updated_at),
+            tags=flow.tags,
+            revision=flow.revision,
+            definition=flow.definition,
+        )
 
 
 class FlowList(ListAnswer, frozen=True):
@@ -134,22 +190,6 @@ class RevisionList(ListAnswer, frozen=True):
     revisions: list[RevisionAnswer]
 
 
-class DifferenceSummary(Answer, frozen=True, kw_only=True):
-    nodes_added: Sequence[str]
-    nodes_removed: Sequence[str]
-    nodes_changed: Sequence[str]
-    keys_changed: Annotated[Sequence[str], Meta(description="Changed top-level keys of the document, such as `vars`.")]
-
-    @classmethod
-    def of(cls, summary: ChangeSummary) -> Self:
-        return cls(
-            nodes_added=summary.nodes_added,
-            nodes_removed=summary.nodes_removed,
-            nodes_changed=summary.nodes_changed,
-            keys_changed=summary.keys_changed,
-        )
-
-
 class DifferenceAnswer(Answer, frozen=True, kw_only=True):
     number: int
     against: Annotated[int | None, Meta(description="The revision compared against; null if there is no earlier one.")]
@@ -158,11 +198,37 @@ class DifferenceAnswer(Answer, frozen=True, kw_only=True):
     summary: Annotated[DifferenceSummary | None, Meta(description="Null if one of the two is not valid YAML.")]
 
 
-def _saved(flow: SavedFlow, status: int = 200) -> Reply[FlowAnswer]:
+async def planned(request: Request, change: FlowChange) -> Reply[FlowAnswer]:
+    """Return the answer to a dry run, with the `ETag` of the stored flow for the `If-Match` of the change itself."""
+    difference = await services_of(request).flows.difference(caller_of(request), change)
+    before, after = change
+    plan = PlanAnswer(
+        action="create" if before is None else "none" if before == after else "update",
+        diff=difference.text,
+        is_truncated=difference.is_truncated,
+        summary=None if difference.summary is None else DifferenceSummary.of(difference.summary),
+    )
+    # A flow that is not stored has no id yet.
+    if before is None:
+        return answer(FlowAnswer.of(replace(after, id=FlowId("")), plan=plan))
+    return answer(FlowAnswer.of(after, plan=plan), headers={"ETag": etag(before.state)})
+
+
+def draft_of(request: Request, body: CreateFlow | UpdateFlow) -> FlowDraft:
+    return FlowDraft(
+        definition=body.definition,
+        name=body.name,
+        description=body.description,
+        tags=body.tags,
+        is_whole=is_document(request),
+    )
+
+
+def saved(flow: SavedFlow, status: int = 200) -> Reply[FlowAnswer]:
     return answer(FlowAnswer.of(flow), status, {"ETag": etag(flow.state)})
 
 
-_LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES}
+LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES, **takes_yaml()}
 
 RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 
@@ -190,35 +256,30 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
     flow = await services_of(request).flows.get(caller_of(request), FlowId(id))
     if is_known(request, flow.state):
         return not_modified(flow.state)
-    detail = FlowDetail(
-        id=flow.id,
-        name=flow.name,
-        description=flow.description,
-        version=flow.version,
-        created_at=rfc3339(flow.created_at),
-        updated_at=rfc3339(flow.updated_at),
-        tags=flow.tags,
-        revision=flow.revision,
-        definition=flow.definition,
-    )
-    return answer(detail, headers={"ETag": etag(flow.state)})
+    return answer(FlowDetail.of_saved(flow), headers={"ETag": etag(flow.state)})
 
 
 @router.post(
     "",
     status_code=201,
-    responses={**with_etag(201), **errors(401, 403, 409, *BODY_ERRORS)},
-    openapi_extra=_LARGE,
+    responses={
+        200: {"description": "The answer to a dry run"},
+        **with_etag(201),
+        **errors(401, 403, 409, *BODY_ERRORS),
+    },
+    openapi_extra={**LARGE, "parameters": [DRY_RUN]},
 )
 async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
-    draft = FlowDraft(definition=body.definition, name=body.name, description=body.description, tags=body.tags)
-    return _saved(await services_of(request).flows.create(caller_of(request), draft), 201)
+    """Save a new flow. A dry run is answered with 200."""
+    dry_run = is_dry_run(request)
+    flow = await services_of(request).flows.create(caller_of(request), draft_of(request, body), dry_run=dry_run)
+    return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)
 
 
 @router.post(
     "/validate",
     responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={**_LARGE, **needs(Right.READ)},
+    openapi_extra={**LARGE, **needs(Right.READ)},
 )
 async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validation]:
     """Report all errors and warnings of a definition without saving it."""
@@ -232,31 +293,29 @@ async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validatio
 @router.put(
     "/{id}",
     responses={**with_etag(), **errors(401, 403, 404, 409, 412, *BODY_ERRORS)},
-    openapi_extra={**_LARGE, "parameters": [IF_MATCH]},
+    openapi_extra={**LARGE, "parameters": [IF_MATCH, DRY_RUN]},
 )
 async def update_flow(request: Request, id: str, body: UpdateFlow) -> Reply[FlowAnswer]:
     """Update a flow. A changed definition becomes a new revision; running executions keep theirs."""
-    flow = await services_of(request).flows.update(
-        caller_of(request),
-        FlowId(id),
-        definition=body.definition,
-        name=body.name,
-        description=body.description,
-        tags=body.tags,
-        if_states=states_to_match(request),
-    )
-    return _saved(flow)
+    flows, caller, draft = services_of(request).flows, caller_of(request), draft_of(request, body)
+    if_states = states_to_match(request)
+    if is_dry_run(request):
+        return await planned(request, await flows.plan_update(caller, FlowId(id), draft, if_states=if_states))
+    return saved(await flows.update(caller, FlowId(id), draft, if_states=if_states))
 
 
 @router.delete(
     "/{id}",
-    responses=errors(400, 401, 404, 412),
-    openapi_extra={"parameters": [IF_MATCH]},
+    responses=errors(400, 401, 404, 412, 422),
+    openapi_extra={"parameters": [IF_MATCH, DRY_RUN]},
 )
 async def delete_flow(request: Request, id: str) -> Reply[Message]:
     """Delete a flow. Running executions continue, and the history stays readable."""
-    await services_of(request).flows.delete(caller_of(request), FlowId(id), if_states=states_to_match(request))
-    return answer(Message(message="Flow deleted successfully"))
+    dry_run = is_dry_run(request)
+    await services_of(request).flows.delete(
+        caller_of(request), FlowId(id), if_states=states_to_match(request), dry_run=dry_run
+    )
+    return answer(Message(message="The flow would be deleted" if dry_run else "Flow deleted successfully"))
 
 
 # Revisions
@@ -317,19 +376,23 @@ async def compare_revisions(
 @router.post(
     "/{id}/revisions/{number}/restore",
     responses={**with_etag(), **errors(400, 401, 404, 409, 412, 422)},
-    openapi_extra={"parameters": [IF_MATCH]},
+    openapi_extra={"parameters": [IF_MATCH, DRY_RUN]},
 )
 async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Reply[FlowAnswer]:
     """Restore an old definition as a new revision. The history is unchanged."""
-    return _saved(
-        await services_of(request).flows.restore(
-            caller_of(request), FlowId(id), number, if_states=states_to_match(request)
-        )
-    )
+    flows, caller, if_states = services_of(request).flows, caller_of(request), states_to_match(request)
+    if is_dry_run(request):
+        return await planned(request, await flows.plan_restore(caller, FlowId(id), number, if_states=if_states))
+    return saved(await flows.restore(caller, FlowId(id), number, if_states=if_states))
 
 
-@router.delete("/{id}/revisions/{number}", responses=errors(401, 403, 404, 409, 422))
+@router.delete(
+    "/{id}/revisions/{number}",
+    responses=errors(401, 403, 404, 409, 422),
+    openapi_extra={"parameters": [DRY_RUN]},
+)
 async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Reply[Message]:
     """Delete an old revision. Its finished executions stay readable."""
-    await services_of(request).flows.delete_revision(caller_of(request), FlowId(id), number)
-    return answer(Message(message="Revision deleted successfully"))
+    dry_run = is_dry_run(request)
+    await services_of(request).flows.delete_revision(caller_of(request), FlowId(id), number, dry_run=dry_run)
+    return answer(Message(message="The revision would be deleted" if dry_run else "Revision deleted successfully"))

@@ -11,6 +11,7 @@ from flowrunner import __version__
 from flowrunner.api import (
     accounts,
     audit,
+    deployment,
     executions,
     flows,
     health,
@@ -48,6 +49,8 @@ async def openapi(request: Request) -> Response:
 ROUTERS: Final = (
     executions.router,
     signals.router,
+    # Before the flows by id, whose paths would fit.
+    deployment.router,
     flows.router,
     documents,
     health.router,

@@ -70,12 +70,12 @@ class PreconditionFailed(FlowRunnerError):
     """The object is not in a state that the caller requires.
 
     Attributes:
-        revision: The current revision.
-        state: The current state.
+        revision: The current revision; None if there is no such object.
+        state: The current state; None if there is no such object.
     """
 
-    def __init__(self, what: str, *, revision: int, state: str) -> None:
-        super().__init__(f"The {what} has changed since: it is at revision {revision} now")
+    def __init__(self, message: str, *, revision: int | None = None, state: str | None = None) -> None:
+        super().__init__(message)
         self.revision = revision
         self.state = state
 

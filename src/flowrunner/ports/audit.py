@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeAlias
 from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
 from flowrunner.ports.page import Page
 
-# The audit entry of a change, written in the same transaction: an entry, a function that makes one (or None) of the
-# change's result, or None. The function is called on another thread. A change that raises writes no entry.
-Audit: TypeAlias = AuditEntry | Callable[[Any], AuditEntry | None] | None
+# The audit entries of a change, written in the same transaction: an entry, a function that makes one, several or None
+# of the change's result, or None. The function is called on another thread. A change that raises writes no entry.
+Audit: TypeAlias = AuditEntry | Callable[[Any], AuditEntry | Sequence[AuditEntry] | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

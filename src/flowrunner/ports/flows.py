@@ -1,7 +1,7 @@
 """The store of flows and their revisions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -43,6 +43,11 @@ class SavedFlow(FlowView):
         """Return a text that differs after every change, for preconditions such as `If-Match`."""
         return f"{self.revision}.{self.edition}"
 
+    def after(self, before: "SavedFlow") -> "SavedFlow":
+        """Return this flow with the numbers that follow those of the stored one."""
+        is_new_revision = self.revision_id != before.revision_id
+        return replace(self, revision=before.revision + is_new_revision, edition=before.edition + 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionView:
@@ -65,6 +70,32 @@ class RevisionView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedRevision(RevisionView):
     definition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedChange:
+    """A change of the flow that has a name, or its creation.
+
+    Attributes:
+        change: Returns the new flow for the stored one, and for None if no flow has the name. Called on another thread.
+        size: Bytes of the new definition. The stored definition is read only if it has as many; otherwise it is empty.
+            None reads it in any case.
+    """
+
+    name: str
+    change: Callable[[SavedFlow | None], SavedFlow]
+    size: int | None
+
+
+class FlowChange(NamedTuple):
+    """A flow before and after a change; both are equal if it changes nothing.
+
+    Attributes:
+        before: None if the flow is created.
+    """
+
+    before: SavedFlow | None
+    after: SavedFlow
 
 
 class CurrentFlow(NamedTuple):
@@ -119,6 +150,28 @@ class FlowStore(Protocol):
         """Raises: NotFound."""
         ...
 
+    async def save_named(
+        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
+    ) -> Sequence[FlowChange]:
+        """Make all changes in one transaction, or none if one of them raises. What stays equal is not written.
+
+        Raises:
+            NotFound: For no such workspace.
+            Conflict: If several flows have one of the names.
+            LimitReached: If the workspace would have more than ``most`` flows.
+        """
+        ...
+
+    async def plan_named(
+        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
+    ) -> Sequence[FlowChange]:
+        """Return what `save_named` would do, and write nothing. Raises: Conflict, LimitReached."""
+        ...
+
+    async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:
+        """Raises: NotFound; Conflict if several flows have the name."""
+        ...
+
     async def current(self, workspace_id: WorkspaceId, id: FlowId) -> CurrentFlow:
         """Raises: NotFound."""
         ...
@@ -158,6 +211,10 @@ class FlowStore(Protocol):
             NotFound: For no such flow, or no such revision of it.
             Conflict: If the revision is current, or an open execution runs it.
         """
+        ...
+
+    async def check_deletable(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> None:
+        """Raises: as `delete_revision`."""
         ...
 
     async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:

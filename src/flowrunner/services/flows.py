@@ -2,24 +2,33 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
+from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow import Flow, NodeTypeSpec
-from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.limits import WorkspaceLimits, check_count
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
 from flowrunner.language.difference import Difference, difference
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
-from flowrunner.ports.flows import FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.flows import (
+    FlowChange,
+    FlowStore,
+    FlowView,
+    NamedChange,
+    RevisionView,
+    SavedFlow,
+    SavedRevision,
+)
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.ids import new_id
+from flowrunner.services.flow_changes import ANY, FlowChanger, FlowDraft, Precondition, check_name
 from flowrunner.services.language import Language, secrets_missing, unclear_calls
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
@@ -30,16 +39,6 @@ _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
 # Definitions per batch; each has up to 1 MiB.
 _PURGE_BATCH: Final = 20
 _PURGE_PAUSE_SECONDS: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowDraft:
-    """A flow to save. Fields that are None are taken from the definition."""
-
-    definition: str
-    name: str | None = None
-    description: str | None = None
-    tags: Sequence[str] | None = None
 
 
 class Flows:
@@ -64,26 +63,77 @@ class Flows:
         # A comparison keeps a CPU busy: one at a time leaves the other CPUs to executions.
         self._comparing = asyncio.Lock()
 
-    async def create(self, caller: Caller, draft: FlowDraft) -> SavedFlow:
-        """Raises: InvalidFlow with every fault; InvalidInput if it has no name; LimitReached."""
-        await self._check_stored(caller)
-        flow = await self._read(caller, draft.definition)
-        now = self._clock.now()
-        saved = SavedFlow(
-            id=FlowId(new_id("flow", now)),
-            name=_named(draft.name if draft.name is not None else flow.name),
-            description=flow.description if draft.description is None else draft.description,
-            version=flow.version,
-            tags=flow.tags if draft.tags is None else draft.tags,
-            created_at=now,
-            updated_at=now,
-            definition=draft.definition,
-            revision_id=RevisionId(new_id("rev", now)),
-            saved_by=caller.account_id,
-        )
-        entry = act(caller, "flow.created", "flow", saved.id, at=now)
+    async def create(self, caller: Caller, draft: FlowDraft, *, dry_run: bool = False) -> SavedFlow:
+        """Save a new flow.
+
+        Args:
+            dry_run: Return what would be saved, and save nothing.
+
+        Raises: InvalidFlow with every fault; InvalidInput if it has no definition or no name; LimitReached.
+        """
+        changer = await self._changer(caller, draft)
+        saved = changer.created()
+        if dry_run:
+            await self._check_count(caller)
+            return saved
+        entry = act(caller, "flow.created", "flow", saved.id, at=changer.at)
         await self._store.create(caller.workspace_id, saved, most=self._limits.flows, audit=entry)
         return saved
+
+    async def _check_count(self, caller: Caller) -> None:
+        """Raises: LimitReached if the account may not have another flow."""
+        _, count = await self._store.page(caller.workspace_id, tag=None, page=Page(limit=1, offset=0))
+        check_count("flows", count, self._limits.flows, limit="workspace_flows")
+
+    async def put_named(
+        self,
+        caller: Caller,
+        name: str,
+        draft: FlowDraft,
+        *,
+        condition: Precondition = ANY,
+        dry_run: bool = False,
+    ) -> FlowChange:
+        """Create the flow with this name, or change it. A flow that has all of the changes stays as it is.
+
+        Args:
+            dry_run: Return what would be saved, and save nothing.
+
+        Raises: InvalidFlow, InvalidInput, PreconditionFailed, LimitReached; Conflict if several flows have the name.
+        """
+        check_name(name)
+        changer = (await self._changer(caller, draft)).named(name)
+
+        def change(before: SavedFlow | None) -> SavedFlow:
+            condition.check(before)
+            return changer.deployed(before)
+
+        size = None if dry_run or draft.definition is None else len(draft.definition.encode())
+        changes = [NamedChange(name=name, change=change, size=size)]
+        if dry_run:
+            (planned,) = await self._store.plan_named(caller.workspace_id, changes, most=self._limits.flows)
+            return planned
+        (saved,) = await self._store.save_named(
+            caller.workspace_id, changes, most=self._limits.flows, audit=partial(_acts, caller, changer.at)
+        )
+        return saved
+
+    async def named(self, caller: Caller, name: str) -> SavedFlow:
+        """Raises: NotFound; Conflict if several flows have the name."""
+        return await self._store.named(caller.workspace_id, name)
+
+    async def difference(self, caller: Caller, change: FlowChange) -> Difference:
+        """Return the difference between the definitions before and after a planned change."""
+        before, after = change
+        old = (before.definition, f"revision {before.revision}") if before else ("", "/dev/null")
+        return await self._compare(caller, old, (after.definition, f"revision {after.revision}"))
+
+    async def _check_and_read(self, caller: Caller, draft: FlowDraft) -> Flow | None:
+        """Return what the draft's definition says; None if it has none. Raises: LimitReached, InvalidFlow."""
+        if draft.definition is None:
+            return None
+        await self._check_stored(caller)
+        return await self._read(caller, draft.definition)
 
     async def _read(self, caller: Caller, definition: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""
@@ -112,11 +162,8 @@ class Flows:
         self,
         caller: Caller,
         id: FlowId,
+        draft: FlowDraft,
         *,
-        definition: str | None,
-        name: str | None,
-        description: str | None,
-        tags: Sequence[str] | None,
         if_states: Collection[str] | None = None,
         restores: int | None = None,
     ) -> SavedFlow:
@@ -129,46 +176,49 @@ class Flows:
         Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput; LimitReached for a new definition.
         """
         await self._store.get(caller.workspace_id, id)
-        if definition is not None:
-            await self._check_stored(caller)
-        now = self._clock.now()
-        revision_id = RevisionId(new_id("rev", now))
-        flow = await self._read(caller, definition) if definition is not None else None
+        changer = await self._changer(caller, draft)
 
         def change(before: SavedFlow) -> SavedFlow:
-            _check_state(before, if_states)
-            is_new_revision = definition is not None and definition != before.definition
-            return SavedFlow(
-                id=id,
-                name=_named(name if name is not None else (flow.name if flow else "") or before.name),
-                description=(
-                    description if description is not None else (flow.description if flow else "") or before.description
-                ),
-                version=flow.version if flow else before.version,
-                tags=tags if tags is not None else (flow.tags if flow else ()) or before.tags,
-                created_at=before.created_at,
-                updated_at=now,
-                definition=definition if definition is not None else before.definition,
-                revision_id=revision_id if is_new_revision else before.revision_id,
-                saved_by=caller.account_id if is_new_revision else before.saved_by,
-            )
+            Precondition(states=if_states).check(before)
+            return changer.changed(before)
 
         def audit(after: SavedFlow) -> AuditEntry:
             details: dict[str, JSON] = {"revision": after.revision}
             if restores is not None:
                 details["restores"] = restores
             action = "flow.updated" if restores is None else "flow.restored"
-            return act(caller, action, "flow", id, at=now, details=details)
+            return act(caller, action, "flow", id, at=changer.at, details=details)
 
         return await self._store.update(caller.workspace_id, id, change, audit=audit)
 
-    async def delete(self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None) -> None:
-        """Delete a flow; its running executions continue. Raises: NotFound, PreconditionFailed."""
+    async def plan_update(
+        self, caller: Caller, id: FlowId, draft: FlowDraft, *, if_states: Collection[str] | None = None
+    ) -> FlowChange:
+        """Return what `update` would do, and save nothing. Raises: as `update`."""
+        before = await self._store.get(caller.workspace_id, id)
+        changer = await self._changer(caller, draft)
+        Precondition(states=if_states).check(before)
+        return FlowChange(before, changer.changed(before).after(before))
+
+    async def _changer(self, caller: Caller, draft: FlowDraft) -> FlowChanger:
+        """Raises: LimitReached, InvalidFlow."""
+        flow = await self._check_and_read(caller, draft)
+        return FlowChanger.of(caller, draft, flow, at=self._clock.now())
+
+    async def delete(
+        self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None, dry_run: bool = False
+    ) -> None:
+        """Delete a flow; its running executions continue. A dry run only checks.
+
+        Raises: NotFound, PreconditionFailed.
+        """
+        condition = Precondition(states=if_states)
+        if dry_run:
+            condition.check(await self._store.get(caller.workspace_id, id))
+            return
         now = self._clock.now()
         entry = act(caller, "flow.deleted", "flow", id, at=now)
-        await self._store.delete(
-            caller.workspace_id, id, at=now, check=lambda flow: _check_state(flow, if_states), audit=entry
-        )
+        await self._store.delete(caller.workspace_id, id, at=now, check=condition.check, audit=entry)
 
     async def get(self, caller: Caller, id: FlowId) -> SavedFlow:
         """Raises: NotFound."""
@@ -205,12 +255,14 @@ class Flows:
             before = await self._store.revision_before(caller.workspace_id, id, number)
         else:
             before = await self._store.revision(caller.workspace_id, id, against)
-        text, name = (before.definition, f"revision {before.number}") if before else ("", "/dev/null")
-        async with self._locks.of(caller.workspace_id), self._comparing:
-            found = await asyncio.to_thread(
-                difference, text, after.definition, names=(name, f"revision {after.number}")
-            )
+        old = (before.definition, f"revision {before.number}") if before else ("", "/dev/null")
+        found = await self._compare(caller, old, (after.definition, f"revision {after.number}"))
         return found, before.number if before else None
+
+    async def _compare(self, caller: Caller, old: tuple[str, str], new: tuple[str, str]) -> Difference:
+        """Return the difference between two definitions, each with its name."""
+        async with self._locks.of(caller.workspace_id), self._comparing:
+            return await asyncio.to_thread(difference, old[0], new[0], names=(old[1], new[1]))
 
     async def restore(
         self, caller: Caller, id: FlowId, number: int, *, if_states: Collection[str] | None = None
@@ -219,26 +271,29 @@ class Flows:
 
         Raises: NotFound, PreconditionFailed, LimitReached; InvalidFlow if the language no longer accepts it.
         """
-        old = await self._store.revision(caller.workspace_id, id, number)
-        return await self.update(
-            caller,
-            id,
-            definition=old.definition,
-            name=None,
-            description=None,
-            tags=None,
-            if_states=if_states,
-            restores=number,
-        )
+        draft = await self._draft_of(caller, id, number)
+        return await self.update(caller, id, draft, if_states=if_states, restores=number)
 
-    async def delete_revision(self, caller: Caller, id: FlowId, number: int) -> None:
-        """Delete a revision; its ended executions stay.
+    async def plan_restore(
+        self, caller: Caller, id: FlowId, number: int, *, if_states: Collection[str] | None = None
+    ) -> FlowChange:
+        """Return what `restore` would do, and save nothing. Raises: as `restore`."""
+        return await self.plan_update(caller, id, await self._draft_of(caller, id, number), if_states=if_states)
+
+    async def _draft_of(self, caller: Caller, id: FlowId, number: int) -> FlowDraft:
+        return FlowDraft(definition=(await self._store.revision(caller.workspace_id, id, number)).definition)
+
+    async def delete_revision(self, caller: Caller, id: FlowId, number: int, *, dry_run: bool = False) -> None:
+        """Delete a revision; its ended executions stay. A dry run only checks.
 
         Raises: NotFound; Conflict if it is current, or an open execution needs it.
         """
         now = self._clock.now()
         entry = act(caller, "flow.revision.deleted", "flow", id, at=now, details={"revision": number})
-        await self._store.delete_revision(caller.workspace_id, id, number, at=now, audit=entry)
+        if dry_run:
+            await self._store.check_deletable(caller.workspace_id, id, number)
+        else:
+            await self._store.delete_revision(caller.workspace_id, id, number, at=now, audit=entry)
 
     async def purge(self) -> None:
         """Erase deleted flows that have no executions left, in small batches."""
@@ -249,17 +304,15 @@ class Flows:
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
 
 
-def _check_state(flow: SavedFlow, wanted: Collection[str] | None) -> None:
-    if wanted is not None and flow.state not in wanted:
-        raise PreconditionFailed("flow", revision=flow.revision, state=flow.state)
-
-
-def _named(name: str) -> str:
-    if not name.strip():
-        raise invalid(
-            "name", "Name is required", code="required", hint="give 'name', or 'metadata.name' in the definition"
-        )
-    return name
+def _acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequence[AuditEntry]:
+    """Return an entry for each flow that was created or changed."""
+    return [
+        act(caller, "flow.created", "flow", after.id, at=at)
+        if before is None
+        else act(caller, "flow.updated", "flow", after.id, at=at, details={"revision": after.revision})
+        for before, after in changes
+        if before != after
+    ]
 
 
 class CompiledFlowCache:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.audit import Audit
@@ -44,7 +45,7 @@ class Call(Generic[T]):
     """A function to call with the transaction. If it raises, its own changes alone are rolled back.
 
     Attributes:
-        audit: The entry to add to the audit log in the same transaction.
+        audit: The entries to add to the audit log in the same transaction.
     """
 
     function: Callable[[Transaction], Awaitable[T]]
@@ -55,9 +56,9 @@ class Call(Generic[T]):
 
     async def run(self, tx: Transaction) -> T:
         result = await self.function(tx)
-        entry = self.audit(result) if callable(self.audit) else self.audit
-        if entry is not None:
-            await add_to_chain(tx, [entry])
+        entries = self.audit(result) if callable(self.audit) else self.audit
+        if entries:
+            await add_to_chain(tx, [entries] if isinstance(entries, AuditEntry) else entries)
         return result
 
 

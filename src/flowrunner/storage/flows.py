@@ -1,18 +1,25 @@
 """Flows and the revisions of their definitions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, NotFound, quoted
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
-from flowrunner.ports.flows import CurrentFlow, FlowView, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.flows import (
+    CurrentFlow,
+    FlowChange,
+    FlowView,
+    NamedChange,
+    RevisionView,
+    SavedFlow,
+    SavedRevision,
+)
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
@@ -45,6 +52,15 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
        r.number, f.edition, coalesce(r.created_by, r.workspace_id)
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
+"""
+# Two rows are enough to know that a name is ambiguous. A definition of another size is not read: it is another one.
+NAMED: Final = """
+SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
+       CASE WHEN CAST(:size AS bigint) IS NULL OR r.size = :size THEN r.definition ELSE '' END, r.id,
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id)
+  FROM flows f JOIN revisions r ON r.id = f.revision_id
+ WHERE f.workspace_id = :workspace_id AND f.name = :name AND f.deleted_at IS NULL
+ ORDER BY f.id LIMIT 2
 """
 CURRENT: Final = """
 SELECT revision_id, name FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
@@ -148,14 +164,33 @@ class SqlFlows:
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
         async def create(tx: Transaction) -> None:
-            values = _values(workspace_id, flow)
-            if most is not None:
-                check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="workspace_flows")
-            if await tx.run(CREATE, values) == 0:
-                raise NotFound("workspace")
-            await tx.run(ADD_REVISION, values)
+            await _check_room(tx, workspace_id, 1, most)
+            await _write(tx, workspace_id, FlowChange(None, flow))
 
         await self._database.write(create, audit=audit)
+
+    async def save_named(
+        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
+    ) -> Sequence[FlowChange]:
+        # There is one such transaction at a time, so nobody else creates a flow with the name after the look.
+        async def save(tx: Transaction) -> Sequence[FlowChange]:
+            planned = await _planned(tx, workspace_id, changes, most)
+            for change in planned:
+                await _write(tx, workspace_id, change)
+            return planned
+
+        return await self._database.write(save, audit=audit)
+
+    async def plan_named(
+        self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
+    ) -> Sequence[FlowChange]:
+        return await self._database.read_long(lambda tx: _planned(tx, workspace_id, changes, most))
+
+    async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:
+        found = await self._database.read(lambda tx: _named(tx, workspace_id, name, None))
+        if found is None:
+            raise NotFound("flow")
+        return found
 
     async def update(
         self,
@@ -167,13 +202,8 @@ class SqlFlows:
     ) -> SavedFlow:
         async def update(tx: Transaction) -> SavedFlow:
             before = await _get(tx, {"id": id, "workspace_id": workspace_id})
-            after = change(before)
-            is_new_revision = after.revision_id != before.revision_id
-            after = replace(after, revision=before.revision + is_new_revision, edition=before.edition + 1)
-            values = _values(workspace_id, after)
-            await tx.run(UPDATE, values)
-            if is_new_revision:
-                await tx.run(ADD_REVISION, values)
+            after = change(before).after(before)
+            await _write(tx, workspace_id, FlowChange(before, after))
             return after
 
         return await self._database.write(update, audit=audit)
@@ -256,14 +286,16 @@ class SqlFlows:
         values = {"id": id, "workspace_id": workspace_id, "number": number, "at": to_ms(at)}
 
         async def delete(tx: Transaction) -> None:
-            if (await _get(tx, values)).revision == number:
-                raise Conflict("The current revision cannot be deleted: delete the flow, or save another first")
-            if (await one_row(tx, HAS_OPEN_EXECUTIONS, values))[0]:
-                raise Conflict("Executions of this revision have not ended: cancel them, or wait for their end")
+            await _check_deletable(tx, values)
             if await tx.run(DELETE_REVISION, values) == 0:
                 raise NotFound("revision")
 
         await self._database.write(delete, audit=audit)
+
+    async def check_deletable(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> None:
+        await self.revision(workspace_id, id, number)
+        values = {"id": id, "workspace_id": workspace_id, "number": number}
+        await self._database.read(lambda tx: _check_deletable(tx, values))
 
     async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         # Descriptions and tags of 1,000 flows may be 100 MB as JSON, so long pages are read in portions.
@@ -299,6 +331,53 @@ class SqlFlows:
         if row is None:
             raise NotFound("flow")
         return row
+
+
+async def _check_deletable(tx: Transaction, values: Mapping[str, Any]) -> None:
+    """Raises: Conflict if the revision is current, or an open execution runs it."""
+    if (await _get(tx, values)).revision == values["number"]:
+        raise Conflict("The current revision cannot be deleted: delete the flow, or save another first")
+    if (await one_row(tx, HAS_OPEN_EXECUTIONS, values))[0]:
+        raise Conflict("Executions of this revision have not ended: cancel them, or wait for their end")
+
+
+async def _planned(
+    tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[NamedChange], most: int | None
+) -> Sequence[FlowChange]:
+    planned = []
+    for change in changes:
+        before = await _named(tx, workspace_id, change.name, change.size)
+        after = change.change(before)
+        planned.append(FlowChange(before, after if before is None or after == before else after.after(before)))
+    await _check_room(tx, workspace_id, sum(change.before is None for change in planned), most)
+    return planned
+
+
+async def _check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, most: int | None) -> None:
+    """Raises: LimitReached if the workspace would have more than ``most`` flows."""
+    if most is not None and created:
+        count = (await one_row(tx, COUNT, {"workspace_id": workspace_id}))[0]
+        check_count("flows", count + created - 1, most, limit="workspace_flows")
+
+
+async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange) -> None:
+    before, after = change
+    if before == after:
+        return
+    values = _values(workspace_id, after)
+    if before is not None:
+        await tx.run(UPDATE, values)
+    elif await tx.run(CREATE, values) == 0:
+        raise NotFound("workspace")
+    if before is None or before.revision_id != after.revision_id:
+        await tx.run(ADD_REVISION, values)
+
+
+async def _named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:
+    rows = await tx.rows(NAMED, {"workspace_id": workspace_id, "name": name, "size": size})
+    if len(rows) > 1:
+        raise Conflict(f"Several flows are called {quoted(name)}: rename one of them, or use the id of the flow")
+    return _saved_flow(rows[0]) if rows else None
 
 
 async def _get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from flowrunner.api.http.answers import Reply
 from flowrunner.api.http.errors import InvalidRequest, etag
+from flowrunner.services.flow_changes import Precondition
 
 IF_MATCH: Final = {
     "name": "If-Match",
@@ -47,6 +48,23 @@ def states_to_match(request: Request) -> frozenset[str] | None:
     tags = _tags(request, "if-match")
     # A weak tag means equivalence of two answers, not identity.
     return None if tags is None or tags == "*" else frozenset(state for is_weak, state in tags if not is_weak)
+
+
+IF_NONE_MATCH_ANY: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "Only `*`: if the resource exists, the answer is 412 and nothing changes.",
+    "schema": {"type": "string", "enum": ["*"]},
+}
+
+
+def condition_of(request: Request) -> Precondition:
+    """Return the condition on a resource that the request creates or changes. Raises: InvalidRequest."""
+    if (must_be_new := _tags(request, "if-none-match")) not in (None, "*"):
+        raise InvalidRequest("The If-None-Match of a change can only be *")
+    has_if_match = "if-match" in request.headers
+    return Precondition(states=states_to_match(request), must_exist=has_if_match, must_be_new=must_be_new is not None)
 
 
 def is_known(request: Request, state: str) -> bool:

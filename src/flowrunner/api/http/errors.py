@@ -196,8 +196,9 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
         case InvalidInput():
             return _faulty(request_id, error.faults)
         case PreconditionFailed():
-            details = ErrorDetails(revision=error.revision)
-            return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
+            details = ErrorDetails(revision=present(error.revision))
+            current = None if error.state is None else {"ETag": etag(error.state)}
+            return error_answer(request_id, status, str(error), details=details, headers=current)
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
             retry_after = {"Retry-After": str(seconds)}

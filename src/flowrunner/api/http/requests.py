@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import Query
+from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from flowrunner.domain.errors import invalid
 from flowrunner.ports.page import Page
 
 MAX_LIMIT = 1000
@@ -33,6 +34,26 @@ class Body(BaseModel):
                 },
             )
         return value
+
+
+# Read by `is_dry_run`: a parameter of the framework's would cost every request of the route its short way.
+DRY_RUN: Final = {
+    "name": "dry_run",
+    "in": "query",
+    "required": False,
+    "description": "`true` answers what the request would do, with all of its checks, and changes nothing.",
+    "schema": {"type": "boolean", "default": False},
+}
+
+
+def is_dry_run(request: Request) -> bool:
+    """Raises: InvalidInput."""
+    match request.query_params.get("dry_run"):
+        case None | "false":
+            return False
+        case "true":
+            return True
+    raise invalid("dry_run", "must be true or false", code="bool_parsing")
 
 
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return.")]

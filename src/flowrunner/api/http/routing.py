@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi._compat import ModelField
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -44,10 +45,27 @@ T = TypeVar("T")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+# The media types of a flow document: RFC 9512, and two that are older.
+_YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_TAKES_YAML: Final = "x-takes-yaml"
+
+
+def takes_yaml() -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body may also be a flow document, instead of its `definition`."""
+    content = {"application/yaml": {"schema": {"type": "string", "description": "The flow document itself."}}}
+    return {_TAKES_YAML: True, "requestBody": {"content": content}}
+
+
 class StrictRequest(Request):
-    """A request with a bounded body of strict JSON."""
+    """A request with a bounded body of strict JSON, or of YAML where the route takes flow documents.
+
+    Attributes:
+        is_document: The body is a flow document.
+    """
 
     most_bytes = MAX_BODY_BYTES
+    takes_yaml = False
+    is_document = False
     _value: Any
 
     @contextlib.asynccontextmanager
@@ -64,6 +82,7 @@ class StrictRequest(Request):
             yield self
             return
         # Only authenticated callers can send this much.
+        # An estimate for JSON is none too small for a text.
         async with state_of(self).body_room.hold(caller_of(self).workspace_id, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
@@ -71,7 +90,10 @@ class StrictRequest(Request):
     async def _parse(self, data: bytes) -> None:
         if not data:
             return
-        _check_media_type(self.headers.get("content-type"), self.headers.get("content-encoding"))
+        self.is_document = _is_document(self.headers, takes_yaml=self.takes_yaml)
+        if self.is_document:
+            self._value = {"definition": _text_of(data)}
+            return
         try:
             self._value = await self._read_long(data) if len(data) > _LONG_BYTES else strict_json.loads(data)
         except strict_json.InvalidJson as error:
@@ -105,15 +127,30 @@ class StrictRequest(Request):
         return self._value
 
 
-def _check_media_type(content_type: str | None, encoding: str | None) -> None:
-    media_type, _, parameters = (content_type or "").partition(";")
-    charset = parameters.replace(" ", "").lower()
-    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
-        raise InvalidRequest(
-            "The request body must be JSON", status=415, hint="send it with 'Content-Type: application/json'"
-        )
-    if encoding is not None and encoding.lower() != "identity":
+def is_document(request: Request) -> bool:
+    """Return True if the body is a flow document, and not JSON with a `definition`."""
+    return isinstance(request, StrictRequest) and request.is_document
+
+
+def _is_document(headers: Headers, *, takes_yaml: bool) -> bool:
+    """Return True if the headers declare YAML, and False if they declare JSON. Raises: InvalidRequest."""
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    media_type, charset = media_type.strip().lower(), parameters.replace(" ", "").lower()
+    is_yaml = takes_yaml and media_type in _YAML
+    if not (is_yaml or media_type == "application/json") or charset not in ("", "charset=utf-8"):
+        wanted, or_yaml = ("JSON or YAML", ", or application/yaml") if takes_yaml else ("JSON", "")
+        hint = f"send it with 'Content-Type: application/json'{or_yaml}"
+        raise InvalidRequest(f"The request body must be {wanted}", status=415, hint=hint)
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise InvalidRequest("The request body must not be compressed", status=415)
+    return is_yaml
+
+
+def _text_of(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The request body is not UTF-8: byte {error.start + 1} is none of it") from None
 
 
 class BoundedRoute(APIRoute, ABC):
@@ -134,7 +171,8 @@ class BoundedRoute(APIRoute, ABC):
 
     def get_route_handler(self) -> Handler:
         handle = self._direct() or super().get_route_handler()
-        most_bytes = (self.openapi_extra or {}).get("x-max-bytes", MAX_BODY_BYTES)
+        extra = self.openapi_extra or {}
+        most_bytes, may_be_yaml = extra.get("x-max-bytes", MAX_BODY_BYTES), extra.get(_TAKES_YAML, False)
         takes_body = self.body_field is not None
 
         async def handler(request: Request) -> Response:
@@ -142,7 +180,7 @@ class BoundedRoute(APIRoute, ABC):
             if not takes_body:
                 return await handle(request)
             strict = StrictRequest(request.scope, request.receive)
-            strict.most_bytes = most_bytes
+            strict.most_bytes, strict.takes_yaml = most_bytes, may_be_yaml
             async with strict.parsed():
                 return await handle(strict)
 

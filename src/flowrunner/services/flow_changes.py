@@ -1,0 +1,148 @@
+"""Changes of flows: the fields that a request gives, and the flow that they make of the stored one."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import NotFound, PreconditionFailed, invalid, quoted
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import FlowId, RevisionId
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.services.ids import new_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowDraft:
+    """The fields of a flow to save. Those that are None are taken from the definition.
+
+    Attributes:
+        definition: None keeps the stored one.
+        is_whole: The definition is all of the flow: a description or tags that it does not have are removed. Otherwise
+            they stay as they are stored.
+    """
+
+    definition: str | None = None
+    name: str | None = None
+    description: str | None = None
+    tags: Sequence[str] | None = None
+    is_whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precondition:
+    """A condition on the stored flow.
+
+    Attributes:
+        states: The states of which it has one; None is any.
+        must_exist: There is such a flow.
+        must_be_new: There is none.
+    """
+
+    states: Collection[str] | None = None
+    must_exist: bool = False
+    must_be_new: bool = False
+
+    def check(self, flow: SavedFlow | None) -> None:
+        """Raises: PreconditionFailed."""
+        if flow is None:
+            if self.must_exist or self.states is not None:
+                raise PreconditionFailed("There is no such flow")
+        elif self.must_be_new:
+            raise PreconditionFailed("There is such a flow already", revision=flow.revision, state=flow.state)
+        elif self.states is not None and flow.state not in self.states:
+            message = f"The flow has changed since: it is at revision {flow.revision} now"
+            raise PreconditionFailed(message, revision=flow.revision, state=flow.state)
+
+
+ANY: Final = Precondition()
+MAX_NAME_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowChanger:
+    """The flow that a draft makes, in one request.
+
+    Attributes:
+        flow: What the draft's definition says; None if it has none.
+    """
+
+    caller: Caller
+    draft: FlowDraft
+    flow: Flow | None
+    at: datetime
+    revision_id: RevisionId
+
+    @classmethod
+    def of(cls, caller: Caller, draft: FlowDraft, flow: Flow | None, *, at: datetime) -> "FlowChanger":
+        return cls(caller=caller, draft=draft, flow=flow, at=at, revision_id=RevisionId(new_id("rev", at)))
+
+    def named(self, name: str) -> "FlowChanger":
+        """Return the changer of the flow with this name. Raises: InvalidInput if the draft says another one."""
+        for field, said in (("name", self.draft.name), ("definition", self.flow and self.flow.name)):
+            if said and said != name:
+                hint = "give the same name or none; to rename a flow, change it by its id"
+                raise invalid(field, f"says the name {quoted(said)}, and the address {quoted(name)}", hint=hint)
+        return replace(self, draft=replace(self.draft, name=name))
+
+    def created(self) -> SavedFlow:
+        """Return the new flow. Raises: InvalidInput if it has no definition or no name."""
+        draft, flow = self.draft, self.flow
+        if draft.definition is None or flow is None:
+            raise invalid("definition", "Definition is required", code="required")
+        return SavedFlow(
+            id=FlowId(new_id("flow", self.at)),
+            name=_checked_name(draft.name if draft.name is not None else flow.name),
+            description=flow.description if draft.description is None else draft.description,
+            version=flow.version,
+            tags=flow.tags if draft.tags is None else draft.tags,
+            created_at=self.at,
+            updated_at=self.at,
+            definition=draft.definition,
+            revision_id=self.revision_id,
+            saved_by=self.caller.account_id,
+        )
+
+    def changed(self, before: SavedFlow) -> SavedFlow:
+        """Return the stored flow with the changes. Raises: InvalidInput if it has no name."""
+        draft, flow = self.draft, self.flow
+        is_new_revision = draft.definition is not None and draft.definition != before.definition
+        kept_description, kept_tags = ("", ()) if draft.is_whole else (before.description, before.tags)
+        return replace(
+            before,
+            name=_checked_name(draft.name if draft.name is not None else (flow.name if flow else "") or before.name),
+            description=(
+                draft.description
+                if draft.description is not None
+                else (flow.description if flow else "") or kept_description
+            ),
+            version=flow.version if flow else before.version,
+            tags=list(draft.tags if draft.tags is not None else (flow.tags if flow else ()) or kept_tags),
+            updated_at=self.at,
+            definition=draft.definition if draft.definition is not None else before.definition,
+            revision_id=self.revision_id if is_new_revision else before.revision_id,
+            saved_by=self.caller.account_id if is_new_revision else before.saved_by,
+        )
+
+    def deployed(self, before: SavedFlow | None) -> SavedFlow:
+        """Return the new flow, or the stored one with the changes, or as it is if it has them already."""
+        if before is None:
+            return self.created()
+        after = self.changed(before)
+        # A deployment of the same text is no change: it leaves no trace, and other editors' conditions hold.
+        return before if replace(after, updated_at=before.updated_at) == before else after
+
+
+def check_name(name: str) -> None:
+    """Raises: NotFound if no flow can have this name."""
+    if not name.strip() or len(name) > MAX_NAME_CHARACTERS:
+        raise NotFound("flow")
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip():
+        raise invalid(
+            "name", "Name is required", code="required", hint="give 'name', or 'metadata.name' in the definition"
+        )
+    return name

@@ -1,0 +1,246 @@
+"""Flows as documents: YAML bodies, flows by name, and dry runs."""
+
+import threading
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from api.shapes import SMALLEST, assert_error
+from support.client import Client, Reply
+
+YAML: Final = "metadata:\n  name: Report\n  description: Its words\n  version: '3'\n  tags: [a, b]\n" + SMALLEST
+PLAIN: Final = "metadata: {name: Report}\n" + SMALLEST
+
+
+def by_name(name: str) -> str:
+    return f"/api/v1/flows/by-name/{quote(name, safe='')}"
+
+
+def send(
+    client: Client, method: str, path: str, text: str | bytes, kind: str = "application/yaml", **headers: str
+) -> Reply:
+    data = text.encode() if isinstance(text, str) else text
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.request(method, path, data, {"Content-Type": kind, **sent})
+
+
+def flows_of(client: Client) -> list[Any]:
+    flows: list[Any] = client.get("/api/v1/flows", limit=1000).json["flows"]
+    return flows
+
+
+# YAML bodies
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "text/yaml; charset=utf-8", "application/x-yaml", "Text/YAML"])
+def test_a_document_is_a_flow_with_the_metadata_in_it(account: Client, kind: str) -> None:
+    reply = send(account, "POST", "/api/v1/flows", YAML, kind)
+
+    assert reply.status == 201
+    flow = reply.json
+    assert (flow["name"], flow["description"], flow["tags"]) == ("Report", "Its words", ["a", "b"])
+    assert account.get(f"/api/v1/flows/{flow['id']}").json["definition"] == YAML
+
+
+def test_a_document_is_whole_and_json_changes_what_it_gives(account: Client) -> None:
+    id = send(account, "POST", "/api/v1/flows", YAML).json["id"]
+
+    by_json = account.put(f"/api/v1/flows/{id}", {"definition": PLAIN}).json
+    assert (by_json["description"], by_json["tags"]) == ("Its words", ["a", "b"])
+
+    whole = send(account, "PUT", f"/api/v1/flows/{id}", PLAIN).json
+    assert (whole["name"], whole["description"], whole["tags"]) == ("Report", "", [])
+
+
+def test_a_document_is_validated_as_it_is(account: Client) -> None:
+    reply = send(account, "POST", "/api/v1/flows/validate", "nodes:\n  a: {type: htp.request}\n")
+
+    assert reply.status == 200
+    assert [(error["line"], error["path"]) for error in reply.json["errors"]] == [(2, "nodes.a.type")]
+
+
+def test_a_document_that_is_not_utf8_is_rejected(account: Client) -> None:
+    assert_error(send(account, "POST", "/api/v1/flows", b"nodes: \xff"), 400)
+    assert_error(send(account, "POST", "/api/v1/flows", YAML, "application/yaml; charset=latin-1"), 415)
+    assert_error(send(account, "POST", "/api/v1/flows", YAML, "text/plain"), 415)
+
+
+def test_other_routes_take_no_yaml(account: Client) -> None:
+    id = account.new_flow(SMALLEST)
+
+    assert_error(send(account, "POST", f"/api/v1/flows/{id}/run", "{}"), 415, "The request body must be JSON")
+
+
+# By name
+
+
+@pytest.mark.parametrize("name", ["Report", "a/b", "a/run", "é ü", "50%", "run", "..", "a?b#c", "{id}"])
+def test_a_flow_is_created_changed_read_and_run_by_its_name(account: Client, name: str) -> None:
+    created = send(account, "PUT", by_name(name), SMALLEST)
+    again = send(account, "PUT", by_name(name), SMALLEST)
+    changed = send(account, "PUT", by_name(name), SMALLEST + "# 2\n")
+
+    assert (created.status, again.status, changed.status) == (201, 200, 200)
+    assert created.json["name"] == name
+    assert again.json == created.json, "the same document is no change"
+    assert again.headers["etag"] == created.headers["etag"] != changed.headers["etag"]
+    assert changed.json["id"] == created.json["id"]
+    assert changed.json["revision"] == 2
+    found = account.get(by_name(name))
+    assert found.json == account.get(f"/api/v1/flows/{created.json['id']}").json
+    assert found.json["definition"] == SMALLEST + "# 2\n"
+    assert account.request("GET", by_name(name), headers={"If-None-Match": found.headers["etag"]}).status == 304
+    run = account.post(f"{by_name(name)}/run", {"input": {}})
+    assert run.status == 201
+    assert account.ended(run.json["execution_id"])["flow_id"] == created.json["id"]
+
+
+def test_a_name_without_a_flow_is_not_found(account: Client) -> None:
+    id = account.new_flow(SMALLEST, name="N")
+
+    for name in ("M", id, "", " ", "x" * 201):
+        assert_error(account.get(by_name(name)), 404)
+        assert_error(account.post(f"{by_name(name)}/run", {}), 404)
+    assert_error(send(account, "PUT", by_name(" "), SMALLEST), 404)
+    assert_error(send(account, "PUT", by_name("x" * 201), SMALLEST), 404)
+
+
+def test_names_are_those_of_the_own_workspace(admin: Client, account: Client) -> None:
+    other = admin.new_account()
+    account.new_flow(SMALLEST, name="N")
+
+    assert_error(other.get(by_name("N")), 404)
+    assert send(other, "PUT", by_name("N"), SMALLEST).status == 201
+    assert len(flows_of(account)) == 1
+
+
+def test_a_name_is_looked_up_in_the_workspace_of_the_header(account: Client) -> None:
+    team = account.post("/api/v1/workspaces", {"name": "Team", "slug": f"t-{account.account_id[-12:]}"}).json["id"]
+
+    created = send(account, "PUT", by_name("N"), SMALLEST, Flowrunner_Workspace=team)
+
+    assert created.status == 201
+    assert account.get(by_name("N")).status == 404
+    found = account.request("GET", by_name("N"), headers={"Flowrunner-Workspace": team})
+    assert found.json["id"] == created.json["id"]
+
+
+def test_a_name_of_two_flows_is_a_conflict(account: Client) -> None:
+    ids = [account.new_flow(SMALLEST, name="N") for _ in range(2)]
+
+    for reply in (
+        account.get(by_name("N")), send(account, "PUT", by_name("N"), SMALLEST), account.post(f"{by_name('N')}/run"),
+    ):  # fmt: skip
+        assert_error(reply, 409, "Several flows are called 'N': rename one of them, or use the id of the flow")
+    account.delete(f"/api/v1/flows/{ids[0]}")
+    assert account.get(by_name("N")).json["id"] == ids[1]
+
+
+def test_a_document_that_says_another_name_is_rejected(account: Client) -> None:
+    for reply in (
+        send(account, "PUT", by_name("Other"), PLAIN),
+        account.put(by_name("Other"), {"definition": PLAIN}),
+        account.put(by_name("Other"), {"definition": SMALLEST, "name": "Report"}),
+    ):
+        assert_error(reply, 422)
+    assert flows_of(account) == []
+    assert send(account, "PUT", by_name("Report"), PLAIN).status == 201
+
+
+def test_json_by_name_changes_what_is_given(account: Client) -> None:
+    assert_error(account.put(by_name("N"), {"description": "D"}), 422, "Definition is required")
+    created = account.put(by_name("N"), {"definition": SMALLEST, "description": "D", "tags": ["t"]})
+    changed = account.put(by_name("N"), {"description": "E"})
+
+    assert (created.status, changed.status) == (201, 200)
+    assert (changed.json["description"], changed.json["tags"], changed.json["revision"]) == ("E", ["t"], 1)
+    assert account.get(by_name("N")).json["definition"] == SMALLEST
+
+
+def test_conditions_hold_for_names_too(account: Client) -> None:
+    path, text = by_name("N"), SMALLEST
+
+    for missing in ("*", '"1.1"'):
+        assert_error(send(account, "PUT", path, text, If_Match=missing), 412, "There is no such flow")
+    created = send(account, "PUT", path, text, If_None_Match="*")
+    assert created.status == 201
+    details = assert_error(send(account, "PUT", path, text + "# 2", If_None_Match="*"), 412)
+    assert details["revision"] == 1
+    assert send(account, "PUT", path, text + "# 2", If_Match=created.headers["etag"]).status == 200
+    assert_error(send(account, "PUT", path, text + "# 3", If_Match=created.headers["etag"]), 412)
+    assert_error(send(account, "PUT", path, text, If_None_Match='"1.1"'), 400)
+
+
+def test_many_that_create_one_name_make_one_flow(account: Client) -> None:
+    replies: list[Reply] = []
+
+    def put() -> None:
+        replies.append(send(account, "PUT", by_name("N"), SMALLEST))
+
+    threads = [threading.Thread(target=put) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(reply.status for reply in replies) == [200] * 11 + [201]
+    assert len({reply.json["id"] for reply in replies}) == 1
+    assert len(flows_of(account)) == 1
+
+
+# Dry runs
+
+
+def test_a_dry_run_answers_what_would_be_and_writes_nothing(account: Client) -> None:
+    path = by_name("Report")
+
+    first = send(account, "PUT", f"{path}?dry_run=true", YAML)
+
+    assert first.status == 200
+    assert (first.json["id"], first.json["name"], first.json["plan"]["action"]) == ("", "Report", "create")
+    assert first.json["plan"]["diff"].startswith("--- /dev/null\n+++ revision 1\n")
+    assert flows_of(account) == []
+
+    created = send(account, "PUT", path, YAML).json
+    same = send(account, "PUT", f"{path}?dry_run=true", YAML).json
+    assert (same["id"], same["plan"]["action"], same["plan"]["diff"]) == (created["id"], "none", "")
+    other = send(account, "PUT", f"{path}?dry_run=true", YAML + "x-note: 1\n").json
+    assert (other["plan"]["action"], other["revision"]) == ("update", 2)
+    assert other["plan"]["diff"].endswith("+x-note: 1\n")
+    assert other["plan"]["summary"]["keys_changed"] == ["x-note"]
+    assert flows_of(account) == [created]
+
+
+def test_a_dry_run_reports_the_faults_of_the_request(account: Client) -> None:
+    path = by_name("N")
+
+    assert_error(send(account, "PUT", f"{path}?dry_run=true", "nodes: {}"), 422, "The flow definition has 1 fault")
+    assert_error(send(account, "PUT", f"{path}?dry_run=true", PLAIN), 422)
+    assert_error(send(account, "PUT", f"{path}?dry_run=true", SMALLEST, If_Match="*"), 412)
+    assert_error(send(account, "PUT", f"{path}?dry_run=yes", SMALLEST), 422)
+
+
+def test_every_change_of_a_flow_can_be_tried(account: Client) -> None:
+    flow = account.post("/api/v1/flows", {"name": "N", "definition": SMALLEST}).json
+    path = f"/api/v1/flows/{flow['id']}"
+    account.put(path, {"definition": SMALLEST + "# 2\n"})
+    before = account.get(path).json
+    log = account.get(f"{path}/revisions").json
+
+    created = account.post("/api/v1/flows?dry_run=true", {"name": "M", "definition": SMALLEST})
+    updated = account.put(f"{path}?dry_run=true", {"name": "M", "definition": SMALLEST})
+    restored = account.post(f"{path}/revisions/1/restore?dry_run=true")
+    old_one = account.delete(f"{path}/revisions/1?dry_run=true")
+    current = account.delete(f"{path}/revisions/2?dry_run=true")
+    deleted = account.delete(f"{path}?dry_run=true")
+
+    assert (created.status, created.json["plan"]["action"]) == (200, "create")
+    assert (updated.json["name"], updated.json["revision"], updated.json["plan"]["action"]) == ("M", 3, "update")
+    assert restored.json["plan"]["diff"].endswith("-# 2\n")
+    assert old_one.json == {"message": "The revision would be deleted"}
+    assert_error(current, 409)
+    assert deleted.json == {"message": "The flow would be deleted"}
+    assert account.get(path).json == before
+    assert account.get(f"{path}/revisions").json == log
+    assert [found["id"] for found in flows_of(account)] == [flow["id"]]
