@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.services.replays import Replays
 from support.databases import MARA, OMAR
 
@@ -35,8 +35,8 @@ async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_
     journal = SlowJournal()
     replays = Replays(journal)  # type: ignore[arg-type] # it loads, and that is all that is asked of it
 
-    async def read(workspace_id: WorkspaceId, id: str) -> Any:
-        return await replays.of(workspace_id, ExecutionId(id), lambda events: events[0])
+    async def read(account_id: AccountId, id: str) -> Any:
+        return await replays.of(account_id, ExecutionId(id), lambda events: events[0])
 
     reads = [asyncio.create_task(read(MARA, f"mara-{n}")) for n in range(10)]
     reads.append(asyncio.create_task(read(OMAR, "omar-1")))

@@ -1,6 +1,7 @@
 """The program in the test's own process, called without a network: for what has to be broken inside."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,14 @@ async def call(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
     address: str = "127.0.0.1",
+    before_body: Callable[[], Awaitable[object]] | None = None,
 ) -> Reply:
-    """One request to an ASGI application. Args: address: Where it comes from."""
+    """One request to an ASGI application.
+
+    Args:
+        address: Where it comes from.
+        before_body: Happens between the head of the request and its body.
+    """
     path, _, query = path.partition("?")
     sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
     if body:
@@ -53,6 +60,8 @@ async def call(
     answers: list[Any] = []
 
     async def receive() -> Any:
+        if before_body is not None:
+            await before_body()
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Any) -> None:
@@ -73,24 +82,7 @@ async def connect(
     subprotocols: Sequence[str] = (),
 ) -> Reply:
     """Open a WebSocket of an ASGI application, and leave at once; 101 if it was accepted."""
-    sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-    path, _, query = path.partition("?")
-    scope = {
-        "type": "websocket",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "scheme": "ws",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "root_path": "",
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-        "subprotocols": list(subprotocols),
-        "state": {},
-        "extensions": {"websocket.http.response": {}},
-    }
+    scope = _socket_scope(path, token, headers, subprotocols)
     answers: list[Any] = []
     comes = iter([{"type": "websocket.connect"}])
 
@@ -106,3 +98,56 @@ async def connect(
     start = answers[0]
     found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
     return Reply(start["status"], found, b"".join(answer.get("body", b"") for answer in answers[1:]))
+
+
+@asynccontextmanager
+async def open_socket(
+    app: Any, path: str, *, token: str | None = None, headers: Mapping[str, str] | None = None
+) -> AsyncIterator["asyncio.Future[int]"]:
+    """Hold a WebSocket of an ASGI application open; give the code with which the application closes it."""
+    opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    left = asyncio.Event()
+    comes = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> Any:
+        if (first := next(comes, None)) is None:
+            await left.wait()
+        return first or {"type": "websocket.disconnect", "code": 1000}
+
+    async def send(message: Any) -> None:
+        if not opened.done():
+            opened.set_result(message.get("status", 101))
+        if message["type"] == "websocket.close":
+            closed.set_result(message["code"])
+
+    serving = asyncio.create_task(app(_socket_scope(path, token, headers), receive, send))
+    try:
+        assert await opened == 101
+        yield closed
+    finally:
+        left.set()
+        await serving
+
+
+def _socket_scope(
+    path: str, token: str | None, headers: Mapping[str, str] | None, subprotocols: Sequence[str] = ()
+) -> dict[str, Any]:
+    sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    path, _, query = path.partition("?")
+    return {
+        "type": "websocket",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "ws",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "subprotocols": list(subprotocols),
+        "state": {},
+        "extensions": {"websocket.http.response": {}},
+    }

@@ -36,7 +36,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import check_account_sockets, check_all_sockets
-from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
+from flowrunner.domain.values import AccountId, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, JournalReader, Recorded
@@ -235,6 +235,13 @@ class Live:
         """Close the account's sockets whose session has ended."""
         for socket in list(self._sockets.get(account_id, ())):
             await self._end_unless_alive(socket)
+
+    def end_workspace(self, id: WorkspaceId) -> None:
+        """Close all sockets of a workspace that was deleted."""
+        for sockets in self._sockets.values():
+            for socket in sockets:
+                if socket.caller.workspace_id == id:
+                    socket.end(SESSION_ENDED)
 
     async def revalidate_sessions(self) -> None:
         """Close every socket whose session has ended in any process."""

@@ -169,6 +169,8 @@ def assemble(
     )
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
+        identity.workspace_changed(id)
+        live.end_workspace(id)
         await executions.cancel_all(id)
         vault.forget(id)
 
@@ -195,6 +197,7 @@ def assemble(
             limits=limits,
             most=settings.account_workspaces,
             on_access_change=identity.sessions_ended,
+            on_rename=identity.workspace_changed,
             on_delete=on_workspace_delete,
         ),
         secrets=Secrets(stored.secrets, vault, clock),

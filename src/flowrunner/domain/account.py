@@ -165,9 +165,14 @@ class Caller:
             return credential.workspace_id
         return personal_workspace(self.account_id)
 
+    @property
+    def confined_to(self) -> WorkspaceId | None:
+        """Return the only workspace that the credential reaches; None for a session, which reaches all."""
+        return self._implied_workspace if isinstance(self.credential, ApiToken) else None
+
     def role_in(self, workspace_id: WorkspaceId) -> WorkspaceRole | None:
         """Return the account's role in a workspace; None if the credential does not reach it."""
-        if isinstance(self.credential, ApiToken) and workspace_id != self._implied_workspace:
+        if self.confined_to not in (None, workspace_id):
             return None
         if workspace_id == personal_workspace(self.account_id):
             return "admin"
@@ -176,10 +181,9 @@ class Caller:
     @property
     def reach(self) -> tuple[WorkspaceId, ...]:
         """Return the workspaces that the credential reaches, the one that it implies first."""
-        implied = self._implied_workspace
-        if isinstance(self.credential, ApiToken):
-            return (implied,)
-        return (implied, *(joined.workspace_id for joined in self.memberships))
+        if self.confined_to is not None:
+            return (self.confined_to,)
+        return (self._implied_workspace, *(joined.workspace_id for joined in self.memberships))
 
     def acting_in(self, workspace_id: WorkspaceId) -> "Caller":
         """Return the caller of a request that acts in a workspace which the credential reaches."""

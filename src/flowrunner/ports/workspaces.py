@@ -26,8 +26,14 @@ class WorkspaceStore(Protocol):
         """Return a workspace as a member sees it. Raises: NotFound, also if the account is no member."""
         ...
 
-    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[Workspace], int]:
-        """Return a page of the workspaces of a member, the personal one first, and the total."""
+    async def page(
+        self, account_id: AccountId, *, only: WorkspaceId | None = None, page: Page
+    ) -> tuple[Sequence[Workspace], int]:
+        """Return a page of the workspaces of a member, the personal one first, and the total.
+
+        Args:
+            only: The workspace to return if the account is a member of it; None for all.
+        """
         ...
 
     async def all(self, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:

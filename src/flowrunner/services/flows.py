@@ -137,7 +137,7 @@ class Flows:
 
     async def _read(self, caller: Caller, definition: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""
-        async with self._locks.of(caller.workspace_id):
+        async with self._locks.of(caller.account_id):
             return await self._language.read(definition)
 
     async def _check_stored(self, caller: Caller) -> None:
@@ -147,7 +147,7 @@ class Flows:
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
         """Return every fault and warning of a definition, missing secrets and flows included. Raises: Unavailable."""
-        async with self._locks.of(caller.workspace_id):
+        async with self._locks.of(caller.account_id):
             reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
         missing = [*secrets_missing(reading, known), *unclear_calls(reading, await self._called(caller, reading.flows))]
@@ -261,7 +261,7 @@ class Flows:
 
     async def _compare(self, caller: Caller, old: tuple[str, str], new: tuple[str, str]) -> Difference:
         """Return the difference between two definitions, each with its name."""
-        async with self._locks.of(caller.workspace_id), self._comparing:
+        async with self._locks.of(caller.account_id), self._comparing:
             return await asyncio.to_thread(difference, old[0], new[0], names=(old[1], new[1]))
 
     async def restore(

@@ -12,7 +12,7 @@ from flowrunner.domain.account import Account, ApiToken, Caller, Session
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import Forbidden, QueueFull, Unauthorized
-from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.ports.accounts import (
     AccountStore,
     NewSession,
@@ -35,7 +35,9 @@ REFRESH_GRACE: Final = timedelta(seconds=10)
 TICKET_LIFE: Final = timedelta(seconds=30)
 # Refreshes and tickets of an account in a minute: each writes a row that stays for a while.
 MOST_RENEWED: Final = 600
-_KEPT_CALLERS: Final = 10_000
+# Weights of cached callers: an account may be a member of many workspaces.
+_KEPT_CALLERS: Final = 40_000
+_WEIGHT_OF_A_CALLER: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,8 @@ class Authentication:
         # Callers by token. Code that ends a session or an API token calls `sessions_ended` right afterwards, which
         # removes the entry.
         self._kept: LruCache[str, Caller] = LruCache(_KEPT_CALLERS)
-        self._ends = 0
+        # The number of times that access has ended somewhere, or may have: what was found before may be outdated.
+        self.changes = 0
         self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
 
     def on_end(self, listener: Callable[[AccountId], Awaitable[None]]) -> None:
@@ -148,14 +151,14 @@ class Authentication:
         """Return the caller of a session's token or an API token. Raises: Unauthorized."""
         caller = self._kept.get(token)
         if caller is None:
-            ends = self._ends
+            changes = self.changes
             if tokens.is_api_token(token):
                 caller = await self._find_api_token(token)
             else:
                 caller = await self._find(self._tokens.verify(token))
             # The session or token may have ended while it was looked up.
-            if ends == self._ends:
-                self._kept.keep(token, caller)
+            if changes == self.changes:
+                self._kept.keep(token, caller, _WEIGHT_OF_A_CALLER + len(caller.memberships))
         now = self._clock.now()
         if caller.expires_at <= now:
             self._kept.forget(token)
@@ -252,12 +255,16 @@ class Authentication:
         if self._on_end is not None:
             await self._on_end(account_id)
 
+    def workspace_changed(self, id: WorkspaceId) -> None:
+        """Drop cached callers that are members of a workspace which was renamed or deleted."""
+        self._forget(lambda kept: any(joined.workspace_id == id for joined in kept.memberships))
+
     def revalidate_sessions(self) -> None:
         """Drop all cached callers: other processes may have ended sessions."""
         self._forget(lambda kept: True)
 
     def _forget(self, concerns: Callable[[Caller], bool]) -> None:
-        self._ends += 1
+        self.changes += 1
         for token in [token for token, kept in self._kept if concerns(kept)]:
             self._kept.forget(token)
 

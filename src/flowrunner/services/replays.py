@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports.journal import JournalReader, Unreadable
 from flowrunner.services.account_locks import AccountLocks
 
@@ -21,16 +21,16 @@ class Replays:
         self._journal = journal
         self._locks = AccountLocks()
 
-    async def of(self, workspace_id: WorkspaceId, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> T:
+    async def of(self, account_id: AccountId, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> T:
         """Return the result of ``evaluate`` for the execution's events.
 
         Args:
-            workspace_id: The workspace of the request.
+            account_id: The account that sends the request.
             evaluate: Runs on a thread: a long execution would block the event loop.
 
         Raises: NotFound; Conflict if the events cannot be read; any error of ``evaluate``.
         """
-        async with self._locks.of(workspace_id):
+        async with self._locks.of(account_id):
             try:
                 _, events = await self._journal.load(id)
             except Unreadable as error:

@@ -82,7 +82,7 @@ class Reruns:
                 flow = await self._library.get(caller.workspace_id, revision_id)
             try:
                 kept, misfits = await self._replays.of(
-                    caller.workspace_id, id, lambda events: _kept(events, from_step, flow)
+                    caller.account_id, id, lambda events: _kept(events, from_step, flow)
                 )
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None

@@ -10,7 +10,7 @@ from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, N
 from flowrunner.domain.events import SignalReceived, Step
 from flowrunner.domain.execution import replay
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
+from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
@@ -119,7 +119,7 @@ class Signals:
     async def _answer(
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
-        step, wait = await self._waiting_for_approval(caller.workspace_id, id, node)
+        step, wait = await self._waiting_for_approval(caller, id, node)
         if wait.roles is not None and caller.role not in wait.roles:
             raise Forbidden(f"This approval is for: {', '.join(wait.roles)}")
         # On a thread: resolved expressions may make the form long.
@@ -156,15 +156,13 @@ class Signals:
     async def _was_taken(self, caller: Caller, id: ExecutionId, request: str) -> bool:
         """Return whether the request was taken before. Raises: InvalidInput if its key was used for another one."""
         key, _, asked = request.partition(":")
-        known = await self._replays.of(caller.workspace_id, id, lambda events: _asked_with(events, key))
+        known = await self._replays.of(caller.account_id, id, lambda events: _asked_with(events, key))
         if known not in (None, asked):
             raise key_was_reused()
         return known is not None
 
-    async def _waiting_for_approval(
-        self, workspace_id: WorkspaceId, id: ExecutionId, node: str
-    ) -> tuple[Step, ApprovalWait]:
-        waiting, is_known = await self._replays.of(workspace_id, id, lambda events: _approvals(events, node))
+    async def _waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> tuple[Step, ApprovalWait]:
+        waiting, is_known = await self._replays.of(caller.account_id, id, lambda events: _approvals(events, node))
         found = [(step, wait) for step, wait in waiting if node in (step.node, str(step))]
         if len(found) == 1:
             return found[0]

@@ -54,6 +54,7 @@ class Workspaces:
     Args:
         most: Workspaces of which an account may be an admin, its personal one excepted.
         on_access_change: Called with an account after its role in a workspace has changed or ended.
+        on_rename: Called with a workspace that has a new slug.
         on_delete: Called with a workspace that was deleted.
     """
 
@@ -65,6 +66,7 @@ class Workspaces:
         limits: WorkspaceLimits,
         most: int,
         on_access_change: Callable[[AccountId], Awaitable[None]],
+        on_rename: Callable[[WorkspaceId], None],
         on_delete: Callable[[WorkspaceId], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -72,6 +74,7 @@ class Workspaces:
         self._limits = limits
         self._most = most
         self._on_access_change = on_access_change
+        self._on_rename = on_rename
         self._on_delete = on_delete
         self._unknown_names: SlidingWindow[AccountId] = SlidingWindow(
             MOST_UNKNOWN_NAMES,
@@ -123,8 +126,8 @@ class Workspaces:
         return await self._store.get(caller.account_id, caller.workspace_id)
 
     async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[Workspace], int]:
-        """Return a page of the caller's workspaces, the personal one first, and the total."""
-        return await self._store.page(caller.account_id, page=page)
+        """Return a page of the workspaces that the credential reaches, the personal one first, and the total."""
+        return await self._store.page(caller.account_id, only=caller.confined_to, page=page)
 
     async def update(self, caller: Caller, *, name: str | None, slug: str | None) -> Workspace:
         """Change the given fields. Raises: InvalidInput, Conflict, NotFound."""
@@ -133,6 +136,8 @@ class Workspaces:
         given: list[JSON] = [field for field, value in (("name", name), ("slug", slug)) if value is not None]
         entry = self._entry(caller, "workspace.updated", {"given": given})
         await self._store.update(id, name=name, slug=slug, audit=entry)
+        if slug is not None:
+            self._on_rename(id)
         return await self._store.get(caller.account_id, id)
 
     async def delete(self, caller: Caller, *, name: str | None) -> None:
@@ -147,11 +152,8 @@ class Workspaces:
         found = await self._store.get(caller.account_id, id)
         if name is not None and name != found.name:
             raise invalid("name", "is not the name of this workspace", code="wrong")
-        members, _ = await self._store.members(id, page=Page(limit=MAX_MEMBERS, offset=0))
         entry = self._entry(caller, "workspace.deleted", {})
         await self._store.delete(id, at=self._clock.now(), only_if_empty=name is None, audit=entry)
-        for member in members:
-            await self._on_access_change(member.account_id)
         await self._on_delete(id)
 
     async def usage(self, caller: Caller) -> WorkspaceUsage:
@@ -206,14 +208,17 @@ class Workspaces:
 
     async def _account_named(self, caller: Caller, name: str) -> AccountId:
         now = self._clock.now()
-        self._unknown_names.check(caller.account_id, at=now)
         try:
-            known = await self._store.account_named(normal_email(name) if "@" in name else name)
+            address = normal_email(name) if "@" in name else name
         except ValueError:
             raise invalid("account", "is neither the id nor the e-mail address of an account") from None
+        self._unknown_names.check(caller.account_id, at=now)
+        # Counted until the answer is known: concurrent requests must not exceed the limit together.
+        self._unknown_names.add(caller.account_id, at=now)
+        known = await self._store.account_named(address)
         if known is None:
-            self._unknown_names.add(caller.account_id, at=now)
             raise NotFound("account")
+        self._unknown_names.give_back(caller.account_id)
         return known
 
     async def _set(

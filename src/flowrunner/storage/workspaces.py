@@ -29,10 +29,13 @@ SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.cre
 PAGE: Final = """
 SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at
   FROM memberships m JOIN workspaces w ON w.id = m.workspace_id LEFT JOIN accounts a ON a.id = w.id
- WHERE m.account_id = :account_id
+ WHERE m.account_id = :account_id AND (CAST(:only AS text) IS NULL OR m.workspace_id = :only)
  ORDER BY m.is_owner DESC, w.id LIMIT :limit OFFSET :offset
 """
-COUNT: Final = "SELECT count(*) FROM memberships WHERE account_id = :account_id"
+COUNT: Final = """
+SELECT count(*) FROM memberships
+ WHERE account_id = :account_id AND (CAST(:only AS text) IS NULL OR workspace_id = :only)
+"""
 ALL: Final = """
 SELECT w.id, coalesce(w.name, ''), coalesce(w.slug, w.id), w.created_at,
        (SELECT count(*) FROM memberships m WHERE m.workspace_id = w.id),
@@ -105,9 +108,11 @@ INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (:workspac
 CHANGE_ROLE: Final = "UPDATE members SET role = :role WHERE workspace_id = :workspace_id AND account_id = :account_id"
 REMOVE: Final = "DELETE FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
 REMOVE_TOKENS: Final = "DELETE FROM api_tokens WHERE workspace_id = :workspace_id AND account_id = :account_id"
+# A disabled account manages nothing; the owner of a personal workspace remains an admin of it in any case.
 OTHER_ADMIN: Final = """
-SELECT 1 FROM memberships
- WHERE workspace_id = :workspace_id AND role = 'admin' AND account_id <> :account_id LIMIT 1
+SELECT 1 FROM memberships m JOIN accounts a ON a.id = m.account_id
+ WHERE m.workspace_id = :workspace_id AND m.role = 'admin' AND m.account_id <> :account_id
+   AND (a.disabled_at IS NULL OR m.is_owner) LIMIT 1
 """
 # Open executions are found by their index, because very many of the workspace may have ended.
 OPEN: Final = Statement(
@@ -159,8 +164,10 @@ class SqlWorkspaces:
             raise NotFound("workspace")
         return _workspace(row)
 
-    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[Workspace], int]:
-        values = {"account_id": account_id, "limit": page.limit, "offset": page.offset}
+    async def page(
+        self, account_id: AccountId, *, only: WorkspaceId | None = None, page: Page
+    ) -> tuple[Sequence[Workspace], int]:
+        values = {"account_id": account_id, "only": only, "limit": page.limit, "offset": page.offset}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
         return [_workspace(row) for row in rows], total
 

@@ -27,7 +27,7 @@ from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
-from flowrunner.domain.values import JSON, memory_of_json
+from flowrunner.domain.values import JSON, memory_of_json, personal_workspace
 from flowrunner.ports.workspaces import ObjectKind
 from flowrunner.tasks import begin
 
@@ -81,9 +81,10 @@ class StrictRequest(Request):
             await self._parse(self._body)
             yield self
             return
-        # Only authenticated callers can send this much.
+        # Only authenticated callers can send this much. The share is the account's, which may have many workspaces.
+        share = personal_workspace(caller_of(self).account_id)
         # An estimate for JSON is none too small for a text.
-        async with state_of(self).body_room.hold(caller_of(self).workspace_id, memory_of_json(self._body)):
+        async with state_of(self).body_room.hold(share, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
 
@@ -102,7 +103,7 @@ class StrictRequest(Request):
     async def _read_long(self, data: bytes) -> JSON:
         """Parse a long body on a thread, because the longest ones take a third of a second."""
         # There are few threads, so an account uses one at a time.
-        async with state_of(self).long_bodies.of(caller_of(self).workspace_id):
+        async with state_of(self).long_bodies.of(caller_of(self).account_id):
             return await asyncio.to_thread(strict_json.loads, data)
 
     async def _read(self) -> bytes:
@@ -182,6 +183,7 @@ class BoundedRoute(APIRoute, ABC):
             strict = StrictRequest(request.scope, request.receive)
             strict.most_bytes, strict.takes_yaml = most_bytes, may_be_yaml
             async with strict.parsed():
+                await self.admit_again(strict)
                 return await handle(strict)
 
         return handler
@@ -215,6 +217,9 @@ class BoundedRoute(APIRoute, ABC):
     async def admit(self, request: Request) -> None:
         """Admit the request, or raise an error."""
         ...
+
+    async def admit_again(self, request: Request) -> None:
+        """Repeat the admission if it may be outdated, because the body may have taken long to arrive."""
 
 
 def _answering(handler: Handler) -> ASGIApp:
@@ -313,6 +318,7 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
 
 
 _RIGHT: Final = "x-right"
+_ADMITTED_AT: Final = "admitted_at"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
 
@@ -331,6 +337,7 @@ class ProtectedRoute(BoundedRoute):
         self._kind_of_place = kind_of_place(self.path_format)
 
     async def admit(self, request: Request) -> None:
+        request.scope[_ADMITTED_AT] = services_of(request).identity.changes
         with _counted_unless_known(request):
             caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
@@ -345,6 +352,10 @@ class ProtectedRoute(BoundedRoute):
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
         if self.right in _CHANGING and request.method not in _READING:
             services_of(request).rates.change(caller.account_id)
+
+    async def admit_again(self, request: Request) -> None:
+        if request.scope[_ADMITTED_AT] != services_of(request).identity.changes:
+            await self.admit(request)
 
 
 class AdminRoute(ProtectedRoute):

@@ -1,0 +1,252 @@
+"""A role in a workspace that ends or changes: at once, for requests under way, cached callers, sockets and tokens."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from api.shapes import NAP
+from api.test_workspaces_api import HEADER, Team, team_at
+from flowrunner.api.http import strict_json
+from flowrunner.domain.values import AccountId
+from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
+from flowrunner.storage.workspaces import SqlWorkspaces
+from security.two_accounts import RETURN, ApiClient, two_accounts_at
+from support.asgi import call, open_socket
+from support.client import PASSWORD, Reply
+
+PATIENCE: Final = 10.0
+
+
+async def token_for(client: ApiClient, workspace: str, *scopes: str) -> ApiClient:
+    body = {"name": "T", "scopes": list(scopes or ("read", "run", "write"))}
+    made = await client.request("POST", "/api/v1/tokens", body, **{HEADER: workspace})
+    assert made.status == 201, made
+    return ApiClient(client.app, made.json["token"])
+
+
+async def napping(team: Team) -> str:
+    return str((await team.mara.run(await team.flow(NAP))).json["execution_id"])
+
+
+async def sent_slowly(
+    client: ApiClient, method: str, path: str, body: Any, meanwhile: Callable[[], Awaitable[object]], **headers: str
+) -> Reply:
+    """Send a request whose body arrives after something else has happened."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    data = json.dumps(body).encode()
+    return await call(
+        client.app, method, path, token=client.token, body=data, headers=named, before_body=meanwhile,
+    )  # fmt: skip
+
+
+async def remove_omar(team: Team, id: str) -> None:
+    assert (await team.mara.request("DELETE", f"{team.path}/members/{id}")).status == 200
+
+
+@pytest.mark.parametrize("route", ["header", "path", "object", "token"])
+async def test_s71_a_request_whose_body_arrives_after_the_removal_is_rejected(tmp_path: Path, route: str) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("editor")
+        flow = await team.flow()
+        client = await token_for(team.omar, team.id) if route == "token" else team.omar
+        method, path, body, headers = {
+            "header": ("POST", "/api/v1/flows", {"name": "G", "definition": RETURN}, {HEADER: team.id}),
+            "path": ("POST", f"{team.path}/secrets", {"key": "K", "value": "a long value"}, {}),
+            "object": ("PUT", f"/api/v1/flows/{flow}", {"name": "G"}, {}),
+            "token": ("POST", "/api/v1/flows", {"name": "G", "definition": RETURN}, {}),
+        }[route]  # fmt: skip
+        late = await sent_slowly(client, method, path, body, lambda: remove_omar(team, id), **headers)
+        flows = (await team.mara.request("GET", "/api/v1/flows", **{HEADER: team.id})).json["flows"]
+        secrets = (await team.mara.request("GET", f"{team.path}/secrets")).json["secrets"]
+
+    assert late.status == (401 if route == "token" else 404)
+    assert [found["name"] for found in flows] == ["F"]
+    assert secrets == []
+
+
+async def test_s71_a_request_whose_body_arrives_after_a_lower_role_is_rejected(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("editor")
+        flow = await team.flow()
+
+        async def demote() -> None:
+            changed = await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "viewer"})
+            assert changed.status == 200
+
+        late = await sent_slowly(team.omar, "PUT", f"/api/v1/flows/{flow}", {"name": "G"}, demote)
+
+    assert late.status == 403
+
+
+async def test_s71_sockets_of_a_removed_member_close_and_those_of_others_stay(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("viewer")
+        path = f"/ws/executions/{await napping(team)}"
+        program = await token_for(team.omar, team.id, "read")
+        own = await team.omar.flow(NAP)
+        of_own = f"/ws/executions/{(await team.omar.run(own)).json['execution_id']}"
+        app = team.accounts.app
+        async with (
+            open_socket(app, path, token=team.omar.token) as session,
+            open_socket(app, path, token=program.token) as token,
+            open_socket(app, path, token=team.mara.token) as others,
+            open_socket(app, of_own, token=team.omar.token) as elsewhere,
+        ):
+            await remove_omar(team, id)
+            # Without the periodic look: the removal itself closes them.
+            codes = [await asyncio.wait_for(socket, PATIENCE) for socket in (session, token)]
+            assert not others.done()
+            assert not elsewhere.done()
+
+    assert codes == [4401, 4401]
+
+
+@pytest.mark.parametrize("how", ["workspace", "owner"])
+async def test_s71_sockets_and_cached_members_of_a_deleted_workspace_end(tmp_path: Path, how: str) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        if how == "owner":
+            # The personal workspace of a third account, which is deleted with it.
+            body = {"name": "Rae", "email": "rae@example.com", "password": PASSWORD, "role": "user"}
+            rae = (await accounts.mara.request("POST", "/api/v1/accounts", body)).json["id"]
+            login = {"username": "rae@example.com", "password": PASSWORD}
+            token = (await ApiClient(accounts.app).request("POST", "/api/v1/auth/login", login)).json["token"]
+            owner, workspace = ApiClient(accounts.app, token), rae
+            delete = ("DELETE", f"/api/v1/accounts/{rae}")
+        else:
+            owner = accounts.mara
+            workspace = (await owner.request("POST", "/api/v1/workspaces", {"name": "Team"})).json["id"]
+            delete = ("DELETE", f"/api/v1/workspaces/{workspace}?name=Team")
+        body = {"account": "omar@example.com", "role": "viewer"}
+        assert (await owner.request("POST", f"/api/v1/workspaces/{workspace}/members", body)).status == 201
+        made = await owner.request("POST", "/api/v1/flows", {"name": "F", "definition": NAP}, **{HEADER: workspace})
+        execution = (await owner.run(made.json["id"])).json["execution_id"]
+        path = f"/api/v1/executions/{execution}"
+        before = await accounts.omar.request("GET", path)
+        async with open_socket(accounts.app, f"/ws/executions/{execution}", token=accounts.omar.token) as socket:
+            assert (await accounts.mara.request(*delete)).status == 200
+            after = await accounts.omar.request("GET", path)
+            code = await asyncio.wait_for(socket, PATIENCE)
+        ended = await accounts.program.services.executions._reader.get(workspace, execution)
+
+    assert (before.status, after.status) == (200, 404)
+    # The execution is cancelled in the same moment, so its end may come first.
+    assert code in (1000, 4401)
+    assert ended.status.value == "cancelled"
+
+
+async def test_s71_a_token_for_one_workspace_does_not_learn_of_the_others(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("admin")
+        replies = {}
+        for name, workspace in (("team", team.id), ("personal", await team.omars_id())):
+            program = await token_for(team.omar, workspace, "read", "members")
+            listed = await program.request("GET", "/api/v1/workspaces")
+            replies[name] = (workspace, listed)
+
+    for workspace, listed in replies.values():
+        assert [found["id"] for found in listed.json["workspaces"]] == [workspace]
+        assert listed.json["total"] == 1
+
+
+async def test_s71_concurrent_guesses_of_addresses_are_limited_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = SqlWorkspaces.account_named
+
+    async def look_up_elsewhere(store: SqlWorkspaces, name: str) -> AccountId | None:
+        # As on PostgreSQL: other requests are served meanwhile.
+        await asyncio.sleep(0)
+        return await look_up(store, name)
+
+    monkeypatch.setattr(SqlWorkspaces, "account_named", look_up_elsewhere)
+    async with team_at(tmp_path) as team:
+        guesses = [
+            team.mara.request(
+                "POST", f"{team.path}/members", {"account": f"nobody-{n}@example.com", "role": "viewer"}
+            )
+            for n in range(3 * MOST_UNKNOWN_NAMES)
+        ]  # fmt: skip
+        statuses = [reply.status for reply in await asyncio.gather(*guesses)]
+        # Who asks for accounts that exist is not limited, before the limit is reached.
+        known = await team.omar.request("POST", "/api/v1/workspaces", {"name": "Other"})
+        paths = [f"/api/v1/workspaces/{known.json['id']}/members"] * (2 * MOST_UNKNOWN_NAMES)
+        found = [
+            (await team.omar.request("POST", path, {"account": "mara@example.com", "role": "viewer"})).status
+            for path in paths
+        ]
+
+    assert statuses.count(404) == MOST_UNKNOWN_NAMES
+    assert statuses.count(429) == 2 * MOST_UNKNOWN_NAMES
+    assert found == [201, *[409] * (len(paths) - 1)]
+
+
+async def test_s71_the_last_admin_who_can_log_in_cannot_leave(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("admin")
+        disabled = await team.mara.request("PUT", f"/api/v1/accounts/{id}", {"disabled": True})
+        left = await team.mara.request("POST", f"{team.path}/leave")
+
+    assert disabled.status == 200
+    assert left.status == 409
+
+
+async def test_s71_a_slug_names_its_new_workspace_at_once(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("viewer")
+        before = await team.omar.request("GET", "/api/v1/workspaces/data-team")
+        assert (await team.mara.request("PUT", team.path, {"slug": "old-team"})).status == 200
+        other = (await team.mara.request("POST", "/api/v1/workspaces", {"name": "N", "slug": "data-team"})).json["id"]
+        body = {"account": "omar@example.com", "role": "viewer"}
+        hidden = await team.omar.request("GET", "/api/v1/workspaces/data-team")
+        assert (await team.mara.request("POST", f"/api/v1/workspaces/{other}/members", body)).status == 201
+        after = await team.omar.request("GET", "/api/v1/workspaces/data-team")
+
+    assert (before.json["id"], hidden.status, after.json["id"]) == (team.id, 404, other)
+
+
+async def test_s71_many_memberships_take_the_room_of_other_cached_callers(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        cache = team.accounts.program.services.identity._kept
+        await team.mara.request("GET", "/api/v1/workspaces")
+        one = cache.weight
+        for n in range(9):
+            assert (await team.mara.request("POST", "/api/v1/workspaces", {"name": f"Team {n}"})).status == 201
+        await team.mara.request("GET", "/api/v1/workspaces")
+
+        assert cache.weight == one + 9
+
+
+async def test_s63_an_account_with_many_workspaces_has_one_share_for_long_bodies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse, counting = strict_json.loads, threading.Lock()
+    parsing = most = 0
+
+    def counted(data: bytes) -> Any:
+        nonlocal parsing, most
+        with counting:
+            parsing += 1
+            most = max(most, parsing)
+        time.sleep(0.02)
+        with counting:
+            parsing -= 1
+        return parse(data)
+
+    async with team_at(tmp_path) as team:
+        teams = [
+            (await team.mara.request("POST", "/api/v1/workspaces", {"name": f"Team {n}"})).json["id"] for n in range(4)
+        ]
+        monkeypatch.setattr(strict_json, "loads", counted)
+        body = {"name": "F", "definition": RETURN + " " * 100_000}
+        replies = await asyncio.gather(
+            *(team.mara.request("POST", "/api/v1/flows", body, **{HEADER: id}) for id in teams)
+        )
+
+    assert {reply.status for reply in replies} == {201}
+    assert most == 1
