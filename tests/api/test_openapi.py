@@ -23,6 +23,10 @@ REFERENCE: Final = {
 }  # fmt: skip
 
 
+# Their answer is a value of a flow.
+ANY_JSON: Final = {"GET /api/v1/executions/{id}/steps/{step_id}/result"}
+
+
 @pytest.fixture(scope="module")
 def document(admin: Client) -> Any:
     reply = Client(admin.url).get("/api/v1/openapi.json")
@@ -86,7 +90,9 @@ def test_answers_allow_no_field_that_is_not_described(document: Any) -> None:
     for name, operation in operations(document).items():
         for status, response in operation["responses"].items():
             schema = response.get("content", {}).get("application/json", {}).get("schema")
-            if schema is not None:
+            if name in ANY_JSON and status == "200":
+                assert schema == {}, name
+            elif schema is not None:
                 model = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
                 assert model["additionalProperties"] is False, (name, status)
 
@@ -126,6 +132,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _deployment(made.go, account)
     made.go(account, "GET /api/v1/schemas/flow")
     _signals_and_reruns(made.go, account)
+    _steps(made.go, account)
     _revisions(made.go, account)
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
@@ -135,7 +142,8 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            parts = dict.fromkeys(("id", "account_id", "token_id", "key", "node", "name"), "x") | {"number": "1"}
+            names = ("id", "account_id", "token_id", "key", "node", "name")
+            parts = dict.fromkeys(names, "x") | {"number": "1", "step_id": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
 
@@ -252,6 +260,37 @@ def _signals_and_reruns(go: Go, account: Client) -> None:
     found = account.until_it_waits(other)
     go(account, f"GET {execution}", id=other)
     go(account, f"GET {execution}", id=found["waiting_for"][0]["execution_id"])
+
+
+SEEN: Final = """
+nodes:
+  list: {type: transform, params: {value: [1, 2]}, next: each}
+  each:
+    type: foreach
+    params: {items: "${input}"}
+    nodes: {double: {type: transform, params: {value: "${input * 2}"}}}
+    next: ask
+  ask: {type: approval, params: {prompt: Really?, form: {type: object}}, next: {approved: stop}}
+  stop: {type: fail, params: {error: busy, message: no, data: [1]}, retry: {max: 1, delay: 1ms, errors: [busy]}}
+"""
+
+
+def _steps(go: Go, account: Client) -> None:
+    execution = "/api/v1/executions/{id}"
+    id = account.run(account.new_flow(SEEN))
+    account.until_it_waits(id)
+    seen = go(account, f"GET {execution}/steps", id=id).json["steps"]
+    account.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True, "data": {}})
+    account.ended(id)
+    for query in ("", "?limit=2", "?scope=each.1[0]", "?step=ask.1", "?step=x", "?limit=0", "?cursor=x"):
+        for one in (id, "exec-1"):
+            go(account, f"GET {execution}/steps", query=query, id=one)
+    for step in (*(str(step["id"]) for step in seen), str(seen[-1]["id"] + 10), "1", "x", "0"):
+        for one in (id, "exec-1"):
+            go(account, f"GET {execution}/steps/{{step_id}}", id=one, step_id=step)
+            go(account, f"GET {execution}/steps/{{step_id}}/result", id=one, step_id=step)
+    for one in (id, "exec-1"):
+        go(account, f"GET {execution}/graph", id=one)
 
 
 def _revisions(go: Go, account: Client) -> None:

@@ -91,7 +91,7 @@ class Session:
                     yield f"{at} is {found}"
             case str() if _MOMENT.fullmatch(wanted) and isinstance(found, str) and _MOMENT.fullmatch(found):
                 return
-            case int() if at.endswith(".duration") and isinstance(found, int):
+            case int() if at.endswith((".duration", ".queued")) and isinstance(found, int):
                 return
             case _ if wanted != found:
                 yield f"{at} is {found!r}, not {wanted!r}"

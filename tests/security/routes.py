@@ -73,7 +73,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/admin/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
 }
 # Parts of a path that only count within the thing named before them.
-WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", "revision": "1"}
+WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", "revision": "1", "step_id": "3"}
 
 
 def routes_of(app: FastAPI) -> Iterator[tuple[Route, APIRoute]]:

@@ -20,6 +20,7 @@ from flowrunner.api import (
     schemas,
     secrets,
     signals,
+    steps,
     tokens,
     workspaces,
 )
@@ -51,6 +52,7 @@ ROUTERS: Final = (
     signals.router,
     # Before the flows by id, whose paths would fit.
     deployment.router,
+    steps.router,
     flows.router,
     documents,
     health.router,

@@ -48,6 +48,7 @@ from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.signals import Signals
+from flowrunner.services.steps import Steps
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
@@ -61,6 +62,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.storage.workspaces import SqlWorkspaces
@@ -207,6 +209,8 @@ def assemble(
         executions=executions,
         signals=Signals(reader, journal, dispatcher, schemas, clock),
         reruns=Reruns(executions, reader, journal, flow_store, library),
+        # Separate from the room of bodies, which must not wait for reads.
+        steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
     )
     live = Live(
         services, journal, broadcast, clock, most=settings.max_sockets, most_of_account=settings.account_sockets

@@ -13,6 +13,7 @@ from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
+from flowrunner.services.steps import Steps
 from flowrunner.services.tokens import Tokens
 from flowrunner.services.workspaces import Workspaces
 
@@ -32,3 +33,4 @@ class Services:
     executions: Executions
     signals: Signals
     reruns: Reruns
+    steps: Steps

@@ -1,0 +1,321 @@
+"""The steps of an execution over REST, and its graph."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Self, TypeAlias
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from msgspec import UNSET, Meta, UnsetType
+from starlette.responses import Response
+
+from flowrunner.api.executions import WaitingFor
+from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, present, stored
+from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.errors import invalid
+from flowrunner.domain.values import ExecutionId, rfc3339
+from flowrunner.services.run_graph import GraphEdge, GraphNode
+from flowrunner.services.step_values import ErrorView, Preview, ReceivedView, WaitView
+from flowrunner.services.steps import AttemptView, StepDetail, StepView
+
+router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
+
+STATUSES: Final = ("running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled")
+_StepStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATUSES)})]
+_STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
+_SCOPE: Final = Meta(description="The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.")
+_DURATION: Final = Meta(description="Milliseconds. Absent until it has ended.")
+_StepId: TypeAlias = Annotated[int, Path(ge=1, le=2**53, description="The number of the step's first event.")]
+
+
+class PreviewAnswer(Answer, frozen=True, kw_only=True):
+    """A JSON value if it is short, or else the beginning of its text."""
+
+    size: Annotated[int, Meta(description="Bytes of the whole value as JSON.")]
+    value: Annotated[Any, Meta(description="The whole value. Absent if it is too long.")] = UNSET
+    text: Annotated[str | UnsetType, Meta(description="The beginning of a value that is too long.")] = UNSET
+
+    @classmethod
+    def of(cls, preview: Preview) -> Self:
+        return cls(size=preview.size, value=stored(preview.value), text=present(preview.text))
+
+
+class StepError(Answer, frozen=True, kw_only=True):
+    type: str
+    message: Annotated[str, Meta(description="A list shows at most 2,000 characters of a long one.")]
+    data: Annotated[Any, Meta(description="Absent from lists if it is long.")] = UNSET
+
+    @classmethod
+    def of(cls, error: ErrorView | None) -> Self | UnsetType:
+        return UNSET if error is None else cls(type=error.type, message=error.message, data=stored(error.data))
+
+
+class ReceivedAnswer(Answer, frozen=True, kw_only=True):
+    """The signal, or the answer to an approval, that ended a wait."""
+
+    at: str
+    by: Annotated[str | UnsetType, Meta(description="The account that sent it. Absent if no account did.")] = UNSET
+    payload: PreviewAnswer
+
+    @classmethod
+    def of(cls, received: ReceivedView) -> Self:
+        payload = PreviewAnswer.of(received.payload)
+        return cls(at=rfc3339(received.at), by=present(received.by), payload=payload)
+
+
+class StepWait(Answer, frozen=True, kw_only=True):
+    since: str
+    waiting_for: WaitingFor
+    received: ReceivedAnswer | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, wait: WaitView) -> Self:
+        received = UNSET if wait.received is None else ReceivedAnswer.of(wait.received)
+        # A node type may describe its wait by any members.
+        described = stored(msgspec.json.encode(wait.waiting_for))
+        return cls(since=rfc3339(wait.since), waiting_for=described, received=received)
+
+
+class ScopesAnswer(Answer, frozen=True, kw_only=True):
+    """The number of runs of a loop, or of branches."""
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class StepAnswer(Answer, frozen=True, kw_only=True):
+    id: Annotated[int, Meta(description="The number of its first event.")]
+    step: Annotated[str, _STEP]
+    node_id: str
+    node_type: str
+    scope: Annotated[str | UnsetType, _SCOPE] = UNSET
+    parent: Annotated[int | UnsetType, Meta(description="The id of the step whose scope it belongs to.")] = UNSET
+    status: _StepStatus
+    attempts: int
+    started_at: str
+    completed_at: Annotated[str | UnsetType, Meta(description="Absent until it has ended.")] = UNSET
+    duration: Annotated[int | UnsetType, _DURATION] = UNSET
+    queued: Annotated[int, Meta(description="Milliseconds from when it could have started to its start.")]
+    action: Annotated[str | UnsetType, Meta(description="The action that it ended with.")] = UNSET
+    error: Annotated[StepError | UnsetType, Meta(description="The error of its latest failed attempt.")] = UNSET
+    wait: Annotated[StepWait | UnsetType, Meta(description="Its latest wait. Absent if it has never waited.")] = UNSET
+    scopes: ScopesAnswer | UnsetType = UNSET
+
+
+class StepListItem(StepAnswer, frozen=True, kw_only=True):
+    input: PreviewAnswer | UnsetType = UNSET
+    result: Annotated[PreviewAnswer | UnsetType, Meta(description="Absent until it has completed.")] = UNSET
+
+    @classmethod
+    def of(cls, view: StepView) -> Self:
+        return cls(**_fields(view), input=_previewed(view.input), result=_previewed(view.result))
+
+
+class AttemptAnswer(Answer, frozen=True, kw_only=True):
+    attempt: int
+    status: Annotated[str, Meta(extra_json_schema={"enum": [*STATUSES, "interrupted"]})]
+    started_at: str
+    completed_at: str | UnsetType = UNSET
+    duration: Annotated[int | UnsetType, _DURATION] = UNSET
+    error: StepError | UnsetType = UNSET
+    retry_at: Annotated[str | UnsetType, Meta(description="The time of the next attempt. Absent if there is none.")] = (
+        UNSET
+    )
+
+    @classmethod
+    def of(cls, view: AttemptView) -> Self:
+        return cls(
+            attempt=view.attempt,
+            status=view.status,
+            started_at=rfc3339(view.started_at),
+            completed_at=_time(view.completed_at),
+            duration=_duration(view.started_at, view.completed_at),
+            error=StepError.of(view.error),
+            retry_at=_time(view.retry_at),
+        )
+
+
+class StepDetailAnswer(StepAnswer, frozen=True, kw_only=True):
+    input: Any
+    result: Annotated[Any, Meta(description="Absent until it has completed.")] = UNSET
+    each_attempt: Annotated[list[AttemptAnswer], Meta(description="The latest 100 attempts, the oldest first.")]
+    waits: Annotated[list[StepWait], Meta(description="The latest 20 waits, the oldest first.")]
+
+    @classmethod
+    def of(cls, detail: StepDetail) -> Self:
+        view = detail.view
+        return cls(
+            **_fields(view),
+            input=stored(None if view.input is None else view.input.value),
+            result=stored(None if view.result is None else view.result.value),
+            each_attempt=[AttemptAnswer.of(attempt) for attempt in detail.attempts],
+            waits=[StepWait.of(wait) for wait in detail.waits],
+        )
+
+
+class StepList(Answer, frozen=True, kw_only=True):
+    steps: list[StepListItem]
+    next_cursor: Annotated[
+        str | UnsetType, Meta(description="Send it as `cursor` for the next page. Absent on the last page.")
+    ] = UNSET
+
+
+class GraphNodeAnswer(Answer, frozen=True, kw_only=True):
+    id: Annotated[str, Meta(description="Its path: push, each/push in a loop, both[left]/push in a branch.")]
+    node_id: str
+    node_type: str
+    parent: Annotated[str | UnsetType, Meta(description="The id of the node that holds it.")] = UNSET
+    branch: str | UnsetType = UNSET
+    is_start: Annotated[bool, Meta(description="The flow, the loop or the branch begins here.")]
+    status: Annotated[_StepStatus | UnsetType, Meta(description="Of its latest run. Absent if it has not run.")] = UNSET
+    step: Annotated[int | UnsetType, Meta(description="The id of its latest run.")] = UNSET
+    started_at: str | UnsetType = UNSET
+    completed_at: str | UnsetType = UNSET
+    runs: Annotated[dict[str, int], Meta(description="The number of its runs, by status.")]
+
+    @classmethod
+    def of(cls, node: GraphNode) -> Self:
+        return cls(
+            id=node.id,
+            node_id=node.node,
+            node_type=node.node_type,
+            parent=present(node.parent),
+            branch=present(node.branch),
+            is_start=node.is_start,
+            status=present(node.status),
+            step=present(node.latest),
+            started_at=_time(node.started_at),
+            completed_at=_time(node.ended_at),
+            runs=dict(node.runs),
+        )
+
+
+class GraphEdgeAnswer(Answer, frozen=True, kw_only=True):
+    source: Annotated[str, Meta(description="The id of a node.")]
+    target: Annotated[str, Meta(description="The id of a node.")]
+    action: Annotated[str, Meta(description="An action or an error pattern of the source.")]
+    taken: Annotated[int, Meta(description="How often the execution has followed the edge.")]
+
+    @classmethod
+    def of(cls, edge: GraphEdge) -> Self:
+        return cls(source=edge.source, target=edge.target, action=edge.action, taken=edge.taken)
+
+
+class GraphAnswer(Answer, frozen=True, kw_only=True):
+    nodes: list[GraphNodeAnswer]
+    edges: list[GraphEdgeAnswer]
+
+
+def _fields(view: StepView) -> dict[str, Any]:
+    """Return the fields of a step without its input and result."""
+    counts = view.scopes
+    return {
+        "id": view.id,
+        "step": view.step,
+        "node_id": view.node,
+        "node_type": view.node_type,
+        "scope": view.scope or UNSET,
+        "parent": present(view.parent),
+        "status": view.status,
+        "attempts": view.attempts,
+        "started_at": rfc3339(view.started_at),
+        "completed_at": _time(view.completed_at),
+        "duration": _duration(view.started_at, view.completed_at),
+        "queued": _milliseconds(view.queued),
+        "action": present(view.action),
+        "error": StepError.of(view.error),
+        "wait": UNSET if view.wait is None else StepWait.of(view.wait),
+        "scopes": UNSET
+        if counts is None
+        else ScopesAnswer(
+            total=counts.total, completed=counts.completed, failed=counts.failed, cancelled=counts.cancelled
+        ),
+    }
+
+
+def _previewed(preview: Preview | None) -> PreviewAnswer | UnsetType:
+    return UNSET if preview is None else PreviewAnswer.of(preview)
+
+
+def _time(at: datetime | None) -> str | UnsetType:
+    return UNSET if at is None else rfc3339(at)
+
+
+def _duration(started_at: datetime, ended_at: datetime | None) -> int | UnsetType:
+    return UNSET if ended_at is None else _milliseconds(ended_at - started_at)
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
+
+
+@router.get("/executions/{id}/steps", responses=errors(401, 403, 404, 409, 422))
+async def list_steps(
+    request: Request,
+    id: str,
+    *,
+    scope: Annotated[
+        str | None,
+        Query(max_length=2000, description="Only steps of this scope itself; empty for the flow's own nodes."),
+    ] = None,
+    step: Annotated[str | None, Query(max_length=2000, description="Only the step with this full name.")] = None,
+    cursor: Annotated[str | None, Query(max_length=20, description="The `next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of steps to return.")] = 100,
+) -> Reply[StepList]:
+    """List steps in the order of their starts. A page may be shorter than the limit and have a `next_cursor`."""
+    views, next_id = await services_of(request).steps.page(
+        caller_of(request), ExecutionId(id), after=_after(cursor), limit=limit, scope=scope, step=step
+    )
+    listed = StepList(steps=[StepListItem.of(view) for view in views], next_cursor=present(_text(next_id)))
+    return answer(listed, headers=None if next_id is None else _link(request, str(next_id)))
+
+
+def _after(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+        raise invalid("cursor", "must be the `next_cursor` of an earlier page")
+    return int(cursor)
+
+
+def _text(id: int | None) -> str | None:
+    return None if id is None else str(id)
+
+
+def _link(request: Request, cursor: str) -> Mapping[str, str]:
+    """Return the header that links the next page of a list."""
+    query = urlencode({**request.query_params, "cursor": cursor})
+    return {"Link": f'<{request.url.path}?{query}>; rel="next"'}
+
+
+@router.get("/executions/{id}/steps/{step_id}", responses=errors(401, 403, 404, 409, 422))
+async def get_step(request: Request, id: str, step_id: _StepId) -> Reply[StepDetailAnswer]:
+    """Return a step with its whole input and result, and each of its attempts."""
+    async with services_of(request).steps.step(caller_of(request), ExecutionId(id), step_id) as detail:
+        return answer(StepDetailAnswer.of(detail))
+
+
+@router.get(
+    "/executions/{id}/steps/{step_id}/result",
+    responses={200: {"content": {"application/json": {"schema": {}}}}, **errors(401, 403, 404, 409, 422)},
+)
+async def get_step_result(request: Request, id: str, step_id: _StepId) -> Response:
+    """Return the result of a step as it is stored."""
+    async with services_of(request).steps.result(caller_of(request), ExecutionId(id), step_id) as result:
+        return encoded(result)
+
+
+@router.get("/executions/{id}/graph", responses=errors(401, 403, 404, 409))
+async def get_execution_graph(request: Request, id: str) -> Reply[GraphAnswer]:
+    """Return the nodes and edges of the revision that runs, with the states of their latest runs, for a picture."""
+    graph = await services_of(request).steps.graph(caller_of(request), ExecutionId(id))
+    return answer(
+        GraphAnswer(
+            nodes=[GraphNodeAnswer.of(node) for node in graph.nodes],
+            edges=[GraphEdgeAnswer.of(edge) for edge in graph.edges],
+        )
+    )

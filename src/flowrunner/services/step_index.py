@@ -1,0 +1,453 @@
+"""A compact index of the steps of an execution, made from its events without keeping their values."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.events import (
+    HANDLERS,
+    ROOT,
+    Admitted,
+    Cancelled,
+    Completed,
+    Failed,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+    Step,
+)
+from flowrunner.ports.event_codec import decode_event
+from flowrunner.ports.steps import StoredEvent
+
+# Waits of a step that are kept, the latest ones: a node that polls waits very often.
+KEPT_WAITS: Final = 20
+# Bytes of memory that an entry and a place are estimated at.
+_ENTRY_BYTES: Final = 900
+_ATTEMPT_BYTES: Final = 200
+_PLACE_BYTES: Final = 150
+
+
+class NotIndexable(FlowRunnerError):
+    """The events of an execution do not follow from each other, or cannot be read."""
+
+
+class StoredPlace(NamedTuple):
+    """The place of a JSON value in the events.
+
+    Attributes:
+        seq: Number of the event.
+        member: Member of the event: `input`, `result`, or `inputs` with a ``position``.
+        size: Bytes of the value.
+        event_size: Bytes of the event.
+        name: Member of the member; only in `collected`.
+    """
+
+    seq: int
+    member: str
+    size: int
+    event_size: int
+    position: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A JSON value: a place in the events, or a list of the values at several places."""
+
+    places: Sequence[StoredPlace]
+    is_list: bool = False
+
+    @property
+    def size(self) -> int:
+        inner = sum(place.size for place in self.places)
+        return inner + max(len(self.places) - 1, 0) + 2 if self.is_list else inner
+
+
+@dataclass(slots=True)
+class AttemptEntry:
+    """An attempt of a step. Args: error_seq: The event of its failure."""
+
+    number: int
+    started_at: datetime
+    status: str = "running"
+    ended_at: datetime | None = None
+    error_seq: int | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class WaitEntry:
+    """A wait of a step.
+
+    Attributes:
+        seq: The event of the wait.
+        received_seq: The event of the signal or the answer that ended it.
+    """
+
+    seq: int
+    since: datetime
+    key: str | None
+    size: int
+    received_seq: int | None = None
+    received_size: int = 0
+
+
+@dataclass(slots=True)
+class ScopeCounts:
+    """Numbers of a step's own scopes."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+@dataclass(slots=True)
+class _OwnScopes:
+    """The own scopes of a step that has not ended.
+
+    Attributes:
+        inputs: Places of the inputs of scopes that have not started, by key.
+        active: Keys of the running scopes.
+        parts: Places of the parts collected from them, by key.
+    """
+
+    opened_at: datetime
+    inputs: dict[str, StoredPlace]
+    active: set[str] = field(default_factory=set)
+    parts: dict[int, StoredPlace] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StepEntry:
+    """A step. Its ``id`` is the number of its first event.
+
+    Attributes:
+        parent: The step whose scope it belongs to.
+        ready_at: The moment from which it could have started.
+        error_size: Bytes of the event of its error.
+    """
+
+    id: int
+    step: Step
+    node_type: str
+    parent: int | None
+    ready_at: datetime
+    started_at: datetime
+    input: StoredValue
+    status: str = "running"
+    ended_at: datetime | None = None
+    action: str | None = None
+    error_type: str | None = None
+    error_seq: int | None = None
+    error_size: int = 0
+    result: StoredValue | None = None
+    attempts: list[AttemptEntry] = field(default_factory=list)
+    waits: list[WaitEntry] = field(default_factory=list)
+    scopes: ScopeCounts | None = None
+    own: _OwnScopes | None = None
+
+
+@dataclass(slots=True)
+class _OpenScope:
+    """A scope that has not ended. Args: value: The input of its next step. current: Its latest step."""
+
+    value: StoredValue
+    ready_at: datetime
+    owner: StepEntry | None = None
+    current: StepEntry | None = None
+
+
+class _ErrorType(msgspec.Struct):
+    type: str = ""
+
+
+class _Fields(msgspec.Struct):
+    """The fields of any event that the index needs; values are not decoded."""
+
+    node: str = ""
+    node_type: str = ""
+    iteration: int = 0
+    attempt: int = 0
+    scope: str = ROOT
+    input: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    action: str = ""
+    skipped: bool = False
+    collected: dict[str, msgspec.Raw] | None = None
+    keys: list[str] = msgspec.field(default_factory=list)
+    inputs: list[msgspec.Raw] = msgspec.field(default_factory=list)
+    not_before: datetime | None = None
+    error: _ErrorType | None = None
+    retry_at: datetime | None = None
+    outcome: str = ""
+    part_bytes: int | None = None
+    key: str | None = None
+
+
+_FIELDS: Final = msgspec.json.Decoder(_Fields)
+# Names of ended attempts and steps.
+COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cancelled"
+
+
+class StepIndex:
+    """The steps of an execution, in the order of their starts.
+
+    Attributes:
+        seq: Number of the last event that is indexed.
+        weight: Estimated bytes of memory.
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.weight = 0
+        self.ids: list[int] = []
+        self.has_ended = False
+        self._steps: dict[int, StepEntry] = {}
+        self._by_name: dict[str, int] = {}
+        self._by_scope: dict[str, list[int]] = {}
+        self._scopes: dict[str, _OpenScope] = {}
+        self._waiting: dict[str, list[StepEntry]] = {}
+        self._early: dict[str, list[tuple[int, int]]] = {}
+        self._names: dict[str, str] = {}
+
+    def __getitem__(self, id: int) -> StepEntry:
+        return self._steps[id]
+
+    def get(self, id: int) -> StepEntry | None:
+        return self._steps.get(id)
+
+    def named(self, name: str) -> StepEntry | None:
+        """Return the step with a full name, such as `each.1[4]/push.1`."""
+        id = self._by_name.get(name)
+        return None if id is None else self._steps[id]
+
+    def in_scope(self, scope: str) -> Sequence[int]:
+        """Return the ids of the steps that belong to a scope itself, not to a scope inside it."""
+        return self._by_scope.get(scope, ())
+
+    def entries(self) -> Iterator[StepEntry]:
+        return iter(self._steps.values())
+
+    def add(self, events: Sequence[StoredEvent]) -> None:
+        """Add the next events. Raises: NotIndexable."""
+        for event in events:
+            if event.seq <= self.seq:
+                continue
+            try:
+                self._apply(event)
+            except (KeyError, ValueError, msgspec.MsgspecError, UnicodeError) as error:
+                raise NotIndexable(f"Event {event.seq} of this execution cannot be read") from error
+            self.seq = event.seq
+
+    def _apply(self, event: StoredEvent) -> None:
+        fields = _FIELDS.decode(event.data)
+        match event.type:
+            case NodeStarted.type:
+                self._start(event, fields)
+            case NodeCompleted.type:
+                self._complete(event, fields)
+            case NodeFailed.type:
+                self._fail(event, fields)
+            case NodeWaiting.type:
+                self._wait(event, fields)
+            case ScopesOpened.type:
+                self._open(event, fields)
+            case ScopeEnded.type:
+                self._end_scope(event, fields)
+            case SignalReceived.type:
+                self._receive(event, fields.key or "")
+            case Started.type:
+                self._scopes[ROOT] = _OpenScope(_whole(event, "input", fields.input), event.at)
+            case Admitted.type:
+                self._scopes[ROOT].ready_at = event.at
+            case Completed.type | Failed.type | Cancelled.type:
+                self.has_ended = True
+                for scope in list(self._scopes):
+                    self._leave(scope, event.at)
+            case _:
+                # An event of a newer version changes nothing that this one shows.
+                return
+
+    def _start(self, event: StoredEvent, fields: _Fields) -> None:
+        known = self._known(fields)
+        if known is not None:
+            if known.attempts[-1].ended_at is None:
+                known.attempts[-1].status = "interrupted"
+            known.status, known.error_type, known.error_seq = "running", None, None
+        else:
+            scope = self._scopes.get(fields.scope) or self._enter(fields.scope)
+            text = self._names.setdefault(fields.scope, fields.scope)
+            step = Step(self._names.setdefault(fields.node, fields.node), fields.iteration, text)
+            known = StepEntry(
+                id=event.seq,
+                step=step,
+                node_type=self._names.setdefault(fields.node_type, fields.node_type),
+                parent=None if scope.owner is None else scope.owner.id,
+                ready_at=scope.ready_at,
+                started_at=event.at,
+                input=scope.value,
+            )
+            scope.current = known
+            self.ids.append(event.seq)
+            self._steps[event.seq] = known
+            self._by_name[str(step)] = event.seq
+            self._by_scope.setdefault(text, []).append(event.seq)
+            self.weight += _ENTRY_BYTES + 2 * len(fields.scope)
+        self.weight += _ATTEMPT_BYTES
+        known.attempts.append(AttemptEntry(fields.attempt, event.at))
+
+    def _enter(self, scope: str) -> _OpenScope:
+        if scope in HANDLERS:
+            root = self._scopes[ROOT]
+            entered = _OpenScope(root.value, root.ready_at)
+        else:
+            path, key = _owner_and_key(scope)
+            owner = self._steps[self._by_name[path]]
+            own = owner.own
+            if own is None:
+                raise ValueError(scope)
+            own.active.add(key)
+            entered = _OpenScope(StoredValue((own.inputs.pop(key),)), own.opened_at, owner)
+        self._scopes[scope] = entered
+        return entered
+
+    def _known(self, fields: _Fields) -> StepEntry | None:
+        return self.named(str(Step(fields.node, fields.iteration, fields.scope)))
+
+    def _current(self, fields: _Fields) -> StepEntry:
+        return self._steps[self._by_name[str(Step(fields.node, fields.iteration, fields.scope))]]
+
+    def _complete(self, event: StoredEvent, fields: _Fields) -> None:
+        entry = self._current(fields)
+        entry.action = self._names.setdefault(fields.action, fields.action)
+        entry.result = _whole(event, "result", fields.result)
+        if fields.collected is not None:
+            others = {
+                int(key): StoredPlace(event.seq, "collected", len(raw), len(event.data), name=key)
+                for key, raw in fields.collected.items()
+            }
+            parts = {**(entry.own.parts if entry.own is not None else {}), **others}
+            entry.result = StoredValue(tuple(parts[key] for key in sorted(parts)), is_list=True)
+            self.weight += _PLACE_BYTES * len(others)
+        self._end(entry, SKIPPED if fields.skipped else COMPLETED, event.at)
+        self._scopes[fields.scope].value = entry.result
+
+    def _fail(self, event: StoredEvent, fields: _Fields) -> None:
+        entry = self._current(fields)
+        attempt = entry.attempts[-1]
+        attempt.error_seq, attempt.retry_at = event.seq, fields.retry_at
+        entry.error_seq, entry.error_size = event.seq, len(event.data)
+        entry.error_type = fields.error.type if fields.error is not None else ""
+        if fields.retry_at is None:
+            self._end(entry, FAILED, event.at)
+        else:
+            self._stop_waiting(entry)
+            attempt.status, attempt.ended_at, entry.status = FAILED, event.at, "retrying"
+
+    def _end(self, entry: StepEntry, status: str, at: datetime) -> None:
+        self._stop_waiting(entry)
+        entry.status, entry.ended_at = status, at
+        entry.attempts[-1].status, entry.attempts[-1].ended_at = status, at
+        entry.own = None
+        scope = self._scopes.get(entry.step.scope)
+        if scope is not None:
+            scope.ready_at = at
+
+    def _wait(self, event: StoredEvent, fields: _Fields) -> None:
+        entry, waiting = self._current(fields), decode_event(event.type, event.data)
+        assert isinstance(waiting, NodeWaiting), "the type decides"
+        wait = WaitEntry(event.seq, event.at, waiting.signal_key, len(event.data))
+        entry.waits = [*entry.waits[1 - KEPT_WAITS :], wait]
+        self.weight += _ATTEMPT_BYTES
+        entry.status = "waiting"
+        if wait.key is None:
+            return
+        early = self._early.get(wait.key)
+        if early:
+            wait.received_seq, wait.received_size = early.pop(0)
+            entry.status = "running"
+        else:
+            self._waiting.setdefault(wait.key, []).append(entry)
+
+    def _receive(self, event: StoredEvent, key: str) -> None:
+        waiting = self._waiting.get(key)
+        if not waiting:
+            self._early.setdefault(key, []).append((event.seq, len(event.data)))
+            return
+        entry = waiting.pop(0)
+        entry.status = "running"
+        entry.waits[-1].received_seq, entry.waits[-1].received_size = event.seq, len(event.data)
+
+    def _stop_waiting(self, entry: StepEntry) -> None:
+        key = entry.waits[-1].key if entry.waits else None
+        if entry.status == "waiting" and key is not None:
+            self._waiting[key].remove(entry)
+
+    def _open(self, event: StoredEvent, fields: _Fields) -> None:
+        entry = self._current(fields)
+        places = [StoredPlace(event.seq, "inputs", len(raw), len(event.data), n) for n, raw in enumerate(fields.inputs)]
+        inputs = dict(zip(fields.keys, places, strict=True))
+        before = entry.own
+        entry.own = _OwnScopes(max(event.at, fields.not_before or event.at), inputs)
+        if before is not None:
+            entry.own.parts = before.parts
+        entry.scopes = entry.scopes or ScopeCounts()
+        entry.scopes.total += len(fields.keys)
+        self.weight += _PLACE_BYTES * len(places)
+
+    def _end_scope(self, event: StoredEvent, fields: _Fields) -> None:
+        scope = self._scopes[fields.scope]
+        self._leave(fields.scope, event.at)
+        if scope.owner is None:
+            # The handlers run after the flow itself, in its place.
+            scope.ready_at = event.at
+            if fields.scope == ROOT and fields.outcome == COMPLETED:
+                scope.value = _whole(event, "result", fields.result)
+            self._scopes[fields.scope] = scope
+            return
+        own, counts = scope.owner.own, scope.owner.scopes
+        if own is None or counts is None:
+            raise ValueError(fields.scope)
+        match fields.outcome:
+            case "completed":
+                counts.completed += 1
+            case "failed":
+                counts.failed += 1
+            case _:
+                counts.cancelled += 1
+        if fields.outcome == COMPLETED and fields.part_bytes is not None:
+            own.parts[int(_owner_and_key(fields.scope)[1])] = _whole(event, "result", fields.result).places[0]
+            self.weight += _PLACE_BYTES
+
+    def _leave(self, scope: str, at: datetime) -> None:
+        """Close a scope and those inside it, and mark their open steps as cancelled."""
+        left = self._scopes.pop(scope, None)
+        if left is None:
+            return
+        current = left.current
+        if current is not None and current.ended_at is None:
+            for key in list(current.own.active if current.own is not None else ()):
+                self._leave(current.step.child_scope(key), at)
+            self._end(current, CANCELLED, at)
+        if left.owner is not None and left.owner.own is not None:
+            left.owner.own.active.discard(_owner_and_key(scope)[1])
+
+
+def _owner_and_key(scope: str) -> tuple[str, str]:
+    """Return the full name of the step that owns a scope, and the scope's key: `each.1` and `4` of `each.1[4]`."""
+    path, _, key = scope.rpartition("[")
+    return path, key.removesuffix("]")
+
+
+def _whole(event: StoredEvent, member: str, raw: msgspec.Raw) -> StoredValue:
+    return StoredValue((StoredPlace(event.seq, member, len(raw), len(event.data)),))
