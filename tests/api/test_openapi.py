@@ -182,6 +182,10 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     for one in (open_one, done, "exec-1"):
         go(account, f"DELETE {execution}", id=one)
     go(account, f"GET {execution}", id=open_one)
+    for one in (id, "flow-1"):
+        for body in ({"workspace": account.account_id}, {"workspace": "x"}, {}, b"{"):
+            go(account, f"POST {flow}/move", body, id=one)
+            go(account, f"POST {flow}/copy", body, id=one)
     go(account, f"DELETE {flow}", id=id)
     go(account, f"DELETE {flow}", id=id)
 

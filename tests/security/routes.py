@@ -49,7 +49,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/api/v1/admin/workspaces/{id}/members"): "appoint",
 }
 SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
-# A body that each route accepts, given the ids in its path.
+# A body that each route accepts, given the ids in its path; `{me}` is the caller's id.
 BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
     ("POST", "/api/v1/flows/validate"): {"definition": SMALLEST},
@@ -57,6 +57,9 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("PUT", "/api/v1/flows/by-name/{name}"): {"definition": SMALLEST},
     ("POST", "/api/v1/flows/{id}/run"): {"input": {}},
     ("POST", "/api/v1/flows/by-name/{name}/run"): {"input": {}},
+    # To where it is.
+    ("POST", "/api/v1/flows/{id}/move"): {"workspace": "{me}"},
+    ("POST", "/api/v1/flows/{id}/copy"): {"workspace": "{me}"},
     ("POST", "/api/v1/executions/{id}/signals/{key}"): {"payload": 1},
     ("POST", "/api/v1/executions/{id}/approvals/{node}"): {"approved": True},
     ("POST", "/api/v1/executions/{id}/rerun"): {},

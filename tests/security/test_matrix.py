@@ -50,7 +50,8 @@ class Matrix:
         method, _ = route
         if body is ...:
             body = BODIES.get(route)
-        text = b"" if body is None else json.dumps(body).replace("{n}", str(self.cases)).encode()
+        text = "" if body is None else json.dumps(body)
+        data = text.replace("{n}", str(self.cases)).replace("{me}", caller.account_id).encode()
         token = caller.token
         if caller.email is not None and wanted_right(route) == "session" and caller.rights:
             # The call may end the session.
@@ -59,7 +60,7 @@ class Matrix:
         if wanted_right(route) == "session" and caller.name == "cookie":
             fresh = await self.callers.log_in(self.callers.by_name["user A"].email or "")
             headers = {**headers, "cookie": f"flowrunner_session={fresh}"}
-        return await call(self.callers.app, method, address, token=token, body=text, headers=headers)
+        return await call(self.callers.app, method, address, token=token, body=data, headers=headers)
 
     def check(self, fine: bool, what: str, reply: Reply) -> None:
         if not fine:

@@ -69,6 +69,17 @@ class UpdateFlow(Body):
     tags: list[Tag] | None = Field(default=None, max_length=50)
 
 
+class MoveFlow(Body):
+    workspace: str = Field(max_length=200, description="The id or slug of the workspace to move the flow to.")
+
+
+class CopyFlow(Body):
+    workspace: str | None = Field(
+        default=None, max_length=200, description="The id or slug of the workspace of the copy; the flow's if absent."
+    )
+    name: Name | None = None
+
+
 class ValidateFlow(Body):
     definition: str = Field(description="The flow as a YAML document of at most 1 MiB.")
 
@@ -156,6 +167,14 @@ class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
             revision=flow.revision,
             definition=flow.definition,
         )
+
+
+class MoveAnswer(Answer, frozen=True, kw_only=True):
+    flow: FlowAnswer
+    workspace_id: str
+    missing_secrets: Annotated[
+        Sequence[str], Meta(description="Names of secrets that the flow reads and the workspace does not have.")
+    ]
 
 
 class FlowList(ListAnswer, frozen=True):
@@ -316,6 +335,38 @@ async def delete_flow(request: Request, id: str) -> Reply[Message]:
         caller_of(request), FlowId(id), if_states=states_to_match(request), dry_run=dry_run
     )
     return answer(Message(message="The flow would be deleted" if dry_run else "Flow deleted successfully"))
+
+
+@router.post("/{id}/move", responses=errors(401, 403, 404, 409, *BODY_ERRORS))
+async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnswer]:
+    """Move a flow with its revisions and executions to another workspace. Secrets are not moved.
+
+    The caller must be able to change flows in both workspaces. A repeated request completes a move that was cut off.
+    """
+    services, caller = services_of(request), caller_of(request)
+    target = services.workspaces.at(caller, body.workspace)
+    moved = await services.moves.move(caller, FlowId(id), target)
+    return answer(
+        MoveAnswer(
+            flow=FlowAnswer.of(moved.flow), workspace_id=moved.workspace_id, missing_secrets=moved.missing_secrets
+        )
+    )
+
+
+@router.post(
+    "/{id}/copy",
+    status_code=201,
+    responses={**with_etag(201), **errors(401, 403, 404, 409, *BODY_ERRORS)},
+)
+async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> Reply[FlowAnswer]:
+    """Save the current definition as a new flow, in the same or in another workspace.
+
+    The caller must be able to change flows in both workspaces.
+    """
+    services, caller = services_of(request), caller_of(request)
+    body = body or CopyFlow()
+    target = caller if body.workspace is None else services.workspaces.at(caller, body.workspace)
+    return saved(await services.flows.copy(caller, FlowId(id), target, name=body.name), 201)
 
 
 # Revisions

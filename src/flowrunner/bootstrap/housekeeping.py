@@ -20,6 +20,7 @@ _RETENTION_SECONDS: Final = 3600.0
 SETTLING_SECONDS: Final = 300.0
 _REJECTIONS_SECONDS: Final = 3600.0
 _TOKEN_USES_SECONDS: Final = 60.0
+_MOVES_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 # Maximum delay after which a process sees ended sessions and new secrets of other processes.
 REFRESH_SECONDS: Final = 2.0
@@ -41,6 +42,8 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
     return (
         *_retention_jobs(settings, program),
         *program.dispatch_jobs,
+        # Moves that a process has begun before it ended.
+        Background(name="flows.moves", every=_MOVES_SECONDS, run=services.moves.complete_all, where="one"),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="tokens.uses", every=_TOKEN_USES_SECONDS, run=program.token_uses.write),

@@ -39,6 +39,7 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
+from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.language import Language
@@ -59,6 +60,7 @@ from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.sessions import SqlSessions
@@ -182,6 +184,7 @@ def assemble(
     accounts = Accounts(
         account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
     )
+    flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     services = Services(
         identity=identity,
         rates=Rates(
@@ -204,7 +207,8 @@ def assemble(
         ),
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
-        flows=Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits),
+        flows=flows,
+        moves=FlowMoves(SqlFlowMoves(database), flows, clock, limits=limits),
         language=language,
         executions=executions,
         signals=Signals(reader, journal, dispatcher, schemas, clock),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
+from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.keys import KeyRotations
@@ -29,6 +30,7 @@ class Services:
     secrets: Secrets
     keys: KeyRotations
     flows: Flows
+    moves: FlowMoves
     language: Language
     executions: Executions
     signals: Signals

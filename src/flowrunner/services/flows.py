@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from flowrunner.domain.account import Caller
+from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow import Flow, NodeTypeSpec
@@ -33,6 +33,7 @@ from flowrunner.services.language import Language, secrets_missing, unclear_call
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
+_MOST_NAME_CHARACTERS: Final = 200
 # Memory for compiled flows: of all accounts together, and of one. The largest flow takes about 8 MiB.
 _READY_BYTES: Final = 128 * 1024 * 1024
 _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
@@ -63,11 +64,14 @@ class Flows:
         # A comparison keeps a CPU busy: one at a time leaves the other CPUs to executions.
         self._comparing = asyncio.Lock()
 
-    async def create(self, caller: Caller, draft: FlowDraft, *, dry_run: bool = False) -> SavedFlow:
+    async def create(
+        self, caller: Caller, draft: FlowDraft, *, dry_run: bool = False, details: Mapping[str, JSON] | None = None
+    ) -> SavedFlow:
         """Save a new flow.
 
         Args:
             dry_run: Return what would be saved, and save nothing.
+            details: The origin of the definition, for the audit log.
 
         Raises: InvalidFlow with every fault; InvalidInput if it has no definition or no name; LimitReached.
         """
@@ -76,7 +80,7 @@ class Flows:
         if dry_run:
             await self._check_count(caller)
             return saved
-        entry = act(caller, "flow.created", "flow", saved.id, at=changer.at)
+        entry = act(caller, "flow.created", "flow", saved.id, at=changer.at, details=details)
         await self._store.create(caller.workspace_id, saved, most=self._limits.flows, audit=entry)
         return saved
 
@@ -152,6 +156,30 @@ class Flows:
         known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
         missing = [*secrets_missing(reading, known), *unclear_calls(reading, await self._called(caller, reading.flows))]
         return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
+
+    async def missing_secrets(self, caller: Caller, definition: str) -> Sequence[str]:
+        """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""
+        async with self._locks.of(caller.workspace_id):
+            reading = await self._language.study(definition)
+        known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
+        return [name for name in reading.secrets if name not in known]
+
+    async def copy(self, caller: Caller, id: FlowId, target: Caller, *, name: str | None) -> SavedFlow:
+        """Save the current definition as a new flow.
+
+        Args:
+            target: The caller, acting in the workspace of the copy.
+            name: Absent, the copy has the flow's name in another workspace, and `Copy of …` in the same one.
+
+        Raises: NotFound; Forbidden; LimitReached; InvalidFlow if the language no longer accepts the definition.
+        """
+        authorise(target, Right.WRITE)
+        flow = await self._store.get(caller.workspace_id, id)
+        if name is None:
+            is_elsewhere = target.workspace_id != caller.workspace_id
+            name = flow.name if is_elsewhere else f"Copy of {flow.name}"[:_MOST_NAME_CHARACTERS]
+        draft = FlowDraft(definition=flow.definition, name=name, description=flow.description, tags=flow.tags)
+        return await self.create(target, draft, details={"copy_of": id, "revision": flow.revision})
 
     async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
         """Return how many flows have each of the names; only the first `_MOST_CALLED` names are looked up."""

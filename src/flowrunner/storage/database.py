@@ -84,7 +84,7 @@ class Database(Protocol):
         """Call ``function`` in the next transaction. If it raises, its own changes alone are rolled back.
 
         Args:
-            audit: The entry to add to the audit log in the same transaction, unless ``function`` raises.
+            audit: The entries to add to the audit log in the same transaction, unless ``function`` raises.
         """
         ...
 

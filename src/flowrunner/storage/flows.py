@@ -112,10 +112,11 @@ UPDATE revisions SET deleted_at = :at, definition = NULL
  WHERE flow_id = :id AND number = :number AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 
-# No execution of a deleted flow can start, so once none is left it is no longer needed.
+# No execution of a deleted flow can start, so once none is left it is no longer needed. Some of a flow that is moving
+# may be in another workspace.
 UNNEEDED: Final = """
 SELECT id FROM flows
- WHERE deleted_at IS NOT NULL
+ WHERE deleted_at IS NOT NULL AND moving_from IS NULL
    AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.workspace_id = flows.workspace_id AND x.flow_id = flows.id)
  LIMIT :limit
 """

@@ -166,10 +166,11 @@ SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secre
         name="flows",
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
-            "updated_at", "deleted_at",
+            "updated_at", "deleted_at", "moving_from",
         ),
         copied="""
-SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at
+SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at,
+       moving_from
   FROM flows ORDER BY id
 """,
         # Retention deletes them once no execution is left.

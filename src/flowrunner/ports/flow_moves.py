@@ -1,0 +1,36 @@
+"""The store of moves of flows to another workspace."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.ports.audit import Audit
+
+
+class FlowMoveStore(Protocol):
+    async def begin(
+        self,
+        source: WorkspaceId,
+        id: FlowId,
+        target: WorkspaceId,
+        *,
+        limits: WorkspaceLimits,
+        audit: Audit = None,
+    ) -> None:
+        """Move a flow with its newest revisions and executions; `advance` moves the others.
+
+        Raises:
+            NotFound: For no such flow, or no such target.
+            Conflict: If executions of the flow are open, or an earlier move of it is not complete.
+            LimitReached: If the target would have too many flows, or store too much.
+        """
+        ...
+
+    async def advance(self, id: FlowId) -> bool:
+        """Move a part of what has not followed the flow yet; return whether there is more."""
+        ...
+
+    async def incomplete(self) -> Sequence[FlowId]:
+        """Return flows whose revisions and executions have not all followed them."""
+        ...

@@ -1,0 +1,76 @@
+"""Moves of flows, with their whole history, to another workspace."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.audit import act
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.flow_moves import FlowMoveStore
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.services.flows import Flows
+
+_PAUSE_SECONDS: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedFlow:
+    """A flow after its move.
+
+    Attributes:
+        missing_secrets: Secrets that the flow reads and its new workspace does not have.
+    """
+
+    flow: SavedFlow
+    workspace_id: WorkspaceId
+    missing_secrets: Sequence[str]
+
+
+class FlowMoves:
+    def __init__(self, store: FlowMoveStore, flows: Flows, clock: Clock, *, limits: WorkspaceLimits) -> None:
+        self._store = store
+        self._flows = flows
+        self._clock = clock
+        self._limits = limits
+
+    async def move(self, caller: Caller, id: FlowId, target: Caller) -> MovedFlow:
+        """Move a flow with its revisions and executions; secrets stay where they are.
+
+        A repeated request completes a move that was cut off.
+
+        Args:
+            target: The caller, acting in the workspace that the flow moves to.
+
+        Raises: NotFound; Forbidden; Conflict if executions are open; LimitReached.
+        """
+        authorise(target, Right.WRITE)
+        source, to = caller.workspace_id, target.workspace_id
+        await self._flows.get(caller, id)
+        await self._complete(id)
+        if source != to:
+            now = self._clock.now()
+            entries = [
+                act(caller, "flow.moved", "flow", id, at=now, workspace_id=source, details={"to": to}),
+                act(caller, "flow.moved", "flow", id, at=now, workspace_id=to, details={"from": source}),
+            ]
+            await self._store.begin(source, id, to, limits=self._limits, audit=lambda _: entries)
+            await self._complete(id)
+        flow = await self._flows.get(target, id)
+        missing = await self._flows.missing_secrets(target, flow.definition)
+        return MovedFlow(flow=flow, workspace_id=to, missing_secrets=missing)
+
+    async def complete_all(self) -> None:
+        """Complete the moves that were cut off."""
+        for id in await self._store.incomplete():
+            await self._complete(id)
+
+    async def _complete(self, id: FlowId) -> None:
+        has_more = True
+        while has_more:
+            has_more = await self._store.advance(id)
+            # The pause lets running executions write first.
+            await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,163 @@
+"""Moves and copies of flows over REST."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.shapes import assert_error
+from flowrunner.storage import flow_moves
+from security.two_accounts import RETURN, ApiClient
+
+from .test_workspaces_api import HEADER, Team, team_at
+
+READS_SECRET = "nodes:\n  a: {type: log, params: {message: '${secrets.TOKEN} ${secrets.OTHER}'}}\n"
+WAITS = "nodes: {a: {type: delay, params: {duration: 1h}}}"
+
+
+async def move(client: ApiClient, flow: str, workspace: str, **headers: str) -> Any:
+    return await client.request("POST", f"/api/v1/flows/{flow}/move", {"workspace": workspace}, **headers)
+
+
+async def copy(client: ApiClient, flow: str, body: Any = None, **headers: str) -> Any:
+    return await client.request("POST", f"/api/v1/flows/{flow}/copy", body, **headers)
+
+
+async def personal(client: ApiClient) -> str:
+    return str((await client.request("GET", "/api/v1/workspaces")).json["workspaces"][0]["id"])
+
+
+async def flows_of(client: ApiClient, workspace: str) -> list[str]:
+    listed = await client.request("GET", "/api/v1/flows", **{HEADER: workspace})
+    return [flow["id"] for flow in listed.json["flows"]]
+
+
+async def test_a_flow_moves_with_its_history_and_names_the_secrets_it_lacks(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow, mine = await team.mara.flow(READS_SECRET), await personal(team.mara)
+        for workspace, key in ((mine, "TOKEN"), (mine, "OTHER"), (team.id, "OTHER")):
+            body = {"key": key, "value": "a value to keep"}
+            assert (await team.mara.request("POST", f"/api/v1/workspaces/{workspace}/secrets", body)).status == 201
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        await team.mara.ended(execution)
+        before = (await team.mara.request("GET", f"/api/v1/executions/{execution}")).json
+
+        moved = await move(team.mara, flow, "data-team")
+
+        assert moved.status == 200, moved
+        assert moved.json["flow"]["id"] == flow
+        assert (moved.json["workspace_id"], moved.json["missing_secrets"]) == (team.id, ["TOKEN"])
+        assert await flows_of(team.mara, team.id) == [flow]
+        assert await flows_of(team.mara, mine) == []
+        assert (await team.mara.request("GET", f"/api/v1/executions/{execution}")).json == before
+        listed = await team.mara.request("GET", f"/api/v1/executions?flow_id={flow}", **{HEADER: team.id})
+        assert [found["id"] for found in listed.json["executions"]] == [execution]
+        assert (await move(team.mara, flow, team.id)).status == 200, "a repeated request changes nothing"
+    told = rows(tmp_path, "SELECT workspace_id, object_id, details FROM audit WHERE action = 'flow.moved' ORDER BY seq")
+    assert told == [(mine, flow, f'{{"to":"{team.id}"}}'), (team.id, flow, f'{{"from":"{mine}"}}')]
+
+
+async def test_a_move_needs_an_editor_in_both_workspaces(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        own, shared = await team.omar.flow(RETURN), await team.flow()
+        mine = await personal(team.omar)
+        nowhere = await move(team.omar, own, team.id)
+        id = await team.join("operator")
+        as_operator = [await move(team.omar, own, team.id), await move(team.omar, shared, mine)]
+        token = await team.omar.request("POST", "/api/v1/tokens", {"name": "t", "scopes": ["read", "write"]})
+        program = ApiClient(team.accounts.app, token.json["token"])
+        elsewhere = await move(program, own, team.id)
+        assert (await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "editor"})).status == 200
+        as_editor = [await move(team.omar, own, team.id), await move(team.omar, shared, mine)]
+        unknown = await move(team.omar, "flow-1", team.id)
+
+    assert_error(nowhere, 404, "Workspace not found")
+    assert_error(elsewhere, 404, "Workspace not found")
+    assert_error(unknown, 404, "Flow not found")
+    assert [reply.status for reply in as_operator] == [403, 403]
+    assert [reply.status for reply in as_editor] == [200, 200]
+
+
+async def test_a_flow_with_open_executions_moves_after_their_end(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.mara.flow(WAITS)
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        refused = await move(team.mara, flow, team.id)
+        assert (await team.mara.request("DELETE", f"/api/v1/executions/{execution}")).status == 200
+        await team.mara.ended(execution)
+        moved = await move(team.mara, flow, team.id)
+
+    assert_error(refused, 409)
+    assert "have not ended: cancel them" in refused.error["message"]
+    assert moved.status == 200
+
+
+async def _cut_off(team: Team, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[str]]:
+    """Begin a move that is never advanced; return the flow and its executions."""
+    monkeypatch.setattr(flow_moves, "_EXECUTIONS_AT_ONCE", 1)
+    flow = await team.mara.flow(RETURN)
+    ids = [(await team.mara.run(flow)).json["execution_id"] for _ in range(4)]
+    for id in ids:
+        await team.mara.ended(id)
+    store = team.accounts.program.services.moves._store
+    await store.begin(await personal(team.mara), flow, team.id, limits=team.accounts.program.deps.limits)  # type: ignore[arg-type]
+    listed = await team.mara.request("GET", "/api/v1/executions", **{HEADER: team.id})
+    assert listed.json["total"] == 1
+    return flow, ids
+
+
+@pytest.mark.parametrize("by", ["a repeated request", "the server"])
+async def test_a_move_that_was_cut_off_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    async with team_at(tmp_path) as team:
+        flow, ids = await _cut_off(team, monkeypatch)
+        assert {(await team.mara.request("GET", f"/api/v1/executions/{id}")).status for id in ids} == {200}
+        if by == "the server":
+            await team.accounts.program.services.moves.complete_all()
+        else:
+            assert (await move(team.mara, flow, team.id)).status == 200
+        listed = await team.mara.request("GET", "/api/v1/executions", **{HEADER: team.id})
+
+    assert sorted(found["id"] for found in listed.json["executions"]) == sorted(ids)
+    assert rows(tmp_path, "SELECT moving_from FROM flows") == [(None,)]
+
+
+async def test_a_copy_has_the_current_definition_and_no_history(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.mara.flow(RETURN)
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        await team.mara.ended(execution)
+        beside, named = await copy(team.mara, flow), await copy(team.mara, flow, {"name": "G"})
+        elsewhere = await copy(team.mara, flow, {"workspace": "data-team"})
+        found = (await team.mara.request("GET", f"/api/v1/flows/{elsewhere.json['id']}")).json
+        listed = await team.mara.request("GET", f"/api/v1/executions?flow_id={beside.json['id']}")
+        there = await flows_of(team.mara, team.id)
+
+    assert [reply.json["name"] for reply in (beside, named, elsewhere)] == ["Copy of F", "G", "F"]
+    assert (found["definition"], found["revision"]) == (RETURN, 1)
+    assert there == [elsewhere.json["id"]]
+    assert listed.json["total"] == 0
+    assert rows(tmp_path, "SELECT count(*) FROM audit WHERE details LIKE '%copy_of%'") == [(3,)]
+
+
+async def test_a_copy_needs_an_editor_in_both_workspaces(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        shared = await team.flow()
+        hidden = await copy(team.omar, shared, {"workspace": await personal(team.omar)})
+        id = await team.join("operator")
+        there = await copy(team.omar, shared)
+        own = await copy(team.omar, await team.omar.flow(RETURN), {"workspace": team.id})
+        assert (await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "editor"})).status == 200
+        home = await copy(team.omar, shared, {"workspace": await personal(team.omar)})
+        nowhere = await copy(team.omar, shared, {"workspace": "no-team"})
+
+    assert_error(hidden, 404, "Flow not found")
+    assert [there.status, own.status] == [403, 403]
+    assert home.status == 201
+    assert_error(nowhere, 404, "Workspace not found")
+
+
+def rows(data_dir: Path, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(data_dir / "flowrunner.db")) as connection:
+        return connection.execute(statement).fetchall()
