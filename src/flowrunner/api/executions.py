@@ -287,7 +287,7 @@ class RerunBody(Body):
     )
     idempotency: Literal["new", "same"] = Field(
         default="new",
-        description="`true` if its steps send new idempotency keys, `false` if they repeat those of this execution.",
+        description="`new` if its steps send new idempotency keys, `same` if they repeat those of this execution.",
     )
 
 
