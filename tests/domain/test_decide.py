@@ -259,6 +259,8 @@ def test_an_execution_can_be_cancelled_at_any_event(
     length = len(run.journal)
 
     run.cancel()
+    # One that never began has nothing to finish, and waits for no slot to end.
+    assert not run.state.is_queued or run.state.ending is not None
     ending = run.run()
 
     if ended is None:

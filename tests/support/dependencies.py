@@ -171,7 +171,14 @@ class Acting(NodeType[_AnyParams]):
 
 @dataclass
 class RecordingBroadcast:
+    """What live subscribers are told.
+
+    Attributes:
+        stale: Executions whose subscribers were sent to the journal.
+    """
+
     published: dict[ExecutionId, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
+    stale: set[ExecutionId] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
@@ -179,6 +186,7 @@ class RecordingBroadcast:
         self.changed.set()
 
     def mark_stale(self, execution_id: ExecutionId) -> None:
+        self.stale.add(execution_id)
         self.changed.set()
 
 

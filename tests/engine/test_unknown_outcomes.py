@@ -1,0 +1,112 @@
+"""Appends that are durable although their answer was lost: what callers, subscribers and other executions are told."""
+
+import contextlib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flowrunner.dispatch import local
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.events import Completed, SignalReceived
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
+from flowrunner.ports.journal import Append
+from services.callers import caller_of
+from support.databases import MARA, rows_of
+from support.dependencies import Machine, machine
+from support.invariants import check_database, check_effects
+
+from .events import ending, of_type
+
+FLOW: Final = """
+nodes:
+  a: {type: webhook, params: {url: "http://peer/"}, next: ask}
+  ask: {type: wait, params: {key: go}, next: child}
+  child: {type: flow, params: {flow: child, input: {}}, next: b}
+  b: {type: webhook, params: {url: "http://peer/"}, next: done}
+  done: {type: return, params: {value: "${nodes.ask.result}"}}
+"""
+CHILD: Final = """
+nodes:
+  x: {type: webhook, params: {url: "http://peer/"}}
+"""
+# More than the two executions need.
+APPENDS: Final = range(1, 13)
+
+
+class LosingAnswers:
+    """A journal that loses the answer to one append after its commit, as a broken connection does."""
+
+    def __init__(self, journal: Any, *, at: int) -> None:
+        self._journal = journal
+        self._left = at
+
+    async def append(self, append: Append) -> None:
+        await self._journal.append(append)
+        self._left -= 1
+        if self._left == 0:
+            raise Unavailable("The database cannot be written at the moment")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+def unseen(engine: Machine) -> list[tuple[str, int]]:
+    """Return the durable events that subscribers were neither sent nor sent to the journal for."""
+    seen = {(id, record.seq) for id, records in engine.broadcast.published.items() for record in records}
+    events = [(id, seq) for id, seq in rows_of(engine.path, "SELECT execution_id, seq FROM events ORDER BY 1, 2")]
+    return [each for each in events if each not in seen and ExecutionId(each[0]) not in engine.broadcast.stale]
+
+
+async def until_shown(engine: Machine) -> None:
+    """Wait for the repetition of the append, which finds out that it was durable."""
+
+    async def is_shown() -> bool:
+        return not unseen(engine)
+
+    await engine.until(is_shown, seconds=5)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "seconds_after", lambda attempts: 0.0)
+
+
+@pytest.mark.parametrize("lost", APPENDS)
+async def test_everybody_learns_of_events_whose_append_was_not_answered(path: Path, lost: int) -> None:
+    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=lost)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save(CHILD, "child")
+        await engine.save(FLOW)
+        with contextlib.suppress(Unavailable):
+            await engine.start()
+        await engine.until_parked()
+
+        try:
+            await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", 1)
+        except Unavailable as error:
+            assert str(error) == OUTCOME_UNKNOWN
+
+        assert await engine.until_ended() is Status.COMPLETED
+        events = await engine.events()
+        assert ending(events) == Completed(result=1)
+        assert [event.payload for event in of_type(SignalReceived, events) if event.key == "signal:go"] == [1]
+        await until_shown(engine)
+    assert check_database(path) == []
+    assert check_effects(path, [request.key for request in engine.http.requests]) == []
+
+
+async def test_a_cancellation_whose_append_was_not_answered_is_reported_and_shown(path: Path) -> None:
+    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=3)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("nodes: {ask: {type: wait, params: {key: go}}}")
+        await engine.start()
+        await engine.until_parked()
+        for _ in range(3):
+            with contextlib.suppress(Unavailable):
+                await engine.executions.cancel(caller_of(MARA), ExecutionId("exec-1"))
+                break
+
+        assert await engine.status() is Status.CANCELLED
+        await until_shown(engine)
+    assert check_database(path) == []
