@@ -52,6 +52,11 @@ def test_defaults_fill_what_is_left_out() -> None:
     assert check(REGION, {"limit": 5}) == {"region": "eu", "limit": 5}
 
 
+@pytest.mark.parametrize("value", [None, False, 0, "", [], {}])
+def test_an_empty_default_is_a_default(value: JSON) -> None:
+    assert check({"x": {"default": value}}, {}) == {"x": value}
+
+
 def test_every_fault_is_reported_with_its_path() -> None:
     schemas = {**REGION, "token": {"type": "string"}}
 

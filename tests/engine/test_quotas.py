@@ -1,20 +1,23 @@
 """What an execution records is stored only as far as its account may keep it."""
 
+import asyncio
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from flowrunner.domain.errors import LimitReached
-from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted
+from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted, NodeStarted
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId
+from flowrunner.plugin import HttpAnswer, StepContext
+from flowrunner.ports.journal import Append
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA, Place, new_postgres_database, rows_of
-from support.dependencies import Machine, answer, machine
+from support.dependencies import Acting, Machine, Request, answer, machine
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -93,6 +96,66 @@ async def test_a_handler_that_records_too_much_is_cut_off_and_the_execution_ends
         assert (end.error.type, end.error.node) == ("limit.workspace_stored", "b")
         assert any("handlers of the end were cut off" in line.message for line in of_type(Logged, events))
         assert await kept(engine) < MOST
+    assert check_database(place) == []
+
+
+async def test_the_log_has_no_lines_of_steps_whose_start_was_refused(place: Place) -> None:
+    is_asked, is_begun, is_refused, has_spoken = (asyncio.Event() for _ in range(4))
+
+    class Telling:
+        """A journal that lets a running step speak before it refuses an append."""
+
+        def __init__(self, journal: Any) -> None:
+            self._journal = journal
+
+        async def append(self, append: Append) -> None:
+            try:
+                await self._journal.append(append)
+            except LimitReached:
+                is_refused.set()
+                await has_spoken.wait()
+                raise
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    async def first(value: Any, context: StepContext) -> None:
+        await is_asked.wait()
+
+    async def speaks(value: Any, context: StepContext) -> None:
+        is_begun.set()
+        await is_refused.wait()
+        context.log("info", "here")
+        has_spoken.set()
+        await asyncio.Event().wait()
+
+    async def large(request: Request) -> HttpAnswer:
+        is_asked.set()
+        await is_begun.wait()
+        return answer(body=json.dumps("x" * 600_000))
+
+    # A pure node without a script runs within the engine's own task.
+    types = [Acting("first", first, pure=True), Acting("speaks", speaks, pure=True)]
+    wrap: Any = lambda journal, _: Telling(journal)  # noqa: E731
+    async with machine(place, types=types, wrap=wrap, limits=AccountLimits(stored=MOST)) as engine:
+        engine.http.at("http://peer/", large)
+        events = await engine.run(
+            """
+            nodes:
+              both:
+                type: parallel
+                branches:
+                  left: {nodes: {ask: {type: http.request, params: {url: "http://peer/"}}}}
+                  right:
+                    nodes:
+                      first: {type: first, params: {value: "${1 + 1}"}, next: speaks}
+                      speaks: {type: speaks, params: {value: "${1 + 1}"}}
+            """
+        )
+
+        assert isinstance(ending(events), Failed)
+        started = {(event.scope, event.node) for event in of_type(NodeStarted, events)}
+        assert {(line.scope, line.node) for line in of_type(Logged, events) if line.node is not None} <= started
     assert check_database(place) == []
 
 
