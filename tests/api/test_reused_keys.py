@@ -49,7 +49,11 @@ KEYED: Final = {
         definition=WAIT, path="/signals/paid", node="paid", others={"payload": 1}
     ),
     "POST /api/v1/executions/{id}/approvals/{node}": Keyed(
-        definition=ASK, path="/approvals/ask", node="ask", body={"approved": True}, others={"approved": False, "data": 1}
+        definition=ASK,
+        path="/approvals/ask",
+        node="ask",
+        body={"approved": True},
+        others={"approved": False, "data": 1},
     ),
 }
 EACH_FIELD: Final = [(operation, name) for operation, keyed in KEYED.items() for name in keyed.others]
@@ -88,6 +92,8 @@ def test_a_key_used_again_with_another_field_is_refused(account: Client, operati
         return account.post(f"{at}{keyed.path}", {**keyed.body, **changed}, Idempotency_Key="k")
 
     assert send().status in (200, 201)
-    details = assert_error(send(**{name: keyed.others[name]}), 422, "Idempotency-Key: was used before, with another request")
+    details = assert_error(
+        send(**{name: keyed.others[name]}), 422, "Idempotency-Key: was used before, with another request"
+    )
     assert details["errors"][0]["code"] == "reused"
     assert send().status == 200

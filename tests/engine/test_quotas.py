@@ -137,7 +137,7 @@ async def test_the_log_has_no_lines_of_steps_whose_start_was_refused(place: Plac
     # A pure node without a script runs within the engine's own task.
     types = [Acting("first", first, pure=True), Acting("speaks", speaks, pure=True)]
     wrap: Any = lambda journal, _: Telling(journal)  # noqa: E731
-    async with machine(place, types=types, wrap=wrap, limits=AccountLimits(stored=MOST)) as engine:
+    async with machine(place, types=types, wrap=wrap, limits=WorkspaceLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", large)
         events = await engine.run(
             """
