@@ -12,7 +12,7 @@ from api.shapes import NAP
 from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.storage.tables import TABLES
 from support.asgi import program_at
@@ -23,6 +23,8 @@ _OF_USERS: Final = frozenset({
     "session", "read", "run", "write", "account", "tokens", "members", "create_workspace", "delete_workspace",
 })  # fmt: skip
 _ALL: Final = _OF_USERS | {"admin", "create_account", "appoint"}
+# Nobody else uses it, so that it shows in an answer whose flow that is.
+FLOW_NAME: Final = "the-quiet-flow"
 NOBODY: Final = AccountId("account-none")
 
 
@@ -187,38 +189,37 @@ class Callers:
 
     # Rows that belong to an account
 
-    async def create(self, kind: str, owner: AccountId) -> str:
-        """Create an object of this kind; return its id."""
+    async def create(self, kind: str, owner: AccountId, workspace: WorkspaceId | None = None) -> str:
+        """Create an object of this kind in a workspace, or else in the owner's personal one; return its id."""
         self._number += 1
+        by = as_session(owner)
+        if workspace is not None:
+            by = by.acting_in(workspace)
         match kind:
             case "flows":
-                draft = FlowDraft(definition=NAP, name="N", description=None, tags=None)
-                return (await self.services.flows.create(as_session(owner), draft)).id
+                return (await self.services.flows.create(by, FlowDraft(definition=NAP, name=FLOW_NAME))).id
             case "by-name":
                 draft = FlowDraft(definition=NAP, name=f"name-{self._number}")
-                return (await self.services.flows.create(as_session(owner), draft)).name
+                return (await self.services.flows.create(by, draft)).name
             case "executions":
-                flow = await self.services.flows.create(
-                    as_session(owner), FlowDraft(definition=NAP, name="N", description=None, tags=None)
-                )
-                id = (await self.services.executions.run(as_session(owner), flow.id, {})).id
-                while (await self.services.executions.get(as_session(owner), id)).waiting_for is None:  # noqa: ASYNC110 # nothing tells
+                flow = await self.services.flows.create(by, FlowDraft(definition=NAP, name=FLOW_NAME))
+                id = (await self.services.executions.run(by, flow.id, {})).id
+                while (await self.services.executions.get(by, id)).waiting_for is None:  # noqa: ASYNC110 # nothing tells
                     await asyncio.sleep(0.001)
                 return id
             case "workspaces":
-                # Its personal one.
-                await self.services.secrets.set(as_session(owner), "KEY", "a value to keep")
-                return owner
+                await self.services.secrets.set(by, "KEY", "a value to keep")
+                return by.workspace_id
             case "members":
                 id, _ = await self._account(f"member-{self._number}", "user")
                 self._sql(
                     "INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (?, ?, 'viewer', 0)",
-                    owner,
+                    by.workspace_id,
                     id,
                 )
                 return id
             case "accounts":
-                await self.services.secrets.set(as_session(owner), "KEY", "a value to keep")
+                await self.services.secrets.set(by, "KEY", "a value to keep")
                 return owner
             case "new account":
                 id, _ = await self._account(f"thing-{self._number}", "user")
@@ -226,9 +227,9 @@ class Callers:
             case "tokens":
                 token_id = f"token-{self._number}"
                 self._sql(
-                    "INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at)"
-                    " VALUES (?, ?, 'N', ?, '[]', 0)",
-                    token_id, owner, token_id,
+                    "INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at, workspace_id)"
+                    " VALUES (?, ?, 'N', ?, '[]', 0, ?)",
+                    token_id, owner, token_id, workspace,
                 )  # fmt: skip
                 return token_id
         raise AssertionError(f"unknown kind '{kind}': add it to Callers.create")

@@ -54,7 +54,11 @@ class SharedWorkspace:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A workspace that an account is a member of, its personal one excepted."""
+    """A workspace that an account is a member of, its personal one excepted.
+
+    Attributes:
+        slug: As of `Workspace`.
+    """
 
     workspace_id: WorkspaceId
     slug: str

@@ -10,7 +10,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import InvalidInput, NotFound, invalid
 from flowrunner.domain.limits import WorkspaceLimits
-from flowrunner.domain.values import JSON, AccountId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import (
     Member,
     SharedWorkspace,
@@ -83,18 +83,30 @@ class Workspaces:
             length=timedelta(hours=1),
         )
 
-    def at(self, caller: Caller, named: str, *, what: str = "workspace") -> Caller:
+    def at(self, caller: Caller, named: str) -> Caller:
         """Return the caller acting in the workspace with this id or slug.
 
         Raises:
-            NotFound: There is no such ``what``, or the credential does not reach it.
+            NotFound: There is no such workspace, or the credential does not reach it.
         """
         id = WorkspaceId(named)
         if caller.role_in(id) is None:
             id = next((joined.workspace_id for joined in caller.memberships if joined.slug == named), id)
         if caller.role_in(id) is None:
-            raise NotFound(what)
+            raise NotFound("workspace")
         return caller.acting_in(id)
+
+    def at_account(self, caller: Caller, id: str) -> Caller:
+        """Return the caller acting in the personal workspace of an account.
+
+        Raises:
+            NotFound: There is no such account, or the credential does not reach its workspace.
+        """
+        wanted = personal_workspace(AccountId(id))
+        is_shared = any(joined.workspace_id == wanted != joined.slug for joined in caller.memberships)
+        if is_shared or caller.role_in(wanted) is None:
+            raise NotFound("account")
+        return caller.acting_in(wanted)
 
     async def at_object(self, caller: Caller, kind: ObjectKind, id: str) -> Caller:
         """Return the caller acting in the workspace of an object.

@@ -311,7 +311,7 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
     id = next(iter(connection.path_params.values()))
     if kind in ("flow", "execution"):
         return caller if named is not None else await workspaces.at_object(caller, kind, id)
-    found = workspaces.at(caller, id, what=kind)
+    found = workspaces.at(caller, id) if kind == "workspace" else workspaces.at_account(caller, id)
     if named is not None and found.workspace_id != caller.workspace_id:
         raise NotFound(kind)
     return found
