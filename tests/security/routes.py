@@ -34,6 +34,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/api/v1/accounts"): "create_account",
     ("DELETE", "/api/v1/accounts/{id}"): "admin",
     ("GET", "/api/v1/audit"): "admin",
+    ("GET", "/api/v1/workspaces/{id}/audit"): "members",
     ("GET", "/api/v1/keys/rotations"): "admin",
     ("POST", "/api/v1/keys/rotations"): "admin",
     ("POST", "/api/v1/workspaces"): "create_workspace",

@@ -59,9 +59,16 @@ async def call(
     }
     answers: list[Any] = []
 
+    is_sent = False
+
     async def receive() -> Any:
+        nonlocal is_sent
+        if is_sent:
+            # The client stays connected until the answer has been read.
+            await asyncio.Event().wait()
         if before_body is not None:
             await before_body()
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Any) -> None:

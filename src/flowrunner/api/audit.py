@@ -1,21 +1,24 @@
-"""The audit log over REST, for admins."""
+"""The audit log over REST: all of it for admins, and the part of a workspace for its admins."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 
-from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, errors
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
-from flowrunner.api.http.routing import AdminRoute, caller_of
+from flowrunner.api.http.answers import AS_LINES, NDJSON, Answer, ListAnswer, Reply, answer, errors, lines
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, accepts, page_of
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.audit import AuditFilter
+from flowrunner.ports.page import Page
 
 admin = APIRouter(prefix="/api/v1/audit", tags=["Audit"], route_class=AdminRoute)
+router = APIRouter(prefix="/api/v1/workspaces/{id}/audit", tags=["Audit"], route_class=ProtectedRoute)
 
 
 class AuditObject(Answer, frozen=True, kw_only=True):
@@ -61,27 +64,37 @@ class AuditList(ListAnswer, frozen=True):
     entries: list[AuditEntryAnswer]
 
 
-@admin.get("", responses=errors(401, 403, 422))
+Actor: TypeAlias = Annotated[str | None, Query(max_length=200, description="Only actions of this account.")]
+Action: TypeAlias = Annotated[
+    str | None, Query(max_length=200, description="Only this action, such as `flow.created`.")
+]
+Part: TypeAlias = Annotated[str | None, Query(max_length=200)]
+Since: TypeAlias = Annotated[str | None, Query(max_length=40, description="Only from this moment on (RFC 3339).")]
+Until: TypeAlias = Annotated[str | None, Query(max_length=40, description="Only before this moment (RFC 3339).")]
+
+
+@admin.get("", responses={**AS_LINES, **errors(401, 403, 422)})
 async def list_entries(
     request: Request,
     *,
-    actor: Annotated[str | None, Query(max_length=200, description="Only actions of this account.")] = None,
+    actor: Actor = None,
     account_id: Annotated[
         str | None, Query(max_length=200, description="Only actions that concern this account.")
     ] = None,
-    action: Annotated[
-        str | None, Query(max_length=200, description="Only this action, such as `flow.created`.")
-    ] = None,
-    object_kind: Annotated[str | None, Query(max_length=200)] = None,
-    object_id: Annotated[str | None, Query(max_length=200)] = None,
+    action: Action = None,
+    object_kind: Part = None,
+    object_id: Part = None,
     outcome: Outcome | None = None,
-    since: Annotated[str | None, Query(max_length=40, description="Only from this moment on (RFC 3339).")] = None,
-    until: Annotated[str | None, Query(max_length=40, description="Only before this moment (RFC 3339).")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Reply[AuditList]:
-    """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable."""
-    page = page_of(limit, offset)
+    """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable.
+
+    With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
+    """
+    audit, caller, page = services_of(request).audit, caller_of(request), page_of(limit, offset)
     wanted = AuditFilter(
         actor=actor,
         workspace_id=account_id,
@@ -92,9 +105,53 @@ async def list_entries(
         since=_moment("since", since),
         until=_moment("until", until),
     )
-    rows, total = await services_of(request).audit.page(caller_of(request), wanted, page=page)
+    if accepts(request, NDJSON):
+        return await lines(_answers(audit.all(caller, wanted)))
+    return _listed(*await audit.page(caller, wanted, page=page), page)
+
+
+@router.get("", responses={**AS_LINES, **errors(401, 403, 404, 422)}, openapi_extra=needs(Right.MEMBERS))
+async def list_entries_of_workspace(
+    request: Request,
+    id: str,
+    *,
+    actor: Actor = None,
+    action: Action = None,
+    object_kind: Part = None,
+    object_id: Part = None,
+    outcome: Outcome | None = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Reply[AuditList]:
+    """List the audit entries of a workspace, the newest first, for its admins.
+
+    With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
+    """
+    audit, caller, page = services_of(request).audit, caller_of(request), page_of(limit, offset)
+    wanted = AuditFilter(
+        actor=actor,
+        action=action,
+        object_kind=object_kind,
+        object_id=object_id,
+        outcome=outcome,
+        since=_moment("since", since),
+        until=_moment("until", until),
+    )
+    if accepts(request, NDJSON):
+        return await lines(_answers(audit.all_of_workspace(caller, wanted)))
+    return _listed(*await audit.page_of_workspace(caller, wanted, page=page), page)
+
+
+def _listed(rows: Sequence[AuditRow], total: int, page: Page) -> Reply[AuditList]:
     listed = [AuditEntryAnswer.of(row) for row in rows]
     return answer(AuditList(listed, total=total, limit=page.limit, offset=page.offset))
+
+
+async def _answers(portions: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[Sequence[AuditEntryAnswer]]:
+    async for rows in portions:
+        yield [AuditEntryAnswer.of(row) for row in rows]
 
 
 def _moment(name: str, text: str | None) -> datetime | None:

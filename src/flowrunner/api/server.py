@@ -68,6 +68,7 @@ ROUTERS: Final = (
     secrets.of_workspaces,
     keys.admin,
     audit.admin,
+    audit.router,
     schemas.router,
 )
 

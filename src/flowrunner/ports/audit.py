@@ -15,10 +15,15 @@ Audit: TypeAlias = AuditEntry | Callable[[Any], AuditEntry | Sequence[AuditEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """A selection of entries; None is any. ``until`` itself is excluded."""
+    """A selection of entries; None is any. ``until`` itself is excluded.
+
+    Attributes:
+        has_account: Of a workspace, include logins to its account and changes of it.
+    """
 
     actor: str | None = None
     workspace_id: str | None = None
+    has_account: bool = True
     action: str | None = None
     object_kind: str | None = None
     object_id: str | None = None
@@ -34,6 +39,10 @@ class AuditStore(Protocol):
 
     async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
         """Return a page of entries, the newest first, and the total."""
+        ...
+
+    async def before(self, wanted: AuditFilter, seq: int | None, *, limit: int) -> Sequence[AuditRow]:
+        """Return the newest entries before the one with this number; None is after the last entry."""
         ...
 
     async def purge(self, *, before: datetime, limit: int) -> int:

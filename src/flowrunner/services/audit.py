@@ -6,8 +6,8 @@ alone; and a client may be rejected any number of times, so of many rejections o
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ MOST_GUESSES: Final = 60
 # Pairs of action and account or address that are counted in a window, to bound its memory.
 _KINDS: Final = 1000
 _PURGE_BATCH: Final = 1000
+# Entries of an export that are in memory.
+_ROWS_AT_ONCE: Final = 500
 
 
 @dataclass(slots=True)
@@ -64,6 +66,33 @@ class AuditLog:
         authorise(caller, Right.ADMIN)
         await self.settle()
         return await self._store.page(wanted, page=page)
+
+    async def page_of_workspace(
+        self, caller: Caller, wanted: AuditFilter, *, page: Page
+    ) -> tuple[Sequence[AuditRow], int]:
+        """Return a page of the entries of the workspace that the request acts in, and the total. Raises: Forbidden."""
+        wanted = _in_workspace(caller, wanted)
+        await self.settle()
+        return await self._store.page(wanted, page=page)
+
+    async def all(self, caller: Caller, wanted: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
+        """Yield all entries that there are at the start, the newest first. Raises: Forbidden."""
+        authorise(caller, Right.ADMIN)
+        async for rows in self._portions(wanted):
+            yield rows
+
+    async def all_of_workspace(self, caller: Caller, wanted: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
+        """Yield all entries of the workspace that the request acts in, as `all` does. Raises: Forbidden."""
+        async for rows in self._portions(_in_workspace(caller, wanted)):
+            yield rows
+
+    async def _portions(self, wanted: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
+        await self.settle()
+        # By number, so that entries which are added meanwhile move nothing.
+        rows = await self._store.before(wanted, None, limit=_ROWS_AT_ONCE)
+        while rows:
+            yield rows
+            rows = await self._store.before(wanted, rows[-1].seq, limit=_ROWS_AT_ONCE)
 
     def login_failed(self, account_id: AccountId | None, *, address: str) -> bool:
         """Record a wrong password; return whether it has an entry of its own.
@@ -210,6 +239,16 @@ class AuditLog:
                 AuditEntry(at=now, action="audit.purged", object=("audit", ""), credential="server", details=details)
             )
         return total
+
+
+def _in_workspace(caller: Caller, wanted: AuditFilter) -> AuditFilter:
+    """Return the filter for the workspace that the request acts in.
+
+    Members of a personal workspace do not see logins and changes of its account. Raises: Forbidden.
+    """
+    authorise(caller, Right.MEMBERS)
+    id = caller.workspace_id
+    return replace(wanted, workspace_id=id, has_account=id == personal_workspace(caller.account_id))
 
 
 async def _unless_unavailable(work: Coroutine[Any, Any, None]) -> None:

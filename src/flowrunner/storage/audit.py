@@ -13,12 +13,40 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction, one_row
 
+PAGE_OF_ALL: Final = """
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
+       previous, hash
+  FROM audit
+ WHERE seq < :before
+   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
+   AND (CAST(:action AS text) IS NULL OR action = :action)
+   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
+   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
+   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
+   AND (CAST(:until AS bigint) IS NULL OR at < :until)
+ ORDER BY seq DESC LIMIT :limit OFFSET :offset
+"""
+COUNT_OF_ALL: Final = """
+SELECT count(*) FROM audit
+ WHERE true
+   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
+   AND (CAST(:action AS text) IS NULL OR action = :action)
+   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
+   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
+   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
+   AND (CAST(:until AS bigint) IS NULL OR at < :until)
+"""
+# By the index of the workspace, in the order of the log.
 PAGE: Final = """
 SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
        previous, hash
   FROM audit
- WHERE (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:workspace_id AS text) IS NULL OR workspace_id = :workspace_id)
+ WHERE workspace_id = :workspace_id AND seq < :before
+   AND (CAST(:has_account AS boolean)
+        OR NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%'))
+   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
    AND (CAST(:action AS text) IS NULL OR action = :action)
    AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
    AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
@@ -29,8 +57,10 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, work
 """
 COUNT: Final = """
 SELECT count(*) FROM audit
- WHERE (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:workspace_id AS text) IS NULL OR workspace_id = :workspace_id)
+ WHERE workspace_id = :workspace_id
+   AND (CAST(:has_account AS boolean)
+        OR NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%'))
+   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
    AND (CAST(:action AS text) IS NULL OR action = :action)
    AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
    AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
@@ -50,6 +80,9 @@ UPDATE audit_anchor SET seq = :seq, hash = (SELECT hash FROM audit WHERE seq = :
 """
 PURGE: Final = "DELETE FROM audit WHERE seq <= :seq"
 
+# Above the number of every entry.
+_AFTER_ALL: Final = 2**62
+
 
 class SqlAudit:
     """Implements `ports.AuditStore`."""
@@ -61,20 +94,18 @@ class SqlAudit:
         await self._database.write(_change_nothing, audit=entry)
 
     async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
-        values = {
-            "actor": wanted.actor,
-            "workspace_id": wanted.workspace_id,
-            "action": wanted.action,
-            "object_kind": wanted.object_kind,
-            "object_id": wanted.object_id,
-            "outcome": wanted.outcome,
-            "since": to_ms_or_none(wanted.since),
-            "until": to_ms_or_none(wanted.until),
-            "limit": page.limit,
-            "offset": page.offset,
-        }
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = _values(wanted) | {"limit": page.limit, "offset": page.offset}
+        statements = (PAGE_OF_ALL, COUNT_OF_ALL) if wanted.workspace_id is None else (PAGE, COUNT)
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, *statements, values))
         return [audit_row(row) for row in rows], total
+
+    async def before(self, wanted: AuditFilter, seq: int | None, *, limit: int) -> Sequence[AuditRow]:
+        values = _values(wanted) | {"limit": limit, "offset": 0}
+        if seq is not None:
+            values["before"] = seq
+        statement = PAGE_OF_ALL if wanted.workspace_id is None else PAGE
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
+        return [audit_row(row) for row in rows]
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         values: dict[str, Any] = {"before": to_ms(before), "limit": limit}
@@ -87,6 +118,21 @@ class SqlAudit:
             return await tx.run(PURGE, {"seq": seq})
 
         return await self._database.write(purge)
+
+
+def _values(wanted: AuditFilter) -> dict[str, Any]:
+    return {
+        "actor": wanted.actor,
+        "workspace_id": wanted.workspace_id,
+        "has_account": wanted.has_account,
+        "action": wanted.action,
+        "object_kind": wanted.object_kind,
+        "object_id": wanted.object_id,
+        "outcome": wanted.outcome,
+        "since": to_ms_or_none(wanted.since),
+        "until": to_ms_or_none(wanted.until),
+        "before": _AFTER_ALL,
+    }
 
 
 async def _change_nothing(tx: Transaction) -> None:

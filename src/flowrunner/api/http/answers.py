@@ -163,6 +163,31 @@ async def long_listing(empty: L, portions: AsyncIterator[Sequence[Answer]]) -> R
     return _StreamedReply(_written(before, first, portions, after), media_type=_JSON)
 
 
+NDJSON: Final = "application/x-ndjson"
+# Describes that a route's list is also sent as lines.
+AS_LINES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {NDJSON: {"schema": {"type": "string", "description": "An object per line."}}}}
+}
+
+
+async def lines(portions: AsyncIterator[Sequence[Answer]]) -> Reply[Any]:
+    """Stream a list of any length, with an answer per line. An error before the first one is still answered."""
+    first: Sequence[Answer] = await anext(portions, [])
+    return _StreamedReply(_as_lines(first, portions), media_type=NDJSON)
+
+
+async def _as_lines(first: Sequence[Answer], rest: AsyncIterator[Sequence[Answer]]) -> AsyncIterator[bytes]:
+    yield _lines_of(first)
+    async for items in rest:
+        # A fast connection would never yield to other tasks.
+        await asyncio.sleep(0)
+        yield _lines_of(items)
+
+
+def _lines_of(items: Sequence[Answer]) -> bytes:
+    return b"".join(_encode(item) + b"\n" for item in items)
+
+
 def listing(empty: L, items: Sequence[Answer]) -> Reply[L]:
     """Answer with a list in memory, which is encoded in portions if it is long."""
     before, after = _encode(empty).split(b"[]")

@@ -56,6 +56,12 @@ def is_dry_run(request: Request) -> bool:
     raise invalid("dry_run", "must be true or false", code="bool_parsing")
 
 
+def accepts(request: Request, media_type: str) -> bool:
+    """Return whether the header `Accept` names a type of answers that is not sent otherwise."""
+    wanted = request.headers.get("accept", "").split(",")
+    return any(one.partition(";")[0].strip().lower() == media_type for one in wanted)
+
+
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return.")]
 Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="The number of entries to skip.")]
 

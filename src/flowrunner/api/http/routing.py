@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from flowrunner.api.http import strict_json
-from flowrunner.api.http.answers import answer_of, content_of
+from flowrunner.api.http.answers import Answer, answer_of, content_of
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
@@ -162,7 +162,7 @@ class BoundedRoute(APIRoute, ABC):
         if self.answer is not None:
             responses = {options.get("status_code") or 200: {}} | (options.get("responses") or {})
             options["responses"] = {
-                status: response | content_of(self.answer) if status < 300 else response
+                status: _described(response, self.answer) if status < 300 else response
                 for status, response in responses.items()
             }
         # The framework neither encodes nor validates answers.
@@ -220,6 +220,11 @@ class BoundedRoute(APIRoute, ABC):
 
     async def admit_again(self, request: Request) -> None:
         """Repeat the admission if it may be outdated, because the body may have taken long to arrive."""
+
+
+def _described(response: Mapping[str, Any], kind: type[Answer]) -> dict[str, Any]:
+    """Return the description of a response that has this answer, and perhaps content of other types."""
+    return {**response, "content": content_of(kind)["content"] | response.get("content", {})}
 
 
 def _answering(handler: Handler) -> ASGIApp:
