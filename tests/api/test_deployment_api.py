@@ -244,3 +244,80 @@ def test_every_change_of_a_flow_can_be_tried(account: Client) -> None:
     assert account.get(path).json == before
     assert account.get(f"{path}/revisions").json == log
     assert [found["id"] for found in flows_of(account)] == [flow["id"]]
+
+
+# Disabled flows
+
+
+def test_a_disabled_flow_starts_nothing_and_what_is_open_goes_on(account: Client) -> None:
+    id = account.new_flow("nodes:\n  a: {type: wait, params: {key: go}}\n", name="N")
+    before = account.get(f"/api/v1/flows/{id}").json
+    open_one = account.run(id)
+    account.until_it_waits(open_one)
+
+    disabled = account.put(f"/api/v1/flows/{id}", {"disabled": True})
+
+    del before["definition"]
+    assert disabled.json == {**before, "disabled": True, "updated_at": disabled.json["updated_at"]}
+    for start in (f"/api/v1/flows/{id}/run", f"{by_name('N')}/run", f"/api/v1/executions/{open_one}/rerun"):
+        assert_error(account.post(start, {}), 409, "The flow 'N' is disabled and starts no executions: enable it first")
+    assert [flow["disabled"] for flow in flows_of(account)] == [True]
+    assert account.get(f"/api/v1/flows/{id}").json["disabled"] is True
+    assert account.post(f"/api/v1/executions/{open_one}/signals/go", {}).status == 200
+    assert account.ended(open_one)["status"] == "completed"
+    # A new document leaves it disabled.
+    assert send(account, "PUT", by_name("N"), SMALLEST).json["disabled"] is True
+    enabled = account.put(by_name("N"), {"disabled": False})
+    assert "disabled" not in enabled.json
+    assert account.post(f"/api/v1/flows/{id}/run", {}).status == 201
+
+
+def test_a_call_of_a_disabled_flow_fails_with_its_own_error(account: Client) -> None:
+    account.put(by_name("callee"), {"definition": SMALLEST, "disabled": True})
+
+    ended = account.ended(account.run(account.new_flow("nodes:\n  a: {type: flow, params: {flow: callee}}\n")))
+
+    assert ended["failure"]["type"] == "flow.disabled"
+
+
+# Pause of the installation
+
+CALLS_LATER: Final = """
+nodes:
+  a: {type: wait, params: {key: go}, next: b}
+  b: {type: flow, params: {flow: callee}}
+"""
+
+
+def test_a_paused_installation_starts_nothing_and_what_is_open_goes_on(admin: Client, account: Client) -> None:
+    account.new_flow(SMALLEST, name="callee")
+    id = account.new_flow(CALLS_LATER)
+    open_one = account.run(id)
+    account.until_it_waits(open_one)
+    try:
+        paused = admin.put("/api/v1/admin/pause", {"paused": True}).json
+        again = admin.put("/api/v1/admin/pause", {"paused": True}).json
+
+        assert paused["paused"] is True
+        assert again == paused == admin.get("/api/v1/admin/pause").json
+        for start in (f"/api/v1/flows/{id}/run", f"/api/v1/executions/{open_one}/rerun"):
+            reply = account.post(start, {})
+            assert_error(reply, 503)
+            assert reply.headers["retry-after"] == "60"
+        assert account.get("/readyz").json == {"status": "paused"}
+        assert account.post(f"/api/v1/executions/{open_one}/signals/go", {}).status == 200
+        assert account.ended(open_one)["status"] == "completed", "with the sub-flow that it starts"
+    finally:
+        resumed = admin.put("/api/v1/admin/pause", {"paused": False}).json
+    assert resumed == {"paused": False}
+    assert account.get("/readyz").json == {"status": "ready"}
+    assert account.post(f"/api/v1/flows/{id}/run", {}).status == 201
+    actions = [
+        entry["action"] for entry in admin.get("/api/v1/audit", limit=5, object_kind="installation").json["entries"]
+    ]
+    assert actions[:3] == ["installation.resumed", "installation.paused", "installation.paused"]
+
+
+def test_only_admins_pause(account: Client) -> None:
+    assert_error(account.put("/api/v1/admin/pause", {"paused": True}), 403)
+    assert_error(account.get("/api/v1/admin/pause"), 403)

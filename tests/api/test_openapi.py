@@ -142,6 +142,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _tokens(made.go, account)
     _workspaces(made.go, admin, account)
     _keys(made.go, admin, account)
+    _pause(made.go, admin, account)
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
@@ -416,6 +417,13 @@ def _tokens(go: Go, account: Client) -> None:
     go(account, f"GET {tokens}", query="?limit=x")
     for _ in range(2):
         go(account, f"DELETE {tokens}/{{id}}", id=id)
+
+
+def _pause(go: Go, admin: Client, account: Client) -> None:
+    for client in (admin, account):
+        go(client, "GET /api/v1/admin/pause")
+        for body in ({"paused": False}, {"paused": 1}, b"{"):
+            go(client, "PUT /api/v1/admin/pause", body)
 
 
 def _keys(go: Go, admin: Client, account: Client) -> None:

@@ -35,6 +35,8 @@ ADMINS_ONLY: Final = {
     ("GET", "/api/v1/keys/rotations"),
     ("POST", "/api/v1/keys/rotations"),
     ("GET", "/api/v1/admin/workspaces"),
+    ("GET", "/api/v1/admin/pause"),
+    ("PUT", "/api/v1/admin/pause"),
     ("POST", "/api/v1/admin/workspaces/{id}/members"),
 }
 
@@ -138,6 +140,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
+            pause=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -157,6 +160,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
             "/api/v1/keys/rotations": {"kinds": ["data"]},
             "/api/v1/workspaces": {"name": "N"},
+            "/api/v1/admin/pause": {"paused": False},
             "/api/v1/admin/workspaces/{id}/members": {"account": "x", "role": "viewer"},
         }
         seen = 0

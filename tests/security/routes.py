@@ -47,6 +47,8 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("GET", "/api/v1/workspaces/{id}/tokens"): "members",
     ("DELETE", "/api/v1/workspaces/{id}/tokens/{token_id}"): "members",
     ("GET", "/api/v1/admin/workspaces"): "admin",
+    ("GET", "/api/v1/admin/pause"): "admin",
+    ("PUT", "/api/v1/admin/pause"): "admin",
     ("POST", "/api/v1/admin/workspaces/{id}/members"): "appoint",
 }
 SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
@@ -126,6 +128,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
     ("PUT", "/api/v1/workspaces/{id}/members/{account_id}"): {"role": "editor"},
     ("POST", "/api/v1/workspaces/{id}/secrets"): {"key": "KEY", "value": "a long value"},
+    ("PUT", "/api/v1/admin/pause"): {"paused": False},
     ("POST", "/api/v1/admin/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
 }
 # Parts of a path that only count within the thing named before them.

@@ -49,6 +49,9 @@ ACTIONS: Final = {
     "DELETE /api/v1/accounts/{account_id}/secrets/{key}": "secret.deleted",
     "POST /api/v1/flows": "flow.created",
     "PUT /api/v1/flows/{id}": "flow.updated",
+    "PUT /api/v1/flows/by-name/{name}": "flow.created",
+    "POST /api/v1/flows/by-name/{name}/run": "execution.started",
+    "PUT /api/v1/admin/pause": "installation.resumed",
     "POST /api/v1/flows/{id}/revisions/{number}/restore": "flow.restored",
     "DELETE /api/v1/flows/{id}/revisions/{number}": "flow.revision.deleted",
     "DELETE /api/v1/flows/{id}": "flow.deleted",
@@ -157,6 +160,9 @@ async def _change_everything(root: Caller) -> None:
     me = (await root.program.services.identity.authenticate(root.token or "")).account_id
     flow = (await go("POST", flows, {"name": "N", "definition": NAP}))["id"]
     await go("PUT", one, {"definition": f"{NAP}# 2"}, id=flow)
+    await go("PUT", f"{flows}/by-name/{{name}}", {"definition": NAP}, name="by name")
+    await go("POST", f"{flows}/by-name/{{name}}/run", {"input": {}}, name="by name")
+    await go("PUT", "/api/v1/admin/pause", {"paused": False})
     await go("POST", f"{one}/revisions/{{number}}/restore", id=flow, number="1")
     await go("DELETE", f"{one}/revisions/{{number}}", id=flow, number="1")
     execution = (await go("POST", f"{one}/run", {"input": {}}, id=flow))["execution_id"]

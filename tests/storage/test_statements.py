@@ -96,7 +96,7 @@ def test_no_text_is_compared_by_the_rules_of_a_language(path: Place) -> None:
             for row in await connection.fetch(
                 "SELECT t.relname, a.attname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
                 " JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = current_schema()"
-                " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey::int2[])"
+                " JOIN pg_attribute a ON a.attrelid = i.indexrelid"
                 " JOIN pg_collation c ON c.oid = a.attcollation"
                 " WHERE c.collname <> 'C' AND t.relname <> 'alembic_version' AND a.attname NOT IN ('status', 'kind')"
             )

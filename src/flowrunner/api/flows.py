@@ -67,6 +67,7 @@ class UpdateFlow(Body):
     description: str | None = Field(default=None, max_length=10_000)
     definition: str | None = None
     tags: list[Tag] | None = Field(default=None, max_length=50)
+    disabled: bool | None = Field(default=None, description="`true` lets it start no executions; open ones go on.")
 
 
 class MoveFlow(Body):
@@ -131,6 +132,9 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
     updated_at: str
     tags: Sequence[str]
     revision: Annotated[int, Meta(description="Revision number of the definition.")]
+    disabled: Annotated[bool | UnsetType, Meta(description="`true` if it starts no executions; absent otherwise.")] = (
+        UNSET
+    )
     plan: Annotated[
         PlanAnswer | UnsetType,
         Meta(description="What the request would do. Only in the answer to a dry run, whose flow is not stored."),
@@ -148,6 +152,7 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
             updated_at=rfc3339(flow.updated_at),
             tags=flow.tags,
             revision=flow.revision,
+            disabled=UNSET if flow.disabled_at is None else True,
         )
 
 
@@ -165,6 +170,7 @@ class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
             updated_at=rfc3339(flow.updated_at),
             tags=flow.tags,
             revision=flow.revision,
+            disabled=UNSET if flow.disabled_at is None else True,
             definition=flow.definition,
         )
 
@@ -239,6 +245,7 @@ def draft_of(request: Request, body: CreateFlow | UpdateFlow) -> FlowDraft:
         name=body.name,
         description=body.description,
         tags=body.tags,
+        disabled=body.disabled if isinstance(body, UpdateFlow) else None,
         is_whole=is_document(request),
     )
 

@@ -5,7 +5,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from flowrunner.api.http.answers import Health, Reply, answer, errors
 from flowrunner.api.http.routing import ProbeRoute
-from flowrunner.api.http.state import state_of
+from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.errors import Unavailable
 
 router = APIRouter(tags=["Operation"], route_class=ProbeRoute)
@@ -19,11 +19,15 @@ async def healthz(request: Request) -> Reply[Health]:
 
 @router.get("/readyz", responses=errors(is_limited=False))
 async def readyz(request: Request) -> Reply[Health]:
-    """Report that the server is ready: the database answers and the engine is active."""
+    """Report that the server is ready: the database answers and the engine is active.
+
+    The status of a ready server is `paused` while the installation starts no executions.
+    """
     problem = await state_of(request).readiness()
     if problem is not None:
         raise Unavailable(f"The server is not ready: {problem}")
-    return answer(Health(status="ready"))
+    is_paused = await services_of(request).pause.began_at() is not None
+    return answer(Health(status="paused" if is_paused else "ready"))
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses={200: {"description": "Metrics for Prometheus"}})

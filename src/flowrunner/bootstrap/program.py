@@ -44,6 +44,7 @@ from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.language import Language
 from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
@@ -63,6 +64,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.tokens import SqlTokens
@@ -215,6 +217,7 @@ def assemble(
         reruns=Reruns(executions, reader, journal, flow_store, library),
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
+        pause=Pause(SqlPause(database), clock),
     )
     live = Live(
         services, journal, broadcast, clock, most=settings.max_sockets, most_of_account=settings.account_sockets

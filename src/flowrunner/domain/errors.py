@@ -59,6 +59,13 @@ class LimitReached(Conflict):
         self.most = most
 
 
+class FlowDisabled(Conflict):
+    """The flow starts no executions until it is enabled."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The flow {quoted(name)} is disabled and starts no executions: enable it first")
+
+
 class EmailTaken(Conflict):
     """Another account has the e-mail address."""
 
@@ -100,6 +107,13 @@ class RedactionLimit(FlowRunnerError):
             f"Secrets cannot be hidden in {size} bytes of this text: it repeats parts of them too often. "
             "Keep a smaller part of it, or replace secrets that repeat the same characters"
         )
+
+
+class StartsPaused(Unavailable):
+    """The installation starts no executions for now."""
+
+    def __init__(self) -> None:
+        super().__init__("An admin has paused the installation: no execution starts until the pause ends")
 
 
 class DispatchAway(Unavailable):

@@ -18,8 +18,8 @@ _KNOWN: Final = (
     *COMMON_ERRORS,
     *_CLOSED,
     *(f"{family}.{member}" for family, members in _CLOSED.items() for member in sorted(members)),
-    *("node.crashed", "node.result_too_large", "flow.not_found", "flow.ambiguous", "flow.recursion", "flow.too_deep"),
-    *("limit.items", "limit.iterations", "limit.concurrency", "limit.redaction"),
+    *("node.crashed", "node.result_too_large", "flow.not_found", "flow.ambiguous", "flow.disabled", "flow.recursion"),
+    *("flow.too_deep", "limit.items", "limit.iterations", "limit.concurrency", "limit.redaction"),
 )
 _LOOSE_STATUS: Final = re.compile(r"(?:http[._]?)?([1-5])([\dx*]{0,2})", re.ASCII)
 # Flows define their own errors, so only a very similar word counts as a typing error.

@@ -13,6 +13,12 @@ from flowrunner.ports.page import Page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowView:
+    """A flow without its definition.
+
+    Attributes:
+        disabled_at: Since when it starts no executions; None if it starts them.
+    """
+
     id: FlowId
     name: str
     description: str
@@ -21,6 +27,7 @@ class FlowView:
     created_at: datetime
     updated_at: datetime
     revision: int = 1
+    disabled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +106,16 @@ class FlowChange(NamedTuple):
 
 
 class CurrentFlow(NamedTuple):
-    """The current revision of a flow, and the flow's name."""
+    """The current revision of a flow, the flow's name, and whether it may start executions.
+
+    Attributes:
+        is_paused: The installation starts none.
+    """
 
     revision_id: RevisionId
     name: str
+    is_disabled: bool
+    is_paused: bool
 
 
 class FlowStore(Protocol):

@@ -10,6 +10,7 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
+from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
@@ -36,3 +37,4 @@ class Services:
     signals: Signals
     reruns: Reruns
     steps: Steps
+    pause: Pause

@@ -15,7 +15,9 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
 from flowrunner.domain.errors import (
     Conflict,
+    FlowDisabled,
     InvalidInput,
+    StartsPaused,
     TooManyRequests,
     invalid,
 )
@@ -120,7 +122,8 @@ class Executions:
         Raises:
             NotFound.
             InvalidInput: If the input does not match the flow's schemas, or the key was used for another request.
-            Conflict: If the flow's concurrency limit is reached, or the account's storage limit (LimitReached).
+            Conflict: If the flow is disabled, its concurrency limit is reached, or the workspace's storage limit
+                (LimitReached).
             TooManyRequests: If the execution would be queued, and the account's queue is full.
             Unavailable.
         """
@@ -147,6 +150,11 @@ class Executions:
             if before is not None:
                 return before
         current = await self._flows.current(workspace_id, flow_id)
+        if current.is_disabled:
+            raise FlowDisabled(current.name)
+        # Open executions go on during a pause, with what their steps start.
+        if current.is_paused and not isinstance(asked.cause, ChildOf):
+            raise StartsPaused
         revision_id = current.revision_id if revision_id is None else revision_id
         flow = await self._library.get(workspace_id, revision_id)
         checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)

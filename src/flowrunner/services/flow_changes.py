@@ -19,6 +19,7 @@ class FlowDraft:
 
     Attributes:
         definition: None keeps the stored one.
+        disabled: Let the flow start no executions; None keeps it as it is.
         is_whole: The definition is all of the flow: a description or tags that it does not have are removed. Otherwise
             they stay as they are stored.
     """
@@ -27,6 +28,7 @@ class FlowDraft:
     name: str | None = None
     description: str | None = None
     tags: Sequence[str] | None = None
+    disabled: bool | None = None
     is_whole: bool = False
 
 
@@ -102,7 +104,13 @@ class FlowChanger:
             definition=draft.definition,
             revision_id=self.revision_id,
             saved_by=self.caller.account_id,
+            disabled_at=self._disabled_at(None),
         )
+
+    def _disabled_at(self, before: datetime | None) -> datetime | None:
+        if self.draft.disabled is None:
+            return before
+        return (before or self.at) if self.draft.disabled else None
 
     def changed(self, before: SavedFlow) -> SavedFlow:
         """Return the stored flow with the changes. Raises: InvalidInput if it has no name."""
@@ -123,6 +131,7 @@ class FlowChanger:
             definition=draft.definition if draft.definition is not None else before.definition,
             revision_id=self.revision_id if is_new_revision else before.revision_id,
             saved_by=self.caller.account_id if is_new_revision else before.saved_by,
+            disabled_at=self._disabled_at(before.disabled_at),
         )
 
     def deployed(self, before: SavedFlow | None) -> SavedFlow:

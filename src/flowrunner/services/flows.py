@@ -214,6 +214,8 @@ class Flows:
             details: dict[str, JSON] = {"revision": after.revision}
             if restores is not None:
                 details["restores"] = restores
+            if draft.disabled is not None:
+                details["disabled"] = draft.disabled
             action = "flow.updated" if restores is None else "flow.restored"
             return act(caller, action, "flow", id, at=changer.at, details=details)
 
@@ -334,13 +336,16 @@ class Flows:
 
 def _acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequence[AuditEntry]:
     """Return an entry for each flow that was created or changed."""
-    return [
-        act(caller, "flow.created", "flow", after.id, at=at)
-        if before is None
-        else act(caller, "flow.updated", "flow", after.id, at=at, details={"revision": after.revision})
-        for before, after in changes
-        if before != after
-    ]
+    entries = []
+    for before, after in changes:
+        if before is None:
+            entries.append(act(caller, "flow.created", "flow", after.id, at=at))
+        elif before != after:
+            details: dict[str, JSON] = {"revision": after.revision}
+            if before.disabled_at != after.disabled_at:
+                details["disabled"] = after.disabled_at is not None
+            entries.append(act(caller, "flow.updated", "flow", after.id, at=at, details=details))
+    return entries
 
 
 class CompiledFlowCache:

@@ -7,6 +7,7 @@ from typing import Final
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import (
     Conflict,
+    FlowDisabled,
     InvalidFlow,
     InvalidInput,
     LimitReached,
@@ -68,6 +69,8 @@ class SubFlowExecutions:
             raise NodeFailure("flow.invalid", f"The flow '{flow}' can no longer be read: {error}") from None
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
+        except FlowDisabled as error:
+            raise NodeFailure("flow.disabled", str(error)) from None
         except RedactionLimit as error:
             raise NodeFailure("limit.redaction", str(error)) from None
         except LimitReached as error:

@@ -44,8 +44,8 @@ USAGE: Final = ComparedRows(
     "SELECT workspace_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY workspace_id ORDER BY workspace_id",
     (False, False),
 )
-EPOCH: Final = "SELECT epoch FROM engine"
-SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
+ENGINE: Final = "SELECT epoch, paused_at FROM engine"
+SET_ENGINE: Final = "UPDATE engine SET epoch = $1, paused_at = $2"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"
 ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
 # A trigger accepts only an anchor in the existing log; here the anchor is copied before the log.
@@ -90,7 +90,7 @@ async def copy_to_postgres(
                     raise NotCopied(
                         "The target is not empty: it has accounts already. Name an empty database, made with createdb"
                     )
-                await target.execute(SET_EPOCH, source.execute(EPOCH).fetchone()[0])
+                await target.execute(SET_ENGINE, *source.execute(ENGINE).fetchone())
                 disable, update, enable = SET_ANCHOR
                 await target.execute(disable)
                 await target.execute(update, *source.execute(ANCHOR).fetchone())

@@ -28,15 +28,18 @@ from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 # Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
 CREATE: Final = """
-INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at)
-SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
+INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
+                   disabled_at)
+SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
+       CAST(:disabled_at AS bigint)
  WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
 """
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 UPDATE: Final = """
 UPDATE flows
    SET name = :name, description = :description, version = :version, tags = :tags,
-       revision_id = :revision_id, edition = :edition, updated_at = :updated_at
+       revision_id = :revision_id, edition = :edition, updated_at = :updated_at,
+       disabled_at = :disabled_at
  WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 ADD_REVISION: Final = """
@@ -49,21 +52,24 @@ UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_i
 """
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
-       r.number, f.edition, coalesce(r.created_by, r.workspace_id)
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
 """
 # Two rows are enough to know that a name is ambiguous. A definition of another size is not read: it is another one.
-NAMED: Final = """
+_NAMED: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
        CASE WHEN CAST(:size AS bigint) IS NULL OR r.size = :size THEN r.definition ELSE '' END, r.id,
-       r.number, f.edition, coalesce(r.created_by, r.workspace_id)
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.workspace_id = :workspace_id AND f.name = :name AND f.deleted_at IS NULL
  ORDER BY f.id LIMIT 2
 """
+# PostgreSQL uses an index only for comparisons in its collation.
+NAMED: Final = Statement(sqlite=_NAMED, postgres=_NAMED.replace("f.name = :name", 'f.name COLLATE "C" = :name'))
 CURRENT: Final = """
-SELECT revision_id, name FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
+SELECT revision_id, name, disabled_at IS NOT NULL, (SELECT paused_at IS NOT NULL FROM engine)
+  FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 # Two rows are enough to know that a name is ambiguous.
 CALLED: Final = """
@@ -133,7 +139,7 @@ SELECT (SELECT count(*) FROM flows
          WHERE workspace_id = :workspace_id AND deleted_at IS NULL
            AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
-                                   (SELECT number FROM revisions WHERE id = revision_id)))
+                                   (SELECT number FROM revisions WHERE id = revision_id), disabled_at))
   FROM (SELECT * FROM flows
          WHERE workspace_id = :workspace_id AND deleted_at IS NULL
            AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
@@ -148,7 +154,7 @@ WITH found AS (
 )
 SELECT (SELECT count(*) FROM found),
        coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
-                                                  (SELECT number FROM revisions WHERE id = revision_id))
+                                                  (SELECT number FROM revisions WHERE id = revision_id), disabled_at)
                                  ORDER BY id)
                    FROM (SELECT * FROM found ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
 """,
@@ -231,8 +237,8 @@ class SqlFlows:
         return _saved_flow(await self._one(GET, workspace_id, id))
 
     async def current(self, workspace_id: WorkspaceId, id: FlowId) -> CurrentFlow:
-        revision_id, name = await self._one(CURRENT, workspace_id, id)
-        return CurrentFlow(RevisionId(revision_id), name)
+        revision_id, name, is_disabled, is_paused = await self._one(CURRENT, workspace_id, id)
+        return CurrentFlow(RevisionId(revision_id), name, bool(is_disabled), bool(is_paused))
 
     async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
         values = {"id": id_or_name, "workspace_id": workspace_id}
@@ -402,6 +408,7 @@ def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
         revision=row[9],
         edition=row[10],
         saved_by=AccountId(row[11]),
+        disabled_at=None if row[12] is None else from_ms(row[12]),
     )
 
 
@@ -425,6 +432,7 @@ class _FlowRow(msgspec.Struct, array_like=True):
     created_at: int
     updated_at: int
     revision: int
+    disabled_at: int | None
 
 
 _FLOWS_AT_ONCE: Final = 100
@@ -441,6 +449,7 @@ def _flow_view(row: _FlowRow) -> FlowView:
         created_at=from_ms(row.created_at),
         updated_at=from_ms(row.updated_at),
         revision=row.revision,
+        disabled_at=None if row.disabled_at is None else from_ms(row.disabled_at),
     )
 
 
@@ -460,4 +469,5 @@ def _values(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
         "size": len(flow.definition.encode()),
         "created_at": to_ms(flow.created_at),
         "updated_at": to_ms(flow.updated_at),
+        "disabled_at": None if flow.disabled_at is None else to_ms(flow.disabled_at),
     }

@@ -69,8 +69,8 @@ UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_
 TABLES: Final = (
     Table(
         name="engine",
-        columns=("only", "epoch", "compatible_with"),
-        copied=Untouched("A migration creates its only row; `copying` sets the epoch"),
+        columns=("only", "epoch", "compatible_with", "paused_at"),
+        copied=Untouched("A migration creates its only row; `copying` sets the epoch and the pause"),
         on_deletion=Untouched("It belongs to the installation"),
     ),
     Table(
@@ -166,11 +166,11 @@ SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secre
         name="flows",
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
-            "updated_at", "deleted_at", "moving_from",
+            "updated_at", "deleted_at", "moving_from", "disabled_at",
         ),
         copied="""
 SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at,
-       moving_from
+       moving_from, disabled_at
   FROM flows ORDER BY id
 """,
         # Retention deletes them once no execution is left.

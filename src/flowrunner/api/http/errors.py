@@ -28,6 +28,7 @@ from flowrunner.domain.errors import (
     PreconditionFailed,
     QueueFull,
     RedactionLimit,
+    StartsPaused,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -106,7 +107,7 @@ def error_answer(
     if status == HTTPStatus.UNAUTHORIZED:
         sent["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        sent["Retry-After"] = "1"
+        sent.setdefault("Retry-After", "1")
     return answer(Error(error=error), status, sent)
 
 
@@ -205,8 +206,14 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
             return error_answer(request_id, status, str(error), details=_limit(error), headers=retry_after)
         case LimitReached() | QueueFull():
             return error_answer(request_id, status, str(error), details=_limit(error))
+        case StartsPaused():
+            return error_answer(request_id, status, str(error), headers={"Retry-After": _PAUSE_SECONDS})
         case _:
             return error_answer(request_id, status, str(error))
+
+
+# A pause ends by hand.
+_PAUSE_SECONDS: Final = "60"
 
 
 def _limit(error: TooManyRequests | LimitReached | QueueFull) -> ErrorDetails:
