@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from support.preloaded import run_forked
 from support.server import clean_environment
 
 PATIENCE_SECONDS = 60.0
@@ -15,10 +16,13 @@ PATIENCE_SECONDS = 60.0
 def flowrunner(
     *arguments: str | Path, at: Path, stdin: str | bytes | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command in the directory ``at``. Outputs are text, with escaped bytes that are not UTF-8."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flowrunner", *map(str, arguments)],
-        cwd=at, env=_environment(at, environment), capture_output=True, timeout=PATIENCE_SECONDS, check=False,
+    """Run the command in the directory ``at``. Outputs are text, with escaped bytes that are not UTF-8.
+
+    Its modules have been imported before; `test_startup` tests what a command imports.
+    """
+    done = run_forked(
+        ["-m", "flowrunner", *map(str, arguments)],
+        cwd=at, env=_environment(at, environment), timeout=PATIENCE_SECONDS,
         input=stdin.encode() if isinstance(stdin, str) else stdin or b"",
     )  # fmt: skip
     out, err = done.stdout.decode(errors="backslashreplace"), done.stderr.decode(errors="backslashreplace")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,11 @@ def test_a_forked_program_is_waited_for_and_killed_like_any_other(tmp_path: Path
     assert process.wait(30) == -signal.SIGKILL
     assert process.poll() == -signal.SIGKILL
     process.send_signal(signal.SIGKILL)  # nothing is left to get it
+
+
+def test_many_threads_can_wait_for_the_same_end(tmp_path: Path) -> None:
+    for _ in range(10):
+        process, _ = forked("-c", "import time; time.sleep(0.05)", at=tmp_path)
+
+        with ThreadPoolExecutor(16) as threads:
+            assert set(threads.map(process.wait, [30] * 16)) == {0}

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import runpy
 import select
@@ -24,16 +25,19 @@ import types
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
-# What a server or a worker has imported once it is ready.
+# What a server, a worker and the commands of users have imported by the time that they are ready.
 _MODULES: Final = (
     "uvloop", "asyncpg", "alembic.command", "sqlalchemy.dialects.sqlite", "temporalio.worker",
     "flowrunner.cli.main", "flowrunner.serving", "flowrunner.storage.postgres.location",
     "flowrunner.dispatch.temporal.dispatcher", "flowrunner.dispatch.temporal.worker",
+    "flowrunner.cli.run", "flowrunner.cli.schema", "flowrunner.cli.test", "flowrunner.cli.validate",
 )  # fmt: skip
 _TESTS: Final = Path(__file__).parents[1]
 _LARGEST_REQUEST: Final = 2**17
+_LOOK_SECONDS: Final = 0.005
 
 
 class ForkedProcess:
@@ -46,6 +50,7 @@ class ForkedProcess:
 
     def __init__(self, program: Sequence[str], *, cwd: Path, env: Mapping[str, str], files: Sequence[int]) -> None:
         self.returncode: int | None = None
+        self._lock = threading.Lock()
         self._told, telling = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with telling:
             request = json.dumps([list(program), str(cwd), dict(env)]).encode()
@@ -53,26 +58,44 @@ class ForkedProcess:
         self.pid = int(self._told.recv(32))
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
-            self._take_status()
+        # Several threads may ask at once.
+        with self._lock:
+            if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+                self.returncode = os.waitstatus_to_exitcode(int(self._told.recv(32)))
+                self._told.close()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        if self.returncode is None:
-            if not select.select([self._told], [], [], timeout)[0]:
+        ends_at = math.inf if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > ends_at:
                 raise subprocess.TimeoutExpired("flowrunner", timeout or 0.0)
-            self._take_status()
-        assert self.returncode is not None
-        return self.returncode
+            time.sleep(_LOOK_SECONDS)
+        return status
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def _take_status(self) -> None:
-        self.returncode = os.waitstatus_to_exitcode(int(self._told.recv(32)))
-        self._told.close()
+
+def run_forked(
+    program: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes, timeout: float
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program to its end, as `subprocess.run` does, and return what it wrote."""
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(input)
+        given.seek(0)
+        files = [file.fileno() for file in (given, out, err)]
+        process = ForkedProcess(program, cwd=cwd, env=env, files=files)
+        try:
+            status = process.wait(timeout)
+        except BaseException:
+            process.send_signal(signal.SIGKILL)
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(list(program), status, out.read(), err.read())
 
 
 @cache
@@ -82,6 +105,8 @@ def _parent() -> socket.socket:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "support.preloaded", str(theirs.fileno())],
+            # Whether outputs are buffered is decided once, at its start.
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL, cwd=_TESTS, pass_fds=[theirs.fileno()],
         )  # fmt: skip
 
