@@ -19,7 +19,7 @@ from starlette.routing import WebSocketRoute
 from api.test_routes import OPEN
 from flowrunner.api.http.routing import ProtectedRoute
 from security.callers import CallerCase, Callers, callers_at
-from security.routes import BODIES, RIGHTS, SOCKETS, WITHIN, Places, Route, filled, routes_of, wanted_right
+from security.routes import ACTS_IN, BODIES, RIGHTS, SOCKETS, WITHIN, Places, Route, filled, routes_of, wanted_right
 from support.asgi import call, connect, program_at
 from support.client import Reply
 from support.scoreboard import Scoreboard
@@ -160,6 +160,8 @@ async def test_s15_a_route_that_nobody_has_thought_about_is_found(tmp_path: Path
                 " if that is meant, add it to RIGHTS in security/routes.py"
             )
     assert sockets == SOCKETS.keys(), "add the socket to SOCKETS in security/routes.py, with the right that it needs"
+    protected = {path for (_, path), right in declared.items() if right is not None}
+    assert protected | sockets == ACTS_IN.keys(), "say in ACTS_IN in security/routes.py where the routes of a path act"
     assert others == [], "a mount or a plain route is not checked here: make it an APIRoute"
     assert declared.keys() >= RIGHTS.keys() | BODIES.keys(), "a line of a table is of no route any more"
 
