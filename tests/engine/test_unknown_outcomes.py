@@ -10,7 +10,8 @@ from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed, SignalReceived
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from flowrunner.ports.journal import Append
 from services.callers import caller_of
@@ -51,6 +52,24 @@ class LosingAnswers:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
+
+
+class LosingAdmissions:
+    """Limits of concurrency that lose the answer to their first admission after its commit."""
+
+    def __init__(self, concurrency: ConcurrencyLimits) -> None:
+        self._concurrency = concurrency
+        self._has_lost = False
+
+    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
+        admitted = await self._concurrency.admit(key)
+        if admitted is not None and not self._has_lost:
+            self._has_lost = True
+            raise Unavailable("The database cannot be written at the moment")
+        return admitted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._concurrency, name)
 
 
 def unseen(engine: Machine) -> list[tuple[str, int]]:
@@ -111,4 +130,19 @@ async def test_a_cancellation_whose_append_was_not_answered_is_reported_and_show
 
         assert await engine.status() is Status.CANCELLED
         await until_shown(engine)
+    assert check_database(path) == []
+
+
+async def test_an_admission_that_was_not_answered_is_found_and_the_execution_goes_on(path: Path) -> None:
+    wrap: Any = LosingAdmissions
+    async with machine(path, wrap_concurrency=wrap) as engine:
+        await engine.save(
+            "limits: {concurrency: {max: 1}}\n"
+            "nodes: {ask: {type: wait, params: {key: go}, next: done}, done: {type: return}}"
+        )
+        ids = [(await engine.executions.run(caller_of(MARA), FlowId("flow-1"), {})).id for _ in range(3)]
+        for id in ids:
+            await engine.signals.send(caller_of(MARA), id, "go", None)
+
+        assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 3
     assert check_database(path) == []

@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,7 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.journal import Append
-from flowrunner.storage.batch import MAX_BATCH_BYTES
+from flowrunner.storage.batch import MAX_BATCH, MAX_BATCH_BYTES, BatchLimit, Pending
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
@@ -69,6 +71,36 @@ async def test_a_transaction_is_bounded_in_bytes(path: Place) -> None:
     assert sum(sizes[1:]) == len(ids)
     assert max(sizes[1:]) == MAX_BATCH_BYTES // 600_000
     assert rows_of(path, EVENTS) == [(id, 3) for id in ids]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """An operation of a size, which is never run."""
+
+    size: int
+    execution_id: None = None
+    allows_concurrent_writers: bool = True
+
+    async def run(self, tx: Transaction) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "failed", [[0], [1], [7], [0] * 100, [1] * MAX_BATCH, [MAX_BATCH_BYTES], [MAX_BATCH_BYTES * 9]]
+)
+async def test_commits_that_succeed_lift_the_limit_that_a_failure_has_set(failed: list[int]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def pending(sizes: list[int]) -> deque[Pending]:
+        return deque(Pending(Sized(size), loop.create_future()) for size in sizes)
+
+    limit = BatchLimit()
+    limit.lower(pending(failed))
+    for _ in range(64):
+        limit.raise_again()
+
+    assert len(limit.take(pending([1] * (MAX_BATCH + 1)))) == MAX_BATCH
+    assert len(limit.take(pending([MAX_BATCH_BYTES // 4] * 5))) == 4
 
 
 @pytest.fixture

@@ -7,11 +7,16 @@ import pytest
 from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
 from flowrunner.storage.postgres.migrations import migrate_postgres
-from flowrunner.storage.postgres.ownership import ownership_of
+from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
 from support.networks import unused_port
 from support.postgres import PostgresServer, query
 
 pytestmark = pytest.mark.only("postgres")
+
+END_OWNERSHIP = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE application_name = 'flowrunner ownership' AND datname = current_database()
+"""
 
 
 @pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
@@ -64,3 +69,25 @@ async def test_a_missing_permission_is_reported_with_the_command_that_grants_it(
         await migrate_postgres(empty)
     with pytest.raises(UnfitServer, match=r"does not exist; create it: createdb"):
         await check_server(postgres.url("none"))
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_lock_whose_session_was_ended_is_no_longer_held(path: str, is_shared: bool) -> None:
+    first, second = (PostgresOwnership(path, is_shared=shared) for shared in (is_shared, False))
+    await first.look()
+    assert first.is_held
+
+    query(
+        path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flowrunner ownership'"
+    )
+    async with asyncio.timeout(10):
+        # The driver notices the end by itself, before anything is asked.
+        while not first._connection.is_closed():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await second.look()
+    assert second.is_held
+    await first.look()
+
+    assert not first.is_held
+    await first.close()
+    await second.close()

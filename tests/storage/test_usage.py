@@ -22,7 +22,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
-from flowrunner.storage.usage import QUEUED, SqlUsage
+from flowrunner.storage.usage import QUEUED, FreeStorage, SqlUsage
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
 from support.invariants import check_database
 
@@ -235,3 +235,17 @@ def test_waiting_executions_are_counted_without_reading_others(path: Path) -> No
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + QUEUED, {"workspace_id": "a"})]
 
     assert any("INDEX executions_queued" in step for step in plan), plan
+
+
+def test_a_reading_of_the_free_storage_ages_however_often_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes store, too, while an account is busy here."""
+    free, moment = FreeStorage(), 100.0
+    monkeypatch.setattr("flowrunner.storage.usage.time.monotonic", lambda: moment)
+    free.note(MARA, 1_000_000)
+
+    answers = []
+    for _ in range(16):
+        answers.append(free.covers(MARA, 1))
+        moment += 0.125
+
+    assert answers == [True] * 9 + [False] * 7
