@@ -281,7 +281,7 @@ class _Serving:
             if why is Exit.ROLE:
                 logger.warning("leadership.lost", hint="another server has become active; this one is on standby")
                 self._switch.app = self._fallback
-                await program.live.close()
+                await program.streams.close()
             else:
                 logger.info("server.stopping")
                 program.readiness.is_stopping = True
@@ -298,7 +298,7 @@ class _Serving:
         await self._close(program)
 
     async def _close(self, program: Program) -> None:
-        await program.live.close()
+        await program.streams.close()
         if self._stop.is_set():
             await self._end_http()
 

@@ -241,8 +241,10 @@ class Settings:
     workspace_stored: int | None = setting(
         _bytes, "Bytes of a workspace in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30
     )
-    account_sockets: int | None = setting(_limit, "Open WebSockets of an account; 0 is no limit.", default=1_000)
-    max_sockets: int = setting(_count, "Open WebSockets of all accounts.", default=5_000)
+    account_sockets: int | None = setting(
+        _limit, "Open WebSockets and event streams of an account; 0 is no limit.", default=1_000
+    )
+    max_sockets: int = setting(_count, "Open WebSockets and event streams of all accounts.", default=5_000)
     trusted_proxies: tuple[Any, ...] = setting(
         _networks, "Addresses of proxies whose X-Forwarded-For is trusted.", default=()
     )

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from api.test_unnotified_events import ID, Heard, Written, recorded
+from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.live import Live
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged
@@ -29,7 +30,7 @@ async def test_subscribers_are_sent_the_same_text(kind: type[Heard], length: int
     broadcast, sockets = LocalBroadcast(), [kind() for _ in range(3)]
     lines = [Recorded(seq, NOON, Logged(level="info", message="x" * length), b"{}") for seq in (1, 2)]
     journal = cast("Any", Written(lines[:1]))
-    live = Live(cast("Any", None), journal, broadcast, cast("Any", None), most=3, most_of_account=None)
+    live = Live(cast("Any", None), EventFeed(journal, broadcast), cast("Any", None))
     sending = [asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False)) for socket in sockets]
     for socket in sockets:
         await socket.came.wait()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.live import Live
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Completed, Logged
@@ -49,7 +50,7 @@ class Heard:
 
 async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> None:
     journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
-    live = Live(cast("Any", None), cast("Any", journal), broadcast, cast("Any", None), most=1, most_of_account=None)
+    live = Live(cast("Any", None), EventFeed(cast("Any", journal), broadcast), cast("Any", None))
     sending = asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False))
     await socket.came.wait()
 
@@ -65,7 +66,7 @@ async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> Non
 async def test_a_hole_between_two_batches_is_filled_before_what_follows_it() -> None:
     """They are taken together, and only the first follows what was sent."""
     journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
-    live = Live(cast("Any", None), cast("Any", journal), broadcast, cast("Any", None), most=1, most_of_account=None)
+    live = Live(cast("Any", None), EventFeed(cast("Any", journal), broadcast), cast("Any", None))
     sending = asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False))
     await socket.came.wait()
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from flowrunner.api.executions import RunAnswer, RunFlow, accepted
+from flowrunner.api.executions import RunAnswer, RunFlow, run
 from flowrunner.api.flows import LARGE, FlowAnswer, FlowDetail, UpdateFlow, draft_of, planned, saved
 from flowrunner.api.http.answers import BODY_ERRORS, Reply, answer, errors
 from flowrunner.api.http.conditions import (
@@ -16,10 +16,11 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY
 from flowrunner.api.http.requests import DRY_RUN, is_dry_run
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
+from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -65,19 +66,12 @@ async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Rep
     f"{_BY_NAME}/run",
     status_code=201,
     responses={
-        200: {"description": "Already started by the same Idempotency-Key"},
+        200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
     tags=["Executions"],
 )
 async def run_flow_by_name(request: Request, name: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
     """Start an execution of the flow with this name."""
-    services, caller = services_of(request), caller_of(request)
-    started = await services.executions.run(
-        caller,
-        (await services.flows.named(caller, name)).id,
-        {} if body is None else body.input,
-        idempotency_key=idempotency_key_of(request),
-    )
-    return accepted(started, RunAnswer.of(started))
+    return await run(request, (await services_of(request).flows.named(caller_of(request), name)).id, body)

@@ -24,12 +24,13 @@ from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
+from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionView, LogLine
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.reruns import CURRENT
 
@@ -42,7 +43,35 @@ class RunFlow(Body):
 
 ExecutionStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in Status]})]
 _Level: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(get_args(LogLevel))})]
+_IF_ENDED: Final = Meta(description="Only with `Prefer: wait`, of an execution that has ended in time.")
 _STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
+
+
+class FailureAnswer(Answer, frozen=True, kw_only=True):
+    """The reason and the place of an execution's failure."""
+
+    type: str
+    message: str
+    node: str | UnsetType = UNSET
+    step: str | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+    input: Annotated[Any, Meta(description="The step's input.")] = UNSET
+    data: Any = UNSET
+
+    @classmethod
+    def of(cls, failed: bytes) -> Self:
+        """Return the answer for a stored `Failed` event."""
+        event = msgspec.json.decode(failed)
+        error = event["error"]
+        return cls(
+            type=error["type"],
+            message=error["message"],
+            node=present(error["node"]),
+            step=present(event.get("step")),
+            attempt=present(event.get("attempt")),
+            input=present(event.get("input")),
+            data=present(error["data"]),
+        )
 
 
 class RunAnswer(Answer, frozen=True, kw_only=True):
@@ -50,29 +79,46 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     flow_id: str
     status: ExecutionStatus
     created_at: str
+    completed_at: Annotated[str | UnsetType, _IF_ENDED] = UNSET
+    duration: Annotated[int | UnsetType, Meta(description="Milliseconds. Only with `Prefer: wait`.")] = UNSET
+    result: Annotated[Any, _IF_ENDED] = UNSET
+    error: Annotated[str | UnsetType, _IF_ENDED] = UNSET
+    failure: Annotated[FailureAnswer | UnsetType, _IF_ENDED] = UNSET
 
     @classmethod
-    def of(cls, started: StartedExecution) -> Self:
-        return cls(
-            execution_id=started.id,
-            flow_id=started.flow_id,
-            status=started.status.value,
-            created_at=rfc3339(started.created_at),
-        )
+    def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
+        return cls(**(_started_fields(started) | ({} if ended is None else _ended_fields(ended))))
 
 
 class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
     revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
 
     @classmethod
-    def of(cls, started: StartedExecution) -> Self:
-        return cls(
-            execution_id=started.id,
-            flow_id=started.flow_id,
-            status=started.status.value,
-            created_at=rfc3339(started.created_at),
-            revision=present(started.revision),
-        )
+    def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
+        fields = _started_fields(started) | ({} if ended is None else _ended_fields(ended))
+        return cls(**fields, revision=present(started.revision))
+
+
+def _started_fields(started: StartedExecution) -> dict[str, Any]:
+    return {
+        "execution_id": started.id,
+        "flow_id": started.flow_id,
+        "status": started.status.value,
+        "created_at": rfc3339(started.created_at),
+    }
+
+
+def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
+    """Return the fields of an answer to `Prefer: wait` for an execution that has ended."""
+    assert ended.completed_at is not None, "it has ended"
+    return {
+        "status": ended.status.value,
+        "completed_at": rfc3339(ended.completed_at),
+        "duration": _milliseconds(ended.completed_at - ended.started_at),
+        "result": stored(ended.result),
+        "error": present(ended.error),
+        "failure": UNSET if ended.failure is None else FailureAnswer.of(ended.failure),
+    }
 
 
 R = TypeVar("R", bound=RunAnswer)
@@ -130,33 +176,6 @@ class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False)
     ] = UNSET
 
 
-class FailureAnswer(Answer, frozen=True, kw_only=True):
-    """The reason and the place of an execution's failure."""
-
-    type: str
-    message: str
-    node: str | UnsetType = UNSET
-    step: str | UnsetType = UNSET
-    attempt: int | UnsetType = UNSET
-    input: Annotated[Any, Meta(description="The step's input.")] = UNSET
-    data: Any = UNSET
-
-    @classmethod
-    def of(cls, failed: bytes) -> Self:
-        """Return the answer for a stored `Failed` event."""
-        event = msgspec.json.decode(failed)
-        error = event["error"]
-        return cls(
-            type=error["type"],
-            message=error["message"],
-            node=present(error["node"]),
-            step=present(event.get("step")),
-            attempt=present(event.get("attempt")),
-            input=present(event.get("input")),
-            data=present(error["data"]),
-        )
-
-
 class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
     input: Any
     result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
@@ -201,21 +220,37 @@ class LogList(ListAnswer, frozen=True):
     "/flows/{id}/run",
     status_code=201,
     responses={
-        200: {"description": "Already started by the same Idempotency-Key"},
+        200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
 )
 async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
     """Start an execution. It is stored durably before this answers, so a crash does not lose it."""
-    started = await services_of(request).executions.run(
-        caller_of(request), FlowId(id), {} if body is None else body.input, idempotency_key=idempotency_key_of(request)
-    )
-    return accepted(started, RunAnswer.of(started))
+    return await run(request, FlowId(id), body)
 
 
-def accepted(started: StartedExecution, body: R) -> Reply[R]:
-    return answer(body, 200, {"Idempotent-Replayed": "true"}) if started.is_repeat else answer(body, 201)
+async def run(request: Request, flow_id: FlowId, body: RunFlow | None) -> Reply[RunAnswer]:
+    """Start an execution of a flow, and wait for its end if the client prefers that."""
+    executions, key = services_of(request).executions, idempotency_key_of(request)
+    caller, input = caller_of(request), {} if body is None else body.input
+    seconds = wait_preferred(request)
+    if not seconds:
+        started = await executions.run(caller, flow_id, input, idempotency_key=key)
+        return _accepted(started, RunAnswer.of(started))
+
+    async def start(new_id: ExecutionId) -> StartedExecution:
+        return await executions.run(caller, flow_id, input, idempotency_key=key, id=new_id)
+
+    started, ended = await start_and_wait(request, start, seconds=seconds)
+    return _accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
+
+
+def _accepted(started: StartedExecution, body: R, *, waited: int | None = None) -> Reply[R]:
+    headers = {"Idempotent-Replayed": "true"} if started.is_repeat else {}
+    if waited is not None:
+        headers["Preference-Applied"] = f"wait={waited}"
+    return answer(body, 200, headers) if headers else answer(body, 201)
 
 
 @router.get("/executions", responses=errors(401, 403, 422))
@@ -295,24 +330,33 @@ class RerunBody(Body):
     "/executions/{id}/rerun",
     status_code=201,
     responses={
-        200: {"description": "Already started by the same Idempotency-Key"},
+        200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
 )
 async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Reply[RerunAnswer]:
     """Start a new execution that repeats this one: completely, with another input, or from one of its steps."""
-    wanted = body or RerunBody()
-    started = await services_of(request).reruns.rerun(
-        caller_of(request),
-        ExecutionId(id),
-        from_step=wanted.from_,
-        input=wanted.input,
-        revision=wanted.revision,
-        same_keys=wanted.idempotency == "same",
-        idempotency_key=idempotency_key_of(request),
-    )
-    return accepted(started, RerunAnswer.of(started))
+    wanted, key, caller = body or RerunBody(), idempotency_key_of(request), caller_of(request)
+
+    async def start(new_id: ExecutionId | None = None) -> StartedExecution:
+        return await services_of(request).reruns.rerun(
+            caller,
+            ExecutionId(id),
+            from_step=wanted.from_,
+            input=wanted.input,
+            revision=wanted.revision,
+            same_keys=wanted.idempotency == "same",
+            idempotency_key=key,
+            new_id=new_id,
+        )
+
+    seconds = wait_preferred(request)
+    if not seconds:
+        started = await start()
+        return _accepted(started, RerunAnswer.of(started))
+    started, ended = await start_and_wait(request, start, seconds=seconds)
+    return _accepted(started, RerunAnswer.of(started, ended), waited=None if ended is None else seconds)
 
 
 @router.delete(

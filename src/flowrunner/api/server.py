@@ -12,6 +12,7 @@ from flowrunner.api import (
     accounts,
     audit,
     deployment,
+    events,
     executions,
     flows,
     health,
@@ -54,6 +55,7 @@ ROUTERS: Final = (
     # Before the flows by id, whose paths would fit.
     deployment.router,
     steps.router,
+    events.router,
     flows.router,
     documents,
     health.router,

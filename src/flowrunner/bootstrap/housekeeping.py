@@ -84,7 +84,7 @@ def following_jobs(program: Program) -> Sequence[Background]:
 
     async def revalidate_sessions() -> None:
         program.services.identity.revalidate_sessions()
-        await program.live.revalidate_sessions()
+        await program.streams.revalidate_sessions()
 
     async def revalidate_secrets() -> None:
         program.vault.mark_stale()

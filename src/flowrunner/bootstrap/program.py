@@ -10,10 +10,12 @@ import structlog
 from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
+from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.state import AppState
 from flowrunner.api.live import Live
+from flowrunner.api.open_streams import OpenStreams
 from flowrunner.api.server import build_app
 from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.data import OpenStorage
@@ -83,7 +85,7 @@ class Program:
     app: FastAPI
     services: Services
     setup: FirstAccount
-    live: Live
+    streams: OpenStreams
     broadcast: LocalBroadcast
     dispatcher: OpenDispatcher
     advancing: Advancing
@@ -176,7 +178,7 @@ def assemble(
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
         identity.workspace_changed(id)
-        live.end_workspace(id)
+        streams.end_workspace(id)
         await executions.cancel_all(id)
         vault.forget(id)
 
@@ -219,10 +221,9 @@ def assemble(
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
         pause=Pause(SqlPause(database), clock),
     )
-    live = Live(
-        services, journal, broadcast, clock, most=settings.max_sockets, most_of_account=settings.account_sockets
-    )
-    identity.on_end(live.end_sessions)
+    streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
+    feed = EventFeed(journal, broadcast)
+    identity.on_end(streams.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
@@ -231,7 +232,9 @@ def assemble(
         "Executions that wait for an active slot; with Temporal: of all processes, or not yet started by a worker.",
         lambda: dispatcher.queued,
     )
-    metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
+    metrics.gauge(
+        "flowrunner_sockets_open", "Open WebSockets, event streams and waiting requests.", lambda: streams.count
+    )
 
     readiness = Readiness(dispatcher, database)
     metrics.gauge(
@@ -247,14 +250,16 @@ def assemble(
                 refused=metrics.refused,
                 browser=Browser(settings.public_url),
                 body_room=FairBodies(),
+                streams=streams,
+                feed=feed,
             ),
-            live,
+            Live(services, feed, streams),
             proxies=Proxies(settings.trusted_proxies),
             hosts=Hosts(settings.public_url, settings.allowed_hosts),
         ),
         services=services,
         setup=setup,
-        live=live,
+        streams=streams,
         broadcast=broadcast,
         dispatcher=dispatcher,
         advancing=advancing,

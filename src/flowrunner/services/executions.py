@@ -74,6 +74,7 @@ class StartRequest:
         digest: Digest of the request, to tell its repeat from another request with the same key. None if all requests
             with the key are equal: after a crash a step repeats its request, possibly with another input.
         kept: Events that a rerun keeps of another execution.
+        id: The id of the new execution, for a caller that subscribes to it before it starts.
     """
 
     workspace_id: WorkspaceId
@@ -85,6 +86,7 @@ class StartRequest:
     idempotency_key: str | None = None
     digest: str | None = None
     kept: Sequence[tuple[Event, datetime]] = ()
+    id: ExecutionId | None = None
 
 
 class Executions:
@@ -115,9 +117,18 @@ class Executions:
         self._clock = clock
 
     async def run(
-        self, caller: Caller, flow_id: FlowId, input: Mapping[str, JSON], *, idempotency_key: str | None = None
+        self,
+        caller: Caller,
+        flow_id: FlowId,
+        input: Mapping[str, JSON],
+        *,
+        idempotency_key: str | None = None,
+        id: ExecutionId | None = None,
     ) -> StartedExecution:
         """Start an execution; it is durable when this returns.
+
+        Args:
+            id: A new id of `new_execution_id`, if the caller needs it before.
 
         Raises:
             NotFound.
@@ -136,8 +147,12 @@ class Executions:
                 caller=caller,
                 idempotency_key=idempotency_key,
                 digest=None if idempotency_key is None else digest_of([flow_id, input]),
+                id=id,
             )
         )
+
+    def new_execution_id(self) -> ExecutionId:
+        return ExecutionId(new_id("exec", self._clock.now()))
 
     async def accept(self, asked: StartRequest) -> StartedExecution:
         """Start an execution. Raises: as `run`."""
@@ -161,7 +176,7 @@ class Executions:
         slot = await concurrency_slot_of(flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
         await self._stored.check(workspace_id)
         now = self._clock.now()
-        id = ExecutionId(new_id("exec", now))
+        id = asked.id or ExecutionId(new_id("exec", now))
         new = NewExecution(
             id=id,
             workspace_id=workspace_id,

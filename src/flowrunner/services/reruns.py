@@ -50,6 +50,7 @@ class Reruns:
         revision: int | str = CURRENT,
         same_keys: bool = False,
         idempotency_key: str | None = None,
+        new_id: ExecutionId | None = None,
     ) -> StartedExecution:
         """Start an execution that repeats ``id``, keeping the results before ``from_step``.
 
@@ -58,6 +59,7 @@ class Reruns:
             input: The input; None is the input of ``id``.
             revision: The flow's revision to run: `current`, `same` for the one that ran, a number, or `label:` and the
                 author's label.
+            new_id: The id of the new execution, if the caller needs it before.
             same_keys: Send the same idempotency keys as the steps of ``id``.
 
         Raises:
@@ -105,6 +107,7 @@ class Reruns:
                     idempotency_key=idempotency_key,
                     digest=digest,
                     kept=kept,
+                    id=new_id,
                 )
             )
         except IllegalEvent as error:

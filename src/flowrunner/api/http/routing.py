@@ -162,7 +162,7 @@ class BoundedRoute(APIRoute, ABC):
         if self.answer is not None:
             responses = {options.get("status_code") or 200: {}} | (options.get("responses") or {})
             options["responses"] = {
-                status: _described(response, self.answer) if status < 300 else response
+                status: _described(response, self.answer) if status < 300 and status != 204 else response
                 for status, response in responses.items()
             }
         # The framework neither encodes nor validates answers.
@@ -248,6 +248,12 @@ class ProbeRoute(BoundedRoute):
     """A public route without a rate limit, so that monitoring always gets an answer."""
 
     async def admit(self, request: Request) -> None:
+        pass
+
+
+async def until_disconnected(receive: Receive) -> None:
+    """Return when the client has disconnected. What it sends is ignored."""
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 

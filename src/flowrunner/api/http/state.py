@@ -8,6 +8,8 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from starlette.requests import HTTPConnection
 
 from flowrunner.api.browser import Browser
+from flowrunner.api.event_feed import EventFeed
+from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain.account import Account
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import AccountLocks
@@ -57,6 +59,8 @@ class AppState:
     refused: Callable[[str], None]
     browser: Browser
     body_room: BodyRoom
+    streams: OpenStreams
+    feed: EventFeed
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
     openapi: Once[bytes] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)

@@ -1,0 +1,273 @@
+"""Events of executions as the messages that clients get, past ones first and then new ones."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from flowrunner.domain.events import (
+    Admitted,
+    Cancelled,
+    Completed,
+    Failed,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+    Step,
+    StepEvent,
+)
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId, rfc3339
+from flowrunner.domain.waits import parse_signal_key
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, JournalReader, Recorded
+from flowrunner.ports.live import LiveEvents, Subscription
+
+# Most executions fit into the first page. Few subscribers read further pages at the same time, so that many
+# subscribers with a long history do not block other requests.
+_FIRST_PAGE: Final = 20
+_PAGE: Final = 50
+_FIRST_PAGES_AT_ONCE: Final = 8
+_PAGES_AT_ONCE: Final = 2
+# After this much, the reader yields to other tasks.
+CHARACTERS_AT_A_STRETCH: Final = 64 * 1024
+_KEPT_MESSAGES: Final = 256
+_KEPT_CHARACTERS: Final = 4 * 1024
+# Seconds between looks at an execution whose end is waited for: notifications of other processes may be lost.
+_FIRST_LOOK_SECONDS: Final = 1.0
+_LONGEST_LOOK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class EventMessage:
+    seq: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Messages of recorded events. Args: is_full: There may be more pages."""
+
+    messages: Sequence[EventMessage]
+    last_seq: int
+    has_end: bool
+    is_full: bool
+
+
+class EventFeed:
+    """The events of executions, encoded once for all that read them."""
+
+    def __init__(self, journal: JournalReader, events: LiveEvents) -> None:
+        self._journal = journal
+        self._events = events
+        self._beginning = asyncio.Semaphore(_FIRST_PAGES_AT_ONCE)
+        self._catching_up = asyncio.Semaphore(_PAGES_AT_ONCE)
+        # A message is kept while a subscriber has to send it. The latest short ones are kept for slower subscribers.
+        self._messages: WeakValueDictionary[tuple[ExecutionId, int], EventMessage] = WeakValueDictionary()
+        self._latest: deque[EventMessage] = deque(maxlen=_KEPT_MESSAGES)
+
+    async def follow(
+        self, id: ExecutionId, after: int, *, has_ended: bool
+    ) -> AsyncGenerator[Iterable[EventMessage], None]:
+        """Yield each event after ``after`` once, up to the last one.
+
+        Args:
+            has_ended: No event will be added.
+        """
+        subscription = self._events.subscribe(id)
+        try:
+            # Events recorded before the subscription, or missed by it, are in the journal.
+            page = await self._read(id, after, limit=_FIRST_PAGE, at_once=self._beginning)
+            while True:
+                while page is not None:
+                    yield page.messages
+                    after = page.last_seq
+                    if page.has_end:
+                        return
+                    if not page.is_full:
+                        break
+                    page = await self._next_page(id, after)
+                if has_ended:
+                    # The subscriber already knows the last event.
+                    return
+                while (taken := await subscription.take()) is not None:
+                    fresh = [recorded for recorded in taken if recorded.seq > after]
+                    if fresh and fresh[-1].seq != after + len(fresh):
+                        # The missing events were recorded by a process that died before it could notify.
+                        break
+                    if fresh:
+                        yield (self._message(id, recorded) for recorded in fresh)
+                        after = fresh[-1].seq
+                    if _is_last(taken[-1]):
+                        return
+                page = await self._next_page(id, after)
+        finally:
+            self._events.unsubscribe(id, subscription)
+
+    async def page(self, id: ExecutionId, after: int, *, limit: int) -> EventPage | None:
+        """Return a page of the events after ``after``: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`."""
+        return await self._read(id, after, limit=limit, at_once=self._catching_up)
+
+    async def until_more(self, id: ExecutionId, after: int) -> None:
+        """Return when there is an event after ``after``."""
+        with self.subscribed(id) as subscription:
+            while not await self._journal.events(id, after=after, limit=1):
+                await subscription.take()
+
+    @contextmanager
+    def subscribed(self, id: ExecutionId) -> Iterator[Subscription]:
+        """Subscribe, for `until_end`; the execution need not exist yet."""
+        subscription = self._events.subscribe(id)
+        try:
+            yield subscription
+        finally:
+            self._events.unsubscribe(id, subscription)
+
+    async def until_end(self, id: ExecutionId, subscription: Subscription, *, look: bool) -> None:
+        """Return when the execution has ended.
+
+        Args:
+            look: It may have ended before the subscription.
+        """
+        seconds = _FIRST_LOOK_SECONDS
+        while True:
+            if look and (await self._journal.stored(id)).status.is_final:
+                return
+            try:
+                async with asyncio.timeout(seconds):
+                    taken = await subscription.take()
+            except TimeoutError:
+                taken, seconds = None, min(2 * seconds, _LONGEST_LOOK_SECONDS)
+            if taken and _is_last(taken[-1]):
+                return
+            look = taken is None
+
+    async def _next_page(self, id: ExecutionId, after: int) -> EventPage | None:
+        return await self._read(id, after, limit=_PAGE, at_once=self._catching_up)
+
+    async def _read(self, id: ExecutionId, after: int, *, limit: int, at_once: asyncio.Semaphore) -> EventPage | None:
+        async with at_once:
+            records = await self._journal.events(id, after=after, limit=limit)
+            if not records:
+                return None
+            messages = []
+            # Decoded events take up to twenty times the memory of their text, and a slow subscriber keeps a page long.
+            for recorded in records:
+                messages.append(self._message(id, recorded))
+                if len(recorded.data) >= CHARACTERS_AT_A_STRETCH:
+                    await asyncio.sleep(0)
+            size = sum(len(recorded.data) for recorded in records)
+            is_full = len(records) == limit or size >= PAGE_OF_EVENTS_BYTES
+            return EventPage(messages, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
+
+    def _message(self, id: ExecutionId, recorded: Recorded) -> EventMessage:
+        """Return the message of an event, encoded once for all subscribers."""
+        found = self._messages.get((id, recorded.seq))
+        if found is None:
+            found = EventMessage(recorded.seq, msgspec.json.encode(message(id, recorded)).decode())
+            self._messages[id, recorded.seq] = found
+            if len(found.text) <= _KEPT_CHARACTERS:
+                self._latest.append(found)
+        return found
+
+
+def _is_last(recorded: Recorded) -> bool:
+    return isinstance(recorded.event, Completed | Failed | Cancelled)
+
+
+def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:
+    """Return the message for an event: one of the reference's five types, with its ``seq``."""
+    body = {"type": "", "execution_id": id, "seq": recorded.seq, **_body(recorded)}
+    body["timestamp"] = rfc3339(recorded.at)
+    return {name: value for name, value in body.items() if value is not None or name == "result"}
+
+
+def _body(recorded: Recorded) -> dict[str, Any]:
+    match recorded.event:
+        case Started() as event:
+            return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type}
+        case Admitted():
+            return _update(Status.RUNNING)
+        case NodeStarted() as event:
+            return _update(Status.RUNNING) | _of_step(event) | {"attempt": event.attempt}
+        case NodeFailed() as event:
+            return (
+                _update(Status.RUNNING)
+                | _of_step(event)
+                | {
+                    "attempt": event.attempt,
+                    "error": event.error.message,
+                    "retry_at": rfc3339(event.retry_at) if event.retry_at else None,
+                }
+            )
+        case NodeWaiting() as event:
+            until = None if event.due_at is None else rfc3339(event.due_at)
+            status = Status.WAITING if event.is_external else Status.RUNNING
+            return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.wait_for.describe()}
+        case NodeCompleted() as event:
+            body = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
+            return body if event.collected is None else body | {"collected": True}
+        case ScopesOpened() as event:
+            return _update(Status.RUNNING) | _of_step(event) | {"scopes": len(event.keys)}
+        case ScopeEnded() as event:
+            outcome = {"scope": event.scope or None, "scope_outcome": event.outcome}
+            return _update(Status.RUNNING) | outcome | {"error": event.error.message if event.error else None}
+        case SignalReceived() as event:
+            return _update(Status.RUNNING) | {"received": _received(event)}
+        case Logged() as event:
+            return {
+                "type": "log",
+                "level": event.level,
+                "message": event.message,
+                "node_id": event.node,
+                "node_type": event.node_type,
+                "step": event.step,
+                "scope": event.scope or None,
+                "data": event.data,
+            }
+        case Completed() as event:
+            return {"type": "execution_completed", "status": Status.COMPLETED.value, "result": event.result}
+        case Failed() as event:
+            return {
+                "type": "execution_failed",
+                "status": Status.FAILED.value,
+                "error": event.error.message,
+                "error_type": event.error.type,
+                "node_id": event.error.node,
+                "node_type": event.node_type,
+            }
+        case Cancelled():
+            return _update(Status.CANCELLED)
+        case _:
+            assert_never(recorded.event)
+
+
+def _update(status: Status) -> dict[str, Any]:
+    return {"type": "execution_update", "status": status.value}
+
+
+def _of_step(event: StepEvent) -> dict[str, Any]:
+    return {
+        "node_id": event.node,
+        "node_type": event.node_type,
+        "step": str(Step(event.node, event.iteration, event.scope)),
+        # The iteration or branch that the step belongs to; None for the flow's own nodes.
+        "scope": event.scope or None,
+    }
+
+
+def _received(event: SignalReceived) -> dict[str, Any]:
+    """Return the received input: a signal with its key, the answer to an approval, or the end of a sub-flow."""
+    kind, name = parse_signal_key(event.key)
+    field = {"approval": "step", "flow": "execution_id"}.get(kind, "key")
+    return {"type": kind, field: name} | ({} if event.by is None else {"by": event.by})

@@ -1,0 +1,200 @@
+"""The events of an execution over HTTP: pages, a long poll, server-sent events and lines of JSON."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from msgspec import Meta
+from starlette.types import Receive, Scope, Send
+
+from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed, EventMessage, EventPage
+from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, until_disconnected
+from flowrunner.api.http.state import services_of, state_of
+from flowrunner.api.live import SEND_SECONDS, parse_after
+from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import ExecutionId
+
+router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
+
+_EVENT_STREAM: Final = "text/event-stream"
+_LINES: Final = "application/x-ndjson"
+# A comment or an empty line, so that proxies keep a silent connection open.
+_SILENT_SECONDS: Final = 15.0
+
+
+class EventAnswer(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """An event as a message of the WebSocket; further members depend on its type."""
+
+    type: Annotated[
+        str,
+        Meta(description="execution_update, node_completed, log, execution_completed or execution_failed."),
+    ]
+    execution_id: str
+    seq: int
+    timestamp: str
+
+
+class EventList(Answer, frozen=True, kw_only=True):
+    events: list[EventAnswer]
+    after: Annotated[int, Meta(description="Send it as `after` for the events that follow.")]
+    has_ended: Annotated[bool, Meta(description="The last event of the execution is among these, or before them.")]
+
+
+def _as_event(message: EventMessage) -> bytes:
+    return f"id: {message.seq}\ndata: {message.text}\n\n".encode()
+
+
+def _as_line(message: EventMessage) -> bytes:
+    return f"{message.text}\n".encode()
+
+
+# How a message is written, and what is sent while there is none.
+_FORMS: Final[Mapping[str, tuple[Callable[[EventMessage], bytes], bytes]]] = {
+    _EVENT_STREAM: (_as_event, b": \n\n"),
+    _LINES: (_as_line, b"\n"),
+}
+
+
+@router.get(
+    "/executions/{id}/events",
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in _FORMS}},
+        204: {"description": "The execution has ended, and the last event was before: do not connect again"},
+        **errors(401, 403, 404, 422),
+    },
+)
+async def get_events(
+    request: Request,
+    id: str,
+    *,
+    after: Annotated[str | None, Query(max_length=20, description="Only events with a higher `seq`.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of events of a page.")] = 100,
+    wait: Annotated[
+        int, Query(ge=0, le=60, description="Seconds to wait for an event if there is none yet; only for a page.")
+    ] = 0,
+) -> Reply[EventList]:
+    """Return events, as the WebSocket sends them.
+
+    With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; a stream of
+    server-sent events continues after its `Last-Event-ID`.
+    """
+    caller, execution_id = caller_of(request), ExecutionId(id)
+    feed, streams = state_of(request).feed, state_of(request).streams
+    media_type = _media_type(request.headers.get("accept", ""))
+    last_id = request.headers.get("last-event-id") if media_type == _EVENT_STREAM else None
+    seq = parse_after(last_id or after)
+    has_ended = (await services_of(request).executions.get(caller, execution_id)).status.is_final
+    if media_type is not None:
+        if has_ended and await feed.page(execution_id, seq, limit=1) is None:
+            return Reply(status_code=204)
+        stream = await streams.admit(caller)
+        return _StreamedEvents(streams, stream, feed.follow(execution_id, seq, has_ended=has_ended), media_type)
+    page = await feed.page(execution_id, seq, limit=limit)
+    if page is None and wait and not has_ended:
+        stream = await streams.admit(caller)
+        with streams.until_left(stream):
+            more = _more(feed, execution_id, seq, seconds=wait)
+            await streams.serve(stream, more, until_disconnected(request.receive))
+        page = await feed.page(execution_id, seq, limit=limit)
+    return _listed(page, seq, has_ended=has_ended)
+
+
+def _media_type(accept: str) -> str | None:
+    """Return the streamed media type that the client asks for first; None for a page."""
+    for part in accept.split(","):
+        wanted = part.partition(";")[0].strip().lower()
+        if wanted in _FORMS:
+            return wanted
+        if wanted in ("application/json", "*/*", "application/*"):
+            return None
+    return None
+
+
+async def _more(feed: EventFeed, id: ExecutionId, after: int, *, seconds: float) -> int:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await feed.until_more(id, after)
+    return NORMAL_CLOSE
+
+
+def _listed(page: EventPage | None, after: int, *, has_ended: bool) -> Reply[EventList]:
+    if page is None:
+        return answer(EventList(events=[], after=after, has_ended=has_ended))
+    events = msgspec.Raw(f"[{','.join(message.text for message in page.messages)}]".encode())
+    # The messages are encoded already.
+    return answer(EventList(events=events, after=page.last_seq, has_ended=page.has_end))  # type: ignore[arg-type]
+
+
+class _StreamedEvents(Reply[EventList]):
+    """The events of an execution, sent as they become durable, up to the last one."""
+
+    def __init__(
+        self,
+        streams: OpenStreams,
+        stream: OpenStream,
+        pages: AsyncGenerator[Iterable[EventMessage], None],
+        media_type: str,
+    ) -> None:
+        super().__init__(media_type=media_type)
+        # The length is not known.
+        del self.headers["content-length"]
+        self._streams = streams
+        self._stream = stream
+        self._pages = pages
+        self._encode, self._silence = _FORMS[media_type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.until_left(self._stream):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            code = await self._streams.serve(self._stream, self._send_all(send), until_disconnected(receive))
+            if code is not None:
+                with contextlib.suppress(OSError, TimeoutError):
+                    await _send_body(send, b"", more=False)
+
+    async def _send_all(self, send: Send) -> int:
+        pages, turn = self._pages, None
+        try:
+            while True:
+                turn = turn or asyncio.ensure_future(_next_of(pages))
+                done, _ = await asyncio.wait({turn}, timeout=_SILENT_SECONDS)
+                if not done:
+                    await _send_body(send, self._silence)
+                    continue
+                messages, turn = turn.result(), None
+                if messages is None:
+                    return NORMAL_CLOSE
+                await self._send_messages(send, messages)
+        except (TimeoutError, Unavailable, OSError):
+            return TRY_AGAIN
+        finally:
+            if turn is not None:
+                turn.cancel()
+                await asyncio.gather(turn, return_exceptions=True)
+            await pages.aclose()
+
+    async def _send_messages(self, send: Send, messages: Iterable[EventMessage]) -> None:
+        portion: list[bytes] = []
+        size = 0
+        for message in messages:
+            portion.append(self._encode(message))
+            size += len(portion[-1])
+            if size >= CHARACTERS_AT_A_STRETCH:
+                await _send_body(send, b"".join(portion))
+                portion, size = [], 0
+                await asyncio.sleep(0)
+        if portion:
+            await _send_body(send, b"".join(portion))
+
+
+async def _next_of(pages: AsyncGenerator[Iterable[EventMessage], None]) -> Iterable[EventMessage] | None:
+    return await anext(pages, None)
+
+
+async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        await send({"type": "http.response.body", "body": body, "more_body": more})

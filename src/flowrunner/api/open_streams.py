@@ -1,0 +1,148 @@
+"""The open WebSockets and streamed answers, their limits, and their end with the session."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.limits import check_account_sockets, check_all_sockets
+from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.ports.clock import Clock
+from flowrunner.services.bundle import Services
+
+_CLOSE_SECONDS: Final = 2.0
+
+NORMAL_CLOSE: Final = 1000
+GOING_AWAY: Final = 1012
+TRY_AGAIN: Final = 1013
+SESSION_ENDED: Final = 4401
+
+
+class OpenStream:
+    """A WebSocket or an answer that goes on, with the caller that it is for.
+
+    Attributes:
+        ending: It is set when the server ends the stream.
+        close_code: The reason of that, as a close code of WebSockets.
+    """
+
+    def __init__(self, caller: Caller, family: str) -> None:
+        self.caller = caller
+        self.family = family
+        self.ending = asyncio.Event()
+        self.close_code = NORMAL_CLOSE
+
+    def end(self, code: int) -> None:
+        self.close_code = code
+        self.ending.set()
+
+
+class OpenStreams:
+    """The open streams of this process.
+
+    Args:
+        most: The maximum number of streams over all accounts.
+        most_of_account: The maximum of one account; None for no limit.
+    """
+
+    def __init__(self, services: Services, clock: Clock, *, most: int, most_of_account: int | None) -> None:
+        self._services = services
+        self._clock = clock
+        self._most = most
+        self._most_of_account = most_of_account
+        self._open: dict[AccountId, set[OpenStream]] = {}
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    async def admit(self, caller: Caller) -> OpenStream:
+        """Count a new stream of the caller; `leave` must follow. Raises: Unauthorized, TooManyRequests."""
+        family = await self._services.identity.family_of(caller)
+        # Checked last, because other streams may open during an await. From here on this one counts.
+        check_account_sockets(len(self._open.get(caller.account_id, ())), self._most_of_account)
+        check_all_sockets(self.count, self._most)
+        stream = OpenStream(caller, family)
+        self._open.setdefault(caller.account_id, set()).add(stream)
+        self._all_closed.clear()
+        return stream
+
+    def leave(self, stream: OpenStream) -> None:
+        streams = self._open[stream.caller.account_id]
+        streams.discard(stream)
+        if not streams:
+            del self._open[stream.caller.account_id]
+        if not self._open:
+            self._all_closed.set()
+
+    @contextlib.contextmanager
+    def until_left(self, stream: OpenStream) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.leave(stream)
+
+    async def serve(
+        self, stream: OpenStream, sending: Coroutine[Any, Any, int], receiving: Coroutine[Any, Any, None]
+    ) -> int | None:
+        """Run ``sending`` until it returns, the client is gone, the session ends, or the server stops.
+
+        Args:
+            sending: Returns a close code.
+            receiving: Returns when the client is gone.
+
+        Returns:
+            The close code; None if the client is gone.
+        """
+        # The session may have ended before this stream was counted.
+        await self.end_unless_alive(stream)
+        seconds = (stream.caller.expires_at - self._clock.now()).total_seconds()
+        sent, gone = asyncio.create_task(sending), asyncio.create_task(receiving)
+        ended = asyncio.create_task(stream.ending.wait())
+        tasks = (sent, gone, ended)
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if sent in done:
+                return sent.result()
+            if gone in done:
+                return None
+            return stream.close_code if ended in done else SESSION_ENDED
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def end_sessions(self, account_id: AccountId) -> None:
+        """End the account's streams whose session has ended."""
+        for stream in list(self._open.get(account_id, ())):
+            await self.end_unless_alive(stream)
+
+    def end_workspace(self, id: WorkspaceId) -> None:
+        """End all streams of a workspace that was deleted."""
+        for streams in self._open.values():
+            for stream in streams:
+                if stream.caller.workspace_id == id:
+                    stream.end(SESSION_ENDED)
+
+    async def revalidate_sessions(self) -> None:
+        """End every stream whose session has ended in any process."""
+        for account_id in list(self._open):
+            await self.end_sessions(account_id)
+
+    async def end_unless_alive(self, stream: OpenStream) -> None:
+        if not (
+            await self._services.identity.is_alive(stream.family)
+            and await self._services.workspaces.may_read(stream.caller)
+        ):
+            stream.end(SESSION_ENDED)
+
+    async def close(self) -> None:
+        """End all streams because the server shuts down."""
+        for stream in [stream for streams in self._open.values() for stream in streams]:
+            stream.end(GOING_AWAY)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._all_closed.wait()

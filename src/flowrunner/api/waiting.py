@@ -1,0 +1,85 @@
+"""Waiting for the end of an execution in the request that starts it: `Prefer: wait=30`."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from fastapi import Request
+
+from flowrunner.api.event_feed import EventFeed
+from flowrunner.api.http.routing import caller_of, until_disconnected
+from flowrunner.api.http.state import services_of, state_of
+from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
+from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.executions import ExecutionDetail
+from flowrunner.ports.live import Subscription
+from flowrunner.services.executions import StartedExecution
+
+MOST_SECONDS: Final = 60
+PREFER: Final = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": f"`wait=30` waits up to so many seconds, at most {MOST_SECONDS}, for the end of the execution.",
+    "schema": {"type": "string", "maxLength": 200},
+}
+_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+
+def wait_preferred(request: Request) -> int:
+    """Return the seconds that the client wants to wait; 0 if it does not, or asks in a form that is not known."""
+    text = request.headers.get("prefer")
+    found = None if text is None else _WAIT.search(text)
+    return 0 if found is None else min(int(found[1]), MOST_SECONDS)
+
+
+async def start_and_wait(
+    request: Request, start: Callable[[ExecutionId], Awaitable[StartedExecution]], *, seconds: int
+) -> tuple[StartedExecution, ExecutionDetail | None]:
+    """Start an execution, and return it as it ended; None if it has not ended in time.
+
+    Args:
+        start: Starts it, under the given id unless a repeated request has started it before.
+
+    Raises: as ``start``; Unauthorized if the session has ended meanwhile.
+    """
+    services, feed = services_of(request), state_of(request).feed
+    # A subscription before the start misses nothing, so nothing has to be read until the end.
+    id = services.executions.new_execution_id()
+    with feed.subscribed(id) as subscription:
+        started = await start(id)
+        if not started.is_repeat:
+            has_ended = await _has_ended(request, id, subscription, look=False, seconds=seconds)
+    if started.is_repeat:
+        with feed.subscribed(started.id) as subscription:
+            has_ended = await _has_ended(request, started.id, subscription, look=True, seconds=seconds)
+    return started, await services.executions.get(caller_of(request), started.id) if has_ended else None
+
+
+async def _has_ended(
+    request: Request, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: int
+) -> bool:
+    """Wait, and return whether the execution has ended in time. Raises: Unauthorized."""
+    state = state_of(request)
+    try:
+        stream = await state.streams.admit(caller_of(request))
+    except TooManyRequests:
+        # The execution has started, and the client can ask for its end.
+        return False
+    with state.streams.until_left(stream):
+        end = _end(state.feed, id, subscription, look=look, seconds=seconds)
+        code = await state.streams.serve(stream, end, until_disconnected(request.receive))
+    if code == SESSION_ENDED:
+        raise Unauthorized("The session has ended: log in again")
+    return code == NORMAL_CLOSE
+
+
+async def _end(feed: EventFeed, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: int) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            await feed.until_end(id, subscription, look=look)
+        return NORMAL_CLOSE
+    except (TimeoutError, Unavailable):
+        return TRY_AGAIN

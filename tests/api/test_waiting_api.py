@@ -1,0 +1,82 @@
+"""Waiting for the end of an execution in the request that starts it."""
+
+from typing import Final
+
+from api.shapes import NAP
+from support.client import Client, Reply
+
+DOUBLE: Final = 'nodes:\n  a: {type: transform, params: {value: "${flow.input.n * 2}"}}\n'
+FAILS: Final = "nodes:\n  a: {type: fail, params: {error: a.b, message: no, data: [1]}}\n"
+
+
+def run(account: Client, flow_id: str, wait: str, input: object = None, **headers: str) -> Reply:
+    return account.post(f"/api/v1/flows/{flow_id}/run", {"input": input or {}}, Prefer=wait, **headers)
+
+
+def test_a_request_that_waits_gets_the_result(account: Client) -> None:
+    flow_id = account.new_flow(DOUBLE)
+
+    reply = run(account, flow_id, "wait=30", {"n": 4})
+
+    assert (reply.status, reply.headers["preference-applied"]) == (200, "wait=30")
+    execution = account.execution(reply.json["execution_id"])
+    assert reply.json == {
+        "execution_id": execution["id"], "flow_id": flow_id, "status": "completed",
+        "created_at": execution["started_at"], "completed_at": execution["completed_at"],
+        "duration": execution["duration"], "result": 8,
+    }  # fmt: skip
+
+
+def test_a_failure_is_answered_as_well(account: Client) -> None:
+    reply = run(account, account.new_flow(FAILS), "respond-async, wait=30")
+
+    assert reply.status == 200
+    assert (reply.json["status"], reply.json["error"]) == ("failed", "no")
+    assert (reply.json["failure"]["type"], reply.json["failure"]["data"]) == ("a.b", [1])
+    assert "result" not in reply.json
+
+
+def test_an_execution_that_takes_longer_is_answered_as_started(account: Client) -> None:
+    reply = run(account, account.new_flow(NAP), "wait=1")
+
+    assert reply.status == 201
+    assert "preference-applied" not in reply.headers
+    assert set(reply.json) == {"execution_id", "flow_id", "status", "created_at"}
+
+
+def test_a_preference_that_cannot_be_read_is_ignored_and_a_long_one_is_shortened(account: Client) -> None:
+    flow_id = account.new_flow(DOUBLE)
+
+    for text in ("wait", "wait=x", "wait=-1", "await=9", "wait=0", "handling=lenient"):
+        assert run(account, flow_id, text, {"n": 1}).status == 201
+    assert run(account, flow_id, "wait=9999", {"n": 1}).headers["preference-applied"] == "wait=60"
+
+
+def test_a_rerun_waits_too(account: Client) -> None:
+    first = run(account, account.new_flow(DOUBLE), "wait=30", {"n": 4}).json["execution_id"]
+
+    reply = account.post(f"/api/v1/executions/{first}/rerun", {"input": {"n": 5}}, Prefer="wait=30")
+
+    assert (reply.status, reply.json["status"], reply.json["result"]) == (200, "completed", 10)
+    assert reply.json["revision"] == 1
+    assert account.execution(reply.json["execution_id"])["rerun_of"] == first
+
+
+def test_a_repeated_request_waits_for_the_execution_that_the_first_one_started(account: Client) -> None:
+    flow_id = account.new_flow(DOUBLE)
+    first = run(account, flow_id, "wait=30", {"n": 4}, Idempotency_Key="k")
+
+    again = run(account, flow_id, "wait=30", {"n": 4}, Idempotency_Key="k")
+
+    assert again.status == 200
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json == first.json
+    assert "idempotent-replayed" not in first.headers
+
+
+def test_a_flow_that_is_run_by_its_name_is_waited_for(account: Client) -> None:
+    account.post("/api/v1/flows", {"name": "Named", "definition": DOUBLE})
+
+    reply = account.post("/api/v1/flows/by-name/Named/run", {"input": {"n": 2}}, Prefer="wait=30")
+
+    assert (reply.status, reply.json["result"]) == (200, 4)
