@@ -139,7 +139,7 @@ def test_a_deleted_account_loses_its_sockets_and_its_executions(account: Client,
     id = waiting(account)
     with account.watch(id) as connection:
         read(connection, 1)
-        admin.delete(f"/api/v1/accounts/{account.account_id}")
+        admin.delete(f"/api/v1/accounts/{account.account_id}?workspace=delete")
 
         assert close_code(connection, 5.0) == 4401
     wait_for(lambda: rows_of(server.database, "SELECT status FROM executions WHERE id = ?", id) == [("cancelled",)], 10)

@@ -410,6 +410,8 @@ def _accounts(go: Go, admin: Client, account: Client) -> None:
     for id in (new, "account-1"):
         go(admin, f"GET {one}", id=id)
         go(admin, f"PUT {one}", {"name": "M"}, id=id)
+        go(admin, f"DELETE {one}", query="?workspace=x", id=id)
+        go(admin, f"DELETE {one}", query="?workspace=keep", id=id)
         go(admin, f"DELETE {one}", id=id)
         go(account, f"DELETE {one}", id=id)
     for change in ({"role": "admin"}, {"email": admin.email}, {"email": "x"}):

@@ -11,6 +11,7 @@ from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, n
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Account, Right, Role
 from flowrunner.domain.values import AccountId, rfc3339
+from flowrunner.domain.workspace import OfDeletedAccount
 
 _PREFIX = "/api/v1/accounts"
 router = APIRouter(prefix=_PREFIX, tags=["Accounts"], route_class=ProtectedRoute)
@@ -124,8 +125,27 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Repl
     return answer(AccountAnswer.of(account))
 
 
-@admin.delete("/{id}", responses=errors(401, 403, 404, 409))
-async def delete_account(request: Request, id: str) -> Reply[Message]:
-    """End the account's sessions and API tokens, erase its secrets and cancel its executions."""
-    await services_of(request).accounts.delete(AccountId(id), by=caller_of(request))
+@admin.delete("/{id}", responses=errors(401, 403, 404, 409, 422))
+async def delete_account(
+    request: Request,
+    id: str,
+    workspace: Annotated[
+        OfDeletedAccount | None,
+        Query(
+            description="What becomes of the personal workspace: `delete` it, `give` it to another account, or let the "
+            "members who are its admins `keep` it. Required if it has flows or members."
+        ),
+    ] = None,
+    to: Annotated[
+        str | None, Query(max_length=200, description="With `give`: the id of the account that becomes its admin.")
+    ] = None,
+) -> Reply[Message]:
+    """End the account's sessions and API tokens, and decide what becomes of its personal workspace.
+
+    A deleted workspace takes its secrets along, and its executions are cancelled. Giving one to an account requires a
+    login session; API tokens are rejected.
+    """
+    await services_of(request).accounts.delete(
+        AccountId(id), workspace=workspace, to=None if to is None else AccountId(to), by=caller_of(request)
+    )
     return answer(Message(message="Account deleted successfully"))

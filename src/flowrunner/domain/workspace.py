@@ -12,6 +12,10 @@ from flowrunner.domain.values import AccountId, WorkspaceId
 WorkspaceRole: TypeAlias = Literal["viewer", "operator", "editor", "admin"]
 WORKSPACE_ROLES: Final[tuple[WorkspaceRole, ...]] = ("viewer", "operator", "editor", "admin")
 
+# What becomes of a personal workspace when its account is deleted: it is deleted too, or another account becomes an
+# admin of it, or those of its members who are admins keep it.
+OfDeletedAccount: TypeAlias = Literal["delete", "give", "keep"]
+
 MAX_NAME_CHARACTERS: Final = 200
 MAX_SLUG_CHARACTERS: Final = 63
 # The id of a workspace is not a slug, so that one cannot be taken for the other.

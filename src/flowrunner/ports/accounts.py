@@ -8,6 +8,7 @@ from typing import Protocol
 
 from flowrunner.domain.account import Account, Caller, Role, Scope
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
+from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -55,10 +56,28 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
-        """Delete an account, end its sessions and API tokens, and erase its secrets.
+    async def delete(
+        self,
+        id: AccountId,
+        *,
+        at: datetime,
+        workspace: OfDeletedAccount | None = "delete",
+        to: AccountId | None = None,
+        audit: Audit = None,
+    ) -> tuple[AccountId, ...]:
+        """Delete an account, and end its sessions and API tokens.
 
-        Raises: NotFound; Conflict if no admin would remain.
+        Args:
+            workspace: What becomes of the personal workspace; None deletes it if it has neither flows nor members.
+            to: The account that it is given to; it becomes an admin of it.
+
+        Returns:
+            The members of the personal workspace, whose rights there have changed or ended.
+
+        Raises:
+            NotFound: For no such account, or none to give the workspace to.
+            Conflict: If no admin would remain, in the installation or in a shared workspace; the personal workspace
+                is not empty although ``workspace`` is None; or nobody can keep it.
         """
         ...
 

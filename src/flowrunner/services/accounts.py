@@ -10,6 +10,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
+from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
@@ -32,8 +33,8 @@ class Accounts:
 
     Args:
         passwords: Checks the current password of an account that changes its own.
-        on_sessions_end: Called with the account whose sessions have ended.
-        on_delete: Called with the account that was deleted.
+        on_sessions_end: Called with an account whose sessions have ended, or whose rights have changed.
+        on_delete: Called with an account that was deleted with its personal workspace.
     """
 
     def __init__(
@@ -224,24 +225,57 @@ class Accounts:
             raise invalid("current_password", "is not the current password", code="wrong") from None
         return credential.password_hash
 
-    async def delete(self, id: AccountId, *, by: Caller | None = None) -> None:
-        """Delete an account: end its sessions and API tokens, erase its secrets and cancel its executions.
+    async def delete(
+        self,
+        id: AccountId,
+        *,
+        workspace: OfDeletedAccount | None = None,
+        to: AccountId | None = None,
+        by: Caller | None = None,
+    ) -> None:
+        """Delete an account, and end its sessions and API tokens.
 
-        Raises: NotFound; Conflict if no admin would remain.
+        With its personal workspace, its secrets are erased and its executions cancelled; a workspace that is given or
+        kept becomes a shared one, with its flows, executions and secrets.
+
+        Args:
+            workspace: What becomes of the personal workspace; None deletes it if it has neither flows nor members.
+            to: The account that it is given to.
+
+        Raises: InvalidInput, NotFound; Forbidden if a program gives it; Conflict if no admin would remain, or the
+            personal workspace is not empty and nothing is said about it.
         """
+        if (workspace == "give") != (to is not None):
+            raise invalid("to", "is the account that the workspace is given to: send it with 'workspace=give'")
+        if to == id:
+            raise invalid("to", "is the account that is deleted: give the workspace to another one")
         now = self._clock.now()
-        entry = AuditEntry(
-            at=now,
+        entries = [self._deletion(id, workspace, by=by, at=now)]
+        if by is not None and to is not None:
+            authorise(by, Right.APPOINT)
+            where, role = personal_workspace(id), {"role": "admin"}
+            entries.append(act(by, "member.added", "account", to, at=now, workspace_id=where, details=role))
+        members = await self._store.delete(id, at=now, workspace=workspace, to=to, audit=lambda _: entries)
+        for changed in (id, *members):
+            await self._on_sessions_end(changed)
+        if workspace in (None, "delete"):
+            await self._on_delete(id)
+
+    def _deletion(
+        self, id: AccountId, workspace: OfDeletedAccount | None, *, by: Caller | None, at: datetime
+    ) -> AuditEntry:
+        details: dict[str, JSON] = {"workspace": workspace or "delete"}
+        where = personal_workspace(id)
+        if by is not None:
+            return act(by, "account.deleted", "account", id, at=at, workspace_id=where, details=details)
+        return AuditEntry(
+            at=at,
             action="account.deleted",
             object=("account", id),
-            workspace_id=personal_workspace(id),
+            workspace_id=where,
             credential="server",
+            details=details,
         )
-        if by is not None:
-            entry = act(by, entry.action, "account", id, at=now, workspace_id=personal_workspace(id))
-        await self._store.delete(id, at=now, audit=entry)
-        await self._on_sessions_end(id)
-        await self._on_delete(id)
 
     async def is_set_up(self) -> bool:
         return await self._store.any()

@@ -1,4 +1,4 @@
-"""Accounts, and the deletion of all that belongs to one."""
+"""Accounts."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,13 +7,14 @@ from typing import Any, Final
 from flowrunner.domain.account import Account, Role
 from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
+from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.accounts import Credential
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
+from flowrunner.storage.account_deletion import delete_account
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.tables import deletions
 from flowrunner.storage.transaction import Refused, Transaction, one_row
 
 CREATE: Final = """
@@ -33,12 +34,6 @@ RETURNING id, name, email, role, created_at, updated_at, disabled_at
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
 # A person who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
-# The row and the account's personal workspace stay, because executions refer to them. Personal data is removed.
-DELETE: Final = """
-UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
- WHERE id = :id AND deleted_at IS NULL
-"""
-ERASE: Final = (*deletions("account"), *deletions("workspace"))
 GET: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
  WHERE id = :id AND deleted_at IS NULL
@@ -132,17 +127,20 @@ class SqlAccounts:
 
         return await self._database.write(update, audit=audit)
 
-    async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
-        async def delete(tx: Transaction) -> None:
-            values = {"id": id, "at": to_ms(at)}
-            # Before the account: its personal workspace ends with it only if it has no members.
-            for statement in ERASE:
-                await tx.run(statement, values)
+    async def delete(
+        self,
+        id: AccountId,
+        *,
+        at: datetime,
+        workspace: OfDeletedAccount | None = "delete",
+        to: AccountId | None = None,
+        audit: Audit = None,
+    ) -> tuple[AccountId, ...]:
+        async def delete(tx: Transaction) -> tuple[AccountId, ...]:
             with _rules():
-                if await tx.run(DELETE, values) == 0:
-                    raise NotFound("account")
+                return await delete_account(tx, id, at=to_ms(at), workspace=workspace, to=to)
 
-        await self._database.write(delete, audit=audit)
+        return await self._database.write(delete, audit=audit)
 
     async def get(self, id: AccountId) -> Account:
         row = await self._database.read(lambda tx: tx.row(GET, {"id": id}))
