@@ -7,8 +7,8 @@ import itertools
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.tables import Table
 from flowrunner.storage.transaction import Refused
-from support.postgres import PostgresServer, connected, query
+from support.postgres import PostgresServer, connected, query, sharing_a_connection
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 MARA: Final = WorkspaceId("account-mara")
@@ -128,6 +128,13 @@ def open_database(
     if isinstance(place, Path):
         return SqliteDatabase(place, bulk={AppendOp: append_together}, on_commit=on_commit)
     return cast("PostgresDatabase", PostgresUrl(url=place).open(on_commit=on_commit))
+
+
+@contextmanager
+def reading(place: Place) -> Iterator[None]:
+    """Have one connection for all queries inside, where each takes a new one otherwise."""
+    with sharing_a_connection(place) if isinstance(place, str) else nullcontext():
+        yield
 
 
 def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from support.databases import Place, rows_of
+from support.databases import Place, reading, rows_of
 
 TERMINAL: Final = {
     "execution.completed": "completed",
@@ -33,6 +33,11 @@ def check_database(place: Place, *, all_ended: bool = True) -> list[str]:
     Args:
         all_ended: Whether every execution must have reached a final state.
     """
+    with reading(place):
+        return _violations(place, all_ended)
+
+
+def _violations(place: Place, all_ended: bool) -> list[str]:
     violations = []
     if isinstance(place, Path):
         integrity = rows_of(place, "PRAGMA integrity_check")[0][0]

@@ -5,6 +5,7 @@ It is Debian's where that is installed, and otherwise the one that comes with th
 
 import asyncio
 import atexit
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -211,19 +212,59 @@ def query(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
 
 def connected(url: str, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]") -> T:
     """What ``work`` gives with a connection; also where an event loop is running already."""
-    results: list[T] = []
-    errors: list[BaseException] = []
 
-    async def connect_and_work() -> None:
+    async def connect_and_work() -> T:
         connection = await asyncpg.connect(url, timeout=5)
         try:
-            results.append(await work(connection))
+            return await work(connection)
         finally:
             await connection.close(timeout=5)
 
+    async def work_on(connection: "asyncpg.Connection[Any]") -> T:
+        return await work(connection)
+
+    if url in _shared:
+        runner, connection = _shared[url]
+        return _in_a_thread(lambda: runner.run(work_on(connection)))
+    return _in_a_thread(lambda: asyncio.run(connect_and_work()))
+
+
+# The connections that several queries have together, by URL.
+_shared: Final[dict[str, "tuple[asyncio.Runner, asyncpg.Connection[Any]]"]] = {}
+
+
+@contextlib.contextmanager
+def sharing_a_connection(url: str) -> Iterator[None]:
+    """Do all work inside on one connection to this database. Nobody may stop the server meanwhile."""
+    if url in _shared:
+        yield
+        return
+
+    async def connect() -> "asyncpg.Connection[Any]":
+        return await asyncpg.connect(url, timeout=5)
+
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    try:
+        connection = _in_a_thread(lambda: runner.run(connect()))
+        _shared[url] = runner, connection
+        try:
+            yield
+        finally:
+            del _shared[url]
+            _in_a_thread(lambda: runner.run(connection.close(timeout=5)))
+    finally:
+        # Where an event loop runs already, another one cannot be run to its end.
+        _in_a_thread(runner.close)
+
+
+def _in_a_thread(work: Callable[[], T]) -> T:
+    """Return what ``work`` gives in a thread of its own, in which no event loop runs."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
     def run() -> None:
         try:
-            asyncio.run(connect_and_work())
+            results.append(work())
         except BaseException as error:
             errors.append(error)
 
