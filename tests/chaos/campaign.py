@@ -127,6 +127,7 @@ async def campaign(
     strikes: Iterable[tuple[str, ...]],
     seconds: float,
     executions: int,
+    longest_pause: float = 0.6,
     patience: float = PATIENCE_SECONDS,
 ) -> Report:
     """Run one on an installation of its own, for as long as there are strikes, and no longer than the seconds.
@@ -134,6 +135,7 @@ async def campaign(
     Args:
         strikes: Names of faults; several in one strike come at once.
         executions: How many are accepted at least.
+        longest_pause: Seconds between two starts of one client at most.
         patience: How many seconds after the last fault everything has to have ended.
     """
     draw, report = random.Random(seed), Report(installation=kind, version=flowrunner.__version__, seed=seed)
@@ -154,7 +156,7 @@ async def campaign(
         stack.push_async_callback(_end, looking)
         load = Load(
             installation.find_url, lambda: len(installation.open_executions()), admin.token, flows, draw,
-            executions=executions, database_may_fail=kind != "sqlite",
+            executions=executions, longest_pause=longest_pause, database_may_fail=kind != "sqlite",
         )  # fmt: skip
         loading = asyncio.create_task(load.run())
         stack.push_async_callback(_end, loading)

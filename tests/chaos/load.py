@@ -54,6 +54,7 @@ class Load:
         count_open: Gives how many executions have not ended; it may take its time.
         flows: What is run in turn, each with what somebody does for it.
         executions: How many have to be accepted before it is over.
+        longest_pause: Seconds between two starts of one client at most; a pause is half as long on average.
         database_may_fail: An answer with 503 is none: nobody can tell whether a commit was done whose end was not
             heard of.
     """
@@ -67,8 +68,10 @@ class Load:
         draw: random.Random,
         *,
         executions: int,
+        longest_pause: float,
         database_may_fail: bool = False,
     ) -> None:
+        self._longest_pause = longest_pause
         self._database_may_fail = database_may_fail
         self.find_url = find_url
         self._count_open = count_open
@@ -136,7 +139,7 @@ class Load:
 
     def _pace(self) -> float:
         """Spreads the load over all the kills, and hurries once they are done."""
-        return 0.005 if self.is_over else self._draw.random() * 0.6
+        return 0.005 if self.is_over else self._draw.random() * self._longest_pause
 
     async def _start(self, session: aiohttp.ClientSession, number: int, key: str | None) -> None:
         flow_id, deed = self._flows[number % len(self._flows)]
