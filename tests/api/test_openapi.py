@@ -299,6 +299,8 @@ def _steps(go: Go, account: Client) -> None:
             go(account, f"GET {execution}/steps/{{step_id}}/result", id=one, step_id=step)
     for one in (id, "exec-1"):
         go(account, f"GET {execution}/graph", id=one)
+    for query in ("?view=summary", "?view=preview", "?view=x"):
+        go(account, f"GET {execution}", query=query, id=id)
     for query in ("", "?limit=2", "?after=x", "?wait=61", "?after=100000"):
         for one in (id, "exec-1"):
             go(account, f"GET {execution}/events", query=query, id=one)

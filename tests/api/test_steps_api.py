@@ -251,3 +251,26 @@ nodes:
             ("a.1", None, "completed"), ("b.1", None, "failed"), ("on_finish/tidy.1", "on_finish", "completed"),
         ]  # fmt: skip
     assert account.get(f"/api/v1/executions/{id}/steps?step={quote('on_finish/tidy.1')}").json["steps"]
+
+
+def test_a_view_of_an_execution_shortens_its_values(account: Client) -> None:
+    long = "nodes:\n  a: {type: transform, params: {value: \"${'x'.repeat(100000)}\"}}\n"
+    path = f"/api/v1/executions/{finished(account, long)}"
+
+    full = account.get(path).json
+    assert account.get(path, view="full").json == full
+    preview = account.get(path, view="preview").json
+    assert preview == full | {
+        "input": {"size": 2, "value": {}}, "result": {"size": 100_002, "text": '"' + "x" * (64 * 1024 - 1)},
+    }  # fmt: skip
+    summary = account.get(path, view="summary").json
+    assert summary == full | {"input": {"size": 2}, "result": {"size": 100_002}}
+    assert account.get(path, view="all").error["details"]["field"] == "view"
+
+
+def test_a_view_shortens_the_values_of_a_failure(account: Client) -> None:
+    id = finished(account, "nodes:\n  a: {type: fail, params: {message: no, data: [1]}}\n", {"n": 1})
+
+    failure = account.get(f"/api/v1/executions/{id}", view="preview").json["failure"]
+
+    assert (failure["input"], failure["data"]) == ({"size": 7, "value": {"n": 1}}, {"size": 3, "value": [1]})

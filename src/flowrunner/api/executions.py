@@ -24,6 +24,7 @@ from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
+from flowrunner.api.previews import VIEW, most_of_view, viewed
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
@@ -59,8 +60,8 @@ class FailureAnswer(Answer, frozen=True, kw_only=True):
     data: Any = UNSET
 
     @classmethod
-    def of(cls, failed: bytes) -> Self:
-        """Return the answer for a stored `Failed` event."""
+    def of(cls, failed: bytes, most: int | None = None) -> Self:
+        """Return the answer for a stored `Failed` event. Args: most: See `most_of_view`."""
         event = msgspec.json.decode(failed)
         error = event["error"]
         return cls(
@@ -69,8 +70,8 @@ class FailureAnswer(Answer, frozen=True, kw_only=True):
             node=present(error["node"]),
             step=present(event.get("step")),
             attempt=present(event.get("attempt")),
-            input=present(event.get("input")),
-            data=present(error["data"]),
+            input=_viewed_again(event.get("input"), most),
+            data=_viewed_again(error["data"], most),
         )
 
 
@@ -174,6 +175,12 @@ class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False)
         str | UnsetType | None,
         Meta(description="The time at which the step continues on its own; null if it never does."),
     ] = UNSET
+
+
+def _viewed_again(value: Any, most: int | None) -> Any:
+    if value is None or most is None:
+        return present(value)
+    return viewed(msgspec.json.encode(value), most)
 
 
 class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
@@ -282,8 +289,9 @@ def _statuses(text: str | None) -> list[Status]:
         raise invalid("status", f"must be one of {', '.join(Status)}, or several separated by commas") from None
 
 
-@router.get("/executions/{id}", responses=errors(401, 403, 404))
+@router.get("/executions/{id}", responses=errors(401, 403, 404, 422), openapi_extra={"parameters": [VIEW]})
 async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
+    most = most_of_view(request)
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
     ended_at = execution.completed_at
     return answer(
@@ -295,10 +303,10 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
             completed_at=UNSET if ended_at is None else rfc3339(ended_at),
             duration=UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
             error=present(execution.error),
-            input=stored(execution.input),
-            result=stored(execution.result),
+            input=viewed(execution.input, most),
+            result=viewed(execution.result, most),
             waiting_for=stored(execution.waiting_for),
-            failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure),
+            failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),
             revision=present(execution.revision),
             parent_id=present(execution.parent_id),
             rerun_of=present(execution.rerun_of),

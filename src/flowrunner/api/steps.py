@@ -14,6 +14,7 @@ from flowrunner.api.executions import WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, present, stored
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
+from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import ExecutionId, rfc3339
 from flowrunner.services.run_graph import GraphEdge, GraphNode
@@ -28,18 +29,6 @@ _STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 
 _SCOPE: Final = Meta(description="The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.")
 _DURATION: Final = Meta(description="Milliseconds. Absent until it has ended.")
 _StepId: TypeAlias = Annotated[int, Path(ge=1, le=2**53, description="The number of the step's first event.")]
-
-
-class PreviewAnswer(Answer, frozen=True, kw_only=True):
-    """A JSON value if it is short, or else the beginning of its text."""
-
-    size: Annotated[int, Meta(description="Bytes of the whole value as JSON.")]
-    value: Annotated[Any, Meta(description="The whole value. Absent if it is too long.")] = UNSET
-    text: Annotated[str | UnsetType, Meta(description="The beginning of a value that is too long.")] = UNSET
-
-    @classmethod
-    def of(cls, preview: Preview) -> Self:
-        return cls(size=preview.size, value=stored(preview.value), text=present(preview.text))
 
 
 class StepError(Answer, frozen=True, kw_only=True):

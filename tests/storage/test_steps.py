@@ -1,0 +1,130 @@
+"""The steps of executions, read from both databases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.events import Event, NodeCompleted, NodeStarted
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.steps import StoredEvent
+from flowrunner.security.memory_room import FairBodies
+from flowrunner.services import steps as steps_module
+from flowrunner.services.steps import Steps, StepView
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.step_events import SqlStepEvents
+from services.callers import caller_of
+from support.databases import MARA, OMAR, Place, change, completion, creation, following, log_line
+
+ID = ExecutionId("e")
+
+
+@dataclass
+class Counted:
+    """The events of a database, and how many were read for the index and for values."""
+
+    events: SqlStepEvents
+    indexed: list[int] = field(default_factory=list)
+    shown: list[int] = field(default_factory=list)
+
+    async def after(self, id: ExecutionId, seq: int, *, limit: int) -> Sequence[StoredEvent]:
+        found = await self.events.after(id, seq, limit=limit)
+        self.indexed += [event.seq for event in found]
+        return found
+
+    async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:
+        found = await self.events.numbered(id, seqs)
+        self.shown += [event.seq for event in found]
+        return found
+
+
+def run_of_b(number: int, result: Any = 1) -> list[Event]:
+    common: Any = {"node": "b", "node_type": "log", "iteration": number, "attempt": 1}
+    return [NodeStarted(**common), NodeCompleted(**common, action="default", result=result)]
+
+
+@pytest.fixture
+def events(database: Database) -> Counted:
+    return Counted(SqlStepEvents(database))
+
+
+@pytest.fixture
+def steps(journal: SqlJournal, events: Counted) -> Steps:
+    return Steps(journal, events, cast("Any", None), FairBodies())
+
+
+async def page(steps: Steps, *, after: int = 0, limit: int = 100, caller: Caller | None = None) -> Sequence[StepView]:
+    views, _ = await steps.page(caller or caller_of(MARA), ID, after=after, limit=limit, scope=None, step=None)
+    return views
+
+
+async def test_each_event_is_indexed_once_and_a_page_reads_only_what_it_shows(
+    journal: SqlJournal, steps: Steps, events: Counted
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    done = NodeCompleted(node="a", node_type="log", iteration=1, attempt=1, action="default", result=[1])
+    await journal.append(following("e", log_line(), done, *run_of_b(1), epoch=epoch, after=2))
+
+    first, second = await page(steps)
+    assert events.indexed == [1, 2, 4, 5, 6]
+    assert (first.id, first.status, second.id) == (2, "completed", 5)
+    assert second.input is not None
+    assert second.input.value == b"[1]"
+
+    await journal.append(following("e", *run_of_b(2, "new"), epoch=epoch, after=6))
+    events.shown.clear()
+    (third,) = await page(steps, after=5)
+    assert events.indexed == [1, 2, 4, 5, 6, 7, 8]
+    assert events.shown == [6, 8]
+    assert third.result is not None
+    assert third.result.value == b'"new"'
+
+
+async def test_long_values_make_a_page_shorter(
+    journal: SqlJournal, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "_PAGE_BYTES", 50_000)
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    done = NodeCompleted(node="a", node_type="log", iteration=1, attempt=1, action="default", result=1)
+    runs = [event for number in range(1, 10) for event in run_of_b(number, "é" * 20_000)]
+    await journal.append(following("e", done, *runs, epoch=epoch, after=2))
+
+    found: list[int] = []
+    sizes = []
+    after: int | None = 0
+    while after is not None:
+        views, after = await steps.page(caller_of(MARA), ID, after=after, limit=100, scope=None, step=None)
+        found += [view.id for view in views]
+        sizes.append(len(views))
+        assert all(view.result is not None and len(view.result.text or "") <= 1024 for view in views[1:])
+    assert len(found) == len(set(found)) == 10
+    assert max(sizes) <= 4
+
+
+async def test_another_workspace_has_no_such_execution(journal: SqlJournal, steps: Steps) -> None:
+    await journal.append(creation("e", epoch=await journal.claim()))
+
+    assert [view.step for view in await page(steps)] == ["a.1"]
+    with pytest.raises(NotFound, match="Execution not found"):
+        await page(steps, caller=caller_of(OMAR))
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+async def test_an_execution_that_is_being_deleted_is_not_found(
+    journal: SqlJournal, steps: Steps, path: Place, is_indexed: bool
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    await journal.append(completion("e", epoch=epoch))
+    if is_indexed:
+        await page(steps)
+    change(path, "DELETE FROM events WHERE seq <= 2")
+
+    with pytest.raises(NotFound):
+        await page(steps)
