@@ -6,17 +6,19 @@ import re
 import resource
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from flowrunner.api.http.connections import Connection, Connections
+from flowrunner.api.http.connections import SEND_BYTES, Connection, Connections
 from security.two_accounts import RETURN, assert_limited
 from support.client import PASSWORD, Client, Reply
+from support.postgres import PostgresServer
 from support.scoreboard import Scoreboard
 from support.server import Server
 from support.waiting import wait_for
@@ -68,6 +70,31 @@ def test_s53_s56_sockets_of_an_account_and_of_all_are_counted_while_they_are_ope
     wait_for(lambda: "flowrunner_sockets_open 0.0" in admin.get("/metrics").body.decode(), 20)
     with watching(mara, hers, 10):
         pass
+
+
+def test_s53_sockets_that_open_together_are_counted_like_others(tmp_path: Path) -> None:
+    # Here the reads before a socket opens take time, so that many are under way together.
+    database = PostgresServer().start()
+    server = Server(tmp_path, LIMITED | {"DATABASE_URL": database.new_database()})
+    try:
+        mara = server.start().admin().new_account()
+        execution = mara.run(mara.new_flow(WAITS))
+
+        with ExitStack() as stack, ThreadPoolExecutor(30) as pool:
+
+            def opens(_: int) -> bool:
+                try:
+                    stack.enter_context(mara.watch(execution))
+                except InvalidStatus:
+                    return False
+                return True
+
+            opened = sum(pool.map(opens, range(30)))
+    finally:
+        server.stop()
+        database.stop()
+
+    assert opened == 10
 
 
 def test_s53_a_message_of_more_than_64_kib_ends_its_socket(account: Client) -> None:
@@ -197,18 +224,41 @@ def test_s53_with_more_connections_than_files_the_slowest_make_room(tmp_path: Pa
         server.stop()
 
 
+@asynccontextmanager
+async def connected(connections: Connections) -> AsyncIterator[Connection]:
+    """Yield one of the server's connections, whose client says nothing."""
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    with theirs:
+        transport, _protocol = await loop.create_connection(asyncio.Protocol, sock=ours)
+        connection = Connection(transport, loop, connections)
+        yield connection
+        connection.abort()
+        connection.lost()
+
+
+async def test_s62_a_client_that_has_read_its_answer_counts_for_nothing() -> None:
+    """Otherwise those that were slow once would leave no room for others."""
+    dropped: list[None] = []
+    connections = Connections(10, on_drop=lambda: dropped.append(None), most_bytes=2 * SEND_BYTES)
+
+    async with AsyncExitStack() as stack:
+        for _ in range(5):
+            connection = await stack.enter_async_context(connected(connections))
+            connection.pause_writing()
+            connection.resume_writing()
+        last = await stack.enter_async_context(connected(connections))
+        assert last.holds_request(2 * SEND_BYTES)
+
+    assert dropped == []
+
+
 async def test_s62_the_memory_of_a_connection_is_free_when_it_is_lost() -> None:
     dropped: list[None] = []
     connections = Connections(10, on_drop=lambda: dropped.append(None), most_bytes=100_000)
 
     for _ in range(5):
-        ours, theirs = socket.socketpair()
-        loop = asyncio.get_running_loop()
-        with theirs:
-            transport, _protocol = await loop.create_connection(asyncio.Protocol, sock=ours)
-            connection = Connection(transport, loop, connections)
+        async with connected(connections) as connection:
             assert connection.holds_request(60_000)
-            connection.abort()
-            connection.lost()
 
     assert dropped == []
