@@ -546,7 +546,7 @@ def test_s10_a_change_of_the_account_ends_every_session_and_socket(
             read(connection, 1)
         begun = time.monotonic()
 
-        reply = admin.delete(path) if change is None else admin.put(path, change)
+        reply = admin.delete(f"{path}?workspace=delete") if change is None else admin.put(path, change)
 
         assert reply.status == 200
         assert close_code(by_cookie, 5.0) == 4401
