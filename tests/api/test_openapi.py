@@ -364,7 +364,7 @@ def _workspaces(go: Go, admin: Client, account: Client) -> None:
             go(client, "POST /api/v1/admin/workspaces/{id}/members", change, id=id)
     for client in (admin, account):
         for target in (id, "workspace-1"):
-            for operation in ("", "/usage", "/members", "/tokens", "/secrets", "/audit"):
+            for operation in ("", "/usage", "/members", "/tokens", "/secrets", "/audit", "/export"):
                 go(client, f"GET {one}{operation}", id=target)
             for body in ({"name": "Team"}, {"slug": "?"}, {"slug": account.account_id}, b"{"):
                 go(client, f"PUT {one}", body, id=target)

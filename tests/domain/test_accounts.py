@@ -178,6 +178,7 @@ def allowed(caller: Caller) -> set[str]:
                 "tokens",
                 "create_workspace",
                 "delete_workspace",
+                "export",
             },
         ),
         (caller("admin"), {right.value for right in Right}),

@@ -21,6 +21,7 @@ from support.databases import NOON, owner_of
 
 _OF_USERS: Final = frozenset({
     "session", "read", "run", "write", "account", "tokens", "members", "create_workspace", "delete_workspace",
+    "export",
 })  # fmt: skip
 _ALL: Final = _OF_USERS | {"admin", "create_account", "appoint"}
 # Nobody else uses it, so that it shows in an answer whose flow that is.

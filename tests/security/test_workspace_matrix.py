@@ -26,7 +26,7 @@ OF_ROLE: Final[Mapping[str, frozenset[str]]] = {
     "viewer": frozenset({"read"}),
     "operator": frozenset({"read", "run"}),
     "editor": frozenset({"read", "run", "write"}),
-    "admin": frozenset({"read", "run", "write", "members", "delete_workspace"}),
+    "admin": frozenset({"read", "run", "write", "members", "delete_workspace", "export"}),
 }
 OF_ACCOUNT: Final = frozenset({"session", "account", "tokens", "create_workspace"})
 OF_INSTALLATION: Final = frozenset({"admin", "create_account", "appoint"})

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Request
 from msgspec import Meta
 from pydantic import Field
+from starlette.responses import StreamingResponse
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
@@ -212,6 +213,25 @@ async def get_usage(request: Request, id: str) -> Reply[UsageAnswer]:
             ),
         )
     )
+
+
+class _Archive(StreamingResponse):
+    media_type = "application/zip"
+
+
+@router.get(
+    "/{id}/export",
+    response_class=_Archive,
+    responses=errors(401, 403, 404),
+    openapi_extra=needs(Right.EXPORT),
+)
+async def export_workspace(request: Request, id: str) -> _Archive:
+    """Return all that the workspace holds as a zip archive, without the values of secrets.
+
+    This requires a login session; API tokens are rejected.
+    """
+    slug, portions = await services_of(request).exports.export(caller_of(request))
+    return _Archive(portions, headers={"Content-Disposition": f'attachment; filename="{slug}.zip"'})
 
 
 @router.get("/{id}/members", responses=errors(401, 403, 404, 422))

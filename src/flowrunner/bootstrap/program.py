@@ -41,6 +41,7 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
+from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
@@ -63,6 +64,7 @@ from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
@@ -155,7 +157,8 @@ def assemble(
     language = Language(specs, schemas, sandbox)
     token_store = SqlTokens(database)
     uses = TokenUses(token_store)
-    audit = AuditLog(SqlAudit(database), clock)
+    audit_store, workspace_store = SqlAudit(database), SqlWorkspaces(database)
+    audit = AuditLog(audit_store, clock)
     passwords = PasswordCheck(
         account_store,
         audit=audit,
@@ -201,7 +204,7 @@ def assemble(
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
         workspaces=Workspaces(
-            SqlWorkspaces(database),
+            workspace_store,
             clock,
             limits=limits,
             most=settings.account_workspaces,
@@ -209,6 +212,7 @@ def assemble(
             on_rename=identity.workspace_changed,
             on_delete=on_workspace_delete,
         ),
+        exports=WorkspaceExports(SqlExports(database), workspace_store, stored.secrets, audit_store, clock),
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
         flows=flows,

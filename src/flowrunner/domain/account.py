@@ -45,6 +45,8 @@ class Right(StrEnum):
     MEMBERS = "members"
     CREATE_WORKSPACE = "create_workspace"
     DELETE_WORKSPACE = "delete_workspace"
+    # Take a copy of all that a workspace holds.
+    EXPORT = "export"
     # Change an account's profile, such as its name.
     ACCOUNT = "account"
     # Change an account's password, e-mail address or role.
@@ -68,7 +70,7 @@ _RIGHTS_OF_WORKSPACE_ROLE: Final[Mapping[WorkspaceRole, frozenset[Right]]] = {
     "viewer": frozenset({Right.READ}),
     "operator": frozenset({Right.READ, Right.RUN}),
     "editor": frozenset({Right.READ, Right.RUN, Right.WRITE}),
-    "admin": frozenset({Right.READ, Right.RUN, Right.WRITE, Right.MEMBERS, Right.DELETE_WORKSPACE}),
+    "admin": frozenset({Right.READ, Right.RUN, Right.WRITE, Right.MEMBERS, Right.DELETE_WORKSPACE, Right.EXPORT}),
 }
 _OF_WORKSPACES: Final = _RIGHTS_OF_WORKSPACE_ROLE["admin"]
 # The scopes that an account may give a token. A token that is older than a change of role keeps its scopes, but the
@@ -79,7 +81,7 @@ SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "admin": frozenset(SCOPES),
 }
 # No scope grants SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT or APPOINT: a leaked token must not be able to create
-# other credentials. Nor does one grant the creation or deletion of workspaces.
+# other credentials. Nor does one grant the creation, deletion or export of workspaces.
 _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "read": frozenset({Right.READ}),
     "run": frozenset({Right.RUN}),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
+from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
@@ -28,6 +29,7 @@ class Services:
     tokens: Tokens
     accounts: Accounts
     workspaces: Workspaces
+    exports: WorkspaceExports
     secrets: Secrets
     keys: KeyRotations
     flows: Flows

@@ -1,0 +1,168 @@
+"""Export of a workspace as a zip archive, which is written in portions: memory does not grow with what it holds."""
+
+import asyncio
+import zipfile
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.audit import act
+from flowrunner.domain.values import WorkspaceId, rfc3339
+from flowrunner.domain.workspace import Workspace
+from flowrunner.ports.audit import AuditStore
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.exports import ExportedExecution, ExportedFlow, ExportStore
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import SecretStore
+from flowrunner.ports.workspaces import WorkspaceStore
+
+_FLOWS_AT_ONCE: Final = 50
+_EXECUTIONS_AT_ONCE: Final = 100
+_MEMBERS_AT_ONCE: Final = 1000
+_encode: Final = msgspec.json.Encoder().encode
+
+# Name of a file in the archive, and the portions of its content.
+_File = tuple[str, AsyncIterator[bytes]]
+
+
+class WorkspaceExports:
+    def __init__(
+        self, store: ExportStore, workspaces: WorkspaceStore, secrets: SecretStore, audit: AuditStore, clock: Clock
+    ) -> None:
+        self._store = store
+        self._workspaces = workspaces
+        self._secrets = secrets
+        self._audit = audit
+        self._clock = clock
+
+    async def export(self, caller: Caller) -> tuple[str, AsyncIterator[bytes]]:
+        """Return the slug of the workspace that the request acts in, and the portions of its archive.
+
+        Values of secrets are not in it. What changes meanwhile may be in it or not. Raises: Forbidden, NotFound.
+        """
+        authorise(caller, Right.EXPORT)
+        workspace = await self._workspaces.get(caller.account_id, caller.workspace_id)
+        now = self._clock.now()
+        await self._audit.add(act(caller, "workspace.exported", "workspace", workspace.id, at=now))
+        return workspace.slug, _zipped(self._files(workspace, at=now), at=now)
+
+    async def _files(self, workspace: Workspace, *, at: datetime) -> AsyncIterator[_File]:
+        id = workspace.id
+        about = {"id": id, "name": workspace.name, "slug": workspace.slug, "exported_at": rfc3339(at)}
+        yield "workspace.json", _once(_encode(about))
+        yield "members.ndjson", self._members(id)
+        yield "secrets.ndjson", self._secret_names(id)
+        yield "flows.ndjson", self._flow_lines(id)
+        async for flow in self._flows(id):
+            number = 0
+            while (found := await self._store.definition(id, flow.id, after=number)) is not None:
+                number, definition = found
+                yield f"flows/{flow.id}/revisions/{number}.yaml", _once(definition.encode())
+                if number == flow.revision:
+                    yield f"flows/{flow.id}/flow.yaml", _once(definition.encode())
+        yield "executions.ndjson", self._execution_lines(id)
+        yield "events.ndjson", self._events(id)
+
+    async def _members(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        members, _ = await self._workspaces.members(id, page=Page(limit=_MEMBERS_AT_ONCE, offset=0))
+        for member in members:
+            yield _line({
+                "account_id": member.account_id, "name": member.name, "email": member.email, "role": member.role,
+                "owner": member.is_owner, "added_at": rfc3339(member.added_at),
+            })  # fmt: skip
+
+    async def _secret_names(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        for secret in await self._secrets.list(id):
+            yield _line({
+                "key": secret.key, "created_at": rfc3339(secret.created_at), "updated_at": rfc3339(secret.updated_at),
+            })  # fmt: skip
+
+    async def _flows(self, id: WorkspaceId) -> AsyncIterator[ExportedFlow]:
+        flows = await self._store.flows(id, after="", limit=_FLOWS_AT_ONCE)
+        while flows:
+            for flow in flows:
+                yield flow
+            flows = await self._store.flows(id, after=flows[-1].id, limit=_FLOWS_AT_ONCE)
+
+    async def _flow_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        async for flow in self._flows(id):
+            yield _line({
+                "id": flow.id, "name": flow.name, "description": flow.description, "version": flow.version,
+                "tags": msgspec.Raw(flow.tags.encode()), "revision": flow.revision,
+                "created_at": rfc3339(flow.created_at), "updated_at": rfc3339(flow.updated_at),
+            })  # fmt: skip
+
+    async def _executions(self, id: WorkspaceId) -> AsyncIterator[ExportedExecution]:
+        executions = await self._store.executions(id, after="", limit=_EXECUTIONS_AT_ONCE)
+        while executions:
+            for execution in executions:
+                yield execution
+            executions = await self._store.executions(id, after=executions[-1].id, limit=_EXECUTIONS_AT_ONCE)
+
+    async def _execution_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        async for execution in self._executions(id):
+            ended = execution.completed_at
+            yield _line({
+                "id": execution.id, "flow_id": execution.flow_id, "revision": execution.revision,
+                "status": execution.status, "started_at": rfc3339(execution.started_at),
+                "completed_at": None if ended is None else rfc3339(ended), "error": execution.error,
+                "parent_id": execution.parent_id, "rerun_of": execution.rerun_of,
+            })  # fmt: skip
+
+    async def _events(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        async for execution in self._executions(id):
+            events = await self._store.events(id, execution.id, after=0)
+            while events:
+                yield b"".join(
+                    _line({
+                        "execution_id": execution.id, "seq": event.seq, "at": rfc3339(event.at), "type": event.type,
+                        "data": msgspec.Raw(event.data.encode()),
+                    })
+                    for event in events
+                )  # fmt: skip
+                events = await self._store.events(id, execution.id, after=events[-1].seq)
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return _encode(value) + b"\n"
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+class _Output:
+    """The bytes of an archive that have not been sent yet."""
+
+    def __init__(self) -> None:
+        self._portions: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._portions.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def take(self) -> bytes:
+        taken = b"".join(self._portions)
+        self._portions.clear()
+        return taken
+
+
+async def _zipped(files: AsyncIterator[_File], *, at: datetime) -> AsyncIterator[bytes]:
+    output = _Output()
+    # It cannot be sought in, so the archive is written from its beginning to its end.
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[call-overload]
+        async for name, content in files:
+            info = zipfile.ZipInfo(name, at.timetuple()[:6])
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as file:
+                async for portion in content:
+                    # On a thread: compressing the longest portion would block the event loop.
+                    await asyncio.to_thread(file.write, portion)
+                    yield output.take()
+            yield output.take()
+    yield output.take()

@@ -1,0 +1,94 @@
+"""Exports of workspaces over REST."""
+
+import io
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from api.shapes import assert_error
+from flowrunner.domain.values import WorkspaceId
+from security.two_accounts import RETURN, ApiClient
+
+from .test_workspaces_api import HEADER, Team, team_at
+
+SECRET = "a value to keep"
+
+
+async def export(client: ApiClient, team: Team) -> Any:
+    return await client.request("GET", f"{team.path}/export")
+
+
+def lines(archive: zipfile.ZipFile, name: str) -> list[Any]:
+    return [json.loads(line) for line in archive.read(name).splitlines()]
+
+
+async def test_an_export_has_all_that_a_workspace_holds_but_values_of_secrets(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        other = await team.omar.flow(RETURN)
+        flow = await team.flow()
+        second = f"{RETURN} # é"
+        await team.mara.request("PUT", f"/api/v1/flows/{flow}", {"definition": second})
+        await team.mara.request("POST", f"{team.path}/secrets", {"key": "TOKEN", "value": SECRET})
+        omar = await team.join("viewer")
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        await team.mara.ended(execution)
+        reply = await export(team.mara, team)
+        audit = await team.mara.request("GET", f"{team.path}/audit?action=workspace.exported")
+
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/zip"
+    assert reply.headers["content-disposition"] == 'attachment; filename="data-team.zip"'
+    archive = zipfile.ZipFile(io.BytesIO(reply.body))
+    assert archive.testzip() is None
+    assert archive.read(f"flows/{flow}/revisions/1.yaml").decode() == RETURN
+    assert archive.read(f"flows/{flow}/revisions/2.yaml").decode() == second
+    assert archive.read(f"flows/{flow}/flow.yaml").decode() == second
+    assert [(found["id"], found["revision"]) for found in lines(archive, "flows.ndjson")] == [(flow, 2)]
+    assert [member["account_id"] for member in lines(archive, "members.ndjson")][-1] == omar
+    assert [secret["key"] for secret in lines(archive, "secrets.ndjson")] == ["TOKEN"]
+    (found,) = lines(archive, "executions.ndjson")
+    assert (found["id"], found["status"], found["revision"]) == (execution, "completed", 2)
+    events = lines(archive, "events.ndjson")
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert (events[0]["execution_id"], events[-1]["type"]) == (execution, "execution.completed")
+    assert not any(other in name for name in archive.namelist())
+    assert not any(SECRET.encode() in archive.read(name) for name in archive.namelist())
+    assert audit.json["total"] == 1
+
+
+async def test_only_admins_who_have_logged_in_export_a_workspace(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        hidden = await export(team.omar, team)
+        await team.join("editor")
+        as_editor = await export(team.omar, team)
+        body = {"name": "t", "scopes": ["read", "members"]}
+        token = (await team.mara.request("POST", "/api/v1/tokens", body, **{HEADER: team.id})).json["token"]
+        by_token = await export(ApiClient(team.accounts.app, token), team)
+
+    assert_error(hidden, 404, "Workspace not found")
+    assert_error(as_editor, 403)
+    assert_error(by_token, 403)
+
+
+async def test_memory_does_not_grow_with_what_is_exported(tmp_path: Path) -> None:
+    """Ten times as many large events take no more memory."""
+    peaks = []
+    async with team_at(tmp_path) as team:
+        flow = await team.flow("nodes: {a: {type: return, params: {value: '${input.text}'}}}")
+        session = await team.accounts.program.services.identity.authenticate(team.mara.token or "")
+        caller = session.acting_in(WorkspaceId(team.id))
+        for count in (3, 27):
+            for _ in range(count):
+                body = {"input": {"text": "x" * 200_000}}
+                started = await team.mara.request("POST", f"/api/v1/flows/{flow}/run", body)
+                await team.mara.ended(started.json["execution_id"])
+            tracemalloc.start()
+            _, portions = await team.accounts.program.services.exports.export(caller)
+            async for _ in portions:
+                pass
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    assert peaks[1] < peaks[0] + 1_000_000
