@@ -148,10 +148,12 @@ class Signalled:
 
     Attributes:
         wait_for: The wait of the node's `Suspend`.
+        answers: All answers to an `ApprovalWait`, in order; the payload is the last one.
     """
 
     payload: JSON
     wait_for: WaitFor
+    answers: Sequence[JSON] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,6 +251,8 @@ def _signals_and_reruns(go: Go, account: Client) -> None:
     go(account, signal, {}, id=id, key="x" * 201)
     account.waiting_at(id, "ask")
     go(account, f"GET {execution}", id=id)
+    for query in ("", "?limit=1", "?limit=0", "?after=x"):
+        go(account, "GET /api/v1/approvals", query=query)
     for body in (b"{", {}, {"approved": True, "data": 5}, {"approved": True, "data": {}}):
         go(account, approval, body, id=id, node="ask")
     account.ended(id)

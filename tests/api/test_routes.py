@@ -140,7 +140,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
-            pause=Broken(),
+            pause=Broken(), approvals=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)

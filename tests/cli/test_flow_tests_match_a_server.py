@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -186,9 +187,16 @@ def random_mock(chance: random.Random) -> Any:
 
 
 def lines(events: list[Event]) -> list[str]:
+    """Return a line for each event; accounts that answer have other names on a server."""
     return [
-        f"log {e.scope}/{e.node} {e.level} {e.message}" if isinstance(e, Logged) else str(line_of(e)) for e in events
+        f"log {e.scope}/{e.node} {e.level} {ANSWER.sub('by …', e.message)}"
+        if isinstance(e, Logged)
+        else str(line_of(e))
+        for e in events
     ]
+
+
+ANSWER: Final = re.compile(r"(?<=^Approved by )\S+|(?<=^Rejected by )\S+")
 
 
 async def flow_test_events(sample: Sample, sandbox: JailedSandbox) -> list[Event]:
@@ -311,9 +319,10 @@ class Server:
             for signal in signals:
                 yield moment(signal.after), f"signal:{key}", ("signal", {"key": key, "payload": signal.payload})
         for path, answers in test.approvals.items():
-            for answer in answers:
+            for answer, by in zip(answers, cycle(("admin", "operator")), strict=False):
                 does = "approve" if answer.approved else "reject"
-                yield moment(answer.after), f"approval:{path[-1]}.1", (does, {"node": path[-1], "data": answer.data})
+                what = {"node": path[-1], "data": answer.data, "by": by}
+                yield moment(answer.after), f"approval:{path[-1]}.1", (does, what)
         if test.cancel_after is not None:
             yield moment(test.cancel_after), "", ("cancel", {})
 

@@ -196,7 +196,9 @@ class Cluster:
                     admission=admission,
                     dispatcher=dispatcher,
                     executions=executions,
-                    signals=Signals(reader, journal, dispatcher, schemas, self.clock),
+                    signals=Signals(
+                        reader, journal, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=self.clock
+                    ),
                     reruns=Reruns(executions, reader, journal, flows, deps.library),
                     library=deps.library,
                     database=database,

@@ -16,13 +16,14 @@ from dispatch.test_clocks import WrongClock
 from engine.test_unreadable import UNREADABLE, spoil
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
-from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
+from flowrunner.domain.events import Completed, NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, Fenced, Journal
-from support.databases import MARA, following, new_postgres_database, open_database
+from services.callers import member_caller_of
+from support.databases import MARA, OMAR, following, new_postgres_database, open_database
 from support.dependencies import Acting, answer
 from support.postgres import PostgresServer
 from support.temporal import Temporal
@@ -124,6 +125,35 @@ nodes:
 
         assert [type(a) for a in answers].count(Conflict) == 1
         await front.until_ended(id)
+
+
+async def test_answers_of_two_accounts_at_once_both_count(machines: Cluster, front: Front) -> None:
+    await front.save("""
+nodes:
+  ask: {type: approval, params: {count: 2}, next: {approved: end, rejected: end}}
+  end: {type: return, params: {value: "${input.answers.map(answer => answer.by)}"}}
+""")
+    callers = (front.caller, member_caller_of(AccountId(OMAR), MARA, "operator"))
+    async with machines.worker(), machines.worker():
+        for _ in range(3):
+            id = await front.start()
+            await front.until_waiting(id)
+
+            answers = await asyncio.gather(
+                *(
+                    front.signals.answer(caller, id, "ask", approved=True, data=None)
+                    for caller in callers
+                    for _ in range(2)
+                ),
+                return_exceptions=True,
+            )
+
+            assert [type(a) for a in answers].count(Conflict) == 2
+            await front.until_ended(id)
+            ending = (await front.events(id))[-1]
+            assert isinstance(ending, Completed)
+            assert isinstance(ending.result, list)
+            assert set(ending.result) == {MARA, OMAR}
 
 
 @pytest.mark.parametrize("is_parked", [True, False])

@@ -23,7 +23,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
 from services.callers import caller_of
-from support.databases import MARA, account
+from support.databases import MARA, OMAR, account
 from support.dependencies import FakeHttp, SteppingClock
 
 _AT_ONCE: Final = Page(limit=200, offset=0)
@@ -114,6 +114,7 @@ def distributed(place: str, url: str) -> Backend:
             accounts = SqlAccounts(side.database)
             if not await accounts.any():
                 await accounts.create(account(MARA), password_hash="x")
+                await accounts.create(account(OMAR, role="user"), password_hash="x")
             services = Services(
                 flows=flows_on(side.database, known, sandbox, clock),
                 executions=side.executions,

@@ -10,14 +10,15 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from flowrunner.domain.account import Caller, Role
+from flowrunner.domain.account import Caller
 from flowrunner.domain.decide import deadline_of, node_of
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidFlow, InvalidInput, NotFound
 from flowrunner.domain.events import Event, Failed, Logged
 from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
 from flowrunner.ports.page import Page
@@ -26,8 +27,8 @@ from flowrunner.services.flow_changes import FlowDraft
 from language.backend import Backend, Process, Services
 from language.case import Case, Expectation
 from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of
-from services.callers import caller_of
-from support.databases import MARA
+from services.callers import caller_of, member_caller_of
+from support.databases import MARA, OMAR
 from support.dependencies import Answer, FakeHttp, Request, SteppingClock, answer
 
 MAIN: Final = "main"
@@ -452,8 +453,12 @@ async def rule_runner(
         await opened.close()
 
 
-def _caller(role: Role) -> Caller:
-    return caller_of(MARA, role=role)
+def _caller(role: str) -> Caller:
+    """Return Mara, whose workspace it is, for `admin`, or else Omar, a member with this role."""
+    if role == "admin":
+        return caller_of(MARA)
+    (known,) = (known for known in WORKSPACE_ROLES if known == role)
+    return member_caller_of(AccountId(OMAR), MARA, known)
 
 
 def _expectation(written: Mapping[str, Any]) -> Expectation:

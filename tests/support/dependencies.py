@@ -42,7 +42,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON, REQUESTED, Place, account, new_database_file, open_database, rows_of
+from support.databases import MARA, NOON, OMAR, REQUESTED, Place, account, new_database_file, open_database, rows_of
 from support.flows import flow_of
 
 # Longer than anything here takes, shorter than a run of the tests may hang.
@@ -346,6 +346,7 @@ async def machine(
         accounts = SqlAccounts(database)
         if not await accounts.any():
             await accounts.create(account(MARA), password_hash="x")
+            await accounts.create(account(OMAR, role="user"), password_hash="x")
         known = {**built_in(), **{node_type.type: node_type for node_type in types}}
         journal = wrap(SqlJournal(database), database)
         library = CompiledFlowCache(SqlFlows(database), {name: t.spec() for name, t in known.items()})
@@ -397,7 +398,7 @@ async def machine(
                 library,
                 known,
                 executions,
-                Signals(reader, journal, dispatcher, schemas, clock),
+                Signals(reader, journal, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=clock),
                 Reruns(executions, reader, journal, flows, library),
             )
         finally:

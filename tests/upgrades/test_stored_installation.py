@@ -69,6 +69,16 @@ def test_all_open_executions_finish(installation: Server) -> None:
     assert check_database(installation.place) == []
 
 
+def test_an_approval_that_waits_already_is_listed(installation: Server) -> None:
+    account = installation.start().admin()
+
+    (listed,) = account.get("/api/v1/approvals").json["approvals"]
+
+    assert (listed["flow_name"], listed["step"], listed["prompt"]) == ("approval", "a.1", "Well?")
+    assert (listed["needed"], listed["given"]) == (1, 0)
+    assert listed["since"] >= account.execution(listed["execution_id"])["started_at"]
+
+
 def finish(account: Client, name: str, id: str) -> None:
     if FLOWS[name].approves:
         assert account.post(f"/api/v1/executions/{id}/approvals/a", {"approved": True}).status == 200

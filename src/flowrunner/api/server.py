@@ -10,6 +10,7 @@ from starlette.responses import Response
 from flowrunner import __version__
 from flowrunner.api import (
     accounts,
+    approvals,
     audit,
     deployment,
     events,
@@ -52,6 +53,7 @@ async def openapi(request: Request) -> Response:
 ROUTERS: Final = (
     executions.router,
     signals.router,
+    approvals.router,
     # Before the flows by id, whose paths would fit.
     deployment.router,
     steps.router,

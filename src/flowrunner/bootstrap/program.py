@@ -38,6 +38,7 @@ from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
@@ -60,6 +61,7 @@ from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.workspaces import Workspaces
 from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.approvals import SqlApprovals
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
@@ -219,7 +221,8 @@ def assemble(
         moves=FlowMoves(SqlFlowMoves(database), flows, clock, limits=limits),
         language=language,
         executions=executions,
-        signals=Signals(reader, journal, dispatcher, schemas, clock),
+        signals=Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock),
+        approvals=Approvals(SqlApprovals(database), account_store),
         reruns=Reruns(executions, reader, journal, flow_store, library),
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),

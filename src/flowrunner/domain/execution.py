@@ -7,6 +7,7 @@ from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final, assert_never
 
+from flowrunner.domain.approvals import is_settled
 from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
@@ -31,7 +32,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.values import JSON, memory_of
-from flowrunner.domain.waits import WaitFor
+from flowrunner.domain.waits import ApprovalWait, WaitFor
 
 # Memory for the results and errors of all runs of a step's own scopes.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
@@ -159,6 +160,7 @@ class StepState:
         due_at: The moment of a retry, of the end of a wait, or of its scopes' start or timeout.
         waiting: The event of its wait.
         signal: Payload of the signal of a step that resumes.
+        answers: Answers to its approval so far.
         open: Its own scopes, while they are open.
         failed_at: The step inside it whose error became its own.
         before: The previous run of the node, until this one has ended.
@@ -176,6 +178,7 @@ class StepState:
     due_at: datetime | None = None
     waiting: NodeWaiting | None = None
     signal: JSON = None
+    answers: tuple[SignalReceived, ...] = ()
     open: ScopeProgress | None = None
     action: str | None = None
     is_last: bool = False
@@ -502,6 +505,7 @@ class ExecutionState:
     def _wait(self, event: NodeWaiting) -> None:
         current = self._current(event, StepStatus.WAITING)
         current.status, current.due_at, current.waiting = StepStatus.WAITING, event.due_at, event
+        current.answers = ()
         self.running.pop(current.step, None)
         self.ready.pop(event.scope, None)
         self._expect(current)
@@ -521,6 +525,11 @@ class ExecutionState:
         for step in self.timed:
             current = self.at(step)
             if current.waiting is not None and current.waiting.signal_key == event.key:
+                wait_for = current.waiting.wait_for
+                if isinstance(wait_for, ApprovalWait):
+                    current.answers = (*current.answers, event)
+                    if not is_settled(wait_for, [answer.payload for answer in current.answers]):
+                        return
                 self._signal(current, event.payload)
                 return
         self.signals.setdefault(event.key, []).append(event.payload)

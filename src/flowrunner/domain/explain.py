@@ -1,11 +1,13 @@
 """Description of what an execution waits for."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.values import JSON, rfc3339
-from flowrunner.domain.waits import ConcurrencyWait
+from flowrunner.domain.waits import ApprovalWait, ConcurrencyWait
 
 MOST_SHOWN: Final = 20
 # Wait of an execution that may not become active yet, as a JSON text: its events do not show it.
@@ -23,15 +25,28 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
     if state.is_queued:
         return [{**ConcurrencyWait().describe(), "until": None}]
     found: list[JSON] = []
+    for current, described in _shown(state):
+        until = None if current.due_at is None else rfc3339(current.due_at)
+        found.append({"node": current.step.node, "step": str(current.step), "until": until, **described})
+    return found
+
+
+def latest_approval(state: ExecutionState) -> datetime | None:
+    """Return the start of the last of the listed steps that waits for an approval; None if none does."""
+    shown = (current for current, _ in _shown(state) if isinstance(current.wait_for, ApprovalWait))
+    return max((current.started_at for current in shown), default=None)
+
+
+def _shown(state: ExecutionState) -> Iterator[tuple[StepState, dict[str, JSON]]]:
+    count = 0
     for step in state.timed if state.is_idle else islice(state.timed, _MOST_LOOKED_AT):
         current = state.at(step)
-        if len(found) == MOST_SHOWN:
-            break
+        if count == MOST_SHOWN:
+            return
         described = _description_of(current)
         if described is not None:
-            until = None if current.due_at is None else rfc3339(current.due_at)
-            found.append({"node": step.node, "step": str(step), "until": until, **described})
-    return found
+            count += 1
+            yield current, described
 
 
 def _description_of(current: StepState) -> dict[str, JSON] | None:
@@ -42,7 +57,23 @@ def _description_of(current: StepState) -> dict[str, JSON] | None:
             "error": {"type": current.error.type, "message": current.error.message},
         }
     if current.wait_for is not None:
-        return current.wait_for.describe()
+        described = current.wait_for.describe()
+        if isinstance(current.wait_for, ApprovalWait):
+            described |= {"since": rfc3339(current.started_at), **_progress_of(current.wait_for, current)}
+        return described
     if current.open is not None and not current.open.has_begun:
         return {"type": "delay"}
     return None
+
+
+def _progress_of(wait: ApprovalWait, current: StepState) -> dict[str, JSON]:
+    """Return the answers so far without their data, and the number of missing approvals, if several are needed."""
+    if wait.count is None:
+        return {}
+    payloads = (answer.payload for answer in current.answers)
+    given: list[JSON] = [
+        {name: payload.get(name) for name in ("approved", "by", "at")}
+        for payload in payloads
+        if isinstance(payload, dict)
+    ]
+    return {"answers": given, "missing": wait.needed - len(given)}

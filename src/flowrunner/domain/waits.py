@@ -31,12 +31,16 @@ class ApprovalWait:
 
     Attributes:
         form: JSON Schema of the data in the answer; None for any data.
-        roles: Roles that may answer; None for every account that may run flows.
+        roles: Roles in the workspace that may answer, each with the roles above it; None for all that may run flows.
+        members: Ids or e-mail addresses of the accounts that may answer; None for all.
+        count: Number of approvals by different accounts that are needed; None for the first answer alone.
     """
 
     prompt: str
     form: JSON = None
     roles: Sequence[str] | None = None
+    members: Sequence[str] | None = None
+    count: int | None = None
     type: Literal["approval"] = field(default="approval", init=False)
 
     def describe(self) -> dict[str, JSON]:
@@ -45,7 +49,16 @@ class ApprovalWait:
             described["form"] = self.form
         if self.roles is not None:
             described["roles"] = self.roles
+        if self.members is not None:
+            described["members"] = self.members
+        if self.count is not None:
+            described["count"] = self.count
         return described
+
+    @property
+    def needed(self) -> int:
+        """Return the number of approvals that are needed."""
+        return self.count or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,12 +51,22 @@ from flowrunner.engine.event_log import (
     MAX_UNRECORDED_EVENTS,
     EventLog,
     level_of,
+    line_of_answer,
     line_of_end,
     line_of_failed_attempt,
     replayed,
 )
 from flowrunner.engine.expressions import evaluate
-from flowrunner.engine.mailbox import CancelRequest, Mailbox, Result, SignalMessage, StepResult, is_accepted, is_repeat
+from flowrunner.engine.mailbox import (
+    CancelRequest,
+    Mailbox,
+    Result,
+    SignalMessage,
+    StepResult,
+    is_accepted,
+    is_repeat,
+    step_waiting_for,
+)
 from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
 from flowrunner.engine.step import StepTasks, run_step
 from flowrunner.ports.dispatch import Cancel, Signal
@@ -451,7 +461,10 @@ class ExecutionActor:
         if answer.done():
             # The sender has timed out meanwhile.
             return
+        answered = step_waiting_for(key, self._state)
         self._events.record(stored)
+        if answered is not None and answered.answers:
+            self._events.log(line_of_answer(answered))
         self._events.attribute(signal.audit, () if signal.message is None else (signal.message,))
         self._events.answer_when_durable(answer)
 

@@ -31,9 +31,10 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
-from flowrunner.domain.explain import waiting_for
+from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
+from flowrunner.domain.waits import ApprovalWait
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import Storable, storable
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
@@ -301,6 +302,7 @@ def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
         is_idle=is_idle,
         wake_at=due_at,
         waiting_for=msgspec.json.encode(waits) if waits else None,
+        approval_at=latest_approval(state) if waits else None,
         is_queued=state.is_queued,
     )
 
@@ -337,6 +339,25 @@ def line_of_failed_attempt(event: NodeFailed) -> Logged:
         data=data,
         scope=event.scope,
         iteration=event.iteration,
+    )
+
+
+def line_of_answer(current: StepState) -> Logged:
+    """Return the line about the last answer to the approval of a step."""
+    wait, answer = current.wait_for, current.answers[-1].payload
+    assert isinstance(wait, ApprovalWait), "only these steps have answers"
+    assert isinstance(answer, dict), "the server builds the answer"
+    message = f"{'Approved' if answer['approved'] else 'Rejected'} by {answer['by']}"
+    if wait.count is not None and answer["approved"]:
+        message += f" ({len(current.answers)} of {wait.needed})"
+    return Logged(
+        level="info",
+        message=message,
+        node=current.step.node,
+        node_type=current.node_type,
+        data={"approved": answer["approved"], "by": answer["by"]},
+        scope=current.step.scope,
+        iteration=current.step.iteration,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
-from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.execution import ExecutionState, StepState
 from flowrunner.ports.dispatch import Cancel, Signal
 
 # Events that no step depends on become durable, and visible, after this time.
@@ -148,12 +148,21 @@ def is_repeat(signal: Signal, state: ExecutionState) -> bool | None:
     return None if known is None else known == asked
 
 
+def step_waiting_for(key: str, state: ExecutionState) -> StepState | None:
+    """Return the step that waits for the signal with this stored key."""
+    waiting = (state.at(step) for step in state.timed)
+    return next((step for step in waiting if step.waiting is not None and step.waiting.signal_key == key), None)
+
+
 def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
     """Return whether an execution in this state accepts a signal, by the stored form of its key."""
     if state.status.is_final:
         return False
-    waits = (state.at(step).waiting for step in state.timed)
-    is_awaited = any(wait is not None and wait.signal_key == key for wait in waits)
+    found = step_waiting_for(key, state)
+    is_awaited = found is not None
+    # An account answers an approval once.
+    if found is not None and signal.by is not None and any(signal.by == answer.by for answer in found.answers):
+        return False
     if signal.step is not None:
         # A running step may be about to wait for the signal, as for a child that has ended at once. If the step has
         # continued without the signal, it is rejected. Several signals may report the same end.

@@ -47,7 +47,7 @@ _PAYLOADS: Final = (
     "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "details", "action", "collected",
 )  # fmt: skip
 _PAYLOADS_OF_ERRORS: Final = ("type", "message", "data")
-_PAYLOADS_OF_WAITS: Final = ("key", "prompt", "form", "details")
+_PAYLOADS_OF_WAITS: Final = ("key", "prompt", "form", "members", "details")
 
 
 class Storable(NamedTuple):

@@ -390,7 +390,9 @@ async def _resume(node_type: NodeType[Any], params: Params | None, attempt: Step
     current = attempt.current
     if current.open is None:
         assert current.wait_for is not None, "a step that resumes has waited"
-        return await node_type.on_signal(params, NodeContext(attempt), Signalled(current.signal, current.wait_for))
+        answers = [answer.payload for answer in current.answers]
+        signalled = Signalled(current.signal, current.wait_for, answers)
+        return await node_type.on_signal(params, NodeContext(attempt), signalled)
     scopes = current.open
     ended = ScopesEnded(
         scopes.opened.keys,

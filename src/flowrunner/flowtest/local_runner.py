@@ -133,23 +133,27 @@ class LocalRunner:
         task.add_done_callback(on_done)
 
     async def _answer(self, id: ExecutionId, event: NodeWaiting) -> None:
-        payload: JSON
+        given: list[tuple[str, JSON]]
         match event.wait_for:
             case SignalWait(key=key) if payloads := self._signals.get(key):
-                payload = payloads.pop(0) if len(payloads) > 1 else payloads[0]
-            case ApprovalWait(form=form) if (answer := self.answers.approvals.get(event.node)) is not None:
+                given = [(_BY, payloads.pop(0) if len(payloads) > 1 else payloads[0])]
+            case ApprovalWait() as wait if (answer := self.answers.approvals.get(event.node)) is not None:
                 try:
-                    data = checked_data(form, answer.data, approved=answer.approved, schemas=self.schemas)
+                    data = checked_data(wait.form, answer.data, approved=answer.approved, schemas=self.schemas)
                 except (InvalidInput, Conflict) as error:
                     self.cancel(f"the answer to '{event.node}' does not fit its form: {error}")
                     return
                 at = rfc3339(self.clock.now())
-                payload = {"approved": answer.approved, "by": _BY, "at": at, "data": data}
+                # As many accounts approve as are needed.
+                names = [_BY] + [f"{_BY}-{number}" for number in range(2, wait.needed + 1)]
+                given = [(by, {"approved": answer.approved, "by": by, "at": at, "data": data}) for by in names]
+                given = given if answer.approved else given[:1]
             case _:
                 return
         step = str(Step(event.node, event.iteration, event.scope))
-        signal = Signal(key=event.signal_key or "", payload=payload, by=_BY, if_awaited=True)
-        self._later(self.dispatcher.signal(id, signal), name=f"answer {step}")
+        for by, payload in given:
+            signal = Signal(key=event.signal_key or "", payload=payload, by=by, if_awaited=True)
+            self._later(self.dispatcher.signal(id, signal), name=f"answer {step}")
 
     @property
     def _is_stuck(self) -> bool:

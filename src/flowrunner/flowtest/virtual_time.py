@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, InvalidInput
@@ -21,6 +22,9 @@ from flowrunner.ports.dispatch import Cancel, Engine, Signal
 from flowrunner.ports.journal import NewExecution, Recorded
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.signals import checked_data
+
+# The account of an answer that names none.
+_SOMEBODY: Final = "somebody"
 
 
 class VirtualClock:
@@ -190,7 +194,7 @@ class VirtualTimeDispatcher:
                 continue
             inputs.remove(item)
             if item.approval is not None and signal is not None:
-                signal = self._checked(item.approval, _approval_of(signal, waiting or []), signal)
+                signal = self._checked(item.approval, _answered_by(signal, waiting or []), signal)
                 if signal is None:
                     return True
             if signal is None:
@@ -200,9 +204,14 @@ class VirtualTimeDispatcher:
             return True
         return False
 
-    def _checked(self, node: NodePath, approval: ApprovalWait, answer: Signal) -> Signal | None:
-        """Return the answer with the defaults of its form, or None if it does not match the form."""
+    def _checked(self, node: NodePath, current: StepState, answer: Signal) -> Signal | None:
+        """Return the answer with the defaults of its form, or None if the server would reject it."""
         assert isinstance(answer.payload, dict), "an answer is an object"
+        approval = current.wait_for
+        assert isinstance(approval, ApprovalWait), "the step waits for an answer"
+        if any(given.by == answer.by for given in current.answers):
+            self.problem(f"'{answer.by}' has answered '{dotted_path(node)}' already: each account answers once")
+            return None
         given, is_approved = answer.payload["data"], bool(answer.payload["approved"])
         try:
             data = checked_data(approval.form, given, approved=is_approved, schemas=self.schemas)
@@ -226,15 +235,16 @@ def _signal(item: _ScheduledInput, flow: Flow, waiting: Sequence[StepState], now
     for current in waiting:
         if isinstance(current.wait_for, ApprovalWait) and path_of(flow, str(current.step)) == item.approval:
             assert isinstance(item.payload, dict), "an answer is an object"
-            at = rfc3339(now)
-            return Signal(key=signal_key("approval", str(current.step)), payload={**item.payload, "at": at})
+            # Answers without a name are those of different accounts.
+            by = str(item.payload["by"] or _SOMEBODY + (f"-{len(current.answers) + 1}" if current.answers else ""))
+            answer: JSON = {**item.payload, "by": by, "at": rfc3339(now)}
+            return Signal(key=signal_key("approval", str(current.step)), payload=answer, by=by)
     return None
 
 
-def _approval_of(answer: Signal, waiting: Sequence[StepState]) -> ApprovalWait:
-    """Return the wait that an answer ends."""
-    waits = (c.waiting for c in waiting if c.waiting is not None and c.waiting.signal_key == answer.key)
-    return next(wait.wait_for for wait in waits if isinstance(wait.wait_for, ApprovalWait))
+def _answered_by(answer: Signal, waiting: Sequence[StepState]) -> StepState:
+    """Return the step that waits for an answer."""
+    return next(c for c in waiting if c.waiting is not None and c.waiting.signal_key == answer.key)
 
 
 def _scheduled_inputs(test: FlowTest, start: datetime) -> list[_ScheduledInput]:

@@ -1,10 +1,11 @@
 """Node types `wait` and `approval`: continue after a signal or an answer."""
 
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from flowrunner.domain.email_address import normal_email
 from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.nodes.texts import Message
 from flowrunner.plugin import (
@@ -21,6 +22,7 @@ from flowrunner.plugin import (
 
 TIMEOUT: Final = "timeout"
 MAX_KEY_CHARACTERS: Final = 200
+MOST_MEMBERS: Final = 100
 
 
 class WaitParams(Params):
@@ -56,19 +58,50 @@ class WaitNode(NodeType[WaitParams]):
         return event.payload
 
 
+def _member(text: str) -> str:
+    if "@" in text:
+        normal_email(text)
+    elif not text.startswith("account-"):
+        raise ValueError("must be the id or the e-mail address of an account")
+    return text
+
+
 class ApprovalParams(Params):
     prompt: Message = Field(default="", description="The question.")
     form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data in the answer.")
-    roles: list[Literal["admin", "user"]] | None = Field(
+    roles: list[Literal["operator", "editor", "admin", "user"]] | None = Field(
         default=None,
         min_length=1,
         max_length=20,
-        description="Roles that may answer; every account that may run flows if absent.",
+        description="Roles in the workspace that may answer, each with the roles above it; operator if absent.",
     )
+    members: list[Annotated[str, Field(max_length=320), AfterValidator(_member)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_MEMBERS,
+        description="Ids or e-mail addresses of the members of the workspace that may answer; all if absent.",
+    )
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_MEMBERS,
+        description="Number of approvals by different accounts that are needed; one rejection rejects.",
+    )
+
+    # After `members`, which it is compared with.
+    @field_validator("count")
+    @classmethod
+    def _count(cls, value: int | None, others: ValidationInfo) -> int | None:
+        members = others.data.get("members")
+        if value is not None and members is not None:
+            different = {normal_email(member) if "@" in member else member for member in members}
+            if value > len(different):
+                raise ValueError(f"must be at most the number of different members, {len(different)}")
+        return value
 
 
 class Approval(NodeType[ApprovalParams]):
-    """Waits for an approval or a rejection. Returns `{approved, by, at, data}`."""
+    """Waits for an approval or a rejection. Returns `{approved, by, at, data}`, and all `answers` with a `count`."""
 
     type = "approval"
     Params = ApprovalParams
@@ -78,10 +111,12 @@ class Approval(NodeType[ApprovalParams]):
     timeout_seconds = None
 
     async def run(self, params: ApprovalParams, context: StepContext) -> Suspend:
-        wait_for = ApprovalWait(params.prompt, params.form, params.roles)
+        wait_for = ApprovalWait(params.prompt, params.form, params.roles, params.members, params.count)
         return Suspend(wait_for=wait_for, deadline=_limit(context), action=TIMEOUT)
 
     async def on_signal(self, params: ApprovalParams | None, context: StepContext, event: Signalled) -> Outcome:
         answer = event.payload
         assert isinstance(answer, dict), "the server builds the answer"
-        return Outcome(answer, "approved" if answer["approved"] else "rejected")
+        action = "approved" if answer["approved"] else "rejected"
+        assert isinstance(event.wait_for, ApprovalWait), "the node waits for nothing else"
+        return Outcome(answer if event.wait_for.count is None else {**answer, "answers": list(event.answers)}, action)

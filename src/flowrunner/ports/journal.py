@@ -38,6 +38,7 @@ class Summary:
         is_idle: Nothing happens until ``wake_at``, or until a message arrives.
         wake_at: Due time of an idle execution.
         waiting_for: Whatever its steps wait for, or the execution itself, as a JSON text.
+        approval_at: Start of the last step that waits for an approval; None if none does.
         is_queued: The execution waits for a concurrency slot. If it is admitted meanwhile, the append with this
             summary raises `Fenced`.
     """
@@ -48,6 +49,7 @@ class Summary:
     is_idle: bool = False
     wake_at: datetime | None = None
     waiting_for: bytes | None = None
+    approval_at: datetime | None = None
     is_queued: bool = False
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
@@ -37,6 +38,7 @@ class Services:
     language: Language
     executions: Executions
     signals: Signals
+    approvals: Approvals
     reruns: Reruns
     steps: Steps
     pause: Pause

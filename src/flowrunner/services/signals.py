@@ -5,16 +5,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.approvals import LOWEST_ROLE, has_role, is_named
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
-from flowrunner.domain.events import SignalReceived, Step
-from flowrunner.domain.execution import replay
+from flowrunner.domain.events import SignalReceived
+from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema_budget import SchemaBudget
+from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
@@ -54,10 +56,13 @@ class Signals:
         reader: ExecutionReader,
         journal: JournalReader,
         dispatcher: Dispatcher,
+        *,
+        accounts: AccountStore,
         schemas: SchemaEngine,
         clock: Clock,
     ) -> None:
         self._reader = reader
+        self._accounts = accounts
         self._replays = Replays(journal)
         self._dispatcher = dispatcher
         self._schemas = schemas
@@ -97,19 +102,20 @@ class Signals:
         data: JSON,
         idempotency_key: str | None = None,
     ) -> None:
-        """Answer an approval; the first of two answers counts. Durable on return.
+        """Answer an approval, once for each account. Durable on return.
 
         Args:
             node: The node that waits, or the step if several runs of the node wait.
 
         Raises:
             NotFound.
-            Conflict: If nothing waits for approval there, or its form is not a usable schema.
-            Forbidden: If the approval is for other roles.
+            Conflict: If nothing waits for approval there, the caller has answered, or the form is not a usable schema.
+            Forbidden: If the approval is for other roles or members.
             InvalidInput: If the data do not match the form, or the idempotency key was used for another request to
                 the execution.
         """
-        request = _request(idempotency_key, ["approval", node, approved, data])
+        # Two accounts may choose the same key, and both of their answers count.
+        request = _request(idempotency_key, ["approval", node, approved, data], of=caller.account_id)
 
         async def answer() -> None:
             await self._answer(caller, id, node, approved=approved, data=data, request=request)
@@ -119,9 +125,12 @@ class Signals:
     async def _answer(
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
-        step, wait = await self._waiting_for_approval(caller, id, node)
-        if wait.roles is not None and caller.role not in wait.roles:
-            raise Forbidden(f"This approval is for: {', '.join(wait.roles)}")
+        waiting = await self._waiting_for_approval(caller, id, node)
+        step, wait = waiting.step, waiting.wait_for
+        assert isinstance(wait, ApprovalWait), "no other wait was looked for"
+        await self._check_may_answer(caller, wait)
+        if any(given.by == caller.account_id for given in waiting.answers):
+            raise Conflict("You have answered this approval already")
         # On a thread: resolved expressions may make the form long.
         data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {
@@ -136,6 +145,14 @@ class Signals:
         signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, request=request, audit=entry)
         if not await self._dispatcher.signal(id, signal):
             raise Conflict("This approval has been answered already")
+
+    async def _check_may_answer(self, caller: Caller, wait: ApprovalWait) -> None:
+        """Raises: Forbidden."""
+        role = caller.role_in(caller.workspace_id)
+        if role is None or not has_role(wait, role):
+            raise Forbidden(f"This approval is for: {', '.join(wait.roles or (LOWEST_ROLE,))}")
+        if wait.members is not None and not is_named(wait, await self._accounts.get(caller.account_id)):
+            raise Forbidden("This approval is for other members of the workspace")
 
     async def _once(
         self, caller: Caller, id: ExecutionId, request: str | None, send: Callable[[], Awaitable[None]]
@@ -161,23 +178,30 @@ class Signals:
             raise key_was_reused()
         return known is not None
 
-    async def _waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> tuple[Step, ApprovalWait]:
+    async def _waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> StepState:
         waiting, is_known = await self._replays.of(caller.account_id, id, lambda events: _approvals(events, node))
-        found = [(step, wait) for step, wait in waiting if node in (step.node, str(step))]
+        found = [current for current in waiting if node in (current.step.node, str(current.step))]
         if len(found) == 1:
             return found[0]
         if found:
-            steps = ", ".join(str(step) for step, _ in found[:10])
+            steps = ", ".join(str(current.step) for current in found[:10])
             raise Conflict(f"Several runs of '{node}' wait for approval; name one of them: {steps}")
         if is_known or waiting:
-            steps = ", ".join(str(step) for step, _ in waiting[:10])
+            steps = ", ".join(str(current.step) for current in waiting[:10])
             raise Conflict(f"'{node}' does not wait for approval" + (f"; what does: {steps}" if steps else ""))
         raise NotFound(f"approval '{node}'")
 
 
-def _request(idempotency_key: str | None, asked: JSON) -> str | None:
-    """Return the digests that identify a request; None without a key."""
-    return None if idempotency_key is None else f"{digest_of(idempotency_key)[:32]}:{digest_of(asked)[:32]}"
+def _request(idempotency_key: str | None, asked: JSON, *, of: AccountId | None = None) -> str | None:
+    """Return the digests that identify a request; None without a key.
+
+    Args:
+        of: The account whose key it is; None if all callers share the keys of the execution.
+    """
+    if idempotency_key is None:
+        return None
+    key: JSON = idempotency_key if of is None else [of, idempotency_key]
+    return f"{digest_of(key)[:32]}:{digest_of(asked)[:32]}"
 
 
 def _asked_with(events: Sequence[Timed], key: str) -> str | None:
@@ -186,8 +210,8 @@ def _asked_with(events: Sequence[Timed], key: str) -> str | None:
     return next((request.partition(":")[2] for request in taken if request.startswith(f"{key}:")), None)
 
 
-def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[tuple[Step, ApprovalWait]], bool]:
+def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[StepState], bool]:
     """Return the steps that wait for approval, and whether the node has started in any scope."""
     state = replay(events)
-    waiting = [(step, wait) for step in state.timed if isinstance(wait := state.at(step).wait_for, ApprovalWait)]
+    waiting = [current for current in map(state.at, state.timed) if isinstance(current.wait_for, ApprovalWait)]
     return waiting, any(node in frame.steps for frame in state.frames.values())

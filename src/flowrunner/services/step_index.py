@@ -25,6 +25,7 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
+from flowrunner.domain.waits import ApprovalWait
 from flowrunner.ports.event_codec import decode_event
 from flowrunner.ports.steps import StoredEvent
 
@@ -90,6 +91,7 @@ class WaitEntry:
 
     Attributes:
         seq: The event of the wait.
+        missing: The number of signals or answers that end it; one rejection ends it, too.
         received_seq: The event of the signal or the answer that ended it.
     """
 
@@ -97,6 +99,7 @@ class WaitEntry:
     since: datetime
     key: str | None
     size: int
+    missing: int = 1
     received_seq: int | None = None
     received_size: int = 0
 
@@ -367,6 +370,8 @@ class StepIndex:
         entry, waiting = self._current(fields), decode_event(event.type, event.data)
         assert isinstance(waiting, NodeWaiting), "the type decides"
         wait = WaitEntry(event.seq, event.at, waiting.signal_key, len(event.data))
+        if isinstance(waiting.wait_for, ApprovalWait):
+            wait.missing = waiting.wait_for.needed
         entry.waits = [*entry.waits[1 - KEPT_WAITS :], wait]
         self.weight += _ATTEMPT_BYTES
         entry.status = "waiting"
@@ -383,6 +388,9 @@ class StepIndex:
         waiting = self._waiting.get(key)
         if not waiting:
             self._early.setdefault(key, []).append((event.seq, len(event.data)))
+            return
+        if waiting[0].waits[-1].missing > 1 and _approves(event):
+            waiting[0].waits[-1].missing -= 1
             return
         entry = waiting.pop(0)
         entry.status = "running"
@@ -451,3 +459,10 @@ def _owner_and_key(scope: str) -> tuple[str, str]:
 
 def _whole(event: StoredEvent, member: str, raw: msgspec.Raw) -> StoredValue:
     return StoredValue((StoredPlace(event.seq, member, len(raw), len(event.data)),))
+
+
+def _approves(event: StoredEvent) -> bool:
+    """Return whether an answer to an approval is an approval."""
+    received = decode_event(event.type, event.data)
+    assert isinstance(received, SignalReceived), "the type decides"
+    return isinstance(received.payload, dict) and received.payload.get("approved") is True

@@ -24,12 +24,12 @@ from flowrunner.storage.usage import STORED, FreeStorage
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, is_idle, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
+                        error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
+                        request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
                         is_active, queued_at, queue_position)
 SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :is_idle, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
-       :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
+       :error, :is_idle, :wake_at, :waiting_for, :approval_at, :epoch, :last_seq, :size, :idempotency_key,
+       :request_digest, :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
        CASE WHEN :concurrency_key IS NOT NULL
             THEN 1 + max(coalesce((SELECT max(queue_position) FROM executions
                                     WHERE concurrency_key = :concurrency_key
@@ -46,8 +46,8 @@ SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :comple
 """,
     postgres="""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, is_idle, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
+                        error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
+                        request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
                         is_active, queued_at, queue_position)
 SELECT new.*,
        CASE WHEN new.concurrency_key IS NOT NULL
@@ -60,13 +60,13 @@ SELECT new.*,
                              AND x.completed_at IS NULL AND x.is_queued)), 0) END
   FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
               :started_at::bigint[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
-              :wake_at::bigint[], :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
-              :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
+              :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :epoch::bigint[], :last_seq::bigint[],
+              :size::bigint[], :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
               :concurrency_key::text[], :concurrency_limit::bigint[], :is_queued::boolean[], :is_active::boolean[],
               :queued_at::bigint[])
     AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at,
-            waiting_for, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key,
-            concurrency_limit, is_queued, is_active, queued_at)
+            waiting_for, approval_at, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of,
+            concurrency_key, concurrency_limit, is_queued, is_active, queued_at)
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
                 WHERE f.id = new.flow_id AND f.workspace_id = new.workspace_id AND f.deleted_at IS NULL)
@@ -89,7 +89,7 @@ ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, is_idle = :is_idle, wake_at = :wake_at,
-       waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
+       waiting_for = :waiting_for, approval_at = :approval_at, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
@@ -97,11 +97,13 @@ UPDATE executions
 UPDATE executions
    SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
        wake_at = new.wake_at,
-       waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
+       waiting_for = new.waiting_for, approval_at = new.approval_at, last_seq = new.last_seq,
+       size = executions.size + new.size
   FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
-              :wake_at::bigint[], :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[],
-              :epoch::bigint[], :is_queued::boolean[])
-    AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+              :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :last_seq::bigint[], :size::bigint[],
+              :after::bigint[], :epoch::bigint[], :is_queued::boolean[])
+    AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, approval_at, last_seq, size, after, epoch,
+            is_queued)
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
@@ -275,6 +277,7 @@ def summary_row(append: Append) -> dict[str, Any]:
         "is_idle": summary.is_idle,
         "wake_at": to_ms_or_none(summary.wake_at),
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
+        "approval_at": to_ms_or_none(summary.approval_at),
         "epoch": append.epoch,
         "last_seq": append.after + len(append.records),
         "size": sum([len(record.data) for record in append.records]),

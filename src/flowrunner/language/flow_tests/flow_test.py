@@ -65,8 +65,14 @@ class GivenSignal:
 
 @dataclass(frozen=True, slots=True)
 class GivenApproval:
+    """Answer to an approval.
+
+    Attributes:
+        by: Name of the account; None for any.
+    """
+
     approved: bool
-    by: str
+    by: str | None
     data: JSON = None
     after: float | None = None
 

@@ -189,14 +189,14 @@ class _TestReader:
     def approval(self, answer: JSON, at: Keys) -> GivenApproval:
         if not isinstance(answer, dict):
             self.written.fault(at, "type", "an answer is a map: {approved: true}")
-            return GivenApproval(False, "")
+            return GivenApproval(False, None)
         self.written.known_keys(answer, at, APPROVAL_KEYS)
         if not isinstance(answer.get("approved"), bool):
             place = (*at, "approved") if "approved" in answer else at
             self.written.fault(place, "type", "'approved' is true or false")
         return GivenApproval(
             answer.get("approved") is True,
-            self.written.text_at(answer, at, "by") or "somebody",
+            self.written.text_at(answer, at, "by") or None,
             answer.get("data"),
             self.written.duration_at(answer, at, "after"),
         )

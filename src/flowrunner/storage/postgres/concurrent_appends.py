@@ -33,12 +33,14 @@ WITH cited AS MATERIALIZED (
     UPDATE executions
        SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
            wake_at = new.wake_at,
-           waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
+           waiting_for = new.waiting_for, approval_at = new.approval_at, last_seq = new.last_seq,
+           size = executions.size + new.size
       FROM flowrunner_lock_shared() AS engine (epoch),
            unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
-                  :wake_at::bigint[], :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[],
-                  :epoch::bigint[], :is_queued::boolean[])
-        AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+                  :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :last_seq::bigint[],
+                  :size::bigint[], :after::bigint[], :epoch::bigint[], :is_queued::boolean[])
+        AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, approval_at, last_seq, size, after,
+                epoch, is_queued)
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)

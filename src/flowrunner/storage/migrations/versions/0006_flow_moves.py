@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 SQLITE = (
     # The workspace where the rest of its revisions and executions is; null once all have followed the flow.
@@ -15,7 +15,7 @@ SQLITE = (
 CREATE TRIGGER executions_reject_change_after_end BEFORE UPDATE OF
     id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, epoch, last_seq,
     size, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position, is_queued, is_active,
-    queued_at
+    queued_at, approval_at
 ON executions
 WHEN OLD.status IN ('completed', 'failed', 'cancelled')
 BEGIN
@@ -62,7 +62,7 @@ DROP TRIGGER executions_reject_change_after_end ON executions;
 CREATE TRIGGER executions_reject_change_after_end BEFORE UPDATE OF
     id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, epoch, last_seq,
     size, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position, is_queued, is_active,
-    queued_at
+    queued_at, approval_at
 ON executions FOR EACH ROW
 WHEN (OLD.status IN ('completed', 'failed', 'cancelled'))
 EXECUTE FUNCTION flowrunner_reject('the execution has ended');

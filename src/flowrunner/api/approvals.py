@@ -1,0 +1,64 @@
+"""The approvals that wait for the caller, over REST."""
+
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Query, Request
+from msgspec import Meta
+
+from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit
+from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.values import rfc3339
+from flowrunner.services.approvals import PendingApproval
+
+router = APIRouter(prefix="/api/v1/approvals", tags=["Executions"], route_class=ProtectedRoute)
+
+
+class ApprovalInList(Answer, frozen=True, kw_only=True):
+    execution_id: str
+    flow_id: str
+    flow_name: str
+    workspace_id: str
+    node: str
+    step: Annotated[str, Meta(description="The step, by which it can be answered.")]
+    prompt: str
+    form: Annotated[Any, Meta(description="JSON Schema of the data in the answer; null for any data.")]
+    since: str
+    until: Annotated[str | None, Meta(description="The time at which it is no longer waited for; null for never.")]
+    needed: Annotated[int, Meta(description="The number of approvals that are needed.")]
+    given: Annotated[int, Meta(description="The number of approvals so far.")]
+
+    @classmethod
+    def of(cls, approval: PendingApproval) -> Self:
+        return cls(
+            execution_id=approval.execution_id,
+            flow_id=approval.flow_id,
+            flow_name=approval.flow_name,
+            workspace_id=approval.workspace_id,
+            node=approval.node,
+            step=approval.step,
+            prompt=approval.prompt,
+            form=approval.form,
+            since=rfc3339(approval.since),
+            until=None if approval.until is None else rfc3339(approval.until),
+            needed=approval.needed,
+            given=approval.given,
+        )
+
+
+class ApprovalList(Answer, frozen=True, kw_only=True):
+    approvals: list[ApprovalInList]
+    limit: int
+    next: Annotated[str | None, Meta(description="The `after` of the next page; null if nothing follows.")]
+
+
+@router.get("", responses=errors(401, 403, 404, 422))
+async def list_approvals(
+    request: Request,
+    limit: Limit = DEFAULT_LIMIT,
+    after: Annotated[str | None, Query(max_length=2000, description="The `next` of the previous page.")] = None,
+) -> Reply[ApprovalList]:
+    """List the approvals that wait for the caller in all workspaces, the execution with the latest one first."""
+    found, next = await services_of(request).approvals.page(caller_of(request), after=after, limit=limit)
+    return answer(ApprovalList(approvals=[ApprovalInList.of(each) for each in found], limit=limit, next=next))
