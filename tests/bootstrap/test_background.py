@@ -124,6 +124,29 @@ async def test_delays_after_failures_grow_up_to_the_usual_one(monkeypatch: pytes
     assert delays[:7] == [0.0, 1.0, 2.0, 4.0, 7.0, 7.0, 7.0]
 
 
+async def test_a_run_that_succeeds_ends_the_delays_after_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+    enough = asyncio.Event()
+    fails = [True, True, False, True, True, False]
+
+    async def note(seconds: float, sleep: Any = asyncio.sleep) -> None:
+        delays.append(seconds)
+        if len(delays) == 7:
+            enough.set()
+        await sleep(0)
+
+    async def run() -> None:
+        if fails and fails.pop(0):
+            raise OSError("planted")
+
+    monkeypatch.setattr(background.asyncio, "sleep", note)
+    flaky = Background(name="job", every=7.0, run=run, first_after=0.0)
+    async with running([flaky], clock=SystemClock()), asyncio.timeout(20):
+        await enough.wait()
+
+    assert delays[:7] == [0.0, 1.0, 2.0, 7.0, 1.0, 2.0, 7.0]
+
+
 async def test_a_run_that_is_cancelled_from_inside_is_a_failed_one() -> None:
     work = Work(asyncio.CancelledError())
 

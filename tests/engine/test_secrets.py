@@ -8,15 +8,16 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from flowrunner.domain.errors import RedactionLimit
+from flowrunner.domain.errors import RedactionLimit, Unavailable
 from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.secrets import SqlSecrets
-from support.databases import MARA, rows_of
+from support.databases import MARA, OMAR, account, rows_of
 from support.dependencies import Acting, Machine, Request, answer, machine, secret
 
 from .events import ending
@@ -144,6 +145,33 @@ async def test_a_secret_that_was_replaced_is_hidden_for_a_minute_though_nothing_
 
     await _a_minute_later(engine, engine.vault)
     assert await _echo(engine, "exec-2") == "the-first-value ***"
+
+
+async def test_replaced_secrets_of_all_accounts_are_forgotten_though_the_database_was_away(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault, accounts = engine.vault, (MARA, OMAR)
+
+    async def away(workspace_id: WorkspaceId) -> None:
+        raise Unavailable("The database cannot be read at the moment")
+
+    async def shown() -> list[JSON]:
+        return [(await vault.redactor(id)).redact("the-first-value") for id in accounts]
+
+    await SqlAccounts(engine.database).create(account(OMAR), password_hash="x")
+    for id in accounts:
+        for value in ("the-first-value", "the-second-value"):
+            await vault.set(id, "KEY", value, at=engine.clock.now())
+    assert await shown() == ["***", "***"]
+    with monkeypatch.context() as outage:
+        outage.setattr(vault._store, "open_since", away)
+        with pytest.raises(Unavailable):
+            await _a_minute_later(engine, vault)
+
+    for _ in range(2):
+        await _a_minute_later(engine, vault)
+
+    assert await shown() == ["the-first-value", "the-first-value"]
 
 
 async def test_a_value_that_comes_back_is_hidden_for_as_long_as_it_is_there(engine: Machine) -> None:
