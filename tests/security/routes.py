@@ -74,6 +74,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/executions/{id}/rerun": "execution",
     "/api/v1/executions/{id}/logs": "execution",
     "/api/v1/executions/{id}/graph": "execution",
+    "/api/v1/executions/{id}/events": "execution",
     "/api/v1/executions/{id}/steps": "execution",
     "/api/v1/executions/{id}/steps/{step_id}": "execution",
     "/api/v1/executions/{id}/steps/{step_id}/result": "execution",

@@ -16,7 +16,7 @@ from flowrunner.api.http import strict_json
 from flowrunner.domain.values import AccountId
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
 from flowrunner.storage.workspaces import SqlWorkspaces
-from security.two_accounts import RETURN, ApiClient, two_accounts_at
+from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
 from support.asgi import call, open_socket
 from support.client import PASSWORD, Reply
 
@@ -107,6 +107,39 @@ async def test_s71_sockets_of_a_removed_member_close_and_those_of_others_stay(tm
     assert codes == [4401, 4401]
 
 
+async def test_s71_requests_of_a_removed_member_that_wait_for_events_end_without_any(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("operator")
+        flow = await team.flow(NAP)
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        path = f"/api/v1/executions/{execution}/events"
+
+        async def naps() -> bool:
+            return "waiting_for" in (await team.omar.request("GET", f"/api/v1/executions/{execution}")).json
+
+        await until(naps)
+        known = (await team.omar.request("GET", path)).json["after"]
+        requests = [
+            asyncio.create_task(request)
+            for request in (
+                team.omar.request("GET", f"{path}?after={known}&wait=30"),
+                team.omar.request("GET", f"{path}?after={known}", Accept="application/x-ndjson"),
+                team.omar.run(flow, Prefer="wait=60"),
+            )
+        ]
+        streams = team.accounts.app.state.flowrunner.streams
+
+        async def all_wait() -> bool:
+            return bool(streams.count == len(requests))
+
+        await until(all_wait)
+        await remove_omar(team, id)
+        poll, stream, run = await asyncio.wait_for(asyncio.gather(*requests), PATIENCE)
+
+    assert (poll.status, run.status) == (401, 401)
+    assert stream.body.strip() == b""
+
+
 @pytest.mark.parametrize("how", ["workspace", "owner"])
 async def test_s71_sockets_and_cached_members_of_a_deleted_workspace_end(tmp_path: Path, how: str) -> None:
     async with two_accounts_at(tmp_path) as accounts:
@@ -117,7 +150,7 @@ async def test_s71_sockets_and_cached_members_of_a_deleted_workspace_end(tmp_pat
             login = {"username": "rae@example.com", "password": PASSWORD}
             token = (await ApiClient(accounts.app).request("POST", "/api/v1/auth/login", login)).json["token"]
             owner, workspace = ApiClient(accounts.app, token), rae
-            delete = ("DELETE", f"/api/v1/accounts/{rae}")
+            delete = ("DELETE", f"/api/v1/accounts/{rae}?workspace=delete")
         else:
             owner = accounts.mara
             workspace = (await owner.request("POST", "/api/v1/workspaces", {"name": "Team"})).json["id"]

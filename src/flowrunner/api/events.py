@@ -15,8 +15,8 @@ from flowrunner.api.http.answers import Answer, Reply, answer, errors
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.live import SEND_SECONDS, parse_after
-from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
-from flowrunner.domain.errors import Unavailable
+from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN, OpenStream, OpenStreams
+from flowrunner.domain.errors import Unauthorized, Unavailable
 from flowrunner.domain.values import ExecutionId
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
@@ -99,7 +99,9 @@ async def get_events(
         stream = await streams.admit(caller)
         with streams.until_left(stream):
             more = _more(feed, execution_id, seq, seconds=wait)
-            await streams.serve(stream, more, until_disconnected(request.receive))
+            code = await streams.serve(stream, more, until_disconnected(request.receive))
+        if code == SESSION_ENDED:
+            raise Unauthorized("The session has ended: log in again")
         page = await feed.page(execution_id, seq, limit=limit)
     return _listed(page, seq, has_ended=has_ended)
 
