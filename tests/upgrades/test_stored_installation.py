@@ -14,6 +14,7 @@ from support.databases import rows_of
 from support.invariants import check_database
 from support.postgres import PostgresServer, connected
 from support.server import Server, clean_environment
+from support.steps import differing_steps
 from upgrades.flows import FLOWS
 
 FIXTURE: Final = Path(__file__).parent / "fixture"
@@ -67,6 +68,10 @@ def test_all_open_executions_finish(installation: Server) -> None:
         if FLOWS[name].result is not None:
             assert ended["result"] == FLOWS[name].result, name
     assert check_database(installation.place) == []
+    assert differing_steps(installation.place) == []
+    for _, id, _ in stored:
+        assert account.get(f"/api/v1/executions/{id}/steps").status == 200
+        assert account.get(f"/api/v1/executions/{id}/graph").status == 200
 
 
 def test_an_approval_that_waits_already_is_listed(installation: Server) -> None:

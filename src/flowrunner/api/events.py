@@ -142,7 +142,8 @@ class _StreamedEvents(Reply[EventList]):
         pages: AsyncGenerator[Iterable[EventMessage], None],
         media_type: str,
     ) -> None:
-        super().__init__(media_type=media_type)
+        # Proxies pass each event on at once.
+        super().__init__(media_type=media_type, headers={"X-Accel-Buffering": "no"})
         # The length is not known.
         del self.headers["content-length"]
         self._streams = streams

@@ -9,12 +9,14 @@ import msgspec
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
+    EVENT_TYPES,
     HANDLERS,
     ROOT,
     Admitted,
     Cancelled,
     Completed,
     Failed,
+    Logged,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -198,6 +200,7 @@ class _Fields(msgspec.Struct):
 
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
+_INDEXED: Final = EVENT_TYPES.keys() - {Logged.type}
 # Names of ended attempts and steps.
 COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cancelled"
 
@@ -253,6 +256,9 @@ class StepIndex:
             self.seq = event.seq
 
     def _apply(self, event: StoredEvent) -> None:
+        if event.type not in _INDEXED:
+            # A log line, or an event of a newer version, belongs to nothing that is shown here.
+            return
         fields = _FIELDS.decode(event.data)
         match event.type:
             case NodeStarted.type:
@@ -277,9 +283,6 @@ class StepIndex:
                 self.has_ended = True
                 for scope in list(self._scopes):
                     self._leave(scope, event.at)
-            case _:
-                # An event of a newer version changes nothing that this one shows.
-                return
 
     def _start(self, event: StoredEvent, fields: _Fields) -> None:
         known = self._known(fields)

@@ -1,0 +1,57 @@
+"""Waiting for the end of an execution that another process runs."""
+
+import asyncio
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from flowrunner.api import event_feed
+from flowrunner.api.event_feed import EventFeed
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId
+
+ID = ExecutionId("exec-1")
+
+
+@dataclass
+class Elsewhere:
+    """A journal to which another process adds."""
+
+    status: Status = Status.RUNNING
+    looks: int = 0
+
+    async def stored(self, id: ExecutionId) -> Any:
+        self.looks += 1
+        return SimpleNamespace(status=self.status)
+
+
+async def test_an_end_whose_notification_was_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_feed, "_FIRST_LOOK_SECONDS", 0.01)
+    journal = Elsewhere(Status.COMPLETED)
+    feed = EventFeed(cast("Any", journal), LocalBroadcast())
+
+    with feed.subscribed(ID) as subscription:
+        async with asyncio.timeout(5):
+            await feed.until_end(ID, subscription, look=False)
+
+    assert journal.looks == 1
+
+
+async def test_a_notification_of_another_process_makes_it_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_feed, "_FIRST_LOOK_SECONDS", 600.0)
+    journal, broadcast = Elsewhere(), LocalBroadcast()
+    feed = EventFeed(cast("Any", journal), broadcast)
+
+    with feed.subscribed(ID) as subscription:
+        waiting = asyncio.create_task(feed.until_end(ID, subscription, look=True))
+        while journal.looks == 0:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0)
+        journal.status = Status.FAILED
+        broadcast.mark_stale(ID)
+        async with asyncio.timeout(30):
+            await waiting
+
+    assert journal.looks == 2
