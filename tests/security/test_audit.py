@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -55,12 +56,25 @@ ACTIONS: Final = {
     "POST /api/v1/flows/{id}/revisions/{number}/restore": "flow.restored",
     "DELETE /api/v1/flows/{id}/revisions/{number}": "flow.revision.deleted",
     "DELETE /api/v1/flows/{id}": "flow.deleted",
+    "POST /api/v1/flows/{id}/copy": "flow.created",
+    "POST /api/v1/flows/{id}/move": "flow.moved",
     "POST /api/v1/flows/{id}/run": "execution.started",
     "POST /api/v1/executions/{id}/rerun": "execution.rerun",
     "POST /api/v1/executions/{id}/signals/{key}": "execution.signalled",
     "POST /api/v1/executions/{id}/approvals/{node}": "execution.approval.answered",
     "DELETE /api/v1/executions/{id}": "execution.cancelled",
     "POST /api/v1/keys/rotations": "keys.rotation.requested",
+    "POST /api/v1/workspaces": "workspace.created",
+    "PUT /api/v1/workspaces/{id}": "workspace.updated",
+    "DELETE /api/v1/workspaces/{id}": "workspace.deleted",
+    "POST /api/v1/workspaces/{id}/members": "member.added",
+    "PUT /api/v1/workspaces/{id}/members/{account_id}": "member.changed",
+    "DELETE /api/v1/workspaces/{id}/members/{account_id}": "member.removed",
+    "POST /api/v1/workspaces/{id}/leave": "member.removed",
+    "POST /api/v1/admin/workspaces/{id}/members": "member.added",
+    "POST /api/v1/workspaces/{id}/secrets": "secret.created",
+    "DELETE /api/v1/workspaces/{id}/secrets/{key}": "secret.deleted",
+    "DELETE /api/v1/workspaces/{id}/tokens/{token_id}": "token.revoked",
 }
 # Requests that change nothing that is anybody's, or whose act is told otherwise.
 NOT_TOLD: Final = {
@@ -182,10 +196,34 @@ async def _change_everything(root: Caller) -> None:
     account = {"name": "N", "email": "n@example.com", "password": PASSWORD}
     other = (await go("POST", "/api/v1/accounts", account))["id"]
     await go("PUT", "/api/v1/accounts/{id}", {"role": "viewer"}, id=other)
+    await _change_workspaces(root, go, me=me, other=other, flow=asking)
     await go("DELETE", "/api/v1/accounts/{id}", id=other)
     await go("POST", "/api/v1/keys/rotations", {"kinds": ["data"]})
     await go("POST", "/api/v1/auth/logout")
     await root.login()
+
+
+async def _change_workspaces(
+    root: Caller, go: Callable[..., Awaitable[Any]], *, me: str, other: str, flow: str
+) -> None:
+    """Each route that changes something of a workspace, with another account and a flow to copy."""
+    workspace, members = "/api/v1/workspaces/{id}", "/api/v1/workspaces/{id}/members"
+    team = (await go("POST", "/api/v1/workspaces", {"name": "T", "slug": "team"}))["id"]
+    await go("PUT", workspace, {"name": "Team"}, id=team)
+    await go("POST", members, {"account": other, "role": "viewer"}, id=team)
+    await go("PUT", f"{members}/{{account_id}}", {"role": "editor"}, id=team, account_id=other)
+    await go("DELETE", f"{members}/{{account_id}}", id=team, account_id=other)
+    copy = (await go("POST", "/api/v1/flows/{id}/copy", {}, id=flow))["id"]
+    await go("POST", "/api/v1/flows/{id}/move", {"workspace": team}, id=copy)
+    await go("POST", f"{workspace}/secrets", {"key": "K", "value": "a long value"}, id=team)
+    await go("DELETE", f"{workspace}/secrets/{{key}}", id=team, key="K")
+    token = (await go("POST", "/api/v1/tokens", {"name": "N", "scopes": ["read"]}))["id"]
+    await go("DELETE", f"{workspace}/tokens/{{token_id}}", id=me, token_id=token)
+    admins = "/api/v1/admin/workspaces/{id}/members"
+    await go("POST", admins, {"account": other, "role": "admin"}, id=team)
+    await go("POST", f"{workspace}/leave", id=team)
+    await go("POST", admins, {"account": me, "role": "admin"}, id=team)
+    assert (await root.go("DELETE", f"/api/v1/workspaces/{team}?name=Team", route=workspace)).status == 200
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ EXCEPTIONS: Final = {
         "UNRECONCILED_OF", "ADVANCE", "ADD_EVENT", "TAKE_MESSAGE", "ACQUIRE", "ACQUIRE_CONCURRENTLY", "RELEASE_SLOTS",
         "HEADER", "EVENTS", "PAGE_OF_EVENTS", "UNOWNED", "UNFINISHED", "DUE", "NEXT_WAKE",
     },
+    "the steps of an execution are read after the execution itself": {"PAGE_WITHOUT_LOGS", "NUMBERED"},
     "active slots are assigned to executions of all workspaces, with ids from the journal": {
         "NEEDS_NO_SLOT", "QUEUE", "RELEASE", "IS_WAITING", "ACCOUNTS_WAITING", "WAITING", "EXPECTED", "IDLE",
         "UNNOTIFIED",
