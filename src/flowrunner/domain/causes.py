@@ -4,20 +4,20 @@ A further kind of cause is a class in `StartCause` and a field of `StoredCause`;
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NotRequired, TypeAlias, TypedDict, assert_never
 
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
     """A request of an account; ``by`` is None where there are no accounts, as in a test of a flow."""
 
     by: AccountId | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ChildOf:
     """A step of another execution.
 
@@ -35,7 +35,7 @@ class ChildOf:
     is_awaited: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Rerun:
     """A request of an account to repeat another execution.
 
@@ -79,7 +79,7 @@ RerunFields = TypedDict(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCause:
     """The fields of a cause in the stored form of `Started`, which every later version reads."""
 

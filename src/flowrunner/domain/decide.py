@@ -5,7 +5,6 @@ code path.
 """
 
 from collections.abc import Container
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, TypeAlias, assert_never
@@ -27,6 +26,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import MAX_HELD_BYTES, ExecutionState, Frame, StepState, StepStatus, budget_of
 from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 
 __all__ = [
@@ -61,47 +61,47 @@ _MAX_RESULT_BYTES: Final = 2 * 1024 * 1024
 _LEAST_STEPS_OF_HANDLER: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Start:
     """Record ``event``, then run the step."""
 
     event: NodeStarted
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Resume:
     """Call the step's node type with the signal, or with the scopes that have ended."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Record:
     """Record ``event`` and decide again. Steps that run in an ended scope are stopped."""
 
     event: NodeCompleted | NodeFailed | ScopeEnded
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class EvaluateOutputs:
     """Evaluate the flow's outputs, and continue with `complete` for their value."""
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Collect:
     """Evaluate the part that a loop collects from a run of its nodes, and continue with `collected`."""
 
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Wait:
     """Do nothing before ``until``."""
 
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Finish:
     event: Ending
 

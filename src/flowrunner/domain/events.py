@@ -1,11 +1,11 @@
 """The events of an execution, as they are recorded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never, get_args
 
 from flowrunner.domain.causes import StartCause
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor, signal_key
 
@@ -18,7 +18,7 @@ ON_FINISH: Final = "on_finish"
 HANDLERS: Final = frozenset({ON_FAILURE, ON_FINISH})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorValue:
     """An error as flows read it: of a node, or of the execution itself.
 
@@ -60,7 +60,7 @@ class Step(NamedTuple):
         return f"{self}[{key}]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """The creation of an execution. ``node`` is its first node.
 
@@ -79,14 +79,14 @@ class Started:
     flow_name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
     """The admission of a queued execution: it has a concurrency slot now."""
 
     type: ClassVar[str] = "execution.admitted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted:
     """The start of an attempt of a step. ``interrupted``: a crash interrupted the attempt before it."""
 
@@ -99,7 +99,7 @@ class NodeStarted:
     scope: str = ROOT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCompleted:
     """The completion of a step.
 
@@ -125,7 +125,7 @@ class NodeCompleted:
     collected: Mapping[str, JSON] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFailed:
     """The end of an attempt with an error. ``retry_at``: the time of the next attempt; None if there is none."""
 
@@ -139,7 +139,7 @@ class NodeFailed:
     scope: str = ROOT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWaiting:
     """The start of a step's wait.
 
@@ -194,7 +194,7 @@ class NodeWaiting:
         return isinstance(self.wait_for, SignalWait | ApprovalWait)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ScopesOpened:
     """The opening of a step's own scopes; the step continues when enough of them have ended.
 
@@ -228,7 +228,7 @@ class ScopesOpened:
 ScopeOutcome: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeEnded:
     """The end of one run of a scope; its running steps stop.
 
@@ -248,7 +248,7 @@ class ScopeEnded:
     part_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class SignalReceived:
     """The receipt of a signal, for the step that waits for it, or else for the next step that will.
 
@@ -264,7 +264,7 @@ class SignalReceived:
     request: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
     """A line of the log. ``iteration``: that of the step that wrote it; None if no step did."""
 
@@ -285,13 +285,13 @@ class Logged:
         return str(Step(self.node, self.iteration, self.scope))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
     type: ClassVar[str] = "execution.completed"
     result: JSON
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The failure of an execution: the error that ended it, and its place.
 
@@ -307,7 +307,7 @@ class Failed:
     input: JSON = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     type: ClassVar[str] = "execution.cancelled"
     reason: str

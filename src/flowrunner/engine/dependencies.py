@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.plugin import NodeType
 from flowrunner.ports.clock import Clock
@@ -99,7 +100,7 @@ class EngineDependencies:
         return await retry(ask, on=Unavailable, delay=lambda _: _RETRY_SECONDS, on_failure=failed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRef:
     """The identity of an execution, for its steps.
 

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState, StepState
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.ports.dispatch import Cancel, Signal
 
 # Events that no step depends on become durable, and visible, after this time.
@@ -19,7 +20,7 @@ MAX_EARLY_BYTES: Final = 32 * 1024 * 1024
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | ErrorValue
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Result:
     """The outcome of an attempt of a step; ignored if the step was abandoned.
 

@@ -1,7 +1,7 @@
 """The JSON form of events, which the journal stores and every later version reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -10,6 +10,7 @@ import msgspec
 
 from flowrunner.domain.causes import StoredCause, stored_fields
 from flowrunner.domain.events import EVENT_TYPES, ROOT, Event, NodeWaiting, Started
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import (
     WAITS_OF_STEPS,
@@ -22,7 +23,7 @@ from flowrunner.domain.waits import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class _StoredStart(StoredCause):
     """`Started` with a field for each kind of cause."""
 

@@ -1,7 +1,6 @@
 """The journal: durable events of executions."""
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -11,12 +10,13 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Recorded:
     """An event as it is stored: numbered, encoded, and free of secrets.
 
@@ -30,7 +30,7 @@ class Recorded:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The row of an execution for lists, stored in the transaction of the events.
 
@@ -53,7 +53,7 @@ class Summary:
     is_queued: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
     """An execution that does not exist yet.
 
@@ -83,7 +83,7 @@ class NewExecution:
     audit: AuditEntry | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Quota:
     """An account with the limits of its stored data."""
 
@@ -91,7 +91,7 @@ class Quota:
     limits: WorkspaceLimits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
     """Events of one execution that become durable together, with the summary after them.
 
@@ -140,7 +140,7 @@ class DuplicateRequest(Exception):
         self.request_digest = request_digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class StoredExecution:
     """A stored execution without its events.
 

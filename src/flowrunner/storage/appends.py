@@ -1,13 +1,13 @@
 """Appends to the journal and acquisitions of executions, as write operations that share a transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import awaiting_parent, repeated
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimitReached
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
@@ -139,7 +139,7 @@ RETURNING 1
 """
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class AppendOp:
     """An append as a write operation.
 
@@ -248,7 +248,7 @@ def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
     return [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class AcquireOp:
     """The acquisition of an execution as a write operation."""
 
