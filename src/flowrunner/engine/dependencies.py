@@ -1,8 +1,11 @@
 """Dependencies that all executions in memory share, and the identity of one execution."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import structlog
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.flow import Flow
@@ -22,6 +25,8 @@ from flowrunner.ports.secrets import Vault
 from flowrunner.retrying import retry
 
 T = TypeVar("T")
+
+logger = structlog.get_logger()
 
 
 class Stopped(Exception):
@@ -46,6 +51,7 @@ class EngineDependencies:
         epoch: Fencing token of every append; 0 until the journal has been claimed or shared.
         is_shared: Other processes advance executions of the same journal; each execution has one owner.
         is_stopping: No further step starts; running ones may end.
+        logs_steps: The server writes a line about each step, as `log_level=debug` sets for the life of the process.
     """
 
     journal: Journal
@@ -63,6 +69,7 @@ class EngineDependencies:
     epoch: int = 0
     is_shared: bool = False
     is_stopping: bool = False
+    logs_steps: bool = field(default_factory=lambda: bool(logger.is_enabled_for(logging.DEBUG)))
     _links: ExecutionLinks | None = None
     _flows: SubFlowStarter | None = None
 

@@ -1,7 +1,6 @@
 """The events of an execution in memory, those not durable yet, and log lines about them."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -136,8 +135,6 @@ class EventLog:
         self._create = create
         self._quota = None if deps.limits.stored is None else Quota(execution.workspace_id, deps.limits)
         self._pending = PendingAppend()
-        # Only `log_level=debug` enables a line for each step.
-        self._logs_steps: bool = logger.is_enabled_for(logging.DEBUG)
         self.refused_node: str | None = None
         self.refusal: ErrorValue | None = None
 
@@ -173,7 +170,7 @@ class EventLog:
         stored, data = event if isinstance(event, Storable) else storable(event, self._redactor)
         recorded = Recorded(state.seq + 1, at or self._deps.clock.now(), stored, data)
         # Events with a time of their own come from another execution, which has logged them.
-        if self._logs_steps and at is None and isinstance(stored, NodeCompleted | NodeFailed):
+        if self._deps.logs_steps and at is None and isinstance(stored, NodeCompleted | NodeFailed):
             pending.steps.append(_step_facts(stored, state, recorded.at))
         state.apply(stored, recorded.at)
         size = len(data)
@@ -207,9 +204,11 @@ class EventLog:
 
     def end_if_too_large(self) -> Decision | None:
         """Return the end of an execution whose events are too large; its handlers have an allowance of their own."""
+        if self.refusal is None and self.size <= MAX_EXECUTION_BYTES:
+            return None
         flow, state = self._execution.flow, self.state
-        error = self.refusal or (_TOO_LARGE if self.size > MAX_EXECUTION_BYTES else None)
-        if state.ending is not None or error is None:
+        error = self.refusal or _TOO_LARGE
+        if state.ending is not None:
             return None
         if state.root.ended is None:
             self.exceed_quota()
