@@ -1,10 +1,11 @@
 """Context of a place in a document."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from flowrunner.domain.static_dataclass import static_dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeContext:
     """Context of a node.
 

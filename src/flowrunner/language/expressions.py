@@ -69,8 +69,8 @@ class Expressions:
         for keys, text in strings_in(value, at):
             if place.code_at(keys) is None and (in_text := lint_text(text, place.names)):
                 self.document.warn(keys, in_text.code, in_text.message, in_text.hint)
-        for keys in keys_in(value, at):
-            if "${" in str(keys[-1]) and (in_key := lint_key(str(keys[-1]))):
+        for keys in marked_keys_in(value, at):
+            if in_key := lint_key(str(keys[-1])):
                 self.document.warn(keys, in_key.code, in_key.message, in_key.hint, key=True)
         return read
 
@@ -167,27 +167,30 @@ class _Place:
 
 
 def strings_in(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
-    match value:
-        case str():
-            yield at, value
-        case dict():
-            for key, item in value.items():
-                yield from strings_in(item, (*at, key))
-        case list():
-            for index, item in enumerate(value):
-                yield from strings_in(item, (*at, index))
+    if isinstance(value, str):
+        yield at, value
+        return
+    # Without a generator for each string.
+    for key, item in _items_of(value):
+        if isinstance(item, str):
+            yield (*at, key), item
+        elif isinstance(item, dict | list):
+            yield from strings_in(item, (*at, key))
 
 
-def keys_in(value: JSON, at: Keys) -> Iterable[Keys]:
-    """Yield the keys of the entries of all maps in a value."""
-    match value:
-        case dict():
-            for key, item in value.items():
-                yield (*at, key)
-                yield from keys_in(item, (*at, key))
-        case list():
-            for index, item in enumerate(value):
-                yield from keys_in(item, (*at, index))
+def marked_keys_in(value: JSON, at: Keys) -> Iterable[Keys]:
+    """Yield the keys of the entries, of all maps in a value, whose own key holds the begin of an expression."""
+    for key, item in _items_of(value):
+        if isinstance(key, str) and "${" in key:
+            yield (*at, key)
+        if isinstance(item, dict | list):
+            yield from marked_keys_in(item, (*at, key))
+
+
+def _items_of(value: JSON) -> Iterable[tuple[str | int, JSON]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
 
 
 def _listed(known: Collection[str]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Final, NoReturn, TypeAlias
 import yaml
 
 from flowrunner.domain.errors import Fault, InvalidFlow
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.surrogates import Surrogates
 from flowrunner.domain.values import JSON
 from flowrunner.language.yaml_syntax import syntax_fault
@@ -28,6 +29,7 @@ _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_A_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_QUOTE: Final = "quote it to keep it as text"
 _WORDS: Final[Mapping[str, JSON]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -35,7 +37,7 @@ _WORDS: Final[Mapping[str, JSON]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class Position:
     """A position in the text, line and column counted from 1.
 
@@ -170,14 +172,12 @@ class _Builder:
     def take(self, event: yaml.Event) -> None:
         mark = event.start_mark
         place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
+        # Scalars first: most events are scalars.
         match event:
-            case yaml.DocumentStartEvent():
-                self.documents += 1
-                if self.documents > 1:
-                    self._stop(place, "yaml.documents", "a flow is one document, and here a second begins")
             case yaml.ScalarEvent():
                 self._count(place, 1, len(event.value))
-                self._reject_tag(event, place)
+                if event.tag is not None:
+                    self._reject_tag(event.tag, place)
                 event.value = self.surrogates.put_back(event.value, is_escaped=event.style == '"')
                 if self._wants_key():
                     self._key(event, place)
@@ -186,15 +186,21 @@ class _Builder:
                     if event.style == "|":
                         place = replace(place, block_line=place.line + 1)
                     self._add(value, place)
-                    self._anchor(event.anchor, value, 1, len(event.value))
+                    if event.anchor is not None:
+                        self.anchors[event.anchor] = value, 1, len(event.value)
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                 self._open(event, place)
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                 done = self.stack.pop()
-                nodes, characters = self.nodes - done.first_node, self.characters - done.first_character
-                self._anchor(done.anchor, done.value, nodes, characters)
+                if done.anchor is not None:
+                    nodes, characters = self.nodes - done.first_node, self.characters - done.first_character
+                    self.anchors[done.anchor] = done.value, nodes, characters
             case yaml.AliasEvent():
                 self._alias(event, place)
+            case yaml.DocumentStartEvent():
+                self.documents += 1
+                if self.documents > 1:
+                    self._stop(place, "yaml.documents", "a flow is one document, and here a second begins")
             case _:
                 pass
 
@@ -205,7 +211,8 @@ class _Builder:
 
     def _open(self, event: yaml.CollectionStartEvent, place: Position) -> None:
         self._count(place, 1, 0)
-        self._reject_tag(event, place)
+        if event.tag is not None:
+            self._reject_tag(event.tag, place)
         if self._wants_key():
             self._stop(place, "yaml.key", "a key must be text", 'quote it if it holds "${…}"')
         if len(self.stack) >= MAX_DEPTH:
@@ -265,10 +272,6 @@ class _Builder:
             self._stop(place, "too_deep", f"a flow document is at most {MAX_DEPTH} levels deep")
         self._add(value, place)
 
-    def _anchor(self, anchor: str | None, value: JSON, nodes: int, characters: int) -> None:
-        if anchor is not None:
-            self.anchors[anchor] = (value, nodes, characters)
-
     def _count(self, place: Position, nodes: int, characters: int) -> None:
         self.nodes += nodes
         self.characters += characters
@@ -277,17 +280,13 @@ class _Builder:
         if self.characters > MAX_BYTES:
             self._stop(place, "too_large", f"a flow document has at most {MAX_BYTES} characters, aliases written out")
 
-    def _reject_tag(self, event: yaml.Event, place: Position) -> None:
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            keys = self.stack[-1].next_keys() if self.stack else ()
-            self._note(place, keys, "yaml.tag", f"tags such as '{tag[:40]}' are not part of a flow", "leave it out")
+    def _reject_tag(self, tag: str, place: Position) -> None:
+        self._note_value(place, "yaml.tag", f"tags such as '{tag[:40]}' are not part of a flow", "leave it out")
 
     def _scalar(self, event: yaml.ScalarEvent, place: Position) -> JSON:
         text: str = event.value
-        keys = self.stack[-1].next_keys() if self.stack else ()
         if "\x00" in text:
-            self._note(place, keys, "yaml.character", "text must not hold a NUL character")
+            self._note_value(place, "yaml.character", "text must not hold a NUL character")
         if not event.implicit[0]:
             return text
         if text in _WORDS:
@@ -295,16 +294,20 @@ class _Builder:
         if _INT.fullmatch(text):
             number = int(text, 0) if text[:2] in ("0o", "0x") else int(text) if len(text) <= 20 else 2**64
             if not -(2**63) <= number < 2**63:
-                self._note(place, keys, "yaml.number", "the number does not fit 64 bits", "quote it to keep it as text")
+                self._note_value(place, "yaml.number", "the number does not fit 64 bits", _QUOTE)
             return number
         if _FLOAT.fullmatch(text):
             value = float(text)
             if value in (float("inf"), float("-inf")):
-                self._note(place, keys, "yaml.number", "the number is too large", "quote it to keep it as text")
+                self._note_value(place, "yaml.number", "the number is too large", _QUOTE)
             return value
         if _NOT_A_NUMBER.fullmatch(text):
-            self._note(place, keys, "yaml.number", f"'{text}' has no JSON form", "quote it to keep it as text")
+            self._note_value(place, "yaml.number", f"'{text}' has no JSON form", _QUOTE)
         return text
+
+    def _note_value(self, place: Position, code: str, message: str, hint: str | None = None) -> None:
+        """Report a fault of the value that comes next."""
+        self._note(place, self.stack[-1].next_keys() if self.stack else (), code, message, hint)
 
     def _note(self, place: Position, keys: Keys, code: str, message: str, hint: str | None = None) -> None:
         self.faults.append(

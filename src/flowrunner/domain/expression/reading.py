@@ -143,6 +143,8 @@ def compile_template(value: JSON, place: ExpressionPlace, at: Keys) -> Template:
 
 def _compile_string(text: str, place: ExpressionPlace, at: Keys) -> Template:
     kind = place.code_at(at)
+    if kind is None and "${" not in text:
+        return Constant(text)
     reader = _ExpressionReader(place.names_at(at), place.place_of(at), place.older_names)
     if kind is CodeKind.BODY:
         template: Template = Value(reader.body(text))

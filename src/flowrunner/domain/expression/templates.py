@@ -8,6 +8,7 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.expression.javascript import Reference
 from flowrunner.domain.expression.javascript_values import is_true, json_text, own_property
 from flowrunner.domain.expression.script import Script, ScriptOutcome
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, left_after
 
 Scope: TypeAlias = Mapping[str, JSON]
@@ -99,7 +100,7 @@ class Literal:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class CodePlace:
     """The place of a piece of code in its document: dotted path, line and column from 1.
 
