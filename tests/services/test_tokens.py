@@ -62,6 +62,13 @@ async def test_a_token_is_stored_as_a_digest_alone(services: AccountServices) ->
     await refused(services, digest)
 
 
+async def test_each_request_of_a_token_has_the_address_that_it_comes_from(services: AccountServices) -> None:
+    _, token = await make(services, await services.add("omar"))
+    addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.1"]
+
+    assert [(await services.identity.authenticate(token, address=each)).address for each in addresses] == addresses
+
+
 async def test_no_two_tokens_are_alike(services: AccountServices) -> None:
     omar = await services.add("omar")
 

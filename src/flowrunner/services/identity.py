@@ -147,8 +147,8 @@ class Authentication:
         token = self._tokens.issue(session, now=now)
         return AccessToken(token=token, expires_at=session.expires_at, account_id=session.account_id)
 
-    async def authenticate(self, token: str) -> Caller:
-        """Return the caller of a session's token or an API token. Raises: Unauthorized."""
+    async def authenticate(self, token: str, *, address: str = "") -> Caller:
+        """Return the caller of a session's token or an API token, at this address. Raises: Unauthorized."""
         caller = self._kept.get(token)
         if caller is None:
             changes = self.changes
@@ -156,9 +156,13 @@ class Authentication:
                 caller = await self._find_api_token(token)
             else:
                 caller = await self._find(self._tokens.verify(token))
+            caller = replace(caller, address=address)
             # The session or token may have ended while it was looked up.
             if changes == self.changes:
-                self._kept.keep(token, caller, _WEIGHT_OF_A_CALLER + len(caller.memberships))
+                self._keep(token, caller)
+        elif caller.address != address:
+            caller = replace(caller, address=address)
+            self._keep(token, caller)
         now = self._clock.now()
         if caller.expires_at <= now:
             self._kept.forget(token)
@@ -166,6 +170,9 @@ class Authentication:
         if isinstance(caller.credential, ApiToken):
             self._uses.note(caller.credential.id, now)
         return caller
+
+    def _keep(self, token: str, caller: Caller) -> None:
+        self._kept.keep(token, caller, _WEIGHT_OF_A_CALLER + len(caller.memberships))
 
     async def _find_api_token(self, token: str) -> Caller:
         digest = tokens.digest(token)

@@ -409,7 +409,7 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
         raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
     if is_cookie and not is_safe:
         state_of(connection).browser.check_is_own(connection.headers)
-    caller = replace(await services_of(connection).identity.authenticate(token), address=address_of(connection))
+    caller = await services_of(connection).identity.authenticate(token, address=address_of(connection))
     if is_cookie:
         if not isinstance(caller.credential, Session):
             raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")
