@@ -1,6 +1,10 @@
 """Flows as documents: YAML bodies, flows by name, and dry runs."""
 
+import io
+import stat
 import threading
+import warnings
+import zipfile
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -321,3 +325,167 @@ def test_a_paused_installation_starts_nothing_and_what_is_open_goes_on(admin: Cl
 def test_only_admins_pause(account: Client) -> None:
     assert_error(account.put("/api/v1/admin/pause", {"paused": True}), 403)
     assert_error(account.get("/api/v1/admin/pause"), 403)
+
+
+# Many at once
+
+BATCH: Final = "/api/v1/flows:batch"
+IMPORT: Final = "/api/v1/flows/import"
+
+
+def batch(*names: str, text: str = SMALLEST) -> Any:
+    return {"flows": [{"name": name, "definition": text} for name in names]}
+
+
+def test_many_flows_are_saved_together(account: Client) -> None:
+    first = account.post(BATCH, batch("a", "b/c"))
+    second = account.post(BATCH, batch("a", "d"))
+    third = account.post(BATCH, batch("a", text=SMALLEST + "# 2\n"))
+
+    assert first.status == 200
+    assert [(flow["name"], flow["action"]) for flow in first.json["flows"]] == [("a", "create"), ("b/c", "create")]
+    assert [flow["action"] for flow in second.json["flows"]] == ["none", "create"]
+    assert [(flow["action"], flow["revision"]) for flow in third.json["flows"]] == [("update", 2)]
+    assert sorted(flow["name"] for flow in flows_of(account)) == ["a", "b/c", "d"]
+
+
+def test_all_of_a_batch_is_saved_or_none_and_each_fault_has_its_flow(account: Client) -> None:
+    body = {"flows": [
+        {"name": "fine", "definition": SMALLEST},
+        {"name": "faulty", "definition": "nodes:\n  a: {type: htp.request}\n"},
+        {"name": "other", "definition": PLAIN},
+    ]}  # fmt: skip
+
+    details = assert_error(account.post(BATCH, body), 422, "2 of the flows have faults; nothing was saved")
+
+    assert [(e["flow"], e["pointer"], e.get("line")) for e in details["errors"]] == [
+        ("faulty", "/flows/1/definition", 2), ("other", "/flows/2/definition", None),
+    ]  # fmt: skip
+    assert flows_of(account) == []
+    account.new_flow(SMALLEST, name="twice")
+    account.new_flow(SMALLEST, name="twice")
+    assert_error(account.post(BATCH, batch("fine", "twice")), 409)
+    assert len(flows_of(account)) == 2
+
+
+def test_a_batch_names_each_flow_once_and_has_at_most_500(account: Client) -> None:
+    assert_error(account.post(BATCH, batch("a", "a")), 422)
+    assert_error(account.post(BATCH, batch(" ")), 422)
+    assert_error(account.post(BATCH, batch(*map(str, range(501)))), 422)
+    assert flows_of(account) == []
+    assert account.post(BATCH, batch()).json == {"flows": []}
+
+
+def test_a_batch_can_be_tried(account: Client) -> None:
+    id = account.new_flow(SMALLEST, name="a")
+
+    reply = account.post(f"{BATCH}?dry_run=true", batch("a", "b", text=SMALLEST + "# 2\n"))
+
+    old, new = reply.json["flows"]
+    assert (old["id"], old["action"], old["plan"]["action"], old["revision"]) == (id, "update", "update", 2)
+    assert old["plan"]["diff"].endswith("+# 2\n")
+    assert (new["id"], new["action"]) == ("", "create")
+    assert [flow["revision"] for flow in flows_of(account)] == [1]
+
+
+def archive(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as opened, warnings.catch_warnings():
+        # A file that is there twice is one of the cases.
+        warnings.simplefilter("ignore")
+        for name, data in files:
+            opened.writestr(name, data)
+    return made.getvalue()
+
+
+def upload(client: Client, data: bytes, query: str = "") -> Reply:
+    return client.request("POST", IMPORT + query, data, {"Content-Type": "application/zip"})
+
+
+def test_an_export_is_imported_elsewhere(admin: Client, account: Client) -> None:
+    names = ["a/b", "é ü", "50%", "plain", ".."]
+    account.post(BATCH, batch(*names, text="metadata: {tags: [x]}\n" + SMALLEST))
+
+    exported = account.get("/api/v1/flows/export")
+
+    assert (exported.status, exported.headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(exported.body)) as opened:
+        assert opened.testzip() is None
+        assert sorted(opened.namelist()) == sorted(f"{quote(name, safe='')}.yaml" for name in names)
+    other = admin.new_account()
+    tried, imported = upload(other, exported.body, "?dry_run=true"), upload(other, exported.body)
+    assert {flow["action"] for flow in tried.json["flows"]} == {"create"}
+    assert imported.status == 200
+    assert sorted(flow["name"] for flow in flows_of(other)) == sorted(names)
+    assert other.get("/api/v1/flows/export").body == exported.body
+    assert {flow["action"] for flow in upload(account, exported.body).json["flows"]} == {"none"}
+
+
+def test_flows_with_one_name_cannot_be_exported(account: Client) -> None:
+    for _ in range(2):
+        account.new_flow(SMALLEST, name="N")
+
+    assert_error(account.get("/api/v1/flows/export"), 409)
+
+
+def test_an_empty_workspace_exports_an_empty_archive(account: Client) -> None:
+    body = account.get("/api/v1/flows/export").body
+
+    assert upload(account, body).json == {"flows": []}
+
+
+def _link() -> bytes:
+    entry = zipfile.ZipInfo("link.yaml")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:
+        opened.writestr(entry, "/etc/passwd")
+    return made.getvalue()
+
+
+def _many(count: int, stated: int | None = None) -> bytes:
+    made = archive(*((f"{n}.yaml", b"") for n in range(count)))
+    if stated is None:
+        return made
+    # The end of the directory states the number of entries twice.
+    end = made.rfind(b"PK\x05\x06")
+    return made[: end + 8] + stated.to_bytes(2, "little") * 2 + made[end + 12 :]
+
+
+def _smaller_than_it_is(size: int) -> bytes:
+    """A document of many bytes of which the directory says that it has one."""
+    made = bytearray(archive(("a.yaml", b"x" * size)))
+    entry = made.find(b"PK\x01\x02")
+    made[entry + 24 : entry + 28] = (1).to_bytes(4, "little")
+    made[22:26] = (1).to_bytes(4, "little")
+    return bytes(made)
+
+
+MIB: Final = 1024 * 1024
+TEXT: Final = SMALLEST.encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"x", b"PK\x05\x06", archive(("a.yaml", TEXT))[:-5], archive(("a.yaml", TEXT))[10:],
+        archive(("../a.yaml", TEXT)), archive(("/etc/a.yaml", TEXT)), archive(("d/a.yaml", TEXT)),
+        archive(("d/", b"")), archive(("a.txt", TEXT)), archive((".yaml", TEXT)), archive(("%ff.yaml", TEXT)),
+        archive(("a\\b.yaml", TEXT)), archive(("a.yaml", TEXT), ("a.yaml", TEXT)),
+        archive(("a.yaml", TEXT), ("%61.yaml", TEXT)), archive(("a.yaml", b"\xff")),
+        archive(("a.yaml", TEXT), method=zipfile.ZIP_BZIP2), archive(("a.yaml", TEXT), method=zipfile.ZIP_LZMA),
+        _link(), _many(501), _many(501, stated=1), _many(1000, stated=0),
+        archive(*((f"{n}.yaml", b" " * MIB) for n in range(17))), archive(("a.yaml", b" " * 64 * MIB)),
+        _smaller_than_it_is(64 * MIB),
+    ],
+)  # fmt: skip
+def test_an_archive_that_is_not_as_it_should_be_is_rejected_whole(account: Client, data: bytes) -> None:
+    reply = upload(account, data)
+
+    assert_error(reply, 422)
+    assert flows_of(account) == []
+
+
+def test_an_import_is_an_archive(account: Client) -> None:
+    assert_error(account.post(IMPORT, {}), 415, "The request body must be a zip archive")
+    assert_error(upload(account, b"x" * (16 * MIB + 1)), 413)

@@ -132,6 +132,8 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     for operation in ("GET /healthz", "GET /readyz"):
         made.go(nobody, operation)
     _flows_and_executions(made.go, account)
+    # Names that are there twice cannot be exported, and the others have such.
+    _batches(made.go, admin.new_account())
     _deployment(made.go, account)
     made.go(account, "GET /api/v1/schemas/flow")
     _signals_and_reruns(made.go, account)
@@ -192,6 +194,26 @@ def _flows_and_executions(go: Go, account: Client) -> None:
             go(account, f"POST {flow}/copy", body, id=one)
     go(account, f"DELETE {flow}", id=id)
     go(account, f"DELETE {flow}", id=id)
+
+
+def _batches(go: Go, account: Client) -> None:
+    flows, zipped = "/api/v1/flows", {"Content-Type": "application/zip"}
+    batch = {"flows": [{"name": f"batch of {account.account_id}", "definition": SMALLEST}]}
+    for body in (batch, batch, {"flows": [{"name": "x", "definition": "nodes: {}"}]}, {"flows": 1}, b"{"):
+        for query in ("?dry_run=true", ""):
+            go(account, f"POST {flows}:batch", body, query)
+    exported = go(account, f"GET {flows}/export").body
+    for data in (exported, b"x", b""):
+        for query in ("?dry_run=true", "?dry_run=x", ""):
+            go(account, f"POST {flows}/import", data, query, headers=zipped)
+    go(account, f"POST {flows}/import", {})
+    ids = [account.new_flow(SMALLEST, name="of-two") for _ in range(2)]
+    go(account, f"GET {flows}/export")
+    for operation in (f"POST {flows}:batch", f"PUT {flows}/by-name/{{name}}"):
+        body = {"flows": [{"name": "of-two", "definition": SMALLEST}]} if "batch" in operation else {"tags": []}
+        go(account, operation, body, name="of-two")
+    for id in ids:
+        go(account, "DELETE /api/v1/flows/{id}", id=id)
 
 
 def _deployment(go: Go, account: Client) -> None:

@@ -140,7 +140,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
-            pause=Broken(), approvals=Broken(),
+            pause=Broken(), approvals=Broken(), flow_batches=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -151,6 +151,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows/{id}": {"name": "N"},
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/flows/validate": {"definition": "x"},
+            "/api/v1/flows:batch": {"flows": []},
             "/api/v1/flows/by-name/{name}": {"definition": "x"},
             "/api/v1/flows/by-name/{name}/run": {"input": {}},
             "/api/v1/executions/{id}/signals/{key}": {"payload": 1},
@@ -168,8 +169,12 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             if path.startswith("/api/v1/auth"):
                 continue
             body = json.dumps(bodies[path]).encode() if path in bodies and method in ("POST", "PUT") else b""
+            headers = {}
+            if path.endswith("/import"):
+                # An archive without files.
+                body, headers = b"PK\x05\x06" + bytes(18), {"content-type": "application/zip"}
             with capture_logs() as lines:
-                reply = await call(program.app, method, address_of(path), token=boss, body=body)
+                reply = await call(program.app, method, address_of(path), token=boss, body=body, headers=headers)
 
             details = assert_error(reply, 500, "An internal error occurred; its id is in request_id")
             assert details == {}

@@ -59,6 +59,9 @@ SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
 ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/flows": "header",
     "/api/v1/flows/validate": "header",
+    "/api/v1/flows:batch": "header",
+    "/api/v1/flows/export": "header",
+    "/api/v1/flows/import": "header",
     "/api/v1/flows/by-name/{name}": "header",
     "/api/v1/flows/by-name/{name}/run": "header",
     "/api/v1/flows/{id}": "flow",
@@ -114,6 +117,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
     ("POST", "/api/v1/flows/validate"): {"definition": SMALLEST},
     ("PUT", "/api/v1/flows/{id}"): {"name": "N"},
+    ("POST", "/api/v1/flows:batch"): {"flows": [{"name": "N-{n}", "definition": SMALLEST}]},
     ("PUT", "/api/v1/flows/by-name/{name}"): {"definition": SMALLEST},
     ("POST", "/api/v1/flows/{id}/run"): {"input": {}},
     ("POST", "/api/v1/flows/by-name/{name}/run"): {"input": {}},
@@ -135,6 +139,11 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/workspaces/{id}/secrets"): {"key": "KEY", "value": "a long value"},
     ("PUT", "/api/v1/admin/pause"): {"paused": False},
     ("POST", "/api/v1/admin/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
+}
+# A body of another type than JSON.
+ARCHIVES: Final[Mapping[Route, bytes]] = {
+    # An archive without files.
+    ("POST", "/api/v1/flows/import"): b"PK\x05\x06" + bytes(18),
 }
 # Parts of a path that only count within the thing named before them.
 WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", "revision": "1", "step_id": "3"}

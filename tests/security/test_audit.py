@@ -51,6 +51,7 @@ ACTIONS: Final = {
     "POST /api/v1/flows": "flow.created",
     "PUT /api/v1/flows/{id}": "flow.updated",
     "PUT /api/v1/flows/by-name/{name}": "flow.created",
+    "POST /api/v1/flows:batch": "flow.created",
     "POST /api/v1/flows/by-name/{name}/run": "execution.started",
     "PUT /api/v1/admin/pause": "installation.resumed",
     "POST /api/v1/flows/{id}/revisions/{number}/restore": "flow.restored",
@@ -83,6 +84,8 @@ NOT_TOLD: Final = {
     "POST /api/v1/auth/refresh",
     # Reads, with a body.
     "POST /api/v1/flows/validate",
+    # Written as a batch, which has its entries.
+    "POST /api/v1/flows/import",
 }
 
 
@@ -176,6 +179,7 @@ async def _change_everything(root: Caller) -> None:
     await go("PUT", one, {"definition": f"{NAP}# 2"}, id=flow)
     await go("PUT", f"{flows}/by-name/{{name}}", {"definition": NAP}, name="by name")
     await go("POST", f"{flows}/by-name/{{name}}/run", {"input": {}}, name="by name")
+    await go("POST", f"{flows}:batch", {"flows": [{"name": "of a batch", "definition": NAP}]})
     await go("PUT", "/api/v1/admin/pause", {"paused": False})
     await go("POST", f"{one}/revisions/{{number}}/restore", id=flow, number="1")
     await go("DELETE", f"{one}/revisions/{{number}}", id=flow, number="1")

@@ -19,7 +19,19 @@ from starlette.routing import WebSocketRoute
 from api.test_routes import OPEN
 from flowrunner.api.http.routing import ProtectedRoute
 from security.callers import CallerCase, Callers, callers_at
-from security.routes import ACTS_IN, BODIES, RIGHTS, SOCKETS, WITHIN, Places, Route, filled, routes_of, wanted_right
+from security.routes import (
+    ACTS_IN,
+    ARCHIVES,
+    BODIES,
+    RIGHTS,
+    SOCKETS,
+    WITHIN,
+    Places,
+    Route,
+    filled,
+    routes_of,
+    wanted_right,
+)
 from support.asgi import call, connect, program_at
 from support.client import Reply
 from support.scoreboard import Scoreboard
@@ -57,6 +69,8 @@ class Matrix:
             # The call may end the session.
             token = await self.callers.log_in(caller.email)
         headers = caller.headers
+        if route in ARCHIVES:
+            data, headers = ARCHIVES[route], {**headers, "content-type": "application/zip"}
         if wanted_right(route) == "session" and caller.name == "cookie":
             fresh = await self.callers.log_in(self.callers.by_name["user A"].email or "")
             headers = {**headers, "cookie": f"flowrunner_session={fresh}"}

@@ -1,10 +1,30 @@
 """Flows by their names over REST: deployment of documents by programs that know no ids."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Final
+
 from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import Field
+from starlette.responses import Response, StreamingResponse
 
 from flowrunner.api.executions import RunAnswer, RunFlow, run
-from flowrunner.api.flows import LARGE, FlowAnswer, FlowDetail, UpdateFlow, draft_of, planned, saved
-from flowrunner.api.http.answers import BODY_ERRORS, Reply, answer, errors
+from flowrunner.api.flows import (
+    LARGE,
+    FlowAnswer,
+    FlowDetail,
+    Name,
+    PlanAnswer,
+    UpdateFlow,
+    action_of,
+    draft_of,
+    plan_of,
+    planned,
+    saved,
+)
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
+from flowrunner.api.http.archives import ArchiveWriter, documents_of
 from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -17,11 +37,13 @@ from flowrunner.api.http.conditions import (
 )
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY
-from flowrunner.api.http.requests import DRY_RUN, is_dry_run
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
+from flowrunner.api.http.routing import MAX_BATCH_BODY_BYTES, ProtectedRoute, caller_of, needs, takes_zip
 from flowrunner.api.http.state import services_of
 from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
+from flowrunner.ports.flows import FlowChange
+from flowrunner.services.flow_batches import MAX_FLOWS, FlowDocument
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
 
@@ -75,3 +97,109 @@ async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Rep
 async def run_flow_by_name(request: Request, name: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
     """Start an execution of the flow with this name."""
     return await run(request, (await services_of(request).flows.named(caller_of(request), name)).id, body)
+
+
+# Many at once
+
+# Characters of definitions that one dry run compares: a comparison can take a second for a mebibyte. A stored
+# definition may be longer than its new one, so each change costs something.
+_MOST_COMPARED: Final = 8 * 1024 * 1024
+_COMPARED_AT_LEAST: Final = 64 * 1024
+
+
+class NamedDefinition(Body):
+    name: Name
+    definition: str
+
+
+class FlowBatch(Body):
+    flows: list[NamedDefinition] = Field(max_length=MAX_FLOWS, description="At most 16 MiB of definitions.")
+
+
+class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
+    action: Annotated[
+        str,
+        Meta(
+            description="`none` if the flow had all of the changes.",
+            extra_json_schema={"enum": ["create", "update", "none"]},
+        ),
+    ]
+
+
+class DeployedFlows(Answer, frozen=True, kw_only=True):
+    flows: list[DeployedFlow]
+
+
+@router.post(
+    ":batch",
+    responses=errors(401, 403, 409, *BODY_ERRORS),
+    openapi_extra={"x-max-bytes": MAX_BATCH_BODY_BYTES, "parameters": [DRY_RUN]},
+)
+async def save_flows(request: Request, body: FlowBatch) -> Reply[DeployedFlows]:
+    """Create or change the flow of each name, all of them or none. Each document is whole."""
+    documents = [
+        FlowDocument(name=flow.name, definition=flow.definition, place=f"/flows/{number}/definition")
+        for number, flow in enumerate(body.flows)
+    ]
+    return await _deploy(request, documents)
+
+
+@router.post(
+    "/import",
+    responses=errors(401, 403, 409, *BODY_ERRORS),
+    openapi_extra={**takes_zip(), "x-max-bytes": MAX_BATCH_BODY_BYTES, "parameters": [DRY_RUN]},
+)
+async def import_flows(request: Request) -> Reply[DeployedFlows]:
+    """Create or change the flow of each file of a zip, all of them or none.
+
+    A file is called `<percent-encoded name>.yaml`, as in an export.
+    """
+    return await _deploy(request, await asyncio.to_thread(documents_of, await request.body()))
+
+
+async def _deploy(request: Request, documents: Sequence[FlowDocument]) -> Reply[DeployedFlows]:
+    services, caller, dry_run = services_of(request), caller_of(request), is_dry_run(request)
+    changes = await services.flow_batches.save(caller, documents, dry_run=dry_run)
+    left = _MOST_COMPARED
+    flows = []
+    for change in changes:
+        plan: PlanAnswer | UnsetType = UNSET
+        if dry_run:
+            # Of what is beyond the limit, only the action is told.
+            left -= len(change.after.definition) + (_COMPARED_AT_LEAST if action_of(change) == "update" else 0)
+            plan = await plan_of(request, change if left >= 0 else None, action_of(change))
+        flows.append(_deployed(change, plan))
+    return answer(DeployedFlows(flows=flows))
+
+
+def _deployed(change: FlowChange, plan: PlanAnswer | UnsetType) -> DeployedFlow:
+    flow = FlowAnswer.of(change.after, plan=plan)
+    fields = {name: getattr(flow, name) for name in flow.__struct_fields__}
+    if plan is not UNSET and change.before is None:
+        fields["id"] = ""
+    return DeployedFlow(**fields, action=action_of(change))
+
+
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A zip with a file `<percent-encoded name>.yaml` for each flow",
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **errors(401, 403, 409),
+    },
+)
+async def export_flows(request: Request) -> Response:
+    """Return the documents of all flows of the workspace."""
+    _, documents = await services_of(request).flow_batches.documents(caller_of(request))
+    headers = {"Content-Disposition": 'attachment; filename="flows.zip"'}
+    return StreamingResponse(_archive(documents), headers=headers, media_type="application/zip")
+
+
+async def _archive(documents: AsyncIterator[FlowDocument]) -> AsyncIterator[bytes]:
+    writer = ArchiveWriter()
+    async for document in documents:
+        yield await asyncio.to_thread(writer.add, document)
+    yield await asyncio.to_thread(writer.end)

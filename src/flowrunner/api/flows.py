@@ -225,18 +225,29 @@ class DifferenceAnswer(Answer, frozen=True, kw_only=True):
 
 async def planned(request: Request, change: FlowChange) -> Reply[FlowAnswer]:
     """Return the answer to a dry run, with the `ETag` of the stored flow for the `If-Match` of the change itself."""
-    difference = await services_of(request).flows.difference(caller_of(request), change)
     before, after = change
-    plan = PlanAnswer(
-        action="create" if before is None else "none" if before == after else "update",
-        diff=difference.text,
-        is_truncated=difference.is_truncated,
-        summary=None if difference.summary is None else DifferenceSummary.of(difference.summary),
-    )
+    plan = await plan_of(request, change, action_of(change))
     # A flow that is not stored has no id yet.
     if before is None:
         return answer(FlowAnswer.of(replace(after, id=FlowId("")), plan=plan))
     return answer(FlowAnswer.of(after, plan=plan), headers={"ETag": etag(before.state)})
+
+
+def action_of(change: FlowChange) -> str:
+    return "create" if change.before is None else "none" if change.before == change.after else "update"
+
+
+async def plan_of(request: Request, change: FlowChange | None, action: str) -> PlanAnswer:
+    """Return the part of an answer about a planned change. Args: change: The change to compare; None leaves it out."""
+    if change is None:
+        return PlanAnswer(action=action, diff="", is_truncated=True, summary=None)
+    difference = await services_of(request).flows.difference(caller_of(request), change)
+    return PlanAnswer(
+        action=action,
+        diff=difference.text,
+        is_truncated=difference.is_truncated,
+        summary=None if difference.summary is None else DifferenceSummary.of(difference.summary),
+    )
 
 
 def draft_of(request: Request, body: CreateFlow | UpdateFlow) -> FlowDraft:

@@ -43,6 +43,7 @@ from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
+from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
@@ -218,6 +219,7 @@ def assemble(
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
         flows=flows,
+        flow_batches=FlowBatches(flows, flow_store, clock, usage=usage, limits=limits),
         moves=FlowMoves(SqlFlowMoves(database), flows, clock, limits=limits),
         language=language,
         executions=executions,

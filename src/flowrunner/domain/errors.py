@@ -159,6 +159,19 @@ class InvalidFlow(_Faulty):
     """All faults of a flow document, in the order of the document."""
 
 
+class InvalidFlows(FlowRunnerError):
+    """Faults of several flows of one request.
+
+    Attributes:
+        faults: Each with the name of its flow, and the place of that flow in the request.
+    """
+
+    def __init__(self, faults: Sequence[tuple[str, str, Fault]]) -> None:
+        names = list(dict.fromkeys(name for name, _, _ in faults))
+        super().__init__(f"{len(names)} of the flows {'has' if len(names) == 1 else 'have'} faults; nothing was saved")
+        self.faults = tuple(faults)
+
+
 class InvalidInput(_Faulty):
     """All faults of a request's values."""
 

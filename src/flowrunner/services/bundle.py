@@ -7,6 +7,7 @@ from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
+from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
@@ -34,6 +35,7 @@ class Services:
     secrets: Secrets
     keys: KeyRotations
     flows: Flows
+    flow_batches: FlowBatches
     moves: FlowMoves
     language: Language
     executions: Executions

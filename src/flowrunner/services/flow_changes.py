@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import NotFound, PreconditionFailed, invalid, quoted
@@ -30,6 +30,15 @@ class FlowDraft:
     tags: Sequence[str] | None = None
     disabled: bool | None = None
     is_whole: bool = False
+
+
+class Metadata(NamedTuple):
+    """The part of a definition that is stored beside it."""
+
+    name: str
+    description: str
+    version: str
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +81,15 @@ class FlowChanger:
 
     caller: Caller
     draft: FlowDraft
-    flow: Flow | None
+    flow: Metadata | None
     at: datetime
     revision_id: RevisionId
 
     @classmethod
     def of(cls, caller: Caller, draft: FlowDraft, flow: Flow | None, *, at: datetime) -> "FlowChanger":
-        return cls(caller=caller, draft=draft, flow=flow, at=at, revision_id=RevisionId(new_id("rev", at)))
+        # A batch has many flows, and the whole ones would take much memory.
+        said = None if flow is None else Metadata(flow.name, flow.description, flow.version, flow.tags)
+        return cls(caller=caller, draft=draft, flow=said, at=at, revision_id=RevisionId(new_id("rev", at)))
 
     def named(self, name: str) -> "FlowChanger":
         """Return the changer of the flow with this name. Raises: InvalidInput if the draft says another one."""

@@ -75,7 +75,7 @@ class Flows:
 
         Raises: InvalidFlow with every fault; InvalidInput if it has no definition or no name; LimitReached.
         """
-        changer = await self._changer(caller, draft)
+        changer = await self.changer(caller, draft)
         saved = changer.created()
         if dry_run:
             await self._check_count(caller)
@@ -106,19 +106,19 @@ class Flows:
         Raises: InvalidFlow, InvalidInput, PreconditionFailed, LimitReached; Conflict if several flows have the name.
         """
         check_name(name)
-        changer = (await self._changer(caller, draft)).named(name)
+        changer = (await self.changer(caller, draft)).named(name)
 
         def change(before: SavedFlow | None) -> SavedFlow:
             condition.check(before)
             return changer.deployed(before)
 
-        size = None if dry_run or draft.definition is None else len(draft.definition.encode())
+        size = None if draft.definition is None else len(draft.definition.encode())
         changes = [NamedChange(name=name, change=change, size=size)]
         if dry_run:
             (planned,) = await self._store.plan_named(caller.workspace_id, changes, most=self._limits.flows)
             return planned
         (saved,) = await self._store.save_named(
-            caller.workspace_id, changes, most=self._limits.flows, audit=partial(_acts, caller, changer.at)
+            caller.workspace_id, changes, most=self._limits.flows, audit=partial(acts, caller, changer.at)
         )
         return saved
 
@@ -129,7 +129,12 @@ class Flows:
     async def difference(self, caller: Caller, change: FlowChange) -> Difference:
         """Return the difference between the definitions before and after a planned change."""
         before, after = change
-        old = (before.definition, f"revision {before.revision}") if before else ("", "/dev/null")
+        old = ("", "/dev/null")
+        if before is not None:
+            text = after.definition
+            if after.revision_id != before.revision_id:
+                text = await self._store.definition(caller.workspace_id, before.revision_id)
+            old = (text, f"revision {before.revision}")
         return await self._compare(caller, old, (after.definition, f"revision {after.revision}"))
 
     async def _check_and_read(self, caller: Caller, draft: FlowDraft) -> Flow | None:
@@ -204,7 +209,7 @@ class Flows:
         Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput; LimitReached for a new definition.
         """
         await self._store.get(caller.workspace_id, id)
-        changer = await self._changer(caller, draft)
+        changer = await self.changer(caller, draft)
 
         def change(before: SavedFlow) -> SavedFlow:
             Precondition(states=if_states).check(before)
@@ -226,12 +231,12 @@ class Flows:
     ) -> FlowChange:
         """Return what `update` would do, and save nothing. Raises: as `update`."""
         before = await self._store.get(caller.workspace_id, id)
-        changer = await self._changer(caller, draft)
+        changer = await self.changer(caller, draft)
         Precondition(states=if_states).check(before)
         return FlowChange(before, changer.changed(before).after(before))
 
-    async def _changer(self, caller: Caller, draft: FlowDraft) -> FlowChanger:
-        """Raises: LimitReached, InvalidFlow."""
+    async def changer(self, caller: Caller, draft: FlowDraft) -> FlowChanger:
+        """Return what makes the flow of a draft. Raises: LimitReached, InvalidFlow."""
         flow = await self._check_and_read(caller, draft)
         return FlowChanger.of(caller, draft, flow, at=self._clock.now())
 
@@ -334,7 +339,7 @@ class Flows:
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
 
 
-def _acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequence[AuditEntry]:
+def acts(caller: Caller, at: datetime, changes: Sequence[FlowChange]) -> Sequence[AuditEntry]:
     """Return an entry for each flow that was created or changed."""
     entries = []
     for before, after in changes:

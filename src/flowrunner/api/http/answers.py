@@ -68,6 +68,7 @@ class ErrorEntry(Answer, frozen=True, kw_only=True):
     line: Annotated[int | UnsetType, Meta(description="Line in the flow document, from 1.")] = UNSET
     column: int | UnsetType = UNSET
     hint: str | UnsetType = UNSET
+    flow: Annotated[str | UnsetType, Meta(description="The flow's name, if the request has several flows.")] = UNSET
 
 
 class ErrorDetails(Answer, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,7 @@ from flowrunner.domain.errors import (
     FlowRunnerError,
     Forbidden,
     InvalidFlow,
+    InvalidFlows,
     InvalidInput,
     LimitReached,
     NotFound,
@@ -43,6 +45,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     Conflict: 409,
     PreconditionFailed: 412,
     InvalidFlow: 422,
+    InvalidFlows: 422,
     InvalidInput: 422,
     RedactionLimit: 422,
     TooManyRequests: 429,
@@ -194,6 +197,12 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
                 _counted(error.faults, "The flow definition has {}"),
                 details=details_of(error.faults, document="definition"),
             )
+        case InvalidFlows():
+            entries = [
+                msgspec.structs.replace(entry_of(fault), pointer=place, flow=name)
+                for name, place, fault in error.faults
+            ]
+            return error_answer(request_id, status, str(error), details=ErrorDetails(errors=entries))
         case InvalidInput():
             return _faulty(request_id, error.faults)
         case PreconditionFailed():

@@ -56,6 +56,17 @@ def takes_yaml() -> dict[str, Any]:
     return {_TAKES_YAML: True, "requestBody": {"content": content}}
 
 
+MAX_BATCH_BODY_BYTES: Final = 16 * 1024 * 1024
+_ZIP: Final = "application/zip"
+_TAKES_ZIP: Final = "x-takes-zip"
+
+
+def takes_zip() -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body is an archive, which the route's function reads."""
+    content = {_ZIP: {"schema": {"type": "string", "format": "binary"}}}
+    return {_TAKES_ZIP: True, "requestBody": {"required": True, "content": content}}
+
+
 class StrictRequest(Request):
     """A request with a bounded body of strict JSON, or of YAML where the route takes flow documents.
 
@@ -65,6 +76,7 @@ class StrictRequest(Request):
 
     most_bytes = MAX_BODY_BYTES
     takes_yaml = False
+    takes_zip = False
     is_document = False
     _value: Any
 
@@ -77,6 +89,12 @@ class StrictRequest(Request):
                 JSON.
         """
         self._body = await self._read()
+        if self.takes_zip:
+            _check_is_zip(self.headers)
+            # As much as it may hold, whatever its size: a short archive can be of long documents.
+            async with state_of(self).body_room.hold(caller_of(self).workspace_id, 2 * MAX_BATCH_BODY_BYTES):
+                yield self
+            return
         if len(self._body) <= _LONG_BYTES:
             await self._parse(self._body)
             yield self
@@ -147,6 +165,13 @@ def _is_document(headers: Headers, *, takes_yaml: bool) -> bool:
     return is_yaml
 
 
+def _check_is_zip(headers: Headers) -> None:
+    """Raises: InvalidRequest."""
+    if headers.get("content-type", "").strip().lower() != _ZIP:
+        hint = f"send it with 'Content-Type: {_ZIP}'"
+        raise InvalidRequest("The request body must be a zip archive", status=415, hint=hint)
+
+
 def _text_of(data: bytes) -> str:
     try:
         return data.decode()
@@ -174,14 +199,15 @@ class BoundedRoute(APIRoute, ABC):
         handle = self._direct() or super().get_route_handler()
         extra = self.openapi_extra or {}
         most_bytes, may_be_yaml = extra.get("x-max-bytes", MAX_BODY_BYTES), extra.get(_TAKES_YAML, False)
-        takes_body = self.body_field is not None
+        takes_zip = extra.get(_TAKES_ZIP, False)
+        takes_body = takes_zip or self.body_field is not None
 
         async def handler(request: Request) -> Response:
             await self.admit(request)
             if not takes_body:
                 return await handle(request)
             strict = StrictRequest(request.scope, request.receive)
-            strict.most_bytes, strict.takes_yaml = most_bytes, may_be_yaml
+            strict.most_bytes, strict.takes_yaml, strict.takes_zip = most_bytes, may_be_yaml, takes_zip
             async with strict.parsed():
                 await self.admit_again(strict)
                 return await handle(strict)

@@ -1,0 +1,134 @@
+"""Many flows at once: deployment of all of them or none, and the documents of a whole workspace."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, InvalidFlows, InvalidInput, NotFound, invalid, quoted
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import UsageReader
+from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange
+from flowrunner.ports.page import Page
+from flowrunner.services.flow_changes import FlowChanger, FlowDraft, check_name
+from flowrunner.services.flows import Flows, acts
+
+MAX_FLOWS: Final = 500
+# Of all definitions together.
+MAX_BYTES: Final = 16 * 1024 * 1024
+# Faults of an answer; beyond them the rest is not looked at.
+MAX_FAULTS: Final = 1_000
+_NAMES_AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowDocument:
+    """A definition to save under a name.
+
+    Attributes:
+        place: Its place in the request, as a JSON pointer, for faults.
+    """
+
+    name: str
+    definition: str
+    place: str = ""
+
+
+class FlowBatches:
+    def __init__(
+        self, flows: Flows, store: FlowStore, clock: Clock, *, usage: UsageReader, limits: WorkspaceLimits
+    ) -> None:
+        self._flows = flows
+        self._store = store
+        self._clock = clock
+        self._usage = usage
+        self._limits = limits
+
+    async def save(
+        self, caller: Caller, documents: Sequence[FlowDocument], *, dry_run: bool = False
+    ) -> Sequence[FlowChange]:
+        """Create or change the flow of each name in one transaction; each document is whole.
+
+        Args:
+            dry_run: Return what would be saved, and save nothing.
+
+        Raises: InvalidInput, InvalidFlows with the faults of all, LimitReached; Conflict if several flows have a name.
+        """
+        sizes = [len(document.definition.encode()) for document in documents]
+        if len(documents) > MAX_FLOWS or sum(sizes) > MAX_BYTES:
+            raise invalid("flows", f"must be at most {MAX_FLOWS} flows of {MAX_BYTES} bytes together", code="too_long")
+        _check_names(documents)
+        if self._limits.stored is not None:
+            self._limits.check_grown(await self._usage.stored(caller.workspace_id) + sum(sizes))
+        now = self._clock.now()
+        changers = await self._changers(caller, documents)
+        changes = [
+            NamedChange(name=document.name, change=changer.deployed, size=size)
+            for document, changer, size in zip(documents, changers, sizes, strict=True)
+        ]
+        most = self._limits.flows
+        if dry_run:
+            return await self._store.plan_named(caller.workspace_id, changes, most=most)
+        return await self._store.save_named(caller.workspace_id, changes, most=most, audit=partial(acts, caller, now))
+
+    async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:
+        """Raises: InvalidFlows with the faults of all documents."""
+        changers: list[FlowChanger] = []
+        faults: list[tuple[str, str, Fault]] = []
+        for document in documents:
+            draft = FlowDraft(definition=document.definition, is_whole=True)
+            try:
+                changers.append((await self._flows.changer(caller, draft)).named(document.name))
+            except (InvalidFlow, InvalidInput) as error:
+                faults += [(document.name, document.place, fault) for fault in error.faults]
+            if len(faults) >= MAX_FAULTS:
+                break
+        if faults:
+            raise InvalidFlows(faults[:MAX_FAULTS])
+        return changers
+
+    async def documents(self, caller: Caller) -> tuple[int, AsyncIterator[FlowDocument]]:
+        """Return the number of flows, and their documents, which are read on demand.
+
+        Raises: Conflict if several flows have one name.
+        """
+        names: dict[str, list[str]] = {}
+        offset, total = 0, 1
+        while offset < total:
+            page = Page(limit=_NAMES_AT_ONCE, offset=offset)
+            flows, total = await self._store.page(caller.workspace_id, tag=None, page=page)
+            for flow in flows:
+                names.setdefault(flow.name, []).append(flow.id)
+            offset += _NAMES_AT_ONCE
+        shared = next((name for name, ids in names.items() if len(ids) > 1), None)
+        if shared is not None:
+            raise Conflict(f"Several flows are called {quoted(shared)}: rename one of them first")
+        return len(names), self._read(caller, sorted(names))
+
+    async def _read(self, caller: Caller, names: Sequence[str]) -> AsyncIterator[FlowDocument]:
+        for name in names:
+            try:
+                flow = await self._store.named(caller.workspace_id, name)
+            except (NotFound, Conflict):
+                # Renamed or deleted since.
+                continue
+            yield FlowDocument(name=name, definition=flow.definition)
+
+
+def _check_names(documents: Sequence[FlowDocument]) -> None:
+    """Raises: InvalidFlows if a name is impossible, or is there twice."""
+    counts = Counter(document.name for document in documents)
+    faults = []
+    for document in documents:
+        try:
+            check_name(document.name)
+            wrong = "is the name of several flows of this request" if counts[document.name] > 1 else None
+        except NotFound:
+            wrong = "is no possible name of a flow"
+        if wrong is not None:
+            faults.append((document.name, document.place, Fault(path="name", message=wrong, code="name")))
+    if faults:
+        raise InvalidFlows(faults)
