@@ -1,0 +1,22 @@
+"""Event streams and waiting requests count as open WebSockets."""
+
+from pathlib import Path
+from typing import Final
+
+from security.two_accounts import assert_limited, two_accounts_at
+
+NAP: Final = "nodes: {a: {type: delay, params: {duration: 1h}}}"
+
+
+async def test_beyond_the_limit_a_stream_is_rejected_and_a_run_does_not_wait(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path / "data", max_sockets=0) as two:
+        flow = await two.mara.flow(NAP)
+        started = await two.mara.run(flow, Prefer="wait=60")
+        assert started.status == 201
+        path = f"/api/v1/executions/{started.json['execution_id']}/events"
+
+        for accept in ("text/event-stream", "application/x-ndjson"):
+            assert_limited(await two.mara.request("GET", path, Accept=accept), "max_sockets", 0)
+        waited = await two.mara.request("GET", f"{path}?after=1000&wait=60")
+        assert_limited(waited, "max_sockets", 0)
+        assert (await two.mara.request("GET", path)).status == 200
