@@ -84,6 +84,8 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/executions/{id}/signals/{key}": "execution",
     "/api/v1/executions/{id}/approvals/{node}": "execution",
     "/ws/executions/{execution_id}": "execution",
+    # It lists what waits in all workspaces that the caller reaches.
+    "/api/v1/approvals": "account",
     "/api/v1/workspaces": "account",
     "/api/v1/workspaces/{id}": "workspace",
     "/api/v1/workspaces/{id}/usage": "workspace",

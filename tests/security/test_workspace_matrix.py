@@ -3,7 +3,10 @@
 The routes are read from the program, as in `test_matrix`. A path that has no line in `security.routes.ACTS_IN` fails.
 """
 
+import asyncio
+import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,7 @@ from starlette.routing import WebSocketRoute
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import WORKSPACE_ROLES, WorkspaceRole
+from flowrunner.services.flow_changes import FlowDraft
 from security.callers import FLOW_NAME, Callers, as_session
 from security.routes import ACTS_IN, BODIES, SOCKETS, WITHIN, Places, Route, filled, routes_of, wanted_right
 from security.test_matrix import comparable
@@ -31,11 +35,20 @@ OF_ROLE: Final[Mapping[str, frozenset[str]]] = {
 OF_ACCOUNT: Final = frozenset({"session", "account", "tokens", "create_workspace"})
 OF_INSTALLATION: Final = frozenset({"admin", "create_account", "appoint"})
 ABSENT: Final = "x" * 45
+ASKS: Final = "nodes: {a: {type: approval, params: {prompt: Go?}, next: {approved: b}}, b: {type: return}}"
 FOUND: Final = frozenset({101, 200, 201, 202, 204, 409})
 
 
 def right_of(route: Route) -> str:
     return SOCKETS[route[1]] if route[0] == "WS" else wanted_right(route)
+
+
+def text_of(reply: Reply) -> str:
+    """Return the text of an answer, of an archive with all its files."""
+    if reply.headers.get("content-type") != "application/zip":
+        return reply.body.decode()
+    with zipfile.ZipFile(io.BytesIO(reply.body)) as archive:
+        return "\n".join([*archive.namelist(), *(archive.read(name).decode() for name in archive.namelist())])
 
 
 def kind_of(route: Route) -> str:
@@ -94,6 +107,12 @@ class Workspaces:
         ]  # fmt: skip
         found = cls(callers, lead, made[0], made[1], stranger, made[2])
         await found._add_identities()
+        for owner, workspace in ((lead, found.team), (stranger, found.foreign)):
+            by = as_session(owner).acting_in(workspace)
+            flow = await callers.services.flows.create(by, FlowDraft(definition=ASKS, name=FLOW_NAME))
+            id = (await callers.services.executions.run(by, flow.id, {})).id
+            while (await callers.services.executions.get(by, id)).waiting_for is None:  # noqa: ASYNC110 # nothing tells
+                await asyncio.sleep(0.001)
         return found
 
     async def _add_identities(self) -> None:
@@ -232,7 +251,7 @@ class WorkspaceMatrix:
         if kind_of(route) == "installation" and "admin" in identity.of_account:
             # Which workspaces and accounts exist, and nothing of what they hold.
             hidden = [FLOW_NAME]
-        shown = reply.body.decode() + str(reply.headers)
+        shown = text_of(reply) + str(reply.headers)
         self.wrong += [f"{route} by {identity.name} shows {text}" for text in hidden if text in shown]
 
     def expect(self, reply: Reply, statuses: frozenset[int], what: str) -> None:
