@@ -79,6 +79,23 @@ def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_pat
     assert check_database(url) == []
 
 
+def test_a_server_starts_on_its_file_after_a_copy_that_was_refused(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    server = Server(tmp_path).start()
+    server.admin()
+    server.stop()
+    assert flowrunner("migrate", DATABASE_URL=url, DATA_DIR=str(server.data_dir)).returncode == 0
+    query(url, "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
+               " VALUES ('a', 'A', 'a@example.com', 'admin', 'x', 0, 0)")  # fmt: skip
+
+    refused = flowrunner("copy", "--from", f"sqlite:///{server.database}", "--to", url)
+
+    assert (refused.returncode, "not empty" in refused.stderr) == (1, True), refused.stderr
+    assert list(server.data_dir.glob("*.moved")) == []
+    server.start()
+    server.stop()
+
+
 def test_migrate_makes_a_new_database_ready_and_tells_what_it_did(postgres: PostgresServer, tmp_path: Path) -> None:
     settings = {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": postgres.new_database()}
 
