@@ -87,6 +87,8 @@ def test_a_flow_is_created_changed_read_and_run_by_its_name(account: Client, nam
 
     assert (created.status, again.status, changed.status) == (201, 200, 200)
     assert created.json["name"] == name
+    assert created.headers["location"] == f"/api/v1/flows/{created.json['id']}"
+    assert "location" not in changed.headers
     assert again.json == created.json, "the same document is no change"
     assert again.headers["etag"] == created.headers["etag"] != changed.headers["etag"]
     assert changed.json["id"] == created.json["id"]

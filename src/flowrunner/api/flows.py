@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query, Request
@@ -262,7 +263,10 @@ def draft_of(request: Request, body: CreateFlow | UpdateFlow) -> FlowDraft:
 
 
 def saved(flow: SavedFlow, status: int = 200) -> Reply[FlowAnswer]:
-    return answer(FlowAnswer.of(flow), status, {"ETag": etag(flow.state)})
+    headers = {"ETag": etag(flow.state)}
+    if status == HTTPStatus.CREATED:
+        headers["Location"] = f"/api/v1/flows/{flow.id}"
+    return answer(FlowAnswer.of(flow), status, headers)
 
 
 LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES, **takes_yaml()}
