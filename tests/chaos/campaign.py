@@ -38,6 +38,8 @@ from support.invariants import check_accepted, check_database, check_effects, st
 _PAIRS: Final = 25
 # What a machine with other work takes; that it is far less, the report says.
 _FINE_SECONDS: Final = 240.0
+# Between two looks at all machines, each of which they answer: looking all the time would be most of the load.
+_LOOK_SECONDS: Final = 0.2
 # Temporal asks for an attempt that failed again and again after at most thirty seconds.
 PATIENCE_SECONDS: Final = 180.0
 # As a process without its claim says what it could not write.
@@ -95,7 +97,7 @@ class Nemesis:
             machines = self.scene.installation.machines
             if all(await asyncio.gather(*(asyncio.to_thread(machine.is_fine) for machine in machines))):
                 return True
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_LOOK_SECONDS)
         return False
 
 
