@@ -92,7 +92,7 @@ class Server:
             "FLOWRUNNER_EGRESS_ALLOW": "127.0.0.0/8",
             # One account asks as much as all of them may.
             "FLOWRUNNER_ACCOUNT_REQUESTS": "0",
-            "FLOWRUNNER_ACCOUNT_ACTIVE": "0",
+            "FLOWRUNNER_WORKSPACE_ACTIVE": "0",
         }
         if self.database_url is not None:
             environment["FLOWRUNNER_DATABASE_URL"] = self.database_url
