@@ -114,7 +114,7 @@ params | {type: log, params: {message: x, levle: info}} | an unknown parameter
 params | {type: log, params: {}} | a parameter that is missing
 | {type: log} | no parameters where one is needed
 params.level | {type: log, params: {message: x, level: loud}} | a value that is not one of those allowed
-params.roles[1] | {type: approval, params: {roles: [admin, editor]}} | a role that there is not
+params.roles[1] | {type: approval, params: {roles: [admin, manager]}} | a role that there is not
 params.level | {type: log, params: {message: x, level: [x]}} | a parameter of the wrong type
 params | {type: return, params: [1]} | parameters in a list
 params.url | {type: webhook, params: {url: ""}} | an empty text

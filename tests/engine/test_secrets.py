@@ -15,9 +15,8 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
-from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.secrets import SqlSecrets
-from support.databases import MARA, OMAR, account, rows_of
+from support.databases import MARA, OMAR, rows_of
 from support.dependencies import Acting, Machine, Request, answer, machine, secret
 
 from .events import ending
@@ -81,8 +80,10 @@ async def test_secrets_are_hidden_in_a_wait_but_not_its_type_and_its_step(
     await engine.until_parked()
 
     (shown,) = rows_of(path, "SELECT waiting_for FROM executions")
-    assert json.loads(shown[0]) == [{"node": "approval", "step": "approval.1", "until": None, **described}]
-    answer = {"approved": True, "data": None}
+    (wait,) = json.loads(shown[0])
+    wait.pop("since", None)
+    assert wait == {"node": "approval", "step": "approval.1", "until": None, **described}
+    answer = {"approved": True, "by": MARA, "data": None}
     assert await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key=key, payload=answer, if_awaited=True))
     assert await engine.until_ended() is Status.COMPLETED
 
@@ -158,7 +159,6 @@ async def test_replaced_secrets_of_all_accounts_are_forgotten_though_the_databas
     async def shown() -> list[JSON]:
         return [(await vault.redactor(id)).redact("the-first-value") for id in accounts]
 
-    await SqlAccounts(engine.database).create(account(OMAR), password_hash="x")
     for id in accounts:
         for value in ("the-first-value", "the-second-value"):
             await vault.set(id, "KEY", value, at=engine.clock.now())

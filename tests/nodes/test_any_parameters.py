@@ -41,7 +41,7 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "flow": {"flow": "nothing", "version": 1, "input": {"a": 1}, "wait": True},
     "delay": {"duration": "1ms", "until": "2027-01-01T00:00:00Z"},
     "wait": {"key": "k", "timeout": "1ms"},
-    "approval": {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"]},
+    "approval": {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"], "members": ["a@b"], "count": 1},
     "return": {"value": [1]},
     "fail": {"error": "a.b", "message": "m", "data": [1]},
     "log": {"message": "m", "level": "warn", "data": [1]},
