@@ -95,6 +95,9 @@ FROZEN = {
     "0002": ("0002_foundation.py", "e5aa598d97131576cc3de32d9d4178f46813117553083476395e9a1fb05f6210"),
     "0003": ("0003_background_jobs.py", "7fdf632582e6e2217215b63a1833cd61501cebb5d520aeeca313dad6278ea8e3"),
     "0004": ("0004_workspaces.py", "af0fdb1becaf79a0b1631c74fabb46c2c502f798dfda871a29cbc996a552835a"),
+    "0005": ("0005_approvals.py", "c66627efd2b1c9d068987e08c5e022fad7b8a0bac60c46ca7f6c2090303c0119"),
+    "0006": ("0006_flow_moves.py", "f95491b9751a0630ef4999b1d43165b5e90bbf7751b4c4fb95566695e3ff0d5f"),
+    "0007": ("0007_deployment.py", "b99f9bb3e61f3f3e2d427eeef5b6e43f6dc251a6b75978861ce5d9d80b363edf"),
 }
 
 
