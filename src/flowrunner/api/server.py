@@ -32,6 +32,7 @@ from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.http.route_index import RouteIndex
 from flowrunner.api.http.routing import PublicRoute
 from flowrunner.api.http.state import AppState, state_of
 from flowrunner.api.live import Live
@@ -95,6 +96,7 @@ def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts) ->
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.router.routes.append(live.route())
+    app.router.middleware_stack = RouteIndex(app.router)
     add_error_handlers(app)
     app.add_middleware(Edge, proxies=proxies, hosts=hosts, is_behind_tls=state.browser.is_secure)
     return app

@@ -357,7 +357,9 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
 _RIGHT: Final = "x-right"
 _ADMITTED_AT: Final = "admitted_at"
 _READING: Final = frozenset({"GET", "HEAD"})
-_CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
+_CHANGING: Final = frozenset({
+    Right.WRITE, Right.ACCOUNT, Right.TOKENS, Right.MEMBERS, Right.CREATE_WORKSPACE, Right.DELETE_WORKSPACE,
+})  # fmt: skip
 
 
 class ProtectedRoute(BoundedRoute):
