@@ -206,9 +206,7 @@ class RuleRunner:
     async def save(self, name: str, revisions: str | Sequence[str]) -> None:
         for text in [revisions] if isinstance(revisions, str) else revisions:
             if name in self.flow_ids:
-                await self.services.flows.update(
-                    _caller("admin"), self.flow_ids[name], definition=text, name=None, description=None, tags=None
-                )
+                await self.services.flows.update(_caller("admin"), self.flow_ids[name], FlowDraft(definition=text))
             else:
                 saved = await self.services.flows.create(_caller("admin"), FlowDraft(definition=text, name=name))
                 self.flow_ids[name] = saved.id

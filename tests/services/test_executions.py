@@ -18,12 +18,11 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
-from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.usage import SqlUsage
-from support.databases import account, rows_of
+from support.databases import rows_of
 from support.dependencies import Machine, never
 
 SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
@@ -169,9 +168,8 @@ async def test_the_same_key_for_another_request_is_rejected(flows: Flows, execut
 
 
 async def test_two_accounts_may_use_the_same_key(
-    flows: Flows, executions: Executions, engine: Machine, mara: Caller, omar: Caller
+    flows: Flows, executions: Executions, mara: Caller, omar: Caller
 ) -> None:
-    await SqlAccounts(engine.database).create(account(omar.workspace_id), password_hash="x")
     accepted = {}
     for caller in (mara, omar):
         flow = await flows.create(caller, FlowDraft(definition=SMALL))

@@ -17,8 +17,7 @@ from flowrunner.services.admission import InputForms
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
-from flowrunner.storage.accounts import SqlAccounts
-from support.databases import OMAR, account
+from support.databases import OMAR
 from support.dependencies import Machine
 from support.flows import specs
 
@@ -45,7 +44,6 @@ def held() -> int:
 async def test_the_flows_of_one_account_take_no_more_memory_than_its_share_and_displace_no_other_s(
     flows: Flows, engine: Machine, mara: Caller, traced: None
 ) -> None:
-    await SqlAccounts(engine.database).create(account(OMAR, email="omar@example.org"), password_hash="x")
     omar, small = caller_of(OMAR), LARGE.replace("x" * 1_000_000, "x")
     other = (await flows.create(omar, FlowDraft(definition=small))).revision_id
     mine = [(await flows.create(mara, FlowDraft(definition=LARGE))).revision_id for _ in range(12)]

@@ -50,5 +50,5 @@ def flow(
         updated_at=NOON,
         definition=definition,
         revision_id=RevisionId(revision),
-        saved_by=AccountId("mara"),
+        saved_by=AccountId(MARA),
     )
