@@ -12,9 +12,17 @@ from api.shapes import SMALLEST, assert_error
 from support.client import Client, Reply, raw_request
 
 JSON_TYPE: Final = {"Content-Type": "application/json"}
+# `{account}` is the caller's.
 WRITES: Final = ("POST /api/v1/flows", "PUT /api/v1/flows/flow-1", "POST /api/v1/flows/flow-1/run",
-                 "POST /api/v1/accounts/account-1/secrets", "PUT /api/v1/accounts/account-1",
+                 "PUT /api/v1/flows/by-name/N", "POST /api/v1/flows:batch", "POST /api/v1/flows/import",
+                 "POST /api/v1/accounts/{account}/secrets", "PUT /api/v1/accounts/account-1",
                  "POST /api/v1/accounts", "POST /api/v1/auth/login", "POST /api/v1/setup")  # fmt: skip
+TAKE_YAML: Final = ("POST /api/v1/flows", "PUT /api/v1/flows/flow-1", "PUT /api/v1/flows/by-name/N")
+OTHER_TYPES: Final = (
+    None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json",
+    "application/json; charset=utf-7", "application/json; charset=utf-16", "application/jsonx", "application",
+    "application/json, text/plain", "application/yaml", "application/merge-patch+json", "json",
+)  # fmt: skip
 
 
 def send(client: Client, body: bytes, **headers: str) -> Reply:
@@ -144,7 +152,7 @@ def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
          [("order", "is not a field of this request", "known fields: input")]),
         ("POST", "/api/v1/flows/x/run", {"input": [7]}, [("input", "must be an object", None)]),
         ("POST", "/api/v1/tokens", {"name": "x", "scopes": ["raed"]},
-         [("scopes.0", "must be one of: read, run, write, admin", None)]),
+         [("scopes.0", "must be one of: read, run, write, members, admin", None)]),
         ("GET", "/api/v1/flows?limit=5000", None, [("limit", "must be at most 1000", None)]),
         ("GET", "/api/v1/flows?limit=few", None, [("limit", "must be a whole number", None)]),
     ],
@@ -196,16 +204,16 @@ def test_surrogate_pairs_and_large_numbers_are_taken(account: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("write", "kind"),
     [
-        None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json",
-        "application/json; charset=utf-7", "application/json; charset=utf-16", "application/jsonx", "application",
-        "application/json, text/plain", "application/yaml", "application/merge-patch+json", "json",
+        (write, kind)
+        for write in WRITES
+        for kind in OTHER_TYPES
+        if not (kind == "application/yaml" and write in TAKE_YAML)
     ],
-)  # fmt: skip
-@pytest.mark.parametrize("write", WRITES)
-def test_s44_bodies_of_another_type_are_refused(admin: Client, kind: str | None, write: str) -> None:
-    method, path = write.split()
+)
+def test_s44_bodies_of_another_type_are_refused(admin: Client, write: str, kind: str | None) -> None:
+    method, path = write.format(account=admin.account_id).split()
     body = b'{"name": "N", "definition": "nodes: {a: {type: return}}"}'
 
     reply = admin.request(method, path, body, {} if kind is None else {"Content-Type": kind})
@@ -222,9 +230,32 @@ def test_bodies_that_say_json_are_taken(account: Client, kind: str) -> None:
     assert account.request("POST", "/api/v1/flows", body, {"Content-Type": kind}).status == 201
 
 
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/json"])
+def test_s44_a_place_that_the_caller_does_not_reach_is_a_404_whatever_is_sent(
+    account: Client, admin: Client, kind: str | None
+) -> None:
+    """Nothing tells a place of others from one that there is not."""
+    headers = {} if kind is None else {"Content-Type": kind}
+    for id in (admin.account_id, "account-1"):
+        reply = account.request("POST", f"/api/v1/accounts/{id}/secrets", b"{", headers)
+
+        assert_error(reply, 404, "Account not found")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, identity", "x"])
-def test_s48_compressed_bodies_are_refused(account: Client, encoding: str) -> None:
-    assert_error(send(account, b"\x1f\x8b\x08\x00", **{"Content-Encoding": encoding}), 415)
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api/v1/flows", "application/json"),
+        ("/api/v1/flows", "application/yaml"),
+    ],
+)
+def test_s48_compressed_bodies_are_refused(account: Client, path: str, kind: str, encoding: str) -> None:
+    headers = {"Content-Type": kind, "Content-Encoding": encoding}
+
+    reply = account.request("POST", path, b"\x1f\x8b\x08\x00", headers)
+
+    assert_error(reply, 415, "The request body must not be compressed")
 
 
 # Sizes

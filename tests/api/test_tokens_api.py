@@ -11,7 +11,7 @@ from support.client import PASSWORD, Client
 from support.server import Server
 
 TOKENS: Final = "/api/v1/tokens"
-FIELDS: Final = {"id", "name", "scopes", "created_at"}
+FIELDS: Final = {"id", "account_id", "workspace_id", "name", "scopes", "created_at"}
 
 
 def program(account: Client, *scopes: str, **fields: Any) -> tuple[Client, str]:
@@ -27,6 +27,7 @@ def test_a_token_is_made_shown_once_and_listed(account: Client) -> None:
 
     assert made.keys() == {*FIELDS, "expires_at", "token"}
     assert plain.keys() == {*FIELDS, "token"}
+    assert made["account_id"] == made["workspace_id"] == account.account_id, "it reaches the personal workspace"
     assert made["token"].startswith("fr_pat_")
     assert_recent(made["created_at"])
     assert (moment(made["expires_at"]) - moment(made["created_at"])).days == 90
