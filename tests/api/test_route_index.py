@@ -50,13 +50,9 @@ async def test_few_routes_are_compared_with_a_request(tmp_path: Path) -> None:
 def test_a_route_with_a_parameter_among_its_first_segments_is_left_to_the_router() -> None:
     async def endpoint() -> None: ...
 
-    router = Router(
-        [Route("/{name}/x/y/z", endpoint), WebSocketRoute("/ws/{id}", endpoint), Route("/a/b/c/{d}", endpoint)]
-    )
-    index = RouteIndex(router)
+    left = [Route("/{name}/x/y/z", endpoint), WebSocketRoute("/ws/{id}", endpoint)]
+    indexed = Route("/a/b/c/{d}", endpoint)
+    index = RouteIndex(Router([*left, indexed]))
 
-    assert [len(index._section_of({"type": "http", "path": path})) for path in ("/q/x/y/z", "/ws/1", "/a/b/c/d")] == [
-        0,
-        0,
-        1,
-    ]
+    found = [index._section_of({"type": "http", "path": path}) for path in ("/q/x/y/z", "/ws/1", "/a/b/c/d")]
+    assert found == [(), (), [indexed]]
