@@ -248,6 +248,7 @@ def test_s44_a_place_that_the_caller_does_not_reach_is_a_404_whatever_is_sent(
     [
         ("/api/v1/flows", "application/json"),
         ("/api/v1/flows", "application/yaml"),
+        ("/api/v1/flows/import", "application/zip"),
     ],
 )
 def test_s48_compressed_bodies_are_refused(account: Client, path: str, kind: str, encoding: str) -> None:

@@ -160,8 +160,7 @@ def _is_document(headers: Headers, *, takes_yaml: bool) -> bool:
         wanted, or_yaml = ("JSON or YAML", ", or application/yaml") if takes_yaml else ("JSON", "")
         hint = f"send it with 'Content-Type: application/json'{or_yaml}"
         raise InvalidRequest(f"The request body must be {wanted}", status=415, hint=hint)
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise InvalidRequest("The request body must not be compressed", status=415)
+    _check_is_not_compressed(headers)
     return is_yaml
 
 
@@ -170,6 +169,13 @@ def _check_is_zip(headers: Headers) -> None:
     if headers.get("content-type", "").strip().lower() != _ZIP:
         hint = f"send it with 'Content-Type: {_ZIP}'"
         raise InvalidRequest("The request body must be a zip archive", status=415, hint=hint)
+    _check_is_not_compressed(headers)
+
+
+def _check_is_not_compressed(headers: Headers) -> None:
+    """Raises: InvalidRequest."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequest("The request body must not be compressed", status=415)
 
 
 def _text_of(data: bytes) -> str:
