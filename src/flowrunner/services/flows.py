@@ -34,6 +34,7 @@ from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
 _MOST_NAME_CHARACTERS: Final = 200
+_COPY_OF: Final = "Copy of "
 # Memory for compiled flows: of all accounts together, and of one. The largest flow takes about 8 MiB.
 _READY_BYTES: Final = 128 * 1024 * 1024
 _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
@@ -182,7 +183,7 @@ class Flows:
         flow = await self._store.get(caller.workspace_id, id)
         if name is None:
             is_elsewhere = target.workspace_id != caller.workspace_id
-            name = flow.name if is_elsewhere else f"Copy of {flow.name}"[:_MOST_NAME_CHARACTERS]
+            name = flow.name if is_elsewhere else f"{_COPY_OF}{flow.name}"[:_MOST_NAME_CHARACTERS]
         draft = FlowDraft(definition=flow.definition, name=name, description=flow.description, tags=flow.tags)
         return await self.create(target, draft, details={"copy_of": id, "revision": flow.revision})
 
