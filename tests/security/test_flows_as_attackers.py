@@ -212,14 +212,31 @@ def test_a_signal_pretends_to_be_nothing_else(account: Client, key: str) -> None
 
 
 def test_an_approval_takes_no_answer_from_who_may_not_give_it(account: Client, admin: Client) -> None:
-    id = account.run(account.new_flow(json.dumps(_one("approval", roles=["admin"]))))
+    team = account.post("/api/v1/workspaces", {"name": "A team"}).json["id"]
+    members = {role: admin.new_account() for role in ("viewer", "operator", "editor")}
+    for role, member in members.items():
+        joined = account.post(f"/api/v1/workspaces/{team}/members", {"account": member.email, "role": role})
+        assert joined.status == 201, joined
+    flow = {"name": "A flow", "definition": json.dumps(_one("approval", roles=["admin"]))}
+    id = account.run(account.post("/api/v1/flows", flow, Flowrunner_Workspace=team).json["id"])
     account.until_it_waits(id)
+    answers = f"/api/v1/executions/{id}/approvals/a"
 
-    assert account.post(f"/api/v1/executions/{id}/approvals/a", {"approved": True}).status == 403
-    for extra in ({"by": admin.account_id}, {"role": "admin"}, {"at": "2027-01-01T00:00:00Z"}, {"roles": ["user"]}):
+    assert [member.post(answers, {"approved": True}).status for member in members.values()] == [403, 403, 403]
+    # Neither the admin of the installation nor an account without a workspace in common is a member.
+    assert [somebody.post(answers, {"approved": True}).status for somebody in (admin, admin.new_account())] == [
+        404,
+        404,
+    ]
+    for extra in (
+        {"by": account.account_id}, {"role": "admin"}, {"at": "2027-01-01T00:00:00Z"}, {"roles": ["editor"]},
+    ):  # fmt: skip
         body = {"approved": True, **extra}
-        assert account.post(f"/api/v1/executions/{id}/approvals/a", body).status == 422
+        assert [by.post(answers, body).status for by in (members["editor"], account)] == [422, 422]
     assert account.execution(id)["status"] == "waiting"
+
+    assert account.post(answers, {"approved": True}).status == 200
+    assert account.ended(id)["result"]["by"] == account.account_id
 
 
 def test_an_answer_is_told_with_who_gave_it_whatever_its_data_says(account: Client) -> None:
