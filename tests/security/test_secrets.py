@@ -319,9 +319,12 @@ def test_s25_no_answer_gives_a_secret_back(account: Client, admin: Client, score
     again = account.post(f"/api/v1/executions/{execution}/rerun", {}).json["execution_id"]
     account.ended(again)
     document = admin.get("/api/v1/openapi.json").json
-    parts = {"account_id": account.account_id, "key": "KEY", "number": "1", "node": "a", "execution_id": execution}
-
-    ids = {"flows": flow, "executions": execution, "accounts": account.account_id}
+    workspace = account.get("/api/v1/workspaces").json["workspaces"][0]["id"]
+    parts = {
+        "account_id": account.account_id, "key": "KEY", "number": "1", "node": "a", "execution_id": execution,
+        "step_id": "a.1", "name": "A%20flow",
+    }  # fmt: skip
+    ids = {"flows": flow, "executions": execution, "accounts": account.account_id, "workspaces": workspace}
 
     answers = []
     for template, operations in document["paths"].items():
