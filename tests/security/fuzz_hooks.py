@@ -4,14 +4,17 @@ Random ids and random YAML are turned away at the door. So every second call tak
 server has given, and every second definition is a real one, whole or damaged.
 """
 
+import io
 import json
 import os
 import random
 import secrets
+import zipfile
 from typing import Any, Final
 
 import requests
 import schemathesis
+from schemathesis.transport.serialization import serialize_binary
 
 URL: Final = os.environ["FUZZ_URL"]
 ROLE: Final = os.environ["FUZZ_ROLE"]
@@ -44,6 +47,8 @@ DEFINITIONS: Final = (
     "nodes: {a: {type: log, params: {message: x}, hooks: {prep: 'context.message = input.x; return context'},"
     " batch: {strategy: parallel}, if: 'input.x > 1'}}",
 )
+ARCHIVE: Final = "application/zip"
+NAMES: Final = ("F.yaml", "A%20flow.yaml", "%2E%2E%2Fup.yaml", "../up.yaml", "%FF.yaml", "other.txt")
 # What stands in paths beside the ids that the server gives.
 PARTS: Final = {"number": ["1", "2", "3"], "node": ["a", "b"], "key": ["k"]}
 
@@ -90,6 +95,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             case.path_parameters[name] = "account-of-nobody"
     if isinstance(case.body, dict) and "definition" in case.body and _draw.random() < 0.5:
         case.body = {**case.body, "definition": _document()}
+    if case.media_type == ARCHIVE and _draw.random() < 0.5:
+        case.body = _archive()
 
 
 def _kind(path: str, name: str) -> str:
@@ -108,6 +115,24 @@ def _document() -> str:
         )
         text = text[:start] + piece + text[end:]
     return text
+
+
+def _archive() -> bytes:
+    """A zip of flow documents, whole or with one damaged byte."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in _draw.sample(NAMES, _draw.randint(0, 3)):
+            archive.writestr(name, _document())
+    data = bytearray(written.getvalue())
+    if _draw.random() < 0.3:
+        data[_draw.randrange(len(data))] = _draw.randrange(256)
+    return bytes(data)
+
+
+@schemathesis.serializer(ARCHIVE)
+def _as_bytes(context: Any, value: Any) -> Any:
+    """Send a body of an archive as it was drawn; Schemathesis has no way of its own to send a zip."""
+    return serialize_binary(value)
 
 
 @schemathesis.hook
