@@ -17,6 +17,9 @@ from flowrunner.domain.execution import Status
 class WrongClock(SystemClock):
     wrong_by: timedelta
 
+    def __post_init__(self) -> None:
+        super().__init__()
+
     def now(self) -> datetime:
         return super().now() + self.wrong_by
 

@@ -6,9 +6,8 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.values import FlowId
-from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
-from support.databases import OMAR, account
+from support.databases import OMAR
 from support.dependencies import FakeHttp, Machine, machine, never
 
 MANY: Final = 1000
@@ -18,7 +17,6 @@ CALLS: Final = "nodes: {push: {type: webhook, params: {url: 'http://peer/%s'}}}"
 
 async def fill(engine: Machine) -> None:
     """Mara has every place, and a thousand executions that wait for one. Omar has a flow."""
-    await SqlAccounts(engine.database).create(account(OMAR), password_hash="x")
     await engine.save(CALLS % "mara", "mara")
     await engine.save(CALLS % "omar", "omar", workspace_id=OMAR)
     for n in range(MANY):

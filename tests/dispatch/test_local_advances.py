@@ -64,7 +64,10 @@ async def until_begun(front: Front, work: Work, count: int) -> None:
 
 async def until_handed_over(front: Front, id: ExecutionId) -> None:
     async def is_handed_over() -> bool:
-        return (await kinds(front, id))["EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"] == 1
+        with contextlib.suppress(RPCError):
+            return (await kinds(front, id))["EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"] == 1
+        # Its workflow has not been started yet.
+        return False
 
     await front.until(is_handed_over)
 

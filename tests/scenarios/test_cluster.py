@@ -139,7 +139,7 @@ def test_servers_and_workers_are_replaced_one_by_one_under_load(fleet: Fleet, ca
 
 @pytest.mark.timeout(240)
 def test_a_killed_worker_keeps_no_place_of_its_account(fleet: Fleet, callee: Receiver) -> None:
-    fleet.set(ACCOUNT_ACTIVE="2", ACCOUNT_QUEUED="6")
+    fleet.set(WORKSPACE_ACTIVE="2", WORKSPACE_QUEUED="6")
     server = fleet.add().start()
     admin = server.admin()
     url = f"{callee.url}/slow?seconds=0.3"

@@ -108,11 +108,11 @@ def test_a_value_from_a_file_loses_its_last_line_break_and_nothing_else(tmp_path
 
 
 def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> None:
-    given = {"FLOWRUNNER_ACCOUNT_QUEUED": "0", "FLOWRUNNER_ACCOUNT_STORED": "500MiB"}
+    given = {"FLOWRUNNER_WORKSPACE_QUEUED": "0", "FLOWRUNNER_WORKSPACE_STORED": "500MiB"}
     found = values(command("config", **given).stdout)
 
     assert (found["workspace_queued"], found["workspace_stored"]) == ("0", str(500 * 2**20))
-    assert values(command("config", FLOWRUNNER_ACCOUNT_STORED="0").stdout)["workspace_stored"] == "0"
+    assert values(command("config", FLOWRUNNER_WORKSPACE_STORED="0").stdout)["workspace_stored"] == "0"
 
 
 def test_config_masks_what_is_secret(command: Command) -> None:
@@ -170,8 +170,8 @@ def test_a_broken_file_is_told(command: Command, tmp_path: Path, text: str) -> N
     [
         ("PORT", "65536"), ("PORT", "-1"), ("PORT", ""), ("PORT", "8080.0"), ("EGRESS_ALLOW", "everything"),
         ("EGRESS_ALLOW", "10.0.0.1/8"), ("DRAIN_TIME", "-1s"), ("DRAIN_TIME", ""), ("MAX_ACTIVE", "-5"),
-        ("TOKEN_LIFE", "1"), ("LOG_FORMAT", "JSON"), ("ACCOUNT_FLOWS", "-1"), ("ACCOUNT_REQUESTS", "none"),
-        ("ACCOUNT_STORED", "10GB"), ("ACCOUNT_STORED", "1.5GiB"), ("ACCOUNT_STORED", "-1"), ("MAX_SOCKETS", "0"),
+        ("TOKEN_LIFE", "1"), ("LOG_FORMAT", "JSON"), ("WORKSPACE_FLOWS", "-1"), ("ACCOUNT_REQUESTS", "none"),
+        ("WORKSPACE_STORED", "10GB"), ("WORKSPACE_STORED", "1.5GiB"), ("WORKSPACE_STORED", "-1"), ("MAX_SOCKETS", "0"),
         ("TRUSTED_PROXIES", "proxy"), ("DATA_DIR", "~nobody-of-this-name/data"),
         # Nobody could log in, and PostgreSQL would take it for no limit.
         ("TOKEN_LIFE", "0s"), ("DATABASE_TIMEOUT", "0s"),
