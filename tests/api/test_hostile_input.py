@@ -1,9 +1,12 @@
 """Whatever is sent, the answer is never the server's own failure."""
 
+import io
 import json
 import re
+import secrets
 import time
 import urllib.parse
+import zipfile
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -131,7 +134,12 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/flows": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "POST /api/v1/flows/validate": {"definition": SMALLEST},
     "PUT /api/v1/flows/{flow}": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
+    "PUT /api/v1/flows/by-name/{name}": {"description": "", "definition": SMALLEST, "tags": [], "disabled": False},
+    "POST /api/v1/flows:batch": {"flows": [{"name": "N", "definition": SMALLEST}]},
+    "POST /api/v1/flows/{flow}/move": {"workspace": "nowhere"},
+    "POST /api/v1/flows/{flow}/copy": {"workspace": None, "name": "N"},
     "POST /api/v1/flows/{flow}/run": {"input": {}},
+    "POST /api/v1/flows/by-name/{name}/run": {"input": {}},
     "POST /api/v1/executions/{execution}/rerun": {"from": "only", "input": {}, "revision": 1},
     "POST /api/v1/executions/{execution}/signals/k": {"payload": {}},
     "POST /api/v1/executions/{execution}/approvals/only": {"approved": True, "data": {}},
@@ -139,9 +147,21 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/accounts": {"name": "N", "email": "a@", "password": "x", "role": "user"},
     "PUT /api/v1/accounts/{account}": {"name": "N"},
     "POST /api/v1/accounts/{account}/secrets": {"key": "K", "value": "long enough"},
+    "POST /api/v1/workspaces": {"name": "N", "slug": None},
+    "PUT /api/v1/workspaces/{workspace}": {"name": "N", "slug": None},
+    "POST /api/v1/workspaces/{workspace}/members": {"account": "a@example.com", "role": "viewer"},
+    "PUT /api/v1/workspaces/{workspace}/members/{account}": {"role": "admin"},
+    "POST /api/v1/workspaces/{workspace}/secrets": {"key": "K", "value": "long enough"},
+    "POST /api/v1/admin/workspaces/{workspace}/members": {"account": "a@example.com", "role": "viewer"},
     "POST /api/v1/keys/rotations": {"kinds": ["nothing"]},
+    # Of the values, `False` comes after `True`.
+    "PUT /api/v1/admin/pause": {"paused": False},
 }
-FOR_ADMINS: Final = ("POST /api/v1/accounts", "POST /api/v1/keys/rotations")
+FOR_ADMINS: Final = (
+    "POST /api/v1/accounts", "POST /api/v1/admin/workspaces/{workspace}/members", "POST /api/v1/keys/rotations",
+    "PUT /api/v1/admin/pause",
+)  # fmt: skip
+IMPORT: Final = "POST /api/v1/flows/import"
 # Two values that mean the operations above and those of the document alike.
 _ANY: Final = re.compile(r"\{\w+\}|(?<=signals/)k|(?<=approvals/)only")
 
@@ -184,7 +204,20 @@ def test_every_operation_that_takes_a_body_is_attacked(document: Any) -> None:
         if "requestBody" in operation
     }
 
-    assert with_body == {_ANY.sub("*", operation) for operation in FIELDS}
+    assert with_body == {_ANY.sub("*", operation) for operation in (*FIELDS, IMPORT)}
+
+
+def with_one_replaced(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The body with something hostile for a field of it, or of the objects in its lists."""
+    for field, value in body.items():
+        # Hashing each of many passwords would take long and show nothing new.
+        texts = TEXTS[::8] if field in ("password", "username") else TEXTS
+        for hostile in (*VALUES, *texts):
+            yield {**body, field: hostile}
+        for item in value if isinstance(value, list) else ():
+            if isinstance(item, dict):
+                for replaced in with_one_replaced(item):
+                    yield {**body, field: [replaced]}
 
 
 @pytest.mark.parametrize("operation", FIELDS)
@@ -193,21 +226,41 @@ def test_s43_s57_hostile_bodies_are_answered(
 ) -> None:
     method, path = operation.split()
     flow = account.new_flow(SMALLEST)
-    path = path.format(flow=flow, account=account.account_id, execution=account.run(flow))
+    workspace = account.post("/api/v1/workspaces", {"name": "T", "slug": f"t-{secrets.token_hex(6)}"}).json["id"]
+    path = path.format(
+        flow=flow, name="A%20flow", account=account.account_id, execution=account.run(flow), workspace=workspace
+    )
     caller = admin if operation in FOR_ADMINS else account
 
     def replies() -> Iterator[tuple[Any, Reply]]:
-        bodies: list[Any] = list(VALUES)
-        for field in FIELDS[operation]:
-            # Hashing each of many passwords would take long and show nothing new.
-            texts = TEXTS[::8] if field in ("password", "username") else TEXTS
-            bodies += [{**FIELDS[operation], field: value} for value in (*VALUES, *texts)]
+        bodies: list[Any] = [*VALUES, *with_one_replaced(FIELDS[operation])]
         bodies += [{**FIELDS[operation], text: "x"} for text in TEXTS]
         for body in bodies:
             data = json.dumps(body).encode()
             yield (data[:120], caller.request(method, path, data, {"Content-Type": "application/json"}))
 
     assert bad(replies(), scoreboard) == []
+
+
+def test_s43_s57_broken_archives_are_answered(account: Client, scoreboard: Scoreboard) -> None:
+    """Each byte of an archive wrong, and the archive cut off at each."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("N.yaml", SMALLEST)
+    whole = written.getvalue()
+    method, path = IMPORT.split()
+
+    def sent(body: bytes) -> Reply:
+        return account.request(method, path, body, {"Content-Type": "application/zip"})
+
+    def replies() -> Iterator[tuple[Any, Reply]]:
+        for at, byte in enumerate(whole):
+            yield ("wrong at", at), sent(whole[:at] + bytes([byte ^ 0xFF]) + whole[at + 1 :])
+            yield ("cut off at", at), sent(whole[:at])
+
+    assert sent(whole).status == 200
+    assert bad(replies(), scoreboard) == []
+    assert sent(whole).status == 200
 
 
 def test_hostile_inputs_run(account: Client) -> None:
