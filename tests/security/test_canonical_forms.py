@@ -13,7 +13,7 @@ import urllib.parse
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowrunner.domain.errors import RedactionLimit
@@ -110,12 +110,33 @@ def test_s65_a_secret_as_it_is_is_hidden_beside_any_text(secret: str, before: st
     assert secret not in hidden["text"].replace("***", "\0")  # type: ignore[index, call-overload, union-attr]
 
 
+# Secrets that end in the start of an escape, and what completes it
+STARTED: Final = (
+    ("\\", "]"), ("\\", '"'), ("\\", "n"), ("\\\\\\", "]"), ("\\1", "01"), ("\\x4", "1"), ("\\u004", "1"),
+    ("\\u{4", "1}"), ("\\U0000004", "1"), ("%", "41"), ("%4", "1"), ("%u004", "1"), ("&", "lt;"), ("&quot", ";"),
+    ("&#6", "0;"), ("&#x3", "c;"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("start", "rest"), STARTED)
+@pytest.mark.parametrize("encoded", ["&lt;", "\\u003c", "%3C"])
+def test_s65_a_secret_is_hidden_where_what_follows_completes_an_escape(start: str, rest: str, encoded: str) -> None:
+    redactor = SecretRedactor()
+    redactor.add([f"Zx9Kq2Vb7<{start}"])
+
+    hidden = str(redactor.redact(f"[Zx9Kq2Vb7{encoded}{start}{rest}]"))
+
+    assert "***" in hidden
+    assert "Zx9Kq2Vb7" not in hidden
+
+
 _PATHS: Final = st.lists(
     st.sampled_from(["JSON", "form", "HTML", "percent, every second, mixed", "SQL", "\\u upper, letters"]), max_size=2
 )
 
 
 @given(secret=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=12, max_size=40), path=_PATHS)
+@example(secret="0000000000<\\", path=["HTML"])
 def test_s65_encodings_of_encodings_are_hidden(secret: str, path: list[str]) -> None:
     redactor = SecretRedactor()
     redactor.add([secret])

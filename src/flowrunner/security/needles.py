@@ -13,6 +13,13 @@ from flowrunner.security.canonical import folded, views
 LEAST_BYTES: Final = 8
 # Many servers have the same short paths.
 _LEAST_TARGET: Final = 16
+# The start of an escape at the end of a secret. The characters after the secret may complete it, and decoding the
+# text then replaces both.
+_STARTED_ESCAPE: Final = re.compile(
+    rb"(?:%|%[0-9A-F]|%u[0-9A-F]{0,3}|\\|\\[0-3][0-7]?|\\x[0-9A-F]?|\\u[0-9A-F]{0,3}|\\u\{[0-9A-F]{0,6}"
+    rb"|\\U[0-9A-F]{0,7}|&|&[A-Z][0-9A-Z]{0,5}|&#[0-9]{0,7}|&#X[0-9A-F]{0,6})\Z",
+    re.IGNORECASE,
+)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 
 
@@ -24,6 +31,7 @@ def needles_of(secret: str) -> Iterable[bytes]:
     for form in (raw, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret))):
         for view, _ in views(form, around=len(form), quotes=True):
             found[folded(view)] = None
+            found[folded(_STARTED_ESCAPE.sub(b"", view))] = None
     for encoded in (*_base64(raw), *_base64_of_credentials(secret), raw.hex().encode()):
         found[folded(encoded)] = None
     return [needle for number, needle in enumerate(found) if number == 0 or len(needle) >= LEAST_BYTES]
