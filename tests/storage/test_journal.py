@@ -501,6 +501,28 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal, due
     assert ids(await due.due(now=NOON + timedelta(hours=9), limit=2)) == ["e1", "e2"]
 
 
+async def test_a_wait_that_no_worker_began_is_unowned_once_it_is_due(
+    journal: SqlJournal, due: SqlDueExecutions
+) -> None:
+    epoch, until = await journal.claim(), NOON + timedelta(hours=1)
+    for id in ("owned", "unowned"):
+        await journal.append(creation(id, epoch=epoch))
+        token = epoch if id == "unowned" else await journal.acquire(ExecutionId(id), epoch)
+        timer = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, wait_for=TimeWait(until))
+        await journal.append(
+            Append(
+                execution_id=ExecutionId(id),
+                epoch=token,
+                after=2,
+                records=recorded([timer], after=2),
+                summary=Summary(status=Status.RUNNING, is_idle=True, wake_at=until),
+            )
+        )
+
+    assert await due.unowned(since=until - timedelta(milliseconds=1), limit=9) == []
+    assert ids(await due.unowned(since=until, limit=9)) == ["unowned"]
+
+
 @pytest.mark.parametrize("microseconds", [1, 500, 999])
 async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: SqlJournal, microseconds: int) -> None:
     epoch = await journal.claim()

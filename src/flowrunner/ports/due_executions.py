@@ -11,7 +11,7 @@ class DueExecutions(Protocol):
     """The executions that some process has to advance, because they run or their wait is over."""
 
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return executions, with their accounts, that are runnable since ``since`` and have never been owned."""
+        """Return executions with their accounts that are runnable or due since ``since`` and have never been owned."""
         ...
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
