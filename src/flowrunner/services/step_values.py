@@ -91,7 +91,7 @@ _VALUES: Final = msgspec.json.Decoder(_Values)
 
 @dataclass(slots=True)
 class StepReading:
-    """What to read of which events, and what was found.
+    """The values to read from events, and those that were found.
 
     Attributes:
         size: Bytes of the events.

@@ -34,7 +34,7 @@ MOST_UNKNOWN_NAMES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceUsage:
-    """What a workspace holds, beside its limits.
+    """The contents of a workspace, beside its limits.
 
     Attributes:
         stored: Bytes of its flows, secrets and executions.
