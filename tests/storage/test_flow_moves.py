@@ -85,7 +85,7 @@ async def test_a_flow_moves_with_its_revisions_and_executions(moves: Moves, path
     assert await moves.listed(OMAR) == ids
     assert await moves.listed(MARA) == []
     revisions, total = await moves.flows.revisions(OMAR, MOVED, page=ALL)
-    assert (total, {revision.created_by for revision in revisions}) == (3, {"mara"})
+    assert (total, {revision.created_by for revision in revisions}) == (3, {MARA})
     assert await moves.flows.definition(OMAR, RevisionId("f-1")) == "é" * 100
     assert (await moves.executions.get(OMAR, ExecutionId("e000"))).revision == 1
     with pytest.raises(NotFound):
