@@ -19,7 +19,7 @@ _FINDS: Final = ("E  ", "  VIOLATION: ")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a run of the tests has found: None where nothing."""
+    """The findings of a run of the tests: None where there are none."""
 
     found: str | None
     output: str

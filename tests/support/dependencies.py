@@ -171,7 +171,7 @@ class Acting(NodeType[_AnyParams]):
 
 @dataclass
 class RecordingBroadcast:
-    """What live subscribers are told.
+    """The messages to live subscribers.
 
     Attributes:
         stale: Executions whose subscribers were sent to the journal.
