@@ -21,8 +21,9 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 pytest_plugins = ["support.fleet", "support.scoreboard"]
 
 
-# Their tests kill real processes on a machine that has other work.
 SCENARIOS: Final = "scenarios"
+# Their tests start no process and wait for nothing.
+_PURE: Final = ("domain", "nodes", "docs")
 # The directories whose files take longest, and those whose files take next to nothing.
 _LONG: Final = (SCENARIOS, "security", "engine", "language")
 _SHORT: Final = ("docs", "domain")
@@ -50,8 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none of them is left alone at the end."""
     items.sort(key=lambda item: _rank(item.path.parent.name))
     for item in items:
-        # `--reruns` is for them alone: anything else that fails now and then is a failure.
-        if item.path.parent.name != SCENARIOS:
+        # `--reruns` is for tests with real processes, sockets and time, on a machine that has other work.
+        if item.path.parent.name in _PURE:
             item.add_marker(pytest.mark.flaky(reruns=0))
 
 

@@ -102,7 +102,7 @@ async def test_s40_a_hostile_script_ends_soon_with_a_clear_fault(
     assert found.error is None or found.error.message
     assert took <= MOST_SECONDS
     assert other == after == ScriptOutcome(2)
-    assert took_after <= 0.1 + 0.5
+    assert took_after <= MOST_SECONDS
     assert stall[0] <= MOST_STALL
 
 
