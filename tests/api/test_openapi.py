@@ -459,6 +459,7 @@ def _tokens(go: Go, account: Client) -> None:
 def _pause(go: Go, admin: Client, account: Client) -> None:
     for client in (admin, account):
         go(client, "GET /api/v1/admin/pause")
+        go(client, "GET /api/v1/system")
         for body in ({"paused": False}, {"paused": 1}, b"{"):
             go(client, "PUT /api/v1/admin/pause", body)
 
@@ -484,6 +485,7 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
         go(nobody, "POST /api/v1/auth/login", body)
     for body in ({"token": "x", "name": "N", "email": "e@example.com", "password": PASSWORD}, {}, b"{"):
         go(nobody, "POST /api/v1/setup", body)
+    go(nobody, "GET /api/v1/setup")
     for operation in ("ws-ticket", "refresh", "logout"):
         go(account, f"POST /api/v1/auth/{operation}")
 

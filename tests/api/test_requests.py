@@ -53,7 +53,7 @@ def test_an_address_that_there_is_not_is_a_404(account: Client, path: str, metho
         ("PATCH", "/api/v1/flows"), ("DELETE", "/api/v1/flows"), ("PUT", "/api/v1/flows"),
         ("POST", "/api/v1/flows/flow-1"), ("GET", "/api/v1/flows/flow-1/run"), ("GET", "/api/v1/auth/login"),
         ("POST", "/api/v1/executions"), ("PUT", "/api/v1/executions/exec-1"), ("POST", "/healthz"),
-        ("DELETE", "/api/v1/executions/exec-1/logs"), ("GET", "/api/v1/setup"), ("PATCH", "/api/v1/accounts/a"),
+        ("DELETE", "/api/v1/executions/exec-1/logs"), ("PUT", "/api/v1/setup"), ("PATCH", "/api/v1/accounts/a"),
         ("TRACE", "/api/v1/flows"), ("OPTIONS", "/api/v1/flows"), ("PURGE", "/api/v1/flows"),
     ],
 )  # fmt: skip

@@ -473,6 +473,17 @@ def test_s50_s52_behind_tls_the_cookie_is_for_this_host_alone(tmp_path: Path) ->
         server.stop()
 
 
+def test_s52_a_page_over_tls_gets_a_cookie_for_tls_alone(account: Client) -> None:
+    login = {"username": account.email, "password": PASSWORD, "cookie": True}
+    host = account.url.removeprefix("http://")
+
+    plain = account.post(LOGIN, login, Origin=account.url).headers["set-cookie"]
+    behind_tls = account.post(LOGIN, login, Origin=f"https://{host}").headers["set-cookie"]
+
+    assert "secure" not in plain.lower()
+    assert "; secure" in behind_tls.lower()
+
+
 def test_s52_a_foreign_page_logs_nobody_in(account: Client) -> None:
     body = {"username": account.email, "password": PASSWORD, "cookie": True}
     for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}):

@@ -73,6 +73,14 @@ def test_s58_the_token_makes_the_first_admin_once(fresh: Server) -> None:
     assert not (fresh.data_dir / "setup-token").exists()
 
 
+def test_anyone_learns_whether_there_is_an_account_and_no_more(fresh: Server) -> None:
+    before = fresh.client().get("/api/v1/setup")
+    assert set_up(fresh).status == 201
+
+    assert (before.status, before.json) == (200, {"is_set_up": False})
+    assert fresh.client().get("/api/v1/setup").json == {"is_set_up": True}
+
+
 def test_s58_another_token_makes_nothing(fresh: Server) -> None:
     for token in ("", "x", "' OR 1=1 --", "\u00e9", "0" * 32, token_of(fresh)[:-1]):
         assert_error(set_up(fresh, token=token), 401)

@@ -37,10 +37,12 @@ class Browser:
             return None
         return connection.cookies.get(self.cookie)
 
-    def set(self, response: Response, token: str, *, expires_at: datetime) -> None:
-        """Set the session cookie."""
+    def set(self, response: Response, token: str, *, expires_at: datetime, headers: Mapping[str, str]) -> None:
+        """Set the session cookie. ``headers`` are those of the request."""
+        # A proxy with TLS may be in front although `public_url` is not set; the page then has an https origin.
+        is_secure = self.is_secure or headers.get("origin", "").startswith("https:")
         response.set_cookie(
-            self.cookie, token, expires=expires_at, path="/", secure=self.is_secure, httponly=True, samesite="strict"
+            self.cookie, token, expires=expires_at, path="/", secure=is_secure, httponly=True, samesite="strict"
         )
 
     def clear(self, response: Response) -> None:

@@ -72,6 +72,10 @@ class Setup(Body):
     password: str = Field(max_length=1024)
 
 
+class SetupState(Answer, frozen=True, kw_only=True):
+    is_set_up: Annotated[bool, Meta(description="False as long as there is no account.")]
+
+
 _SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
 
 
@@ -84,7 +88,8 @@ def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> R
         )
     )
     if as_cookie:
-        state_of(request).browser.set(reply, token.token, expires_at=token.expires_at)
+        browser = state_of(request).browser
+        browser.set(reply, token.token, expires_at=token.expires_at, headers=request.headers)
     return reply
 
 
@@ -128,6 +133,12 @@ async def ticket(request: Request) -> Reply[TicketAnswer]:
     """Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers."""
     made = await services_of(request).identity.issue_ticket(caller_of(request))
     return answer(TicketAnswer(ticket=made.ticket, expires_at=rfc3339(made.expires_at)), 201)
+
+
+@public.get("/setup", responses=errors())
+async def get_setup(request: Request) -> Reply[SetupState]:
+    """Report whether there is an account already, so that a browser knows which screen to show first."""
+    return answer(SetupState(is_set_up=await services_of(request).accounts.is_set_up()))
 
 
 @public.post(

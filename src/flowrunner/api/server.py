@@ -24,6 +24,7 @@ from flowrunner.api import (
     secrets,
     signals,
     steps,
+    system,
     tokens,
     workspaces,
 )
@@ -74,6 +75,7 @@ ROUTERS: Final = (
     secrets.of_workspaces,
     keys.admin,
     pause.admin,
+    system.router,
     audit.admin,
     audit.router,
     schemas.router,

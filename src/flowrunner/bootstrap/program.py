@@ -20,6 +20,7 @@ from flowrunner.api.server import build_app
 from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
+from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
@@ -57,6 +58,7 @@ from flowrunner.services.setup import FirstAccount
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
 from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.services.system import System, SystemParts
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.workspaces import Workspaces
@@ -74,6 +76,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
+from flowrunner.storage.system import SqlInspector
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.storage.workspaces import SqlWorkspaces
@@ -229,6 +232,19 @@ def assemble(
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
         pause=Pause(SqlPause(database), clock),
+        system=System(
+            SystemParts(
+                database="sqlite" if settings.database_url is None else "postgresql",
+                dispatcher="temporal" if is_shared(settings) else "local",
+                most_active=settings.max_active,
+                script_workers=settings.script_workers,
+            ),
+            SqlInspector(database),
+            clock,
+            active=lambda: advancing.active,
+            queued=lambda: dispatcher.queued,
+            streams=lambda: streams.count,
+        ),
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)

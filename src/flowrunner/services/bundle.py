@@ -19,6 +19,7 @@ from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
+from flowrunner.services.system import System
 from flowrunner.services.tokens import Tokens
 from flowrunner.services.workspaces import Workspaces
 
@@ -44,3 +45,4 @@ class Services:
     reruns: Reruns
     steps: Steps
     pause: Pause
+    system: System
