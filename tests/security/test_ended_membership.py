@@ -12,7 +12,7 @@ import pytest
 
 from api.shapes import NAP
 from api.test_workspaces_api import HEADER, Team, team_at
-from flowrunner.api.http import strict_json
+from flowrunner.domain import strict_json
 from flowrunner.domain.values import AccountId
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
 from flowrunner.storage.workspaces import SqlWorkspaces

@@ -1,13 +1,11 @@
 """Node type `webhook`: send a signed request to a server."""
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from flowrunner.domain.standard_webhooks import key_of, signature
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
@@ -19,8 +17,6 @@ from flowrunner.nodes.http import (
 )
 from flowrunner.nodes.http_request import Headers, header_texts, url_faults
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
-
-_OF_BASE64: Final = "whsec_"
 
 
 class WebhookParams(Params):
@@ -35,7 +31,7 @@ class WebhookParams(Params):
     def _secret(cls, value: str | None) -> str | None:
         # In a flow document the value may be an expression.
         if value is not None and "${" not in value:
-            _key_of(value)
+            key_of(value)
         return value
 
 
@@ -60,7 +56,7 @@ class Webhook(NodeType[WebhookParams]):
             body, headers = await json_body_soon(value, header_texts(params.headers))
             if params.secret is not None:
                 timestamp = str(int(context.now().timestamp()))
-                headers = {**headers, **signature(params.secret, context.idempotency_key, timestamp, body)}
+                headers = {**headers, **_signature(params.secret, context.idempotency_key, timestamp, body)}
             return body, headers
 
         return await send(
@@ -68,36 +64,9 @@ class Webhook(NodeType[WebhookParams]):
         )
 
 
-def _key_of(secret: str) -> bytes:
-    """Return the signing key of a secret. Raises: ValueError if it begins with `whsec_` and has no base64 after it."""
-    if not secret.startswith(_OF_BASE64):
-        return secret.encode()
+def _signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:
+    """Return the headers that prove the sender. Raises: NodeFailure `input.invalid` if the secret holds no key."""
     try:
-        # Text that is not ASCII raises ValueError itself, not binascii.Error.
-        key = base64.b64decode(secret.removeprefix(_OF_BASE64), validate=True)
-    except ValueError:
-        key = b""
-    if not key:
-        raise ValueError(f"must have its key as base64 after {_OF_BASE64}")
-    return key
-
-
-def signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:
-    """Return the headers that prove the sender of a webhook.
-
-    Source: Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`; a secret that starts with
-    `whsec_` holds its key as base64.
-
-    Raises:
-        NodeFailure: `input.invalid` if the secret holds no key.
-    """
-    try:
-        key = _key_of(secret)
+        return signature(secret, id, timestamp, body)
     except ValueError as error:
         raise NodeFailure("input.invalid", f"The secret {error}") from None
-    digest = hmac.new(key, f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    return {
-        "webhook-id": id,
-        "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-    }

@@ -21,10 +21,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from flowrunner.api.http import strict_json
 from flowrunner.api.http.answers import Answer, answer_of, content_of
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.state import services_of, state_of
+from flowrunner.domain import strict_json
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
 from flowrunner.domain.values import JSON, memory_of_json, personal_workspace
