@@ -130,6 +130,35 @@ def test_s65_a_secret_is_hidden_where_what_follows_completes_an_escape(start: st
     assert "Zx9Kq2Vb7" not in hidden
 
 
+# Starts of escapes, and secrets that begin with the rest of them
+FINISHED: Final = (
+    ("C:\\", "network"), ("\\", "]etwork"), ("100%", "abcdef"), ("100%a", "bcdefg"), ("%u00", "4etwork"),
+    ("\\x", "abcdef"), ("\\u", "0041etwork"), ("\\u00", "41etwork"), ("\\u{4", "1}etwork"), ("\\U", "00000041etwork"),
+    ("\\1", "01etwork"), ("&", "lt;etwork"), ("&l", "t;etwork"), ("&#6", "0;etwork"), ("&#x3", "c;etwork"),
+    ("%C3", "%A9etwork"), ("\\ud83d", "\\ude00etwork"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "start"), FINISHED)
+@pytest.mark.parametrize("encoded", ["&lt;", "\\u003c", "%3C"])
+def test_s65_a_secret_is_hidden_where_it_completes_an_escape(before: str, start: str, encoded: str) -> None:
+    redactor = SecretRedactor()
+    redactor.add([f"{start}<keyQ9>"])
+
+    hidden = str(redactor.redact(f"[{before}{start}{encoded}keyQ9>]"))
+
+    assert "***" in hidden
+    assert "keyQ9" not in hidden
+
+
+@pytest.mark.parametrize("text", ["etwork<keyQ9>", "\\n etwork<keyQ9>", "\\n\\network<keyQ9", "&lt;xetwork<keyQ9>"])
+def test_s65_the_end_of_a_secret_alone_stays_shown(text: str) -> None:
+    redactor = SecretRedactor()
+    redactor.add(["network<keyQ9>"])
+
+    assert redactor.redact(text) == text
+
+
 _PATHS: Final = st.lists(
     st.sampled_from(["JSON", "form", "HTML", "percent, every second, mixed", "SQL", "\\u upper, letters"]), max_size=2
 )
@@ -145,6 +174,43 @@ def test_s65_encodings_of_encodings_are_hidden(secret: str, path: list[str]) -> 
         text = ENCODINGS[name](text)
 
     assert "***" in str(redactor.redact(f"[{text}]"))
+
+
+_STARTS: Final = st.sampled_from(
+    [
+        "",
+        "C:\\",
+        "100%",
+        "%4",
+        "%u",
+        "%u00",
+        "\\x",
+        "\\u",
+        "\\u00",
+        "\\u{",
+        "\\U",
+        "\\1",
+        "&",
+        "&l",
+        "&#6",
+        "&#x3",
+        "'",
+        '"',
+        "%C3",
+    ]
+)
+
+
+@given(
+    before=_STARTS,
+    secret=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=24, max_size=40),
+    encoding=st.sampled_from(["JSON", "form", "HTML", "SQL", "\\u upper, letters"]),
+)
+def test_s65_a_secret_in_an_encoding_is_hidden_after_any_text(before: str, secret: str, encoding: str) -> None:
+    redactor = SecretRedactor()
+    redactor.add([secret])
+
+    assert "***" in str(redactor.redact(f"{before}{ENCODINGS[encoding](secret)}"))
 
 
 @given(st.data())

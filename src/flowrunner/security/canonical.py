@@ -6,7 +6,7 @@ characters are escaped, and in upper or lower case.
 
 import html.entities
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Final
@@ -56,7 +56,7 @@ _ESCAPES: Final = (
     # Replaces undecodable bytes of UTF-16 that was decoded as UTF-8.
     "\ufffd".encode(),
 )
-_ESCAPE: Final = re.compile(b"|".join(_ESCAPES))
+ESCAPE: Final = re.compile(b"|".join(_ESCAPES))
 _FIRST_OF_ESCAPES: Final = (b"%", b"\\", b"&", b"\xef")
 # Quotes within quotes in shells, SQL and CSV.
 _DOUBLED: Final = (b"''", b'""', b"'\"'")
@@ -97,6 +97,14 @@ class Layer:
     def before(self, start: int, end: int) -> tuple[int, int]:
         """Return the source range of the bytes from ``start`` to ``end``, extended to whole escapes."""
         return self._byte(start)[0], self._byte(end - 1)[1]
+
+    def is_replaced_before(self, at: int) -> bool:
+        """Return True if a replaced piece ends directly before this position of the new text."""
+        starts = self._starts
+        for piece in (bisect_left(starts, at) - 1, bisect_right(starts, at) - 1):
+            if piece >= 0 and starts[piece] + self._edits[piece][2] == at:
+                return True
+        return False
 
     def _byte(self, at: int) -> tuple[int, int]:
         piece = bisect_right(self._starts, at) - 1
@@ -141,6 +149,19 @@ def fold_layer(text: bytes) -> Layer:
     return Layer([(*found.span(), 0) for found in _DROPPED_RUN.finditer(text)])
 
 
+def follows_escape(at: int, layers: Sequence[Layer]) -> bool:
+    """Return True if what one of the layers decoded ends directly before a position.
+
+    Args:
+        layers: From that of the text with this position to that of the source.
+    """
+    for layer in layers:
+        if layer.is_replaced_before(at):
+            return True
+        at = layer.before(at, at + 1)[0]
+    return False
+
+
 def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | None:
     """Decode one level of escapes in linear time; return None if there are none."""
     quotes = quotes and any(doubled in text for doubled in _DOUBLED)
@@ -149,7 +170,7 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
     pieces: list[bytes] = []
     edits: list[tuple[int, int, int]] = []
     done = 0
-    for found in (_ESCAPE_OR_QUOTES if quotes else _ESCAPE).finditer(text):
+    for found in (_ESCAPE_OR_QUOTES if quotes else ESCAPE).finditer(text):
         escape = found[0]
         plain = _known(escape) if len(escape) <= _KEPT_ESCAPE_BYTES else _plain(escape)
         if plain is None:

@@ -10,13 +10,14 @@ a search does not depend on the number of words.
 
 import functools
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import ahocorasick
 
 from flowrunner.domain.errors import RedactionLimit
-from flowrunner.security.canonical import BETWEEN, Layer, fold_layer, folded, has_dropped, views
+from flowrunner.security.canonical import BETWEEN, Layer, fold_layer, folded, follows_escape, has_dropped, views
+from flowrunner.security.needles import Needle, backwards
 
 # Length of an anchor. Longer ones would make the search tree large, and the search slow in repetitive texts.
 _ANCHOR: Final = 8
@@ -58,9 +59,11 @@ class _Alike:
     ancestors, which find a needle in logarithmic time among those that are prefixes of each other.
     """
 
-    def __init__(self, back: int, needles: Iterable[str]) -> None:
+    def __init__(self, back: int, needles: Iterable[Needle]) -> None:
         self.back = back
-        self._needles = sorted(needles)
+        every = sorted(needles)
+        self._needles = [needle.backwards for needle in every]
+        self._is_rest = [needle.is_rest for needle in every]
         self._longest = max(map(len, self._needles))
         self.cost = _COST + self._longest * len(self._needles).bit_length() // _BYTES_A_UNIT
         # For each needle: its longest proper prefix among the needles, and a farther one; -1 for none.
@@ -84,17 +87,25 @@ class _Alike:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
             path.append(number)
 
-    def longest_at(self, text: str, start: int) -> int:
-        """Return the length of the longest needle at this position; 0 if there is none."""
+    def longest_at(self, text: str, start: int, is_after_escape: Callable[[int], bool]) -> int:
+        """Return the length of the longest needle at this position; 0 if there is none.
+
+        Args:
+            is_after_escape: Tells for a position in the text whether what ends there follows a decoded escape.
+        """
         needles = self._needles
-        if len(needles) == 1:
-            return len(needles[0]) if text.startswith(needles[0], start) else 0
         # All needles that are prefixes of the text are ancestors of its predecessor in the order.
         number = bisect_right(needles, text[start : start + self._longest]) - 1
         while number >= 0 and not text.startswith(needles[number], start):
             jump = self._jumps[number]
             is_too_far = jump < 0 or text.startswith(needles[jump], start)
             number = self._parents[number] if is_too_far else jump
+        while number >= 0 and self._is_rest[number]:
+            length = len(needles[number])
+            if is_after_escape(start + length):
+                # With the escape, which contains the start of the secret.
+                return min(length + 1, len(text) - start)
+            number = self._parents[number]
         return len(needles[number]) if number >= 0 else 0
 
 
@@ -104,33 +115,27 @@ def _anchor_of(needle: str) -> int:
     return min(starts, key=lambda start: (_RANKS.get(needle[start], len(_RANKS)), start))
 
 
-def backwards(needle: bytes) -> str:
-    return needle[::-1].decode("latin-1")
-
-
 class NeedleSearch:
-    """A search for needles in texts.
+    """A search for needles in texts."""
 
-    Args:
-        needles: Reversed by `backwards`.
-    """
-
-    def __init__(self, needles: Collection[str]) -> None:
-        every = set(needles)
-        groups: dict[str, dict[int, list[str]]] = {}
-        for needle in every:
-            offset = _anchor_of(needle)
-            groups.setdefault(needle[offset : offset + _ANCHOR], {}).setdefault(offset, []).append(needle)
+    def __init__(self, needles: Iterable[Needle]) -> None:
+        every: dict[str, bool] = {}
+        for text, is_rest in needles:
+            every[text] = is_rest and every.get(text, True)
+        groups: dict[str, dict[int, list[Needle]]] = {}
+        for text, is_rest in every.items():
+            offset = _anchor_of(text)
+            alike = groups.setdefault(text[offset : offset + _ANCHOR], {})
+            alike.setdefault(offset, []).append(Needle(text, is_rest))
         automaton: Any = ahocorasick.Automaton()
         for anchor, by_offset in groups.items():
-            alike = [_Alike(len(anchor) - 1 + offset, needles) for offset, needles in by_offset.items()]
-            automaton.add_word(anchor, alike)
+            automaton.add_word(anchor, [_Alike(len(anchor) - 1 + offset, alike) for offset, alike in by_offset.items()])
         automaton.make_automaton()
         self._automatons = [automaton]
         self._longest = max(map(len, every))
         self._quotes = any("'" in needle or '"' in needle for needle in every)
 
-    def with_more(self, needles: Collection[str]) -> "NeedleSearch":
+    def with_more(self, needles: Iterable[Needle]) -> "NeedleSearch":
         """Return a search that also finds these needles. It is slightly slower, but quick to build."""
         more = NeedleSearch(needles)
         more._automatons += self._automatons
@@ -140,7 +145,7 @@ class NeedleSearch:
 
     def is_in(self, text: bytes) -> bool:
         cost = _Cost(len(text))
-        return any(self._spans(folded(view), cost) for view, _ in self._views(text))
+        return any(self._spans(view, layers, cost) for view, layers in self._views(text))
 
     def masked(self, texts: Sequence[str], mask: bytes) -> dict[str, str]:
         """Return the texts that contain a needle, with the mask in place of every needle."""
@@ -173,23 +178,35 @@ class NeedleSearch:
         """Yield the ranges of secrets in a text, in every form."""
         cost = _Cost(len(text))
         for view, layers in self._views(text):
-            spans = self._spans(folded(view), cost)
+            spans = self._spans(view, layers, cost)
             if spans:
                 made_of = (fold_layer(view), *reversed(layers))
                 for span in spans:
                     yield functools.reduce(lambda span, layer: layer.before(*span), made_of, span)
 
-    def _spans(self, text: bytes, cost: _Cost) -> list[tuple[int, int]]:
-        """Return the ranges of secrets in a folded text."""
-        size = len(text)
-        reverse = backwards(text)
+    def _spans(self, view: bytes, layers: Sequence[Layer], cost: _Cost) -> list[tuple[int, int]]:
+        """Return the ranges of secrets in a view after folding."""
+        reverse = backwards(folded(view))
+        size = len(reverse)
+
+        made_of: list[Layer] = []
+
+        def is_after_escape(end: int) -> bool:
+            if not layers:
+                return False
+            cost.spend(_COST)
+            if not made_of:
+                made_of.extend((fold_layer(view), *reversed(layers)))
+            begin = made_of[0].before(size - end, size - end + 1)[0]
+            return follows_escape(begin, made_of[1:])
+
         found: list[tuple[int, int]] = []
         # The range found last; the search runs backwards, and many following ranges overlap it.
         begun = ended = size
         for alike, last in self._hits(reverse):
             cost.spend(alike.cost)
             start = last - alike.back
-            length = alike.longest_at(reverse, start) if start >= 0 else 0
+            length = alike.longest_at(reverse, start, is_after_escape) if start >= 0 else 0
             if not length:
                 continue
             if begun <= start < ended:

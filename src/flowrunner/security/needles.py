@@ -2,12 +2,12 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import yarl
 
-from flowrunner.security.canonical import folded, views
+from flowrunner.security.canonical import ESCAPE, folded, views
 
 # Shorter texts would also match where they are unrelated to the secret.
 LEAST_BYTES: Final = 8
@@ -20,21 +20,62 @@ _STARTED_ESCAPE: Final = re.compile(
     rb"|\\U[0-9A-F]{0,7}|&|&[A-Z][0-9A-Z]{0,5}|&#[0-9]{0,7}|&#X[0-9A-F]{0,6})\Z",
     re.IGNORECASE,
 )
+# Starts of every kind of escape. The text before a secret may end in one, which the start of the secret completes.
+_BEGUN_ESCAPES: Final = (
+    *(b"\\", b"\\0", b"\\00", b"\\x", b"\\x0", b"\\u{", b"\\u{0", b"\\ud83d", b"%", b"%0", b"%ud83d"),
+    *(prefix + b"0" * digits for prefix in (b"\\u", b"%u") for digits in range(4)),
+    *(b"\\U" + b"0" * digits for digits in range(8)),
+    *(b"&", b"&a", b"&#", b"&#0", b"&#x", b"&#x0"),
+    *(b"%C", b"%C3", b"%E", b"%E2", b"%E2%82", b"%F", b"%F0", b"%F0%9F", b"%F0%9F%98"),
+    *(b"\\xC3", b"\\xE2", b"\\xE2\\x82", b"\\xF0", b"\\xF0\\x9F", b"\\xF0\\x9F\\x98"),
+)
+_LONGEST_ESCAPE: Final = 40
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 
 
-def needles_of(secret: str) -> Iterable[bytes]:
-    """Return the texts in the form in which folded views contain them."""
+class Needle(NamedTuple):
+    """A text to search for.
+
+    Attributes:
+        backwards: The text as folded views contain it, reversed, one character for each byte.
+        is_rest: The text is a secret without its start, so it counts only directly after a decoded escape.
+    """
+
+    backwards: str
+    is_rest: bool
+
+
+def needles_of(secret: str) -> Sequence[Needle]:
+    """Return the texts to search for in order to find a secret."""
     raw = secret.encode("utf-8", "surrogatepass")
     # Also if it is short: the caller must reject values that are too short.
-    found = {folded(raw) or raw: None}
+    whole = {folded(raw) or raw: None}
+    rests: dict[bytes, None] = {}
     for form in (raw, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret))):
         for view, _ in views(form, around=len(form), quotes=True):
-            found[folded(view)] = None
-            found[folded(_STARTED_ESCAPE.sub(b"", view))] = None
+            for end in (len(view), len(_STARTED_ESCAPE.sub(b"", view))):
+                whole[folded(view[:end])] = None
+                rests |= dict.fromkeys(folded(view[start:end]) for start in _starts_of_rests(view))
     for encoded in (*_base64(raw), *_base64_of_credentials(secret), raw.hex().encode()):
-        found[folded(encoded)] = None
-    return [needle for number, needle in enumerate(found) if number == 0 or len(needle) >= LEAST_BYTES]
+        whole[folded(encoded)] = None
+    return [
+        Needle(backwards(needle), needle not in whole)
+        for number, needle in enumerate(whole | rests)
+        if number == 0 or len(needle) >= LEAST_BYTES
+    ]
+
+
+def backwards(text: bytes) -> str:
+    return text[::-1].decode("latin-1")
+
+
+def _starts_of_rests(view: bytes) -> Iterator[int]:
+    """Yield how many bytes at the start of a secret an escape takes that the text before it begins."""
+    start = view[:_LONGEST_ESCAPE]
+    for begun in _BEGUN_ESCAPES:
+        found = ESCAPE.match(begun + start)
+        if found is not None and found.end() > len(begun):
+            yield found.end() - len(begun)
 
 
 def _urls(secret: str) -> Iterator[str]:

@@ -13,8 +13,8 @@ import msgspec
 from flowrunner.domain.values import JSON
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.canonical import BETWEEN
-from flowrunner.security.needle_search import NeedleSearch, backwards
-from flowrunner.security.needles import needles_of
+from flowrunner.security.needle_search import NeedleSearch
+from flowrunner.security.needles import Needle, needles_of
 
 MASK: Final = "***"
 # Number of values that is quick to prepare. Larger sets grow by up to as many again before the search is rebuilt.
@@ -29,7 +29,7 @@ class PreparedNeedles:
         whole: The last completely built search, and the number of values that it covers, which are the first ones.
     """
 
-    needles: Mapping[str, Sequence[str]]
+    needles: Mapping[str, Sequence[Needle]]
     search: NeedleSearch | None
     whole: tuple[NeedleSearch | None, int]
 
@@ -55,11 +55,7 @@ class SecretRedactor:
         It is fastest if the values are those of the last call followed by a few more.
         """
         before = self._prepared
-        needles = {
-            value: before.needles.get(value) or [backwards(needle) for needle in needles_of(value)]
-            for value in values
-            if value
-        }
+        needles = {value: before.needles.get(value) or needles_of(value) for value in values if value}
         whole, count = before.whole
         more = len(needles) - count
         # True if the previous values are a prefix of the new ones.
