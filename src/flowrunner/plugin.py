@@ -340,6 +340,7 @@ class NodeType(ABC, Generic[P]):
         pure: The node touches nothing outside the execution and never blocks. It may run twice, and it shares a commit
             with the next node. Leave it False for anything slow.
         timeout_seconds: Default timeout of one attempt; None for no limit.
+        examples: Nodes of the type as authors write them in YAML: keys such as `type` and `params`, to insert.
         code: Parameters that are JavaScript, by the keys that lead to them; `*` stands for any key. The value of a
             condition is true, false, or the error that it raised.
         schemas: Parameters that are JSON Schemas. They are checked when the flow is saved.
@@ -361,6 +362,7 @@ class NodeType(ABC, Generic[P]):
     errors: ClassVar[tuple[str, ...]] = ()
     pure: ClassVar[bool] = False
     timeout_seconds: ClassVar[float | None] = 300.0
+    examples: ClassVar[tuple[str, ...]] = ()
     code: ClassVar[Mapping[tuple[str, ...], CodeKind]] = {}
     schemas: ClassVar[tuple[str, ...]] = ()
     child_scopes: ClassVar[ChildScopesKey | None] = None
@@ -455,6 +457,7 @@ class NodeType(ABC, Generic[P]):
             summary=inspect.cleandoc(self.__doc__ or "").partition("\n\n")[0],
             actions_of=self.actions_of,
             errors=self.errors,
+            examples=self.examples,
             check=self.check,
             params_schema=lambda: self.Params.model_json_schema(by_alias=True),
             code=self.code,

@@ -486,6 +486,8 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
     for body in ({"token": "x", "name": "N", "email": "e@example.com", "password": PASSWORD}, {}, b"{"):
         go(nobody, "POST /api/v1/setup", body)
     go(nobody, "GET /api/v1/setup")
+    tag = go(account, "GET /api/v1/node-types").headers["etag"]
+    go(account, "GET /api/v1/node-types", headers={"If-None-Match": tag})
     for operation in ("ws-ticket", "refresh", "logout"):
         go(account, f"POST /api/v1/auth/{operation}")
 

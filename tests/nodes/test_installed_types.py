@@ -122,8 +122,11 @@ async def test_a_flow_runs_a_node_type_of_an_installed_package(packages: Package
         async with asyncio.timeout(30):
             while (ran := await ask("GET", f"executions/{started['execution_id']}"))["status"] == "running":  # noqa: ASYNC110 # seen by REST
                 await asyncio.sleep(0.02)
+        listed = {one["name"]: one for one in (await ask("GET", "node-types"))["node_types"]}
 
     assert ran["result"] == "Hello, Ada!"
+    assert listed.keys() == {*built_in(), "greet"}
+    assert listed["greet"]["params_schema"]["required"] == ["name"]
 
 
 async def test_a_server_reports_a_broken_node_type_in_its_log(packages: Packages, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/accounts/{id}": "account",
     "/api/v1/schemas/flow": "account",
     "/api/v1/system": "account",
+    "/api/v1/node-types": "account",
     "/api/v1/accounts": "installation",
     "/api/v1/admin/pause": "installation",
     "/api/v1/admin/workspaces": "installation",

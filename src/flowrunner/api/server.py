@@ -19,6 +19,7 @@ from flowrunner.api import (
     health,
     identity,
     keys,
+    node_types,
     pause,
     schemas,
     secrets,
@@ -79,6 +80,7 @@ ROUTERS: Final = (
     audit.admin,
     audit.router,
     schemas.router,
+    node_types.router,
 )
 
 

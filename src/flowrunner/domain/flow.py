@@ -34,6 +34,7 @@ class NodeTypeSpec:
         actions_of: Actions that a node with these parameters, as written, can end with on success; None if they
             depend on expressions.
         errors: Error types, or groups of them, that it can fail with, besides the common ones.
+        examples: Nodes of the type in YAML, for authors.
         check: Function that returns the faults of parameters as written; any value may be an expression.
         params_schema: Function that returns the JSON Schema of its parameters without expressions.
         code: Parameters that are JavaScript without `${}`, by the keys that lead to them; `*` is any key.
@@ -56,6 +57,7 @@ class NodeTypeSpec:
     summary: str = ""
     actions_of: Callable[[Mapping[str, JSON]], frozenset[str] | None] = lambda params: frozenset({DEFAULT_ACTION})
     errors: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
     params_schema: Callable[[], Mapping[str, JSON]] = dict
     params: tuple[str, ...] = ()

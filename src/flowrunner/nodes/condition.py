@@ -51,6 +51,10 @@ class ConditionNode(NodeType[ConditionParams]):
     """An older form of `switch`."""
 
     type = "condition"
+    examples = (
+        "type: condition\nparams:\n  conditions:\n    - {condition: input.total > 500, action: large}\n"
+        "  default_action: small\n",
+    )
     Params = ConditionParams
     code: ClassVar = {
         ("conditions", "*", "condition"): CodeKind.CONDITION,

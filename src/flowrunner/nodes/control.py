@@ -19,6 +19,7 @@ class Return(NodeType[ReturnParams]):
     """Ends the flow with a result. Inside a loop or a branch it ends only that run or branch."""
 
     type = "return"
+    examples = ("type: return\nparams:\n  value: {paid: '${input.amount}'}\n",)
     Params = ReturnParams
     actions: ClassVar[frozenset[str]] = frozenset()
     pure = True
@@ -52,6 +53,7 @@ class Fail(NodeType[FailParams]):
     """Fails with an error that the flow defines."""
 
     type = "fail"
+    examples = ("type: fail\nparams:\n  error: order.rejected\n  message: Order ${input.id} was rejected\n",)
     Params = FailParams
     actions: ClassVar[frozenset[str]] = frozenset()
     errors: ClassVar[tuple[str, ...]] = ("*",)
@@ -71,6 +73,7 @@ class Set(NodeType[SetParams]):
     """Sets variables of the flow, read as `${vars.name}`. Returns the new values."""
 
     type = "set"
+    examples = ("type: set\nparams:\n  next_page: ${input.next}\n",)
     Params = SetParams
     pure = True
     sets_variables = True

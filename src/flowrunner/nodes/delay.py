@@ -46,6 +46,10 @@ class Delay(NodeType[DelayParams]):
     """Waits without keeping the execution in memory. Returns its input."""
 
     type = "delay"
+    examples = (
+        "type: delay\nparams: {duration: 10m}\n",
+        "type: delay\nparams: {until: '${input.due_at}'}\n",
+    )
     Params = DelayParams
     pure = True
     timeout_seconds = None

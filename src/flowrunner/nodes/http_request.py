@@ -103,6 +103,12 @@ class HttpRequest(NodeType[HttpRequestParams]):
     """Sends a request and returns the answer."""
 
     type = "http.request"
+    examples = (
+        "type: http.request\nparams:\n  url: https://api.example.com/orders/${input.id}\n"
+        "  auth: {token: '${secrets.API_TOKEN}'}\noutput: ${result.body}\n",
+        "type: http.request\nparams:\n  url: https://api.example.com/orders\n  method: POST\n"
+        "  body: {id: '${input.id}', total: '${input.total}'}\nretry: {max: 5, delay: 2s}\n",
+    )
     Params = HttpRequestParams
     errors: ClassVar[tuple[str, ...]] = ERRORS
     timeout_seconds = TIMEOUT_SECONDS

@@ -45,6 +45,10 @@ class Foreach(NodeType[ForeachParams]):
     """Runs the nodes inside once for each element of a list. Returns the list of their results or `collect` values."""
 
     type = "foreach"
+    examples = (
+        "type: foreach\nparams:\n  items: ${input.orders}\n  as: order\n  concurrency: 5\nnodes:\n  push:\n"
+        "    type: http.request\n    params:\n      url: https://api.example.com/orders/${order.id}\n",
+    )
     Params = ForeachParams
     child_scopes = "nodes"
     errors: ClassVar[tuple[str, ...]] = ("*",)
@@ -109,6 +113,11 @@ class While(NodeType[WhileParams]):
     """Runs the nodes inside as long as a condition is true. Returns the last result, or the `collect` values."""
 
     type = "while"
+    examples = (
+        "type: while\nparams:\n  when: index === 0 || input.next !== null\n  max_iterations: 100\nnodes:\n  page:\n"
+        "    type: http.request\n    params:\n      url: https://api.example.com/orders?page=${index}\n"
+        "    output: ${result.body}\n",
+    )
     Params = WhileParams
     code: ClassVar = {("when",): CodeKind.CONDITION}
     child_scopes = "nodes"
@@ -159,6 +168,12 @@ class Parallel(NodeType[ParallelParams]):
     """Runs its branches at the same time. Returns their results by name."""
 
     type = "parallel"
+    examples = (
+        "type: parallel\nparams: {join: all}\nbranches:\n  stock:\n    nodes:\n      ask:\n"
+        "        type: http.request\n        params: {url: 'https://stock.example.com/${input.id}'}\n"
+        "  price:\n    nodes:\n      ask:\n"
+        "        type: http.request\n        params: {url: 'https://price.example.com/${input.id}'}\n",
+    )
     Params = ParallelParams
     child_scopes = "branches"
     errors: ClassVar[tuple[str, ...]] = ("*",)

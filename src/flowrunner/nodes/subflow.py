@@ -30,6 +30,7 @@ class SubflowNode(NodeType[FlowParams]):
     """Starts an execution of another flow. Returns its result; its failure is the error of this node."""
 
     type = "flow"
+    examples = ("type: flow\nparams:\n  flow: Ship an order\n  input: {order: '${input.id}'}\n",)
     Params = FlowParams
     errors: ClassVar[tuple[str, ...]] = ("*",)
     timeout_seconds = None

@@ -45,6 +45,10 @@ class SwitchNode(NodeType[SwitchParams]):
     """Ends with the action of the first case that is true. Returns its input."""
 
     type = "switch"
+    examples = (
+        "type: switch\nparams:\n  cases:\n    - {when: input.total > 500, action: large}\n"
+        "    - {when: input.total > 0, action: small}\n  default_action: none\n",
+    )
     Params = SwitchParams
     code: ClassVar = {("cases", "*", "when"): CodeKind.CONDITION}
     pure = True

@@ -23,6 +23,11 @@ class Transform(NodeType[TransformParams]):
     """Returns a value built from others: a structure, a mapping, or the return value of a script."""
 
     type = "transform"
+    examples = (
+        "type: transform\nparams:\n  value: {id: '${input.id}', total: '${input.price * input.count}'}\n",
+        "type: transform\nparams:\n  script: |\n    const paid = input.orders.filter(order => order.paid)\n"
+        "    return {count: paid.length}\n",
+    )
     Params = TransformParams
     code: ClassVar = {("script",): CodeKind.BODY, ("mapping", "*"): CodeKind.EXPRESSION}
     pure = True

@@ -46,6 +46,7 @@ class WaitNode(NodeType[WaitParams]):
     """Waits for a signal to this execution. Returns the payload of the signal; action `timeout` if none arrives."""
 
     type = "wait"
+    examples = ("type: wait\nparams:\n  key: paid/${input.id}\n  timeout: 2d\n",)
     Params = WaitParams
     actions: ClassVar[frozenset[str]] = frozenset({"default", TIMEOUT})
     pure = True
@@ -104,6 +105,11 @@ class Approval(NodeType[ApprovalParams]):
     """Waits for an approval or a rejection. Returns `{approved, by, at, data}`, and all `answers` with a `count`."""
 
     type = "approval"
+    examples = (
+        "type: approval\nparams:\n  prompt: Ship order ${input.id}?\n  roles: [editor]\ntimeout: 1d\n",
+        "type: approval\nparams:\n  prompt: Refund ${input.total}?\n  form:\n    type: object\n"
+        "    properties: {reason: {type: string}}\n",
+    )
     Params = ApprovalParams
     actions: ClassVar[frozenset[str]] = frozenset({"approved", "rejected", TIMEOUT})
     schemas: ClassVar[tuple[str, ...]] = ("form",)

@@ -39,6 +39,10 @@ class Webhook(NodeType[WebhookParams]):
     """Sends a value to a server and returns the answer."""
 
     type = "webhook"
+    examples = (
+        "type: webhook\nparams:\n  url: https://hooks.example.com/orders\n"
+        "  body: {event: order.paid, order: '${input.id}'}\n  secret: ${secrets.WEBHOOK_KEY}\n",
+    )
     Params = WebhookParams
     errors: ClassVar[tuple[str, ...]] = ERRORS
     timeout_seconds = TIMEOUT_SECONDS

@@ -14,7 +14,7 @@ from flowrunner.domain.values import JSON
 from flowrunner.language import Reading, study_flow
 from flowrunner.language.inputs import form_faults
 from flowrunner.language.json_schema import SchemaEngine
-from flowrunner.language.schema import flow_schema
+from flowrunner.language.schema import flow_schema, node_type_schema
 from flowrunner.language.schema_budget import SchemaBudget
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class Language:
         """Return the JSON Schema of flow documents."""
         # On a thread: it takes about ten milliseconds.
         return await asyncio.to_thread(flow_schema, self.node_types)
+
+    async def params_schemas(self) -> Mapping[str, JSON]:
+        """Return the JSON Schema of the parameters of each node type, by its name."""
+        types = sorted(self.node_types.items())
+        return await asyncio.to_thread(lambda: {name: node_type_schema(spec) for name, spec in types})
 
     async def read(self, text: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""

@@ -50,6 +50,7 @@ class AppState:
         long_bodies: The locks of accounts whose long bodies are being parsed.
         openapi: The encoded OpenAPI document.
         flow_schema: The encoded schema of flow documents, and its digest.
+        node_types: The encoded descriptions of the node types, and their digest.
     """
 
     services: Services
@@ -64,6 +65,7 @@ class AppState:
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
     openapi: Once[bytes] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
+    node_types: Once[tuple[bytes, str]] = field(default_factory=Once)
 
 
 def state_of(connection: HTTPConnection) -> AppState:
