@@ -36,11 +36,11 @@ def assert_error(reply: Reply, status: int, message: str | None = None) -> Any:
     body = reply.json
     assert body.keys() == {"error"}
     error = body["error"]
-    assert error.keys() - {"hint"} == {"code", "message", "details", "request_id"}
+    assert error.keys() == {"code", "message", "details", "request_id", "hint", "docs"}
     assert error["code"] == CODES[status]
     assert error["request_id"] == reply.headers["x-request-id"]
     assert isinstance(error["details"], dict)
-    assert error["message"]
+    assert all((error["message"], error["hint"], error["docs"]))
     if message is not None:
         assert error["message"] == message
     return error["details"]

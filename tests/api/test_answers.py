@@ -10,7 +10,17 @@ from fastapi import APIRouter, Request
 from jsonschema import Draft202012Validator
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, listing, long_listing, present, stored
+from flowrunner.api.http.answers import (
+    LOCATION,
+    Answer,
+    ListAnswer,
+    Reply,
+    answer,
+    listing,
+    long_listing,
+    present,
+    stored,
+)
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import Once
@@ -85,7 +95,7 @@ def test_a_route_describes_the_answer_of_its_return_type_under_each_status_of_su
     described = document_of(status_code=201, responses=responses)["paths"]["/tree"]["post"]["responses"]
 
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Tree"}}}
-    assert described["201"] == {"description": "Successful Response", "content": content}
+    assert described["201"] == {"description": "Successful Response", "headers": LOCATION, "content": content}
     assert described["200"] == {"description": "Was there", "content": content}
     assert described["304"] == {"description": "Not modified"}
 

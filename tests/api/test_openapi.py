@@ -492,6 +492,14 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
         go(account, f"POST /api/v1/auth/{operation}")
 
 
+def assert_names_what_was_created(account: Client, reply: Reply) -> None:
+    """Check that the address in `Location` is one that the server has, and names the object of the answer."""
+    location = reply.headers["location"]
+    assert account.request("OPTIONS", location).status == 204, location
+    named = reply.json.get("execution_id", reply.json.get("id", reply.json.get("key", location.rpartition("/")[2])))
+    assert location.endswith(f"/{named}"), (location, reply.json)
+
+
 def test_s18_every_answer_is_as_described(document: Any, admin: Client, account: Client) -> None:
     described, replies = operations(document), tour(admin, account)
 
@@ -510,6 +518,8 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
             assert media_type in response["content"], (name, media_type)
             if reply.status < 300:
                 successes.add(name)
+            if reply.status == 201:
+                assert_names_what_was_created(account, reply)
             if media_type != "application/json":
                 continue
             if "headers" in response:

@@ -34,6 +34,12 @@ def section(page: Path, title: str) -> str:
     return text[heading.end() : heading.end() + following.start()] if following else text[heading.end() :]
 
 
+def anchors(page: Path) -> Sequence[str]:
+    """Return the anchors of the page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
 def rows(text: str) -> Iterator[Sequence[str]]:
     """Yield the rows of the tables in ``text``, without their heads."""
     lines = text.splitlines()

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from api.shapes import CODES
-from docs.pages import API, first_words, section
+from docs.pages import API, ROOT, anchors, first_words, section
+from flowrunner.api.http.errors import STATUS
+from flowrunner.api.http.guides import guide_of_error, guide_of_status
+from flowrunner.domain.errors import FlowRunnerError
 from support.client import Client, Reply
 from support.receiver import Receiver
 
@@ -146,3 +149,22 @@ def test_every_field_of_an_execution_is_on_the_page(account: Client) -> None:
     told = set(first_words(section(API, "Executions")))
 
     assert fields.keys() - {"id", "flow_id", "started_at"} <= told
+
+
+def test_the_docs_of_every_error_are_a_passage_that_exists() -> None:
+    answered = [kind for kind in _all_errors(FlowRunnerError) if any(base in STATUS for base in kind.__mro__)]
+    guides = {kind.__name__: guide_of_error(kind.__new__(kind)) for kind in answered}
+    guides |= {str(status): guide_of_status(status) for status in (*CODES, 418, 599)}
+
+    assert len(answered) > 15
+    for name, guide in guides.items():
+        assert guide is not None, name
+        path, _, anchor = guide.docs.partition("#")
+        assert anchor in anchors(ROOT / path), f"{name}: {guide.docs}"
+        assert guide.hint, name
+
+
+def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _all_errors(below)

@@ -3,14 +3,13 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from docs.pages import DOCS, README, ROOT, all_pages, rows, section
+from docs.pages import DOCS, README, ROOT, all_pages, anchors, rows, section
 from flowrunner.settings import SECRET_PREFIX, Settings
 from mutants.planted import BUGS
 from support.client import PASSWORD, Client
@@ -100,13 +99,8 @@ def test_every_link_between_documents_has_a_target() -> None:
             found = (page.parent / path).resolve() if path else page
             assert found.exists(), f"{page.name}: {target}"
             if anchor:
-                assert anchor in _anchors(found), f"{page.name}: {target}"
+                assert anchor in anchors(found), f"{page.name}: {target}"
     assert links > 10
-
-
-def _anchors(page: Path) -> Sequence[str]:
-    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -92,7 +92,7 @@ async def create_account(request: Request, body: CreateAccount) -> Reply[Account
     account = await services_of(request).accounts.create(
         name=body.name, email=body.email, password=body.password, role=body.role, by=caller_of(request)
     )
-    return answer(AccountAnswer.of(account), 201)
+    return created(AccountAnswer.of(account), f"{_PREFIX}/{account.id}")
 
 
 @router.get("/{id}", responses=errors(401, 403, 404))

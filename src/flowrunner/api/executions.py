@@ -15,6 +15,7 @@ from flowrunner.api.http.answers import (
     Message,
     Reply,
     answer,
+    created,
     errors,
     long_listing,
     present,
@@ -257,7 +258,7 @@ def _accepted(started: StartedExecution, body: R, *, waited: int | None = None) 
     headers = {"Idempotent-Replayed": "true"} if started.is_repeat else {}
     if waited is not None:
         headers["Preference-Applied"] = f"wait={waited}"
-    return answer(body, 200, headers) if headers else answer(body, 201)
+    return answer(body, 200, headers) if headers else created(body, f"/api/v1/executions/{started.id}")
 
 
 @router.get("/executions", responses=errors(401, 403, 422))

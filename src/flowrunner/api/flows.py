@@ -17,6 +17,7 @@ from flowrunner.api.http.answers import (
     Message,
     Reply,
     answer,
+    created,
     errors,
     listing,
 )
@@ -263,10 +264,10 @@ def draft_of(request: Request, body: CreateFlow | UpdateFlow) -> FlowDraft:
 
 
 def saved(flow: SavedFlow, status: int = 200) -> Reply[FlowAnswer]:
-    headers = {"ETag": etag(flow.state)}
+    body, headers = FlowAnswer.of(flow), {"ETag": etag(flow.state)}
     if status == HTTPStatus.CREATED:
-        headers["Location"] = f"/api/v1/flows/{flow.id}"
-    return answer(FlowAnswer.of(flow), status, headers)
+        return created(body, f"/api/v1/flows/{flow.id}", headers)
+    return answer(body, status, headers)
 
 
 LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES, **takes_yaml()}

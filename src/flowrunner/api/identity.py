@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.accounts import AccountAnswer
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import (
     MAX_ANONYMOUS_BODY_BYTES,
@@ -132,7 +132,8 @@ async def logout(request: Request) -> Reply[Message]:
 async def ticket(request: Request) -> Reply[TicketAnswer]:
     """Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers."""
     made = await services_of(request).identity.issue_ticket(caller_of(request))
-    return answer(TicketAnswer(ticket=made.ticket, expires_at=rfc3339(made.expires_at)), 201)
+    # A ticket has no address of its own: it is the subprotocol of a WebSocket.
+    return created(TicketAnswer(ticket=made.ticket, expires_at=rfc3339(made.expires_at)), request.url.path)
 
 
 @public.get("/setup", responses=errors())
@@ -156,4 +157,4 @@ async def setup(request: Request, body: Setup) -> Reply[AccountAnswer]:
         password=body.password,
         address=address_of(request),
     )
-    return answer(AccountAnswer.of(account), 201)
+    return created(AccountAnswer.of(account), f"/api/v1/accounts/{account.id}")

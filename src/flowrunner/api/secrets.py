@@ -5,7 +5,7 @@ from typing import Final, Self
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
@@ -70,7 +70,8 @@ async def create_workspace_secret(request: Request, id: str, body: CreateSecret)
 
 async def _create(request: Request, body: CreateSecret) -> Reply[SecretAnswer]:
     secret, is_new = await services_of(request).secrets.set(caller_of(request), body.key, body.value)
-    return answer(SecretAnswer.of(secret), 201 if is_new else 200)
+    saved = SecretAnswer.of(secret)
+    return created(saved, f"{request.url.path}/{secret.key}") if is_new else answer(saved)
 
 
 @router.delete("/{key}", responses=_LIST_ERRORS)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -100,7 +100,7 @@ async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
         expires_at=UNSET if made.expires_at is None else rfc3339(made.expires_at),
         token=token,
     )
-    return answer(new, 201)
+    return created(new, f"/api/v1/tokens/{made.id}")
 
 
 def _life(text: str | None) -> timedelta | None:

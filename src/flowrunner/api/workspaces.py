@@ -1,13 +1,13 @@
 """Workspaces, their members and API tokens over REST."""
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Query, Request
 from msgspec import Meta
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -23,7 +23,8 @@ from flowrunner.domain.workspace import (
     WorkspaceRole,
 )
 
-router = APIRouter(prefix="/api/v1/workspaces", tags=["Workspaces"], route_class=ProtectedRoute)
+_PREFIX: Final = "/api/v1/workspaces"
+router = APIRouter(prefix=_PREFIX, tags=["Workspaces"], route_class=ProtectedRoute)
 admin = APIRouter(prefix="/api/v1/admin/workspaces", tags=["Workspaces"], route_class=AdminRoute)
 
 
@@ -156,7 +157,7 @@ async def list_workspaces(request: Request, limit: Limit = DEFAULT_LIMIT, offset
 async def create_workspace(request: Request, body: CreateWorkspace) -> Reply[WorkspaceAnswer]:
     """Create a workspace, with the caller as its admin. This requires a login session; API tokens are rejected."""
     workspace = await services_of(request).workspaces.create(caller_of(request), name=body.name, slug=body.slug)
-    return answer(WorkspaceAnswer.of(workspace), 201)
+    return created(WorkspaceAnswer.of(workspace), f"{_PREFIX}/{workspace.id}")
 
 
 @router.get("/{id}", responses=errors(401, 403, 404))
@@ -254,7 +255,11 @@ async def list_members(
 async def add_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
     """Add an account as a member."""
     member = await services_of(request).workspaces.add(caller_of(request), body.account, body.role)
-    return answer(MemberAnswer.of(member), 201)
+    return _added(id, member)
+
+
+def _added(workspace_id: str, member: Member) -> Reply[MemberAnswer]:
+    return created(MemberAnswer.of(member), f"{_PREFIX}/{workspace_id}/members/{member.account_id}")
 
 
 @router.put(
@@ -335,4 +340,4 @@ async def appoint_member(request: Request, id: str, body: AddMember) -> Reply[Me
     An admin of the installation sees nothing of a workspace without a role in it; this is recorded in the audit log.
     """
     member = await services_of(request).workspaces.appoint(caller_of(request), WorkspaceId(id), body.account, body.role)
-    return answer(MemberAnswer.of(member), 201)
+    return _added(id, member)

@@ -29,6 +29,15 @@ def answer(body: A, status: int = 200, headers: Mapping[str, str] | None = None)
     return Reply(_encode(body), status, headers, _JSON)
 
 
+def created(body: A, location: str, headers: Mapping[str, str] | None = None) -> Reply[A]:
+    """Return the answer to a request that has created the object with this address."""
+    return answer(body, 201, {"Location": location, **(headers or {})})
+
+
+# Every answer of this status has it.
+LOCATION: Final = {"Location": {"description": "The address of what was created.", "schema": {"type": "string"}}}
+
+
 def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply[Any]:
     """Return a reply with an answer that has been encoded before."""
     return Reply(body, status, headers, _JSON)
@@ -85,7 +94,8 @@ class ErrorBody(Answer, frozen=True, kw_only=True):
     message: str
     details: ErrorDetails
     request_id: str
-    hint: str | UnsetType = UNSET
+    hint: Annotated[str, Meta(description="What to do next.")]
+    docs: Annotated[str, Meta(description="The passage of the documentation about this kind of error.")]
 
 
 class Error(Answer, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from flowrunner.api.http.answers import Error, ErrorBody, ErrorDetails, ErrorEntry, Reply, answer, present
+from flowrunner.api.http.guides import Guide, guide_of_error, guide_of_status
 from flowrunner.api.http.request_faults import request_faults
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.errors import (
@@ -97,14 +99,23 @@ def error_answer(
     *,
     details: ErrorDetails = _NO_DETAILS,
     hint: str | None = None,
+    guide: Guide | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply[Error]:
+    """Return the answer to a request that is rejected.
+
+    Args:
+        hint: Closer advice than that of the guide.
+        guide: Advice about this kind of error; None is that about the status.
+    """
+    guide = guide or guide_of_status(status)
     error = ErrorBody(
         code=CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
         message=message,
         details=details,
         request_id=request_id,
-        hint=present(hint),
+        hint=hint or guide.hint,
+        docs=guide.docs,
     )
     sent = dict(headers or {})
     if status == HTTPStatus.UNAUTHORIZED:
@@ -189,36 +200,33 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
     status = _status_of(error)
     if status is None:
         raise error
+    reply = partial(error_answer, request_id, status, guide=guide_of_error(error))
     match error:
         case InvalidFlow():
-            return error_answer(
-                request_id,
-                status,
-                _counted(error.faults, "The flow definition has {}"),
-                details=details_of(error.faults, document="definition"),
-            )
+            message = _counted(error.faults, "The flow definition has {}")
+            return reply(message, details=details_of(error.faults, document="definition"))
         case InvalidFlows():
             entries = [
                 msgspec.structs.replace(entry_of(fault), pointer=place, flow=name)
                 for name, place, fault in error.faults
             ]
-            return error_answer(request_id, status, str(error), details=ErrorDetails(errors=entries))
+            return reply(str(error), details=ErrorDetails(errors=entries))
         case InvalidInput():
             return _faulty(request_id, error.faults)
         case PreconditionFailed():
             details = ErrorDetails(revision=present(error.revision))
             current = None if error.state is None else {"ETag": etag(error.state)}
-            return error_answer(request_id, status, str(error), details=details, headers=current)
+            return reply(str(error), details=details, headers=current)
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
             retry_after = {"Retry-After": str(seconds)}
-            return error_answer(request_id, status, str(error), details=_limit(error), headers=retry_after)
+            return reply(str(error), details=_limit(error), headers=retry_after)
         case LimitReached() | QueueFull():
-            return error_answer(request_id, status, str(error), details=_limit(error))
+            return reply(str(error), details=_limit(error))
         case StartsPaused():
-            return error_answer(request_id, status, str(error), headers={"Retry-After": _PAUSE_SECONDS})
+            return reply(str(error), headers={"Retry-After": _PAUSE_SECONDS})
         case _:
-            return error_answer(request_id, status, str(error))
+            return reply(str(error))
 
 
 # A pause ends by hand.

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from flowrunner.api.http.answers import Answer, answer_of, content_of
+from flowrunner.api.http.answers import LOCATION, Answer, answer_of, content_of
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain import strict_json
@@ -193,7 +193,9 @@ class BoundedRoute(APIRoute, ABC):
         if self.answer is not None:
             responses = {options.get("status_code") or 200: {}} | (options.get("responses") or {})
             options["responses"] = {
-                status: _described(response, self.answer) if status < 300 and status != 204 else response
+                status: _described(_headed(status, response), self.answer)
+                if status < 300 and status != 204
+                else response
                 for status, response in responses.items()
             }
         # The framework neither encodes nor validates answers.
@@ -257,6 +259,11 @@ class BoundedRoute(APIRoute, ABC):
 def _described(response: Mapping[str, Any], kind: type[Answer]) -> dict[str, Any]:
     """Return the description of a response that has this answer, and perhaps content of other types."""
     return {**response, "content": content_of(kind)["content"] | response.get("content", {})}
+
+
+def _headed(status: int | str, response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the description of a response with the header that each of its status has."""
+    return {**response, "headers": LOCATION | response.get("headers", {})} if status == 201 else response
 
 
 def _answering(handler: Handler) -> ASGIApp:

@@ -1,0 +1,105 @@
+"""Advice in error answers: what to do next, and the passage of the documentation about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from flowrunner.domain.errors import (
+    Conflict,
+    DispatchAway,
+    EmailTaken,
+    FlowDisabled,
+    Forbidden,
+    InvalidFlow,
+    InvalidFlows,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    PreconditionFailed,
+    QueueFull,
+    RedactionLimit,
+    StartsPaused,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Advice about one kind of error.
+
+    Attributes:
+        hint: What to do, if the error itself has no closer hint.
+        docs: The passage, as a page and an anchor.
+    """
+
+    hint: str
+    docs: str
+
+
+_ERRORS: Final = "docs/api.md#errors"
+_ALL_FAULTS: Final = "mend each value that details.errors names, and send the request again"
+_LATER: Final = "send the request again after the seconds in Retry-After"
+
+# By status: errors that are raised before the core is reached.
+_BY_STATUS: Final[Mapping[int, Guide]] = {
+    400: Guide("compare the request with /api/v1/openapi.json, which describes each header and field", _ERRORS),
+    401: Guide(
+        "log in with POST /api/v1/auth/login, or use an API token; send it as 'Authorization: Bearer <token>'",
+        "docs/api.md#authentication",
+    ),
+    403: Guide(
+        "use an account, or an API token, with the right that x-right names in /api/v1/openapi.json",
+        "docs/api.md#authentication",
+    ),
+    404: Guide("check the address, and the workspace in which the request acts", "docs/api.md#workspaces"),
+    405: Guide("use one of the methods in the header Allow", "docs/api.md#methods"),
+    409: Guide("read the object again, and send a request that fits its present state", _ERRORS),
+    412: Guide("read the object again, and repeat the change with its new ETag", "docs/api.md#concurrent-edits"),
+    413: Guide("send less in one request", _ERRORS),
+    415: Guide("send JSON with 'Content-Type: application/json'", _ERRORS),
+    422: Guide(_ALL_FAULTS, _ERRORS),
+    429: Guide("wait for the seconds in Retry-After, and then send the request again", "docs/api.md#limits"),
+    431: Guide("send fewer or shorter headers", _ERRORS),
+    500: Guide("give request_id to the operator, whose log has the reason", "docs/operations.md#logs"),
+    503: Guide(_LATER, _ERRORS),
+}
+_FALLBACK: Final = {False: _BY_STATUS[400], True: _BY_STATUS[500]}
+
+_BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
+    Unauthorized: _BY_STATUS[401],
+    Forbidden: _BY_STATUS[403],
+    NotFound: Guide("check the id, and the workspace in which the request acts", "docs/api.md#workspaces"),
+    Conflict: _BY_STATUS[409],
+    LimitReached: Guide(
+        "delete what is no longer needed, or ask the operator to raise the limit", "docs/operations.md#limits"
+    ),
+    FlowDisabled: Guide(
+        """send {"disabled": false} with PUT /api/v1/flows/{id} to enable it""", "docs/api.md#disabled-flows"
+    ),
+    EmailTaken: Guide("choose another address, or change the account that has this one", "docs/api.md#accounts"),
+    PreconditionFailed: _BY_STATUS[412],
+    InvalidFlow: Guide(
+        "mend each fault that details.errors names; POST /api/v1/flows/validate checks without saving",
+        "docs/flow-language.md#the-document",
+    ),
+    InvalidFlows: Guide("mend each fault that details.errors names for its flow", "docs/flow-language.md#the-document"),
+    InvalidInput: _BY_STATUS[422],
+    RedactionLimit: Guide("send a smaller text", "docs/api.md#secrets"),
+    TooManyRequests: _BY_STATUS[429],
+    Unavailable: _BY_STATUS[503],
+    StartsPaused: Guide("wait until an admin ends the pause", "docs/operations.md#pausing"),
+    DispatchAway: Guide(_LATER, "docs/temporal.md#details"),
+    QueueFull: Guide(_LATER, "docs/operations.md#limits"),
+}
+
+
+def guide_of_status(status: int) -> Guide:
+    """Return the advice for an error of which only the status is known."""
+    return _BY_STATUS.get(status) or _FALLBACK[status >= 500]
+
+
+def guide_of_error(error: Exception) -> Guide | None:
+    """Return the advice for an error of the core, or None if it is none that is answered."""
+    return next((_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR), None)
