@@ -151,6 +151,20 @@ def test_s65_a_secret_is_hidden_where_it_completes_an_escape(before: str, start:
     assert "keyQ9" not in hidden
 
 
+@pytest.mark.parametrize("before", ["C:\\", "\\", "%2C \\", "%2C ", ""])
+def test_s65_texts_before_a_secret_without_its_start_stay_shown(before: str) -> None:
+    redactor = SecretRedactor()
+    redactor.add(["network<keyQ9>"])
+    # So far from escapes that the search leaves it out
+    plain = "plain text " * 100
+
+    hidden = redactor.redact([plain, f"{plain}{before}network&lt;keyQ9&gt;", plain])
+
+    assert hidden[0] == hidden[2] == plain  # type: ignore[index, call-overload]
+    assert str(hidden[1]).startswith(plain)  # type: ignore[index, call-overload]
+    assert "keyQ9" not in str(hidden)
+
+
 @pytest.mark.parametrize("text", ["etwork<keyQ9>", "\\n etwork<keyQ9>", "\\n\\network<keyQ9", "&lt;xetwork<keyQ9>"])
 def test_s65_the_end_of_a_secret_alone_stays_shown(text: str) -> None:
     redactor = SecretRedactor()

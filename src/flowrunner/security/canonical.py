@@ -7,7 +7,7 @@ characters are escaped, and in upper or lower case.
 import html.entities
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property, lru_cache
 from typing import Final
 
@@ -79,10 +79,12 @@ class Layer:
 
     Args:
         edits: Start, end and replacement length of each replaced piece, in order.
+        omitted: The indexes of pieces that were left out, and not decoded.
     """
 
-    def __init__(self, edits: Sequence[tuple[int, int, int]]) -> None:
+    def __init__(self, edits: Sequence[tuple[int, int, int]], omitted: Set[int] = frozenset()) -> None:
         self._edits = edits
+        self._omitted = omitted
 
     @cached_property
     def _starts(self) -> Sequence[int]:
@@ -98,12 +100,12 @@ class Layer:
         """Return the source range of the bytes from ``start`` to ``end``, extended to whole escapes."""
         return self._byte(start)[0], self._byte(end - 1)[1]
 
-    def is_replaced_before(self, at: int) -> bool:
-        """Return True if a replaced piece ends directly before this position of the new text."""
+    def is_decoded_before(self, at: int) -> bool:
+        """Return True if a decoded piece ends directly before this position of the new text."""
         starts = self._starts
         for piece in (bisect_left(starts, at) - 1, bisect_right(starts, at) - 1):
             if piece >= 0 and starts[piece] + self._edits[piece][2] == at:
-                return True
+                return piece not in self._omitted
         return False
 
     def _byte(self, at: int) -> tuple[int, int]:
@@ -156,7 +158,7 @@ def follows_escape(at: int, layers: Sequence[Layer]) -> bool:
         layers: From that of the text with this position to that of the source.
     """
     for layer in layers:
-        if layer.is_replaced_before(at):
+        if layer.is_decoded_before(at):
             return True
         at = layer.before(at, at + 1)[0]
     return False
@@ -169,6 +171,7 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
         return None
     pieces: list[bytes] = []
     edits: list[tuple[int, int, int]] = []
+    omitted: set[int] = set()
     done = 0
     for found in (_ESCAPE_OR_QUOTES if quotes else ESCAPE).finditer(text):
         escape = found[0]
@@ -179,6 +182,7 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
         if start - done > 2 * around:
             left_out = done + around if pieces else 0, start - around
             pieces += (text[done : left_out[0]], BETWEEN)
+            omitted.add(len(edits))
             edits.append((*left_out, len(BETWEEN)))
             done = left_out[1]
         pieces += (text[done:start], plain)
@@ -187,7 +191,7 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
     if not pieces:
         return None
     pieces.append(text[done : done + around])
-    return b"".join(pieces), Layer(edits)
+    return b"".join(pieces), Layer(edits, omitted)
 
 
 def _plain(escape: bytes) -> bytes | None:

@@ -26,6 +26,7 @@ _ANCHOR: Final = 8
 _ANCHOR_WITHIN: Final = 32
 _BY_RARITY: Final = "qzjxkvw~^`|@#$*!9876543210bfgpyucmdhlronistae"
 _RANKS: Final = {character: rank for rank, character in enumerate(_BY_RARITY)}
+_BETWEEN: Final = BETWEEN.decode("latin-1")
 # Bytes per call of the search, during which no other thread runs.
 _CHUNK: Final = 256 * 1024
 # Cost limit for the look-ups in one text, in units of about 0.1 µs. A text of 1 MB that consists only of 1,000 random
@@ -103,8 +104,8 @@ class _Alike:
         while number >= 0 and self._is_rest[number]:
             length = len(needles[number])
             if is_after_escape(start + length):
-                # With the escape, which contains the start of the secret.
-                return min(length + 1, len(text) - start)
+                # With the escape, which contains the start of the secret, but never with what was left out.
+                return length + (text[start + length : start + length + 1] not in ("", _BETWEEN))
             number = self._parents[number]
         return len(needles[number]) if number >= 0 else 0
 
