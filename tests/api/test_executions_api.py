@@ -13,10 +13,11 @@ from support.client import Client
 from support.receiver import Receiver
 from support.waiting import wait_for
 
-SUMMARY: Final = {"id", "flow_id", "status", "started_at"}
-ENDED: Final = SUMMARY | {"completed_at", "duration"}
+SUMMARY: Final = {"id", "flow_id", "flow_name", "revision", "status", "started_at"}
+ENDED: Final = SUMMARY | {"completed_at", "duration", "logs"}
+FAILED: Final = ENDED | {"error", "error_type", "failed_node"}
 # What the execution itself tells beyond its line in a list.
-DETAIL: Final = {"input", "revision"}
+DETAIL: Final = {"input"}
 
 
 def example(receiver: Receiver, *, path: str = "ok") -> str:
@@ -92,7 +93,7 @@ def test_durations_are_milliseconds(account: Client) -> None:
 def test_a_failed_execution_says_why(account: Client, receiver: Receiver) -> None:
     execution = account.run_to_end(example(receiver, path="status/500"))
 
-    assert execution.keys() == ENDED | DETAIL | {"error", "failure"}
+    assert execution.keys() == FAILED | DETAIL | {"failure"}
     assert execution["status"] == "failed"
     assert execution["error"] == "HTTP request failed with status 500"
 
@@ -228,7 +229,7 @@ def test_executions_are_listed_the_newest_first(account: Client, some: dict[str,
     assert by_id[some["c1"]].keys() == ENDED
     assert by_id[some["x1"]].keys() == ENDED
     assert by_id[some["w1"]].keys() == SUMMARY
-    assert by_id[some["f1"]].keys() == ENDED | {"error"}
+    assert by_id[some["f1"]].keys() == FAILED
     assert by_id[some["f1"]]["error"] == "There are no orders"
     for id, execution in by_id.items():
         whole = account.execution(id)
@@ -526,3 +527,48 @@ def test_expressions_read_the_name_that_the_flow_was_saved_under(account: Client
     assert account.ended(id)["result"] == ["In the request", 14]
     rerun = account.post(f"/api/v1/executions/{id}/rerun", {"from": "tell"}).json["execution_id"]
     assert account.ended(rerun)["result"] == ["Renamed", 7]
+
+
+def test_a_list_shows_which_flow_node_and_error_it_was_and_how_much_was_logged(account: Client) -> None:
+    flow_id = account.new_flow(
+        "nodes:\n"
+        "  note: {type: log, params: {message: careful, level: warn}, next: stop}\n"
+        "  stop: {type: fail, params: {error: orders.none, message: There are no orders}}\n",
+        name="Orders",
+    )
+    id = account.run(flow_id)
+    account.ended(id)
+
+    (listed,) = account.get("/api/v1/executions").json["executions"]
+
+    assert (listed["flow_name"], listed["revision"]) == ("Orders", 1)
+    assert (listed["error_type"], listed["failed_node"]) == ("orders.none", "stop")
+    whole = account.get(f"/api/v1/executions/{id}/logs?limit=100").json["logs"]
+    assert listed["logs"] == {level: sum(line["level"] == level for line in whole) for level in listed["logs"]}
+    assert listed["logs"]["warn"] == 1
+    assert listed["logs"]["error"] > 0
+    account.put(f"/api/v1/flows/{flow_id}", {"name": "Other orders"})
+    assert account.get(f"/api/v1/executions/{id}").json["flow_name"] == "Other orders"
+
+
+def test_a_failed_execution_shows_the_completed_rerun_that_has_repaired_it(account: Client) -> None:
+    flow_id = account.new_flow(
+        "nodes:\n"
+        "  check: {type: condition, params: {condition_script: return input.good}, next: {'true': done, 'false': no}}\n"
+        "  done: {type: return, params: {value: 1}}\n"
+        "  no: {type: fail, params: {error: bad, message: bad}}\n"
+    )
+    first = account.run(flow_id, {"good": False})
+    account.ended(first)
+    again = account.post(f"/api/v1/executions/{first}/rerun", {}).json["execution_id"]
+    account.ended(again)
+    assert "repaired_by" not in account.get(f"/api/v1/executions/{first}").json
+
+    good = account.post(f"/api/v1/executions/{again}/rerun", {"input": {"good": True}}).json["execution_id"]
+    account.ended(good)
+    later = account.post(f"/api/v1/executions/{good}/rerun", {"input": {"good": False}}).json["execution_id"]
+    account.ended(later)
+
+    listed = {one["id"]: one for one in account.get("/api/v1/executions").json["executions"]}
+    assert [listed[id].get("repaired_by") for id in (first, again, good, later)] == [good, good, None, None]
+    assert [listed[id].get("rerun_of") for id in (first, again, good, later)] == [None, first, again, good]

@@ -29,6 +29,9 @@ def statements() -> Iterator[tuple[str, Sql]]:
             # Some of its statements are for SQLite only, and some for PostgreSQL only.
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
+            if name.startswith("_"):
+                # A part of statements.
+                continue
             for each in value if isinstance(value, tuple) else (value,):
                 if isinstance(each, Statement) or (isinstance(each, str) and each.strip().startswith(VERBS)):
                     yield f"{module.name}.{name}", each

@@ -252,7 +252,7 @@ def following(id: str, *events: Event, epoch: int, after: int, at: datetime = NO
         case Completed():
             summary = Summary(status=Status.COMPLETED, completed_at=records[-1].at)
         case Failed(error=error):
-            summary = Summary(status=Status.FAILED, completed_at=records[-1].at, error=error.message)
+            summary = Summary(status=Status.FAILED, completed_at=records[-1].at, error=error)
         case Cancelled():
             summary = Summary(status=Status.CANCELLED, completed_at=records[-1].at)
         case _:

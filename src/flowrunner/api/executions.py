@@ -126,6 +126,18 @@ def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
 R = TypeVar("R", bound=RunAnswer)
 
 
+class LogCounts(Answer, frozen=True, kw_only=True):
+    """The number of lines in a log, by level."""
+
+    debug: int = 0
+    info: int = 0
+    warn: int = 0
+    error: int = 0
+
+
+_LOG_COUNTS: Final = msgspec.json.Decoder(LogCounts)
+
+
 class ExecutionAnswer(Answer, frozen=True, kw_only=True):
     id: str
     flow_id: str
@@ -138,19 +150,47 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
     error: Annotated[str | UnsetType, Meta(description="The error message. Absent unless the execution failed.")] = (
         UNSET
     )
+    flow_name: Annotated[str | UnsetType, Meta(description="The present name of the flow.")] = UNSET
+    revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
+    error_type: Annotated[str | UnsetType, Meta(description="The type of the error, such as http.500.")] = UNSET
+    failed_node: Annotated[str | UnsetType, Meta(description="The node whose error it is. Absent if no node's.")] = (
+        UNSET
+    )
+    logs: Annotated[LogCounts | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
+    trigger: Annotated[str | UnsetType, Meta(description="The id of the trigger that has started it.")] = UNSET
+    rerun_of: Annotated[str | UnsetType, Meta(description="The execution that this one repeats.")] = UNSET
+    repaired_by: Annotated[
+        str | UnsetType,
+        Meta(
+            description="The completed rerun of this execution, which has failed or was cancelled; or the rerun of it."
+        ),
+    ] = UNSET
 
     @classmethod
     def of(cls, execution: ExecutionView) -> Self:
-        ended_at, error = execution.completed_at, execution.error
-        return cls(
-            id=execution.id,
-            flow_id=execution.flow_id,
-            status=execution.status.value,
-            started_at=rfc3339(execution.started_at),
-            completed_at=UNSET if ended_at is None else rfc3339(ended_at),
-            duration=UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
-            error=UNSET if error is None else _shortened(error),
-        )
+        error = execution.error
+        return cls(**_shown(execution), error=UNSET if error is None else _shortened(error))
+
+
+def _shown(execution: ExecutionView) -> dict[str, Any]:
+    """Return the fields of an execution, without its error."""
+    ended_at, log_counts = execution.completed_at, execution.log_counts
+    return {
+        "id": execution.id,
+        "flow_id": execution.flow_id,
+        "status": execution.status.value,
+        "started_at": rfc3339(execution.started_at),
+        "completed_at": UNSET if ended_at is None else rfc3339(ended_at),
+        "duration": UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
+        "flow_name": present(execution.flow_name),
+        "revision": present(execution.revision),
+        "error_type": present(execution.error_type),
+        "failed_node": present(execution.failed_node),
+        "logs": UNSET if log_counts is None else _LOG_COUNTS.decode(log_counts),
+        "trigger": present(execution.trigger_id),
+        "rerun_of": present(execution.rerun_of),
+        "repaired_by": present(execution.repaired_by),
+    }
 
 
 def _shortened(error: str) -> str:
@@ -189,9 +229,7 @@ class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
     result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
     waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET
     failure: Annotated[FailureAnswer | UnsetType, Meta(description="Absent unless the execution failed.")] = UNSET
-    revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
     parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET
-    rerun_of: Annotated[str | UnsetType, Meta(description="The execution that this one repeats.")] = UNSET
 
 
 class ExecutionList(ListAnswer, frozen=True):
@@ -294,23 +332,15 @@ def _statuses(text: str | None) -> list[Status]:
 async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
     most = most_of_view(request)
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
-    ended_at = execution.completed_at
     return answer(
         ExecutionDetailAnswer(
-            id=execution.id,
-            flow_id=execution.flow_id,
-            status=execution.status.value,
-            started_at=rfc3339(execution.started_at),
-            completed_at=UNSET if ended_at is None else rfc3339(ended_at),
-            duration=UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
+            **_shown(execution),
             error=present(execution.error),
             input=viewed(execution.input, most),
             result=viewed(execution.result, most),
             waiting_for=stored(execution.waiting_for),
             failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),
-            revision=present(execution.revision),
             parent_id=present(execution.parent_id),
-            rerun_of=present(execution.rerun_of),
         )
     )
 

@@ -64,6 +64,11 @@ def repeated(cause: StartCause) -> ExecutionId | None:
     return cause.of if isinstance(cause, Rerun) else None
 
 
+def trigger_of(cause: StartCause) -> str | None:
+    """Return the id of the trigger that has started the execution; None if no trigger did."""
+    return None
+
+
 def keys_of(cause: StartCause) -> ExecutionId | None:
     """Return the execution whose idempotency keys the steps send; None if they send their own."""
     return cause.keys_of if isinstance(cause, Rerun) else None

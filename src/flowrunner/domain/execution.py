@@ -21,6 +21,7 @@ from flowrunner.domain.events import (
     Event,
     Failed,
     Logged,
+    LogLevel,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -255,7 +256,7 @@ class ExecutionState:
         dues: Heap of due moments of steps; entries may be outdated.
         started_attempts: Attempts started so far, by budget: `ROOT` for the flow itself, or the handler. This bounds
             loops.
-        log_lines: Number of log events, which is limited.
+        log_counts: Number of log events by level.
     """
 
     seq: int = 0
@@ -274,7 +275,7 @@ class ExecutionState:
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
     started_attempts: dict[str, int] = field(default_factory=dict)
-    log_lines: int = 0
+    log_counts: dict[LogLevel, int] = field(default_factory=dict)
     ending: Ending | None = None
 
     @property
@@ -298,6 +299,11 @@ class ExecutionState:
         if self.ending is not None:
             return False
         return self.is_queued or (bool(self.timed) and not self.running and not self.ready)
+
+    @property
+    def log_lines(self) -> int:
+        """Return the number of log events, which is limited."""
+        return sum(self.log_counts.values())
 
     @property
     def root(self) -> Frame:
@@ -355,7 +361,7 @@ class ExecutionState:
             raise IllegalEvent(f"{event.type} as event {self.seq + 1}")
         match event:
             case Logged():
-                self.log_lines += 1
+                self.log_counts[event.level] = self.log_counts.get(event.level, 0) + 1
             case NodeStarted():
                 self._start(event, at)
             case NodeCompleted():

@@ -203,7 +203,7 @@ class FlowEngine:
         summary = Summary(
             status=Status.FAILED if isinstance(last, Failed) else Status.CANCELLED,
             completed_at=at,
-            error=last.error.message if isinstance(last, Failed) else None,
+            error=last.error if isinstance(last, Failed) else None,
             is_queued=stored.slot is not None and stored.slot.is_queued,
         )
         append = Append(execution_id=id, epoch=epoch, after=stored.last_seq, records=records, summary=summary)

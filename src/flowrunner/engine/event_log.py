@@ -297,7 +297,8 @@ def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
     return Summary(
         status=status,
         completed_at=at if status.is_final else None,
-        error=state.ending.error.message if isinstance(state.ending, Failed) else None,
+        error=state.ending.error if isinstance(state.ending, Failed) else None,
+        log_counts=state.log_counts if status.is_final else None,
         is_idle=is_idle,
         wake_at=due_at,
         waiting_for=msgspec.json.encode(waits) if waits else None,

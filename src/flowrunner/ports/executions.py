@@ -11,16 +11,38 @@ from flowrunner.ports.page import Page
 
 # Characters of an error in a list; the execution itself shows the whole error.
 LONGEST_LISTED_ERROR: Final = 2000
+# Characters of an error's type, and of the name of a failed node, that lists show and find.
+LONGEST_LISTED_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionView:
+    """An execution as lists show it.
+
+    Attributes:
+        flow_name: The present name of its flow; None while the flow is in another workspace than the execution.
+        revision: Number of the flow's revision that it runs.
+        error_type: Type of the error, and ``failed_node`` its node; None for a failure in an earlier version without.
+        log_counts: Lines of its log by level, as a JSON text; None before the end, or for an end in an earlier version.
+        trigger_id: The trigger that has started it.
+        rerun_of: The execution that it repeats.
+        repaired_by: The completed execution that repeats it, or repeats the same one as it does, since.
+    """
+
     id: ExecutionId
     flow_id: FlowId
     status: Status
     started_at: datetime
     completed_at: datetime | None
     error: str | None
+    flow_name: str | None = None
+    revision: int | None = None
+    error_type: str | None = None
+    failed_node: str | None = None
+    log_counts: bytes | None = None
+    trigger_id: str | None = None
+    rerun_of: ExecutionId | None = None
+    repaired_by: ExecutionId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +53,7 @@ class ExecutionDetail(ExecutionView):
         revision_id: The revision of the flow that it runs, which may have been deleted.
         waiting_for: The waits of its steps or of the execution itself, as a JSON text.
         failure: The `Failed` event of a failed execution, as a JSON text.
-        revision: Number of the flow's revision that it runs.
         parent_id: The execution that waits for it.
-        rerun_of: The execution that it repeats.
     """
 
     input: bytes
@@ -41,9 +61,7 @@ class ExecutionDetail(ExecutionView):
     revision_id: RevisionId
     waiting_for: bytes | None = None
     failure: bytes | None = None
-    revision: int | None = None
     parent_id: ExecutionId | None = None
-    rerun_of: ExecutionId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,13 @@
 """The journal: durable events of executions."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.events import Event
+from flowrunner.domain.events import ErrorValue, Event, LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
@@ -35,6 +35,8 @@ class Summary:
     """The row of an execution for lists, stored in the transaction of the events.
 
     Attributes:
+        error: The error of a failed execution.
+        log_counts: Lines of the log by level, of an execution that has ended; None for an end without its events.
         is_idle: Nothing happens until ``wake_at``, or until a message arrives.
         wake_at: Due time of an idle execution.
         waiting_for: Whatever its steps wait for, or the execution itself, as a JSON text.
@@ -45,7 +47,8 @@ class Summary:
 
     status: Status
     completed_at: datetime | None = None
-    error: str | None = None
+    error: ErrorValue | None = None
+    log_counts: Mapping[LogLevel, int] | None = None
     is_idle: bool = False
     wake_at: datetime | None = None
     waiting_for: bytes | None = None

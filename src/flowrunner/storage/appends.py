@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+import msgspec
+
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.causes import awaiting_parent, repeated
+from flowrunner.domain.causes import awaiting_parent, repeated, trigger_of
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimitReached
+from flowrunner.ports.executions import LONGEST_LISTED_NAME
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
@@ -26,10 +29,13 @@ CREATE: Final = Statement(
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
                         error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
                         request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
-                        is_active, queued_at, queue_position)
+                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, original_id,
+                        queue_position)
 SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
        :error, :is_idle, :wake_at, :waiting_for, :approval_at, :epoch, :last_seq, :size, :idempotency_key,
        :request_digest, :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
+       :error_type, :failed_node, :log_counts, :trigger_id,
+       coalesce((SELECT original_id FROM executions WHERE id = :rerun_of), :rerun_of),
        CASE WHEN :concurrency_key IS NOT NULL
             THEN 1 + max(coalesce((SELECT max(queue_position) FROM executions
                                     WHERE concurrency_key = :concurrency_key
@@ -48,8 +54,9 @@ SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :comple
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
                         error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
                         request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
-                        is_active, queued_at, queue_position)
-SELECT new.*,
+                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, original_id,
+                        queue_position)
+SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.rerun_of), new.rerun_of),
        CASE WHEN new.concurrency_key IS NOT NULL
             THEN 1 + coalesce(
                 greatest((SELECT max(x.queue_position) FROM executions x
@@ -63,10 +70,12 @@ SELECT new.*,
               :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :epoch::bigint[], :last_seq::bigint[],
               :size::bigint[], :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
               :concurrency_key::text[], :concurrency_limit::bigint[], :is_queued::boolean[], :is_active::boolean[],
-              :queued_at::bigint[])
+              :queued_at::bigint[], :error_type::text[], :failed_node::text[], :log_counts::text[],
+              :trigger_id::text[])
     AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at,
             waiting_for, approval_at, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of,
-            concurrency_key, concurrency_limit, is_queued, is_active, queued_at)
+            concurrency_key, concurrency_limit, is_queued, is_active, queued_at, error_type, failed_node, log_counts,
+            trigger_id)
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
                 WHERE f.id = new.flow_id AND f.workspace_id = new.workspace_id AND f.deleted_at IS NULL)
@@ -89,7 +98,8 @@ ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, is_idle = :is_idle, wake_at = :wake_at,
-       waiting_for = :waiting_for, approval_at = :approval_at, last_seq = :last_seq, size = size + :size
+       waiting_for = :waiting_for, approval_at = :approval_at, last_seq = :last_seq, size = size + :size,
+       error_type = :error_type, failed_node = :failed_node, log_counts = :log_counts
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
@@ -98,12 +108,14 @@ UPDATE executions
    SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
        wake_at = new.wake_at,
        waiting_for = new.waiting_for, approval_at = new.approval_at, last_seq = new.last_seq,
-       size = executions.size + new.size
+       size = executions.size + new.size,
+       error_type = new.error_type, failed_node = new.failed_node, log_counts = new.log_counts
   FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
               :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :last_seq::bigint[], :size::bigint[],
-              :after::bigint[], :epoch::bigint[], :is_queued::boolean[])
+              :after::bigint[], :epoch::bigint[], :is_queued::boolean[], :error_type::text[], :failed_node::text[],
+              :log_counts::text[])
     AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, approval_at, last_seq, size, after, epoch,
-            is_queued)
+            is_queued, error_type, failed_node, log_counts)
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
@@ -268,12 +280,15 @@ class AcquireOp:
 
 
 def summary_row(append: Append) -> dict[str, Any]:
-    summary = append.summary
+    summary, error = append.summary, append.summary.error
     row: dict[str, Any] = {
         "id": append.execution_id,
         "status": summary.status.value,
         "completed_at": to_ms_or_none(summary.completed_at),
-        "error": summary.error,
+        "error": None if error is None else error.message,
+        "error_type": None if error is None else error.type[:LONGEST_LISTED_NAME],
+        "failed_node": None if error is None or error.node is None else error.node[:LONGEST_LISTED_NAME],
+        "log_counts": None if summary.log_counts is None else msgspec.json.encode(summary.log_counts).decode(),
         "is_idle": summary.is_idle,
         "wake_at": to_ms_or_none(summary.wake_at),
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
@@ -299,6 +314,7 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
         "request_digest": new.request_digest,
         "parent_id": awaiting_parent(new.cause),
         "rerun_of": repeated(new.cause),
+        "trigger_id": trigger_of(new.cause),
         "concurrency_key": None if new.slot is None else new.slot.key,
         "concurrency_limit": None if new.slot is None else new.slot.most,
         "is_queued": new.slot is not None and new.slot.is_queued,

@@ -20,27 +20,46 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Statement, Transaction
 
-# The input is in the first event and the result in the last one; neither is stored twice.
-GET: Final = """
-SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
-       x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id,
-       x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL
+# The columns of `_view`. Repaired is what failed or was cancelled and has been repeated with success since, itself or
+# another one of its chain of reruns.
+_COLUMNS: Final = """
+SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 1, :error_characters), f.name, r.number,
+       x.error_type, x.failed_node, x.log_counts, x.trigger_id, x.rerun_of,
+       CASE WHEN x.status IN ('failed', 'cancelled')
+            THEN (SELECT min(later.id) FROM executions later
+                   WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
+                     AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
+                     AND later.workspace_id = x.workspace_id) END
+"""
+# The name of a flow that is being moved belongs to another workspace.
+_SOURCE: Final = """
   FROM executions x
-  JOIN events first ON first.execution_id = x.id AND first.seq = 1
+  LEFT JOIN flows f ON f.id = x.flow_id AND f.workspace_id = x.workspace_id
   LEFT JOIN revisions r ON r.id = x.revision_id
+"""
+# The input is in the first event and the result in the last one; neither is stored twice.
+_OF_DETAIL: Final = """,
+       first.data, last.data, x.waiting_for, x.parent_id, x.revision_id,
+       x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL
+"""
+_WITH_ID: Final = """
+  JOIN events first ON first.execution_id = x.id AND first.seq = 1
   LEFT JOIN events last
     ON last.execution_id = x.id AND last.seq = x.last_seq AND x.status IN ('completed', 'failed')
  WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
+GET: Final = _COLUMNS + _OF_DETAIL + _SOURCE + _WITH_ID
 
 # Ids sort by creation time.
-PAGE: Final = """
-SELECT id, flow_id, status, started_at, completed_at, substr(error, 1, :error_characters) FROM executions
- WHERE workspace_id = :workspace_id
-   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
-   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
- ORDER BY id DESC LIMIT :limit OFFSET :offset
+_OF_PAGE: Final = """
+ WHERE x.id IN (SELECT id FROM executions
+                 WHERE workspace_id = :workspace_id
+                   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
+                   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
+                 ORDER BY id DESC LIMIT :limit OFFSET :offset)
+ ORDER BY x.id DESC
 """
+PAGE: Final = _COLUMNS + _SOURCE + _OF_PAGE
 COUNT: Final = """
 SELECT count(*) FROM executions
  WHERE workspace_id = :workspace_id
@@ -110,25 +129,19 @@ class SqlExecutions:
         self._database = database
 
     async def get(self, workspace_id: WorkspaceId, id: ExecutionId) -> ExecutionDetail:
-        row = await self._database.read(lambda tx: tx.row(GET, {"id": id, "workspace_id": workspace_id}))
+        values = {"id": id, "workspace_id": workspace_id, "error_characters": _WHOLE}
+        row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("execution")
-        view = _view(row)
+        view, (first, last, waiting_for, parent_id, revision_id, waits_for_room) = _view(row), row[_WIDTH:]
         return ExecutionDetail(
-            id=view.id,
-            flow_id=view.flow_id,
-            status=view.status,
-            started_at=view.started_at,
-            completed_at=view.completed_at,
-            error=view.error,
-            input=_member(row[6], "input"),
-            result=_member(row[7], "result") if view.status is Status.COMPLETED else None,
-            failure=row[7].encode() if view.status is Status.FAILED else None,
-            waiting_for=FOR_ROOM if row[13] else None if row[8] is None else row[8].encode(),
-            parent_id=None if row[9] is None else ExecutionId(row[9]),
-            rerun_of=None if row[10] is None else ExecutionId(row[10]),
-            revision=row[11],
-            revision_id=RevisionId(row[12]),
+            **{name: getattr(view, name) for name in ExecutionView.__slots__},
+            input=_member(first, "input"),
+            result=_member(last, "result") if view.status is Status.COMPLETED else None,
+            failure=last.encode() if view.status is Status.FAILED else None,
+            waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
+            parent_id=None if parent_id is None else ExecutionId(parent_id),
+            revision_id=RevisionId(revision_id),
         )
 
     async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
@@ -209,6 +222,11 @@ class SqlExecutions:
         return await self._database.give_space_back()
 
 
+# The number of `_COLUMNS`, and more characters than an error has.
+_WIDTH: Final = 14
+_WHOLE: Final = 2**30
+
+
 def _view(row: tuple[Any, ...]) -> ExecutionView:
     return ExecutionView(
         id=ExecutionId(row[0]),
@@ -217,6 +235,14 @@ def _view(row: tuple[Any, ...]) -> ExecutionView:
         started_at=from_ms(row[3]),
         completed_at=from_ms_or_none(row[4]),
         error=row[5],
+        flow_name=row[6],
+        revision=row[7],
+        error_type=row[8],
+        failed_node=row[9],
+        log_counts=None if row[10] is None else row[10].encode(),
+        trigger_id=row[11],
+        rerun_of=None if row[12] is None else ExecutionId(row[12]),
+        repaired_by=None if row[13] is None else ExecutionId(row[13]),
     )
 
 

@@ -194,7 +194,7 @@ SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at,
             "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "is_idle",
             "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
             "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
-            "approval_at",
+            "approval_at", "error_type", "failed_node", "log_counts", "trigger_id", "original_id",
         ),
         booleans=frozenset({"is_idle", "is_queued", "is_active"}),
         copied="""
@@ -202,7 +202,7 @@ SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
        CASE WHEN is_idle THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
        size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
        CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at,
-       approval_at
+       approval_at, error_type, failed_node, log_counts, trigger_id, original_id
   FROM executions ORDER BY id
 """,
         # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open

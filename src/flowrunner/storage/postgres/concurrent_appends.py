@@ -34,13 +34,15 @@ WITH cited AS MATERIALIZED (
        SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
            wake_at = new.wake_at,
            waiting_for = new.waiting_for, approval_at = new.approval_at, last_seq = new.last_seq,
-           size = executions.size + new.size
+           size = executions.size + new.size,
+           error_type = new.error_type, failed_node = new.failed_node, log_counts = new.log_counts
       FROM flowrunner_lock_shared() AS engine (epoch),
            unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
                   :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :last_seq::bigint[],
-                  :size::bigint[], :after::bigint[], :epoch::bigint[], :is_queued::boolean[])
+                  :size::bigint[], :after::bigint[], :epoch::bigint[], :is_queued::boolean[], :error_type::text[],
+                  :failed_node::text[], :log_counts::text[])
         AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, approval_at, last_seq, size, after,
-                epoch, is_queued)
+                epoch, is_queued, error_type, failed_node, log_counts)
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)

@@ -1,0 +1,91 @@
+"""Executions of the schema before lists could be searched are found after the upgrade."""
+
+import io
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+from alembic import command
+
+from flowrunner.storage.migrations import alembic_config, migrate_sqlite
+from flowrunner.storage.postgres.migrations import migrate_postgres
+from support.databases import Place, change, rows_of
+from support.postgres import PostgresServer, connected
+
+BEFORE: Final = "0007"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return an empty database of the older schema."""
+    config = alembic_config()
+    if request.param == "sqlite":
+        path = tmp_path / "flowrunner.db"
+        config.attributes["sqlite_path"] = path
+        command.upgrade(config, BEFORE)
+        return path
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.new_database()
+    config.output_buffer = io.StringIO()
+    command.upgrade(config, f"base:{BEFORE}", sql=True)
+    script = config.output_buffer.getvalue()
+    connected(url, lambda connection: connection.execute(script))
+    return url
+
+
+async def upgraded(place: Place) -> None:
+    if isinstance(place, Path):
+        migrate_sqlite(place)
+    else:
+        await migrate_postgres(place)
+
+
+def add_execution(place: Place, id: str, status: str, *, last: str = "{}", rerun_of: str | None = None) -> None:
+    is_final = status in ("completed", "failed", "cancelled")
+    change(
+        place,
+        f"""
+INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, epoch,
+                        last_seq, rerun_of)
+VALUES ('{id}', 'mara', 'flow-1', 'rev-1', '{status}', 1, {5 if is_final else "NULL"},
+        {"'why'" if status == "failed" else "NULL"}, 1, 1, {"NULL" if rerun_of is None else f"'{rerun_of}'"})
+""",
+    )
+    type, text = f"execution.{status}", last.replace("'", "''")
+    change(place, f"INSERT INTO events (execution_id, seq, at, type, data) VALUES ('{id}', 1, 5, '{type}', '{text}')")
+
+
+async def test_failed_executions_get_the_type_and_the_node_of_their_error(place: Place) -> None:
+    error = {"type": "x" * 300, "message": "why", "node": "fetch\0", "data": None}
+    add_execution(place, "e1", "failed", last=json.dumps({"error": error}))
+    add_execution(place, "e2", "failed", last=json.dumps({"error": {**error, "type": "internal", "node": None}}))
+    add_execution(place, "e3", "completed", last='{"result": {"error": {"type": "none"}}}')
+    add_execution(place, "e4", "running")
+
+    await upgraded(place)
+
+    found = rows_of(place, "SELECT id, error_type, failed_node, log_counts FROM executions ORDER BY id")
+    # One keeps no NUL, the other nothing after it.
+    node = "fetch" if isinstance(place, Path) else "fetch\ufffd"
+    assert found == [
+        ("e1", "x" * 200, node, None),
+        ("e2", "internal", None, None),
+        ("e3", None, None, None),
+        ("e4", None, None, None),
+    ]
+    with pytest.raises(Exception, match="the execution has ended"):
+        change(place, "UPDATE executions SET error_type = 'other' WHERE id = 'e1'")
+
+
+async def test_chains_of_reruns_get_their_first_execution(place: Place) -> None:
+    add_execution(place, "e1", "failed", last='{"error": {"type": "a", "node": null}}')
+    add_execution(place, "e2", "cancelled", rerun_of="e1")
+    add_execution(place, "e3", "completed", rerun_of="e2")
+    # Retention has deleted what this one repeats.
+    add_execution(place, "e4", "completed", rerun_of="e0")
+
+    await upgraded(place)
+
+    found = rows_of(place, "SELECT id, original_id FROM executions ORDER BY id")
+    assert found == [("e1", None), ("e2", "e1"), ("e3", "e1"), ("e4", "e0")]
