@@ -58,6 +58,23 @@ security: $(VENV)/.dev ## Run every attack in the tests, and print the numbers
 fuzz: $(VENV)/.dev ## Fuzz the API in every role; FUZZ_CASES=100000, a quarter of an hour
 	@PYTHONPATH=tests $(RUN) -m security.fuzz
 
+# The Node.js of the development dependencies, whatever the machine has.
+NODE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+UI_INSTALLED := ui/node_modules/.installed
+
+.PHONY: ui
+ui: $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web
+	@$(RUN) ui/openapi.py | (cd ui && $(NODE) npx openapi-typescript --output src/api/schema.ts >/dev/null)
+	@cd ui && $(NODE) npx tsc && $(NODE) npx vite build
+
+.PHONY: ui-dev
+ui-dev: $(UI_INSTALLED) ## Serve ui/ on http://127.0.0.1:5173 as it is edited, for a server on port 8080
+	@cd ui && $(NODE) npx vite
+
+$(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
+	@cd ui && $(NODE) npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@cp ui/package-lock.json $@
+
 .PHONY: upgrade-fixture
 upgrade-fixture: $(VENV)/.dev ## Record the stored installation of tests/upgrades again; only before the first release
 	@PYTHONPATH=tests $(RUN) -m upgrades
@@ -105,7 +122,7 @@ lock: $(RUN) ## Lock the dependencies again; ARGS=--upgrade takes newer versions
 
 .PHONY: clean
 clean: ## Delete the environment and the caches of tools
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/editors/node_modules
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/editors/node_modules ui/node_modules
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installation

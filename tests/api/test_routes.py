@@ -26,6 +26,12 @@ OPEN: Final = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    # The web interface: files that are the same for everybody.
+    *(
+        (method, path)
+        for method in ("GET", "HEAD")
+        for path in ("/", "/login", "/setup", "/w/{screen}", "/assets/{name}", "/favicon.svg", "/theme.js")
+    ),
 }
 SOCKETS: Final = {"/ws/executions/{execution_id}"}
 ADMINS_ONLY: Final = {
@@ -74,7 +80,7 @@ def address_of(path: str) -> str:
 async def test_s15_every_route_is_protected_or_on_the_list(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data") as program:
         assert unknown_routes(program.app) == []
-        assert {(m, r.path) for r in program.app.routes if isinstance(r, APIRoute) for m in r.methods} >= OPEN
+        assert {(m, r.path_format) for r in program.app.routes if isinstance(r, APIRoute) for m in r.methods} >= OPEN
 
         @program.app.get("/api/v1/forgotten")
         async def forgotten() -> str:

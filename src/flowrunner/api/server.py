@@ -27,6 +27,7 @@ from flowrunner.api import (
     steps,
     system,
     tokens,
+    web,
     workspaces,
 )
 from flowrunner.api.http.edge import Edge
@@ -81,6 +82,7 @@ ROUTERS: Final = (
     audit.router,
     schemas.router,
     node_types.router,
+    web.router,
 )
 
 

@@ -39,7 +39,10 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
     with explain_unwritable(token_file):
         write_private(token_file, token + "\n")
     print(
-        f"There is no account yet. Create the first admin within 24 hours:\n\n"
+        f"There is no account yet. Create the first admin within 24 hours, in a browser:\n\n"
+        # After the # nothing is sent to the server, so that no log has the token.
+        f"  {url}/setup#{token}\n\n"
+        f"or by a request:\n\n"
         f'  curl {url}/api/v1/setup -H \'Content-Type: application/json\' -d \'{{"token": "{token}",\n'
         f'    "name": "Your Name", "email": "you@example.com", "password": "…"}}\'\n\n'
         f"The token is also in {token_file}.",

@@ -26,6 +26,22 @@ SECURITY_HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+# In the scope of a request whose answer has other headers than these.
+OWN_HEADERS: Final = "own_headers"
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+# Pages and what they consist of. A browser asks each time whether it still has them.
+PAGE_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-cache"),
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
+)
 # A browser that has reached the server over TLS uses nothing else for a year.
 _TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 CRASHED: Final = "An internal error occurred; its id is in request_id"
@@ -44,7 +60,7 @@ class Edge:
         self._proxies = proxies
         self._hosts = hosts
         self._logs_every_request = logs_every_request()
-        self._headers = (*SECURITY_HEADERS, _TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
+        self._tls_only = (_TLS_ONLY,) if is_behind_tls else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -118,7 +134,9 @@ class Edge:
 
     def _add_headers(self, message: Message, scope: Scope) -> None:
         scope[ANSWERED] = message["status"]
-        message["headers"] = [*message["headers"], (b"x-request-id", scope["request_id"].encode()), *self._headers]
+        headers = scope.get(OWN_HEADERS, SECURITY_HEADERS)
+        request_id = (b"x-request-id", scope["request_id"].encode())
+        message["headers"] = [*message["headers"], request_id, *headers, *self._tls_only]
 
 
 def _request_id(scope: Scope) -> str:

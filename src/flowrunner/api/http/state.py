@@ -1,7 +1,7 @@
 """The services and settings that routes find on the application."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from flowrunner.api.browser import Browser
 from flowrunner.api.event_feed import EventFeed
+from flowrunner.api.http.assets import Asset
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain.account import Account
 from flowrunner.ports.memory import BodyRoom
@@ -51,6 +52,7 @@ class AppState:
         openapi: The encoded OpenAPI document.
         flow_schema: The encoded schema of flow documents, and its digest.
         node_types: The encoded descriptions of the node types, and their digest.
+        web: The built files of the web interface, by path.
     """
 
     services: Services
@@ -66,6 +68,7 @@ class AppState:
     openapi: Once[bytes] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
     node_types: Once[tuple[bytes, str]] = field(default_factory=Once)
+    web: Once[Mapping[str, Asset]] = field(default_factory=Once)
 
 
 def state_of(connection: HTTPConnection) -> AppState:

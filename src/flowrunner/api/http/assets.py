@@ -1,0 +1,47 @@
+"""The built files of the web interface, in memory and compressed."""
+
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import flowrunner
+
+BUILT: Final = Path(flowrunner.__file__).parent / "web"
+# Types by name differ between machines.
+_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2"}
+_IS_COMPRESSED: Final = frozenset({".woff2", ".png"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A built file, as it is sent.
+
+    Attributes:
+        packed: The content in gzip; None if that saves nothing.
+        state: Differs after every change.
+    """
+
+    media_type: str
+    content: bytes
+    packed: bytes | None
+    state: str
+
+
+def read_assets(directory: Path = BUILT) -> Mapping[str, Asset]:
+    """Return the built files by their path below ``directory``."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {path.relative_to(directory).as_posix(): _read(path) for path in files}
+
+
+def _read(path: Path) -> Asset:
+    content = path.read_bytes()
+    return Asset(
+        media_type=_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream",
+        content=content,
+        packed=None if path.suffix in _IS_COMPRESSED else gzip.compress(content, mtime=0),
+        state=hashlib.sha256(content).hexdigest()[:32],
+    )

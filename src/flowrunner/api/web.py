@@ -1,0 +1,68 @@
+"""The web interface: the files that `ui/` is built into, and their shell at the addresses of its screens.
+
+The shell holds nothing of anybody: what a screen shows, it asks the API for. So it needs no session.
+"""
+
+import asyncio
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from flowrunner.api.http.assets import read_assets
+from flowrunner.api.http.conditions import is_known, not_modified
+from flowrunner.api.http.edge import OWN_HEADERS, PAGE_HEADERS
+from flowrunner.api.http.errors import etag
+from flowrunner.api.http.routing import ProbeRoute
+from flowrunner.api.http.state import state_of
+from flowrunner.domain.errors import NotFound
+
+_SHELL: Final = "index.html"
+
+# Files in memory, which cost less than the counting of requests would.
+router = APIRouter(route_class=ProbeRoute, include_in_schema=False)
+
+
+async def _answer(request: Request, name: str) -> Response:
+    """Raises: NotFound."""
+    assets = await state_of(request).web.get(lambda: asyncio.to_thread(read_assets))
+    asset = assets.get(name)
+    if asset is None:
+        raise NotFound("file")
+    request.scope[OWN_HEADERS] = PAGE_HEADERS
+    if is_known(request, asset.state):
+        return not_modified(asset.state)
+    headers = {"ETag": etag(asset.state), "Vary": "Accept-Encoding"}
+    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(asset.packed, media_type=asset.media_type, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+
+_METHODS: Final = ["GET", "HEAD"]
+
+
+@router.api_route("/", methods=_METHODS)
+@router.api_route("/login", methods=_METHODS)
+@router.api_route("/setup", methods=_METHODS)
+async def shell(request: Request) -> Response:
+    """Return the page in which each screen is shown."""
+    return await _answer(request, _SHELL)
+
+
+@router.api_route("/w/{screen:path}", methods=_METHODS)
+async def screen(request: Request, screen: str) -> Response:
+    """Return the same page, which finds its screen by the address."""
+    return await _answer(request, _SHELL)
+
+
+@router.api_route("/favicon.svg", methods=_METHODS)
+@router.api_route("/theme.js", methods=_METHODS)
+async def file(request: Request) -> Response:
+    """Return a file of the interface that has its place at the top."""
+    return await _answer(request, request.url.path[1:])
+
+
+@router.api_route("/assets/{name}", methods=_METHODS)
+async def asset(request: Request, name: str) -> Response:
+    """Return a file of the interface."""
+    return await _answer(request, f"assets/{name}")

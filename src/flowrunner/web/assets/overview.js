@@ -1,0 +1,1 @@
+import{n as e,r as t,t as n}from"./index.js";function r(){return t(n,{title:e.overview})}export{r as default};

@@ -1,0 +1,78 @@
+"""The files of the web interface, as the server sends them."""
+
+import gzip
+
+import pytest
+
+from api.shapes import assert_error
+from flowrunner.api.http.assets import BUILT
+from support.client import Client, Reply
+from support.server import Server
+
+
+def fetched(server: Server, path: str, *, method: str = "GET", **headers: str) -> Reply:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Client(server.url).request(method, path, headers=sent)
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/setup", "/w/data-team", "/w/data-team/executions/exec-1"])
+def test_each_screen_has_an_address_and_needs_no_session(server: Server, path: str) -> None:
+    reply = fetched(server, path)
+
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert reply.body == (BUILT / "index.html").read_bytes()
+
+
+def test_pages_may_load_and_run_only_what_the_server_sends(server: Server) -> None:
+    for path in ("/", "/assets/index.js"):
+        headers = fetched(server, path).headers
+        policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
+
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert policy["require-trusted-types-for"] == "'script'"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert "camera=()" in headers["permissions-policy"]
+
+
+def test_a_file_is_compressed_for_whom_can_read_it(server: Server) -> None:
+    plain = fetched(server, "/assets/index.js")
+    packed = fetched(server, "/assets/index.js", Accept_Encoding="br, gzip")
+
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    assert plain.headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(server: Server) -> None:
+    first = fetched(server, "/assets/style.css")
+    again = fetched(server, "/assets/style.css", If_None_Match=first.headers["etag"])
+
+    assert first.headers["cache-control"] == again.headers["cache-control"] == "no-cache"
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+
+
+def test_a_font_is_sent_as_it_is(server: Server) -> None:
+    reply = fetched(server, "/assets/inter-latin-wght-normal.woff2", Accept_Encoding="gzip")
+
+    assert (reply.status, reply.headers["content-type"]) == (200, "font/woff2")
+    assert "content-encoding" not in reply.headers
+
+
+def test_the_length_can_be_asked_for(server: Server) -> None:
+    reply = fetched(server, "/assets/index.js", method="HEAD")
+
+    assert (reply.status, reply.body) == (200, b"")
+    assert int(reply.headers["content-length"]) == (BUILT / "assets/index.js").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "path", ["/assets/nothing.js", "/assets/..%2fapi%2fweb.py", "/assets/%2e%2e", "/nothing", "/index.html"]
+)
+def test_nothing_else_is_a_file(server: Server, path: str) -> None:
+    assert_error(fetched(server, path), 404)

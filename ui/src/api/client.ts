@@ -1,0 +1,111 @@
+/** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
+import { signal } from "@preact/signals";
+import type { components, paths } from "./schema";
+
+export type Schemas = components["schemas"];
+type Method = "get" | "post" | "put" | "delete";
+type PathsWith<M extends Method> = { [P in keyof paths]: paths[P] extends Record<M, { responses: unknown }> ? P : never }[keyof paths];
+type Operation<P extends keyof paths, M extends Method> = paths[P] extends Record<M, infer O> ? O : never;
+type Json<C> = C extends { content: { "application/json": infer T } } ? T : undefined;
+type Success<O> = O extends { responses: infer R } ? Json<{ [S in keyof R]: S extends 200 | 201 | 202 ? R[S] : never }[keyof R & (200 | 201 | 202)]> : never;
+type Query<O> = O extends { parameters: { query?: infer Q } } ? NonNullable<Q> : Record<string, never>;
+type PathParameters<O> = O extends { parameters: { path: infer Q } } ? Q : Record<string, never>;
+type Body<O> = O extends { requestBody?: { content: { "application/json": infer B } } } ? B : undefined;
+
+export interface Options<O> {
+  path?: PathParameters<O>;
+  query?: Query<O>;
+  body?: Body<O>;
+  headers?: Record<string, string>;
+  signal?: AbortSignal;
+}
+
+/** An answer that is not a success. `status` is 0 if there was no answer at all. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly hint?: string,
+    readonly details: Partial<Schemas["ErrorDetails"]> = {},
+    readonly requestId?: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The workspace in which requests act: its id or slug, as in the address. */
+export const workspaceHeader = signal<string | undefined>(undefined);
+
+/** How a request whose session has ended gets a new one; set by the session. It resolves after a new login. */
+let logInAgain: (() => Promise<void>) | undefined;
+export function onExpired(ask: () => Promise<void>): void {
+  logInAgain = ask;
+}
+
+export interface Answered<T> {
+  data: T;
+  headers: Headers;
+  status: number;
+}
+
+async function send(method: string, url: string, options: Options<unknown>): Promise<Response> {
+  const headers: Record<string, string> = { Accept: "application/json", ...options.headers };
+  if (workspaceHeader.value !== undefined) headers["Flowrunner-Workspace"] = workspaceHeader.value;
+  let body: string | undefined;
+  if (options.body !== undefined) {
+    headers["Content-Type"] ??= "application/json";
+    body = typeof options.body === "string" ? options.body : JSON.stringify(options.body);
+  }
+  try {
+    return await fetch(url, { method: method.toUpperCase(), headers, body, signal: options.signal, credentials: "same-origin" });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new ApiError(0, "unreachable", "The server does not answer", "check that it runs, and that you are online");
+  }
+}
+
+async function errorOf(response: Response): Promise<ApiError> {
+  try {
+    const { error } = (await response.json()) as Schemas["Error"];
+    return new ApiError(response.status, error.code, error.message, error.hint, error.details, error.request_id);
+  } catch {
+    return new ApiError(response.status, "unknown", `The server answered with status ${response.status}`);
+  }
+}
+
+/** Return the address of a request, with its parameters encoded. */
+export function addressOf(path: string, parameters: Record<string, unknown> = {}, query: Record<string, unknown> = {}): string {
+  const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(parameters[name])));
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") search.set(name, String(value));
+  }
+  const text = search.toString();
+  return text === "" ? filled : `${filled}?${text}`;
+}
+
+/** Send a request and return the answer with its headers. After a new login an unauthorized request is sent again. */
+export async function request<M extends Method, P extends PathsWith<M>>(
+  method: M,
+  path: P,
+  options: Options<Operation<P, M>> = {},
+): Promise<Answered<Success<Operation<P, M>>>> {
+  const url = addressOf(path as string, options.path as Record<string, unknown>, options.query as Record<string, unknown>);
+  let response = await send(method, url, options);
+  if (response.status === 401 && logInAgain !== undefined && !url.startsWith("/api/v1/auth/login")) {
+    await logInAgain();
+    response = await send(method, url, options);
+  }
+  if (!response.ok) throw await errorOf(response);
+  const data = response.status === 204 ? undefined : await response.json();
+  return { data: data as Success<Operation<P, M>>, headers: response.headers, status: response.status };
+}
+
+type Call<M extends Method> = <P extends PathsWith<M>>(path: P, options?: Options<Operation<P, M>>) => Promise<Success<Operation<P, M>>>;
+
+function call<M extends Method>(method: M): Call<M> {
+  return async (path, options) => (await request(method, path, options)).data;
+}
+
+export const api = { get: call("get"), post: call("post"), put: call("put"), delete: call("delete") };

@@ -1,0 +1,74 @@
+/** What a screen reads: loaded once for its key, kept while it is loaded again, and abandoned with the screen. */
+import { signal, type ReadonlySignal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import { ApiError } from "./client";
+
+export interface Query<T> {
+  /** The last answer; undefined until there is one. */
+  readonly data: T | undefined;
+  /** Why the last request failed; undefined after a success. */
+  readonly error: ApiError | undefined;
+  readonly loading: boolean;
+  /** Load again; what is shown stays until then. */
+  reload(): Promise<void>;
+  /** Replace the answer, such as by that of a change. */
+  set(data: T): void;
+}
+
+class Loaded<T> implements Query<T> {
+  private readonly state = signal<{ data?: T; error?: ApiError; loading: boolean }>({ loading: true });
+  private controller: AbortController | undefined;
+  load: (signal: AbortSignal) => Promise<T> = () => new Promise(() => {});
+
+  get data() { return this.state.value.data; }
+  get error() { return this.state.value.error; }
+  get loading() { return this.state.value.loading; }
+
+  reload = async (): Promise<void> => {
+    this.controller?.abort();
+    const controller = (this.controller = new AbortController());
+    this.state.value = { ...this.state.peek(), loading: true };
+    try {
+      const data = await this.load(controller.signal);
+      if (!controller.signal.aborted) this.state.value = { data, loading: false };
+    } catch (error) {
+      if (controller.signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      this.state.value = { ...this.state.peek(), error, loading: false };
+    }
+  };
+
+  set = (data: T): void => {
+    this.state.value = { data, loading: false };
+  };
+
+  forget(): void {
+    this.controller?.abort();
+  }
+}
+
+/**
+ * Load something for a component.
+ *
+ * @param key What is loaded, as text: when it changes, it is loaded again.
+ * @param load The request; it should pass on its signal.
+ * @param every Milliseconds after which it is loaded again while the page is visible.
+ */
+export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<T>, every?: number): Query<T> {
+  const query = useMemo(() => new Loaded<T>(), []);
+  query.load = load;
+  useEffect(() => {
+    void query.reload();
+    return () => query.forget();
+  }, [key]);
+  useEffect(() => {
+    if (every === undefined) return;
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") void query.reload();
+    }, every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return query;
+}
+
+export type { ReadonlySignal };

@@ -1,0 +1,94 @@
+/** The screen of the address, within the shell, and what stands above every screen. */
+import { signal, useSignal } from "@preact/signals";
+import { Component, type ComponentChildren, type ComponentType } from "preact";
+import { useEffect } from "preact/hooks";
+import { Empty, Skeleton } from "../parts/parts";
+import { Toasts } from "../parts/toast";
+import { common } from "../texts/common";
+import { ExpiredDialog, LoginPage } from "./login";
+import { go, location, match, to, withQuery, type Parameters, type Route } from "./router";
+import { routes } from "./routes";
+import { account, workspace, workspaces } from "./session";
+import { SetUpPage } from "./setup";
+import { Head, Shell } from "./shell";
+
+/** Screens that have been loaded, so that they appear at once. */
+const loaded = signal(new Map<Route, ComponentType<{ parameters: Parameters }>>());
+
+function find(path: string): { route: Route; parameters: Parameters } | undefined {
+  for (const route of routes) {
+    const parameters = match(`/w/:slug${route.path}`, path);
+    if (parameters !== undefined) return { route, parameters };
+  }
+  return undefined;
+}
+
+/** Shows that a screen has failed, instead of an empty page; another address tries again. */
+class Guarded extends Component<{ children: ComponentChildren }, { failed: boolean }> {
+  override state = { failed: false };
+  static override getDerivedStateFromError() {
+    return { failed: true };
+  }
+  override componentDidCatch(error: unknown) {
+    console.error(error);
+  }
+  override render() {
+    if (!this.state.failed) return this.props.children;
+    return (
+      <Empty title={common.broken}>
+        <p>{common.brokenHint}</p>
+        <button class="btn" onClick={() => window.location.reload()}>{common.reload}</button>
+      </Empty>
+    );
+  }
+}
+
+function Screen() {
+  const { path } = location.value;
+  const found = find(path);
+  const hasFailed = useSignal(false);
+  useEffect(() => {
+    if (found === undefined || loaded.peek().has(found.route)) return;
+    found.route.load().then(
+      (module) => (loaded.value = new Map(loaded.peek()).set(found.route, module.default)),
+      () => (hasFailed.value = true),
+    );
+  }, [found?.route]);
+  if (found === undefined || workspace.value === undefined) return <NotFound />;
+  const Loaded = loaded.value.get(found.route);
+  if (Loaded === undefined) return hasFailed.value ? <Empty title={common.broken}><p>{common.brokenHint}</p></Empty> : <><Head title=" " /><div class="content"><Skeleton rows={8} /></div></>;
+  return <Loaded parameters={found.parameters} />;
+}
+
+export function NotFound() {
+  const home = workspace.value === undefined ? "/" : to("");
+  return <><Head title={common.notFound} /><Empty title={common.notFound}><p>{common.notFoundHint}</p><a class="btn" href={home}>{common.toOverview}</a></Empty></>;
+}
+
+/** The workspace that was open last, if it is still the account's. */
+function home(): string {
+  const last = localStorage.getItem("flowrunner.workspace");
+  const found = workspaces.value.find(({ slug }) => slug === last) ?? workspaces.value[0];
+  return `/w/${encodeURIComponent(found?.slug ?? "")}`;
+}
+
+export function App() {
+  const { path, query } = location.value;
+  const isOutside = path === "/login" || path === "/setup";
+  useEffect(() => {
+    if (isOutside) return;
+    if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
+    else if (path === "/") go(home(), { replace: true });
+    else if (workspace.value !== undefined) localStorage.setItem("flowrunner.workspace", workspace.value.slug);
+  }, [path]);
+  if (path === "/setup") return <SetUpPage />;
+  if (path === "/login") return <LoginPage />;
+  if (account.value === undefined || path === "/") return null;
+  return (
+    <>
+      <Shell><Guarded key={path}><Screen /></Guarded></Shell>
+      <Toasts />
+      <ExpiredDialog />
+    </>
+  );
+}

@@ -1,0 +1,14 @@
+/** The entries of the navigation, in order. `narrow` ones are in the bar of small screens; the rest is behind "More". */
+import type { IconName } from "../parts/icons";
+import { shell } from "../texts/shell";
+
+export interface Entry {
+  label: string;
+  path: string;
+  icon: IconName;
+  narrow?: boolean;
+}
+
+export const entries: Entry[] = [
+  { label: shell.overview, path: "", icon: "overview", narrow: true },
+];

@@ -1,0 +1,92 @@
+/** The address bar as state: the screen of a path, and its query as values that survive a reload. */
+import { computed, signal } from "@preact/signals";
+import type { ComponentType } from "preact";
+
+export type Parameters = Record<string, string>;
+export interface Route {
+  /** Segments; `:name` is a parameter. */
+  path: string;
+  load: () => Promise<{ default: ComponentType<{ parameters: Parameters }> }>;
+}
+
+export interface Location {
+  path: string;
+  query: URLSearchParams;
+}
+
+function here(): Location {
+  return { path: window.location.pathname, query: new URLSearchParams(window.location.search) };
+}
+
+export const location = signal<Location>(typeof window === "undefined" ? { path: "/", query: new URLSearchParams() } : here());
+
+/** The slug in the address; undefined outside `/w/{slug}/`. */
+export const slug = computed<string | undefined>(() => {
+  const found = /^\/w\/([^/]+)/.exec(location.value.path)?.[1];
+  return found === undefined ? undefined : decodeURIComponent(found);
+});
+
+/** Return the address of a screen in the current workspace: `to("/flows")`. */
+export function to(path: string, query?: Record<string, string | undefined>): string {
+  return withQuery(`/w/${encodeURIComponent(slug.value ?? "")}${path}`, query);
+}
+
+export function withQuery(path: string, query: Record<string, string | undefined> = {}): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined && value !== "") search.set(name, value);
+  const text = search.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+/** Reasons not to leave the screen, such as unsaved text; each returns true if it may be left. */
+const guards = new Set<() => boolean>();
+export function guard(mayLeave: () => boolean): () => void {
+  guards.add(mayLeave);
+  return () => guards.delete(mayLeave);
+}
+
+export function go(address: string, options: { replace?: boolean } = {}): void {
+  const target = new URL(address, window.location.href);
+  const isSameScreen = target.pathname === location.peek().path;
+  if (!isSameScreen && ![...guards].every((mayLeave) => mayLeave())) return;
+  if (options.replace) window.history.replaceState(null, "", target);
+  else window.history.pushState(null, "", target);
+  location.value = here();
+  if (!isSameScreen) window.scrollTo(0, 0);
+}
+
+/** Change some values of the query, without a new entry in the history. Undefined removes one. */
+export function setQuery(values: Record<string, string | undefined>): void {
+  const query = Object.fromEntries(location.peek().query);
+  go(withQuery(location.peek().path, { ...query, ...values }), { replace: true });
+}
+
+/** Return the parameters if the path fits the pattern, and undefined otherwise. */
+export function match(pattern: string, path: string): Parameters | undefined {
+  const expected = pattern.split("/");
+  const given = path.replace(/\/+$/, "").split("/");
+  if (expected.length !== given.length) return undefined;
+  const found: Parameters = {};
+  for (const [i, part] of expected.entries()) {
+    const value = given[i] ?? "";
+    if (part.startsWith(":")) found[part.slice(1)] = decodeURIComponent(value);
+    else if (part !== value) return undefined;
+  }
+  return found;
+}
+
+/** Follow the links of the page without loading it again. */
+export function listen(): void {
+  window.addEventListener("popstate", () => {
+    location.value = here();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    const link = (event.target as Element | null)?.closest?.("a");
+    if (!link || link.target !== "" || link.hasAttribute("download") || link.origin !== window.location.origin) return;
+    if (link.hash !== "" && link.pathname === window.location.pathname && link.search === window.location.search) return;
+    if (link.pathname.startsWith("/api/")) return;
+    event.preventDefault();
+    go(link.href);
+  });
+}

@@ -1,0 +1,6 @@
+/** The screens, by their path below `/w/{slug}`. Each is loaded when it is first opened. */
+import type { Route } from "./router";
+
+export const routes: Route[] = [
+  { path: "", load: () => import("../screens/overview") },
+];

@@ -1,0 +1,97 @@
+/** The frame of each screen: navigation beside it, or below it on narrow screens. */
+import type { ComponentChildren } from "preact";
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { Dialog } from "../parts/dialog";
+import { Icon } from "../parts/icons";
+import { shell } from "../texts/shell";
+import { common } from "../texts/common";
+import { counts } from "./counts";
+import { entries, type Entry } from "./navigation";
+import { go, location, to } from "./router";
+import { account, workspace, workspaces } from "./session";
+
+function isCurrent(entry: Entry): boolean {
+  const address = to(entry.path);
+  const { path } = location.value;
+  return path === address || (entry.path !== "" && path.startsWith(`${address}/`));
+}
+
+function NavigationLink({ entry }: { entry: Entry }) {
+  const count = counts.value[entry.path];
+  return (
+    <a href={to(entry.path)} aria-current={isCurrent(entry) ? "page" : undefined}>
+      <Icon name={entry.icon} />
+      {entry.label}
+      {count !== undefined && count !== "" && <span class="count">{count}</span>}
+    </a>
+  );
+}
+
+function WorkspaceChoice() {
+  if (workspaces.value.length < 2) return null;
+  return (
+    <select
+      aria-label={shell.workspace}
+      value={workspace.value?.slug}
+      onChange={(event) => go(`/w/${encodeURIComponent(event.currentTarget.value)}`)}
+    >
+      {workspaces.value.map(({ slug, name }) => <option key={slug} value={slug}>{name}</option>)}
+    </select>
+  );
+}
+
+function MoreDialog({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title={shell.more} onClose={onClose}>
+      <WorkspaceChoice />
+      <nav class="side-list" aria-label={shell.more} onClick={onClose}>
+        {entries.filter((entry) => !entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
+      </nav>
+    </Dialog>
+  );
+}
+
+export function Shell({ children }: { children: ComponentChildren }) {
+  const more = useSignal(false);
+  return (
+    <div class="shell">
+      <a class="skip" href="#content">{shell.skip}</a>
+      <nav class="side" aria-label={shell.main}>
+        <div class="brand">{common.product}</div>
+        <WorkspaceChoice />
+        {entries.filter(({ path }) => path !== "/account").map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
+        <span class="grow" />
+        {entries.some(({ path }) => path === "/account") && (
+          <a href={to("/account")} aria-current={location.value.path === to("/account") ? "page" : undefined} title={account.value?.email}>
+            <Icon name="account" /><span class="cut">{account.value?.email}</span>
+          </a>
+        )}
+      </nav>
+      <main class="page" id="content" tabIndex={-1}>{children}</main>
+      <nav class="bottom" aria-label={shell.mainNarrow}>
+        {entries.filter((entry) => entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
+        {entries.some((entry) => !entry.narrow) && <button onClick={() => (more.value = true)}><Icon name="more" />{shell.more}</button>}
+      </nav>
+      {more.value && <MoreDialog onClose={() => (more.value = false)} />}
+    </div>
+  );
+}
+
+/** The head of a screen, which also names the tab of the browser. */
+export function Head({ title, crumbs, beside, actions, children }: { title: string; crumbs?: ComponentChildren; beside?: ComponentChildren; actions?: ComponentChildren; children?: ComponentChildren }) {
+  useEffect(() => {
+    document.title = `${title} · ${common.product}`;
+  }, [title]);
+  return (
+    <header class="head">
+      {crumbs && <div class="crumbs">{crumbs}</div>}
+      <div class="title">
+        <h1>{title}</h1>
+        {beside}
+        {actions && <div class="row right">{actions}</div>}
+      </div>
+      {children}
+    </header>
+  );
+}

@@ -1,0 +1,16 @@
+import { render } from "preact";
+import { App } from "./app/app";
+import { listen } from "./app/router";
+import { open } from "./app/session";
+import { Failure } from "./parts/parts";
+import "./style/tokens.css";
+import "./style/base.css";
+import "./style/shell.css";
+import "./style/parts.css";
+
+const root = document.getElementById("app")!;
+listen();
+open().then(
+  () => render(<App />, root),
+  (error: unknown) => render(<main class="alone"><Failure error={error} retry={() => window.location.reload()} /></main>, root),
+);

@@ -1,0 +1,59 @@
+/** A modal dialog of the browser: it holds the focus, and Escape closes it. */
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { common } from "../texts/common";
+import { Icon } from "./icons";
+
+interface Props {
+  title: string;
+  wide?: boolean;
+  /** Called when the dialog is closed by the user; without it, the dialog cannot be closed. */
+  onClose?: () => void;
+  /** Buttons at the bottom. */
+  actions?: ComponentChildren;
+  children: ComponentChildren;
+}
+
+export function Dialog({ title, wide, onClose, actions, children }: Props) {
+  const ref = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useEffect(() => {
+    const before = document.activeElement as HTMLElement | null;
+    ref.current?.showModal();
+    return () => before?.focus?.();
+  }, []);
+  return (
+    <dialog
+      ref={ref}
+      class={wide ? "wide" : undefined}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose?.();
+      }}
+    >
+      <div class="dialog-head">
+        <h2 id={id}>{title}</h2>
+        {onClose && <button class="btn quiet icon right" aria-label={common.close} onClick={onClose}><Icon name="close" /></button>}
+      </div>
+      <div class="dialog-body">{children}</div>
+      {actions && <div class="dialog-foot">{actions}</div>}
+    </dialog>
+  );
+}
+
+/** A question before something that cannot be undone. */
+export function Confirm({ title, action, busy, onConfirm, onClose, children }: { title: string; action: string; busy?: boolean; onConfirm: () => void; onClose: () => void; children: ComponentChildren }) {
+  return (
+    <Dialog
+      title={title}
+      onClose={onClose}
+      actions={<>
+        <button class="btn" onClick={onClose}>{common.cancel}</button>
+        <button class="btn danger" disabled={busy} onClick={onConfirm}>{action}</button>
+      </>}
+    >
+      {children}
+    </Dialog>
+  );
+}

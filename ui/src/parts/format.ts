@@ -1,0 +1,92 @@
+/** Numbers, sizes, durations and times as people read them. */
+import { signal } from "@preact/signals";
+
+/** The time, in steps of ten seconds, so that relative times stay right. */
+export const now = signal(Date.now());
+if (typeof window !== "undefined") setInterval(() => (now.value = Date.now()), 10_000);
+
+export function duration(milliseconds: number): string {
+  if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const units: [string, number][] = [["d", 86_400], ["h", 3600], ["m", 60], ["s", 1]];
+  const parts: string[] = [];
+  let rest = whole;
+  for (const [unit, length] of units) {
+    const count = Math.floor(rest / length);
+    rest -= count * length;
+    if (count > 0) parts.push(`${count} ${unit}`);
+    else if (parts.length > 0) break;
+    if (parts.length === 2) break;
+  }
+  return parts.join(" ");
+}
+
+export function bytes(count: number): string {
+  if (count < 1000) return `${count} B`;
+  const units = ["kB", "MB", "GB", "TB"];
+  let value = count;
+  let unit = "B";
+  for (const next of units) {
+    if (value < 1000) break;
+    value /= 1000;
+    unit = next;
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${unit}`;
+}
+
+export function count(number: number): string {
+  return number.toLocaleString("en");
+}
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clockMinutes = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "short" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const dayOfYear = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+
+function daysBetween(from: Date, to: Date): number {
+  const midnight = (date: Date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+  return Math.round((midnight(to) - midnight(from)) / 86_400_000);
+}
+
+/** A moment, shorter the nearer it is: "14:02:11", "yesterday 18:04", "Mon 06:00", "3 Feb 06:00", "3 Feb 2025". */
+export function moment(at: string, present: number): string {
+  const date = new Date(at);
+  const days = daysBetween(date, new Date(present));
+  if (days === 0) return clock.format(date);
+  const time = clockMinutes.format(date);
+  if (days === 1) return `yesterday ${time}`;
+  if (days === -1) return `tomorrow ${time}`;
+  if (Math.abs(days) < 7) return `${weekday.format(date)} ${time}`;
+  if (Math.abs(days) < 300) return `${day.format(date)} ${time}`;
+  return dayOfYear.format(date);
+}
+
+/** "in 4 m", "41 m ago". */
+export function relative(at: string, present: number): string {
+  const difference = new Date(at).getTime() - present;
+  if (Math.abs(difference) < 5000) return "now";
+  const text = duration(Math.max(1000, Math.round(Math.abs(difference) / 1000) * 1000)).split(" ").slice(0, 2).join(" ");
+  return difference > 0 ? `in ${text}` : `${text} ago`;
+}
+
+/** The whole moment, with the reader's zone and in UTC. */
+export function exact(at: string): string {
+  const date = new Date(at);
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const local = date.toLocaleString("en-GB", { dateStyle: "full", timeStyle: "medium" });
+  return `${local}.${String(date.getMilliseconds()).padStart(3, "0")} (${zone})\n${date.toISOString()}`;
+}
+
+export function clockOf(at: string): string {
+  const date = new Date(at);
+  return `${clock.format(date)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+export function shortId(id: string): string {
+  const rest = id.slice(id.indexOf("-") + 1);
+  return rest.length > 10 ? `${id.slice(0, id.indexOf("-") + 1)}${rest.slice(0, 4)}…${rest.slice(-3)}` : id;
+}

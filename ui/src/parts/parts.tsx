@@ -1,0 +1,99 @@
+/** The base components: status, time, tabs, empty states, errors, fields, skeletons. */
+import type { ComponentChildren } from "preact";
+import { useId } from "preact/hooks";
+import { ApiError } from "../api/client";
+import type { Query } from "../api/query";
+import { common, statuses } from "../texts/common";
+import { exact, moment, now, relative } from "./format";
+
+const TONES: Record<string, "ok" | "bad" | "run" | "wait" | "off"> = {
+  completed: "ok", failed: "bad", running: "run", waiting: "wait", retrying: "wait", cancelled: "off", skipped: "off", interrupted: "bad",
+};
+
+/** The colour in which a status is shown, as a class. */
+export function toneOf(status: string): "ok" | "bad" | "run" | "wait" | "off" {
+  return TONES[status] ?? "off";
+}
+
+export function Status({ of }: { of: string }) {
+  return <span class={`pill ${toneOf(of)}`}>{statuses[of] ?? of}</span>;
+}
+
+/** A moment in the reader's zone; the exact one shows on hover. `how` chooses "41 m ago" instead of the clock. */
+export function Time({ at, how = "moment" }: { at: string; how?: "moment" | "relative" }) {
+  const text = how === "relative" ? relative(at, now.value) : moment(at, now.value);
+  return <time dateTime={at} title={exact(at)}>{text}</time>;
+}
+
+export interface Tab {
+  label: string;
+  href: string;
+  current: boolean;
+}
+
+export function Tabs({ label, tabs }: { label: string; tabs: Tab[] }) {
+  return (
+    <nav class="tabs" aria-label={label}>
+      {tabs.map((tab) => (
+        <a key={tab.href} href={tab.href} aria-current={tab.current ? "page" : undefined}>{tab.label}</a>
+      ))}
+    </nav>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+  return <div class="empty"><h2>{title}</h2>{children}</div>;
+}
+
+/** Why a request failed, in the server's words, with its hint and the id that its log has. */
+export function Failure({ error, retry }: { error: unknown; retry?: () => unknown }) {
+  const known = error instanceof ApiError ? error : undefined;
+  const faults = known?.details.errors ?? [];
+  return (
+    <div class="alert" role="alert">
+      <b>{known?.message ?? common.broken}</b>
+      {known?.hint && <span>{common.hint(known.hint)}</span>}
+      {faults.length > 0 && (
+        <ul class="small">
+          {faults.map((fault) => <li key={fault.pointer + fault.path}><code>{fault.path || fault.pointer.slice(1)}</code>: {fault.message}{fault.hint && ` (${fault.hint})`}</li>)}
+        </ul>
+      )}
+      {known?.requestId && <span class="small muted">{common.requestId(known.requestId)}</span>}
+      {retry && <span><button class="btn" onClick={() => void retry()}>{common.retry}</button></span>}
+    </div>
+  );
+}
+
+/** What a query has loaded; before, a skeleton of the height that it will have; its error, if it failed. */
+export function Load<T>({ query, rows = 5, children }: { query: Query<T>; rows?: number; children: (data: T) => ComponentChildren }) {
+  const { data, error } = query;
+  return (
+    <>
+      {error && <Failure error={error} retry={query.reload} />}
+      {data !== undefined ? children(data) : !error && <Skeleton rows={rows} />}
+    </>
+  );
+}
+
+export function Skeleton({ rows }: { rows: number }) {
+  return (
+    <div class="card" aria-busy="true">
+      <span class="hidden">{common.loading}</span>
+      <table aria-hidden="true"><tbody>
+        {Array.from({ length: rows }, (_, i) => <tr key={i}><td><span class="skeleton" style={{ width: `${35 + ((i * 17) % 40)}%` }} /></td></tr>)}
+      </tbody></table>
+    </div>
+  );
+}
+
+export function Field({ label, hint, fault, children }: { label: string; hint?: string; fault?: string; children: (id: string, describedBy: string | undefined) => ComponentChildren }) {
+  const id = useId();
+  const note = hint !== undefined || fault !== undefined ? `${id}-note` : undefined;
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children(id, note)}
+      {note && <span id={note} class={fault ? "fault" : "hint"}>{fault ?? hint}</span>}
+    </div>
+  );
+}

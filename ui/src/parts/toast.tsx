@@ -1,0 +1,48 @@
+/** Short messages about what has happened. An error stays until it is closed. */
+import { signal } from "@preact/signals";
+import { ApiError } from "../api/client";
+import { common } from "../texts/common";
+import { Icon } from "./icons";
+
+interface Toast {
+  id: number;
+  text: string;
+  isError: boolean;
+}
+
+const toasts = signal<Toast[]>([]);
+let last = 0;
+
+function show(text: string, isError: boolean): void {
+  const id = ++last;
+  toasts.value = [...toasts.value.slice(-2), { id, text, isError }];
+  if (!isError) setTimeout(() => close(id), 6000);
+}
+
+function close(id: number): void {
+  toasts.value = toasts.value.filter((toast) => toast.id !== id);
+}
+
+/** Say that something has been done: only after the server has said so. */
+export function done(text: string): void {
+  show(text, false);
+}
+
+/** Say why something was not done. */
+export function failed(error: unknown): void {
+  if (!(error instanceof ApiError)) throw error;
+  show(error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message, true);
+}
+
+export function Toasts() {
+  return (
+    <div class="toasts" role="status" aria-live="polite">
+      {toasts.value.map(({ id, text, isError }) => (
+        <div key={id} class={isError ? "toast bad" : "toast"}>
+          <span class="grow">{text}</span>
+          <button aria-label={common.close} onClick={() => close(id)}><Icon name="close" /></button>
+        </div>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,36 @@
+/** Words that several screens use. */
+export const common = {
+  product: "FlowRunner",
+  loading: "Loading",
+  retry: "Try again",
+  cancel: "Cancel",
+  close: "Close",
+  save: "Save",
+  delete: "Delete",
+  copy: "Copy",
+  copied: "Copied",
+  hint: (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."),
+  requestId: (id: string) => `Request ${id}`,
+  newer: "Newer",
+  older: "Older",
+  first: "First page",
+  next: "Next page",
+  shown: (count: number, total: number) => `${count.toLocaleString("en")} of ${total.toLocaleString("en")}`,
+  notFound: "There is nothing here",
+  notFoundHint: "The address may be mistyped, or what it names has been deleted or belongs to a workspace that you cannot reach.",
+  toOverview: "Go to the overview",
+  broken: "This screen has failed",
+  brokenHint: "It is a fault of FlowRunner. Reload the page; what the server has saved is not touched.",
+  reload: "Reload",
+};
+
+export const statuses: Record<string, string> = {
+  running: "running",
+  waiting: "waiting",
+  completed: "completed",
+  failed: "failed",
+  cancelled: "cancelled",
+  retrying: "retrying",
+  skipped: "skipped",
+  interrupted: "interrupted",
+};
