@@ -28,8 +28,7 @@ OPEN: Final = {
     ("GET", "/metrics"),
     # The web interface: files that are the same for everybody.
     *(
-        (method, path)
-        for method in ("GET", "HEAD")
+        ("GET", path)
         for path in ("/", "/login", "/setup", "/w/{screen}", "/assets/{name}", "/favicon.svg", "/theme.js")
     ),
 }

@@ -38,31 +38,28 @@ async def _answer(request: Request, name: str) -> Response:
     return Response(asset.content, media_type=asset.media_type, headers=headers)
 
 
-_METHODS: Final = ["GET", "HEAD"]
-
-
-@router.api_route("/", methods=_METHODS)
-@router.api_route("/login", methods=_METHODS)
-@router.api_route("/setup", methods=_METHODS)
+@router.get("/")
+@router.get("/login")
+@router.get("/setup")
 async def shell(request: Request) -> Response:
     """Return the page in which each screen is shown."""
     return await _answer(request, _SHELL)
 
 
-@router.api_route("/w/{screen:path}", methods=_METHODS)
+@router.get("/w/{screen:path}")
 async def screen(request: Request, screen: str) -> Response:
     """Return the same page, which finds its screen by the address."""
     return await _answer(request, _SHELL)
 
 
-@router.api_route("/favicon.svg", methods=_METHODS)
-@router.api_route("/theme.js", methods=_METHODS)
+@router.get("/favicon.svg")
+@router.get("/theme.js")
 async def file(request: Request) -> Response:
     """Return a file of the interface that has its place at the top."""
     return await _answer(request, request.url.path[1:])
 
 
-@router.api_route("/assets/{name}", methods=_METHODS)
+@router.get("/assets/{name}")
 async def asset(request: Request, name: str) -> Response:
     """Return a file of the interface."""
     return await _answer(request, f"assets/{name}")

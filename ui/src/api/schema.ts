@@ -650,7 +650,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Get Setup
+         * @description Report whether there is an account already, so that a browser knows which screen to show first.
+         */
+        get: operations["get_setup_api_v1_setup_get"];
         put?: never;
         /**
          * Setup
@@ -1203,6 +1207,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get System
+         * @description Return the version, and the pause; to admins of the installation also its parts, queue and size.
+         */
+        get: operations["get_system_api_v1_system_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -1259,6 +1283,26 @@ export interface paths {
          * @description Return the JSON Schema of flow documents, with the parameters of this server's node types.
          */
         get: operations["get_flow_schema_api_v1_schemas_flow_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/node-types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Node Types
+         * @description List the node types of this server, those of installed packages included, by name.
+         */
+        get: operations["list_node_types_api_v1_node_types_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1544,6 +1588,19 @@ export interface components {
              */
             slug?: string | null;
         };
+        /** DatabaseAnswer */
+        DatabaseAnswer: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "postgresql" | "sqlite";
+            /**
+             * Size
+             * @description In bytes.
+             */
+            size: number;
+        };
         /** DeployedFlow */
         DeployedFlow: {
             /** Id */
@@ -1620,6 +1677,29 @@ export interface components {
              */
             keys_changed: string[];
         };
+        /** DispatcherAnswer */
+        DispatcherAnswer: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "local" | "temporal";
+            /**
+             * Active
+             * @description Executions in the memory of this process.
+             */
+            active: number;
+            /**
+             * Queued
+             * @description Executions that wait to be advanced.
+             */
+            queued: number;
+            /**
+             * Limit
+             * @description Executions that one process advances at the same time.
+             */
+            limit: number;
+        };
         /** Error */
         Error: {
             error: components["schemas"]["ErrorBody"];
@@ -1633,8 +1713,16 @@ export interface components {
             details: components["schemas"]["ErrorDetails"];
             /** Request Id */
             request_id: string;
-            /** Hint */
-            hint?: string;
+            /**
+             * Hint
+             * @description What to do next.
+             */
+            hint: string;
+            /**
+             * Docs
+             * @description The passage of the documentation about this kind of error.
+             */
+            docs: string;
         };
         /** ErrorDetails */
         ErrorDetails: {
@@ -2205,6 +2293,65 @@ export interface components {
              */
             token: string;
         };
+        /** NodeTypeAnswer */
+        NodeTypeAnswer: {
+            /** Name */
+            name: string;
+            /** Description */
+            description: string;
+            /**
+             * Params Schema
+             * @description A JSON Schema (draft-07); an expression may stand for each value.
+             */
+            params_schema: {
+                [key: string]: unknown;
+            };
+            /**
+             * Actions
+             * @description Actions that a node can end with. Absent if its parameters decide. Empty if it ends its scope.
+             */
+            actions?: string[];
+            /**
+             * Errors
+             * @description Types or families of its own errors; `*` is any. `common_errors` come on top.
+             */
+            errors: string[];
+            /**
+             * Child Scopes
+             * @description The key that holds the nodes inside it.
+             * @enum {string}
+             */
+            child_scopes?: "branches" | "nodes";
+            /**
+             * Pure
+             * @description It touches nothing outside the execution.
+             */
+            pure: boolean;
+            /**
+             * Repeatable
+             * @description A node without further parameters may run twice without harm.
+             */
+            repeatable: boolean;
+            /** Starts Executions */
+            starts_executions: boolean;
+            /** Sets Variables */
+            sets_variables: boolean;
+            /**
+             * Examples
+             * @description Nodes in YAML, without their names.
+             */
+            examples: string[];
+        };
+        /** NodeTypeList */
+        NodeTypeList: {
+            /** Node Types */
+            node_types: components["schemas"]["NodeTypeAnswer"][];
+            /**
+             * Common Errors
+             * @description Errors that every node can fail with.
+             */
+            common_errors: string[];
+        };
         /** PauseAnswer */
         PauseAnswer: {
             /** Paused */
@@ -2552,6 +2699,14 @@ export interface components {
             /** Password */
             password: string;
         };
+        /** SetupState */
+        SetupState: {
+            /**
+             * Is Set Up
+             * @description False as long as there is no account.
+             */
+            is_set_up: boolean;
+        };
         /** SharedWorkspaceAnswer */
         SharedWorkspaceAnswer: {
             /** Id */
@@ -2759,6 +2914,48 @@ export interface components {
             since: string;
             waiting_for: components["schemas"]["WaitingFor"];
             received?: components["schemas"]["ReceivedAnswer"];
+        };
+        /** SystemAnswer */
+        SystemAnswer: {
+            /** Version */
+            version: string;
+            /**
+             * Paused
+             * @description The installation starts no executions.
+             */
+            paused: boolean;
+            /**
+             * Paused At
+             * @description Absent unless the installation is paused.
+             */
+            paused_at?: string;
+            /** @description For admins of the installation only. */
+            details?: components["schemas"]["SystemDetails"];
+        };
+        /** SystemDetails */
+        SystemDetails: {
+            /**
+             * Started At
+             * @description The start of this process.
+             */
+            started_at: string;
+            database: components["schemas"]["DatabaseAnswer"];
+            dispatcher: components["schemas"]["DispatcherAnswer"];
+            /**
+             * Processes
+             * @description Servers and workers on the database, with those that stand by.
+             */
+            processes: number;
+            /**
+             * Script Workers
+             * @description Processes of one server that evaluate JavaScript.
+             */
+            script_workers: number;
+            /**
+             * Streams
+             * @description Open WebSockets, event streams and waiting requests of this process.
+             */
+            streams: number;
         };
         /** TicketAnswer */
         TicketAnswer: {
@@ -3011,6 +3208,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3418,6 +3617,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4098,6 +4299,8 @@ export interface operations {
             /** @description The flow was created */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     /** @description The state of the resource. It differs after every change. */
                     ETag?: string;
                     [name: string]: unknown;
@@ -4248,6 +4451,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -5254,6 +5459,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     /** @description The state of the resource. It differs after every change. */
                     ETag?: string;
                     [name: string]: unknown;
@@ -5936,6 +6143,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     /** @description The state of the resource. It differs after every change. */
                     ETag?: string;
                     [name: string]: unknown;
@@ -6721,6 +6930,53 @@ export interface operations {
             };
         };
     };
+    get_setup_api_v1_setup_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetupState"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     setup_api_v1_setup_post: {
         parameters: {
             query?: never;
@@ -6737,6 +6993,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -6903,6 +7161,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -7116,6 +7376,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -7385,6 +7647,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8041,6 +8305,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8709,6 +8975,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8913,6 +9181,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -9414,6 +9684,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -9701,6 +9973,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -10239,6 +10513,71 @@ export interface operations {
             };
         };
     };
+    get_system_api_v1_system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     list_entries_api_v1_audit_get: {
         parameters: {
             query?: {
@@ -10477,6 +10816,94 @@ export interface operations {
             };
             /** @description Authentication is required, or failed */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_node_types_api_v1_node_types_get: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeTypeList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
