@@ -29,8 +29,9 @@ SECURITY_HEADERS: Final = (
 # In the scope of a request whose answer has other headers than these.
 OWN_HEADERS: Final = "own_headers"
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-    "worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
 )
 # Pages and what they consist of. A browser asks each time whether it still has them.
 PAGE_HEADERS: Final = (
