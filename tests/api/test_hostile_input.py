@@ -133,6 +133,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/setup": {"token": "x", "name": "N", "email": "a@example.com", "password": "five-blue-otters"},
     "POST /api/v1/flows": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "POST /api/v1/flows/validate": {"definition": SMALLEST},
+    "POST /api/v1/flows/graph": {"definition": SMALLEST},
     "PUT /api/v1/flows/{flow}": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "PUT /api/v1/flows/by-name/{name}": {"description": "", "definition": SMALLEST, "tags": [], "disabled": False},
     "POST /api/v1/flows:batch": {"flows": [{"name": "N", "definition": SMALLEST}]},

@@ -157,6 +157,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows/{id}": {"name": "N"},
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/flows/validate": {"definition": "x"},
+            "/api/v1/flows/graph": {"definition": "x"},
             "/api/v1/flows:batch": {"flows": []},
             "/api/v1/flows/by-name/{name}": {"definition": "x"},
             "/api/v1/flows/by-name/{name}/run": {"input": {}},

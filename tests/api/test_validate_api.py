@@ -33,7 +33,7 @@ def study(account: Client, definition: str) -> Any:
     assert reply.status == 200, reply
     assert reply.json.keys() == {"is_valid", "errors", "warnings"}
     for entry in (*reply.json["errors"], *reply.json["warnings"]):
-        assert entry.keys() - {"hint"} == ALWAYS
+        assert entry.keys() - {"hint", "fix"} == ALWAYS
         assert entry["pointer"] == "/definition"
         assert entry["line"] >= 1
         assert entry["column"] >= 1
@@ -51,6 +51,15 @@ def test_a_definition_may_be_written_as_json(account: Client) -> None:
     definition = json.dumps({"nodes": {"only": {"type": "return"}}}, indent=2)
 
     assert study(account, definition)["is_valid"]
+
+
+def test_a_fault_with_a_certain_remedy_has_the_edit_that_removes_it(account: Client) -> None:
+    found = study(account, FAULTY)
+
+    fixes = [fault["fix"] for fault in found["errors"] if "fix" in fault]
+    assert {"line": 6, "column": 11, "end_column": 22, "text": "http.request"} in fixes
+    assert {"line": 3, "column": 12, "end_column": 13, "text": '"2"'} in fixes
+    assert {"line": 10, "column": 39, "end_column": 43, "text": "url"} not in fixes, "url is there already"
 
 
 def test_every_fault_is_told_with_its_place_and_what_to_do(account: Client) -> None:

@@ -23,6 +23,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/api/v1/tokens"): "tokens",
     ("DELETE", "/api/v1/tokens/{id}"): "tokens",
     ("POST", "/api/v1/flows/validate"): "read",
+    ("POST", "/api/v1/flows/graph"): "read",
     ("POST", "/api/v1/flows/{id}/run"): "run",
     ("POST", "/api/v1/flows/by-name/{name}/run"): "run",
     ("DELETE", "/api/v1/executions/{id}"): "run",
@@ -59,6 +60,7 @@ SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
 ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/flows": "header",
     "/api/v1/flows/validate": "header",
+    "/api/v1/flows/graph": "header",
     "/api/v1/flows:batch": "header",
     "/api/v1/flows/export": "header",
     "/api/v1/flows/import": "header",
@@ -120,6 +122,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
 BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
     ("POST", "/api/v1/flows/validate"): {"definition": SMALLEST},
+    ("POST", "/api/v1/flows/graph"): {"definition": SMALLEST},
     ("PUT", "/api/v1/flows/{id}"): {"name": "N"},
     ("POST", "/api/v1/flows:batch"): {"flows": [{"name": "N-{n}", "definition": SMALLEST}]},
     ("PUT", "/api/v1/flows/by-name/{name}"): {"definition": SMALLEST},

@@ -84,6 +84,7 @@ NOT_TOLD: Final = {
     "POST /api/v1/auth/refresh",
     # Reads, with a body.
     "POST /api/v1/flows/validate",
+    "POST /api/v1/flows/graph",
     # Written as a batch, which has its entries.
     "POST /api/v1/flows/import",
 }

@@ -12,7 +12,6 @@ from pydantic import Field
 from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
-    ErrorEntry,
     ListAnswer,
     Message,
     Reply,
@@ -30,18 +29,16 @@ from flowrunner.api.http.conditions import (
     states_to_match,
     with_etag,
 )
-from flowrunner.api.http.errors import entry_of, etag
+from flowrunner.api.http.errors import etag
 from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
 from flowrunner.api.http.routing import (
     MAX_FLOW_BODY_BYTES,
     ProtectedRoute,
     caller_of,
     is_document,
-    needs,
     takes_yaml,
 )
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.account import Right
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
 from flowrunner.ports.flows import FlowChange, FlowView, RevisionView, SavedFlow
@@ -81,19 +78,6 @@ class CopyFlow(Body):
         default=None, max_length=200, description="The id or slug of the workspace of the copy; the flow's if absent."
     )
     name: Name | None = None
-
-
-class ValidateFlow(Body):
-    definition: str = Field(description="The flow as a YAML document of at most 1 MiB.")
-
-
-class Validation(Answer, frozen=True, kw_only=True):
-    is_valid: Annotated[bool, Meta(description="`true` if the definition can be saved.")]
-    errors: Annotated[list[ErrorEntry], Meta(description="Faults that prevent saving, in document order.")]
-    warnings: Annotated[
-        list[ErrorEntry],
-        Meta(description="Valid but probably unintended constructs, and dependencies that are missing at run time."),
-    ]
 
 
 class DifferenceSummary(Answer, frozen=True, kw_only=True):
@@ -316,20 +300,6 @@ async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
     dry_run = is_dry_run(request)
     flow = await services_of(request).flows.create(caller_of(request), draft_of(request, body), dry_run=dry_run)
     return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)
-
-
-@router.post(
-    "/validate",
-    responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={**LARGE, **needs(Right.READ)},
-)
-async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validation]:
-    """Report all errors and warnings of a definition without saving it."""
-    faults = await services_of(request).flows.validate(caller_of(request), body.definition)
-    found = [(fault.is_warning, entry_of(fault, document="definition")) for fault in faults]
-    wrong = [entry for is_warning, entry in found if not is_warning]
-    warnings = [entry for is_warning, entry in found if is_warning]
-    return answer(Validation(is_valid=not wrong, errors=wrong, warnings=warnings))
 
 
 @router.put(

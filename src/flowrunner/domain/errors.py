@@ -4,8 +4,23 @@ The core raises these errors; `flowrunner.api.http.errors` maps each to a status
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """An edit of a document: the new text for a part of one line.
+
+    Attributes:
+        column: Its first column, counted from 1.
+        end_column: The column after its last one.
+    """
+
+    line: int
+    column: int
+    end_column: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +34,7 @@ class Fault:
         column: Column of the value, counted from 1; None outside a flow document.
         hint: Advice for the author, if there is any.
         is_warning: The value is allowed, but probably a mistake.
+        fix: An edit that certainly is what the hint says, where `language.fixes` has looked for one.
     """
 
     path: str
@@ -28,6 +44,7 @@ class Fault:
     column: int | None = None
     hint: str | None = None
     is_warning: bool = False
+    fix: Fix | None = field(default=None, compare=False)
 
 
 class FlowRunnerError(Exception):

@@ -5,7 +5,7 @@ needs: one document, no tags, no merge keys, and YAML 1.2 scalars, so that `no` 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn, TypeAlias
 
@@ -95,6 +95,16 @@ def dotted(keys: Keys) -> str:
     return text
 
 
+def lines_of(text: str) -> Sequence[str]:
+    """Return the lines of a text, as YAML counts them."""
+    return _BREAK.split(text)
+
+
+def is_text(word: str) -> bool:
+    """Return whether a word without quotes is read as text."""
+    return word not in _WORDS and not any(form.fullmatch(word) for form in (_INT, _FLOAT, _NOT_A_NUMBER))
+
+
 def read_yaml(text: str) -> Source:
     """Return the values of a document.
 
@@ -102,6 +112,25 @@ def read_yaml(text: str) -> Source:
         InvalidFlow: If the text is not YAML, or exceeds the subset or the limits. A text that cannot be parsed has one
             fault, at the place of the first error.
     """
+    source, faults = read_leniently(text)
+    if faults:
+        raise InvalidFlow(faults)
+    return source
+
+
+def read_leniently(text: str) -> tuple[Source, Sequence[Fault]]:
+    """Return the values of a document up to the first place where it cannot be read, and the faults."""
+    surrogates = Surrogates(text)
+    builder = _Builder(surrogates)
+    try:
+        _read(text, builder)
+    except InvalidFlow as error:
+        return builder.source, error.faults
+    return builder.source, builder.faults
+
+
+def _read(text: str, builder: "_Builder") -> None:
+    """Let the builder take the events of a document. Raises: InvalidFlow."""
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         _fail(Position(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
     if (directive := _DIRECTIVE.search(text)) is not None:
@@ -111,10 +140,8 @@ def read_yaml(text: str) -> Source:
         _fail(
             Position(line, 1), (), "yaml.directive", f"directives such as '{directive[1]}' are not part of a flow", hint
         )
-    surrogates = Surrogates(text)
-    builder = _Builder(surrogates)
     try:
-        for event in yaml.parse(surrogates.set_apart(), Loader=yaml.CSafeLoader):
+        for event in yaml.parse(builder.surrogates.set_apart(), Loader=yaml.CSafeLoader):
             builder.take(event)
     except yaml.reader.ReaderError as error:
         # The position of this error is in bytes; all others are in characters.
@@ -129,7 +156,6 @@ def read_yaml(text: str) -> Source:
         raise InvalidFlow([syntax_fault(text, error)]) from None
     except UnicodeEncodeError:
         _fail(Position(1, 1), (), "yaml.character", "the document holds half of a surrogate pair")
-    return builder.finish()
 
 
 def _fail(place: Position, keys: Keys, code: str, message: str, hint: str | None = None) -> NoReturn:
@@ -204,9 +230,8 @@ class _Builder:
             case _:
                 pass
 
-    def finish(self) -> Source:
-        if self.faults:
-            raise InvalidFlow(self.faults)
+    @property
+    def source(self) -> Source:
         return Source(self.root, self.places, self.key_places)
 
     def _open(self, event: yaml.CollectionStartEvent, place: Position) -> None:

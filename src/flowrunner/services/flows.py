@@ -14,6 +14,7 @@ from flowrunner.domain.limits import WorkspaceLimits, check_count
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
 from flowrunner.language.difference import Difference, difference
+from flowrunner.language.sketch import Sketch
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import (
@@ -161,7 +162,14 @@ class Flows:
             reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
         missing = [*secrets_missing(reading, known), *unclear_calls(reading, await self._called(caller, reading.flows))]
-        return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
+        faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
+        return await self._language.with_fixes(definition, faults)
+
+    async def sketch(self, caller: Caller, definition: str) -> tuple[Sketch, Sequence[Fault]]:
+        """Return the graph of a definition as far as it can be read, and its faults. Raises: Unavailable."""
+        faults = await self.validate(caller, definition)
+        async with self._locks.of(caller.account_id):
+            return await self._language.sketch(definition), faults
 
     async def missing_secrets(self, caller: Caller, definition: str) -> Sequence[str]:
         """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""

@@ -12,10 +12,12 @@ from flowrunner.domain.expression.script import ScriptError
 from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
 from flowrunner.domain.values import JSON
 from flowrunner.language import Reading, study_flow
+from flowrunner.language.fixes import with_fixes
 from flowrunner.language.inputs import form_faults
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema import flow_schema, node_type_schema
 from flowrunner.language.schema_budget import SchemaBudget
+from flowrunner.language.sketch import Sketch, sketch_of
 
 if TYPE_CHECKING:
     # A program that only reads flows starts faster without the other ports.
@@ -62,6 +64,14 @@ class Language:
         async with self._long_reading:
             return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
 
+    async def with_fixes(self, text: str, faults: Sequence[Fault]) -> Sequence[Fault]:
+        """Return the faults of a document with the edits that remove them."""
+        return await asyncio.to_thread(with_fixes, text, faults)
+
+    async def sketch(self, text: str) -> Sketch:
+        """Return the graph of a document as far as it can be read."""
+        return await asyncio.to_thread(sketch_of, text, self.node_types)
+
     async def schema(self) -> JSON:
         """Return the JSON Schema of flow documents."""
         # On a thread: it takes about ten milliseconds.
@@ -76,7 +86,8 @@ class Language:
         """Raises: InvalidFlow with every fault; Unavailable."""
         reading = await self.study(text)
         if reading.flow is None:
-            raise InvalidFlow([fault for fault in reading.faults if not fault.is_warning])
+            faults = [fault for fault in reading.faults if not fault.is_warning]
+            raise InvalidFlow(await self.with_fixes(text, faults))
         return reading.flow
 
 

@@ -67,6 +67,15 @@ class Health(Answer, frozen=True, kw_only=True):
     status: str
 
 
+class FixAnswer(Answer, frozen=True, kw_only=True):
+    """An edit: the new text for a part of one line."""
+
+    line: int
+    column: int
+    end_column: Annotated[int, Meta(description="The column after the last one.")]
+    text: str
+
+
 class ErrorEntry(Answer, frozen=True, kw_only=True):
     pointer: Annotated[str, Meta(description="JSON pointer to the faulty value of the request.")]
     path: Annotated[
@@ -77,6 +86,10 @@ class ErrorEntry(Answer, frozen=True, kw_only=True):
     line: Annotated[int | UnsetType, Meta(description="Line in the flow document, from 1.")] = UNSET
     column: int | UnsetType = UNSET
     hint: str | UnsetType = UNSET
+    fix: Annotated[
+        FixAnswer | UnsetType,
+        Meta(description="The edit of the document that removes the fault, where validation is sure of one."),
+    ] = UNSET
     flow: Annotated[str | UnsetType, Meta(description="The flow's name, if the request has several flows.")] = UNSET
 
 

@@ -11,11 +11,12 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from msgspec import UNSET
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import Error, ErrorBody, ErrorDetails, ErrorEntry, Reply, answer, present
+from flowrunner.api.http.answers import Error, ErrorBody, ErrorDetails, ErrorEntry, FixAnswer, Reply, answer, present
 from flowrunner.api.http.guides import Guide, guide_of_error, guide_of_status
 from flowrunner.api.http.request_faults import request_faults
 from flowrunner.api.http.state import services_of, state_of
@@ -140,6 +141,11 @@ def entry_of(fault: Fault, *, document: str | None = None) -> ErrorEntry:
         line=present(fault.line),
         column=present(fault.column),
         hint=present(fault.hint),
+        fix=UNSET
+        if fault.fix is None
+        else FixAnswer(
+            line=fault.fix.line, column=fault.fix.column, end_column=fault.fix.end_column, text=fault.fix.text
+        ),
     )
 
 

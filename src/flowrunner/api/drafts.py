@@ -1,0 +1,124 @@
+"""Definitions that are not saved yet, over REST: their faults and their graph."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import Field
+
+from flowrunner.api.flows import LARGE
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ErrorEntry, Reply, answer, errors, present
+from flowrunner.api.http.errors import entry_of
+from flowrunner.api.http.requests import Body
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Right
+from flowrunner.domain.errors import Fault
+from flowrunner.language.sketch import Handled, SketchedEdge, SketchedNode
+
+router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
+
+
+class ValidateFlow(Body):
+    definition: str = Field(description="The flow as a YAML document of at most 1 MiB.")
+
+
+class Validation(Answer, frozen=True, kw_only=True):
+    is_valid: Annotated[bool, Meta(description="`true` if the definition can be saved.")]
+    errors: Annotated[list[ErrorEntry], Meta(description="Faults that prevent saving, in document order.")]
+    warnings: Annotated[
+        list[ErrorEntry],
+        Meta(description="Valid but probably unintended constructs, and dependencies that are missing at run time."),
+    ]
+
+
+class SketchNode(Answer, frozen=True, kw_only=True):
+    id: Annotated[str, Meta(description="Its path: push, each/push in a loop, both[left]/push in a branch.")]
+    node_id: str
+    node_type: Annotated[str | UnsetType, Meta(description="Absent if the node has none yet.")] = UNSET
+    parent: Annotated[str | UnsetType, Meta(description="The id of the node that holds it.")] = UNSET
+    branch: str | UnsetType = UNSET
+    is_start: Annotated[bool, Meta(description="The flow, the loop or the branch begins here.")]
+    handles: Annotated[Handled | UnsetType, Meta(description="The end of the flow that it is run at.")] = UNSET
+    path: Annotated[str, Meta(description="Its place in the document, as in the `path` of faults.")]
+    line: int
+    column: int
+
+    @classmethod
+    def of(cls, node: SketchedNode) -> Self:
+        return cls(
+            id=node.id,
+            node_id=node.name,
+            node_type=present(node.type),
+            parent=present(node.parent),
+            branch=present(node.branch),
+            is_start=node.is_start,
+            handles=present(node.handles),
+            path=node.path,
+            line=node.place.line,
+            column=node.place.column,
+        )
+
+
+class SketchEdge(Answer, frozen=True, kw_only=True):
+    source: Annotated[str, Meta(description="The id of a node.")]
+    target: Annotated[str, Meta(description="The id of a node.")]
+    action: Annotated[str, Meta(description="An action or an error pattern of the source.")]
+    line: Annotated[int, Meta(description="Where the target is named.")]
+    column: int
+
+    @classmethod
+    def of(cls, edge: SketchedEdge) -> Self:
+        return cls(
+            source=edge.source,
+            target=edge.target,
+            action=edge.action,
+            line=edge.place.line,
+            column=edge.place.column,
+        )
+
+
+class SketchAnswer(Validation, frozen=True, kw_only=True):
+    nodes: Annotated[list[SketchNode], Meta(description="In document order.")]
+    edges: Annotated[list[SketchEdge], Meta(description="Those that lead to a node of their scope.")]
+
+
+@router.post(
+    "/validate",
+    responses=errors(401, 403, *BODY_ERRORS),
+    openapi_extra={**LARGE, **needs(Right.READ)},
+)
+async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validation]:
+    """Report all errors and warnings of a definition without saving it."""
+    faults = await services_of(request).flows.validate(caller_of(request), body.definition)
+    wrong, warnings = _entries(faults)
+    return answer(Validation(is_valid=not wrong, errors=wrong, warnings=warnings))
+
+
+@router.post(
+    "/graph",
+    responses=errors(401, 403, *BODY_ERRORS),
+    openapi_extra={**LARGE, **needs(Right.READ)},
+)
+async def sketch_flow(request: Request, body: ValidateFlow) -> Reply[SketchAnswer]:
+    """Return the nodes and edges of a definition as far as it can be read, and its errors and warnings."""
+    sketch, faults = await services_of(request).flows.sketch(caller_of(request), body.definition)
+    wrong, warnings = _entries(faults)
+    return answer(
+        SketchAnswer(
+            is_valid=not wrong,
+            errors=wrong,
+            warnings=warnings,
+            nodes=[SketchNode.of(node) for node in sketch.nodes],
+            edges=[SketchEdge.of(edge) for edge in sketch.edges],
+        )
+    )
+
+
+def _entries(faults: Sequence[Fault]) -> tuple[list[ErrorEntry], list[ErrorEntry]]:
+    """Return the errors and the warnings."""
+    found = [(fault.is_warning, entry_of(fault, document="definition")) for fault in faults]
+    return [entry for is_warning, entry in found if not is_warning], [
+        entry for is_warning, entry in found if is_warning
+    ]
