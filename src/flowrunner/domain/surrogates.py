@@ -23,6 +23,11 @@ class Surrogates:
         if "\\ud" in text or "\\uD" in text:
             self._letter = next((letter for letter in _LETTERS if not _has(text, letter)), None)
 
+    @property
+    def are_apart(self) -> bool:
+        """Return True if the text for the parser differs from the text."""
+        return self._letter is not None
+
     def set_apart(self) -> str:
         """Return the text for the parser, with every pair replaced and every column kept."""
         letter = self._letter

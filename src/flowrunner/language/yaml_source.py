@@ -6,13 +6,13 @@ needs: one document, no tags, no merge keys, and YAML 1.2 scalars, so that `no` 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn, TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 import yaml
+from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, ScalarEvent
 
 from flowrunner.domain.errors import Fault, InvalidFlow
-from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.surrogates import Surrogates
 from flowrunner.domain.values import JSON
 from flowrunner.language.yaml_syntax import syntax_fault
@@ -37,8 +37,7 @@ _WORDS: Final[Mapping[str, JSON]] = {
 }
 
 
-@static_dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A position in the text, line and column counted from 1.
 
     Attributes:
@@ -173,10 +172,12 @@ class _Open:
     anchor: str | None
     first_node: int
     first_character: int
-    key: str | None = None
+    # True in a map before each key
+    wants_key: bool
+    key: str = ""
 
     def next_keys(self) -> Keys:
-        return (*self.keys, len(self.value)) if isinstance(self.value, list) else (*self.keys, self.key or "")
+        return (*self.keys, len(self.value)) if isinstance(self.value, list) else (*self.keys, self.key)
 
 
 @dataclass(slots=True)
@@ -198,37 +199,39 @@ class _Builder:
     def take(self, event: yaml.Event) -> None:
         mark = event.start_mark
         place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
-        # Scalars first: most events are scalars.
-        match event:
-            case yaml.ScalarEvent():
-                self._count(place, 1, len(event.value))
-                if event.tag is not None:
-                    self._reject_tag(event.tag, place)
-                event.value = self.surrogates.put_back(event.value, is_escaped=event.style == '"')
-                if self._wants_key():
-                    self._key(event, place)
-                else:
-                    value = self._scalar(event, place)
-                    if event.style == "|":
-                        place = replace(place, block_line=place.line + 1)
-                    self._add(value, place)
-                    if event.anchor is not None:
-                        self.anchors[event.anchor] = value, 1, len(event.value)
-            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
-                self._open(event, place)
-            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
-                done = self.stack.pop()
-                if done.anchor is not None:
-                    nodes, characters = self.nodes - done.first_node, self.characters - done.first_character
-                    self.anchors[done.anchor] = done.value, nodes, characters
-            case yaml.AliasEvent():
-                self._alias(event, place)
-            case yaml.DocumentStartEvent():
-                self.documents += 1
-                if self.documents > 1:
-                    self._stop(place, "yaml.documents", "a flow is one document, and here a second begins")
-            case _:
-                pass
+        # Most events are scalars.
+        if isinstance(event, ScalarEvent):
+            self._take_scalar(event, place)
+        elif isinstance(event, CollectionStartEvent):
+            self._open(event, place)
+        elif isinstance(event, CollectionEndEvent):
+            done = self.stack.pop()
+            if done.anchor is not None:
+                nodes, characters = self.nodes - done.first_node, self.characters - done.first_character
+                self.anchors[done.anchor] = done.value, nodes, characters
+        elif isinstance(event, AliasEvent):
+            self._alias(event, place)
+        elif isinstance(event, DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                self._stop(place, "yaml.documents", "a flow is one document, and here a second begins")
+
+    def _take_scalar(self, event: yaml.ScalarEvent, place: Position) -> None:
+        text = event.value
+        self._count(place, 1, len(text))
+        if event.tag is not None:
+            self._reject_tag(event.tag, place)
+        if self.surrogates.are_apart:
+            event.value = text = self.surrogates.put_back(text, is_escaped=event.style == '"')
+        if self._wants_key():
+            self._key(event, place)
+            return
+        value = self._scalar(event, place)
+        if event.style == "|":
+            place = place._replace(block_line=place.line + 1)
+        self._add(value, place)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = value, 1, len(text)
 
     @property
     def source(self) -> Source:
@@ -245,10 +248,11 @@ class _Builder:
         keys = self.stack[-1].next_keys() if self.stack else ()
         value: list[JSON] | dict[str, JSON] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
         self._add(value, place)
-        self.stack.append(_Open(keys, value, event.anchor, self.nodes - 1, self.characters))
+        is_map = isinstance(value, dict)
+        self.stack.append(_Open(keys, value, event.anchor, self.nodes - 1, self.characters, wants_key=is_map))
 
     def _wants_key(self) -> bool:
-        return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None
+        return bool(self.stack) and self.stack[-1].wants_key
 
     def _key(self, event: yaml.ScalarEvent, place: Position) -> None:
         parent = self.stack[-1]
@@ -271,7 +275,7 @@ class _Builder:
                 "keep one of the two",
             )
         self.key_places.setdefault(keys, place)
-        parent.key = key
+        parent.key, parent.wants_key = key, False
 
     def _add(self, value: JSON, place: Position) -> None:
         if not self.stack:
@@ -283,8 +287,8 @@ class _Builder:
         if isinstance(parent.value, list):
             parent.value.append(value)
         else:
-            parent.value[parent.key or ""] = value
-            parent.key = None
+            parent.value[parent.key] = value
+            parent.wants_key = True
 
     def _alias(self, event: yaml.AliasEvent, place: Position) -> None:
         if self._wants_key():
