@@ -29,3 +29,16 @@ class ScopeContext:
     depth: int = 0
     running: frozenset[str] = frozenset()
     is_first: bool = False
+
+    def of_node(self, *, running: frozenset[str], is_first: bool) -> "ScopeContext":
+        """Return the context of one node, faster than `dataclasses.replace` does."""
+        return ScopeContext(
+            visible=self.visible,
+            elsewhere=self.elsewhere,
+            names=self.names,
+            variables=self.variables,
+            inputs=self.inputs,
+            depth=self.depth,
+            running=running,
+            is_first=is_first,
+        )

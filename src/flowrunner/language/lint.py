@@ -80,6 +80,8 @@ def lint_text(text: str, names: Collection[str]) -> LintWarning | None:
     Args:
         names: Names that expressions can start from.
     """
+    if not any(mark in text for mark in ("{", "$", "<%")):
+        return None
     found = next(filter(_is_expression, _OTHER_BRACES.finditer(text)), None)
     meant = None
     if found is not None:

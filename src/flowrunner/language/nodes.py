@@ -81,9 +81,8 @@ class NodeReader:
         nodes = {}
         for name, node in written.items():
             is_first = context.depth == 0 and first == [name] and name not in led_to
-            around = replace(
-                inside, is_first=is_first, running=inside.running if name in repeated else inside.running | {name}
-            )
+            running = inside.running if name in repeated else inside.running | {name}
+            around = inside.of_node(running=running, is_first=is_first)
             count = len(document.faults)
             read = self.node(name, node, (*nodes_at, name), written, around)
             if document.is_stored and read is not None and (lost := document.take_lost(count)):
