@@ -1,0 +1,106 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+import { applyChange, connect, format, freeName, insertAfter, removeIn, removeNode, setIn } from "./edits";
+
+const FLOW = `# Orders of the day
+nodes:
+  fetch:   # asks the shop
+    type: http.request
+    params:
+      url: "http://shop/orders"   # all of them
+      headers: {Accept: json}
+    next: done
+
+  done: {type: return, params: {value: "\${input}"}}  # the end
+`;
+
+function set(text: string, keys: (string | number)[], value: unknown): string {
+  return applyChange(text, setIn(text, keys, value)!);
+}
+
+test("a changed value leaves every other character as it was", () => {
+  expect(set(FLOW, ["nodes", "fetch", "params", "url"], "http://x")).toBe(FLOW.replace("http://shop/orders", "http://x"));
+  expect(set(FLOW, ["nodes", "fetch", "params", "headers", "Accept"], "text")).toBe(FLOW.replace("json", "text"));
+  expect(set(FLOW, ["nodes", "done", "params", "value"], 3)).toBe(FLOW.replace('"${input}"', () => "3"));
+});
+
+test("a new key is written behind the others, in their style", () => {
+  expect(set(FLOW, ["nodes", "fetch", "params", "method"], "POST")).toBe(FLOW.replace("{Accept: json}\n", "{Accept: json}\n      method: POST\n"));
+  expect(set(FLOW, ["nodes", "done", "timeout"], "5s")).toContain("}, timeout: 5s}  # the end");
+  expect(set(FLOW, ["nodes", "fetch", "retry", "max"], 5)).toContain("    next: done\n    retry:\n      max: 5\n");
+});
+
+test("a text of several lines is written as a block", () => {
+  const text = set(FLOW, ["nodes", "fetch", "params", "body"], "a\nb\n");
+  expect(text).toContain("      body: |\n        a\n        b\n");
+  const again = set(text, ["nodes", "fetch", "params", "body"], "one");
+  expect(parse(again)).toEqual({ ...parse(FLOW), nodes: { ...parse(FLOW).nodes, fetch: { ...parse(FLOW).nodes.fetch, params: { ...parse(FLOW).nodes.fetch.params, body: "one" } } } });
+});
+
+test("a removed key takes its lines", () => {
+  const change = removeIn(FLOW, ["nodes", "fetch", "params", "url"])!;
+  expect(applyChange(FLOW, change)).toBe(FLOW.replace('      url: "http://shop/orders"   # all of them\n', ""));
+  expect(applyChange(FLOW, removeIn(FLOW, ["nodes", "done", "type"])!)).toContain('done: {params: {value: "${input}"}}');
+});
+
+test("a node is inserted between a node and the next", () => {
+  const text = insertAfter(FLOW, ["nodes", "fetch"], "log", { type: "log", params: { message: "hi" } })!;
+  expect(text).toContain("    next: log\n  log:\n    type: log\n    params:\n      message: hi\n    next: done\n");
+  expect(text).toContain("# asks the shop");
+  expect(text).toContain("# all of them");
+});
+
+test("a node is inserted after the last one", () => {
+  const text = insertAfter(FLOW, ["nodes", "done"], "log", { type: "log" })!;
+  expect(parse(text).nodes.done.next).toBe("log");
+  expect(parse(text).nodes.log).toEqual({ type: "log" });
+});
+
+test("an edge is added to those that are there", () => {
+  const text = connect(FLOW, ["nodes", "fetch"], "error.http", "done")!;
+  expect(parse(text).nodes.fetch.next).toEqual({ default: "done", "error.http": "done" });
+  expect(parse(connect(text, ["nodes", "fetch"], "default", "fetch")!).nodes.fetch.next).toEqual({ default: "fetch", "error.http": "done" });
+});
+
+test("a removed node leaves its neighbours joined", () => {
+  const text = insertAfter(FLOW, ["nodes", "fetch"], "log", { type: "log" })!;
+  expect(parse(removeNode(text, ["nodes", "log"])!)).toEqual(parse(FLOW));
+  expect(parse(removeNode(FLOW, ["nodes", "done"])!).nodes.fetch.next).toBeUndefined();
+});
+
+test("a document with syntax errors is not changed", () => {
+  expect(setIn("nodes: {a: ", ["nodes", "b"], 1)).toBeNull();
+  expect(format("a: [")).toBeNull();
+});
+
+test("names that are taken get a number", () => {
+  expect(freeName("http.request", ["http_request", "http_request_2"])).toBe("http_request_3");
+});
+
+test("the usual layout keeps comments", () => {
+  expect(format(FLOW)).toContain("# asks the shop");
+  expect(parse(format(FLOW)!)).toEqual(parse(FLOW));
+});
+
+const leaves = fc.oneof(fc.string({ maxLength: 12 }), fc.integer(), fc.boolean(), fc.constant(null), fc.constantFrom("two\nlines", "a: b", "# x", "${x}", "yes", "- y"));
+const keys = fc.constantFrom("a", "b", "c", "d e");
+const values = fc.letrec((tie) => ({ value: fc.oneof({ depthSize: "small" }, leaves, fc.dictionary(keys, tie("value"), { minKeys: 1, maxKeys: 3, noNullPrototype: true }), fc.array(leaves, { maxLength: 3 })) })).value;
+
+test("a value that is set is read again, and nothing else changes", () => {
+  fc.assert(
+    fc.property(fc.dictionary(keys, values, { minKeys: 1, noNullPrototype: true }), fc.array(keys, { minLength: 1, maxLength: 3 }), values, fc.boolean(), (document, path, value, isFlow) => {
+      const text = stringify(document, { collectionStyle: isFlow ? "flow" : "any" });
+      const change = setIn(text, path, value);
+      const expected = structuredClone(document) as Record<string, unknown>;
+      let at = expected;
+      for (const key of path.slice(0, -1)) {
+        if (typeof at[key] !== "object" || at[key] === null || Array.isArray(at[key])) at[key] = {};
+        at = at[key] as Record<string, unknown>;
+      }
+      at[path.at(-1)!] = value;
+      expect(parse(applyChange(text, change!))).toEqual(expected);
+    }),
+    { numRuns: 500 },
+  );
+});

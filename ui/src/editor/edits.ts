@@ -1,0 +1,252 @@
+/**
+ * Changes to a YAML text at the places of its syntax tree.
+ *
+ * Only the characters of the changed value are replaced, so comments, quotes and layout of everything else stay as they
+ * were written.
+ */
+import { isMap as isYamlMap, isScalar, isSeq, parseDocument, stringify, type Document, type Pair, type YAMLMap } from "yaml";
+import { isMap } from "../graph/document";
+import type { Keys } from "./place";
+
+export interface TextChange {
+  readonly from: number;
+  readonly to: number;
+  readonly insert: string;
+}
+
+export function applyChange(text: string, { from, to, insert }: TextChange): string {
+  return text.slice(0, from) + insert + text.slice(to);
+}
+
+function parse(text: string): Document.Parsed {
+  return parseDocument(text, { logLevel: "silent", uniqueKeys: false });
+}
+
+/** Return the change that sets a value; null if the text cannot be changed there. */
+export function setIn(text: string, keys: Keys, value: unknown): TextChange | null {
+  const document = parse(text);
+  if (document.errors.length > 0) return null;
+  for (let depth = keys.length; depth > 0; depth--) {
+    const holder = depth === 1 ? document.contents : document.getIn(keys.slice(0, depth - 1), true);
+    const key = keys[depth - 1]!;
+    // What is missing on the way is made around the value.
+    const nested = keys.slice(depth).reduceRight<unknown>((inner, each) => ({ [each]: inner }), value);
+    if (isYamlMap(holder)) return setInMap(text, holder, String(key), nested);
+    if (isSeq(holder) && typeof key === "number" && holder.items[key] !== undefined) return replaceItem(text, holder.items[key], nested);
+    if (holder === null && depth === 1) return { from: 0, to: text.length, insert: text + written({ [key]: nested }, 0) };
+  }
+  return null;
+}
+
+function setInMap(text: string, map: YAMLMap, key: string, value: unknown): TextChange | null {
+  const pair = pairOf(map, key);
+  if (pair !== undefined) return replaceValue(text, map, pair, value);
+  const range = map.range!;
+  if (map.flow) {
+    const end = text.lastIndexOf("}", range[1] - 1);
+    const isEmpty = map.items.length === 0;
+    const last = text.slice(range[0] + 1, end).trimEnd();
+    const at = range[0] + 1 + last.length;
+    const isTrailing = last.endsWith(",");
+    return { from: at, to: at, insert: `${isEmpty ? "" : isTrailing ? " " : ", "}${flowPair(key, value)}` };
+  }
+  const indent = indentOf(text, map);
+  const at = endOfLine(text, range[1]);
+  const line = written({ [key]: value }, indent);
+  const isAtStart = at === 0 || text[at - 1] === "\n";
+  return { from: at, to: at, insert: isAtStart ? " ".repeat(indent) + line : `\n${" ".repeat(indent)}${line.replace(/\n$/, "")}` };
+}
+
+function replaceValue(text: string, map: YAMLMap, pair: Pair, value: unknown): TextChange | null {
+  const keyEnd = (pair.key as { range?: [number, number, number] }).range?.[1];
+  if (keyEnd === undefined) return null;
+  const colon = text.indexOf(":", keyEnd);
+  const old = pair.value as { range?: [number, number, number] } | null;
+  const range = old?.range;
+  const from = colon + 1;
+  let to = range === undefined ? from : Math.max(from, range[1]);
+  if (map.flow) return { from, to, insert: ` ${flow(value)}` };
+  const indent = indentOf(text, map);
+  // A scalar stays on its line with the comment behind it.
+  if (isInline(value)) {
+    if (range !== undefined && range[0] === range[1]) to = from;
+    const endsLine = to > from && text[to - 1] === "\n";
+    const kept = isScalar(old) && typeof value === "string" ? inQuotesOf(text, range!, value) : undefined;
+    return { from, to, insert: ` ${kept ?? inline(value)}${endsLine ? "\n" : ""}` };
+  }
+  const isFlowCollection = range !== undefined && (text[range[0]] === "{" || text[range[0]] === "[");
+  if (isFlowCollection && typeof value === "object") return { from, to, insert: ` ${flow(value)}` };
+  const block = written({ x: value }, indent).replace(/^x:/, "");
+  return { from, to: to === from ? endOfLine(text, to) : to, insert: text[to - 1] === "\n" && to > from ? block : block.replace(/\n$/, "") };
+}
+
+/** Keep the kind of quotes that the old value has. */
+function inQuotesOf(text: string, range: readonly number[], value: string): string | undefined {
+  const quote = text[range[0]!];
+  if (quote === '"') return JSON.stringify(value);
+  return quote === "'" && !value.includes("\n") ? `'${value.replaceAll("'", "''")}'` : undefined;
+}
+
+function replaceItem(text: string, item: unknown, value: unknown): TextChange | null {
+  const range = (item as { range?: [number, number, number] }).range;
+  if (range === undefined) return null;
+  const [from, to] = range;
+  return { from, to: text[to - 1] === "\n" ? to - 1 : to, insert: isInline(value) ? inline(value) : flow(value) };
+}
+
+/** Return the change that removes a key with its value; null if it is not there. */
+export function removeIn(text: string, keys: Keys): TextChange | null {
+  const document = parse(text);
+  const holder = keys.length === 1 ? document.contents : document.getIn(keys.slice(0, -1), true);
+  if (document.errors.length > 0 || !isYamlMap(holder)) return null;
+  const pair = pairOf(holder, String(keys.at(-1)));
+  if (pair === undefined) return null;
+  const [start, keyEnd] = (pair.key as { range: [number, number, number] }).range;
+  const range = (pair.value as { range?: [number, number, number] } | null)?.range;
+  let to = Math.max(range?.[1] ?? 0, text.indexOf(":", keyEnd) + 1);
+  if (holder.flow) {
+    const after = /^\s*,\s*/.exec(text.slice(to))?.[0].length ?? 0;
+    const before = after > 0 ? 0 : (/,\s*$/.exec(text.slice(0, start))?.[0].length ?? 0);
+    return { from: start - before, to: to + after, insert: "" };
+  }
+  // The last key of a map takes the map with it: a key without a value means null.
+  if (holder.items.length === 1 && keys.length > 1) return removeIn(text, keys.slice(0, -1));
+  const lineStart = text.lastIndexOf("\n", start - 1) + 1;
+  if (text[to - 1] !== "\n") to = Math.min(text.length, endOfLine(text, to) + 1);
+  const isAlone = text.slice(lineStart, start).trim() === "";
+  return isAlone ? { from: lineStart, to, insert: "" } : { from: start, to: nextKeyOf(holder, pair) ?? to, insert: "" };
+}
+
+function nextKeyOf(map: YAMLMap, pair: Pair): number | undefined {
+  const next = map.items[map.items.indexOf(pair as never) + 1];
+  return (next?.key as { range?: [number, number, number] } | undefined)?.range?.[0];
+}
+
+/** Add a node after another one: it goes where that one went, and that one leads to it. */
+export function insertAfter(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>): string | null {
+  const before = valueAt(text, [...node, "next"]);
+  const onward = typeof before === "string" ? before : isMap(before) ? before.default : undefined;
+  const whole = onward === undefined ? added : { ...added, next: onward };
+  const linked = connect(text, node, "default", name);
+  if (linked === null) return null;
+  const document = parse(linked);
+  const holder = document.getIn(node.slice(0, -1), true);
+  if (document.errors.length > 0 || !isYamlMap(holder)) return null;
+  const pair = pairOf(holder, String(node.at(-1)));
+  if (pair === undefined || holder.flow || holder.items.at(-1) === pair) {
+    const change = setInMap(linked, holder, name, whole);
+    return change && applyChange(linked, change);
+  }
+  const indent = indentOf(linked, holder);
+  const end = (pair.value as { range?: [number, number, number] } | null)?.range?.[1] ?? (pair.key as { range: [number, number, number] }).range[1];
+  const at = endOfLine(linked, end);
+  const line = written({ [name]: whole }, indent);
+  const isAtStart = linked[at - 1] === "\n";
+  return applyChange(linked, { from: at, to: at, insert: isAtStart ? " ".repeat(indent) + line : `\n${" ".repeat(indent)}${line.replace(/\n$/, "")}` });
+}
+
+/** Add a node that nothing leads to, at the end of the flow's nodes. */
+export function addNode(text: string, name: string, added: Readonly<Record<string, unknown>>): string | null {
+  const change = setIn(text, ["nodes", name], added);
+  return change && applyChange(text, change);
+}
+
+/** Let an action of a node lead to another one. */
+export function connect(text: string, node: Keys, action: string, target: string): string | null {
+  const next = valueAt(text, [...node, "next"]);
+  let change: TextChange | null;
+  if (isMap(next)) change = setIn(text, [...node, "next", action], target);
+  else if (action === "default") change = setIn(text, [...node, "next"], target);
+  else change = setIn(text, [...node, "next"], typeof next === "string" ? { default: next, [action]: target } : { [action]: target });
+  return change && applyChange(text, change);
+}
+
+/** Remove a node and the edges that lead to it; the edge before it leads to what came after it. */
+export function removeNode(text: string, node: Keys): string | null {
+  const name = String(node.at(-1));
+  const own = valueAt(text, [...node, "next"]);
+  const onward = typeof own === "string" ? own : isMap(own) && typeof own.default === "string" ? own.default : undefined;
+  const siblings = valueAt(text, node.slice(0, -1));
+  let result: string | null = text;
+  for (const [sibling, value] of Object.entries(isMap(siblings) ? siblings : {})) {
+    if (sibling === name || !isMap(value) || result === null) continue;
+    const at = [...node.slice(0, -1), sibling, "next"];
+    const edges: [Keys, unknown][] = isMap(value.next) ? Object.entries(value.next).map(([action, target]) => [[...at, action], target]) : [[at, value.next]];
+    for (const [keys, target] of edges) {
+      if (target !== name || result === null) continue;
+      const change: TextChange | null = onward !== undefined && onward !== name && onward !== sibling ? setIn(result, keys, onward) : removeIn(result, keys);
+      result = change && applyChange(result, change);
+    }
+  }
+  const change = result === null ? null : removeIn(result, node);
+  return change && applyChange(result!, change);
+}
+
+/** Return a name that is not taken: `log`, `log_2`. */
+export function freeName(wanted: string, taken: Iterable<string>): string {
+  const names = new Set(taken);
+  const stem = wanted.replace(/[^A-Za-z0-9_]+/g, "_").replace(/^_+|_+$/g, "") || "node";
+  let name = stem;
+  for (let number = 2; names.has(name); number++) name = `${stem}_${number}`;
+  return name;
+}
+
+/** Return the text in the usual layout, with its comments; null if it has syntax errors. */
+export function format(text: string): string | null {
+  const document = parse(text);
+  return document.errors.length > 0 ? null : document.toString({ lineWidth: 120, flowCollectionPadding: false });
+}
+
+export function valueAt(text: string, keys: Keys): unknown {
+  const document = parse(text);
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch {
+    return undefined;
+  }
+  for (const key of keys) value = isMap(value) ? value[String(key)] : Array.isArray(value) ? value[Number(key)] : undefined;
+  return value;
+}
+
+function pairOf(map: YAMLMap, key: string): Pair | undefined {
+  return map.items.find((pair) => String(isScalar(pair.key) ? pair.key.value : pair.key) === key);
+}
+
+function indentOf(text: string, map: YAMLMap): number {
+  const start = (map.items[0]?.key as { range?: [number, number, number] } | undefined)?.range?.[0] ?? map.range![0];
+  return start - (text.lastIndexOf("\n", start - 1) + 1);
+}
+
+/** Return the end of the line at an offset; the offset itself if a line begins there. */
+function endOfLine(text: string, offset: number): number {
+  if (offset > 0 && text[offset - 1] === "\n") return offset;
+  const end = text.indexOf("\n", offset);
+  return end < 0 ? text.length : end;
+}
+
+function isInline(value: unknown): boolean {
+  if (typeof value === "string") return !value.includes("\n");
+  return typeof value !== "object" || value === null || Object.keys(value).length === 0;
+}
+
+function inline(value: unknown): string {
+  return stringify(value, { lineWidth: 0 }).replace(/\n$/, "");
+}
+
+/** Return a value as it stands within braces and brackets, on one line. */
+function flow(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(flow).join(", ")}]`;
+  if (isMap(value)) return `{${Object.entries(value).map(([key, inner]) => flowPair(key, inner)).join(", ")}}`;
+  if (typeof value === "string" && /[\n\r]/.test(value)) return JSON.stringify(value);
+  return stringify([value], { lineWidth: 0, collectionStyle: "flow", flowCollectionPadding: false }).replace(/\n$/, "").slice(1, -1);
+}
+
+function flowPair(key: string, value: unknown): string {
+  return `${flow(key)}: ${flow(value)}`;
+}
+
+/** Return a map in block style; lines after the first have the indentation. */
+function written(value: Readonly<Record<string, unknown>>, indent: number): string {
+  return stringify(value, { lineWidth: 0 }).replace(/\n(?=.)/g, `\n${" ".repeat(indent)}`);
+}

@@ -1,0 +1,198 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { layoutGraph, type Layout } from "./layout";
+import { EMPTY, type Graph, type GraphEdge, type GraphNode } from "./model";
+
+function node(id: string, parent: string | null = null, branch: string | null = null, isStart = false): GraphNode {
+  return { id, label: id, type: "log", parent, branch, isStart };
+}
+
+function flow(names: string, ...edges: string[]): Graph {
+  return {
+    nodes: names.split(" ").map((id, index) => node(id, null, null, index === 0)),
+    edges: edges.map((edge) => {
+      const [source, target, action = "default"] = edge.split(" ");
+      return { source: source!, target: target!, action };
+    }),
+  };
+}
+
+/** Graphs with branches, joins, loops, errors, and child scopes. */
+const graphs: fc.Arbitrary<Graph> = fc
+  .record({
+    size: fc.integer({ min: 1, max: 40 }),
+    pairs: fc.array(fc.tuple(fc.nat(), fc.nat(), fc.constantFrom("default", "a", "b", "error", "error.http")), {
+      maxLength: 80,
+    }),
+    owners: fc.array(fc.tuple(fc.nat(), fc.constantFrom(null, "left", "right")), { maxLength: 40 }),
+  })
+  .map(({ size, pairs, owners }) => {
+    const nodes: GraphNode[] = [];
+    for (let i = 0; i < size; i++) {
+      const [owner, branch] = owners[i] ?? [0, null];
+      const parent = i > 0 && owner % 3 === 0 ? (nodes[owner % i]?.id ?? null) : null;
+      nodes.push(node(`n${i}`, parent, parent === null ? null : branch, i === 0));
+    }
+    const edges: GraphEdge[] = pairs.map(([a, b, action]) => ({
+      source: `n${a % size}`,
+      target: `n${b % size}`,
+      action,
+    }));
+    return { nodes, edges };
+  });
+
+function overlaps(layout: Layout): string[] {
+  const found: string[] = [];
+  const byId = new Map(layout.nodes.map((placed) => [placed.node.id, placed]));
+  expect(byId.size).toBe(layout.nodes.length);
+  layout.nodes.forEach((a, i) => {
+    for (const b of layout.nodes.slice(i + 1)) {
+      if (a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height) {
+        found.push(`${a.node.id} ${b.node.id}`);
+      }
+    }
+  });
+  return found;
+}
+
+function at(layout: Layout, id: string) {
+  return layout.nodes.find((placed) => placed.node.id === id)!;
+}
+
+function middle(layout: Layout, id: string): number {
+  const { x, width } = at(layout, id);
+  return x + width / 2;
+}
+
+describe("a picture of any graph", () => {
+  test("has no two nodes that overlap", () => {
+    fc.assert(fc.property(graphs, (graph) => {
+        expect(overlaps(layoutGraph(graph))).toEqual([]);
+      }),
+    );
+  });
+
+  test("leads down along every edge but those that close a loop", () => {
+    fc.assert(
+      fc.property(graphs, (graph) => {
+        const layout = layoutGraph(graph);
+        for (const { link, isLoop } of layout.links) {
+          const [source, target] = [at(layout, link.source), at(layout, link.target)];
+          if (!isLoop) expect(target.rank).toBeGreaterThan(source.rank);
+        }
+      }),
+    );
+  });
+
+  test("is the same each time", () => {
+    fc.assert(fc.property(graphs, (graph) => {
+        expect(layoutGraph(graph)).toEqual(layoutGraph(graph));
+      }),
+    );
+  });
+
+  test("keeps every node and line inside its bounds", () => {
+    fc.assert(
+      fc.property(graphs, (graph) => {
+        const layout = layoutGraph(graph);
+        for (const box of [...layout.nodes, ...layout.frames]) {
+          expect(box.x).toBeGreaterThanOrEqual(-0.5);
+          expect(box.y).toBeGreaterThanOrEqual(0);
+          expect(box.x + box.width).toBeLessThanOrEqual(layout.width + 0.5);
+          expect(box.y + box.height).toBeLessThanOrEqual(layout.height);
+        }
+      }),
+    );
+  });
+
+  test("puts a frame around everything in a child scope", () => {
+    fc.assert(
+      fc.property(graphs, (graph) => {
+        const layout = layoutGraph(graph);
+        for (const inner of layout.nodes) {
+          if (inner.node.parent === null) continue;
+          const frame = layout.frames.find((each) => each.owner === inner.node.parent && each.title === null)!;
+          expect(inner.x).toBeGreaterThanOrEqual(frame.x);
+          expect(inner.x + inner.width).toBeLessThanOrEqual(frame.x + frame.width);
+          expect(inner.y + inner.height).toBeLessThanOrEqual(frame.y + frame.height);
+        }
+      }),
+    );
+  });
+
+  test("shows one node for a collapsed loop and counts what it hides", () => {
+    const graph = { nodes: [node("each", null, null, true), node("each/a", "each"), node("each/b", "each/a")], edges: [] };
+    const layout = layoutGraph(graph, new Set(["each"]));
+    expect(layout.nodes.map(({ node, hidden }) => [node.id, hidden])).toEqual([["each", 2]]);
+    expect(layout.frames).toEqual([]);
+  });
+
+  test("has no crossings for a tree", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(), { minLength: 1, maxLength: 40 }), (parents) => {
+        const names = ["n0", ...parents.map((_, i) => `n${i + 1}`)];
+        const edges = parents.map((parent, i) => `n${parent % (i + 1)} n${i + 1} a${i}`);
+        expect(crossedPairs(layoutGraph(flow(names.join(" "), ...edges)))).toBe(0);
+      }),
+    );
+  });
+
+  test("has no crossings where branches meet again", () => {
+    const layout = layoutGraph(
+      flow("a b c d e f g", "a b x", "a c y", "a d z", "b e", "c e", "d f", "e g", "f g"),
+    );
+    expect(crossedPairs(layout)).toBe(0);
+  });
+});
+
+/** Count the pairs of links between the same two ranks that cross. */
+function crossedPairs(layout: Layout): number {
+  let count = 0;
+  const ends = layout.links
+    .map(({ link }) => [at(layout, link.source), at(layout, link.target)] as const)
+    .filter(([source, target]) => target.rank === source.rank + 1);
+  ends.forEach(([a, b], i) => {
+    for (const [c, d] of ends.slice(i + 1)) if (a.rank === c.rank && (a.x - c.x) * (b.x - d.x) < 0) count++;
+  });
+  return count;
+}
+
+describe("a usual flow", () => {
+  test("is one straight column if it is a chain", () => {
+    const layout = layoutGraph(flow("a b c d", "a b", "b c", "c d"));
+    expect(new Set(layout.nodes.map(({ x }) => x)).size).toBe(1);
+    expect(layout.links.map(({ label }) => label)).toEqual([null, null, null]);
+  });
+
+  test("is symmetric around its branches and their join", () => {
+    const layout = layoutGraph(flow("a b c d e", "a b x", "a c y", "a d z", "b e", "c e", "d e"));
+    expect(middle(layout, "c")).toBeCloseTo(middle(layout, "a"), 0);
+    expect(middle(layout, "e")).toBeCloseTo(middle(layout, "a"), 0);
+    expect(middle(layout, "a") - middle(layout, "b")).toBeCloseTo(middle(layout, "d") - middle(layout, "a"), 0);
+  });
+
+  test("stays a straight column beside a handler of all errors", () => {
+    const steps = Array.from({ length: 12 }, (_, i) => `s${i}`);
+    const edges = steps.flatMap((step, i) => (i < 11 ? [`${step} s${i + 1}`] : [])).concat(steps.map((step) => `${step} handler error`));
+    const layout = layoutGraph(flow([...steps, "handler"].join(" "), ...edges));
+    expect(new Set(steps.map((step) => middle(layout, step))).size).toBe(1);
+    expect(layout.width).toBeLessThan(560);
+  });
+
+  test("leads a loop back at the left", () => {
+    const layout = layoutGraph(flow("a b c", "a b", "b c", "b a again"));
+    const loop = layout.links.find(({ isLoop }) => isLoop)!;
+    expect([loop.link.source, loop.link.target, loop.label?.text]).toEqual(["b", "a", "again"]);
+  });
+
+  test("does not drift to one side over a hundred ranks of ladders", () => {
+    const edges: string[] = [];
+    for (let i = 0; i < 120; i++) edges.push(`a${i} a${i + 1}`, `a${i} b${i} x`, `b${i} a${i + 1} y`);
+    const names = Array.from({ length: 121 }, (_, i) => (i < 120 ? `a${i} b${i}` : "a120"));
+    expect(layoutGraph(flow(names.join(" "), ...edges)).width).toBeLessThan(1000);
+  });
+});
+
+test("an empty graph is an empty picture", () => {
+  expect(layoutGraph(EMPTY)).toEqual({ width: 0, height: 0, nodes: [], frames: [], links: [] });
+});

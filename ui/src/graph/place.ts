@@ -1,0 +1,97 @@
+/** Horizontal positions: near the middle of the neighbours, in order, and never closer than the widths allow. */
+
+import type { Layers } from "./order";
+
+const PASSES = 14;
+
+export interface Sizes {
+  readonly widths: readonly number[];
+  /** The space to the right of each node. */
+  readonly gaps: readonly number[];
+  /** How strongly a node holds its place; long edges hold on, so that they stay straight. */
+  readonly weights: readonly number[];
+}
+
+/** Return the centre of each node, from 0 for the leftmost edge of all. */
+export function centres(layers: Layers, sizes: Sizes): Float64Array {
+  const centre = new Float64Array(layers.above.length);
+  for (const row of layers.rows) spread(row, new Float64Array(row.length), sizes, centre);
+  const wanted = new Float64Array(Math.max(0, ...layers.rows.map((row) => row.length)));
+  for (let pass = 0; pass < PASSES; pass++) {
+    // The last two passes look both ways, so that a join and the branches before it end under each other.
+    const isLast = pass >= PASSES - 2;
+    const isDown = pass % 2 === 0;
+    const last = layers.rows.length - 1;
+    for (let i = 0; i <= last; i++) {
+      const row = layers.rows[isDown ? i : last - i]!;
+      row.forEach((node, index) => {
+        const above = layers.above[node]!;
+        const below = layers.below[node]!;
+        const first = isDown ? above : below;
+        const near = first.length > 0 ? first : isDown ? below : above;
+        const all = isLast && above.length > 0 && below.length > 0 ? [...above, ...below] : near;
+        wanted[index] = middleOf(all, sizes.weights, centre) ?? centre[node]!;
+      });
+      spread(row, wanted, sizes, centre);
+    }
+  }
+  let left = Infinity;
+  for (const row of layers.rows) {
+    const node = row[0];
+    if (node !== undefined) left = Math.min(left, centre[node]! - sizes.widths[node]! / 2);
+  }
+  for (const row of layers.rows) for (const node of row) centre[node] = Math.round((centre[node]! - left) * 2) / 2;
+  return centre;
+}
+
+/**
+ * Return the mean of the nodes' centres.
+ *
+ * It is weighted like `spread`: otherwise a ladder of short cuts moves a little to the side with every rank.
+ */
+function middleOf(nodes: readonly number[], weights: readonly number[], centre: Float64Array): number | null {
+  if (nodes.length === 0) return null;
+  let [sum, weight] = [0, 0];
+  for (const node of nodes) {
+    sum += weights[node]! * centre[node]!;
+    weight += weights[node]!;
+  }
+  return sum / weight;
+}
+
+/**
+ * Put a row as close to the wanted centres as the widths allow.
+ *
+ * Blocks of nodes that touch move together to the weighted mean of what their nodes want: the exact least-squares answer
+ * ("pool adjacent violators").
+ */
+function spread(row: readonly number[], wanted: Float64Array, sizes: Sizes, centre: Float64Array): void {
+  if (row.length === 1) {
+    centre[row[0]!] = wanted[0]!;
+    return;
+  }
+  const offsets = new Float64Array(row.length);
+  const blocks: { start: number; weight: number; sum: number }[] = [];
+  row.forEach((node, index) => {
+    if (index > 0) {
+      const before = row[index - 1]!;
+      const apart = (sizes.widths[before]! + sizes.widths[node]!) / 2 + sizes.gaps[before]!;
+      offsets[index] = offsets[index - 1]! + apart;
+    }
+    const weight = sizes.weights[node]!;
+    let block = { start: index, weight, sum: weight * (wanted[index]! - offsets[index]!) };
+    for (;;) {
+      const previous = blocks[blocks.length - 1];
+      if (previous === undefined || previous.sum / previous.weight <= block.sum / block.weight) break;
+      blocks.pop();
+      block = { start: previous.start, weight: previous.weight + block.weight, sum: previous.sum + block.sum };
+    }
+    blocks.push(block);
+  });
+  blocks.forEach((block, number) => {
+    const end = blocks[number + 1]?.start ?? row.length;
+    for (let index = block.start; index < end; index++) {
+      centre[row[index]!] = block.sum / block.weight + offsets[index]!;
+    }
+  });
+}

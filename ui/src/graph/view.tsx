@@ -1,0 +1,306 @@
+/** A graph as a list of buttons over a drawing: it is walked by arrow keys and read as a list. */
+import { useComputed, useSignal, type ReadonlySignal, type Signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { graph as texts } from "../texts/graph";
+import { Camera } from "./camera";
+import { layoutGraph, type Frame, type Layout, type PlacedLink, type PlacedNode } from "./layout";
+import type { Graph } from "./model";
+import type { GraphStates, NodeStatus } from "./states";
+import { firstOf, STEPS, walk } from "./walk";
+import "../style/graph.css";
+
+/** What is special about a node: it differs between two graphs, or the document has a fault there. */
+export type Mark = "added" | "removed" | "changed" | "fault";
+
+export interface GraphViewProps {
+  graph: Graph;
+  /** What the list is called: "Flow graph". */
+  label?: string;
+  selected: Signal<string | undefined>;
+  /** Called when the reader chooses a node. */
+  onSelect?: (id: string) => void;
+  states?: GraphStates;
+  marks?: ReadonlyMap<string, Mark>;
+  /** Nodes whose child scopes are folded at first. */
+  folded?: Iterable<string>;
+  /** Offer to insert a node after one. */
+  onInsertAfter?: (id: string) => void;
+  /** Called when the reader drags from one node to another. */
+  onConnect?: (source: string, target: string) => void;
+}
+
+const MARGIN = 24;
+
+export function GraphView(props: GraphViewProps) {
+  const { graph, selected, states, marks } = props;
+  const folded = useSignal<ReadonlySet<string>>(new Set(props.folded));
+  const layout = useMemo(() => layoutGraph(graph, folded.value), [graph, folded.value]);
+  const camera = useMemo(() => new Camera(), []);
+  const list = useRef<HTMLUListElement>(null);
+  const drag = useConnections(props.onConnect, camera);
+  const named = useMemo(() => new Map(layout.nodes.map((placed) => [placed.node.id, placed])), [layout]);
+  const active = useComputed(() => (selected.value !== undefined && named.has(selected.value) ? selected.value : firstOf(layout)?.node.id));
+  const [width, height] = [layout.width + 2 * MARGIN, layout.height + 2 * MARGIN];
+
+  function reveal(id: string | undefined): void {
+    const at = id === undefined ? undefined : named.get(id);
+    if (at !== undefined) camera.reveal({ ...at, x: at.x + MARGIN, y: at.y + MARGIN });
+  }
+
+  // The first picture begins at a readable size; later ones stay where the reader is.
+  const isEmpty = layout.nodes.length === 0;
+  useLayoutEffect(() => {
+    if (!isEmpty) camera.fit(width, height, named.get(active.peek() ?? ""));
+  }, [isEmpty]);
+  useEffect(() => selected.subscribe(reveal), [layout]);
+
+  function toggle(id: string): void {
+    const next = new Set(folded.peek());
+    if (!next.delete(id)) next.add(id);
+    folded.value = next;
+  }
+
+  function choose(id: string): void {
+    selected.value = id;
+    props.onSelect?.(id);
+  }
+
+  function onKeyDown(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = (event.target as HTMLElement).dataset.node;
+    if (at === undefined) return;
+    const step = STEPS[event.key];
+    if (step !== undefined) {
+      const next = walk(layout, at, step);
+      choose(next);
+      list.current?.querySelector<HTMLElement>(`[data-node="${CSS.escape(next)}"]`)?.focus({ preventScroll: true });
+    } else if (event.key === " " && (named.get(at)!.hidden > 0 || graph.nodes.some(({ parent }) => parent === at))) toggle(at);
+    else if (event.key === "+") camera.zoomIn();
+    else if (event.key === "-") camera.zoomOut();
+    else if (event.key === "0") camera.fitAll(width, height);
+    else return;
+    event.preventDefault();
+  }
+
+  const id = useId();
+  return (
+    <div class="graph">
+      <div class="graph-scroll" ref={camera.attach} {...usePanning(camera)}>
+        {isEmpty && <p class="graph-empty muted">{texts.empty}</p>}
+        <Canvas camera={camera} width={width} height={height}>
+          <Drawing id={id} layout={layout} states={states} drag={drag.line} />
+          <ul ref={list} aria-label={texts.label(props.label ?? texts.flow, layout.nodes.length)} aria-describedby={`${id}-help`} onKeyDown={onKeyDown} {...drag.handlers}>
+            {layout.nodes.map((placed) => (
+              <Node
+                key={placed.node.id}
+                placed={placed}
+                targets={targetsOf(layout, placed)}
+                isOpen={layout.frames.some(({ owner }) => owner === placed.node.id)}
+                selected={selected}
+                active={active}
+                states={states}
+                mark={marks?.get(placed.node.id)}
+                onChoose={choose}
+                onToggle={toggle}
+                onInsertAfter={props.onInsertAfter}
+                canConnect={props.onConnect !== undefined}
+              />
+            ))}
+          </ul>
+          <span class="hidden" id={`${id}-help`}>{texts.help}</span>
+        </Canvas>
+      </div>
+      <div class="graph-tools" role="group" aria-label={texts.zoom}>
+        <button aria-label={texts.zoomOut} title={texts.zoomOut} onClick={camera.zoomOut}>−</button>
+        <button class="graph-scale" aria-label={texts.fit} title={texts.fit} onClick={() => camera.fitAll(width, height)}><Percent of={camera.scale} /></button>
+        <button aria-label={texts.zoomIn} title={texts.zoomIn} onClick={camera.zoomIn}>+</button>
+      </div>
+    </div>
+  );
+}
+
+function Percent({ of }: { of: ReadonlySignal<number> }) {
+  return <>{Math.round(of.value * 100)}%</>;
+}
+
+function Canvas({ camera, width, height, children }: { camera: Camera; width: number; height: number; children: ComponentChildren }) {
+  const scale = camera.scale.value;
+  return (
+    <div class="graph-space" style={{ width: `${width * scale}px`, height: `${height * scale}px` }}>
+      <div class="graph-canvas" style={{ width: `${width}px`, height: `${height}px`, transform: `scale(${scale})` }}>{children}</div>
+    </div>
+  );
+}
+
+function targetsOf(layout: Layout, { node }: PlacedNode): string {
+  const labels = new Map(layout.nodes.map((placed) => [placed.node.id, placed.node.label]));
+  return layout.links.filter(({ link }) => link.source === node.id).map(({ link }) => labels.get(link.target)).join(", ");
+}
+
+const CLASSES: Record<NodeStatus, string> = {
+  pending: "", untaken: "dim", running: "run", retrying: "wait", waiting: "wait", completed: "ok", skipped: "dim", failed: "bad", cancelled: "off",
+};
+
+interface NodeProps {
+  placed: PlacedNode;
+  targets: string;
+  isOpen: boolean;
+  selected: Signal<string | undefined>;
+  active: ReadonlySignal<string | undefined>;
+  states: GraphStates | undefined;
+  mark: Mark | undefined;
+  canConnect: boolean;
+  onChoose: (id: string) => void;
+  onToggle: (id: string) => void;
+  onInsertAfter: ((id: string) => void) | undefined;
+}
+
+function Node({ placed, targets, isOpen, selected, active, states, mark, canConnect, onChoose, onToggle, onInsertAfter }: NodeProps) {
+  const { node, hidden } = placed;
+  const isSelected = useComputed(() => selected.value === node.id);
+  const isActive = useComputed(() => active.value === node.id);
+  const state = states?.node(node.id).value;
+  const role = "role" in node ? texts.roles[String(node.role)] : undefined;
+  const details = [node.type, role, state?.detail].filter(Boolean).join(" · ");
+  const status = state === undefined ? (mark && texts.marks[mark]) : texts.statusOf(state.status);
+  const canFold = isOpen || hidden > 0;
+  return (
+    <li style={{ left: `${placed.x + MARGIN}px`, top: `${placed.y + MARGIN}px`, width: `${placed.width}px`, height: `${placed.height}px` }}>
+      <button
+        class={`node ${state ? CLASSES[state.status] : ""} ${mark ? `mark-${mark}` : ""} ${hidden > 0 ? "stacked" : ""}`}
+        data-node={node.id}
+        tabIndex={isActive.value ? 0 : -1}
+        aria-current={isSelected.value ? "true" : undefined}
+        aria-expanded={canFold ? isOpen : undefined}
+        aria-label={texts.node(node.label, details, status, targets === "" ? [] : [targets])}
+        onClick={() => onChoose(node.id)}
+      >
+        <b class="cut" title={node.label}>{node.label}</b>
+        <span class="node-kind cut">{hidden > 0 ? `${details} · ${texts.hidden(hidden)}` : details || " "}</span>
+        {state?.time && <span class="node-time">{state.time}</span>}
+      </button>
+      {canFold && (
+        <button class="node-fold" tabIndex={-1} aria-label={isOpen ? texts.fold(node.label) : texts.unfold(node.label)} onClick={() => onToggle(node.id)}>
+          {isOpen ? "−" : "+"}
+        </button>
+      )}
+      {onInsertAfter && (
+        <button class="node-insert" tabIndex={-1} data-source={canConnect ? node.id : undefined} aria-label={texts.insertAfter(node.label)} title={texts.insertAfter(node.label)} onClick={() => onInsertAfter(node.id)}>+</button>
+      )}
+    </li>
+  );
+}
+
+function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; states: GraphStates | undefined; drag: ReadonlySignal<string | undefined> }) {
+  return (
+    <svg class="graph-lines" aria-hidden="true" width={layout.width + 2 * MARGIN} height={layout.height + 2 * MARGIN}>
+      <defs>
+        {["line", "taken", "error"].map((kind) => (
+          <marker key={kind} id={`${id}-${kind}`} class={`arrow ${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
+            <path d="M0.5 0.5L7.5 4L0.5 7.5z" />
+          </marker>
+        ))}
+      </defs>
+      <g transform={`translate(${MARGIN} ${MARGIN})`}>
+        {layout.frames.map((frame) => <FrameBox key={`${frame.owner}\n${frame.title ?? ""}\n${frame.depth}`} frame={frame} />)}
+        {layout.links.map((placed) => <Line key={`${placed.link.source}\n${placed.link.target}`} id={id} placed={placed} states={states} />)}
+      </g>
+      <DragLine path={drag} />
+    </svg>
+  );
+}
+
+function FrameBox({ frame }: { frame: Frame }) {
+  return (
+    <g class={frame.title === null ? "frame" : "frame branch"}>
+      <rect x={frame.x} y={frame.y} width={frame.width} height={frame.height} rx="10" />
+      {frame.title !== null && <text x={frame.x + 10} y={frame.y + 15}>{frame.title}</text>}
+    </g>
+  );
+}
+
+function Line({ id, placed, states }: { id: string; placed: PlacedLink; states: GraphStates | undefined }) {
+  const { link, path, label } = placed;
+  const isTaken = states?.link(link.source, link.target).value ?? false;
+  const kind = isTaken ? (link.isError ? "error" : "taken") : link.isError ? "error" : "line";
+  return (
+    <g class={`link ${isTaken ? "taken" : ""} ${link.isError ? "error" : ""} ${states !== undefined && !isTaken ? "faint" : ""}`}>
+      <path d={path} marker-end={`url(#${id}-${kind})`} />
+      {label && <text x={label.x} y={label.y} text-anchor={label.anchor}>{label.text}</text>}
+    </g>
+  );
+}
+
+function DragLine({ path }: { path: ReadonlySignal<string | undefined> }) {
+  return path.value === undefined ? null : <path class="drag-line" d={path.value} />;
+}
+
+/** Drag the background to move the picture; the wheel with Ctrl zooms. */
+function usePanning(camera: Camera) {
+  const from = useRef<{ x: number; y: number; left: number; top: number } | undefined>(undefined);
+  return {
+    onPointerDown(event: PointerEvent & { currentTarget: HTMLElement }) {
+      if (event.button !== 0 || event.pointerType === "touch" || (event.target as HTMLElement).closest("button")) return;
+      const element = event.currentTarget;
+      from.current = { x: event.clientX, y: event.clientY, left: element.scrollLeft, top: element.scrollTop };
+      element.setPointerCapture(event.pointerId);
+    },
+    onPointerMove(event: PointerEvent & { currentTarget: HTMLElement }) {
+      if (from.current === undefined) return;
+      event.currentTarget.scrollTo(from.current.left - event.clientX + from.current.x, from.current.top - event.clientY + from.current.y);
+    },
+    onPointerUp() {
+      from.current = undefined;
+    },
+    onWheel(event: WheelEvent) {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      camera.zoomBy(event.deltaY < 0 ? 1.1 : 1 / 1.1, { x: event.clientX, y: event.clientY });
+    },
+  };
+}
+
+/** Drag from the handle of a node to another node. */
+function useConnections(onConnect: ((source: string, target: string) => void) | undefined, camera: Camera) {
+  const line = useSignal<string | undefined>(undefined);
+  const from = useRef<{ source: string; x: number; y: number } | undefined>(undefined);
+  const hasMoved = useRef(false);
+  if (onConnect === undefined) return { line, handlers: {} };
+  const pointIn = (event: PointerEvent & { currentTarget: HTMLElement }) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const scale = camera.scale.peek();
+    return { x: (event.clientX - box.left) / scale, y: (event.clientY - box.top) / scale };
+  };
+  const handlers = {
+    onPointerDown(event: PointerEvent & { currentTarget: HTMLElement }) {
+      const source = (event.target as HTMLElement).closest<HTMLElement>("[data-source]")?.dataset.source;
+      if (source === undefined || event.button !== 0) return;
+      from.current = { source, ...pointIn(event) };
+      hasMoved.current = false;
+      event.currentTarget.setPointerCapture(event.pointerId);
+    },
+    onPointerMove(event: PointerEvent & { currentTarget: HTMLElement }) {
+      const start = from.current;
+      if (start === undefined) return;
+      const { x, y } = pointIn(event);
+      hasMoved.current ||= Math.hypot(x - start.x, y - start.y) > 6;
+      if (hasMoved.current) line.value = `M${start.x} ${start.y}L${x} ${y}`;
+    },
+    onPointerUp(event: PointerEvent & { currentTarget: HTMLElement }) {
+      const start = from.current;
+      from.current = undefined;
+      line.value = undefined;
+      if (start === undefined) return;
+      if (event.currentTarget.hasPointerCapture(event.pointerId)) event.currentTarget.releasePointerCapture(event.pointerId);
+      if (!hasMoved.current) return void document.elementFromPoint(event.clientX, event.clientY)?.closest<HTMLElement>(".node-insert")?.click();
+      const target = document.elementFromPoint(event.clientX, event.clientY)?.closest("li")?.querySelector<HTMLElement>("[data-node]")?.dataset.node;
+      if (target !== undefined && target !== start.source) onConnect(start.source, target);
+    },
+    onClickCapture(event: Event) {
+      // With the pointer captured, the click of the handle goes to the list, and `onPointerUp` sends the real one.
+      if (event.target === event.currentTarget) event.stopPropagation();
+    },
+  };
+  return { line, handlers };
+}

@@ -1,0 +1,24 @@
+/** Words of the graph of a flow. */
+import { statuses } from "./common";
+
+export const graph = {
+  label: (name: string, nodes: number) => `${name}, ${nodes} ${nodes === 1 ? "node" : "nodes"}`,
+  flow: "Flow graph",
+  help: "Arrow keys follow the links. Enter opens a node, Space folds a loop.",
+  node: (name: string, type: string, status: string | undefined, targets: readonly string[]) =>
+    [name, type, status, targets.length > 0 ? `leads to ${targets.join(", ")}` : undefined].filter(Boolean).join(", "),
+  statusOf: (status: string) => GRAPH_STATUSES[status] ?? statuses[status] ?? status,
+  hidden: (count: number) => `${count} ${count === 1 ? "node" : "nodes"} inside`,
+  fold: (name: string) => `Fold ${name}`,
+  unfold: (name: string) => `Unfold ${name}`,
+  zoomIn: "Zoom in",
+  zoomOut: "Zoom out",
+  fit: "Show all",
+  zoom: "Zoom",
+  roles: { on_failure: "on failure", on_finish: "on finish" } as Record<string, string>,
+  marks: { added: "added", removed: "removed", changed: "changed", fault: "has a fault" } as Record<string, string>,
+  insertAfter: (name: string) => `Insert a node after ${name}`,
+  empty: "There are no nodes yet",
+};
+
+const GRAPH_STATUSES: Record<string, string> = { pending: "not started", untaken: "not taken" };
