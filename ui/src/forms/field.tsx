@@ -1,0 +1,55 @@
+/** Fields of a form, made from a JSON Schema. */
+import { useId } from "preact/hooks";
+import { forms as texts } from "../texts/forms";
+import type { FormField } from "./fields";
+
+interface Props {
+  field: FormField;
+  text: string;
+  fault?: string;
+  onText: (text: string) => void;
+}
+
+/** A labelled control with its description or its fault. */
+export function SchemaField({ field, text, fault, onText }: Props) {
+  const id = useId();
+  const note = [field.description, field.default === undefined ? undefined : texts.byDefault(JSON.stringify(field.default))].filter(Boolean).join(" ");
+  const describedBy = note !== "" || fault !== undefined ? `${id}-note` : undefined;
+  const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined };
+  return (
+    <div class="field">
+      <label for={id}>{field.name}{field.isRequired && <span class="muted"> · {texts.required}</span>}</label>
+      <Control field={field} text={text} onText={onText} shared={shared} />
+      {describedBy && <span id={describedBy} class={fault === undefined ? "hint" : "fault"}>{fault ?? note}</span>}
+    </div>
+  );
+}
+
+function Control({ field, text, onText, shared }: { field: FormField; text: string; onText: (text: string) => void; shared: Record<string, string | undefined> }) {
+  const onInput = (event: { currentTarget: { value: string } }) => onText(event.currentTarget.value);
+  const placeholder = field.default === undefined ? undefined : String(typeof field.default === "object" ? JSON.stringify(field.default) : field.default);
+  const isExpression = field.takesExpression && text.includes("${");
+  if ((field.kind === "choice" || field.kind === "boolean") && !isExpression) {
+    const choices = field.kind === "boolean" ? ["true", "false"] : field.choices;
+    const isListed = text === "" || choices.includes(text);
+    return (
+      <select {...shared} value={text} onChange={onInput}>
+        <option value="">{field.isRequired ? texts.choose : texts.unset}</option>
+        {!isListed && <option value={text}>{text}</option>}
+        {choices.map((choice) => <option key={choice} value={choice}>{choice}</option>)}
+      </select>
+    );
+  }
+  if (field.kind === "lines" || field.kind === "structure") {
+    const rows = Math.min(12, Math.max(field.kind === "lines" ? 3 : 2, text.split("\n").length + 1));
+    return <textarea {...shared} rows={rows} value={text} spellcheck={false} placeholder={placeholder ?? (field.kind === "structure" ? texts.structure : undefined)} onInput={onInput} />;
+  }
+  const type = field.kind === "number" && !field.takesExpression ? "number" : field.kind === "date" ? "date" : "text";
+  const list = field.takesExpression && field.choices.length > 0 ? `${shared.id}-choices` : undefined;
+  return (
+    <>
+      <input {...shared} type={type} value={text} list={list} placeholder={placeholder} step={field.isInteger ? 1 : "any"} min={type === "number" ? field.minimum : undefined} max={type === "number" ? field.maximum : undefined} onInput={onInput} />
+      {list && <datalist id={list}>{field.choices.map((choice) => <option key={choice} value={choice} />)}</datalist>}
+    </>
+  );
+}
