@@ -1,0 +1,71 @@
+/** Where the nodes of a flow stand in its text: the node at the cursor, and the place of a node. */
+import { isMap, isScalar, parseDocument, type Pair } from "yaml";
+import { graphOf, type DocumentGraph, type DocumentNode } from "../../graph/document";
+
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface Reading {
+  readonly graph: DocumentGraph;
+  readonly value: unknown;
+  readonly hasErrors: boolean;
+  /** Where each node stands: from its name to the end of its value. */
+  readonly spans: ReadonlyMap<string, Span>;
+}
+
+/** Read a text; null if there is no map of nodes in it. */
+export function readFlow(text: string): Reading | null {
+  const document = parseDocument(text, { logLevel: "silent", uniqueKeys: false });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch {
+    return null;
+  }
+  const graph = graphOf(value);
+  if (graph === null) return null;
+  const spans = new Map<string, Span>();
+  for (const node of graph.nodes) {
+    const span = spanOf(document.contents, node);
+    if (span !== undefined) spans.set(node.id, span);
+  }
+  return { graph, value, hasErrors: document.errors.length > 0, spans };
+}
+
+function spanOf(contents: unknown, node: DocumentNode): Span | undefined {
+  let at = contents;
+  let pair: Pair | undefined;
+  for (const key of node.keys) {
+    if (!isMap(at)) return undefined;
+    pair = at.items.find((each) => String(isScalar(each.key) ? each.key.value : each.key) === key);
+    at = pair?.value;
+  }
+  const from = (pair?.key as { range?: [number, number, number] } | undefined)?.range?.[0];
+  const to = (pair?.value as { range?: [number, number, number] } | null | undefined)?.range?.[1];
+  return from === undefined ? undefined : { from, to: Math.max(from, to ?? from) };
+}
+
+/** Return the innermost node around an offset. */
+export function nodeAt(reading: Reading, offset: number): DocumentNode | undefined {
+  let found: DocumentNode | undefined;
+  let shortest = Infinity;
+  for (const node of reading.graph.nodes) {
+    const span = reading.spans.get(node.id);
+    if (span === undefined || offset < span.from || offset > span.to || span.to - span.from >= shortest) continue;
+    found = node;
+    shortest = span.to - span.from;
+  }
+  return found;
+}
+
+/** Return the node that a fault's path is in: `nodes.each.nodes.push.params.url`. Names may hold dots. */
+export function nodeOfPath(graph: DocumentGraph, path: string): DocumentNode | undefined {
+  let found: DocumentNode | undefined;
+  for (const node of graph.nodes) {
+    const at = node.keys.join(".");
+    if ((path === at || path.startsWith(`${at}.`)) && node.keys.length > (found?.keys.length ?? 0)) found = node;
+  }
+  return found;
+}
