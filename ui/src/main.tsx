@@ -7,6 +7,7 @@ import "./style/tokens.css";
 import "./style/base.css";
 import "./style/shell.css";
 import "./style/parts.css";
+import "./style/graph.css";
 
 const root = document.getElementById("app")!;
 listen();

@@ -1847,6 +1847,43 @@ export interface components {
              * @description The error message. Absent unless the execution failed.
              */
             error?: string;
+            /**
+             * Flow Name
+             * @description The present name of the flow.
+             */
+            flow_name?: string;
+            /**
+             * Revision
+             * @description The flow revision that this execution runs.
+             */
+            revision?: number;
+            /**
+             * Error Type
+             * @description The type of the error, such as http.500.
+             */
+            error_type?: string;
+            /**
+             * Failed Node
+             * @description The node whose error it is. Absent if no node's.
+             */
+            failed_node?: string;
+            /** @description Absent until the execution has ended. */
+            logs?: components["schemas"]["LogCounts"];
+            /**
+             * Trigger
+             * @description The id of the trigger that has started it.
+             */
+            trigger?: string;
+            /**
+             * Rerun Of
+             * @description The execution that this one repeats.
+             */
+            rerun_of?: string;
+            /**
+             * Repaired By
+             * @description The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
+             */
+            repaired_by?: string;
         };
         /** ExecutionDetailAnswer */
         ExecutionDetailAnswer: {
@@ -1876,6 +1913,43 @@ export interface components {
              * @description The error message. Absent unless the execution failed.
              */
             error?: string;
+            /**
+             * Flow Name
+             * @description The present name of the flow.
+             */
+            flow_name?: string;
+            /**
+             * Revision
+             * @description The flow revision that this execution runs.
+             */
+            revision?: number;
+            /**
+             * Error Type
+             * @description The type of the error, such as http.500.
+             */
+            error_type?: string;
+            /**
+             * Failed Node
+             * @description The node whose error it is. Absent if no node's.
+             */
+            failed_node?: string;
+            /** @description Absent until the execution has ended. */
+            logs?: components["schemas"]["LogCounts"];
+            /**
+             * Trigger
+             * @description The id of the trigger that has started it.
+             */
+            trigger?: string;
+            /**
+             * Rerun Of
+             * @description The execution that this one repeats.
+             */
+            rerun_of?: string;
+            /**
+             * Repaired By
+             * @description The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
+             */
+            repaired_by?: string;
             /** Input */
             input: unknown;
             /**
@@ -1891,20 +1965,10 @@ export interface components {
             /** @description Absent unless the execution failed. */
             failure?: components["schemas"]["FailureAnswer"];
             /**
-             * Revision
-             * @description The flow revision that this execution runs.
-             */
-            revision?: number;
-            /**
              * Parent Id
              * @description The parent execution, which waits for this one.
              */
             parent_id?: string;
-            /**
-             * Rerun Of
-             * @description The execution that this one repeats.
-             */
-            rerun_of?: string;
         };
         /** ExecutionList */
         ExecutionList: {
@@ -2169,6 +2233,32 @@ export interface components {
             step?: string;
             /** Data */
             data?: unknown;
+        };
+        /**
+         * LogCounts
+         * @description The number of lines in a log, by level.
+         */
+        LogCounts: {
+            /**
+             * Debug
+             * @default 0
+             */
+            debug: number;
+            /**
+             * Info
+             * @default 0
+             */
+            info: number;
+            /**
+             * Warn
+             * @default 0
+             */
+            warn: number;
+            /**
+             * Error
+             * @default 0
+             */
+            error: number;
         };
         /** LogList */
         LogList: {

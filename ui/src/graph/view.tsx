@@ -8,7 +8,6 @@ import { layoutGraph, type Frame, type Layout, type PlacedLink, type PlacedNode 
 import type { Graph } from "./model";
 import type { GraphStates, NodeStatus } from "./states";
 import { firstOf, STEPS, walk } from "./walk";
-import "../style/graph.css";
 
 /** What is special about a node: it differs between two graphs, or the document has a fault there. */
 export type Mark = "added" | "removed" | "changed" | "fault";
