@@ -99,6 +99,10 @@ bench: $(VENV)/.dev ## Measure the speed on this machine; ARGS=--quick takes a m
 chaos: $(VENV)/.dev ## Inject faults under load for CHAOS_SECONDS=300 on each database; CHAOS_SEED
 	@PYTHONPATH=tests $(RUN) -m chaos
 
+.PHONY: jobs
+jobs: $(VENV)/.dev ## Re-run JOB_EXECUTIONS=5000 failed executions in a job whose processes are killed, on each database
+	@JOB_EXECUTIONS=$${JOB_EXECUTIONS:-5000} $(RUN) -m pytest tests/scenarios/test_jobs.py $(ARGS)
+
 .PHONY: mutants
 mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and report which are caught; takes long
 	@PYTHONPATH=tests $(RUN) -m mutants $(ARGS)

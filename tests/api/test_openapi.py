@@ -8,9 +8,10 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
-from api.shapes import SMALLEST
+from api.shapes import NAP, SMALLEST
 from api.test_routes import ADMINS_ONLY, OPEN
 from support.client import PASSWORD, Client, Reply
+from support.waiting import wait_for
 
 REFERENCE: Final = {
     "POST /api/v1/auth/login", "POST /api/v1/auth/refresh", "POST /api/v1/auth/logout",
@@ -137,6 +138,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _deployment(made.go, account)
     made.go(account, "GET /api/v1/schemas/flow")
     _signals_and_reruns(made.go, account)
+    _jobs(made.go, admin.new_account())
     _steps(made.go, account)
     _revisions(made.go, account)
     _secrets(made.go, account)
@@ -293,6 +295,33 @@ def _signals_and_reruns(go: Go, account: Client) -> None:
     found = account.until_it_waits(other)
     go(account, f"GET {execution}", id=other)
     go(account, f"GET {execution}", id=found["waiting_for"][0]["execution_id"])
+
+
+def _jobs(go: Go, account: Client) -> None:
+    batch, job = "POST /api/v1/executions:batch", "/api/v1/jobs/{id}"
+    ended = account.run_to_end(SMALLEST, {})["id"]
+    open_one = account.run(account.new_flow(NAP))
+    for query in ("?dry_run=true", "?dry_run=x", ""):
+        for body in ({"action": "rerun", "ids": [ended]}, {"action": "cancel"}, {"action": "x"}, b"["):
+            go(account, batch, body, query)
+    made = go(account, batch, {"action": "delete", "ids": [ended, open_one]})
+    wait_for(lambda: go(account, f"GET {job}", id=made.json["id"]).json["status"] == "completed")
+
+    def is_stopped() -> bool:
+        # Unless it has ended before.
+        id = go(account, batch, {"action": "rerun", "ids": [open_one]}).json["id"]
+        return go(account, f"DELETE {job}", id=id).status == 200
+
+    wait_for(is_stopped)
+    for operation in ("GET", "DELETE"):
+        for one in (made.json["id"], "job-1"):
+            go(account, f"{operation} {job}", id=one)
+    for query in ("", "?limit=0"):
+        go(account, "GET /api/v1/jobs", query=query)
+    record = "DELETE /api/v1/executions/{id}/record"
+    go(account, record, id=account.run_to_end(SMALLEST, {})["id"])
+    for one in (account.run(account.new_flow(NAP)), "exec-1"):
+        go(account, record, id=one)
 
 
 SEEN: Final = """

@@ -147,6 +147,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
+            jobs=Broken(), bulk=Broken(), records=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -164,6 +165,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/executions/{id}/signals/{key}": {"payload": 1},
             "/api/v1/executions/{id}/approvals/{node}": {"approved": True},
             "/api/v1/executions/{id}/rerun": {},
+            "/api/v1/executions:batch": {"action": "rerun", "ids": ["x"]},
             "/api/v1/accounts/{id}": {"name": "N"},
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
             "/api/v1/keys/rotations": {"kinds": ["data"]},

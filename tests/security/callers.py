@@ -208,6 +208,14 @@ class Callers:
                 while (await self.services.executions.get(by, id)).waiting_for is None:  # noqa: ASYNC110 # nothing tells
                     await asyncio.sleep(0.001)
                 return id
+            case "jobs":
+                job_id = f"job-{self._number}"
+                self._sql(
+                    "INSERT INTO jobs (id, workspace_id, created_by, type, status, total, created_at, work)"
+                    " VALUES (?, ?, ?, 'executions.cancel', 'running', 1, 0, '{}')",
+                    job_id, by.workspace_id, owner,
+                )  # fmt: skip
+                return job_id
             case "workspaces":
                 await self.services.secrets.set(by, "KEY", "a value to keep")
                 return by.workspace_id

@@ -41,6 +41,7 @@ EXCEPTIONS: Final = {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
     },
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},
+    "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "PAGE_OF_ALL", "COUNT_OF_ALL"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
     "an operator checks what is stored in all workspaces": {"OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},

@@ -314,18 +314,19 @@ async def list_executions(
     executions, total = await services_of(request).executions.page(
         caller_of(request),
         flow_id=None if flow_id is None else FlowId(flow_id),
-        statuses=_statuses(status),
+        statuses=statuses_of(status, "status"),
         page=page,
     )
     listed = [ExecutionAnswer.of(execution) for execution in executions]
     return answer(ExecutionList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
-def _statuses(text: str | None) -> list[Status]:
+def statuses_of(text: str | None, field: str) -> list[Status]:
+    """Return the statuses that a text names. Raises: InvalidInput, with the field that has the text."""
     try:
         return [] if text is None else [Status(part.strip()) for part in text.split(",")]
     except ValueError:
-        raise invalid("status", f"must be one of {', '.join(Status)}, or several separated by commas") from None
+        raise invalid(field, f"must be one of {', '.join(Status)}, or several separated by commas") from None
 
 
 @router.get("/executions/{id}", responses=errors(401, 403, 404, 422), openapi_extra={"parameters": [VIEW]})
@@ -416,6 +417,13 @@ async def cancel_execution(
     """
     await services_of(request).executions.cancel(caller_of(request), ExecutionId(id), force=force)
     return answer(Message(message="Execution cancelled successfully"))
+
+
+@router.delete("/executions/{id}/record", responses=errors(401, 403, 404, 409))
+async def delete_record(request: Request, id: str) -> Reply[Message]:
+    """Delete an execution that has ended, with its events and logs. It is in the audit log that it was deleted."""
+    await services_of(request).records.delete(caller_of(request), ExecutionId(id))
+    return answer(Message(message="Execution deleted successfully"))
 
 
 @router.get("/executions/{id}/logs", responses=errors(401, 403, 404, 422))

@@ -19,6 +19,7 @@ from flowrunner.api import (
     flows,
     health,
     identity,
+    jobs,
     keys,
     node_types,
     pause,
@@ -57,6 +58,7 @@ async def openapi(request: Request) -> Response:
 
 ROUTERS: Final = (
     executions.router,
+    jobs.router,
     signals.router,
     approvals.router,
     # Before the flows by id, whose paths would fit.

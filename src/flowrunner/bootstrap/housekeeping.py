@@ -20,7 +20,7 @@ _RETENTION_SECONDS: Final = 3600.0
 SETTLING_SECONDS: Final = 300.0
 _REJECTIONS_SECONDS: Final = 3600.0
 _TOKEN_USES_SECONDS: Final = 60.0
-_MOVES_SECONDS: Final = 60.0
+_COMPLETION_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 # Maximum delay after which a process sees ended sessions and new secrets of other processes.
 REFRESH_SECONDS: Final = 2.0
@@ -43,7 +43,18 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         *_retention_jobs(settings, program),
         *program.dispatch_jobs,
         # Moves that a process has begun before it ended.
-        Background(name="flows.moves", every=_MOVES_SECONDS, run=services.moves.complete_all, where="one"),
+        Background(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all, where="one"),
+        # Deletions that a process has begun before it ended.
+        Background(
+            name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all, where="one"
+        ),
+        Background(
+            name="jobs",
+            every=services.jobs.next_due,
+            run=services.jobs.advance,
+            where="one",
+            wake=services.jobs.requested,
+        ),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="tokens.uses", every=_TOKEN_USES_SECONDS, run=program.token_uses.write),
@@ -70,9 +81,13 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
     async def purge_audit() -> None:
         await services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
 
+    async def purge_jobs() -> None:
+        await services.jobs.purge(older_than=timedelta(seconds=settings.retention))
+
     job = partial(Background, every=_RETENTION_SECONDS, first_after=SETTLING_SECONDS, where="one")
     return (
         job(name="retention.executions", run=purge_executions),
+        job(name="retention.jobs", run=purge_jobs),
         job(name="retention.flows", run=services.flows.purge),
         job(name="retention.sessions", run=services.identity.purge),
         job(name="retention.audit", run=purge_audit),

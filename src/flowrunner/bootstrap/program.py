@@ -41,13 +41,16 @@ from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.bulk_executions import BulkExecutions, execution_jobs
 from flowrunner.services.bundle import Services
+from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
+from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.pause import Pause
@@ -68,10 +71,12 @@ from flowrunner.storage.approvals import SqlApprovals
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_records import SqlExecutionRecords
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.sessions import SqlSessions
@@ -197,6 +202,10 @@ def assemble(
     accounts = Accounts(
         account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
     )
+    reruns = Reruns(executions, reader, journal, flow_store, library)
+    record_store = SqlExecutionRecords(database)
+    records = ExecutionRecords(record_store, clock)
+    jobs = Jobs(SqlJobs(database), execution_jobs(executions, reruns, records), clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     services = Services(
         identity=identity,
@@ -228,7 +237,10 @@ def assemble(
         executions=executions,
         signals=Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock),
         approvals=Approvals(SqlApprovals(database), account_store),
-        reruns=Reruns(executions, reader, journal, flow_store, library),
+        reruns=reruns,
+        records=records,
+        jobs=jobs,
+        bulk=BulkExecutions(reader, record_store, jobs),
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
         pause=Pause(SqlPause(database), clock),

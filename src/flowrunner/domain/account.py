@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.errors import Fault, Forbidden
-from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
+from flowrunner.domain.values import AccountId, JobId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import WORKSPACE_ROLES, Membership, WorkspaceRole
 
 Role: TypeAlias = Literal["admin", "user", "viewer"]
@@ -133,6 +133,13 @@ class ApiToken:
     workspace_id: WorkspaceId | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """A job, which acts with the rights that its account has at that moment."""
+
+    id: JobId
+
+
 # The expiry of a token that does not expire.
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -149,7 +156,7 @@ class Caller:
 
     account_id: AccountId
     role: Role
-    credential: Session | ApiToken
+    credential: Session | ApiToken | JobRun
     expires_at: datetime
     memberships: tuple[Membership, ...] = ()
     acts_in: WorkspaceId | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from flowrunner.domain.account import ApiToken, Caller
+from flowrunner.domain.account import ApiToken, Caller, JobRun
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 
 Outcome: TypeAlias = Literal["done", "failed", "denied"]
@@ -18,7 +18,7 @@ class AuditEntry:
 
     Attributes:
         actor: The account that acted; None for an unknown client, and for the server itself.
-        credential: The credential used: `session:…`, `token:…`, `setup`, `server`, or "".
+        credential: The credential used: `session:…`, `token:…`, `job:…`, `setup`, `server`, or "".
         address: The client's address.
         action: A dotted name, such as `flow.created`.
         object: Kind and id of the object.
@@ -73,6 +73,8 @@ def credential_of(caller: Caller) -> str:
     credential = caller.credential
     if isinstance(credential, ApiToken):
         return f"token:{credential.id}"
+    if isinstance(credential, JobRun):
+        return f"job:{credential.id}"
     return session_name(credential.id)
 
 

@@ -12,6 +12,7 @@ RevisionId = NewType("RevisionId", str)
 ExecutionId = NewType("ExecutionId", str)
 SessionId = NewType("SessionId", str)
 TokenId = NewType("TokenId", str)
+JobId = NewType("JobId", str)
 
 if TYPE_CHECKING:
     # Read-only on purpose: a value of an execution is never changed in place.

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.bulk_executions import BulkExecutions
+from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
+from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
 from flowrunner.services.pause import Pause
@@ -43,6 +46,9 @@ class Services:
     signals: Signals
     approvals: Approvals
     reruns: Reruns
+    records: ExecutionRecords
+    jobs: Jobs
+    bulk: BulkExecutions
     steps: Steps
     pause: Pause
     system: System

@@ -194,6 +194,7 @@ class Authentication:
             if not await self._api_tokens.is_alive(credential.id, now=self._clock.now()):
                 raise Unauthorized("The API token is not valid: it may have expired or been revoked")
             return _OF_TOKENS + credential.id
+        assert isinstance(credential, Session), "a job sends no requests"
         family = await self._sessions.family(credential.id)
         if family is None:
             raise Unauthorized("The session has ended: log in again")

@@ -231,6 +231,24 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
         on_deletion=Untouched("Messages are deleted when they are taken, or when their executions have ended"),
     ),
     Table(
+        name="jobs",
+        columns=(
+            "id", "workspace_id", "created_by", "type", "status", "total", "done", "failed", "position", "created_at",
+            "completed_at", "errors", "work",
+        ),
+        copied="""
+SELECT id, workspace_id, created_by, type, status, total, done, failed, position, created_at, completed_at, errors, work
+  FROM jobs ORDER BY id
+""",
+        on_deletion={"workspace": "DELETE FROM jobs WHERE workspace_id = :id"},
+    ),
+    Table(
+        name="deleted_executions",
+        columns=("id",),
+        copied="SELECT id FROM deleted_executions ORDER BY id",
+        on_deletion=Untouched("A background job deletes their events, and then the rows"),
+    ),
+    Table(
         name="background_jobs",
         columns=(
             "name", "fencing_token", "claimed_until", "not_before", "last_run_at", "failures", "last_error",

@@ -37,7 +37,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
-    answers = {route.answer for route in routes if isinstance(route, BoundedRoute) and route.answer is not None}
+    answers = {kind for route in routes if isinstance(route, BoundedRoute) for kind in route.answers}
     components["schemas"] = dict(sorted({**components["schemas"], **answer_schemas({*answers, Error})}.items()))
     return document
 

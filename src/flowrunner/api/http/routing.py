@@ -190,10 +190,11 @@ class BoundedRoute(APIRoute, ABC):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.answer = answer_of(endpoint)
+        self.answers = set[type[Answer]]()
         if self.answer is not None:
             responses = {options.get("status_code") or 200: {}} | (options.get("responses") or {})
             options["responses"] = {
-                status: _described(_headed(status, response), self.answer)
+                status: self._described(_headed(status, response), self.answer)
                 if status < 300 and status != 204
                 else response
                 for status, response in responses.items()
@@ -202,6 +203,16 @@ class BoundedRoute(APIRoute, ABC):
         super().__init__(path, endpoint, **{**options, "response_model": None})
         if self._direct() is not None:
             self.app = _answering(self.get_route_handler())
+
+    def _described(self, response: Mapping[str, Any], usual: type[Answer]) -> dict[str, Any]:
+        """Return the description of a response, with the answer that it names or the usual one.
+
+        It may have content of other types besides.
+        """
+        described = dict(response)
+        kind = described.pop("answer", usual)
+        self.answers.add(kind)
+        return {**described, "content": content_of(kind)["content"] | described.get("content", {})}
 
     def get_route_handler(self) -> Handler:
         handle = self._direct() or super().get_route_handler()
@@ -254,11 +265,6 @@ class BoundedRoute(APIRoute, ABC):
 
     async def admit_again(self, request: Request) -> None:
         """Repeat the admission if it may be outdated, because the body may have taken long to arrive."""
-
-
-def _described(response: Mapping[str, Any], kind: type[Answer]) -> dict[str, Any]:
-    """Return the description of a response that has this answer, and perhaps content of other types."""
-    return {**response, "content": content_of(kind)["content"] | response.get("content", {})}
 
 
 def _headed(status: int | str, response: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -331,6 +337,7 @@ _PlaceKind: TypeAlias = ObjectKind | Literal["workspace", "account"]
 _PLACES: Final[Mapping[str, _PlaceKind]] = {
     "/api/v1/flows/{id}": "flow",
     "/api/v1/executions/{id}": "execution",
+    "/api/v1/jobs/{id}": "job",
     "/api/v1/workspaces/{id}": "workspace",
     "/api/v1/accounts/{account_id}/secrets": "account",
 }
@@ -359,7 +366,7 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
     if kind is None:
         return caller
     id = next(iter(connection.path_params.values()))
-    if kind in ("flow", "execution"):
+    if kind in ("flow", "execution", "job"):
         return caller if named is not None else await workspaces.at_object(caller, kind, id)
     found = workspaces.at(caller, id) if kind == "workspace" else workspaces.at_account(caller, id)
     if named is not None and found.workspace_id != caller.workspace_id:

@@ -1,0 +1,161 @@
+"""Jobs over REST, and the request that creates one for many executions."""
+
+from typing import Annotated, Literal, Self
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import Field
+
+from flowrunner.api.executions import ExecutionAnswer, statuses_of
+from flowrunner.api.http.answers import (
+    BODY_ERRORS,
+    Answer,
+    ListAnswer,
+    Message,
+    Reply,
+    answer,
+    encoded,
+    errors,
+    present,
+)
+from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Right
+from flowrunner.domain.errors import invalid
+from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
+from flowrunner.domain.values import ExecutionId, FlowId, JobId, rfc3339
+from flowrunner.services.bulk_executions import Plan, Selection
+
+router = APIRouter(prefix="/api/v1", tags=["Jobs"], route_class=ProtectedRoute)
+
+
+class ExecutionFilter(Body):
+    """The filters of `GET /api/v1/executions`."""
+
+    flow_id: str | None = Field(default=None, max_length=200)
+    status: str | None = Field(default=None, max_length=200, description="One, or several separated by commas.")
+
+
+class BatchBody(Body):
+    action: Literal["rerun", "cancel", "delete"]
+    ids: list[Annotated[str, Field(max_length=200)]] | None = Field(
+        default=None, min_length=1, max_length=MAX_ITEMS, description="The executions; or else `filter` selects them."
+    )
+    filter: ExecutionFilter | None = Field(
+        default=None,
+        description="At least one filter. Without a `status`, `rerun` takes failed executions, `cancel` those that "
+        "have not ended, and `delete` those that have.",
+    )
+
+    def selection(self) -> Selection:
+        """Raises: InvalidInput."""
+        if (self.ids is None) == (self.filter is None):
+            raise invalid("filter", "either ids or a filter is required, and not both", code="required")
+        if self.ids is not None:
+            return Selection(ids=[ExecutionId(id) for id in self.ids])
+        assert self.filter is not None, "checked above"
+        if not self.filter.model_fields_set:
+            raise invalid("filter", "names nothing to filter by", code="required", hint="name a flow or a status")
+        flow_id = self.filter.flow_id
+        return Selection(
+            flow_id=None if flow_id is None else FlowId(flow_id),
+            statuses=statuses_of(self.filter.status, "filter.status"),
+        )
+
+
+class JobErrorAnswer(Answer, frozen=True, kw_only=True):
+    item: Annotated[
+        str | UnsetType, Meta(description="The id of the execution. Absent if the whole job cannot go on.")
+    ] = UNSET
+    message: str
+
+
+class JobAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    type: Annotated[str, Meta(description="What it does: `executions.rerun`, `executions.cancel`, …")]
+    status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in JobStatus]})]
+    total: int
+    done: int
+    failed: Annotated[int, Meta(description="How many could not be done.")]
+    errors: Annotated[list[JobErrorAnswer], Meta(description=f"The first {MAX_ERRORS}.")]
+    created_at: str
+    completed_at: Annotated[str | UnsetType, Meta(description="Absent until the job has ended.")] = UNSET
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(
+            id=job.id,
+            type=job.type,
+            status=job.status.value,
+            total=job.total,
+            done=job.done,
+            failed=job.failed,
+            errors=[JobErrorAnswer(item=present(error.item), message=error.message) for error in job.errors],
+            created_at=rfc3339(job.created_at),
+            completed_at=UNSET if job.completed_at is None else rfc3339(job.completed_at),
+        )
+
+
+class PlannedJob(Answer, frozen=True, kw_only=True):
+    """The answer to a dry run."""
+
+    type: str
+    total: int
+    executions: Annotated[list[ExecutionAnswer], Meta(description="The first ones.")]
+
+    @classmethod
+    def of(cls, action: str, plan: Plan) -> Self:
+        return cls(
+            type=f"executions.{action}",
+            total=plan.total,
+            executions=[ExecutionAnswer.of(execution) for execution in plan.first],
+        )
+
+
+class JobList(ListAnswer, frozen=True):
+    jobs: list[JobAnswer]
+
+
+@router.post(
+    "/executions:batch",
+    status_code=202,
+    responses={
+        200: {"description": "What the job would do: the answer to a dry run", "answer": PlannedJob},
+        202: {
+            "description": "The job was created",
+            "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
+        },
+        **errors(401, 403, *BODY_ERRORS),
+    },
+    openapi_extra={"parameters": [DRY_RUN], **needs(Right.RUN)},
+)
+async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
+    """Re-run, cancel or delete many executions, in a job. To delete requires the right to write."""
+    bulk, caller, selection = services_of(request).bulk, caller_of(request), body.selection()
+    if is_dry_run(request):
+        plan = PlannedJob.of(body.action, await bulk.plan(caller, body.action, selection))
+        return encoded(msgspec.json.encode(plan))
+    job = await bulk.start(caller, body.action, selection)
+    return answer(JobAnswer.of(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
+
+
+@router.get("/jobs", responses=errors(401, 403, 422))
+async def list_jobs(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[JobList]:
+    """List the jobs of the workspace, the newest first."""
+    page = page_of(limit, offset)
+    jobs, total = await services_of(request).jobs.page(caller_of(request), page=page)
+    return answer(JobList([JobAnswer.of(job) for job in jobs], total=total, limit=page.limit, offset=page.offset))
+
+
+@router.get("/jobs/{id}", responses=errors(401, 403, 404))
+async def get_job(request: Request, id: str) -> Reply[JobAnswer]:
+    return answer(JobAnswer.of(await services_of(request).jobs.get(caller_of(request), JobId(id))))
+
+
+@router.delete("/jobs/{id}", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN))
+async def stop_job(request: Request, id: str) -> Reply[Message]:
+    """Stop a job. What it has done stays done."""
+    await services_of(request).jobs.cancel(caller_of(request), JobId(id))
+    return answer(Message(message="Job stopped successfully"))

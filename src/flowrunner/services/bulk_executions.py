@@ -1,0 +1,176 @@
+"""Executions in bulk: the selection of many, and the jobs that re-run, cancel or delete them."""
+
+import contextlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, TypeAlias
+
+from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.errors import Conflict, NotFound, invalid, quoted
+from flowrunner.domain.execution import Status
+from flowrunner.domain.jobs import Job, RunningJob, key_of_item
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.ports.execution_records import ExecutionRecordStore
+from flowrunner.ports.executions import ExecutionReader, ExecutionView
+from flowrunner.ports.jobs import JobType
+from flowrunner.ports.page import Page
+from flowrunner.services.execution_records import ExecutionRecords
+from flowrunner.services.executions import Executions
+from flowrunner.services.jobs import Jobs, check_count
+from flowrunner.services.reruns import Reruns
+
+Action: TypeAlias = Literal["rerun", "cancel", "delete"]
+ACTIONS: Final[tuple[Action, ...]] = ("rerun", "cancel", "delete")
+_RIGHTS: Final[Mapping[Action, Right]] = {"rerun": Right.RUN, "cancel": Right.RUN, "delete": Right.WRITE}
+# The executions that an action takes by a filter that names no status.
+_STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {
+    "rerun": (Status.FAILED,),
+    "cancel": (Status.RUNNING, Status.WAITING),
+    "delete": (Status.COMPLETED, Status.FAILED, Status.CANCELLED),
+}
+_ROWS_AT_ONCE: Final = 1_000
+# Shown by a dry run.
+_FIRST: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The executions of a request: those with the ids, or those that match the filter.
+
+    Attributes:
+        flow_id: Only executions of this flow.
+        statuses: Only executions with one of them; none for those that suit the action.
+    """
+
+    ids: Sequence[ExecutionId] = ()
+    flow_id: FlowId | None = None
+    statuses: Sequence[Status] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a job would do: the number of executions, and the first ones of them."""
+
+    total: int
+    first: Sequence[ExecutionView]
+
+
+class BulkExecutions:
+    def __init__(self, reader: ExecutionReader, records: ExecutionRecordStore, jobs: Jobs) -> None:
+        self._reader = reader
+        self._records = records
+        self._jobs = jobs
+
+    async def plan(self, caller: Caller, action: Action, selection: Selection) -> Plan:
+        """Return what `start` would do. Raises: as `start`."""
+        authorise(caller, _RIGHTS[action])
+        ids = await self._select(caller, action, selection)
+        return Plan(total=len(ids), first=[await self._reader.get(caller.workspace_id, id) for id in ids[:_FIRST]])
+
+    async def start(self, caller: Caller, action: Action, selection: Selection) -> Job:
+        """Create the job that does an action with the selected executions, the oldest first.
+
+        Raises:
+            Forbidden.
+            InvalidInput: If the workspace has no execution with one of the ids, or too many are selected.
+            TooManyRequests: If too many jobs of the workspace are running.
+        """
+        authorise(caller, _RIGHTS[action])
+        ids = await self._select(caller, action, selection)
+        return await self._jobs.create(caller, f"executions.{action}", {"ids": list(ids)}, total=len(ids))
+
+    async def _select(self, caller: Caller, action: Action, selection: Selection) -> Sequence[ExecutionId]:
+        """Return the selected executions, the oldest first. Raises: InvalidInput."""
+        if selection.ids:
+            return await self._existing(caller, selection.ids)
+        statuses = selection.statuses or _STATUSES[action]
+        found: set[ExecutionId] = set()
+        offset, total = 0, 1
+        while offset < total:
+            page = Page(limit=_ROWS_AT_ONCE, offset=offset)
+            rows, total = await self._reader.page(
+                caller.workspace_id, flow_id=selection.flow_id, statuses=statuses, page=page
+            )
+            check_count(total)
+            found.update(row.id for row in rows)
+            offset += _ROWS_AT_ONCE
+        return sorted(found)
+
+    async def _existing(self, caller: Caller, ids: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
+        """Raises: InvalidInput if the workspace lacks one of the executions."""
+        existing = await self._records.existing(caller.workspace_id, ids)
+        for number, id in enumerate(ids):
+            if id not in existing:
+                raise invalid(f"ids[{number}]", f"there is no execution {quoted(id)}", code="not_found")
+        return sorted(existing)
+
+
+class _OfExecutions:
+    """The base of the types of jobs whose items are executions.
+
+    Attributes:
+        action: What such a job does with each.
+    """
+
+    action: ClassVar[Action]
+
+    @property
+    def name(self) -> str:
+        return f"executions.{self.action}"
+
+    @property
+    def right(self) -> Right:
+        return _RIGHTS[self.action]
+
+    async def page(self, job: RunningJob, *, limit: int) -> Sequence[str]:
+        ids: Any = job.work["ids"]
+        start = bisect_right(ids, job.position)
+        return list(ids[start : start + limit])
+
+
+class RerunExecutions(_OfExecutions):
+    """Implements `ports.JobType`: repeats each execution as a whole, with the current revision of its flow."""
+
+    action = "rerun"
+
+    def __init__(self, reruns: Reruns) -> None:
+        self._reruns = reruns
+
+    async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
+        await self._reruns.rerun(caller, ExecutionId(item), idempotency_key=key_of_item(job.id, item))
+
+
+class CancelExecutions(_OfExecutions):
+    """Implements `ports.JobType`: cancels each execution that has not ended."""
+
+    action = "cancel"
+
+    def __init__(self, executions: Executions) -> None:
+        self._executions = executions
+
+    async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
+        try:
+            await self._executions.cancel(caller, ExecutionId(item))
+        except Conflict:
+            # The job may have cancelled it before a crash.
+            if (await self._executions.get(caller, ExecutionId(item))).status is not Status.CANCELLED:
+                raise
+
+
+class DeleteExecutions(_OfExecutions):
+    """Implements `ports.JobType`: deletes each execution that has ended."""
+
+    action = "delete"
+
+    def __init__(self, records: ExecutionRecords) -> None:
+        self._records = records
+
+    async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
+        # The job may have deleted it before a crash.
+        with contextlib.suppress(NotFound):
+            await self._records.delete(caller, ExecutionId(item))
+
+
+def execution_jobs(executions: Executions, reruns: Reruns, records: ExecutionRecords) -> Sequence[JobType]:
+    return RerunExecutions(reruns), CancelExecutions(executions), DeleteExecutions(records)

@@ -1,0 +1,184 @@
+"""Jobs: what one request asks to do with many things is done in the background, item by item."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.account import Caller, authorise
+from flowrunner.domain.audit import act
+from flowrunner.domain.errors import FlowRunnerError, Forbidden, TooManyRequests, Unavailable, invalid
+from flowrunner.domain.jobs import MAX_ITEMS, Job, JobError, JobStatus, RunningJob
+from flowrunner.domain.values import JSON, JobId
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.jobs import JobProgress, JobStore, JobType
+from flowrunner.ports.page import Page
+from flowrunner.services.ids import new_id
+
+logger = structlog.get_logger()
+
+# Of one workspace.
+MAX_RUNNING: Final = 5
+MAX_KEPT: Final = 1_000
+# JobProgress is recorded after so many items, some of which are done at a time.
+_ITEMS_AT_ONCE: Final = 50
+_CONCURRENCY: Final = 8
+# While no job can go on: the installation is paused, for example, or queues are full.
+_WAIT_SECONDS: Final = 1.0
+
+
+class Jobs:
+    """Use cases of jobs, and the background job that does their items.
+
+    Args:
+        types: What jobs do, by name.
+
+    Attributes:
+        requested: Set when a job has been created in this process.
+    """
+
+    def __init__(self, store: JobStore, types: Sequence[JobType], clock: Clock) -> None:
+        self._store = store
+        self._types = {type.name: type for type in types}
+        self._clock = clock
+        self.requested = asyncio.Event()
+
+    async def create(self, caller: Caller, type: str, work: Mapping[str, JSON], *, total: int) -> Job:
+        """Create a job of a type, which `work` tells what to do.
+
+        Raises: Forbidden; InvalidInput if it has too many items; TooManyRequests.
+        """
+        authorise(caller, self._types[type].right)
+        check_count(total)
+        now = self._clock.now()
+        job = RunningJob(
+            id=JobId(new_id("job", now)),
+            workspace_id=caller.workspace_id,
+            account_id=caller.account_id,
+            type=type,
+            status=JobStatus.RUNNING,
+            total=total,
+            created_at=now,
+            position="",
+            work=work,
+        )
+        entry = act(caller, "job.created", "job", job.id, at=now, details={"type": type, "total": total})
+        created = await self._store.create(job, most_running=MAX_RUNNING, most_kept=MAX_KEPT, audit=entry)
+        self.requested.set()
+        return created
+
+    async def get(self, caller: Caller, id: JobId) -> Job:
+        """Raises: NotFound."""
+        return await self._store.get(caller.workspace_id, id)
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[Job], int]:
+        """Return a page of the workspace's jobs, the newest first, and the total."""
+        return await self._store.page(caller.workspace_id, page=page)
+
+    async def cancel(self, caller: Caller, id: JobId) -> None:
+        """Stop a job. What is done stays done, and items that have begun are completed.
+
+        Raises: NotFound; Forbidden; Conflict if it has ended.
+        """
+        found = await self._store.get(caller.workspace_id, id)
+        if (type := self._types.get(found.type)) is not None:
+            authorise(caller, type.right)
+        now = self._clock.now()
+        await self._store.cancel(caller.workspace_id, id, at=now, audit=act(caller, "job.cancelled", "job", id, at=now))
+
+    async def purge(self, *, older_than: timedelta) -> None:
+        """Forget jobs that ended longer ago."""
+        await self._store.purge(ended_before=self._clock.now() - older_than)
+
+    # The background job
+
+    async def next_due(self) -> datetime | None:
+        """Return the present time if a job has something to do."""
+        return self._clock.now() if await self._store.running() else None
+
+    async def advance(self) -> None:
+        """Do the items of all running jobs, a page of each in turn, until no job is left."""
+        while ids := await self._store.running():
+            moved = [await self._advance(id) for id in ids]
+            if not any(moved):
+                await asyncio.sleep(_WAIT_SECONDS)
+
+    async def _advance(self, id: JobId) -> bool:
+        """Do a page of a job; return whether anything was done."""
+        loaded = await self._store.load(id)
+        if loaded is None:
+            return False
+        job, caller = loaded
+        type = self._types.get(job.type)
+        if type is None:
+            # A newer version, which has created it, may run on other servers.
+            return False
+        try:
+            if caller is None:
+                raise Forbidden("The account that created the job has no role in this workspace any more")
+            authorise(caller, type.right)
+        except Forbidden as error:
+            await self._store.fail(job, JobError.of(None, error), at=self._clock.now())
+            return True
+        items = await type.page(job, limit=_ITEMS_AT_ONCE)
+        errors = await _Page(type, caller, job).do(items)
+        if not errors and items:
+            return False
+        progress = JobProgress(
+            position=items[len(errors) - 1] if items else job.position,
+            done=errors.count(None),
+            errors=[error for error in errors if error is not None],
+            is_last=len(errors) == len(items) < _ITEMS_AT_ONCE,
+        )
+        return await self._store.advance(job, progress, at=self._clock.now())
+
+
+def check_count(total: int) -> None:
+    """Raises: InvalidInput if a job may not have so many items."""
+    if total > MAX_ITEMS:
+        raise invalid(
+            "filter",
+            f"selects {total} executions, and a job may have {MAX_ITEMS}",
+            code="too_long",
+            hint="narrow the filter, and repeat the request for the rest",
+        )
+
+
+class _Page:
+    """Some items of a job, which are done a few at a time."""
+
+    def __init__(self, type: JobType, caller: Caller, job: RunningJob) -> None:
+        self._type = type
+        self._caller = caller
+        self._job = job
+        self._free = asyncio.Semaphore(_CONCURRENCY)
+        self._must_wait = False
+
+    async def do(self, items: Sequence[str]) -> Sequence[JobError | None]:
+        """Do the items; return the errors of the first ones, as many as are done or have failed.
+
+        Those after an item that has to wait are repeated later, although they may be done.
+        """
+        outcomes = await asyncio.gather(*[self._do(item) for item in items])
+        waiting = next((number for number, (is_over, _) in enumerate(outcomes) if not is_over), len(outcomes))
+        return [error for _, error in outcomes[:waiting]]
+
+    async def _do(self, item: str) -> tuple[bool, JobError | None]:
+        """Do an item; return whether that is over, and its error."""
+        async with self._free:
+            if self._must_wait:
+                return False, None
+            try:
+                await self._type.do(self._caller, self._job, item)
+            except (Unavailable, TooManyRequests):
+                self._must_wait = True
+                return False, None
+            except FlowRunnerError as error:
+                return True, JobError.of(item, error)
+            except Exception:
+                # A bug must not keep the job, and all others, from going on.
+                logger.exception("job.item_failed", job_id=self._job.id, type=self._job.type)
+                return True, JobError(item, "An internal error occurred")
+            return True, None

@@ -1,0 +1,325 @@
+"""Jobs that re-run, cancel or delete many executions, over REST."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.shapes import NAP, assert_error, assert_recent
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.services import jobs as job_service
+from security.two_accounts import ApiClient, TwoAccounts, until
+from support.client import Reply
+
+from .test_workspaces_api import HEADER, team_at, two_accounts_at
+
+FAIL = "nodes: {a: {type: fail, params: {error: not.now, message: Not now}}}"
+BATCH = "/api/v1/executions:batch"
+
+
+@dataclass
+class Many:
+    """A program with executions of Mara that have failed."""
+
+    accounts: TwoAccounts
+    flow: str
+    failed: list[str]
+
+    @property
+    def mara(self) -> ApiClient:
+        return self.accounts.mara
+
+    async def batch(self, action: str, *, query: str = "", **fields: Any) -> Reply:
+        return await self.mara.request("POST", f"{BATCH}{query}", {"action": action, **fields})
+
+    async def done(self, reply: Reply) -> Any:
+        """Do the jobs, and return the one of this answer."""
+        assert reply.status == 202, reply
+        await self.accounts.program.services.jobs.advance()
+        return (await self.mara.request("GET", reply.headers["location"])).json
+
+    async def executions(self, **filters: str) -> list[Any]:
+        query = "&".join(f"{name}={text}" for name, text in {"limit": "1000", **filters}.items())
+        found = await self.mara.request("GET", f"/api/v1/executions?{query}")
+        return list(found.json["executions"])
+
+
+@asynccontextmanager
+async def many_at(path: Path, count: int = 3, **settings: Any) -> AsyncIterator[Many]:
+    async with two_accounts_at(path, **settings) as accounts:
+        flow = await accounts.mara.flow(FAIL)
+        failed = [(await accounts.mara.run(flow)).json["execution_id"] for _ in range(count)]
+        for id in failed:
+            await accounts.mara.ended(id)
+        yield Many(accounts, flow, failed)
+
+
+async def test_a_job_reruns_each_failed_execution_of_a_flow_once(tmp_path: Path) -> None:
+    async with many_at(tmp_path) as many:
+        await many.mara.run(await many.mara.flow(FAIL))
+        reply = await many.batch("rerun", filter={"flow_id": many.flow, "status": "failed"})
+        job = await many.done(reply)
+        repeats = [
+            (await many.mara.ended(each["id"])).get("rerun_of") for each in await many.executions(flow_id=many.flow)
+        ]
+        audit = await many.mara.request("GET", "/api/v1/audit?action=execution.rerun")
+
+    assert reply.json.keys() == {"id", "type", "status", "total", "done", "failed", "errors", "created_at"}
+    assert (reply.json["type"], reply.json["status"], reply.json["total"]) == ("executions.rerun", "running", 3)
+    assert_recent(reply.json["created_at"])
+    assert (job["status"], job["done"], job["failed"], job["errors"]) == ("completed", 3, 0, [])
+    assert_recent(job["completed_at"])
+    assert sorted(id for id in repeats if id) == sorted(many.failed)
+    assert {entry["credential"] for entry in audit.json["entries"]} == {f"job:{job['id']}"}
+
+
+async def test_a_dry_run_counts_and_shows_the_first_ones(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 12) as many:
+        reply = await many.batch("rerun", query="?dry_run=true", filter={"flow_id": many.flow})
+        by_ids = await many.batch("delete", query="?dry_run=true", ids=many.failed[:2])
+        jobs = await many.mara.request("GET", "/api/v1/jobs")
+
+    assert reply.status == 200
+    assert (reply.json["type"], reply.json["total"]) == ("executions.rerun", 12)
+    assert [each["id"] for each in reply.json["executions"]] == sorted(many.failed)[:10]
+    assert (by_ids.json["total"], len(by_ids.json["executions"])) == (2, 2)
+    assert jobs.json["jobs"] == []
+
+
+async def test_a_job_cancels_open_executions_and_reports_what_has_ended(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 1) as many:
+        open_one = (await many.mara.run(await many.mara.flow(NAP))).json["execution_id"]
+        job = await many.done(await many.batch("cancel", ids=[many.failed[0], open_one]))
+        again = await many.done(await many.batch("cancel", filter={"status": "running,waiting"}))
+        ended = await many.mara.ended(open_one)
+
+    assert (job["status"], job["done"], job["failed"]) == ("completed", 1, 1)
+    (error,) = job["errors"]
+    assert (error["item"], "already ended" in error["message"]) == (many.failed[0], True)
+    assert ended["status"] == "cancelled"
+    assert (again["status"], again["total"]) == ("completed", 0)
+
+
+async def test_a_job_deletes_executions_that_have_ended(tmp_path: Path) -> None:
+    async with many_at(tmp_path) as many:
+        open_one = (await many.mara.run(await many.mara.flow(NAP))).json["execution_id"]
+        first = await many.done(await many.batch("delete", ids=[many.failed[0], open_one]))
+        second = await many.done(await many.batch("delete", filter={"flow_id": many.flow}))
+        left = [each["id"] for each in await many.executions()]
+        audit = await many.mara.request("GET", "/api/v1/audit?action=execution.deleted")
+
+    assert (first["done"], first["failed"]) == (1, 1)
+    assert (second["total"], second["done"]) == (2, 2)
+    assert left == [open_one]
+    assert sorted(entry["object"]["id"] for entry in audit.json["entries"]) == sorted(many.failed)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "filter"),
+        ({"ids": ["x"], "filter": {"status": "failed"}}, "filter"),
+        ({"filter": {}}, "filter"),
+        ({"filter": {"status": "lost"}}, "filter.status"),
+        ({"filter": {"colour": "red"}}, "filter.colour"),
+        ({"ids": ["exec-none"]}, "ids[0]"),
+        ({"ids": []}, "ids"),
+    ],
+)
+async def test_a_selection_that_makes_no_sense_is_rejected(tmp_path: Path, fields: Any, field: str) -> None:
+    async with many_at(tmp_path, 0) as many:
+        details = assert_error(await many.batch("rerun", **fields), 422)
+
+    assert details["field"] == field
+
+
+async def test_a_job_has_a_limited_number_of_executions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_service, "MAX_ITEMS", 2)
+    async with many_at(tmp_path) as many:
+        reply = await many.batch("rerun", filter={"flow_id": many.flow})
+
+    assert_error(reply, 422, "filter: selects 3 executions, and a job may have 2")
+
+
+async def test_a_workspace_has_a_limited_number_of_running_jobs(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 1) as many:
+        for _ in range(job_service.MAX_RUNNING):
+            assert (await many.batch("rerun", ids=many.failed)).status == 202
+        details = assert_error(await many.batch("rerun", ids=many.failed), 429)
+        jobs = (await many.mara.request("GET", "/api/v1/jobs?limit=2")).json
+        stopped = await many.mara.request("DELETE", f"/api/v1/jobs/{jobs['jobs'][0]['id']}")
+        again = await many.batch("rerun", ids=many.failed)
+
+    assert (details["limit"], details["most"]) == ("workspace_jobs", job_service.MAX_RUNNING)
+    assert (jobs["total"], len(jobs["jobs"])) == (job_service.MAX_RUNNING, 2)
+    assert stopped.status == 200
+    assert again.status == 202
+
+
+async def test_a_job_that_was_stopped_does_nothing_more(tmp_path: Path) -> None:
+    async with many_at(tmp_path) as many:
+        reply = await many.batch("rerun", ids=many.failed)
+        stopped = await many.mara.request("DELETE", reply.headers["location"])
+        job = await many.done(reply)
+        repeated = await many.mara.request("DELETE", reply.headers["location"])
+        count = len(await many.executions())
+        audit = await many.mara.request("GET", "/api/v1/audit?object_kind=job")
+
+    assert stopped.status == 200
+    assert (job["status"], job["done"]) == ("cancelled", 0)
+    assert_recent(job["completed_at"])
+    assert_error(repeated, 409)
+    assert count == 3
+    assert [entry["action"] for entry in audit.json["entries"]] == ["job.cancelled", "job.created"]
+
+
+async def test_a_job_waits_while_the_installation_is_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_service, "_WAIT_SECONDS", 0.0)
+    async with many_at(tmp_path) as many:
+        await many.mara.request("PUT", "/api/v1/admin/pause", {"paused": True})
+        reply = await many.batch("rerun", ids=many.failed)
+        services = many.accounts.program.services
+        (id,) = [job["id"] for job in (await many.mara.request("GET", "/api/v1/jobs")).json["jobs"]]
+        moved = [await services.jobs._advance(id) for _ in range(3)]
+        waiting = (await many.mara.request("GET", reply.headers["location"])).json
+        await many.mara.request("PUT", "/api/v1/admin/pause", {"paused": False})
+        job = await many.done(reply)
+
+    assert moved == [False] * 3
+    assert (waiting["status"], waiting["done"], waiting["failed"]) == ("running", 0, 0)
+    assert (job["status"], job["done"], job["failed"]) == ("completed", 3, 0)
+
+
+async def test_a_job_keeps_to_the_limits_of_active_and_queued_executions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_service, "_WAIT_SECONDS", 0.01)
+    slow = "nodes: {a: {type: delay, params: {duration: 50ms}}}"
+    async with two_accounts_at(tmp_path, workspace_active=1, workspace_queued=1) as accounts:
+        many = Many(accounts, await accounts.mara.flow(slow), [])
+        for _ in range(4):
+            id = (await many.mara.run(many.flow)).json["execution_id"]
+            await many.mara.ended(id)
+        refused = 0
+        check = WorkspaceLimits.check_queued
+
+        def counted(limits: WorkspaceLimits, count: int) -> None:
+            nonlocal refused
+            try:
+                check(limits, count)
+            except Exception:
+                refused += 1
+                raise
+
+        monkeypatch.setattr(WorkspaceLimits, "check_queued", counted)
+        job = await many.done(await many.batch("rerun", filter={"flow_id": many.flow, "status": "completed"}))
+        count = len(await many.executions())
+
+    assert (job["status"], job["done"], job["failed"], count) == ("completed", 4, 0, 8)
+    assert refused > 0
+
+
+async def test_a_job_ends_when_its_account_loses_the_right(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.join("operator")
+        flow = await team.flow(FAIL)
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        await team.mara.ended(execution)
+        jobs = []
+        for role in ("viewer", None):
+            body = {"action": "rerun", "ids": [execution]}
+            reply = await team.omar.request("POST", BATCH, body, **{HEADER: team.id})
+            assert reply.status == 202, reply
+            if role is None:
+                await team.mara.request("DELETE", f"{team.path}/members/{id}")
+            else:
+                await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": role})
+            await team.accounts.program.services.jobs.advance()
+            jobs.append((await team.mara.request("GET", reply.headers["location"])).json)
+            await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "operator"})
+        executions = await team.mara.request("GET", "/api/v1/executions", **{HEADER: team.id})
+
+    assert [job["status"] for job in jobs] == ["failed", "failed"]
+    assert [[error.keys() for error in job["errors"]] for job in jobs] == [[{"message"}]] * 2
+    assert executions.json["total"] == 1
+
+
+async def test_an_operator_deletes_nothing(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("operator")
+        execution = (await team.mara.run(await team.flow())).json["execution_id"]
+        await team.mara.ended(execution)
+        body = {"action": "delete", "ids": [execution]}
+        job = await team.omar.request("POST", BATCH, body, **{HEADER: team.id})
+        plan = await team.omar.request("POST", f"{BATCH}?dry_run=true", body, **{HEADER: team.id})
+        record = await team.omar.request("DELETE", f"/api/v1/executions/{execution}/record")
+
+    for reply in (job, plan, record):
+        assert_error(reply, 403)
+
+
+async def test_ids_of_another_workspace_are_those_of_nothing(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 1) as many:
+        theirs, nothing = [
+            await many.accounts.omar.request("POST", BATCH, {"action": "rerun", "ids": [id]})
+            for id in (many.failed[0], "x" * len(many.failed[0]))
+        ]
+
+    assert_error(theirs, 422)
+    assert json.dumps(theirs.error["details"]).replace(many.failed[0], "ID") == json.dumps(
+        nothing.error["details"]
+    ).replace("x" * len(many.failed[0]), "ID")
+
+
+# Records
+
+
+async def test_the_record_of_an_execution_is_deleted_after_its_end(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 1) as many:
+        open_one = (await many.mara.run(await many.mara.flow(NAP))).json["execution_id"]
+        path = f"/api/v1/executions/{many.failed[0]}"
+        await many.mara.request("GET", f"{path}/steps")
+        too_early = await many.mara.request("DELETE", f"/api/v1/executions/{open_one}/record")
+        deleted = await many.mara.request("DELETE", f"{path}/record")
+        gone = [
+            (await many.mara.request(method, f"{path}{rest}")).status
+            for method, rest in (
+                ("GET", ""), ("GET", "/steps"), ("GET", "/logs"), ("GET", "/events"), ("GET", "/graph"),
+                ("POST", "/rerun"), ("DELETE", ""), ("DELETE", "/record"),
+            )
+        ]  # fmt: skip
+        audit = await many.mara.request("GET", f"/api/v1/audit?object_id={many.failed[0]}")
+
+    assert_error(too_early, 409)
+    assert deleted.status == 200
+    assert gone == [404] * 8
+    assert audit.json["entries"][0]["action"] == "execution.deleted"
+
+
+async def test_a_key_of_a_job_is_none_that_a_client_can_send(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 1) as many:
+        job = await many.done(await many.batch("rerun", ids=many.failed))
+        reply = await many.mara.run(many.flow, Idempotency_Key=f"{job['id']} {many.failed[0]}")
+
+    assert_error(reply, 422)
+
+
+async def test_the_background_job_is_woken_by_a_request(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 1) as many:
+        jobs = many.accounts.program.services.jobs
+        before = (jobs.requested.is_set(), await jobs.next_due())
+        await many.batch("rerun", ids=many.failed)
+
+        async def is_due() -> bool:
+            return jobs.requested.is_set() and await jobs.next_due() is not None
+
+        await until(is_due)
+        await jobs.advance()
+        after = await jobs.next_due()
+
+    assert before == (False, None)
+    assert after is None
