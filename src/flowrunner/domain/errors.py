@@ -6,6 +6,7 @@ The core raises these errors; `flowrunner.api.http.errors` maps each to a status
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +152,37 @@ class QueueFull(Unavailable):
         self.most = most
 
 
+class Quota(NamedTuple):
+    """A limit on requests in a time.
+
+    Attributes:
+        limit: Name of the limit; the setting's name if there is one.
+        most: Requests in that time.
+        seconds: Length of that time.
+    """
+
+    limit: str
+    most: int
+    seconds: int
+
+
 class TooManyRequests(FlowRunnerError):
     """The caller has reached a limit and has to wait.
 
     Attributes:
         limit: Name of the limit; the setting's name if there is one.
         most: Value of the limit.
+        seconds: The time in which so many requests are served, if the limit is on requests in a time.
     """
 
-    def __init__(self, message: str, *, retry_after: timedelta, limit: str, most: int) -> None:
+    def __init__(
+        self, message: str, *, retry_after: timedelta, limit: str, most: int, seconds: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.limit = limit
         self.most = most
+        self.seconds = seconds
 
 
 class _Faulty(FlowRunnerError):

@@ -3,9 +3,9 @@
 import ipaddress
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.errors import Quota, TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
 from flowrunner.services.lru_cache import LruCache
@@ -15,6 +15,7 @@ K = TypeVar("K", bound=Hashable)
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = 1_000_000_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 # Counters kept, to bound the memory that requests from many addresses take; the least recently used are dropped first.
 _KEPT: Final = 100_000
@@ -50,17 +51,17 @@ class Rates:
             message="More than {most} requests a minute without a valid token come from this address",
         )
 
-    def known(self, account_id: AccountId) -> None:
-        """Count a request of an account. Raises: TooManyRequests."""
-        self._accounts.take(account_id, at=self._clock.now())
+    def known(self, account_id: AccountId) -> "Remaining | None":
+        """Count a request of an account; return what is left. Raises: TooManyRequests."""
+        return self._accounts.take(account_id, at=self._clock.now())
 
-    def change(self, account_id: AccountId) -> None:
-        """Count a request that may change the account's data. Raises: TooManyRequests."""
-        self._changes.take(account_id, at=self._clock.now())
+    def change(self, account_id: AccountId) -> "Remaining | None":
+        """Count a request that may change the account's data; return what is left. Raises: TooManyRequests."""
+        return self._changes.take(account_id, at=self._clock.now())
 
-    def anonymous(self, address: str) -> None:
-        """Count an unauthenticated request. Raises: TooManyRequests."""
-        self._addresses.take(source_of(address), at=self._clock.now())
+    def anonymous(self, address: str) -> "Remaining | None":
+        """Count an unauthenticated request; return what is left. Raises: TooManyRequests."""
+        return self._addresses.take(source_of(address), at=self._clock.now())
 
 
 def source_of(address: str) -> str:
@@ -76,6 +77,19 @@ def source_of(address: str) -> str:
     return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
 
 
+class Remaining(NamedTuple):
+    """What is left of an allowance.
+
+    Attributes:
+        tokens: Requests that would be served at once.
+        full_in_seconds: Time until the whole quota is there again.
+    """
+
+    quota: Quota
+    tokens: int
+    full_in_seconds: int
+
+
 class Allowance(Generic[K]):
     """A token bucket for each key.
 
@@ -87,23 +101,31 @@ class Allowance(Generic[K]):
     """
 
     def __init__(self, most: int | None, *, limit: str, message: str, fills_in: timedelta = _MINUTE) -> None:
-        self._most = most
-        self._limit = limit
+        self._quota = None if most is None else Quota(limit, most, int(fills_in.total_seconds()))
         self._message = message
         self._buckets: Buckets[K] | None = None if most is None else Buckets(most, fills_in=fills_in)
 
-    def take(self, key: K, *, at: datetime) -> None:
-        """Take a token. Raises: TooManyRequests, with the time to wait, if there is none."""
-        if self._buckets is None or self._most is None:
-            return
-        missing = self._buckets.take(key, now=(at - _EPOCH) // _MICROSECOND * 1000)
+    def take(self, key: K, *, at: datetime) -> Remaining | None:
+        """Take a token, and return what is left; None without a limit.
+
+        Raises:
+            TooManyRequests: There is no token; with the time to wait.
+        """
+        buckets, quota = self._buckets, self._quota
+        if buckets is None or quota is None:
+            return None
+        now = (at - _EPOCH) // _MICROSECOND * 1000
+        missing = buckets.take(key, now=now)
         if missing:
             raise TooManyRequests(
-                self._message.format(most=self._most),
+                self._message.format(most=quota.most),
                 retry_after=timedelta(microseconds=missing / 1000),
-                limit=self._limit,
-                most=self._most,
+                limit=quota.limit,
+                most=quota.most,
+                seconds=quota.seconds,
             )
+        tokens, seconds = buckets.left(key, now=now)
+        return Remaining(quota, tokens, seconds)
 
     def give_back(self, key: K) -> None:
         """Undo one `take`."""
@@ -133,6 +155,7 @@ class SlidingWindow(Generic[K]):
                 retry_after=recent[0] + self._length - at,
                 limit=self._limit,
                 most=self._most,
+                seconds=int(self._length.total_seconds()),
             )
 
     def add(self, key: K, *, at: datetime) -> None:
@@ -182,6 +205,12 @@ class Buckets(Generic[K]):
             return missing
         self._full_at.keep(key, full_at + self._cost)
         return 0
+
+    def left(self, key: K, *, now: int) -> tuple[int, int]:
+        """Return the number of tokens, and the seconds until the bucket is full."""
+        full_at = self._full_at.get(key)
+        full_in = 0 if full_at is None or full_at <= now else full_at - now
+        return (self._fills_in - full_in) // self._cost, -(-full_in // _SECOND)
 
     def give_back(self, key: K) -> None:
         """Undo one `take` that returned 0."""

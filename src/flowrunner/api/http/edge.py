@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowrunner.api.http.errors import NOTHING_HERE, error_answer
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.http.rate_headers import RATES, rate_headers
 from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
 
 logger = structlog.get_logger()
@@ -137,7 +138,8 @@ class Edge:
         scope[ANSWERED] = message["status"]
         headers = scope.get(OWN_HEADERS, SECURITY_HEADERS)
         request_id = (b"x-request-id", scope["request_id"].encode())
-        message["headers"] = [*message["headers"], request_id, *headers, *self._tls_only]
+        left = rate_headers(scope[RATES]) if RATES in scope else ()
+        message["headers"] = [*message["headers"], request_id, *left, *headers, *self._tls_only]
 
 
 def _request_id(scope: Scope) -> str:

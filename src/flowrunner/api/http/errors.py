@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from flowrunner.api.http.answers import Error, ErrorBody, ErrorDetails, ErrorEntry, FixAnswer, Reply, answer, present
 from flowrunner.api.http.guides import Guide, guide_of_error, guide_of_status
+from flowrunner.api.http.rate_headers import exceeded_headers
 from flowrunner.api.http.request_faults import request_faults
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.errors import (
@@ -32,6 +33,7 @@ from flowrunner.domain.errors import (
     NotFound,
     PreconditionFailed,
     QueueFull,
+    Quota,
     RedactionLimit,
     StartsPaused,
     TooManyRequests,
@@ -225,8 +227,10 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
             return reply(str(error), details=details, headers=current)
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
-            retry_after = {"Retry-After": str(seconds)}
-            return reply(str(error), details=_limit(error), headers=retry_after)
+            headers = {"Retry-After": str(seconds)}
+            if error.seconds is not None:
+                headers |= exceeded_headers(Quota(error.limit, error.most, error.seconds), retry_after=seconds)
+            return reply(str(error), details=_limit(error), headers=headers)
         case LimitReached() | QueueFull():
             return reply(str(error), details=_limit(error))
         case StartsPaused():

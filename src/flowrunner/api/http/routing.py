@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket
 
 from flowrunner.api.http.answers import LOCATION, Answer, answer_of, content_of
 from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.rate_headers import RATES, count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain import strict_json
 from flowrunner.domain.account import Caller, Right, Session, authorise
@@ -286,7 +287,7 @@ class PublicRoute(BoundedRoute):
     """A route for unauthenticated callers."""
 
     async def admit(self, request: Request) -> None:
-        services_of(request).rates.anonymous(address_of(request))
+        count(request.scope, services_of(request).rates.anonymous(address_of(request)))
 
 
 class ProbeRoute(BoundedRoute):
@@ -400,7 +401,8 @@ class ProtectedRoute(BoundedRoute):
         with _counted_unless_known(request):
             caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
-        services_of(request).rates.known(caller.account_id)
+        rates = services_of(request).rates
+        count(request.scope, rates.known(caller.account_id))
         # Who may do this nowhere does not learn what exists.
         authorise(caller, self.right)
         if self.acts_in_workspace:
@@ -410,10 +412,11 @@ class ProtectedRoute(BoundedRoute):
                 authorise(caller, self.right)
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
         if self.right in _CHANGING and request.method not in _READING:
-            services_of(request).rates.change(caller.account_id)
+            count(request.scope, rates.change(caller.account_id))
 
     async def admit_again(self, request: Request) -> None:
         if request.scope[_ADMITTED_AT] != services_of(request).identity.changes:
+            request.scope.pop(RATES, None)
             await self.admit(request)
 
 
@@ -493,7 +496,7 @@ async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str 
         else:
             caller = await authenticate(websocket, is_safe=False)
     websocket.scope["caller"] = caller
-    services_of(websocket).rates.known(caller.account_id)
+    count(websocket.scope, services_of(websocket).rates.known(caller.account_id))
     authorise(caller, right)
     caller = websocket.scope["caller"] = await place(websocket, caller, "execution")
     authorise(caller, right)
@@ -517,7 +520,7 @@ def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
     try:
         yield
     except (Unauthorized, Forbidden):
-        services_of(connection).rates.anonymous(address_of(connection))
+        count(connection.scope, services_of(connection).rates.anonymous(address_of(connection)))
         raise
 
 
