@@ -39,7 +39,7 @@ from support.scoreboard import Scoreboard
 
 def comparable(reply: Reply) -> tuple[int, str, str]:
     """Return an answer without the parts that differ between any two requests."""
-    headers = {k: v for k, v in reply.headers.items() if k != "x-request-id"}
+    headers = {k: v for k, v in reply.headers.items() if k not in ("x-request-id", "ratelimit")}
     return reply.status, str(headers), re.sub(rb'"request_id":"\w+"', b"", reply.body).decode()
 
 
@@ -255,7 +255,9 @@ async def test_s16_no_verb_leads_a_user_to_what_is_for_admins(tmp_path: Path, sc
                 address = filled(path, dict.fromkeys(Places.of(path).kinds, callers.victim))
                 body = json.dumps(BODIES["POST", "/api/v1/accounts"]).encode() if verb in ("POST", "PUT") else b""
                 reply = await call(callers.app, verb, address, token=callers.by_name[caller].token, body=body)
-                if reply.status not in (403, 404, 405, 422):
+                # The methods of an address are no secret: they are in the description of the API.
+                is_list_of_methods = verb == "OPTIONS" and (reply.status, reply.body) == (204, b"")
+                if reply.status not in (403, 404, 405, 422) and not is_list_of_methods:
                     done.append(f"{verb} {path} by {caller}: {reply.status}")
         scoreboard.count("admin functions: reached by others", cases=tried, failures=len(done))
         assert done == []

@@ -1,6 +1,7 @@
 """Executions over REST."""
 
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, get_args
 
 import msgspec
@@ -21,6 +22,8 @@ from flowrunner.api.http.answers import (
     present,
     stored,
 )
+from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
+from flowrunner.api.http.errors import etag
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
@@ -329,10 +332,24 @@ def statuses_of(text: str | None, field: str) -> list[Status]:
         raise invalid(field, f"must be one of {', '.join(Status)}, or several separated by commas") from None
 
 
-@router.get("/executions/{id}", responses=errors(401, 403, 404, 422), openapi_extra={"parameters": [VIEW]})
+def _state_of(execution: ExecutionDetail, most: int | None) -> str:
+    """Return what differs after every change of an answer with the execution. Args: most: See `most_of_view`."""
+    # The rest of the answer follows from the events.
+    besides = (most, execution.waiting_for, execution.revision, execution.flow_name, execution.repaired_by)
+    return f"{execution.last_seq}.{blake2b(repr(besides).encode(), digest_size=9).hexdigest()}"
+
+
+@router.get(
+    "/executions/{id}",
+    responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 403, 404, 422)},
+    openapi_extra={"parameters": [VIEW, IF_NONE_MATCH]},
+)
 async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
     most = most_of_view(request)
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
+    state = _state_of(execution, most)
+    if is_known(request, state):
+        return not_modified(state)
     return answer(
         ExecutionDetailAnswer(
             **_shown(execution),
@@ -342,7 +359,8 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
             waiting_for=stored(execution.waiting_for),
             failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),
             parent_id=present(execution.parent_id),
-        )
+        ),
+        headers={"ETag": etag(state)},
     )
 
 

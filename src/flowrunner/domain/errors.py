@@ -152,7 +152,7 @@ class QueueFull(Unavailable):
         self.most = most
 
 
-class Quota(NamedTuple):
+class RequestLimit(NamedTuple):
     """A limit on requests in a time.
 
     Attributes:

@@ -50,12 +50,14 @@ class ExecutionDetail(ExecutionView):
     """An execution with its input and result, which are JSON texts; the result is None before the end.
 
     Attributes:
+        last_seq: The number of its last event.
         revision_id: The revision of the flow that it runs, which may have been deleted.
         waiting_for: The waits of its steps or of the execution itself, as a JSON text.
         failure: The `Failed` event of a failed execution, as a JSON text.
         parent_id: The execution that waits for it.
     """
 
+    last_seq: int
     input: bytes
     result: bytes | None
     revision_id: RevisionId

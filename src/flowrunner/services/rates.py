@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from flowrunner.domain.errors import Quota, TooManyRequests
+from flowrunner.domain.errors import RequestLimit, TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
 from flowrunner.services.lru_cache import LruCache
@@ -82,10 +82,10 @@ class Remaining(NamedTuple):
 
     Attributes:
         tokens: Requests that would be served at once.
-        full_in_seconds: Time until the whole quota is there again.
+        full_in_seconds: Time until the whole limit is there again.
     """
 
-    quota: Quota
+    allowed: RequestLimit
     tokens: int
     full_in_seconds: int
 
@@ -101,7 +101,7 @@ class Allowance(Generic[K]):
     """
 
     def __init__(self, most: int | None, *, limit: str, message: str, fills_in: timedelta = _MINUTE) -> None:
-        self._quota = None if most is None else Quota(limit, most, int(fills_in.total_seconds()))
+        self._allowed = None if most is None else RequestLimit(limit, most, int(fills_in.total_seconds()))
         self._message = message
         self._buckets: Buckets[K] | None = None if most is None else Buckets(most, fills_in=fills_in)
 
@@ -111,21 +111,21 @@ class Allowance(Generic[K]):
         Raises:
             TooManyRequests: There is no token; with the time to wait.
         """
-        buckets, quota = self._buckets, self._quota
-        if buckets is None or quota is None:
+        buckets, allowed = self._buckets, self._allowed
+        if buckets is None or allowed is None:
             return None
         now = (at - _EPOCH) // _MICROSECOND * 1000
         missing = buckets.take(key, now=now)
         if missing:
             raise TooManyRequests(
-                self._message.format(most=quota.most),
+                self._message.format(most=allowed.most),
                 retry_after=timedelta(microseconds=missing / 1000),
-                limit=quota.limit,
-                most=quota.most,
-                seconds=quota.seconds,
+                limit=allowed.limit,
+                most=allowed.most,
+                seconds=allowed.seconds,
             )
         tokens, seconds = buckets.left(key, now=now)
-        return Remaining(quota, tokens, seconds)
+        return Remaining(allowed, tokens, seconds)
 
     def give_back(self, key: K) -> None:
         """Undo one `take`."""

@@ -40,7 +40,7 @@ _SOURCE: Final = """
 # The input is in the first event and the result in the last one; neither is stored twice.
 _OF_DETAIL: Final = """,
        first.data, last.data, x.waiting_for, x.parent_id, x.revision_id,
-       x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL
+       x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL, x.last_seq
 """
 _WITH_ID: Final = """
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
@@ -133,9 +133,11 @@ class SqlExecutions:
         row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("execution")
-        view, (first, last, waiting_for, parent_id, revision_id, waits_for_room) = _view(row), row[_WIDTH:]
+        view = _view(row)
+        first, last, waiting_for, parent_id, revision_id, waits_for_room, last_seq = row[_WIDTH:]
         return ExecutionDetail(
             **{name: getattr(view, name) for name in ExecutionView.__slots__},
+            last_seq=last_seq,
             input=_member(first, "input"),
             result=_member(last, "result") if view.status is Status.COMPLETED else None,
             failure=last.encode() if view.status is Status.FAILED else None,

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from fastapi import Request
+from starlette.responses import Response
 
-from flowrunner.api.http.answers import Reply
+from flowrunner.api.http.answers import Reply, errors
 from flowrunner.api.http.errors import InvalidRequest, etag
 from flowrunner.services.flow_changes import Precondition
 
@@ -31,6 +34,7 @@ _ETAG_HEADER: Final = {
 }
 NOT_MODIFIED: Final = {"description": "Not modified", "headers": _ETAG_HEADER}
 
+_DIGEST_BYTES: Final = 12
 _ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
@@ -39,13 +43,18 @@ def with_etag(status: int = 200) -> Mapping[int | str, dict[str, Any]]:
     return {status: {"headers": _ETAG_HEADER}}
 
 
+def with_etag_of_answer(responses: Mapping[int | str, Any]) -> dict[int | str, Any]:
+    """Return the `responses` of a route whose answers are `tagged`."""
+    return {**errors(400), **responses, 200: {**responses.get(200, {}), "headers": _ETAG_HEADER}, 304: NOT_MODIFIED}
+
+
 def states_to_match(request: Request) -> frozenset[str] | None:
     """Return the states that `If-Match` allows; None allows any.
 
     Raises:
         InvalidRequest: The header cannot be parsed.
     """
-    tags = _tags(request, "if-match")
+    tags = _tags(request, b"if-match")
     # A weak tag means equivalence of two answers, not identity.
     return None if tags is None or tags == "*" else frozenset(state for is_weak, state in tags if not is_weak)
 
@@ -61,7 +70,7 @@ IF_NONE_MATCH_ANY: Final = {
 
 def condition_of(request: Request) -> Precondition:
     """Return the condition on a resource that the request creates or changes. Raises: InvalidRequest."""
-    if (must_be_new := _tags(request, "if-none-match")) not in (None, "*"):
+    if (must_be_new := _tags(request, b"if-none-match")) not in (None, "*"):
         raise InvalidRequest("The If-None-Match of a change can only be *")
     has_if_match = "if-match" in request.headers
     return Precondition(states=states_to_match(request), must_exist=has_if_match, must_be_new=must_be_new is not None)
@@ -69,7 +78,7 @@ def condition_of(request: Request) -> Precondition:
 
 def is_known(request: Request, state: str) -> bool:
     """Return True if `If-None-Match` contains this state. Raises: InvalidRequest."""
-    tags = _tags(request, "if-none-match")
+    tags = _tags(request, b"if-none-match")
     return tags is not None and (tags == "*" or any(known == state for _, known in tags))
 
 
@@ -77,9 +86,25 @@ def not_modified(state: str) -> Reply[Any]:
     return Reply(status_code=304, headers={"ETag": etag(state)})
 
 
-def _tags(request: Request, header: str) -> Literal["*"] | list[tuple[bool, str]] | None:
+# The answer is encoded by then; a route that knows the state of its object before has a tag of its own.
+def tagged(request: Request, reply: Response) -> Response:
+    """Return an answer with an ETag of its bytes, or a 304 if the client has them; a stream is left as it is.
+
+    Raises: InvalidRequest.
+    """
+    if type(reply) is not Reply or reply.status_code != HTTPStatus.OK:
+        return reply
+    state = blake2b(reply.body, digest_size=_DIGEST_BYTES).hexdigest()
+    if is_known(request, state):
+        return not_modified(state)
+    reply.raw_headers.append((b"etag", b'"%b"' % state.encode()))
+    return reply
+
+
+def _tags(request: Request, header: bytes) -> Literal["*"] | list[tuple[bool, str]] | None:
     """Return each tag, marked as weak or strong; None without the header."""
-    lines = request.headers.getlist(header)
+    # The framework's mapping decodes all headers to find one.
+    lines = [value.decode("latin-1") for name, value in request.scope["headers"] if name == header]
     if not lines:
         return None
     text = ",".join(lines).strip(" \t")

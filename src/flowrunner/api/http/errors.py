@@ -33,8 +33,8 @@ from flowrunner.domain.errors import (
     NotFound,
     PreconditionFailed,
     QueueFull,
-    Quota,
     RedactionLimit,
+    RequestLimit,
     StartsPaused,
     TooManyRequests,
     Unauthorized,
@@ -229,7 +229,7 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
             headers = {"Retry-After": str(seconds)}
             if error.seconds is not None:
-                headers |= exceeded_headers(Quota(error.limit, error.most, error.seconds), retry_after=seconds)
+                headers |= exceeded_headers(RequestLimit(error.limit, error.most, error.seconds), retry_after=seconds)
             return reply(str(error), details=_limit(error), headers=headers)
         case LimitReached() | QueueFull():
             return reply(str(error), details=_limit(error))

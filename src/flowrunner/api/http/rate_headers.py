@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Scope
 
-from flowrunner.domain.errors import Quota
+from flowrunner.domain.errors import RequestLimit
 from flowrunner.services.rates import Remaining
 
 # Key in the ASGI scope: what is left of the allowances from which the request was taken.
@@ -22,19 +22,19 @@ def count(scope: Scope, remaining: Remaining | None) -> None:
 def rate_headers(rates: Sequence[Remaining]) -> Sequence[tuple[bytes, bytes]]:
     if len(rates) > 1:
         return [header for rate in rates for header in rate_headers((rate,))]
-    ((quota, tokens, seconds),) = rates
-    policy, left = _formats(quota)
+    ((allowed, tokens, seconds),) = rates
+    policy, left = _formats(allowed)
     return (b"ratelimit-policy", policy), (b"ratelimit", left % (tokens, seconds))
 
 
-def exceeded_headers(quota: Quota, *, retry_after: int) -> dict[str, str]:
-    """Return the headers of an answer to a request that exceeds a quota. Args: retry_after: Seconds."""
-    policy, left = _formats(quota)
+def exceeded_headers(allowed: RequestLimit, *, retry_after: int) -> dict[str, str]:
+    """Return the headers of an answer to a request that exceeds a limit. Args: retry_after: Seconds."""
+    policy, left = _formats(allowed)
     return {"RateLimit-Policy": policy.decode(), "RateLimit": (left % (0, retry_after)).decode()}
 
 
 @lru_cache(maxsize=64)
-def _formats(quota: Quota) -> tuple[bytes, bytes]:
+def _formats(allowed: RequestLimit) -> tuple[bytes, bytes]:
     """Return the policy, and the format of what is left."""
-    name = f'"{quota.limit}"'
-    return f"{name};q={quota.most};w={quota.seconds}".encode(), f"{name};r=%d;t=%d".encode()
+    name = f'"{allowed.limit}"'
+    return f"{name};q={allowed.most};w={allowed.seconds}".encode(), f"{name};r=%d;t=%d".encode()

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from flowrunner.api.http.answers import LOCATION, Answer, answer_of, content_of
+from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.rate_headers import RATES, count
 from flowrunner.api.http.state import services_of, state_of
@@ -393,8 +394,25 @@ class ProtectedRoute(BoundedRoute):
         by_method = Right.READ if set(options.get("methods") or ("GET",)) <= _READING else Right.WRITE
         self.right = Right(extra.get(_RIGHT, by_method))
         extra |= {_RIGHT: self.right.value, "security": [{SECURITY_SCHEME: []}]}
+        # A route that describes a 304 compares the state of its object itself.
+        self._is_tagged = (
+            by_method is Right.READ and answer_of(endpoint) is not None and 304 not in options.get("responses", {})
+        )
+        if self._is_tagged:
+            extra["parameters"] = [*extra.get("parameters", ()), IF_NONE_MATCH]
+            options["responses"] = with_etag_of_answer(options.get("responses", {}))
         super().__init__(path, endpoint, openapi_extra=extra, **options)
         self._kind_of_place = kind_of_place(self.path_format)
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        if not self._is_tagged:
+            return handle
+
+        async def handler(request: Request) -> Response:
+            return tagged(request, await handle(request))
+
+        return handler
 
     async def admit(self, request: Request) -> None:
         request.scope[_ADMITTED_AT] = services_of(request).identity.changes
