@@ -140,6 +140,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _signals_and_reruns(made.go, account)
     _jobs(made.go, admin.new_account())
     _steps(made.go, account)
+    _triggers(made.go, account)
     _revisions(made.go, account)
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
@@ -322,6 +323,27 @@ def _jobs(go: Go, account: Client) -> None:
     go(account, record, id=account.run_to_end(SMALLEST, {})["id"])
     for one in (account.run(account.new_flow(NAP)), "exec-1"):
         go(account, record, id=one)
+
+
+TRIGGERED: Final = """
+nodes: {a: {type: return}}
+triggers: {hourly: {type: schedule, every: 1h}, pushed: {type: webhook, verify: none}}
+"""
+
+
+def _triggers(go: Go, account: Client) -> None:
+    path = "/api/v1/triggers"
+    flow_id = account.new_flow(TRIGGERED)
+    for query in (f"?flow_id={flow_id}", "?type=webhook", "?type=x", "?limit=0"):
+        go(account, f"GET {path}", query=query)
+    hourly, pushed = (str(each["id"]) for each in account.get(path, flow_id=flow_id).json["triggers"])
+    account.put(f"/api/v1/flows/{flow_id}", {"definition": TRIGGERED.replace("hourly", "often")})
+    for id in (hourly, pushed, "trig-1"):
+        go(account, f"GET {path}/{{id}}", id=id)
+        go(account, f"GET {path}/{{id}}/next", id=id)
+        go(account, f"POST {path}/{{id}}/pause", id=id)
+        go(account, f"POST {path}/{{id}}/resume", id=id)
+    go(account, f"GET {path}/{{id}}/next", query="?count=0", id=hourly)
 
 
 SEEN: Final = """

@@ -12,8 +12,9 @@ from docs.pages import ARCHITECTURE, ROOT, blocks
 from flowrunner.domain.events import EVENT_TYPES
 
 SOURCE: Final = ROOT / "src" / "flowrunner"
-# One parser of text, of which only the events are used: docs/decisions/0002.
-OUTSIDE_THE_STANDARD_LIBRARY: Final = {"yaml"}
+# One parser of text, of which only the events are used (docs/decisions/0002), and one of cron expressions, which asks
+# for no time.
+OUTSIDE_THE_STANDARD_LIBRARY: Final = {"cronsim", "yaml"}
 SIDE_EFFECTS: Final = {
     "asyncio", "concurrent", "ctypes", "fcntl", "http", "importlib", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "secrets", "select", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.expression import OUTPUT_NAMES, compile_text, render
-from flowrunner.domain.flow import prepared
+from flowrunner.domain.prepared import prepared
 from flowrunner.domain.retry import PASSING_ERRORS
 from flowrunner.language import read_flow
 from support.bad_documents import BAD

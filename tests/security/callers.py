@@ -13,6 +13,7 @@ from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
+from flowrunner.ports.page import Page
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.storage.tables import TABLES
 from support.asgi import program_at
@@ -25,6 +26,7 @@ _OF_USERS: Final = frozenset({
 })  # fmt: skip
 _ALL: Final = _OF_USERS | {"admin", "create_account", "appoint"}
 # Nobody else uses it, so that it shows in an answer whose flow that is.
+NIGHTLY: Final = "nodes: {a: {type: return}}\ntriggers: {nightly: {type: schedule, cron: '0 2 1 1 *'}}"
 FLOW_NAME: Final = "the-quiet-flow"
 NOBODY: Final = AccountId("account-none")
 
@@ -199,6 +201,12 @@ class Callers:
         match kind:
             case "flows":
                 return (await self.services.flows.create(by, FlowDraft(definition=NAP, name=FLOW_NAME))).id
+            case "triggers":
+                flow = await self.services.flows.create(by, FlowDraft(definition=NIGHTLY, name=FLOW_NAME))
+                found, _ = await self.services.triggers.page(
+                    by, flow_id=flow.id, type=None, page=Page(limit=1, offset=0)
+                )
+                return found[0].id
             case "by-name":
                 draft = FlowDraft(definition=NAP, name=f"name-{self._number}")
                 return (await self.services.flows.create(by, draft)).name

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.expression import Constant
+from flowrunner.domain.prepared import prepared
+from flowrunner.domain.triggers import Schedule, Trigger, TriggerId
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
 from flowrunner.ports.accounts import NewSession, TokenView
 from flowrunner.ports.concurrency import ConcurrencySlot
@@ -69,7 +72,10 @@ async def source(tmp_path: Path) -> Path:
         id=FlowId("flow-1"), name="é", description="", version="1", tags=["a"], created_at=NOON, updated_at=NOON,
         definition="nodes: …", revision_id=RevisionId("rev-1"), saved_by=AccountId(MARA),
     )  # fmt: skip
-    await SqlFlows(database).create(MARA, flow)
+    spec = Schedule(every_seconds=60.0)
+    triggers = {TriggerId("trig-1"): Trigger(name="often", spec=spec, input=prepared(Constant({})))}
+    await SqlFlows(database).create(MARA, replace(flow, triggers=triggers))
+    await database.write(lambda tx: tx.run("INSERT INTO trigger_outbox VALUES ('trig-1', 'e00')"))
     await SqlWorkspaces(database).set_member(MARA, OMAR, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9)
     journal = SqlJournal(database)
     epoch = [await journal.claim() for _ in range(3)][-1]

@@ -8,8 +8,9 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
+from flowrunner.domain.causes import Chained, ChildOf, Hook, Requested, Rerun, Scheduled, StartCause
 from flowrunner.domain.events import NodeWaiting, Started
+from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.domain.waits import WAITS_OF_STEPS, ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.ports.event_codec import decode_event, encode_event
@@ -24,7 +25,14 @@ WHOLE = Rerun(by=AccountId("account-mara"), of=ExecutionId("exec-1"))
 FROM_A_STEP = Rerun(
     by=AccountId("account-mara"), of=ExecutionId("exec-2"), from_step="each.1[4]/push.1", keys_of=ExecutionId("exec-1")
 )
-CAUSES: tuple[StartCause, ...] = (BY_MARA, Requested(by=None), CHILD, WHOLE, FROM_A_STEP)
+NOON = datetime(2026, 12, 24, 12, tzinfo=UTC)
+NIGHTLY = Scheduled(trigger=TriggerId("trig-1"), name="nightly", due_at=NOON)
+BY_HAND = Scheduled(trigger=TriggerId("trig-1"), name="nightly", due_at=NOON, by=AccountId("account-mara"))
+PUSHED = Hook(trigger=TriggerId("trig-2"), name="pushed", delivery="deliv-1")
+AFTER = Chained(trigger=TriggerId("trig-3"), name="after", of=ExecutionId("exec-1"), depth=2)
+CAUSES: tuple[StartCause, ...] = (
+    BY_MARA, Requested(by=None), CHILD, WHOLE, FROM_A_STEP, NIGHTLY, BY_HAND, PUSHED, AFTER,
+)  # fmt: skip
 
 
 def started(cause: StartCause) -> Started:
@@ -39,7 +47,7 @@ def test_the_cause_of_an_execution_is_read_as_it_was_written(cause: StartCause) 
 
 
 def test_a_start_is_stored_with_the_same_fields_whatever_its_cause() -> None:
-    fields = {"node", "node_type", "input", "by", "parent", "rerun_of", "is_queued", "flow_name"}
+    fields = {"node", "node_type", "input", "by", "parent", "rerun_of", "trigger", "is_queued", "flow_name"}
 
     assert all(json.loads(encode_event(started(cause))).keys() == fields for cause in CAUSES)
 

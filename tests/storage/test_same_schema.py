@@ -161,9 +161,8 @@ def test_foreign_keys_named_workspace_id_refer_to_workspaces(both: Any) -> None:
             for columns, other, _ in table.foreign_keys
             if columns == ("workspace_id",)
         }
-        assert found == dict.fromkeys(
-            ("usage", "data_keys", "secrets", "flows", "members", "api_tokens", "jobs"), "workspaces"
-        )
+        of_tenants = ("usage", "data_keys", "secrets", "flows", "members", "api_tokens", "jobs", "triggers")
+        assert found == dict.fromkeys(of_tenants, "workspaces")
 
 
 def test_there_are_as_many_checks(both: Any) -> None:

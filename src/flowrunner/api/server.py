@@ -30,6 +30,7 @@ from flowrunner.api import (
     system,
     tokens,
     web,
+    triggers,
     workspaces,
 )
 from flowrunner.api.http.edge import Edge
@@ -67,6 +68,7 @@ ROUTERS: Final = (
     events.router,
     flows.router,
     drafts.router,
+    triggers.router,
     documents,
     health.router,
     identity.public,

@@ -64,6 +64,7 @@ from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.system import System, SystemParts
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
+from flowrunner.services.triggers import Triggers
 from flowrunner.services.workspaces import Workspaces
 from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
@@ -83,6 +84,7 @@ from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.system import SqlInspector
 from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.storage.workspaces import SqlWorkspaces
 
@@ -257,6 +259,7 @@ def assemble(
             queued=lambda: dispatcher.queued,
             streams=lambda: streams.count,
         ),
+        triggers=Triggers(SqlTriggers(database), clock),
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)

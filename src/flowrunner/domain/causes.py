@@ -4,9 +4,11 @@ A further kind of cause is a class in `StartCause` and a field of `StoredCause`;
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NotRequired, TypeAlias, TypedDict, assert_never
 
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.triggers import TriggerId, TriggerType
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 
 
@@ -51,7 +53,61 @@ class Rerun:
     keys_of: ExecutionId | None = None
 
 
-StartCause: TypeAlias = Requested | ChildOf | Rerun
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A due time of a schedule.
+
+    Attributes:
+        trigger: The trigger's id.
+        name: Its name.
+        by: The account that has fired it by hand, or has started what would have been due; None for the clock.
+    """
+
+    trigger: TriggerId
+    name: str
+    due_at: datetime
+    by: AccountId | None = None
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A request to the URL of a webhook trigger.
+
+    Attributes:
+        delivery: The stored request.
+        by: The account that has replayed it; None for the first time.
+    """
+
+    trigger: TriggerId
+    name: str
+    delivery: str
+    by: AccountId | None = None
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class Chained:
+    """The end of another execution.
+
+    Attributes:
+        of: The execution that has ended.
+        depth: The number of ends that have led to this one, itself included.
+        by: The account that has fired it by hand; None for the end itself.
+    """
+
+    trigger: TriggerId
+    name: str
+    of: ExecutionId
+    depth: int
+    by: AccountId | None = None
+
+
+Triggered: TypeAlias = Scheduled | Hook | Chained
+StartCause: TypeAlias = Requested | ChildOf | Rerun | Triggered
+
+
+def triggered(cause: StartCause) -> Triggered | None:
+    """Return the cause if it is a trigger."""
+    return cause if isinstance(cause, Scheduled | Hook | Chained) else None
 
 
 def awaiting_parent(cause: StartCause) -> ExecutionId | None:
@@ -85,15 +141,55 @@ RerunFields = TypedDict(
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerFields:
+    """A trigger as a cause, with the fields of all types of triggers."""
+
+    type: TriggerType
+    id: TriggerId
+    name: str
+    by: AccountId | None = None
+    due_at: datetime | None = None
+    delivery: str = ""
+    execution_id: ExecutionId | None = None
+    depth: int = 0
+
+    @property
+    def cause(self) -> Triggered:
+        match self.type:
+            case "schedule":
+                assert self.due_at is not None, "a schedule has a due time"
+                return Scheduled(trigger=self.id, name=self.name, due_at=self.due_at, by=self.by)
+            case "webhook":
+                return Hook(trigger=self.id, name=self.name, delivery=self.delivery, by=self.by)
+            case "execution":
+                assert self.execution_id is not None, "an end has an execution"
+                of, depth = self.execution_id, self.depth
+                return Chained(trigger=self.id, name=self.name, of=of, depth=depth, by=self.by)
+
+    @classmethod
+    def of(cls, cause: Triggered) -> "TriggerFields":
+        match cause:
+            case Scheduled(trigger=id, name=name, due_at=due_at, by=by):
+                return cls(type="schedule", id=id, name=name, due_at=due_at, by=by)
+            case Hook(trigger=id, name=name, delivery=delivery, by=by):
+                return cls(type="webhook", id=id, name=name, delivery=delivery, by=by)
+            case Chained(trigger=id, name=name, of=of, depth=depth, by=by):
+                return cls(type="execution", id=id, name=name, execution_id=of, depth=depth, by=by)
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCause:
     """The fields of a cause in the stored form of `Started`, which every later version reads."""
 
     by: AccountId | None = None
     parent: ChildOf | None = None
     rerun_of: RerunFields | None = None
+    trigger: TriggerFields | None = None
 
     @property
     def cause(self) -> StartCause:
+        if self.trigger is not None:
+            return self.trigger.cause
         if self.parent is not None:
             return self.parent
         if (rerun := self.rerun_of) is not None:
@@ -111,5 +207,7 @@ def stored_fields(cause: StartCause) -> Mapping[str, Any]:
         case Rerun(by=by, of=of, from_step=from_step, keys_of=keys):
             rerun: RerunFields = {"execution_id": of, "from": from_step}
             return {"by": by, "rerun_of": rerun if keys is None else {**rerun, "keys_of": keys}}
+        case Scheduled() | Hook() | Chained():
+            return {"trigger": TriggerFields.of(cause)}
         case _:
             assert_never(cause)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from flowrunner.domain.expression import Code, CodeKind, Constant, Path, Template, codes_of, expressions_of
+from flowrunner.domain.expression import CodeKind
+from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.retry import RetryPolicy, error_patterns
+from flowrunner.domain.triggers import Trigger
 from flowrunner.domain.values import JSON
 
 DEFAULT_ACTION: Final = "default"
@@ -84,63 +86,6 @@ COMMON_ERRORS: Final = (
     "node",
     "limit",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mentions:
-    """The names that a node's expressions read."""
-
-    roots: frozenset[str] = frozenset()
-    secrets: frozenset[str] = frozenset()
-    nodes: frozenset[str] = frozenset()
-    # An expression reads nodes by names that it computes.
-    any_node: bool = False
-
-
-def mentions_of(*templates: Template) -> Mentions:
-    roots, secrets, nodes, any_node = set(), set(), set(), False
-    for root, keys in _references(*templates):
-        roots.add(root)
-        if root == "secrets":
-            secrets.add(str(keys[0]))
-        elif root == "nodes" and keys:
-            nodes.add(str(keys[0]))
-        elif root == "nodes":
-            any_node = True
-    return Mentions(roots=frozenset(roots), secrets=frozenset(secrets), nodes=frozenset(nodes), any_node=any_node)
-
-
-def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...]]]:
-    found: list[tuple[str, tuple[str | int, ...]]] = []
-    for template in templates:
-        for expression in expressions_of(template):
-            if isinstance(expression, Path):
-                found.append((expression.root, expression.keys))
-            elif isinstance(expression, Code):
-                found.extend((reference.root, reference.keys) for reference in expression.references)
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A template with everything needed to render it.
-
-    Attributes:
-        codes: Code that the sandbox has to evaluate first.
-        mentions: Names that the template reads.
-    """
-
-    template: Template
-    codes: tuple[Code, ...] = ()
-    mentions: Mentions = Mentions()
-
-    @property
-    def is_constant(self) -> bool:
-        return isinstance(self.template, Constant)
-
-
-def prepared(template: Template) -> Prepared:
-    return Prepared(template=template, codes=codes_of(template), mentions=mentions_of(template))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +205,7 @@ class Flow(Graph):
         on_failure: Node that runs once when an execution fails.
         on_finish: Node that runs once when an execution ends, whatever the outcome.
         tests: Its tests as written, by name.
+        triggers: What starts it by itself, by name.
     """
 
     name: str
@@ -273,3 +219,4 @@ class Flow(Graph):
     on_finish: str | None = None
     limits: FlowLimits = FlowLimits()
     tests: Mapping[str, JSON] = field(default_factory=dict)
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from flowrunner.domain.expression import (
     render,
     value_of,
 )
-from flowrunner.domain.flow import Mentions, Prepared
+from flowrunner.domain.prepared import Mentions, Prepared
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import storable_soon

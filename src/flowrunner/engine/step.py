@@ -23,7 +23,8 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed
-from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Prepared
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks
+from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.expressions import ExpressionScope

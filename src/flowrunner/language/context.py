@@ -19,6 +19,7 @@ class ScopeContext:
         running: Nodes without an earlier result while these expressions are evaluated: this node and the enclosing
             ones, unless an edge leads back to them.
         is_first: The only input of the node is the execution's input.
+        trigger: Keys of the trigger whose expressions these are; None for expressions of nodes.
     """
 
     visible: Collection[str]
@@ -29,6 +30,7 @@ class ScopeContext:
     depth: int = 0
     running: frozenset[str] = frozenset()
     is_first: bool = False
+    trigger: Collection[str] | None = None
 
     def of_node(self, *, running: frozenset[str], is_first: bool) -> "ScopeContext":
         """Return the context of one node, faster than `dataclasses.replace` does."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, UnknownName, compile_template
-from flowrunner.domain.flow import Prepared, prepared
+from flowrunner.domain.prepared import Prepared, prepared
 from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import Document
@@ -97,6 +97,8 @@ class Expressions:
             known = context.variables
         elif root == "input" and context.is_first:
             known = context.inputs
+        elif root == "trigger":
+            known = context.trigger
         if known is None or not keys:
             return
         if keys[0] not in known:

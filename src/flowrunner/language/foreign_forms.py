@@ -7,7 +7,7 @@ from flowrunner.domain.suggestions import squashed
 
 _IN_METADATA: Final = "put it under 'metadata'"
 _IN_LIMITS: Final = "put it under 'limits'"
-_STARTED: Final = "a flow does not say what starts it: POST /api/v1/flows/{id}/run does"
+_STARTED: Final = "write it under the key 'triggers' of the flow, as in nightly: {type: schedule, cron: …}"
 _BEFORE: Final = "the node before it leads here: write 'next' there"
 _ON_ERROR: Final = "write next: {error: <node>}"
 _LOOP: Final = "write a node of type foreach, with this one under its own 'nodes'"
@@ -21,7 +21,7 @@ _SCRIPT: Final = "write type: transform, params: {script: …}"
 OF_FLOWS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("name", "description", "version", "tags", "title"), _IN_METADATA),
     **dict.fromkeys(("maxsteps", "concurrency"), _IN_LIMITS),
-    **dict.fromkeys(("on", "trigger", "triggers", "schedule", "schedules", "cron"), _STARTED),
+    **dict.fromkeys(("on", "trigger", "schedule", "schedules", "cron", "webhook", "webhooks"), _STARTED),
     "timeout": "put it under 'limits', or under 'defaults' for every node",
     "retry": "put it under 'defaults'",
     "retries": "put it under 'defaults': retry: {max: 3}",

@@ -21,10 +21,12 @@ from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
 from flowrunner.language.raw_nodes import is_node, nodes_by_scope, set_by_nodes
 from flowrunner.language.retries import read_retry
+from flowrunner.language.triggers import read_triggers
 from flowrunner.language.yaml_source import Keys
 
 FLOW_KEYS: Final = (
-    "metadata", "inputs", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "start", "nodes", "tests",
+    "metadata", "inputs", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "start", "nodes",
+    "triggers", "tests",
 )  # fmt: skip
 _METADATA_KEYS: Final = ("name", "description", "version", "tags")
 _DEFAULTS_KEYS: Final = ("timeout", "retry")
@@ -45,6 +47,7 @@ class Reading:
         codes: All JavaScript of the document, not compiled yet.
         secrets: Secrets that the expressions name, each with the place of its first use.
         flows: Flows that the nodes call, by id or name, each with the place of its first use.
+        listened: Flows whose ends start this one, in the same way.
     """
 
     flow: Flow | None
@@ -52,6 +55,7 @@ class Reading:
     codes: Sequence[Code] = ()
     secrets: Mapping[str, CodePlace] = field(default_factory=dict)
     flows: Mapping[str, CodePlace] = field(default_factory=dict)
+    listened: Mapping[str, CodePlace] = field(default_factory=dict)
 
 
 def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()) -> Flow:
@@ -113,6 +117,7 @@ def study_flow(
         codes=tuple(expressions.codes),
         secrets=expressions.secrets,
         flows=document.flows,
+        listened=document.listened,
     )
 
 
@@ -179,6 +184,7 @@ class _FlowReader:
         outputs = None
         if "outputs" in written:
             outputs = self.expressions.template(written["outputs"], ("outputs",), PARAMETER_NAMES, context)
+        limits = self.limits(written, context)
         return Flow(
             name=document.text_at(metadata, ("metadata",), "name"),
             description=document.text_at(metadata, ("metadata",), "description", limit=10_000),
@@ -191,8 +197,9 @@ class _FlowReader:
             outputs=outputs,
             on_failure=handlers["on_failure"],
             on_finish=handlers["on_finish"],
-            limits=self.limits(written, context),
+            limits=limits,
             tests=self.tests(written),
+            triggers=read_triggers(document, self.expressions, context, has_limit=limits.concurrency is not None),
         )
 
     def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:

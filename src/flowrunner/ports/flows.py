@@ -1,11 +1,12 @@
 """The store of flows and their revisions."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
@@ -38,12 +39,15 @@ class SavedFlow(FlowView):
         revision: Number of the definition's revision, set by the store.
         saved_by: The account that saved that revision.
         edition: Number of changes of any kind, the creation included, set by the store.
+        triggers: The triggers of a definition that is to be saved, each with the id that it gets if it is new; None if
+            the definition stays.
     """
 
     definition: str
     revision_id: RevisionId
     saved_by: AccountId
     edition: int = 1
+    triggers: Mapping[TriggerId, Trigger] | None = field(default=None, compare=False, repr=False)
 
     @property
     def state(self) -> str:

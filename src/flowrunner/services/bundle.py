@@ -24,6 +24,7 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
 from flowrunner.services.system import System
 from flowrunner.services.tokens import Tokens
+from flowrunner.services.triggers import Triggers
 from flowrunner.services.workspaces import Workspaces
 
 
@@ -52,3 +53,4 @@ class Services:
     steps: Steps
     pause: Pause
     system: System
+    triggers: Triggers

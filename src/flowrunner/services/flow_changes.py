@@ -1,6 +1,6 @@
 """Changes of flows: the fields that a request gives, and the flow that they make of the stored one."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import NotFound, PreconditionFailed, invalid, quoted
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import FlowId, RevisionId
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.services.ids import new_id
@@ -33,12 +34,13 @@ class FlowDraft:
 
 
 class Metadata(NamedTuple):
-    """The part of a definition that is stored beside it."""
+    """The parts of a definition that are stored beside it."""
 
     name: str
     description: str
     version: str
     tags: Sequence[str]
+    triggers: Mapping[TriggerId, Trigger]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,10 @@ class FlowChanger:
     @classmethod
     def of(cls, caller: Caller, draft: FlowDraft, flow: Flow | None, *, at: datetime) -> "FlowChanger":
         # A batch has many flows, and the whole ones would take much memory.
-        said = None if flow is None else Metadata(flow.name, flow.description, flow.version, flow.tags)
+        said = None
+        if flow is not None:
+            triggers = {TriggerId(new_id("trig", at)): trigger for trigger in flow.triggers.values()}
+            said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers)
         return cls(caller=caller, draft=draft, flow=said, at=at, revision_id=RevisionId(new_id("rev", at)))
 
     def named(self, name: str) -> "FlowChanger":
@@ -116,6 +121,7 @@ class FlowChanger:
             revision_id=self.revision_id,
             saved_by=self.caller.account_id,
             disabled_at=self._disabled_at(None),
+            triggers=flow.triggers,
         )
 
     def _disabled_at(self, before: datetime | None) -> datetime | None:
@@ -143,6 +149,7 @@ class FlowChanger:
             revision_id=self.revision_id if is_new_revision else before.revision_id,
             saved_by=self.caller.account_id if is_new_revision else before.saved_by,
             disabled_at=self._disabled_at(before.disabled_at),
+            triggers=flow.triggers if flow else None,
         )
 
     def deployed(self, before: SavedFlow | None) -> SavedFlow:

@@ -14,6 +14,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import COUNT
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.triggers import MOVE as MOVE_TRIGGERS
 from flowrunner.storage.usage import STORED
 
 FLOW: Final = """
@@ -98,6 +99,7 @@ class SqlFlowMoves:
             limits.check_grown((await one_row(tx, STORED, in_target))[0] + size)
             if await tx.run(BEGIN, values) == 0:
                 raise NotFound("workspace")
+            await tx.run(MOVE_TRIGGERS, values)
             await _advance(tx, id)
 
         await self._database.write(begin, audit=audit)

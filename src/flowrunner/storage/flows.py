@@ -21,6 +21,7 @@ from flowrunner.ports.flows import (
     SavedRevision,
 )
 from flowrunner.ports.page import Page
+from flowrunner.storage import triggers
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
@@ -230,6 +231,7 @@ class SqlFlows:
                 check(await _get(tx, values))
             if await tx.run(DELETE, values) == 0:
                 raise NotFound("flow")
+            await triggers.end_all(tx, id, at=at)
 
         await self._database.write(delete, audit=audit)
 
@@ -326,6 +328,7 @@ class SqlFlows:
                 left -= await tx.run(PURGE_REVISIONS, {"id": id, "limit": left})
                 if left == 0:
                     return
+                await tx.run(triggers.PURGE, {"id": id})
                 await tx.run(PURGE, {"id": id})
 
         if unneeded:
@@ -378,6 +381,11 @@ async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange)
         raise NotFound("workspace")
     if before is None or before.revision_id != after.revision_id:
         await tx.run(ADD_REVISION, values)
+    if after.triggers is not None:
+        if after.triggers or before is not None:
+            await triggers.arm(tx, workspace_id, after.id, after.triggers, at=after.updated_at)
+    elif before is not None and (before.disabled_at is None) != (after.disabled_at is None):
+        await triggers.rearm(tx, after.id, at=after.updated_at)
 
 
 async def _named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:

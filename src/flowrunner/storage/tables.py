@@ -218,6 +218,29 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
         )},
     ),
     Table(
+        # After executions: the end of one that is copied must start nothing.
+        name="triggers",
+        columns=(
+            "id", "workspace_id", "flow_id", "name", "type", "spec", "url_token", "created_at", "paused_at",
+            "removed_at", "due_at", "next_at", "listens_to", "listens_status", "is_of_children", "last_at",
+            "last_execution_id", "failures", "error", "skipped", "missed",
+        ),
+        booleans=frozenset({"is_of_children"}),
+        copied="""
+SELECT id, workspace_id, flow_id, name, type, spec, url_token, created_at, paused_at, removed_at, due_at, next_at,
+       listens_to, listens_status, CASE WHEN is_of_children THEN true ELSE false END, last_at, last_execution_id,
+       failures, error, skipped, missed
+  FROM triggers ORDER BY id
+""",
+        on_deletion={"workspace": "DELETE FROM triggers WHERE workspace_id = :id"},
+    ),
+    Table(
+        name="trigger_outbox",
+        columns=("trigger_id", "execution_id"),
+        copied="SELECT trigger_id, execution_id FROM trigger_outbox ORDER BY trigger_id, execution_id",
+        on_deletion=Untouched("The row of a trigger that is gone is removed when it is read"),
+    ),
+    Table(
         name="events",
         columns=("execution_id", "seq", "at", "type", "data"),
         copied="SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",

@@ -6,7 +6,8 @@ from typing import Final
 
 from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES, Code, Value
 from flowrunner.domain.expression.script import Script
-from flowrunner.domain.flow import Hooks, Prepared, prepared
+from flowrunner.domain.flow import Hooks
+from flowrunner.domain.prepared import Prepared, prepared
 from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.expressions import BODY, Expressions

@@ -14,6 +14,7 @@ from flowrunner.language.schema.older_forms import older_retry_keys, or_seconds
 from flowrunner.language.schema.params import params_definitions
 from flowrunner.language.schema.pieces import Schema, object_of, params_name, ref, text, whole
 from flowrunner.language.schema.tests import tests_definitions
+from flowrunner.language.schema.triggers import triggers_definitions, triggers_schema
 
 _DURATION: Final = r"^((\d+(\.\d+)?(ms|s|m|h|d))+|P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?)$"
 
@@ -86,6 +87,7 @@ def _document() -> Schema:
         "on_failure": {**node_name, "description": "The node that runs once when the execution fails."},
         "on_finish": {**node_name, "description": "The node that runs once, however the execution ends."},
         "nodes": ref("nodes"),
+        "triggers": triggers_schema(),
         "tests": {
             "description": "Tests that `flowrunner test` runs offline: mocked nodes, real edges and expressions.",
             "type": "object",
@@ -188,5 +190,6 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
             required=["nodes"],
         ),
         **tests_definitions(),
+        **triggers_definitions(),
         "jsonSchema": json_schema(),
     }

@@ -1,0 +1,124 @@
+"""Triggers over REST. They are written in the documents of flows."""
+
+from typing import Annotated, Final, Literal, Self
+
+from fastapi import APIRouter, Query, Request
+from msgspec import Meta
+
+from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Caller, Right
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import FlowId, rfc3339
+from flowrunner.ports.triggers import TriggerView
+
+router = APIRouter(prefix="/api/v1/triggers", tags=["Triggers"], route_class=ProtectedRoute)
+
+HOOKS_PATH: Final = "/hooks/"
+MAX_NEXT: Final = 100
+
+
+class TriggerAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    flow_id: str
+    flow_name: str
+    name: str
+    type: Literal["schedule", "webhook", "execution"]
+    state: Annotated[
+        Literal["armed", "paused", "failing", "ended"],
+        Meta(description="`failing` after several failed starts; `paused` also while its flow is disabled."),
+    ]
+    next_at: Annotated[str | None, Meta(description="When a schedule starts the flow next.")]
+    last_at: Annotated[str | None, Meta(description="When it last started the flow.")]
+    last_execution_id: str | None
+    url: Annotated[
+        str | None, Meta(description="Path of a webhook on this server; its secret part only for those who may write.")
+    ]
+    error: Annotated[str | None, Meta(description="Why the last start failed.")]
+    skipped: Annotated[int, Meta(description="Due times without a start, because an execution was open.")]
+    missed: Annotated[int, Meta(description="Due times without a start, because they were found too late.")]
+
+    @classmethod
+    def of(cls, trigger: TriggerView, caller: Caller) -> Self:
+        return cls(
+            id=trigger.id,
+            flow_id=trigger.flow_id,
+            flow_name=trigger.flow_name,
+            name=trigger.name,
+            type=trigger.type,
+            state=trigger.state,
+            next_at=None if trigger.next_at is None else rfc3339(trigger.next_at),
+            last_at=None if trigger.last_at is None else rfc3339(trigger.last_at),
+            last_execution_id=trigger.last_execution_id,
+            url=_url(trigger, caller),
+            error=trigger.error,
+            skipped=trigger.skipped,
+            missed=trigger.missed,
+        )
+
+
+class TriggerList(Answer, frozen=True, kw_only=True):
+    triggers: list[TriggerAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+class NextTimes(Answer, frozen=True, kw_only=True):
+    next: Annotated[list[str], Meta(description="The moments at which it starts the flow, the first one first.")]
+
+
+def _url(trigger: TriggerView, caller: Caller) -> str | None:
+    if trigger.url_token is None:
+        return None
+    return HOOKS_PATH + (trigger.url_token if Right.WRITE in caller.rights else "…")
+
+
+def _answer(trigger: TriggerView, request: Request) -> Reply[TriggerAnswer]:
+    return answer(TriggerAnswer.of(trigger, caller_of(request)))
+
+
+@router.get("", responses=errors(401, 403, 404, 422))
+async def list_triggers(
+    request: Request,
+    flow_id: Annotated[str | None, Query(max_length=200)] = None,
+    type: Literal["schedule", "webhook", "execution"] | None = None,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Reply[TriggerList]:
+    """List the triggers of the workspace's flows, with those that their documents have no more."""
+    caller, page = caller_of(request), page_of(limit, offset)
+    of_flow = None if flow_id is None else FlowId(flow_id)
+    found, total = await services_of(request).triggers.page(caller, flow_id=of_flow, type=type, page=page)
+    triggers = [TriggerAnswer.of(each, caller) for each in found]
+    return answer(TriggerList(triggers=triggers, total=total, limit=limit, offset=offset))
+
+
+@router.get("/{id}", responses=errors(401, 403, 404))
+async def get_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
+    return _answer(await services_of(request).triggers.get(caller_of(request), TriggerId(id)), request)
+
+
+@router.post("/{id}/pause", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN))
+async def pause_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
+    """Let a trigger start nothing, also after the flow is saved again, until it is resumed."""
+    triggers = services_of(request).triggers
+    return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=True), request)
+
+
+@router.post("/{id}/resume", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN))
+async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
+    """Let a paused trigger start the flow again; what would have started it during the pause is left out."""
+    triggers = services_of(request).triggers
+    return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=False), request)
+
+
+@router.get("/{id}/next", responses=errors(401, 403, 404, 422))
+async def next_times(
+    request: Request, id: str, count: Annotated[int, Query(ge=1, le=MAX_NEXT)] = 5
+) -> Reply[NextTimes]:
+    """Return when a schedule starts the flow next, or would if it is paused."""
+    times = await services_of(request).triggers.next_times(caller_of(request), TriggerId(id), count=count)
+    return answer(NextTimes(next=[rfc3339(time) for time in times]))

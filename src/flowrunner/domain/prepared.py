@@ -1,0 +1,62 @@
+"""Templates that are ready to render, with the names that they read."""
+
+from dataclasses import dataclass
+
+from flowrunner.domain.expression import Code, Constant, Path, Template, codes_of, expressions_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mentions:
+    """The names that a node's expressions read."""
+
+    roots: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    # An expression reads nodes by names that it computes.
+    any_node: bool = False
+
+
+def mentions_of(*templates: Template) -> Mentions:
+    roots, secrets, nodes, any_node = set(), set(), set(), False
+    for root, keys in _references(*templates):
+        roots.add(root)
+        if root == "secrets":
+            secrets.add(str(keys[0]))
+        elif root == "nodes" and keys:
+            nodes.add(str(keys[0]))
+        elif root == "nodes":
+            any_node = True
+    return Mentions(roots=frozenset(roots), secrets=frozenset(secrets), nodes=frozenset(nodes), any_node=any_node)
+
+
+def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...]]]:
+    found: list[tuple[str, tuple[str | int, ...]]] = []
+    for template in templates:
+        for expression in expressions_of(template):
+            if isinstance(expression, Path):
+                found.append((expression.root, expression.keys))
+            elif isinstance(expression, Code):
+                found.extend((reference.root, reference.keys) for reference in expression.references)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A template with everything needed to render it.
+
+    Attributes:
+        codes: Code that the sandbox has to evaluate first.
+        mentions: Names that the template reads.
+    """
+
+    template: Template
+    codes: tuple[Code, ...] = ()
+    mentions: Mentions = Mentions()
+
+    @property
+    def is_constant(self) -> bool:
+        return isinstance(self.template, Constant)
+
+
+def prepared(template: Template) -> Prepared:
+    return Prepared(template=template, codes=codes_of(template), mentions=mentions_of(template))

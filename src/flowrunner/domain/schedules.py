@@ -1,0 +1,208 @@
+"""Due times of schedules, as pure functions of the schedule and the time."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.triggers import Schedule, TriggerId
+
+# A start up to this much later than its due time is on time: it is not missed.
+ON_TIME: Final = timedelta(minutes=1)
+# Starts that one outage may leave to do, and missed due times that are counted; older ones are left out.
+MOST_MISSED: Final = 1000
+MACROS: Final = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK: Final = timedelta(milliseconds=1)
+_NO_TIME: Final = timedelta(0)
+
+
+class InvalidCron(ValueError):
+    """The rejection of a cron expression; the message is about the expression."""
+
+
+def check_cron(expression: str) -> None:
+    """Raises: InvalidCron."""
+    _cron(expression, _EPOCH)
+
+
+def _cron(expression: str, start: datetime, *, reverse: bool = False) -> CronSim:
+    fields = MACROS.get(expression.lower(), expression)
+    if fields.startswith("@"):
+        raise InvalidCron(f"there is no '{expression[:20]}'")
+    if (count := len(fields.split())) != 5:
+        raise InvalidCron(f"has {count} fields instead of 5")
+    try:
+        return CronSim(fields, start, reverse=reverse)
+    except CronSimError as error:
+        raise InvalidCron(str(error)) from None
+
+
+@lru_cache(maxsize=1024)
+def zone_of(name: str) -> ZoneInfo:
+    """Raises: ValueError if there is no such time zone."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        raise ValueError(f"there is no time zone '{name[:60]}'") from None
+
+
+def next_due(schedule: Schedule, after: datetime) -> datetime | None:
+    """Return the first due time after a moment, in UTC; None if there is none."""
+    if schedule.start is not None:
+        after = max(after, schedule.start - _TICK)
+    due = _next(schedule, after)
+    return None if due is None or (schedule.end is not None and due > schedule.end) else due
+
+
+def _next(schedule: Schedule, after: datetime) -> datetime | None:
+    if schedule.at is not None:
+        return schedule.at if schedule.at > after else None
+    if schedule.every_seconds is not None:
+        anchor, step = schedule.start or _EPOCH, timedelta(seconds=schedule.every_seconds)
+        return anchor + ((after - anchor) // step + 1) * step
+    assert schedule.cron is not None, "a schedule has a cron expression, an interval or a moment"
+    return next(_cron_times(schedule.cron, schedule.timezone, after), None)
+
+
+def _cron_times(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
+    """Yield the due times after a moment."""
+    last = after
+    # At the end of daylight-saving time the iteration begins an hour too early.
+    for local in _cron(cron, after.astimezone(zone_of(timezone))):
+        due = local.astimezone(UTC)
+        if due > last:
+            yield due
+            last = due
+
+
+def last_due(schedule: Schedule, until: datetime, *, since: datetime) -> datetime:
+    """Return the last due time up to a moment, which is not before the due time ``since``."""
+    if schedule.at is not None:
+        return since
+    if schedule.end is not None:
+        until = min(until, schedule.end)
+    if schedule.every_seconds is not None:
+        anchor, step = schedule.start or _EPOCH, timedelta(seconds=schedule.every_seconds)
+        return max(since, anchor + ((until - anchor) // step) * step)
+    assert schedule.cron is not None, "a schedule has a cron expression, an interval or a moment"
+    # Backwards to a moment before the last due time, then forwards: the way back knows no daylight-saving rules.
+    local = (until + _TICK).astimezone(zone_of(schedule.timezone))
+    for earlier in _cron(schedule.cron, local, reverse=True):
+        moment = earlier.astimezone(UTC) - timedelta(hours=3)
+        if moment <= since:
+            break
+        found = _last_after(schedule, moment, until)
+        if found is not None:
+            return found
+    return _last_after(schedule, since, until) or since
+
+
+def _last_after(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    found, due = None, next_due(schedule, after)
+    while due is not None and due <= until:
+        found, due = due, next_due(schedule, due)
+    return found
+
+
+def starts_at(id: TriggerId, schedule: Schedule, due_at: datetime) -> datetime:
+    """Return when the trigger starts the execution of a due time: it, or a fixed part of the jitter later."""
+    if not schedule.jitter_seconds:
+        return due_at
+    # Drawn from the trigger and the due time, so that every server and every restart draws the same.
+    digest = hashlib.sha256(f"{id} {due_at.timestamp():.3f}".encode()).digest()
+    milliseconds = int.from_bytes(digest[:8]) % (int(schedule.jitter_seconds * 1000) + 1)
+    return due_at + timedelta(milliseconds=milliseconds)
+
+
+class NextStart(NamedTuple):
+    """A due time, and when its execution starts."""
+
+    due_at: datetime
+    starts_at: datetime
+
+
+def next_start(id: TriggerId, schedule: Schedule, after: datetime) -> NextStart | None:
+    """Return the first due time after a moment; None if there is none."""
+    due = next_due(schedule, after)
+    return None if due is None else NextStart(due, starts_at(id, schedule, due))
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class DueStep:
+    """What to do at a moment at which a trigger is due.
+
+    Attributes:
+        due_at: The due time to start; None if it is too late for all of them.
+        missed: The due times that are left out, at most `MOST_MISSED`.
+        next: What follows; None if nothing does.
+    """
+
+    due_at: datetime | None
+    missed: int
+    next: NextStart | None
+
+
+def step_at(id: TriggerId, schedule: Schedule, pending: datetime, now: datetime) -> DueStep:
+    """Return what to do at a moment, at which the due time ``pending`` is to start.
+
+    After an outage the schedule's policy decides which due times are started late. It is applied to one due time at a
+    time, so that another server can continue after each of them.
+    """
+    if now - starts_at(id, schedule, pending) <= ON_TIME:
+        return DueStep(due_at=pending, missed=0, next=next_start(id, schedule, pending))
+    last = last_due(schedule, now, since=pending)
+    while last > pending and starts_at(id, schedule, last) > now:
+        last = last_due(schedule, last - _TICK, since=pending)
+    age = now - starts_at(id, schedule, last)
+    window = _NO_TIME if schedule.missed == "none" else timedelta(seconds=schedule.missed_window_seconds)
+    if age > max(window, ON_TIME):
+        return DueStep(due_at=None, missed=_count(schedule, pending, last) + 1, next=next_start(id, schedule, last))
+    chosen = last
+    if schedule.missed == "all":
+        chosen = _first_of_all(schedule, pending, last, oldest=now - window)
+    return DueStep(due_at=chosen, missed=_count(schedule, pending, chosen), next=next_start(id, schedule, chosen))
+
+
+def _first_of_all(schedule: Schedule, pending: datetime, last: datetime, *, oldest: datetime) -> datetime:
+    """Return the first due time that is not older than ``oldest``, and that at most `MOST_MISSED` others follow."""
+    chosen = pending if pending >= oldest else next_due(schedule, oldest - _TICK)
+    if chosen is None or chosen > last:
+        return last
+    # Due times of a cron expression are at least a minute apart.
+    is_long = schedule.every_seconds is not None or last - chosen > MOST_MISSED * timedelta(minutes=1)
+    excess = _count(schedule, chosen, last, most=None) - MOST_MISSED if is_long else 0
+    if schedule.every_seconds is not None:
+        return chosen + max(excess, 0) * timedelta(seconds=schedule.every_seconds)
+    for _ in range(excess):
+        following = next_due(schedule, chosen)
+        assert following is not None, "the last due time follows"
+        chosen = following
+    return chosen
+
+
+def _count(schedule: Schedule, first: datetime, last: datetime, *, most: int | None = MOST_MISSED) -> int:
+    """Return the number of due times from ``first`` to the one before ``last``."""
+    if schedule.every_seconds is not None:
+        count = (last - first) // timedelta(seconds=schedule.every_seconds)
+        return count if most is None else min(count, most)
+    count, due = 0, first
+    while due < last and (most is None or count < most):
+        following = next_due(schedule, due)
+        if following is None:
+            break
+        count, due = count + 1, following
+    return count

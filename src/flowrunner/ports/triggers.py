@@ -1,0 +1,117 @@
+"""The store of triggers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flowrunner.domain.schedules import NextStart
+from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.triggers import FAILING_AFTER, Chain, Schedule, TriggerId, TriggerState, TriggerType
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerView:
+    """A trigger as it is stored.
+
+    Attributes:
+        spec: When it starts executions; None for a webhook.
+        url_token: The secret part of its URL; None unless it is a webhook.
+        removed_at: Since when the flow's document has it no more, or there is no flow.
+        flow_disabled_at: Since when the flow starts no executions.
+        due_at: The due time that is started next; None if there is none at the moment.
+        next_at: When that is started.
+        last_at: When it last started an execution.
+        failures: Failed starts since the last one that succeeded.
+        error: Why the last start failed.
+        skipped: Due times that were not started because an execution was open.
+        missed: Due times that were not started because they were found too late.
+    """
+
+    id: TriggerId
+    workspace_id: WorkspaceId
+    flow_id: FlowId
+    flow_name: str
+    name: str
+    type: TriggerType
+    spec: Schedule | Chain | None
+    url_token: str | None
+    paused_at: datetime | None
+    removed_at: datetime | None
+    flow_disabled_at: datetime | None
+    due_at: datetime | None
+    next_at: datetime | None
+    last_at: datetime | None
+    last_execution_id: ExecutionId | None
+    failures: int
+    error: str | None
+    skipped: int
+    missed: int
+    revision_id: RevisionId
+
+    @property
+    def state(self) -> TriggerState:
+        if self.removed_at is not None:
+            return "ended"
+        if self.paused_at is not None or self.flow_disabled_at is not None:
+            return "paused"
+        if self.type == "schedule" and self.next_at is None:
+            return "ended"
+        return "failing" if self.failures >= FAILING_AFTER else "armed"
+
+    @property
+    def is_armed(self) -> bool:
+        """Return whether it starts executions, possibly in vain."""
+        return self.state in ("armed", "failing")
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerFire:
+    """The change of a trigger in the transaction of the start that it causes.
+
+    Attributes:
+        due_at: The due time of a schedule that is started, which must be the stored one; None for another start.
+        next: The due time that follows it.
+        missed: The due times before it that are not started.
+        ended: The execution whose end is taken from the outbox; None for another start.
+    """
+
+    trigger_id: TriggerId
+    at: datetime
+    due_at: datetime | None = None
+    next: NextStart | None = None
+    missed: int = 0
+    ended: ExecutionId | None = None
+
+
+class TriggerHasMoved(Exception):
+    """The rejection of a start: its trigger is no longer where it was, because another process was faster."""
+
+
+class TriggerStore(Protocol):
+    async def page(
+        self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, type: TriggerType | None, page: Page
+    ) -> tuple[Sequence[TriggerView], int]:
+        """Return a page of triggers, those of the oldest flow first, by name, and the total."""
+        ...
+
+    async def get(self, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
+        """Raises: NotFound."""
+        ...
+
+    async def by_token(self, token: str) -> TriggerView | None:
+        """Return the webhook with this URL; None if there is none."""
+        ...
+
+    async def set_paused(
+        self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: Audit = None
+    ) -> TriggerView:
+        """Pause a trigger, or arm it again from ``at`` on; return it. Raises: NotFound."""
+        ...
+
+    async def rotate(self, workspace_id: WorkspaceId, id: TriggerId, *, audit: Audit = None) -> TriggerView:
+        """Give a webhook another URL; return it. Raises: NotFound; Conflict if it is none."""
+        ...

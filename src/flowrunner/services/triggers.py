@@ -1,0 +1,59 @@
+"""Triggers: list, read, pause and resume; flows are where they are written."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import act
+from flowrunner.domain.errors import Conflict, invalid
+from flowrunner.domain.schedules import next_start
+from flowrunner.domain.triggers import Schedule, TriggerId, TriggerType
+from flowrunner.domain.values import FlowId
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
+from flowrunner.ports.triggers import TriggerStore, TriggerView
+
+
+class Triggers:
+    def __init__(self, store: TriggerStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def page(
+        self, caller: Caller, *, flow_id: FlowId | None, type: TriggerType | None, page: Page
+    ) -> tuple[Sequence[TriggerView], int]:
+        return await self._store.page(caller.workspace_id, flow_id=flow_id, type=type, page=page)
+
+    async def get(self, caller: Caller, id: TriggerId) -> TriggerView:
+        """Raises: NotFound."""
+        return await self._store.get(caller.workspace_id, id)
+
+    async def set_paused(self, caller: Caller, id: TriggerId, *, paused: bool) -> TriggerView:
+        """Pause a trigger, or arm it again; what would have started it in the meantime is left out.
+
+        Raises: NotFound; Conflict if the flow's document has it no more.
+        """
+        found = await self.get(caller, id)
+        if found.removed_at is not None:
+            raise Conflict("The flow does not have this trigger any more: write it in the flow's document again")
+        now = self._clock.now()
+        entry = act(caller, "trigger.paused" if paused else "trigger.resumed", "trigger", id, at=now)
+        return await self._store.set_paused(caller.workspace_id, id, paused=paused, at=now, audit=entry)
+
+    async def next_times(self, caller: Caller, id: TriggerId, *, count: int) -> Sequence[datetime]:
+        """Return when a schedule starts the flow next, from now on, also if it is paused.
+
+        Raises: NotFound; InvalidInput if it is no schedule.
+        """
+        found = await self.get(caller, id)
+        schedule = found.spec
+        if not isinstance(schedule, Schedule):
+            raise invalid("id", f"The trigger is of type {found.type}: only a schedule has due times")
+        times: list[datetime] = []
+        after = self._clock.now()
+        if found.due_at is not None and found.next_at is not None:
+            times, after = [found.next_at], found.due_at
+        while len(times) < count and (start := next_start(id, schedule, after)) is not None:
+            times.append(start.starts_at)
+            after = start.due_at
+        return times[:count]

@@ -1,0 +1,237 @@
+"""Triggers of flows, and their arming with every change of a flow."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, cast
+
+import msgspec
+
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.schedules import next_start
+from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
+from flowrunner.ports.triggers import TriggerView
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms_or_none, to_ms
+from flowrunner.storage.transaction import Row, Transaction
+
+COLUMNS: Final = """
+SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
+       f.disabled_at, t.due_at, t.next_at, t.last_at, t.last_execution_id, t.failures, t.error, t.skipped, t.missed,
+       f.revision_id
+  FROM triggers t JOIN flows f ON f.id = t.flow_id
+"""
+# Those of a deleted flow are gone with it for its users.
+OF_WORKSPACE: Final = """
+ WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
+   AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
+"""
+PAGE: Final = f"{COLUMNS}{OF_WORKSPACE} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
+COUNT: Final = f"SELECT count(*) FROM triggers t JOIN flows f ON f.id = t.flow_id {OF_WORKSPACE}"  # noqa: S608
+GET: Final = f"{COLUMNS} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
+BY_TOKEN: Final = f"{COLUMNS} WHERE t.url_token = :token AND f.deleted_at IS NULL"
+OF_FLOW: Final = f"{COLUMNS} WHERE t.flow_id = :flow_id"
+
+ADD: Final = """
+INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
+VALUES (:id, :workspace_id, :flow_id, :name, :type, :spec, :url_token, :at)
+"""
+# What is known of the earlier type says nothing about the new one.
+REPLACE: Final = """
+UPDATE triggers
+   SET type = :type, spec = :spec, url_token = :url_token, removed_at = NULL, due_at = NULL, next_at = NULL,
+       failures = 0, error = NULL
+ WHERE id = :id
+"""
+ARM: Final = """
+UPDATE triggers SET due_at = :due_at, next_at = :next_at, listens_to = :listens_to, listens_status = :listens_status,
+       is_of_children = :is_of_children
+ WHERE id = :id
+"""
+REMOVE: Final = """
+UPDATE triggers
+   SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
+ WHERE id = :id
+"""
+REMOVE_ALL: Final = """
+UPDATE triggers
+   SET removed_at = :at, due_at = NULL, next_at = NULL, listens_to = NULL, listens_status = NULL
+ WHERE flow_id = :flow_id AND removed_at IS NULL
+"""
+MOVE: Final = "UPDATE triggers SET workspace_id = :target WHERE flow_id = :id"
+PURGE: Final = "DELETE FROM triggers WHERE flow_id = :id"
+# A pause and its end begin a new count of failures.
+PAUSE: Final = "UPDATE triggers SET paused_at = :paused_at, failures = 0, error = NULL WHERE id = :id"
+ROTATE: Final = "UPDATE triggers SET url_token = :url_token WHERE id = :id AND type = 'webhook'"
+
+# 160 bits, so that nobody can guess a URL.
+_TOKEN_BYTES: Final = 20
+
+
+class SqlTriggers:
+    """Implements `ports.TriggerStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, type: TriggerType | None, page: Page
+    ) -> tuple[Sequence[TriggerView], int]:
+        values: dict[str, Any] = {"workspace_id": workspace_id, "flow_id": flow_id, "type": type}
+        values |= {"limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [view(row) for row in rows], total
+
+    async def get(self, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
+        return await self._database.read(lambda tx: _get(tx, workspace_id, id))
+
+    async def by_token(self, token: str) -> TriggerView | None:
+        row = await self._database.read(lambda tx: tx.row(BY_TOKEN, {"token": token}))
+        return None if row is None else view(row)
+
+    async def set_paused(
+        self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: Audit = None
+    ) -> TriggerView:
+        async def set_paused(tx: Transaction) -> TriggerView:
+            before = await _get(tx, workspace_id, id)
+            if paused != (before.paused_at is not None):
+                await tx.run(PAUSE, {"id": id, "paused_at": to_ms(at) if paused else None})
+                await _arm(tx, await _get(tx, workspace_id, id), at=at)
+            return await _get(tx, workspace_id, id)
+
+        return await self._database.write(set_paused, audit=audit)
+
+    async def rotate(self, workspace_id: WorkspaceId, id: TriggerId, *, audit: Audit = None) -> TriggerView:
+        async def rotate(tx: Transaction) -> TriggerView:
+            await _get(tx, workspace_id, id)
+            if await tx.run(ROTATE, {"id": id, "url_token": _new_token()}) == 0:
+                raise Conflict("Only a webhook has a URL")
+            return await _get(tx, workspace_id, id)
+
+        return await self._database.write(rotate, audit=audit)
+
+
+async def arm(
+    tx: Transaction,
+    workspace_id: WorkspaceId,
+    flow_id: FlowId,
+    triggers: Mapping[TriggerId, Trigger],
+    *,
+    at: datetime,
+) -> None:
+    """Arm the triggers of a flow that was saved, and end those that its document has no more.
+
+    A trigger that is as it was keeps its next due time.
+
+    Args:
+        triggers: All triggers of the document, each with the id that it gets if it is new.
+    """
+    before = {trigger.name: trigger for trigger in await of_flow(tx, flow_id)}
+    for new_id, trigger in triggers.items():
+        old = before.pop(trigger.name, None)
+        values: dict[str, Any] = {"type": trigger.type, "spec": _encode(trigger), "url_token": None}
+        if trigger.type == "webhook":
+            values["url_token"] = (old and old.url_token) or _new_token()
+        if old is None:
+            values |= {"id": new_id, "workspace_id": workspace_id, "flow_id": flow_id, "name": trigger.name}
+            await tx.run(ADD, values | {"at": to_ms(at)})
+        elif old.removed_at is not None or old.type != trigger.type or old.spec != _stored_spec(trigger):
+            await tx.run(REPLACE, values | {"id": old.id})
+    for old in before.values():
+        if old.removed_at is None:
+            await tx.run(REMOVE, {"id": old.id, "at": to_ms(at)})
+    kept = {old.id for old in before.values()}
+    for each in await of_flow(tx, flow_id) if triggers else ():
+        if each.id not in kept:
+            await _arm(tx, each, at=at)
+
+
+async def rearm(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
+    """Arm or disarm the triggers of a flow that was enabled or disabled."""
+    for trigger in await of_flow(tx, flow_id):
+        if trigger.removed_at is None:
+            await _arm(tx, trigger, at=at)
+
+
+async def end_all(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
+    """End the triggers of a flow that was deleted."""
+    await tx.run(REMOVE_ALL, {"flow_id": flow_id, "at": to_ms(at)})
+
+
+async def of_flow(tx: Transaction, flow_id: FlowId) -> Sequence[TriggerView]:
+    return [view(row) for row in await tx.rows(OF_FLOW, {"flow_id": flow_id})]
+
+
+async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:
+    """Let a trigger wait for what starts it next, or for nothing while it or its flow is off."""
+    is_on = trigger.paused_at is None and trigger.flow_disabled_at is None
+    values: dict[str, Any] = {
+        "id": trigger.id,
+        **dict.fromkeys(("due_at", "next_at", "listens_to", "listens_status")),
+        "is_of_children": False,
+    }
+    match trigger.spec:
+        case Schedule() as schedule if is_on:
+            if trigger.due_at is not None:
+                return
+            if (start := next_start(trigger.id, schedule, at)) is not None:
+                values |= {"due_at": to_ms(start.due_at), "next_at": to_ms(start.starts_at)}
+        case Chain() as chain if is_on:
+            values |= {
+                "listens_to": chain.flow,
+                "listens_status": " ".join(chain.status),
+                "is_of_children": chain.children,
+            }
+    await tx.run(ARM, values)
+
+
+def _new_token() -> str:
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def _encode(trigger: Trigger) -> str:
+    return msgspec.json.encode(_stored_spec(trigger)).decode()
+
+
+def _stored_spec(trigger: Trigger) -> Schedule | Chain | None:
+    # Everything about a webhook is in its document, because a request compiles it anyway.
+    return None if isinstance(trigger.spec, WebhookTrigger) else trigger.spec
+
+
+_SPECS: Final[Mapping[str, Any]] = {"schedule": Schedule, "execution": Chain, "webhook": None}
+
+
+async def _get(tx: Transaction, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
+    row = await tx.row(GET, {"id": id, "workspace_id": workspace_id})
+    if row is None:
+        raise NotFound("trigger")
+    return view(row)
+
+
+def view(row: Row) -> TriggerView:
+    return TriggerView(
+        id=TriggerId(row[0]),
+        workspace_id=WorkspaceId(row[1]),
+        flow_id=FlowId(row[2]),
+        flow_name=row[3],
+        name=row[4],
+        type=cast("TriggerType", row[5]),
+        spec=msgspec.json.decode(row[6], type=_SPECS[row[5]]),
+        url_token=row[7],
+        paused_at=from_ms_or_none(row[8]),
+        removed_at=from_ms_or_none(row[9]),
+        flow_disabled_at=from_ms_or_none(row[10]),
+        due_at=from_ms_or_none(row[11]),
+        next_at=from_ms_or_none(row[12]),
+        last_at=from_ms_or_none(row[13]),
+        last_execution_id=None if row[14] is None else ExecutionId(row[14]),
+        failures=row[15],
+        error=row[16],
+        skipped=row[17],
+        missed=row[18],
+        revision_id=RevisionId(row[19]),
+    )

@@ -1,0 +1,74 @@
+"""Triggers over REST: the list, the pause, and what comes next."""
+
+from typing import Any
+
+from api.shapes import assert_error
+from support.client import Client
+
+FLOW = """
+nodes: {a: {type: return}}
+triggers:
+  yearly: {type: schedule, cron: "0 2 1 1 *", timezone: Europe/Berlin}
+  pushed: {type: webhook, verify: none}
+  after:  {type: execution, flow: other}
+"""
+FIELDS = {
+    "id", "flow_id", "flow_name", "name", "type", "state", "next_at", "last_at", "last_execution_id", "url", "error",
+    "skipped", "missed",
+}  # fmt: skip
+
+
+def listed(account: Client, **query: Any) -> list[Any]:
+    reply = account.get("/api/v1/triggers", **query)
+    assert reply.status == 200, reply
+    assert reply.json["total"] == len(reply.json["triggers"])
+    return list(reply.json["triggers"])
+
+
+def test_the_triggers_of_a_flow_are_listed(account: Client) -> None:
+    flow = account.new_flow(FLOW)
+
+    found = listed(account, flow_id=flow)
+
+    assert all(trigger.keys() == FIELDS for trigger in found)
+    assert [(trigger["name"], trigger["type"], trigger["state"]) for trigger in found] == [
+        ("after", "execution", "armed"),
+        ("pushed", "webhook", "armed"),
+        ("yearly", "schedule", "armed"),
+    ]
+    # Two o'clock in Berlin.
+    assert found[2]["next_at"].endswith("-01-01T01:00:00.000Z")
+    assert found[1]["url"].startswith("/hooks/")
+    assert [trigger["flow_name"] for trigger in found] == ["A flow"] * 3
+    assert [trigger["name"] for trigger in listed(account, flow_id=flow, type="webhook")] == ["pushed"]
+    assert account.get(f"/api/v1/triggers/{found[0]['id']}").json == found[0]
+
+
+def test_a_trigger_is_paused_and_resumed(account: Client) -> None:
+    yearly = listed(account, flow_id=account.new_flow(FLOW), type="schedule")[0]
+    address = f"/api/v1/triggers/{yearly['id']}"
+
+    paused = account.post(f"{address}/pause")
+    resumed = account.post(f"{address}/resume")
+
+    assert (paused.status, paused.json) == (200, {**yearly, "state": "paused", "next_at": None})
+    assert (resumed.status, resumed.json) == (200, yearly)
+
+
+def test_a_removed_trigger_cannot_be_resumed(account: Client) -> None:
+    flow = account.new_flow(FLOW)
+    yearly = listed(account, flow_id=flow, type="schedule")[0]
+    account.put(f"/api/v1/flows/{flow}", {"definition": "nodes: {a: {type: return}}"})
+
+    assert listed(account, flow_id=flow)[0]["state"] == "ended"
+    assert_error(account.post(f"/api/v1/triggers/{yearly['id']}/resume"), 409)
+
+
+def test_the_next_due_times_are_shown(account: Client) -> None:
+    _, pushed, yearly = listed(account, flow_id=account.new_flow(FLOW))
+
+    reply = account.get(f"/api/v1/triggers/{yearly['id']}/next", count=3)
+
+    years = [int(time[:4]) for time in reply.json["next"]]
+    assert years == [years[0], years[0] + 1, years[0] + 2]
+    assert_error(account.get(f"/api/v1/triggers/{pushed['id']}/next"), 422)

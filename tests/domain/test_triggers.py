@@ -1,0 +1,204 @@
+"""The key `triggers` of a document: what is read, and the faults with their places and hints."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.expression import render
+from flowrunner.domain.triggers import Chain, Respond, Schedule, Trigger, WebhookTrigger
+from flowrunner.language import read_flow, read_stored_flow, study_flow
+from support.flows import specs
+
+NODES = "nodes: {a: {type: return}}\n"
+
+
+def triggers(text: str) -> dict[str, Trigger]:
+    return dict(read_flow(f"{NODES}triggers:\n{text}", specs()).triggers)
+
+
+def spec(text: str) -> Any:
+    return triggers(f"  t: {text}")["t"].spec
+
+
+def told(text: str, before: str = NODES) -> list[tuple[str, str, str | None]]:
+    reading = study_flow(f"{before}triggers: {{t: {text}}}", specs())
+    return [(fault.code, fault.path, fault.hint) for fault in reading.faults]
+
+
+def test_a_schedule_is_read_with_its_defaults() -> None:
+    assert spec('{type: schedule, cron: "0 2 * * *"}') == Schedule(
+        cron="0 2 * * *",
+        timezone="UTC",
+        missed="latest",
+        missed_window_seconds=86_400,
+        overlap="skip",
+        jitter_seconds=0,
+    )
+
+
+def test_every_key_of_a_schedule_is_read() -> None:
+    written = (
+        "{type: schedule, every: 15m, timezone: Europe/Berlin, missed: all, missed_window: 2h, overlap: queue,"
+        ' jitter: 30s, start: "2026-12-24T18:00:00", end: "2027-01-01T00:00:00Z"}'
+    )
+
+    assert spec(written) == Schedule(
+        every_seconds=900,
+        timezone="Europe/Berlin",
+        missed="all",
+        missed_window_seconds=7200,
+        overlap="queue",
+        jitter_seconds=30,
+        # Without an offset, a moment is in the time zone of the trigger.
+        start=datetime(2026, 12, 24, 17, tzinfo=UTC),
+        end=datetime(2027, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_a_moment_is_read_in_utc() -> None:
+    once = spec('{type: schedule, at: "2026-12-24T18:00:00+01:00"}')
+
+    assert once.at == datetime(2026, 12, 24, 17, tzinfo=UTC)
+    assert once.at.tzinfo is UTC
+
+
+def test_a_webhook_is_read_with_its_defaults() -> None:
+    found = spec('{type: webhook, verify: {scheme: github, secret: "${secrets.HOOK}"}}')
+
+    assert isinstance(found, WebhookTrigger)
+    assert (found.verify.scheme, found.when, found.dedupe, found.respond) == ("github", None, None, Respond())
+    assert [secret.mentions.secrets for secret in found.verify.secrets] == [{"HOOK"}]
+
+
+def test_two_secrets_are_accepted_while_a_sender_changes_its_own() -> None:
+    found = spec('{type: webhook, verify: {scheme: token, header: X-Token, secret: ["${secrets.A}", "${secrets.B}"]}}')
+
+    assert [secret.mentions.secrets for secret in found.verify.secrets] == [{"A"}, {"B"}]
+    assert found.verify.header == "x-token"
+
+
+def test_a_chain_is_read_with_its_defaults() -> None:
+    assert spec("{type: execution, flow: order-sync}") == Chain(flow="order-sync", status=("completed",))
+    assert spec("{type: execution, flow: x, status: [failed, completed], children: true}") == Chain(
+        flow="x", status=("completed", "failed"), children=True
+    )
+
+
+def test_the_input_reads_the_trigger() -> None:
+    found = triggers('  t: {type: schedule, every: 1h, input: {day: "${trigger.due_at}", zone: eu}}')["t"]
+
+    assert render(found.input.template, {"trigger": {"due_at": "D"}}) == {"day": "D", "zone": "eu"}
+
+
+FAULTS = {
+    "an unknown type": ("{type: cron}", [("trigger.type", "triggers.t.type", "one of: schedule, webhook, execution")]),
+    "no type": ("{cron: '* * * * *'}", [("required", "triggers.t", "one of: schedule, webhook, execution")]),
+    "an unknown key": (
+        "{type: schedule, every: 1h, overlaps: skip}",
+        [("unknown_key", "triggers.t.overlaps", "did you mean 'overlap'?")],
+    ),
+    "nothing due": (
+        "{type: schedule}",
+        [("trigger.schedule", "triggers.t", 'for example cron: "0 2 * * *"')],
+    ),
+    "two kinds of due times": (
+        "{type: schedule, every: 1h, cron: '* * * * *'}",
+        [("trigger.schedule", "triggers.t", 'for example cron: "0 2 * * *"')],
+    ),
+    "an unknown time zone": (
+        "{type: schedule, every: 1h, timezone: Europe/Berln}",
+        [("trigger.timezone", "triggers.t.timezone", "did you mean 'Europe/Berlin'?")],
+    ),
+    "a short interval": ("{type: schedule, every: 100ms}", [("range", "triggers.t.every", None)]),
+    "a jitter beyond the interval": (
+        "{type: schedule, every: 10s, jitter: 10s}",
+        [("range", "triggers.t.jitter", None)],
+    ),
+    "an end before the first due time": (
+        '{type: schedule, at: "2026-12-24T18:00:00Z", end: "2026-12-24T00:00:00Z"}',
+        [("trigger.never", "triggers.t.at", "no date fits it")],
+    ),
+    "no time": (
+        "{type: schedule, at: tomorrow}",
+        [("trigger.time", "triggers.t.at", 'write it as in "2026-12-24T18:00:00+01:00"')],
+    ),
+    "a policy of another name": (
+        "{type: schedule, every: 1h, missed: last}",
+        [("enum", "triggers.t.missed", "did you mean 'latest'?")],
+    ),
+    "no check of the sender": (
+        "{type: webhook}",
+        [
+            (
+                "required",
+                "triggers.t",
+                'write verify: {scheme: standard, secret: "${secrets.NAME}"}, or verify: none to accept any request',
+            )
+        ],
+    ),
+    "a secret in the document": (
+        "{type: webhook, verify: {scheme: stripe, secret: whsec_123}}",
+        [("trigger.secret", "triggers.t.verify.secret", 'write secret: "${secrets.NAME}"')],
+    ),
+    "a scheme without its header": (
+        '{type: webhook, verify: {scheme: hmac, secret: "${secrets.A}"}}',
+        [("required", "triggers.t.verify", "the header of the signature or token")],
+    ),
+    "a status of another name": (
+        "{type: execution, flow: x, status: [complete]}",
+        [("enum", "triggers.t.status[0]", "did you mean 'completed'?")],
+    ),
+    "an expression about another type": (
+        '{type: schedule, every: 1h, input: {a: "${trigger.body}"}}',
+        [("expression.unknown_name", "triggers.t.input.a", "known: at, due_at, name, type")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("written", "faults"), FAULTS.values(), ids=FAULTS)
+def test_a_mistake_is_told_with_its_place(written: str, faults: list[tuple[str, str, str | None]]) -> None:
+    assert told(written) == faults
+
+
+@pytest.mark.parametrize(
+    "cron", ["0 2 * *", "0 2 * * * *", "60 * * * *", "0 2 30 2 *", "@reboot", "0 2 * * FUNDAY", ""]
+)
+def test_a_wrong_cron_expression_is_told(cron: str) -> None:
+    ((code, path, hint),) = told(f'{{type: schedule, cron: "{cron}"}}')
+
+    assert (code, path) == ("trigger.cron", "triggers.t.cron")
+    assert hint is not None
+    assert hint.startswith("five fields")
+
+
+def test_an_input_that_the_flow_would_reject_is_told() -> None:
+    before = f"inputs: {{region: {{type: string}}, limit: {{type: integer, default: 5}}}}\n{NODES}"
+
+    assert told("{type: schedule, every: 1h, input: {region: eu}}", before) == []
+    assert told("{type: schedule, every: 1h, input: {region: eu, limt: 1}}", before) == [
+        ("trigger.input", "triggers.t.input.limt", "did you mean 'limit'?")
+    ]
+    assert [(code, path) for code, path, _ in told("{type: schedule, every: 1h}", before)] == [
+        ("trigger.input", "triggers.t")
+    ]
+
+
+def test_an_unverified_webhook_is_said_aloud() -> None:
+    reading = study_flow(f"{NODES}triggers: {{t: {{type: webhook, verify: none}}}}", specs())
+
+    assert [(fault.code, fault.is_warning) for fault in reading.faults] == [("trigger.unverified", True)]
+    assert reading.flow is not None
+
+
+def test_a_queue_beside_the_limit_of_the_flow_is_refused() -> None:
+    before = f"limits: {{concurrency: {{max: 1}}}}\n{NODES}"
+
+    assert [code for code, _, _ in told("{type: schedule, every: 1h, overlap: queue}", before)] == ["trigger.overlap"]
+    assert told("{type: schedule, every: 1h, overlap: allow}", before) == []
+
+
+def test_a_stored_flow_runs_although_a_trigger_cannot_be_read_any_more() -> None:
+    flow = read_stored_flow(f"{NODES}triggers: {{t: {{type: sunrise}}}}", specs())
+
+    assert flow.triggers == {}

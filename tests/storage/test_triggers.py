@@ -1,0 +1,181 @@
+"""Triggers in the database: their arming with every change of a flow."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.expression import Constant
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.prepared import prepared
+from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerSpec, Verify, WebhookTrigger
+from flowrunner.domain.values import FlowId
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.triggers import TriggerView
+from flowrunner.storage.database import Database
+from flowrunner.storage.flow_moves import SqlFlowMoves
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.triggers import SqlTriggers
+from support.databases import MARA, NOON, OMAR
+
+from .samples import ALL, flow
+
+HOURLY = Schedule(every_seconds=3600)
+HOOK = WebhookTrigger(verify=Verify(scheme="none"))
+FLOW = FlowId("flow-1")
+
+
+def saved(**specs: TriggerSpec) -> SavedFlow:
+    """Return the flow with triggers that have these names."""
+    input = prepared(Constant({}))
+    named = {TriggerId(f"trig-{name}"): Trigger(name=name, spec=spec, input=input) for name, spec in specs.items()}
+    return replace(flow(), triggers=named)
+
+
+@pytest.fixture
+def triggers(database: Database) -> SqlTriggers:
+    return SqlTriggers(database)
+
+
+async def named(triggers: SqlTriggers, workspace: Any = MARA) -> dict[str, TriggerView]:
+    found, total = await triggers.page(workspace, flow_id=None, type=None, page=ALL)
+    assert total == len(found)
+    return {trigger.name: trigger for trigger in found}
+
+
+async def save(flows: SqlFlows, *, hours: float = 0, disabled: bool = False, **specs: TriggerSpec) -> None:
+    at = NOON + timedelta(hours=hours)
+
+    def change(before: SavedFlow) -> SavedFlow:
+        return replace(before, triggers=saved(**specs).triggers, updated_at=at, disabled_at=at if disabled else None)
+
+    await flows.update(MARA, FLOW, change)
+
+
+async def test_saving_a_flow_arms_its_triggers(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK, after=Chain(flow="other")))
+
+    found = await named(triggers)
+
+    assert {name: trigger.state for name, trigger in found.items()} == dict.fromkeys(found, "armed")
+    assert (found["often"].due_at, found["often"].next_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=1))
+    assert found["pushed"].url_token is not None
+    assert len(found["pushed"].url_token) >= 27
+    assert found["after"].spec == Chain(flow="other")
+
+
+async def test_a_trigger_that_is_saved_as_it_was_keeps_its_due_time_and_its_url(
+    flows: SqlFlows, triggers: SqlTriggers
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK))
+    before = await named(triggers)
+
+    await save(flows, hours=5, often=HOURLY, pushed=HOOK)
+
+    assert await named(triggers) == before
+
+
+async def test_another_schedule_begins_anew(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    before = await named(triggers)
+
+    await save(flows, often=Schedule(every_seconds=1800))
+
+    assert (await named(triggers))["often"].next_at == NOON + timedelta(minutes=30)
+    assert (await named(triggers))["often"].id == before["often"].id
+
+
+async def test_a_removed_trigger_is_ended_and_the_same_name_revives_it(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK))
+    before = await named(triggers)
+
+    await save(flows)
+    removed = await named(triggers)
+    await save(flows, hours=2, often=HOURLY, pushed=HOOK)
+    after = await named(triggers)
+
+    assert {name: (trigger.state, trigger.next_at) for name, trigger in removed.items()} == dict.fromkeys(
+        ("often", "pushed"), ("ended", None)
+    )
+    assert after["often"] == replace(
+        before["often"], due_at=NOON + timedelta(hours=3), next_at=NOON + timedelta(hours=3)
+    )
+    assert after["pushed"] == before["pushed"]
+
+
+async def test_a_pause_survives_saves_and_removal(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    id = (await named(triggers))["often"].id
+
+    paused = await triggers.set_paused(MARA, id, paused=True, at=NOON)
+    await save(flows, hours=1)
+    await save(flows, hours=2, often=HOURLY)
+    saved_again = await triggers.get(MARA, id)
+    resumed = await triggers.set_paused(MARA, id, paused=False, at=NOON + timedelta(hours=7))
+
+    assert (paused.state, paused.next_at) == ("paused", None)
+    assert (saved_again.state, saved_again.next_at) == ("paused", None)
+    assert (resumed.state, resumed.next_at) == ("armed", NOON + timedelta(hours=8))
+
+
+async def test_a_disabled_flow_disarms_its_triggers(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY, after=Chain(flow="other")))
+    await flows.update(MARA, FLOW, lambda before: replace(before, disabled_at=NOON, updated_at=NOON))
+    disabled = await named(triggers)
+    later = NOON + timedelta(hours=9)
+    await flows.update(MARA, FLOW, lambda before: replace(before, disabled_at=None, updated_at=later))
+    enabled = await named(triggers)
+
+    assert {trigger.state for trigger in disabled.values()} == {"paused"}
+    assert disabled["often"].next_at is None
+    assert {trigger.state for trigger in enabled.values()} == {"armed"}
+    assert enabled["often"].next_at == NOON + timedelta(hours=10)
+
+
+async def test_a_deleted_flow_has_no_triggers(flows: SqlFlows, triggers: SqlTriggers, database: Database) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK))
+    token = (await named(triggers))["pushed"].url_token
+    assert token is not None
+
+    await flows.delete(MARA, FLOW, at=NOON)
+
+    assert await named(triggers) == {}
+    assert await triggers.by_token(token) is None
+    assert await database.read(lambda tx: tx.rows("SELECT 1 FROM triggers WHERE next_at IS NOT NULL")) == []
+    # Retention erases the flow with them.
+    while await flows.purge(limit=10):
+        pass
+    assert await database.read(lambda tx: tx.rows("SELECT 1 FROM triggers")) == []
+
+
+async def test_only_a_rotation_changes_a_url(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY, pushed=HOOK))
+    before = await named(triggers)
+
+    after = await triggers.rotate(MARA, before["pushed"].id)
+
+    assert after.url_token not in (None, before["pushed"].url_token)
+    with pytest.raises(Conflict):
+        await triggers.rotate(MARA, before["often"].id)
+
+
+async def test_triggers_belong_to_the_workspace_of_their_flow_and_move_with_it(
+    flows: SqlFlows, triggers: SqlTriggers, database: Database
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    (before,) = (await named(triggers)).values()
+    with pytest.raises(NotFound):
+        await triggers.get(OMAR, before.id)
+
+    await SqlFlowMoves(database).begin(MARA, FLOW, OMAR, limits=WorkspaceLimits())
+
+    assert await named(triggers) == {}
+    assert list((await named(triggers, OMAR)).values()) == [replace(before, workspace_id=OMAR)]
+
+
+async def test_a_schedule_that_has_nothing_left_is_ended(flows: SqlFlows, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(once=Schedule(at=NOON - timedelta(days=1))))
+
+    assert (await named(triggers))["once"].state == "ended"
