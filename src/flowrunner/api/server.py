@@ -29,8 +29,8 @@ from flowrunner.api import (
     steps,
     system,
     tokens,
-    web,
     triggers,
+    web,
     workspaces,
 )
 from flowrunner.api.http.edge import Edge

@@ -105,11 +105,6 @@ Triggered: TypeAlias = Scheduled | Hook | Chained
 StartCause: TypeAlias = Requested | ChildOf | Rerun | Triggered
 
 
-def triggered(cause: StartCause) -> Triggered | None:
-    """Return the cause if it is a trigger."""
-    return cause if isinstance(cause, Scheduled | Hook | Chained) else None
-
-
 def awaiting_parent(cause: StartCause) -> ExecutionId | None:
     """Return the execution that waits for the end."""
     return cause.execution_id if isinstance(cause, ChildOf) and cause.is_awaited else None
@@ -120,9 +115,9 @@ def repeated(cause: StartCause) -> ExecutionId | None:
     return cause.of if isinstance(cause, Rerun) else None
 
 
-def trigger_of(cause: StartCause) -> str | None:
-    """Return the id of the trigger that has started the execution; None if no trigger did."""
-    return None
+def trigger_of(cause: StartCause) -> TriggerId | None:
+    """Return the trigger that has started the execution; None if no trigger did."""
+    return cause.trigger if isinstance(cause, Scheduled | Hook | Chained) else None
 
 
 def keys_of(cause: StartCause) -> ExecutionId | None:
