@@ -166,6 +166,7 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     for body in ({"definition": SMALLEST}, {"definition": faulty}, {"definition": "a: ["}, {}, b"{"):
         go(account, f"POST {flows}/validate", body)
         go(account, f"POST {flows}/graph", body)
+        go(account, f"POST {flows}/test", body)
     go(account, f"GET {flows}", query="?tag=t&limit=5")
     go(account, f"GET {flows}", query="?limit=0&offset=x")
     for operation in (f"GET {flow}", f"PUT {flow}"):

@@ -85,6 +85,8 @@ NOT_TOLD: Final = {
     # Reads, with a body.
     "POST /api/v1/flows/validate",
     "POST /api/v1/flows/graph",
+    # It runs offline, and nothing is kept of it.
+    "POST /api/v1/flows/test",
     # Written as a batch, which has its entries.
     "POST /api/v1/flows/import",
 }

@@ -1,7 +1,7 @@
-"""Definitions that are not saved yet, over REST: their faults and their graph."""
+"""Definitions that are not saved yet, over REST: their faults, their graph and their tests."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
@@ -11,11 +11,12 @@ from flowrunner.api.flows import LARGE
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ErrorEntry, Reply, answer, errors, present
 from flowrunner.api.http.errors import entry_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Fault
 from flowrunner.language.sketch import Handled, SketchedEdge, SketchedNode
+from flowrunner.ports.flow_tests import FlowTestOutcome, FlowTestRun
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
 
@@ -84,6 +85,69 @@ class SketchAnswer(Validation, frozen=True, kw_only=True):
     edges: Annotated[list[SketchEdge], Meta(description="Those that lead to a node of their scope.")]
 
 
+class MismatchAnswer(Answer, frozen=True, kw_only=True):
+    what: Annotated[str, Meta(description="What differs, such as `status`, `path` or `result`.")]
+    expected: Any
+    actual: Any
+
+
+class FlowTestAnswer(Answer, frozen=True, kw_only=True):
+    name: str
+    ok: bool
+    status: Annotated[str, Meta(extra_json_schema={"enum": ["completed", "failed", "cancelled", "waiting"]})]
+    path: Annotated[Sequence[str], Meta(description="The flow's own nodes that ran, in order.")]
+    handlers: Annotated[Sequence[str], Meta(description="The nodes of on_failure and on_finish that ran.")]
+    duration: Annotated[int, Meta(description="Milliseconds that the test took.")]
+    virtual_duration: Annotated[int, Meta(description="Milliseconds by the clock of the execution, waits included.")]
+    problems: Annotated[Sequence[str], Meta(description="Reasons why the test says nothing, such as a missing mock.")]
+    mismatches: list[MismatchAnswer]
+
+    @classmethod
+    def of(cls, test: FlowTestOutcome) -> Self:
+        return cls(
+            name=test.name,
+            ok=test.ok,
+            status=test.status,
+            path=test.path,
+            handlers=test.handlers,
+            duration=round(test.seconds * 1000),
+            virtual_duration=round(test.virtual_seconds * 1000),
+            problems=test.problems,
+            mismatches=[MismatchAnswer(what=m.what, expected=m.expected, actual=m.actual) for m in test.mismatches],
+        )
+
+
+class UntakenEdgeAnswer(Answer, frozen=True, kw_only=True):
+    node: str
+    action: str
+    target: str
+
+
+class CoverageAnswer(Answer, frozen=True, kw_only=True):
+    edges: int
+    taken: int
+    never: list[UntakenEdgeAnswer]
+
+
+class FlowTestsAnswer(Answer, frozen=True, kw_only=True):
+    passed: int
+    failed: int
+    tests: list[FlowTestAnswer]
+    coverage: CoverageAnswer
+
+    @classmethod
+    def of(cls, run: FlowTestRun) -> Self:
+        passed = sum(test.ok for test in run.tests)
+        covered = run.coverage
+        never = [UntakenEdgeAnswer(node=e.node, action=e.action, target=e.target) for e in covered.never]
+        return cls(
+            passed=passed,
+            failed=len(run.tests) - passed,
+            tests=[FlowTestAnswer.of(test) for test in run.tests],
+            coverage=CoverageAnswer(edges=covered.edges, taken=covered.taken, never=never),
+        )
+
+
 @router.post(
     "/validate",
     responses=errors(401, 403, *BODY_ERRORS),
@@ -114,6 +178,20 @@ async def sketch_flow(request: Request, body: ValidateFlow) -> Reply[SketchAnswe
             edges=[SketchEdge.of(edge) for edge in sketch.edges],
         )
     )
+
+
+@router.post(
+    "/test",
+    responses=errors(401, 403, *BODY_ERRORS),
+    openapi_extra={**LARGE, **needs(Right.RUN)},
+)
+async def test_flow(request: Request, body: ValidateFlow) -> Reply[FlowTestsAnswer]:
+    """Run the tests of a definition as `flowrunner test` does: offline, by a clock of their own.
+
+    They may take 10 s each and 30 s together. A node of type `flow` needs a mock.
+    """
+    run = services_of(request).flow_tests.run(caller_of(request), body.definition)
+    return answer(FlowTestsAnswer.of(await while_connected(request, run)))
 
 
 def _entries(faults: Sequence[Fault]) -> tuple[list[ErrorEntry], list[ErrorEntry]]:

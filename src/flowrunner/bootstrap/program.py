@@ -22,6 +22,7 @@ from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.readiness import Readiness
+from flowrunner.bootstrap.test_process import TestProcesses
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.domain.limits import WorkspaceLimits
@@ -48,6 +49,7 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
+from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
@@ -236,6 +238,7 @@ def assemble(
         flow_batches=FlowBatches(flows, flow_store, clock, usage=usage, limits=limits),
         moves=FlowMoves(SqlFlowMoves(database), flows, clock, limits=limits),
         language=language,
+        flow_tests=FlowTests(language, TestProcesses()),
         executions=executions,
         signals=Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock),
         approvals=Approvals(SqlApprovals(database), account_store),

@@ -11,6 +11,7 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
 from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
+from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
@@ -43,6 +44,7 @@ class Services:
     flow_batches: FlowBatches
     moves: FlowMoves
     language: Language
+    flow_tests: FlowTests
     executions: Executions
     signals: Signals
     approvals: Approvals
