@@ -8,6 +8,7 @@ import "./style/base.css";
 import "./style/shell.css";
 import "./style/parts.css";
 import "./style/graph.css";
+import "./style/flow.css";
 
 const root = document.getElementById("app")!;
 listen();

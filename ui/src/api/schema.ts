@@ -416,26 +416,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/flows/validate": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Validate Flow
-         * @description Report all errors and warnings of a definition without saving it.
-         */
-        post: operations["validate_flow_api_v1_flows_validate_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/flows/{id}/move": {
         parameters: {
             query?: never;
@@ -555,6 +535,46 @@ export interface paths {
          * @description Restore an old definition as a new revision. The history is unchanged.
          */
         post: operations["restore_revision_api_v1_flows__id__revisions__number__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/validate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Validate Flow
+         * @description Report all errors and warnings of a definition without saving it.
+         */
+        post: operations["validate_flow_api_v1_flows_validate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sketch Flow
+         * @description Return the nodes and edges of a definition as far as it can be read, and its errors and warnings.
+         */
+        post: operations["sketch_flow_api_v1_flows_graph_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1779,6 +1799,8 @@ export interface components {
             column?: number;
             /** Hint */
             hint?: string;
+            /** @description The edit of the document that removes the fault, where validation is sure of one. */
+            fix?: components["schemas"]["FixAnswer"];
             /**
              * Flow
              * @description The flow's name, if the request has several flows.
@@ -2003,6 +2025,23 @@ export interface components {
             input?: unknown;
             /** Data */
             data?: unknown;
+        };
+        /**
+         * FixAnswer
+         * @description An edit: the new text for a part of one line.
+         */
+        FixAnswer: {
+            /** Line */
+            line: number;
+            /** Column */
+            column: number;
+            /**
+             * End Column
+             * @description The column after the last one.
+             */
+            end_column: number;
+            /** Text */
+            text: string;
         };
         /** FlowAnswer */
         FlowAnswer: {
@@ -2830,6 +2869,101 @@ export interface components {
              * @description The result of the step that waits for the signal.
              */
             payload?: unknown;
+        };
+        /** SketchAnswer */
+        SketchAnswer: {
+            /**
+             * Is Valid
+             * @description `true` if the definition can be saved.
+             */
+            is_valid: boolean;
+            /**
+             * Errors
+             * @description Faults that prevent saving, in document order.
+             */
+            errors: components["schemas"]["ErrorEntry"][];
+            /**
+             * Warnings
+             * @description Valid but probably unintended constructs, and dependencies that are missing at run time.
+             */
+            warnings: components["schemas"]["ErrorEntry"][];
+            /**
+             * Nodes
+             * @description In document order.
+             */
+            nodes: components["schemas"]["SketchNode"][];
+            /**
+             * Edges
+             * @description Those that lead to a node of their scope.
+             */
+            edges: components["schemas"]["SketchEdge"][];
+        };
+        /** SketchEdge */
+        SketchEdge: {
+            /**
+             * Source
+             * @description The id of a node.
+             */
+            source: string;
+            /**
+             * Target
+             * @description The id of a node.
+             */
+            target: string;
+            /**
+             * Action
+             * @description An action or an error pattern of the source.
+             */
+            action: string;
+            /**
+             * Line
+             * @description Where the target is named.
+             */
+            line: number;
+            /** Column */
+            column: number;
+        };
+        /** SketchNode */
+        SketchNode: {
+            /**
+             * Id
+             * @description Its path: push, each/push in a loop, both[left]/push in a branch.
+             */
+            id: string;
+            /** Node Id */
+            node_id: string;
+            /**
+             * Node Type
+             * @description Absent if the node has none yet.
+             */
+            node_type?: string;
+            /**
+             * Parent
+             * @description The id of the node that holds it.
+             */
+            parent?: string;
+            /** Branch */
+            branch?: string;
+            /**
+             * Is Start
+             * @description The flow, the loop or the branch begins here.
+             */
+            is_start: boolean;
+            /**
+             * Handles
+             * @description The end of the flow that it is run at.
+             * @enum {string}
+             */
+            handles?: "failure" | "finish";
+            /**
+             * Path
+             * @description Its place in the document, as in the `path` of faults.
+             */
+            path: string;
+            /** Line */
+            line: number;
+            /** Column */
+            column: number;
         };
         /** StepDetailAnswer */
         StepDetailAnswer: {
@@ -5984,112 +6118,6 @@ export interface operations {
             };
         };
     };
-    validate_flow_api_v1_flows_validate_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ValidateFlow"];
-                "application/yaml": string;
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Validation"];
-                };
-            };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Authentication is required, or failed */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The caller does not have permission */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is not JSON */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request failed validation */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Too many requests: wait for the time in Retry-After */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description An internal error occurred */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The server cannot do this at the moment */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     move_flow_api_v1_flows__id__move_post: {
         parameters: {
             query?: never;
@@ -6774,6 +6802,218 @@ export interface operations {
             };
             /** @description The resource has changed since the state in If-Match */
             412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    validate_flow_api_v1_flows_validate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ValidateFlow"];
+                "application/yaml": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Validation"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sketch_flow_api_v1_flows_graph_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ValidateFlow"];
+                "application/yaml": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SketchAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

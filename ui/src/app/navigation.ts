@@ -11,4 +11,5 @@ export interface Entry {
 
 export const entries: Entry[] = [
   { label: shell.overview, path: "", icon: "overview", narrow: true },
+  { label: shell.flows, path: "/flows", icon: "flows", narrow: true },
 ];

@@ -3,4 +3,7 @@ import type { Route } from "./router";
 
 export const routes: Route[] = [
   { path: "", load: () => import("../screens/overview") },
+  { path: "/flows", load: () => import("../screens/flows") },
+  { path: "/flows/new", load: () => import("../screens/flow-new") },
+  { path: "/flows/:id", load: () => import("../screens/flow-edit") },
 ];

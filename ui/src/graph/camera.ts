@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 const MIN = 0.15;
 const MAX = 2;
 /** Smaller than this, names cannot be read: a big picture begins larger and at one node. */
-const READABLE = 0.6;
+const READABLE = 0.75;
 const STEP = 1.25;
 
 export interface Point {

@@ -108,7 +108,8 @@ class Picture {
   private putLinks(links: readonly Link[], labels: readonly (string | null)[], layout: ScopeLayout, x: number, y: number) {
     links.forEach((link, number) => {
       const { segments, label, isLoop } = layout.routes[number]!;
-      const text = labels[number] ?? null;
+      // A dashed line into a handler of errors says enough.
+      const text = layout.isShared[number] && labels[number] === "error" ? null : (labels[number] ?? null);
       this.lines.push({
         link,
         path: pathOf(segments, x, y),

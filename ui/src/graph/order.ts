@@ -6,6 +6,8 @@ export interface Layers {
   readonly rows: number[][];
   readonly above: readonly (readonly number[])[];
   readonly below: readonly (readonly number[])[];
+  /** Those below that a node stands over: errors lead to the side, and pull nothing. */
+  readonly pulls: readonly (readonly number[])[];
 }
 
 const SWEEPS = 10;

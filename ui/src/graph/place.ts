@@ -12,36 +12,59 @@ export interface Sizes {
   readonly weights: readonly number[];
 }
 
+/** Differences so small look like mistakes, so they are straightened out. */
+const ALMOST = 28;
+
 /** Return the centre of each node, from 0 for the leftmost edge of all. */
 export function centres(layers: Layers, sizes: Sizes): Float64Array {
-  const centre = new Float64Array(layers.above.length);
-  for (const row of layers.rows) spread(row, new Float64Array(row.length), sizes, centre);
-  const wanted = new Float64Array(Math.max(0, ...layers.rows.map((row) => row.length)));
+  const { rows, above } = layers;
+  const below = layers.pulls;
+  const centre = new Float64Array(above.length);
+  for (const row of rows) spread(row, new Float64Array(row.length), sizes, centre);
+  const wanted = new Float64Array(Math.max(0, ...rows.map((row) => row.length)));
   for (let pass = 0; pass < PASSES; pass++) {
     // The last two passes look both ways, so that a join and the branches before it end under each other.
     const isLast = pass >= PASSES - 2;
     const isDown = pass % 2 === 0;
-    const last = layers.rows.length - 1;
+    const last = rows.length - 1;
     for (let i = 0; i <= last; i++) {
-      const row = layers.rows[isDown ? i : last - i]!;
+      const row = rows[isDown ? i : last - i]!;
       row.forEach((node, index) => {
-        const above = layers.above[node]!;
-        const below = layers.below[node]!;
-        const first = isDown ? above : below;
-        const near = first.length > 0 ? first : isDown ? below : above;
-        const all = isLast && above.length > 0 && below.length > 0 ? [...above, ...below] : near;
+        const [up, down] = [above[node]!, below[node]!];
+        const first = isDown ? up : down;
+        const near = first.length > 0 ? first : isDown ? down : up;
+        const all = isLast && up.length > 0 && down.length > 0 ? [...up, ...down] : near;
         wanted[index] = middleOf(all, sizes.weights, centre) ?? centre[node]!;
       });
       spread(row, wanted, sizes, centre);
     }
   }
+  straighten(layers, sizes, centre);
   let left = Infinity;
-  for (const row of layers.rows) {
+  for (const row of rows) {
     const node = row[0];
     if (node !== undefined) left = Math.min(left, centre[node]! - sizes.widths[node]! / 2);
   }
-  for (const row of layers.rows) for (const node of row) centre[node] = Math.round((centre[node]! - left) * 2) / 2;
+  for (const row of rows) for (const node of row) centre[node] = Math.round((centre[node]! - left) * 2) / 2;
   return centre;
+}
+
+/** Put nodes exactly under the one above them where they almost are, and there is room. */
+function straighten({ rows, above }: Layers, sizes: Sizes, centre: Float64Array): void {
+  for (const row of rows) {
+    row.forEach((node, index) => {
+      const [left, right] = [row[index - 1], row[index + 1]];
+      const wanted = above[node]!.map((each) => centre[each]!).sort((a, b) => Math.abs(a - centre[node]!) - Math.abs(b - centre[node]!))[0];
+      if (wanted === undefined || Math.abs(wanted - centre[node]!) > ALMOST) return;
+      if (left !== undefined && wanted - centre[left]! < apart(left, node, sizes)) return;
+      if (right !== undefined && centre[right]! - wanted < apart(node, right, sizes)) return;
+      centre[node] = wanted;
+    });
+  }
+}
+
+function apart(left: number, right: number, { widths, gaps }: Sizes): number {
+  return (widths[left]! + widths[right]!) / 2 + gaps[left]!;
 }
 
 /**
@@ -74,9 +97,7 @@ function spread(row: readonly number[], wanted: Float64Array, sizes: Sizes, cent
   const blocks: { start: number; weight: number; sum: number }[] = [];
   row.forEach((node, index) => {
     if (index > 0) {
-      const before = row[index - 1]!;
-      const apart = (sizes.widths[before]! + sizes.widths[node]!) / 2 + sizes.gaps[before]!;
-      offsets[index] = offsets[index - 1]! + apart;
+      offsets[index] = offsets[index - 1]! + apart(row[index - 1]!, node, sizes);
     }
     const weight = sizes.weights[node]!;
     let block = { start: index, weight, sum: weight * (wanted[index]! - offsets[index]!) };

@@ -26,6 +26,8 @@ export interface ScopeLayout {
   readonly height: number;
   readonly boxes: Box[];
   readonly ranks: number[];
+  /** Links that run together with others in the gutter. */
+  readonly isShared: readonly boolean[];
   readonly routes: Route[];
 }
 
@@ -75,7 +77,7 @@ export function layoutScope(
     return gutterRoute(source, target, sourceRow, targetRow, x, way);
   });
   const width = inner + gutterWidth(lanes.right);
-  return { width, height: rows[rows.length - 1]?.bottom ?? 0, boxes, ranks, routes };
+  return { width, height: rows[rows.length - 1]?.bottom ?? 0, boxes, ranks, routes, isShared: links.map((link) => handlers.has(link.target)) };
 }
 
 /** Return the rank of each node; mark the links that close a loop as `left`. */
@@ -139,6 +141,7 @@ function layersOf(
   const rows: number[][] = Array.from({ length: Math.max(0, ...ranks) + (sizes.length > 0 ? 1 : 0) }, () => []);
   const above: number[][] = sizes.map(() => []);
   const below: number[][] = sizes.map(() => []);
+  const pulls: number[][] = sizes.map(() => []);
   const widths = sizes.map((size) => size.width);
   const gaps = sizes.map(() => COLUMN_GAP);
   const weights = sizes.map(() => 1);
@@ -151,19 +154,22 @@ function layersOf(
       const node = above.length;
       above.push([before]);
       below.push([]);
+      pulls.push([]);
       widths.push(VIRTUAL_WIDTH);
       gaps.push(chain.length === 0 ? COLUMN_GAP + link.labelWidth : COLUMN_GAP);
-      weights.push(4);
+      weights.push(link.isError ? 1 : 4);
       rows[rank]!.push(node);
       below[before]!.push(node);
+      if (!link.isError || chain.length > 0) pulls[before]!.push(node);
       chain.push(node);
       before = node;
     }
     below[before]!.push(link.target);
+    if (!link.isError || chain.length > 0) pulls[before]!.push(link.target);
     above[link.target]!.push(before);
     return chain;
   });
-  const layers: Layers = { rows, above, below };
+  const layers: Layers = { rows, above, below, pulls };
   return { layers, chains, widths, gaps, weights };
 }
 

@@ -1,1 +1,1 @@
-import{n as e,r as t,t as n}from"./index.js";function r(){return t(n,{title:e.overview})}export{r as default};
+import{b as e,l as t,t as n}from"./index.js";function r(){return e(n,{title:t.overview})}export{r as default};

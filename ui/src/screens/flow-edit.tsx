@@ -1,0 +1,155 @@
+/** A flow as text beside its graph, with its problems below. */
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { ApiError } from "../api/client";
+import { go, guard, to, type Parameters } from "../app/router";
+import { Head } from "../app/shell";
+import { may, workspace } from "../app/session";
+import { Code, type CodeHandle } from "../editor/code";
+import { complete } from "../editor/complete";
+import { applyChange, format } from "../editor/edits";
+import { hoverAt } from "../editor/hover";
+import { GraphView } from "../graph/view";
+import { moment, now } from "../parts/format";
+import { Failure, Skeleton } from "../parts/parts";
+import { done, failed } from "../parts/toast";
+import { editor as texts } from "../texts/editor";
+import { flow as words } from "../texts/flow";
+import { ConflictDialog } from "./flow/conflict";
+import { FlowHead } from "./flow/head";
+import { loadLanguage, type Language } from "./flow/language";
+import { Problems } from "./flow/problems";
+import { RunDialog } from "./flow/run";
+import { FlowEditor, loadFlow, type Saved } from "./flow/state";
+
+export default function FlowEdit({ parameters }: { parameters: Parameters }) {
+  const id = parameters.id!;
+  const loaded = useSignal<{ saved: Saved; language: Language } | undefined>(undefined);
+  const error = useSignal<unknown>(undefined);
+  useEffect(() => {
+    const abort = new AbortController();
+    Promise.all([loadFlow(id, abort.signal), loadLanguage(workspace.peek()?.id ?? "")]).then(
+      ([saved, language]) => (loaded.value = { saved, language }),
+      (reason: unknown) => {
+        if (!abort.signal.aborted) error.value = reason;
+      },
+    );
+    return () => abort.abort();
+  }, [id]);
+  if (error.value !== undefined) return <><Head title={words.flows} /><div class="content"><Failure error={error.value} /></div></>;
+  if (loaded.value === undefined) return <><FlowHead id={id} name=" " /><div class="content"><Skeleton rows={10} /></div></>;
+  return <Editor key={id} {...loaded.value} />;
+}
+
+export function Editor({ saved, language, initial }: { saved?: Saved; language: Language; initial?: string }) {
+  const id = saved?.flow.id;
+  const model = useMemo(() => new FlowEditor(`${workspace.peek()?.id}.${id ?? "new"}`, saved, initial), []);
+  const code = useRef<CodeHandle | undefined>(undefined);
+  const isRunning = useSignal(false);
+  const mayEdit = may("editor");
+
+  useEffect(() => () => model.dispose(), []);
+  useEffect(() => {
+    const before = (event: BeforeUnloadEvent) => {
+      if (model.isDirty.peek()) event.preventDefault();
+    };
+    window.addEventListener("beforeunload", before);
+    const release = guard(() => !model.isDirty.peek() || window.confirm(words.leave));
+    return () => {
+      window.removeEventListener("beforeunload", before);
+      release();
+    };
+  }, []);
+
+  async function save(): Promise<boolean> {
+    if (!mayEdit || model.isSaving.peek()) return false;
+    const isNew = model.saved.peek() === undefined;
+    const before = model.saved.peek()?.flow.revision;
+    try {
+      const now = await model.save();
+      if (now === undefined) return false;
+      done(isNew ? words.created(now.flow.name) : now.flow.revision === before ? words.unchanged : words.saved(now.flow.name, now.flow.revision));
+      if (isNew) go(to(`/flows/${now.flow.id}`), { replace: true });
+      return true;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      failed(error);
+      return false;
+    }
+  }
+
+  function reveal(offset: number, focus: boolean): void {
+    code.current?.reveal(offset, focus);
+  }
+
+  function selectNode(node: string): void {
+    const span = model.reading.peek()?.spans.get(node);
+    if (span !== undefined) reveal(span.from, false);
+  }
+
+  function tidy(): void {
+    const text = format(model.text.peek());
+    if (text === null) failed(new ApiError(0, "syntax", texts.cannotFormat));
+    else code.current?.replace(text);
+  }
+
+  const flow = model.saved.value?.flow;
+  const beside = <FlowMarks model={model} />;
+  const actions = (
+    <>
+      {mayEdit && <button class="btn quiet" onClick={tidy}>{texts.format}</button>}
+      {mayEdit && <button class="btn" disabled={!model.isDirty.value || model.isSaving.value} onClick={() => void save()}>{texts.save}</button>}
+      {flow !== undefined && may("operator") && <button class="btn primary" onClick={() => (isRunning.value = true)}>{texts.run}</button>}
+    </>
+  );
+  return (
+    <div class="edit">
+      {flow === undefined ? <Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} beside={beside} actions={actions} /> : <FlowHead id={flow.id} name={flow.name} beside={beside} actions={actions} />}
+      {model.restored.value !== undefined && (
+        <div class="note-bar" role="status">
+          {texts.draftRestored(moment(model.restored.value.at, now.value))}
+          <button class="btn" onClick={() => model.discard()}>{texts.discard}</button>
+        </div>
+      )}
+      {!model.isKept.value && <div class="note-bar" role="status">{words.notKept}</div>}
+      <div class="edit-panes">
+        <Code
+          value={model.text.value}
+          isReadOnly={!mayEdit}
+          faults={model.faults.value}
+          onChange={(text) => (model.text.value = text)}
+          onCursor={(offset) => model.cursorMoved(offset)}
+          complete={(text, offset) => complete(text, offset, language.schema, language.known)}
+          describe={(text, offset) => hoverAt(text, offset, language.schema)}
+          onSave={() => void save()}
+          onRun={flow === undefined ? undefined : () => (isRunning.value = true)}
+          onReady={(handle) => (code.current = handle)}
+        />
+        <section class="edit-graph" aria-label={words.panes}>
+          {model.isStale.value && <p class="stale" role="status">{texts.stale}</p>}
+          <GraphView graph={model.graph.value} selected={model.selected} marks={model.marks.value} onSelect={selectNode} />
+        </section>
+      </div>
+      <Problems
+        faults={model.faults.value}
+        check={model.check.value}
+        onReveal={(offset) => reveal(offset, true)}
+        onFix={({ fix }) => fix && code.current?.replace(applyChange(model.text.peek(), fix))}
+      />
+      {model.conflict.value !== undefined && <ConflictDialog conflict={model.conflict.value} text={model.text.value} onChoose={(text) => model.resolve(text)} onClose={() => (model.conflict.value = undefined)} />}
+      {isRunning.value && flow !== undefined && <RunDialog flow={flow} definition={model.text.value} save={model.isDirty.value && mayEdit ? save : undefined} onClose={() => (isRunning.value = false)} />}
+    </div>
+  );
+}
+
+/** The revision, and a mark while there are unsaved changes. */
+function FlowMarks({ model }: { model: FlowEditor }) {
+  const flow = model.saved.value?.flow;
+  return (
+    <span class="muted small row tight">
+      {flow === undefined ? words.notSaved : words.revision(flow.revision)}
+      {model.isDirty.value && flow !== undefined && <span class="unsaved">{texts.unsaved}</span>}
+      {flow?.disabled && <span class="tag">{words.disabledNote}</span>}
+    </span>
+  );
+}

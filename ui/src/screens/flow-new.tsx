@@ -1,0 +1,57 @@
+/** A new flow: a choice of samples, then the editor. */
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import { to, location, setQuery } from "../app/router";
+import { workspace } from "../app/session";
+import { Head } from "../app/shell";
+import { layoutGraph } from "../graph/layout";
+import { Picture } from "../graph/picture";
+import { Failure } from "../parts/parts";
+import { flow as words } from "../texts/flow";
+import { samples as texts } from "../texts/samples";
+import { Editor } from "./flow-edit";
+import { loadLanguage, type Language } from "./flow/language";
+import { readFlow } from "./flow/places";
+import { samples, type Sample } from "./flow/samples";
+
+const EMPTY = "metadata: {name: }\n\nnodes:\n  ";
+
+export default function FlowNew() {
+  const chosen = location.value.query.get("from");
+  const language = useSignal<Language | undefined>(undefined);
+  const error = useSignal<unknown>(undefined);
+  useEffect(() => {
+    loadLanguage(workspace.peek()?.id ?? "").then(
+      (loaded) => (language.value = loaded),
+      (reason: unknown) => (error.value = reason),
+    );
+  }, []);
+  if (chosen !== null && language.value !== undefined) {
+    const sample = samples.find(({ name }) => name === chosen);
+    return <Editor key={chosen} language={language.value} initial={sample?.definition ?? EMPTY} />;
+  }
+  return (
+    <>
+      <Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} />
+      <div class="content">
+        {error.value !== undefined && <Failure error={error.value} />}
+        <p class="muted">{texts.hint}</p>
+        <ul class="samples">
+          {samples.map((sample) => <li key={sample.name}><SampleCard sample={sample} /></li>)}
+          <li><button class="card sample" onClick={() => setQuery({ from: "empty" })}><span class="sample-picture muted">{texts.blank}</span><b>{texts.empty}</b><span class="muted small">{texts.emptyHint}</span></button></li>
+        </ul>
+      </div>
+    </>
+  );
+}
+
+function SampleCard({ sample }: { sample: Sample }) {
+  const layout = useMemo(() => layoutGraph(readFlow(sample.definition)!.graph), []);
+  return (
+    <button class="card sample" onClick={() => setQuery({ from: sample.name })}>
+      <span class="sample-picture"><Picture layout={layout} /></span>
+      <b>{sample.title}</b>
+      <span class="muted small">{sample.description}</span>
+    </button>
+  );
+}

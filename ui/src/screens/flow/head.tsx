@@ -1,0 +1,31 @@
+/** The head of the screens of one flow: its name, its tabs, and what can be done with it. */
+import type { ComponentChildren } from "preact";
+import { Head } from "../../app/shell";
+import { location, to } from "../../app/router";
+import { Tabs } from "../../parts/parts";
+import { flow as texts } from "../../texts/flow";
+
+const TABS = ["edit", "executions", "revisions", "settings"] as const;
+
+export type FlowTab = (typeof TABS)[number];
+
+interface Props {
+  id: string;
+  name: string;
+  beside?: ComponentChildren;
+  actions?: ComponentChildren;
+}
+
+export function FlowHead({ id, name, beside, actions }: Props) {
+  return (
+    <Head title={name} crumbs={<a href={to("/flows")}>{texts.flows}</a>} beside={beside} actions={actions}>
+      <Tabs
+        label={texts.tabs.label}
+        tabs={TABS.map((tab) => {
+          const href = to(tab === "edit" ? `/flows/${encodeURIComponent(id)}` : `/flows/${encodeURIComponent(id)}/${tab}`);
+          return { label: texts.tabs[tab], href, current: location.value.path === href };
+        })}
+      />
+    </Head>
+  );
+}

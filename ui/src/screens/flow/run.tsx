@@ -1,0 +1,155 @@
+/** The dialog that starts an execution: a form of the flow's inputs, JSON, and commands that do the same. */
+import { useSignal } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import { parse } from "yaml";
+import { api, ApiError } from "../../api/client";
+import { go, to } from "../../app/router";
+import { workspace } from "../../app/session";
+import { curl, python, type Call } from "../../forms/commands";
+import { SchemaField } from "../../forms/field";
+import { inputFields, valueOf } from "../../forms/fields";
+import { isMap } from "../../graph/document";
+import { Dialog } from "../../parts/dialog";
+import { Failure } from "../../parts/parts";
+import { done } from "../../parts/toast";
+import { run as texts } from "../../texts/run";
+import { common } from "../../texts/common";
+
+interface Props {
+  flow: { id: string; name: string };
+  definition: string;
+  /** Saves the text first; false if it could not be saved. Absent if it is saved. */
+  save?: () => Promise<boolean>;
+  onClose: () => void;
+}
+
+type Tab = "form" | "json" | "curl" | "cli" | "python";
+
+/** Return the input that the fields hold, and what is wrong with them by name. */
+function readForm(fields: ReturnType<typeof inputFields>, typed: Readonly<Record<string, string>>): { input: Record<string, unknown>; faults: Record<string, string> } {
+  const input: Record<string, unknown> = {};
+  const faults: Record<string, string> = {};
+  for (const field of fields) {
+    const result = valueOf(field, typed[field.name] ?? "");
+    if ("fault" in result) faults[field.name] = result.fault;
+    else if (result.value !== undefined) input[field.name] = result.value;
+    else if (field.isRequired) faults[field.name] = texts.missing;
+  }
+  return { input, faults };
+}
+
+function readJson(text: string): { input?: Record<string, unknown>; fault?: string } {
+  try {
+    const input: unknown = text.trim() === "" ? {} : JSON.parse(text);
+    return isMap(input) ? { input } : { fault: texts.notAnObject };
+  } catch (error) {
+    return { fault: error instanceof Error ? error.message : texts.notAnObject };
+  }
+}
+
+function inputsOf(definition: string): unknown {
+  try {
+    const document = parse(definition, { logLevel: "silent" }) as unknown;
+    return isMap(document) ? document.inputs : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function RunDialog({ flow, definition, save, onClose }: Props) {
+  const fields = useMemo(() => inputFields(inputsOf(definition)), [definition]);
+  const tab = useSignal<Tab>("form");
+  const typed = useSignal<Readonly<Record<string, string>>>({});
+  const json = useSignal<string | undefined>(undefined);
+  const isTried = useSignal(false);
+  const busy = useSignal(false);
+  const error = useSignal<unknown>(undefined);
+  const form = readForm(fields, typed.value);
+  const text = json.value ?? JSON.stringify(form.input, null, 2);
+  const asJson = readJson(text);
+  const isJson = json.value !== undefined;
+  const input = isJson ? asJson.input : form.input;
+  const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: workspace.value?.slug, body: { input: input ?? {} } };
+
+  async function start(): Promise<void> {
+    isTried.value = true;
+    if (input === undefined || (!isJson && Object.keys(form.faults).length > 0)) return;
+    busy.value = true;
+    error.value = undefined;
+    try {
+      if (save !== undefined && !(await save())) return onClose();
+      const started = await api.post("/api/v1/flows/{id}/run", { path: { id: flow.id }, body: { input } });
+      done(texts.started(flow.name));
+      onClose();
+      go(to(`/executions/${started.execution_id}`));
+    } catch (reason) {
+      if (!(reason instanceof ApiError)) throw reason;
+      error.value = reason;
+    } finally {
+      busy.value = false;
+    }
+  }
+
+  return (
+    <Dialog
+      title={texts.title(flow.name)}
+      onClose={onClose}
+      actions={<>
+        <button class="btn" onClick={onClose}>{common.cancel}</button>
+        <button class="btn primary" type="submit" form="run-form" disabled={busy.value}>{save === undefined ? texts.run : texts.saveAndRun}</button>
+      </>}
+    >
+      <div class="row tight" role="tablist" aria-label={texts.ways}>
+        {(["form", "json", "curl", "cli", "python"] as const).map((each) => (
+          <button key={each} role="tab" class="chip" aria-selected={tab.value === each} aria-pressed={undefined} aria-controls="run-panel" onClick={() => (tab.value = each)}>{texts.tabs[each]}</button>
+        ))}
+      </div>
+      <form
+        id="run-form"
+        class="stack"
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault();
+          void start();
+        }}
+      >
+        <div id="run-panel" class="stack" role="tabpanel" aria-label={texts.tabs[tab.value]}>
+          {tab.value === "form" && isJson && <p class="row">{texts.byJson}<button type="button" class="btn" onClick={() => (json.value = undefined)}>{texts.useForm}</button></p>}
+          {tab.value === "form" && !isJson && fields.length === 0 && <p class="muted">{texts.noInputs}</p>}
+          {tab.value === "form" && !isJson && fields.map((field) => (
+            <SchemaField key={field.name} field={field} text={typed.value[field.name] ?? ""} fault={isTried.value ? form.faults[field.name] : undefined} onText={(value) => (typed.value = { ...typed.value, [field.name]: value })} />
+          ))}
+          {tab.value === "json" && (
+            <div class="field">
+              <label for="run-json">{texts.input}</label>
+              <textarea id="run-json" rows={10} spellcheck={false} value={text} aria-invalid={asJson.fault !== undefined} onInput={(event) => (json.value = event.currentTarget.value)} />
+              {asJson.fault !== undefined && <span class="fault">{asJson.fault}</span>}
+            </div>
+          )}
+          {tab.value === "curl" && <Command text={curl(call, window.location.origin)} />}
+          {tab.value === "python" && <Command text={python(call, window.location.origin)} />}
+          {tab.value === "cli" && <Command text={cli(flow.name, input ?? {})} />}
+        </div>
+        {error.value !== undefined && <Failure error={error.value} />}
+      </form>
+    </Dialog>
+  );
+}
+
+function cli(name: string, input: Record<string, unknown>): string {
+  const parts = Object.entries(input).map(([key, value]) => `-i ${shell(`${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)}`);
+  return ["flowrunner run", shell(name), ...parts].join(" ");
+}
+
+function shell(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+function Command({ text }: { text: string }) {
+  return (
+    <div class="stack tight">
+      <pre>{text}</pre>
+      <span><button type="button" class="btn" onClick={() => void navigator.clipboard.writeText(text).then(() => done(common.copied))}>{common.copy}</button></span>
+    </div>
+  );
+}
