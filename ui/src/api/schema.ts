@@ -87,6 +87,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/executions/{id}/record": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Record
+         * @description Delete an execution that has ended, with its events and logs. It is in the audit log that it was deleted.
+         */
+        delete: operations["delete_record_api_v1_executions__id__record_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/executions/{id}/logs": {
         parameters: {
             query?: never;
@@ -99,6 +119,67 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/executions:batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Executions
+         * @description Re-run, cancel or delete many executions, in a job. To delete requires the right to write.
+         */
+        post: operations["change_executions_api_v1_executions_batch_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Jobs
+         * @description List the jobs of the workspace, the newest first.
+         */
+        get: operations["list_jobs_api_v1_jobs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Job */
+        get: operations["get_job_api_v1_jobs__id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Stop Job
+         * @description Stop a job. What it has done stays done.
+         */
+        delete: operations["stop_job_api_v1_jobs__id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -575,6 +656,125 @@ export interface paths {
          * @description Return the nodes and edges of a definition as far as it can be read, and its errors and warnings.
          */
         post: operations["sketch_flow_api_v1_flows_graph_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Flow
+         * @description Run the tests of a definition as `flowrunner test` does: offline, by a clock of their own.
+         *
+         *     They may take 10 s each and 30 s together. A node of type `flow` needs a mock.
+         */
+        post: operations["test_flow_api_v1_flows_test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Triggers
+         * @description List the triggers of the workspace's flows, with those that their documents have no more.
+         */
+        get: operations["list_triggers_api_v1_triggers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Trigger */
+        get: operations["get_trigger_api_v1_triggers__id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause Trigger
+         * @description Let a trigger start nothing, also after the flow is saved again, until it is resumed.
+         */
+        post: operations["pause_trigger_api_v1_triggers__id__pause_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume Trigger
+         * @description Let a paused trigger start the flow again; what would have started it during the pause is left out.
+         */
+        post: operations["resume_trigger_api_v1_triggers__id__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Next Times
+         * @description Return when a schedule starts the flow next, or would if it is paused.
+         */
+        get: operations["next_times_api_v1_triggers__id__next_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1517,6 +1717,21 @@ export interface components {
             /** Id */
             id: string;
         };
+        /** BatchBody */
+        BatchBody: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "rerun" | "cancel" | "delete";
+            /**
+             * Ids
+             * @description The executions; or else `filter` selects them.
+             */
+            ids?: string[] | null;
+            /** @description At least one filter. Without a `status`, `rerun` takes failed executions, `cancel` those that have not ended, and `delete` those that have. */
+            filter?: components["schemas"]["ExecutionFilter"] | null;
+        };
         /** ChangeMember */
         ChangeMember: {
             /**
@@ -1534,6 +1749,15 @@ export interface components {
             workspace?: string | null;
             /** Name */
             name?: string | null;
+        };
+        /** CoverageAnswer */
+        CoverageAnswer: {
+            /** Edges */
+            edges: number;
+            /** Taken */
+            taken: number;
+            /** Never */
+            never: components["schemas"]["UntakenEdgeAnswer"][];
         };
         /** CreateAccount */
         CreateAccount: {
@@ -1992,6 +2216,19 @@ export interface components {
              */
             parent_id?: string;
         };
+        /**
+         * ExecutionFilter
+         * @description The filters of `GET /api/v1/executions`.
+         */
+        ExecutionFilter: {
+            /** Flow Id */
+            flow_id?: string | null;
+            /**
+             * Status
+             * @description One, or several separated by commas.
+             */
+            status?: string | null;
+        };
         /** ExecutionList */
         ExecutionList: {
             /** Executions */
@@ -2152,6 +2389,55 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** FlowTestAnswer */
+        FlowTestAnswer: {
+            /** Name */
+            name: string;
+            /** Ok */
+            ok: boolean;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "completed" | "failed" | "cancelled" | "waiting";
+            /**
+             * Path
+             * @description The flow's own nodes that ran, in order.
+             */
+            path: string[];
+            /**
+             * Handlers
+             * @description The nodes of on_failure and on_finish that ran.
+             */
+            handlers: string[];
+            /**
+             * Duration
+             * @description Milliseconds that the test took.
+             */
+            duration: number;
+            /**
+             * Virtual Duration
+             * @description Milliseconds by the clock of the execution, waits included.
+             */
+            virtual_duration: number;
+            /**
+             * Problems
+             * @description Reasons why the test says nothing, such as a missing mock.
+             */
+            problems: string[];
+            /** Mismatches */
+            mismatches: components["schemas"]["MismatchAnswer"][];
+        };
+        /** FlowTestsAnswer */
+        FlowTestsAnswer: {
+            /** Passed */
+            passed: number;
+            /** Failed */
+            failed: number;
+            /** Tests */
+            tests: components["schemas"]["FlowTestAnswer"][];
+            coverage: components["schemas"]["CoverageAnswer"];
+        };
         /** GraphAnswer */
         GraphAnswer: {
             /** Nodes */
@@ -2232,6 +2518,63 @@ export interface components {
         Health: {
             /** Status */
             status: string;
+        };
+        /** JobAnswer */
+        JobAnswer: {
+            /** Id */
+            id: string;
+            /**
+             * Type
+             * @description What it does: `executions.rerun`, `executions.cancel`, …
+             */
+            type: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "running" | "completed" | "failed" | "cancelled";
+            /** Total */
+            total: number;
+            /** Done */
+            done: number;
+            /**
+             * Failed
+             * @description How many could not be done.
+             */
+            failed: number;
+            /**
+             * Errors
+             * @description The first 100.
+             */
+            errors: components["schemas"]["JobErrorAnswer"][];
+            /** Created At */
+            created_at: string;
+            /**
+             * Completed At
+             * @description Absent until the job has ended.
+             */
+            completed_at?: string;
+        };
+        /** JobErrorAnswer */
+        JobErrorAnswer: {
+            /**
+             * Item
+             * @description The id of the execution. Absent if the whole job cannot go on.
+             */
+            item?: string;
+            /** Message */
+            message: string;
+        };
+        /** JobList */
+        JobList: {
+            /** Jobs */
+            jobs: components["schemas"]["JobAnswer"][];
+            /** Total */
+            total: number;
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
         };
         /**
          * LimitsAnswer
@@ -2363,6 +2706,18 @@ export interface components {
             /** Message */
             message: string;
         };
+        /** MismatchAnswer */
+        MismatchAnswer: {
+            /**
+             * What
+             * @description What differs, such as `status`, `path` or `result`.
+             */
+            what: string;
+            /** Expected */
+            expected: unknown;
+            /** Actual */
+            actual: unknown;
+        };
         /** MoveAnswer */
         MoveAnswer: {
             flow: components["schemas"]["FlowAnswer"];
@@ -2421,6 +2776,14 @@ export interface components {
              * @description The token. It is shown only once.
              */
             token: string;
+        };
+        /** NextTimes */
+        NextTimes: {
+            /**
+             * Next
+             * @description The moments at which it starts the flow, the first one first.
+             */
+            next: string[];
         };
         /** NodeTypeAnswer */
         NodeTypeAnswer: {
@@ -2511,6 +2874,21 @@ export interface components {
             is_truncated: boolean;
             /** @description Null if the old definition is not valid YAML. */
             summary: components["schemas"]["DifferenceSummary"] | null;
+        };
+        /**
+         * PlannedJob
+         * @description The answer to a dry run.
+         */
+        PlannedJob: {
+            /** Type */
+            type: string;
+            /** Total */
+            total: number;
+            /**
+             * Executions
+             * @description The first ones.
+             */
+            executions: components["schemas"]["ExecutionAnswer"][];
         };
         /**
          * PreviewAnswer
@@ -3242,6 +3620,80 @@ export interface components {
             /** Offset */
             offset: number;
         };
+        /** TriggerAnswer */
+        TriggerAnswer: {
+            /** Id */
+            id: string;
+            /** Flow Id */
+            flow_id: string;
+            /** Flow Name */
+            flow_name: string;
+            /** Name */
+            name: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "execution" | "schedule" | "webhook";
+            /**
+             * State
+             * @description `failing` after several failed starts; `paused` also while its flow is disabled.
+             * @enum {string}
+             */
+            state: "armed" | "ended" | "failing" | "paused";
+            /**
+             * Next At
+             * @description When a schedule starts the flow next.
+             */
+            next_at: string | null;
+            /**
+             * Last At
+             * @description When it last started the flow.
+             */
+            last_at: string | null;
+            /** Last Execution Id */
+            last_execution_id: string | null;
+            /**
+             * Url
+             * @description Path of a webhook on this server; its secret part only for those who may write.
+             */
+            url: string | null;
+            /**
+             * Error
+             * @description Why the last start failed.
+             */
+            error: string | null;
+            /**
+             * Skipped
+             * @description Due times without a start, because an execution was open.
+             */
+            skipped: number;
+            /**
+             * Missed
+             * @description Due times without a start, because they were found too late.
+             */
+            missed: number;
+        };
+        /** TriggerList */
+        TriggerList: {
+            /** Triggers */
+            triggers: components["schemas"]["TriggerAnswer"][];
+            /** Total */
+            total: number;
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+        };
+        /** UntakenEdgeAnswer */
+        UntakenEdgeAnswer: {
+            /** Node */
+            node: string;
+            /** Action */
+            action: string;
+            /** Target */
+            target: string;
+        };
         /** UpdateAccount */
         UpdateAccount: {
             /** Name */
@@ -3553,7 +4005,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3562,10 +4017,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ExecutionList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -3630,7 +4105,10 @@ export interface operations {
                 /** @description `preview` shortens `input`, `result` and those of `failure`; `summary` has only their sizes. */
                 view?: "summary" | "preview" | "full";
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3641,10 +4119,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ExecutionDetailAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -3950,16 +4448,9 @@ export interface operations {
             };
         };
     };
-    get_logs_api_v1_executions__id__logs_get: {
+    delete_record_api_v1_executions__id__record_delete: {
         parameters: {
-            query?: {
-                /** @description Only lines of this level. */
-                level?: ("debug" | "info" | "warn" | "error") | null;
-                /** @description The maximum number of entries to return. */
-                limit?: number;
-                /** @description The number of entries to skip. */
-                offset?: number;
-            };
+            query?: never;
             header?: never;
             path: {
                 id: string;
@@ -3974,7 +4465,122 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_logs_api_v1_executions__id__logs_get: {
+        parameters: {
+            query?: {
+                /** @description Only lines of this level. */
+                level?: ("debug" | "info" | "warn" | "error") | null;
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/json": components["schemas"]["LogList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -4006,6 +4612,411 @@ export interface operations {
             };
             /** @description The request failed validation */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_executions_api_v1_executions_batch_post: {
+        parameters: {
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchBody"];
+            };
+        };
+        responses: {
+            /** @description What the job would do: the answer to a dry run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlannedJob"];
+                };
+            };
+            /** @description The job was created */
+            202: {
+                headers: {
+                    /** @description The job. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_jobs_api_v1_jobs_get: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_job_api_v1_jobs__id__get: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    stop_job_api_v1_jobs__id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4308,7 +5319,10 @@ export interface operations {
                 /** @description The `next` of the previous page. */
                 after?: string | null;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4317,10 +5331,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ApprovalList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -5104,7 +6138,10 @@ export interface operations {
                 /** @description The maximum number of steps to return. */
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -5115,10 +6152,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["StepList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -5198,7 +6255,10 @@ export interface operations {
     get_step_api_v1_executions__id__steps__step_id__get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
                 /** @description The number of the step's first event. */
@@ -5211,10 +6271,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["StepDetailAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -5390,7 +6470,10 @@ export interface operations {
     get_execution_graph_api_v1_executions__id__graph_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -5401,10 +6484,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["GraphAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -5482,7 +6585,10 @@ export interface operations {
                 /** @description Seconds to wait for an event if there is none yet; only for a page. */
                 wait?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -5493,6 +6599,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -5507,6 +6615,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
             };
             /** @description Authentication is required, or failed */
             401: {
@@ -5583,7 +6709,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5592,10 +6721,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["FlowList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -6380,7 +7529,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -6391,10 +7543,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RevisionList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -6465,7 +7637,10 @@ export interface operations {
     get_revision_api_v1_flows__id__revisions__number__get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
                 number: number;
@@ -6477,10 +7652,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RevisionDetail"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -6652,7 +7847,10 @@ export interface operations {
                 /** @description The revision to compare against; the previous one if absent. */
                 against?: number | null;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
                 number: number;
@@ -6664,10 +7862,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["DifferenceAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -7014,6 +8232,604 @@ export interface operations {
             };
             /** @description The request body is not JSON */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    test_flow_api_v1_flows_test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ValidateFlow"];
+                "application/yaml": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowTestsAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_triggers_api_v1_triggers_get: {
+        parameters: {
+            query?: {
+                flow_id?: string | null;
+                type?: ("schedule" | "webhook" | "execution") | null;
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_trigger_api_v1_triggers__id__get: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    pause_trigger_api_v1_triggers__id__pause_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    resume_trigger_api_v1_triggers__id__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    next_times_api_v1_triggers__id__next_get: {
+        parameters: {
+            query?: {
+                count?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NextTimes"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7619,7 +9435,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -7628,10 +9447,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -7890,7 +9729,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -7899,10 +9741,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["WorkspaceList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -8080,7 +9942,10 @@ export interface operations {
     get_workspace_api_v1_workspaces__id__get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -8091,10 +9956,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["WorkspaceAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -8378,7 +10263,10 @@ export interface operations {
     get_usage_api_v1_workspaces__id__usage_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -8389,10 +10277,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["UsageAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -8535,7 +10443,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -8546,10 +10457,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["MemberList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -9049,7 +10980,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -9060,10 +10994,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -9216,7 +11170,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9225,10 +11182,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SharedWorkspaceList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -9424,7 +11401,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9433,10 +11413,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AccountList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -9614,7 +11614,10 @@ export interface operations {
     get_account_api_v1_accounts__id__get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -9625,10 +11628,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AccountAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -9914,7 +11937,10 @@ export interface operations {
     list_secrets_api_v1_accounts__account_id__secrets_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 account_id: string;
             };
@@ -9925,10 +11951,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SecretList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -10203,7 +12249,10 @@ export interface operations {
     list_workspace_secrets_api_v1_workspaces__id__secrets_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -10214,10 +12263,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SecretList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -10497,7 +12566,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10506,10 +12578,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RotationList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -10676,7 +12768,10 @@ export interface operations {
     get_pause_api_v1_admin_pause_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10685,10 +12780,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["PauseAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -10846,7 +12961,10 @@ export interface operations {
     get_system_api_v1_system_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10855,10 +12973,30 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SystemAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -10929,7 +13067,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10938,11 +13079,31 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
                     "application/x-ndjson": string;
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -11020,7 +13181,10 @@ export interface operations {
                 /** @description The number of entries to skip. */
                 offset?: number;
             };
-            header?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -11031,11 +13195,31 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
                     "application/x-ndjson": string;
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
