@@ -1,0 +1,65 @@
+import { describe, expect, it } from "vitest";
+import { axisOf, spansOf, type Span } from "./bars";
+import { nodeOf, pathOf, runOf } from "./names";
+import type { Step } from "./store";
+
+const START = Date.parse("2027-01-31T12:00:00Z");
+
+function step(changes: Partial<Step>): Step {
+  return { id: 1, step: "a.1", node_id: "a", node_type: "log", status: "completed", attempts: 1, started_at: "2027-01-31T12:00:00Z", completed_at: "2027-01-31T12:00:10Z", queued: 0, ...changes } as Step;
+}
+
+describe("what a step did", () => {
+  it("is queued before it runs", () => {
+    expect(spansOf(step({ queued: 2000 }), 0)).toEqual([
+      { kind: "queued", from: START - 2000, to: START },
+      { kind: "completed", from: START, to: START + 10_000 },
+    ]);
+  });
+
+  it("goes on until now while it is open", () => {
+    expect(spansOf(step({ status: "running", completed_at: undefined }), START + 500)).toEqual([{ kind: "running", from: START, to: START + 500 }]);
+  });
+
+  it("is split at its attempts, with the waits between them", () => {
+    const attempts = [
+      { attempt: 1, status: "retrying" as const, started_at: "2027-01-31T12:00:00Z", completed_at: "2027-01-31T12:00:01Z" },
+      { attempt: 2, status: "completed" as const, started_at: "2027-01-31T12:00:04Z", completed_at: "2027-01-31T12:00:10Z" },
+    ];
+    expect(spansOf(step({ attempts: 2 }), 0, attempts).map(({ kind, from, to }) => [kind, from - START, to - START])).toEqual([
+      ["failed", 0, 1000],
+      ["retry", 1000, 4000],
+      ["completed", 4000, 10_000],
+    ]);
+  });
+});
+
+describe("the axis", () => {
+  const work = (from: number, to: number): Span => ({ kind: "completed", from, to });
+
+  it("keeps proportions while something runs", () => {
+    const axis = axisOf([work(0, 500), work(400, 1000)], 0, 1000, true);
+    expect([0, 250, 1000].map(axis.place)).toEqual([0, 0.25, 1]);
+    expect(axis.folds).toEqual([]);
+  });
+
+  it("folds a long pause in which only something waits, and grows with time all the same", () => {
+    const day = 86_400_000;
+    const axis = axisOf([work(0, 1000), { kind: "waiting", from: 1000, to: day }, work(day, day + 1000)], 0, day + 1000, true);
+    expect(axis.folds).toHaveLength(1);
+    const places = [0, 500, 1000, day / 2, day, day + 500, day + 1000].map(axis.place);
+    expect([...places].sort((a, b) => a - b)).toEqual(places);
+    expect(axis.place(1000)).toBeGreaterThan(0.3);
+  });
+
+  it("can be shown unfolded", () => {
+    expect(axisOf([work(0, 1000), work(90_000, 91_000)], 0, 91_000, false).folds).toEqual([]);
+  });
+});
+
+describe("the names of steps", () => {
+  it("lead to the nodes of the graph", () => {
+    expect(["fetch.1", "each.1[4]/push.12", "both.1[left]/each.2[0]/a.b.1"].map(pathOf)).toEqual(["fetch", "each/push", "both[left]/each/a.b"]);
+    expect([runOf("each.1[4]"), runOf("both.1[left]"), nodeOf("each.1[4]/push.1")]).toEqual(["4", "left", "push"]);
+  });
+});

@@ -1,0 +1,168 @@
+/** One execution as its screen shows it: loaded once, and renewed by its events until it has ended. */
+import { computed, signal } from "@preact/signals";
+import { api, ApiError, type Schemas } from "../api/client";
+import { GraphStates, type NodeStatus } from "../graph/states";
+import { duration } from "../parts/format";
+import { pathOf } from "./names";
+import { EventStream, type EventMessage } from "./stream";
+
+export type Detail = Schemas["ExecutionDetailAnswer"];
+export type Step = Schemas["StepListItem"];
+export type Graph = Schemas["GraphAnswer"];
+export type Preview = Schemas["PreviewAnswer"];
+
+export const FINAL = new Set(["completed", "failed", "cancelled"]);
+/** Steps that are listed at most; the rest is behind the nodes. */
+export const MOST_STEPS = 2000;
+const PAGE = 500;
+/** Milliseconds between two loads while events arrive. */
+const PACE = 700;
+
+export class ExecutionStore {
+  readonly detail = signal<Detail | undefined>(undefined);
+  readonly graph = signal<Graph | undefined>(undefined);
+  readonly steps = signal<Step[]>([]);
+  readonly error = signal<ApiError | undefined>(undefined);
+  readonly stream = signal<EventStream | undefined>(undefined);
+  readonly isLive = computed(() => this.detail.value !== undefined && !FINAL.has(this.detail.value.status));
+  /** Grows with each renewal, so that logs are read again. */
+  readonly version = signal(0);
+  readonly states = new GraphStates();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private isLoading = false;
+  private isDue = false;
+  private isClosed = false;
+
+  constructor(readonly id: string) {
+    void this.load().then(() => {
+      if (!this.isClosed && this.isLive.peek()) this.follow();
+    });
+  }
+
+  private follow(): void {
+    this.stream.value = new EventStream(this.id, 0, (events) => this.apply(events), () => this.read());
+  }
+
+  private read(): Promise<Detail> {
+    return api.get("/api/v1/executions/{id}", { path: { id: this.id }, query: { view: "preview" } });
+  }
+
+  /** Load everything again; if that is under way, once more after it. */
+  load = async (): Promise<void> => {
+    if (this.isLoading) {
+      this.isDue = true;
+      return;
+    }
+    this.isLoading = true;
+    try {
+      const [detail, graph, steps] = await Promise.all([
+        this.read(),
+        api.get("/api/v1/executions/{id}/graph", { path: { id: this.id } }).catch(ignoreMissing),
+        this.readSteps(),
+      ]);
+      if (this.isClosed) return;
+      this.detail.value = detail;
+      if (graph !== undefined) this.show(graph, detail);
+      this.steps.value = steps;
+      this.error.value = undefined;
+      this.version.value += 1;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.error.value = error;
+    } finally {
+      this.isLoading = false;
+      if (this.isDue && !this.isClosed) {
+        this.isDue = false;
+        void this.load();
+      }
+    }
+  };
+
+  /** The flow's own steps, and of those in loops and branches as many as are listed. */
+  private async readSteps(): Promise<Step[]> {
+    const own = await this.page("");
+    const all = own.steps.some(({ scopes }) => scopes !== undefined) ? await this.pages() : [];
+    const byId = new Map([...own.steps, ...all].map((step) => [step.id, step]));
+    return [...byId.values()].sort((a, b) => a.id - b.id);
+  }
+
+  private async pages(): Promise<Step[]> {
+    const steps: Step[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await this.page(undefined, cursor);
+      steps.push(...page.steps);
+      cursor = page.next_cursor;
+    } while (cursor !== undefined && steps.length < MOST_STEPS);
+    return steps;
+  }
+
+  private page(scope: string | undefined, cursor?: string): Promise<Schemas["StepList"]> {
+    const query = new URLSearchParams({ limit: String(PAGE) });
+    if (scope !== undefined) query.set("scope", scope);
+    if (cursor !== undefined) query.set("cursor", cursor);
+    // An empty scope means the flow's own nodes, so it has to be sent.
+    const path = `/api/v1/executions/{id}/steps?${query}` as "/api/v1/executions/{id}/steps";
+    return api.get(path, { path: { id: this.id } });
+  }
+
+  private show(graph: Graph, detail: Detail): void {
+    const before = this.graph.peek();
+    // The graph of an execution does not change, only its states; the picture must not be laid out again.
+    if (before === undefined || before.nodes.length !== graph.nodes.length) this.graph.value = graph;
+    const isFinal = FINAL.has(detail.status);
+    for (const node of graph.nodes) {
+      const ran = Object.values(node.runs as Record<string, number>).reduce((sum, runs) => sum + runs, 0);
+      const failed = (node.runs as Record<string, number>)["failed"] ?? 0;
+      const status = (node.parent !== undefined && failed > 0 ? "failed" : node.status ?? (isFinal ? "untaken" : "pending")) as NodeStatus;
+      const took = node.parent === undefined && node.started_at !== undefined && node.completed_at !== undefined ? Date.parse(node.completed_at) - Date.parse(node.started_at) : undefined;
+      this.states.setNode(node.id, {
+        status,
+        time: ran > 1 ? undefined : took === undefined ? undefined : duration(took),
+        detail: ran > 1 ? (failed > 0 ? `${failed} of ${ran} failed` : `${ran} runs`) : undefined,
+      });
+    }
+    for (const edge of graph.edges) this.states.setLink(edge.source, edge.target, edge.taken > 0);
+  }
+
+  /** Show at once what the events say of nodes, and load the rest soon. */
+  private apply(events: EventMessage[]): void {
+    for (const event of events) {
+      if (event.step === undefined) continue;
+      const status = statusOf(event);
+      if (status !== undefined) this.states.setNode(pathOf(event.step), { status });
+    }
+    const hasEnded = events.some(({ type, status }) => type !== "log" && type !== "node_completed" && status !== undefined && FINAL.has(status));
+    if (hasEnded) {
+      clearTimeout(this.timer);
+      this.timer = undefined;
+      void this.load();
+    } else {
+      this.timer ??= setTimeout(() => {
+        this.timer = undefined;
+        void this.load();
+      }, PACE);
+    }
+  }
+
+  close(): void {
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    this.stream.peek()?.close();
+  }
+}
+
+/** An execution whose revision was deleted has no graph. */
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return undefined;
+  throw error;
+}
+
+export function statusOf(event: EventMessage): NodeStatus | undefined {
+  if (event.type === "node_completed") return "completed";
+  if (event.type !== "execution_update") return undefined;
+  if (event.waiting_for !== undefined) return "waiting";
+  if (event.retry_at !== undefined) return "retrying";
+  if (event.error !== undefined) return "failed";
+  return event.attempt !== undefined || event.scopes !== undefined ? "running" : undefined;
+}

@@ -1,0 +1,111 @@
+/** The events of an execution over the WebSocket: from a number on, in order, resumed after each interruption. */
+import { signal } from "@preact/signals";
+import { ApiError } from "../api/client";
+
+export interface EventMessage {
+  type: "execution_update" | "node_completed" | "log" | "execution_completed" | "execution_failed";
+  seq: number;
+  timestamp: string;
+  status?: string;
+  node_id?: string;
+  node_type?: string;
+  step?: string;
+  scope?: string;
+  attempt?: number;
+  waiting_for?: { type: string };
+  retry_at?: string;
+  error?: string;
+  action?: string;
+  level?: "debug" | "info" | "warn" | "error";
+  message?: string;
+  received?: string;
+  scopes?: number;
+  scope_outcome?: string;
+}
+
+/** `stale`: there has been no connection for so long that what is shown may be old. */
+export type StreamState = "connecting" | "live" | "reconnecting" | "stale" | "ended";
+
+const DELAYS = [300, 1000, 2000, 4000, 8000];
+const STALE_AFTER = 15_000;
+const NORMAL = 1000;
+
+export class EventStream {
+  readonly state = signal<StreamState>("connecting");
+  private socket: WebSocket | undefined;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private failures = 0;
+  private lostAt: number | undefined;
+  private isClosed = false;
+
+  /**
+   * @param after The number of the last event that is known already.
+   * @param onEvents Called with new events, at most once in each frame.
+   * @param check Asks the server whether the execution can still be read; it waits for a new login if that is needed.
+   */
+  constructor(
+    private readonly id: string,
+    private after: number,
+    private readonly onEvents: (events: EventMessage[]) => void,
+    private readonly check: () => Promise<unknown>,
+  ) {
+    this.connect();
+  }
+
+  private connect(): void {
+    const base = window.location.origin.replace(/^http/, "ws");
+    const socket = (this.socket = new WebSocket(`${base}/ws/executions/${encodeURIComponent(this.id)}?after=${this.after}`));
+    socket.onopen = () => {
+      this.failures = 0;
+      this.lostAt = undefined;
+      this.state.value = "live";
+    };
+    let collected: EventMessage[] = [];
+    const flush = () => {
+      const events = collected;
+      collected = [];
+      if (events.length > 0 && !this.isClosed) this.onEvents(events);
+    };
+    socket.onmessage = ({ data }) => {
+      const event = JSON.parse(data as string) as EventMessage;
+      if (event.seq <= this.after) return;
+      this.after = event.seq;
+      if (collected.push(event) === 1) {
+        // A page in the background gets no frames.
+        if (document.visibilityState === "visible") requestAnimationFrame(flush);
+        else setTimeout(flush, 500);
+      }
+    };
+    socket.onclose = ({ code }) => {
+      flush();
+      if (this.isClosed || this.socket !== socket) return;
+      if (code === NORMAL) this.state.value = "ended";
+      else this.retry();
+    };
+  }
+
+  private retry(): void {
+    this.lostAt ??= Date.now();
+    this.state.value = Date.now() - this.lostAt > STALE_AFTER ? "stale" : "reconnecting";
+    const delay = DELAYS[Math.min(this.failures++, DELAYS.length - 1)]!;
+    this.timer = setTimeout(() => void this.reconnect(), delay);
+  }
+
+  private async reconnect(): Promise<void> {
+    try {
+      await this.check();
+    } catch (error) {
+      if (this.isClosed) return;
+      if (error instanceof ApiError && error.status === 404) this.state.value = "stale";
+      else this.retry();
+      return;
+    }
+    if (!this.isClosed) this.connect();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    this.socket?.close();
+  }
+}

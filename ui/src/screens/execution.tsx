@@ -1,0 +1,124 @@
+/** One execution: as a graph, on a timeline, by its log lines, and by its data. */
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import { location, to, go, withQuery } from "../app/router";
+import { may } from "../app/session";
+import { Head, NotFound } from "../app/shell";
+import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
+import { pathOf } from "../execution/names";
+import { duration, now, shortId } from "../parts/format";
+import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
+import { executions as texts } from "../texts/executions";
+import { CancelDialog, RerunDialog, rerun } from "./execution/actions";
+import { DataTab } from "./execution/data";
+import { GraphTab } from "./execution/graph";
+import { LogsTab } from "./execution/logs";
+import { TimelineTab } from "./execution/timeline";
+
+export default function Execution({ parameters }: { parameters: { id?: string } }) {
+  const id = parameters.id ?? "";
+  const store = useMemo(() => new ExecutionStore(id), [id]);
+  useEffect(() => () => store.close(), [store]);
+  const detail = store.detail.value;
+  const error = store.error.value;
+  if (detail === undefined && error?.status === 404) return <NotFound />;
+  if (detail === undefined) {
+    return <><Head title={shortId(id)} /><div class="content">{error ? <Failure error={error} retry={store.load} /> : <Skeleton rows={8} />}</div></>;
+  }
+  return <Shown store={store} detail={detail} />;
+}
+
+const TABS = ["graph", "timeline", "logs", "data"] as const;
+
+function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
+  const asked = location.value.query.get("tab");
+  const tab = TABS.find((name) => name === asked) ?? "graph";
+  const address = to(`/executions/${detail.id}`);
+  return (
+    <>
+      <ExecutionHead store={store} detail={detail}>
+        <Tabs label={texts.tabs} tabs={TABS.map((name) => ({ label: texts[name], href: withQuery(address, { tab: name === "graph" ? undefined : name }), current: name === tab }))} />
+      </ExecutionHead>
+      {tab === "graph" && <GraphTab store={store} detail={detail} />}
+      {tab === "timeline" && <TimelineTab store={store} detail={detail} />}
+      {tab === "logs" && <LogsTab store={store} />}
+      {tab === "data" && <DataTab detail={detail} />}
+    </>
+  );
+}
+
+/** The step that is chosen in the address; of a failed execution, the one that has failed. */
+export function chosenStep(detail: Detail, steps: Step[]): Step | undefined {
+  const asked = location.value.query.get("step");
+  if (asked !== null) return steps.find(({ step }) => step === asked);
+  if (location.value.query.has("node")) return undefined;
+  const failed = detail.failure?.step;
+  return failed === undefined ? undefined : steps.find(({ step }) => step === failed);
+}
+
+function LiveMark({ store }: { store: ExecutionStore }) {
+  const state = store.stream.value?.state.value;
+  if (state === undefined || state === "ended" || !store.isLive.value) return null;
+  const words = { live: texts.live, connecting: texts.connecting, reconnecting: texts.reconnecting, stale: texts.stale };
+  return <span class={`live ${state === "connecting" ? "reconnecting" : state}`} role="status">{words[state]}</span>;
+}
+
+function ExecutionHead({ store, detail, children }: { store: ExecutionStore; detail: Detail; children: preact.ComponentChildren }) {
+  const dialog = useSignal<"rerun" | "cancel" | undefined>(undefined);
+  const isFinal = FINAL.has(detail.status);
+  const failedStep = detail.failure?.step;
+  const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
+  const logs = detail.logs as Record<string, number> | undefined;
+  return (
+    <>
+      <Head
+        title={detail.flow_name || shortId(detail.flow_id)}
+        crumbs={<><a href={to("/executions")}>{texts.title}</a><span>/</span><a class="cut" href={to("/executions", { flow: detail.flow_id })}>{detail.flow_name}</a></>}
+        beside={<><Status of={detail.status} /><LiveMark store={store} /></>}
+        actions={may("operator") && (
+          <>
+            {!isFinal && <button class="btn" onClick={() => (dialog.value = "cancel")}>{texts.cancel}</button>}
+            {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
+            {isFinal && failedStep !== undefined && <button class="btn primary" onClick={() => void rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
+            {isFinal && failedStep === undefined && <button class="btn primary" onClick={() => void rerun(detail.id, {})}>{texts.rerun}</button>}
+          </>
+        )}
+      >
+        <div class="facts">
+          <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
+          <span>{texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
+          {detail.revision !== undefined && <span>{texts.revision} <b>{detail.revision}</b></span>}
+          {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
+          {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
+          {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
+            <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs", level: "warn" })}><LogLevels logs={logs} /></a></span>
+          )}
+          {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
+          <span class="cut" title={detail.id}><code>{shortId(detail.id)}</code></span>
+        </div>
+        {children}
+      </Head>
+      {dialog.value === "rerun" && <RerunDialog detail={detail} steps={store.steps.value} onClose={() => (dialog.value = undefined)} />}
+      {dialog.value === "cancel" && <CancelDialog id={detail.id} onDone={store.load} onClose={() => (dialog.value = undefined)} />}
+    </>
+  );
+}
+
+export function LogLevels({ logs }: { logs: Record<string, number> }) {
+  const errors = logs["error"] ?? 0;
+  const warnings = logs["warn"] ?? 0;
+  return (
+    <span class="levels">
+      {errors > 0 && <span class="bad">{texts.errors(errors)}</span>}
+      {warnings > 0 && <span class="wait">{texts.warnings(warnings)}</span>}
+    </span>
+  );
+}
+
+/** Choose a step or a node: it is in the address, so that it survives a reload and can be sent to somebody. */
+export function choose(values: { step?: string; node?: string }): void {
+  const query = Object.fromEntries(location.peek().query);
+  delete query["step"];
+  delete query["node"];
+  go(withQuery(location.peek().path, { ...query, ...values }), { replace: true });
+}

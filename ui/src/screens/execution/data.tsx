@@ -1,0 +1,28 @@
+/** The data of an execution: input, result, error. */
+import { api } from "../../api/client";
+import type { Detail, Preview } from "../../execution/store";
+import { executions as texts } from "../../texts/executions";
+import { Value } from "./value";
+
+export function DataTab({ detail }: { detail: Detail }) {
+  const load = (key: "input" | "result") => async () => (await api.get("/api/v1/executions/{id}", { path: { id: detail.id } }))[key];
+  const href = `/api/v1/executions/${detail.id}`;
+  const result = detail.result as Preview | undefined;
+  const data = detail.failure?.data as Preview | undefined;
+  return (
+    <div class="content">
+      <div class="columns">
+        <Value label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} />
+        {result !== undefined && <Value label={texts.result} preview={result} load={load("result")} href={href} />}
+        {detail.failure !== undefined && (
+          <section class="stack tight">
+            <h3>{texts.result}</h3>
+            <div class="alert"><b>{detail.failure.message}</b><span class="small"><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</span></div>
+            {data !== undefined && <Value label={texts.errorData} preview={data} href={href} />}
+          </section>
+        )}
+        {result === undefined && detail.failure === undefined && <section class="stack tight"><h3>{texts.result}</h3><p class="muted">{texts.noResult}</p></section>}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,154 @@
+/** The log of an execution: a window on its lines, of which only those in sight are loaded and drawn. */
+import { useSignal } from "@preact/signals";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { api, type Schemas } from "../../api/client";
+import { location, setQuery } from "../../app/router";
+import type { ExecutionStore } from "../../execution/store";
+import { clockOf, exact } from "../../parts/format";
+import { Json } from "../../parts/json";
+import { Dialog } from "../../parts/dialog";
+import { Empty, Failure } from "../../parts/parts";
+import { executions as texts } from "../../texts/executions";
+
+type Line = Schemas["LogAnswer"];
+const HEIGHT = 22;
+const PAGE = 200;
+
+export function LogsTab({ store }: { store: ExecutionStore }) {
+  const level = location.value.query.get("level") ?? "debug";
+  const lines = useMemo(() => new Lines(store.id, level), [store.id, level]);
+  useEffect(() => void lines.renew(), [lines, store.version.value]);
+  return (
+    <div>
+      <div class="log-tools">
+        <select aria-label={texts.level} value={level} onChange={(event) => setQuery({ level: event.currentTarget.value === "debug" ? undefined : event.currentTarget.value })}>
+          {Object.entries(texts.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+        </select>
+        <Count lines={lines} />
+      </div>
+      <Window lines={lines} isLive={store.isLive.value} />
+    </div>
+  );
+}
+
+function Count({ lines }: { lines: Lines }) {
+  useSubscription(lines);
+  return <span class="muted small" role="status">{lines.total === undefined ? "" : texts.lines(lines.total)}</span>;
+}
+
+/** Pages of lines by their number, loaded when they come into sight. */
+class Lines {
+  total: number | undefined;
+  error: unknown;
+  private readonly pages = new Map<number, Line[] | "loading">();
+  private readonly listeners = new Set<() => void>();
+
+  constructor(private readonly id: string, private readonly level: string) {}
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  at(index: number): Line | undefined {
+    const page = this.pages.get(Math.floor(index / PAGE));
+    return page === undefined || page === "loading" ? undefined : page[index % PAGE];
+  }
+
+  /** The last page may have grown. */
+  async renew(): Promise<void> {
+    await this.load(this.total === undefined ? 0 : Math.floor(Math.max(0, this.total - 1) / PAGE));
+  }
+
+  need(from: number, to: number): void {
+    for (let page = Math.floor(from / PAGE); page <= Math.floor(to / PAGE); page++) {
+      if (!this.pages.has(page)) void this.load(page);
+    }
+  }
+
+  private async load(page: number): Promise<void> {
+    if (!this.pages.has(page)) this.pages.set(page, "loading");
+    try {
+      const query = { level: this.level as Line["level"], limit: PAGE, offset: page * PAGE };
+      const found = await api.get("/api/v1/executions/{id}/logs", { path: { id: this.id }, query });
+      this.pages.set(page, found.logs);
+      this.total = found.total;
+      this.error = undefined;
+    } catch (error) {
+      this.pages.delete(page);
+      this.error = error;
+    }
+    for (const listener of this.listeners) listener();
+  }
+}
+
+function useSubscription(lines: Lines): void {
+  const version = useSignal(0);
+  useEffect(() => lines.subscribe(() => (version.value += 1)), [lines]);
+  void version.value;
+}
+
+function Window({ lines, isLive }: { lines: Lines; isLive: boolean }) {
+  useSubscription(lines);
+  const ref = useRef<HTMLDivElement>(null);
+  const top = useSignal(0);
+  const height = useSignal(600);
+  const follow = useSignal(isLive);
+  const opened = useSignal<Line | undefined>(undefined);
+  const total = lines.total ?? 0;
+  useLayoutEffect(() => {
+    const element = ref.current;
+    if (element === null) return;
+    const observer = new ResizeObserver(() => (height.value = element.clientHeight));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [total === 0]);
+  useLayoutEffect(() => {
+    if (follow.value && isLive && ref.current !== null) ref.current.scrollTop = ref.current.scrollHeight;
+  }, [total]);
+  const first = Math.max(0, Math.floor(top.value / HEIGHT) - 10);
+  const last = Math.min(total - 1, Math.ceil((top.value + height.value) / HEIGHT) + 10);
+  useEffect(() => {
+    if (total > 0) lines.need(first, last);
+  }, [first, last, total, lines]);
+  if (lines.error !== undefined) return <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
+  if (lines.total === 0) return <Empty title={texts.noLog} />;
+  const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
+  return (
+    <>
+      <div class="log-window" ref={ref} role="group" aria-label={texts.logLabel} tabIndex={0} onScroll={({ currentTarget }) => {
+        top.value = currentTarget.scrollTop;
+        follow.value = currentTarget.scrollTop + currentTarget.clientHeight >= currentTarget.scrollHeight - HEIGHT;
+      }}>
+        <div style={{ height: `${total * HEIGHT}px` }}>
+          {shown.map((index) => {
+            const line = lines.at(index);
+            return (
+              <button key={index} class="log-line" tabIndex={-1} style={{ top: `${index * HEIGHT}px` }} onClick={() => (opened.value = line)} title={line?.message}>
+                {line === undefined ? <span class="muted">…</span> : (
+                  <>
+                    <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
+                    <span class={`l-${line.level}`}>{line.level}</span>
+                    <span class="muted">{line.step ?? line.node_id ?? ""}</span>
+                    <span>{line.message}</span>
+                  </>
+                )}
+              </button>
+            );
+          })}
+        </div>
+      </div>
+      {opened.value !== undefined && <LineDialog line={opened.value} onClose={() => (opened.value = undefined)} />}
+    </>
+  );
+}
+
+function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
+  return (
+    <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose}>
+      <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span></p>
+      <pre>{line.message}</pre>
+      {line.data !== undefined && <Json label={texts.data} value={line.data} />}
+    </Dialog>
+  );
+}

@@ -1,0 +1,125 @@
+/** One step beside the graph or the timeline: how it ended, its data, its last log lines. */
+import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { location, to, withQuery } from "../../app/router";
+import { may } from "../../app/session";
+import { nodeOf, pathOf } from "../../execution/names";
+import { FINAL, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
+import { clockOf, duration } from "../../parts/format";
+import { Empty, Status, Time } from "../../parts/parts";
+import { executions as texts } from "../../texts/executions";
+import { choose } from "../execution";
+import { rerun } from "./actions";
+import { Value } from "./value";
+
+/** What is beside the picture: the chosen step, the runs of the chosen node, or how to choose one. */
+export function Drawer({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step | undefined }) {
+  const node = location.value.query.get("node");
+  return (
+    <aside class="drawer" aria-label={texts.steps}>
+      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : <p class="muted">{texts.stepHint}</p>}
+    </aside>
+  );
+}
+
+/** The runs of a node, failed ones first. */
+function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
+  const steps = store.steps.value.filter(({ step }) => pathOf(step) === node);
+  if (steps.length === 0) return <Empty title={texts.notRun}><p>{texts.untaken}</p></Empty>;
+  const rank = ({ status }: Step) => (status === "failed" ? 0 : status === "completed" ? 2 : 1);
+  const sorted = [...steps].sort((a, b) => rank(a) - rank(b) || a.id - b.id);
+  return (
+    <section class="stack tight">
+      <h2>{texts.runsOf(node)}</h2>
+      <ul class="runs">
+        {sorted.slice(0, 100).map((step) => (
+          <li key={step.id}>
+            <button class="row run-row" onClick={() => choose({ step: step.step })}>
+              <Status of={step.status} /><code class="cut">{step.step}</code><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step }) {
+  const path = { id: detail.id, step_id: step.id };
+  const whole = useQuery(`${step.id} ${step.status} ${step.attempts}`, (signal) => (step.attempts > 1 ? api.get("/api/v1/executions/{id}/steps/{step_id}", { path, signal }) : Promise.resolve(undefined)));
+  const loadStep = () => api.get("/api/v1/executions/{id}/steps/{step_id}", { path });
+  const href = `/api/v1/executions/${detail.id}/steps/${step.id}`;
+  return (
+    <>
+      <div class="stack tight">
+        <div class="row"><h2 class="cut" title={step.step}>{nodeOf(step.step)}</h2><Status of={step.status} /><span class="muted small right">{step.node_type}</span></div>
+        {step.scope !== undefined && <code class="muted cut" title={step.step}>{step.step}</code>}
+      </div>
+      {step.error !== undefined && step.status !== "completed" && <StepFault error={step.error} attempts={step.attempts} />}
+      {FINAL.has(detail.status) && may("operator") && <button class={step.status === "failed" ? "btn primary" : "btn"} onClick={() => void rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>}
+      <dl>
+        <dt>{texts.started}</dt><dd><Time at={step.started_at} /></dd>
+        {step.duration !== undefined && <><dt>{texts.duration}</dt><dd>{duration(step.duration)}</dd></>}
+        {step.queued > 20 && <><dt>{texts.queued}</dt><dd>{duration(step.queued)}</dd></>}
+        {step.action !== undefined && step.action !== "default" && <><dt>{texts.action}</dt><dd><code>{step.action}</code></dd></>}
+        {step.wait !== undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
+        {step.wait?.received !== undefined && <><dt>{texts.received}</dt><dd><Time at={step.wait.received.at} /></dd></>}
+      </dl>
+      {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts attempts={whole.data.each_attempt} />}
+      {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} />}
+      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} />}
+      <LogTail store={store} step={step} />
+    </>
+  );
+}
+
+function StepFault({ error, attempts }: { error: Schemas["StepError"]; attempts: number }) {
+  return (
+    <div class="alert">
+      <b>{error.message}</b>
+      <span class="small"><code>{error.type}</code>{attempts > 1 && ` · ${texts.attemptOf(attempts)}`}</span>
+    </div>
+  );
+}
+
+function Attempts({ attempts }: { attempts: Schemas["AttemptAnswer"][] }) {
+  return (
+    <section class="stack tight">
+      <h3>{texts.attempts}</h3>
+      <table class="small">
+        <tbody>
+          {attempts.map((attempt) => (
+            <tr key={attempt.attempt}>
+              <td>{attempt.attempt}</td>
+              <td>{attempt.error !== undefined ? <span class="bad" title={attempt.error.message}>{attempt.error.type}</span> : attempt.status}</td>
+              <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+const TAIL = 12;
+
+function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
+  const id = store.id;
+  const lines = useQuery(`${id} ${step.step} ${store.version.value}`, async (signal) => {
+    const last = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { limit: 1 }, signal });
+    const offset = Math.max(0, last.total - 1000);
+    const page = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { limit: 1000, offset }, signal });
+    return page.logs.filter((line) => line.step === step.step || line.step?.startsWith(`${step.step}[`)).slice(-TAIL);
+  });
+  if (lines.data === undefined) return null;
+  return (
+    <section class="stack tight">
+      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", node: pathOf(step.step) })}>{texts.allLines}</a></div>
+      {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
+        <ul class="log-tail">
+          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{line.message}</span></li>)}
+        </ul>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,35 @@
+/** A value of an execution by its preview; a long one is loaded when it is asked for. */
+import { useSignal } from "@preact/signals";
+import type { Preview } from "../../execution/store";
+import { bytes } from "../../parts/format";
+import { Json } from "../../parts/json";
+import { failed } from "../../parts/toast";
+import { executions as texts } from "../../texts/executions";
+
+/** Longer values are opened as a file: a page with them is slow. */
+const MOST_BYTES = 2_000_000;
+
+export function Value({ label, preview, load, href }: { label: string; preview: Preview; load?: () => Promise<unknown>; href?: string }) {
+  const whole = useSignal<{ value: unknown } | undefined>(undefined);
+  async function loadAll(): Promise<void> {
+    try {
+      whole.value = { value: await load!() };
+    } catch (error) {
+      failed(error);
+    }
+  }
+  const isCut = preview.text !== undefined && whole.value === undefined;
+  return (
+    <section class="stack tight">
+      <div class="row">
+        <h3>{label}</h3>
+        <span class="muted small">{isCut ? texts.cut(bytes(preview.text!.length), bytes(preview.size)) : bytes(preview.size)}</span>
+        <span class="row right small">
+          {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => void loadAll()}>{texts.wholeValue}</button>}
+          {isCut && href !== undefined && <a class="link" href={href} target="_blank" rel="noreferrer">{texts.download}</a>}
+        </span>
+      </div>
+      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : <Json label={label} value={whole.value === undefined ? preview.value : whole.value.value} />}
+    </section>
+  );
+}

@@ -1,0 +1,6 @@
+export const json = {
+  entries: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "entry" : "entries"}`,
+  moreEntries: (count: number) => `${count.toLocaleString("en")} more`,
+  moreCharacters: (count: number) => `${count.toLocaleString("en")} more characters`,
+  fold: "Fold",
+};
