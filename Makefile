@@ -64,12 +64,12 @@ UI_INSTALLED := ui/node_modules/.installed
 
 .PHONY: ui
 ui: $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web
-	@$(RUN) ui/openapi.py | (cd ui && $(NODE) npx openapi-typescript --output src/api/schema.ts >/dev/null)
-	@cd ui && $(NODE) npx tsc && $(NODE) npx vite build
+	@$(RUN) ui/openapi.py | (cd ui && $(NODE) node_modules/.bin/openapi-typescript --default-non-nullable=false --output src/api/schema.ts >/dev/null)
+	@cd ui && $(NODE) node_modules/.bin/tsc && $(NODE) node_modules/.bin/vite build --logLevel warn
 
 .PHONY: ui-dev
 ui-dev: $(UI_INSTALLED) ## Serve ui/ on http://127.0.0.1:5173 as it is edited, for a server on port 8080
-	@cd ui && $(NODE) npx vite
+	@cd ui && $(NODE) node_modules/.bin/vite
 
 $(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
 	@cd ui && $(NODE) npm ci --no-audit --no-fund --loglevel=error >/dev/null

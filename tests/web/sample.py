@@ -16,7 +16,8 @@ nodes:
     params:
       script: |
         console.log("40 orders from " + flow.input.region);
-        return Array.from({length: 40}, (_, i) => ({id: 1001 + i, customer: ["Ada", "Bo", "Cy"][i % 3], total: 74.5 + i}));
+        const order = (_, i) => ({id: 1001 + i, customer: ["Ada", "Bo", "Cy"][i % 3], total: 74.5 + i});
+        return Array.from({length: 40}, order);
     next: route
   route:
     type: switch
@@ -58,7 +59,7 @@ nodes:
             }
             return {pushed: order.id};
         retry: {max: 2, delay: 0.2s, errors: [script]}
-    next: {default: settle, error.*: give_up}
+    next: {default: settle, error.timeout: give_up}
   settle: {type: delay, params: {duration: 0.3s}, next: done}
   done: {type: return, params: {value: {pushed: "${nodes.push_all.result.length}"}}}
   give_up:
@@ -94,7 +95,10 @@ nodes:
     type: parallel
     branches:
       sales: {nodes: {sum: {type: transform, params: {script: "console.info('sales are in'); return 41250"}}}}
-      visits: {nodes: {count: {type: delay, params: {duration: 0.2s}, next: number}, number: {type: transform, params: {value: 1832}}}}
+      visits:
+        nodes:
+          count: {type: delay, params: {duration: 0.2s}, next: number}
+          number: {type: transform, params: {value: 1832}}
     next: write
   write: {type: log, params: {message: "Report written", data: "${input}"}, next: done}
   done: {type: return, params: {value: {report: "week 5", parts: "${nodes.collect.result}"}}}
@@ -133,6 +137,13 @@ def fill(client: Client) -> dict[str, Any]:
     client.new_secret("WAREHOUSE_KEY", "a-key-of-some-length")
     client.new_secret("SMTP_PASSWORD", "another-long-password")
     return {
-        "flow": orders, "short": report, "completed": started[-1], "report": started[0], "failed": failed, "asked": asked,
-        "waiting": waiting[0], "running": running, "cancelled": cancelled,
-    }  # fmt: skip
+        "flow": orders,
+        "short": report,
+        "completed": started[-1],
+        "report": started[0],
+        "failed": failed,
+        "asked": asked,
+        "waiting": waiting[0],
+        "running": running,
+        "cancelled": cancelled,
+    }

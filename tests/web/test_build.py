@@ -16,7 +16,7 @@ FONTS: Final = frozenset({".woff2"})
 
 def test_the_types_are_those_of_the_api(tmp_path: Path) -> None:
     document = subprocess.run([sys.executable, UI / "openapi.py"], capture_output=True, text=True, check=True).stdout
-    run("openapi-typescript", "--output", tmp_path / "schema.ts", stdin=document)
+    run("openapi-typescript", "--default-non-nullable=false", "--output", tmp_path / "schema.ts", stdin=document)
 
     assert (tmp_path / "schema.ts").read_text() == (UI / "src/api/schema.ts").read_text(), "run: make ui"
 

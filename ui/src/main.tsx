@@ -9,6 +9,7 @@ import "./style/shell.css";
 import "./style/parts.css";
 import "./style/graph.css";
 import "./style/flow.css";
+import "./style/execution.css";
 
 const root = document.getElementById("app")!;
 listen();

@@ -1775,7 +1775,7 @@ export interface components {
              * @default user
              * @enum {string}
              */
-            role: "admin" | "user" | "viewer";
+            role?: "admin" | "user" | "viewer";
         };
         /**
          * CreateFlow
@@ -1981,7 +1981,7 @@ export interface components {
              * Errors
              * @default []
              */
-            errors: components["schemas"]["ErrorEntry"][];
+            errors?: components["schemas"]["ErrorEntry"][];
             /**
              * Revision
              * @description With a 412: the current revision.
@@ -2625,22 +2625,22 @@ export interface components {
              * Debug
              * @default 0
              */
-            debug: number;
+            debug?: number;
             /**
              * Info
              * @default 0
              */
-            info: number;
+            info?: number;
             /**
              * Warn
              * @default 0
              */
-            warn: number;
+            warn?: number;
             /**
              * Error
              * @default 0
              */
-            error: number;
+            error?: number;
         };
         /** LogList */
         LogList: {
@@ -2667,7 +2667,7 @@ export interface components {
              * @description For browsers: the token is set as an HttpOnly cookie.
              * @default false
              */
-            cookie: boolean;
+            cookie?: boolean;
         };
         /** MemberAnswer */
         MemberAnswer: {
@@ -2985,14 +2985,14 @@ export interface components {
              * @description The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.
              * @default current
              */
-            revision: number | string;
+            revision?: number | string;
             /**
              * Idempotency
              * @description `new` if its steps send new idempotency keys, `same` if they repeat those of this execution.
              * @default new
              * @enum {string}
              */
-            idempotency: "new" | "same";
+            idempotency?: "new" | "same";
         };
         /** RevisionAnswer */
         RevisionAnswer: {
@@ -3155,7 +3155,7 @@ export interface components {
              * @description The input, which the flow reads as `${flow.input}`.
              * @default {}
              */
-            input: {
+            input?: {
                 [key: string]: unknown;
             };
         };

@@ -5,8 +5,9 @@ import { useEffect } from "preact/hooks";
 import { Empty, Skeleton } from "../parts/parts";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
+import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
-import { go, location, match, to, withQuery, type Parameters, type Route } from "./router";
+import { go, location, match, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
 import { account, workspace, workspaces } from "./session";
 import { SetUpPage } from "./setup";
@@ -58,11 +59,6 @@ function Screen() {
   const Loaded = loaded.value.get(found.route);
   if (Loaded === undefined) return hasFailed.value ? <Empty title={common.broken}><p>{common.brokenHint}</p></Empty> : <><Head title=" " /><div class="content"><Skeleton rows={8} /></div></>;
   return <Loaded parameters={found.parameters} />;
-}
-
-export function NotFound() {
-  const home = workspace.value === undefined ? "/" : to("");
-  return <><Head title={common.notFound} /><Empty title={common.notFound}><p>{common.notFoundHint}</p><a class="btn" href={home}>{common.toOverview}</a></Empty></>;
 }
 
 /** The workspace that was open last, if it is still the account's. */

@@ -12,4 +12,7 @@ export interface Entry {
 export const entries: Entry[] = [
   { label: shell.overview, path: "", icon: "overview", narrow: true },
   { label: shell.flows, path: "/flows", icon: "flows", narrow: true },
+  { label: shell.executions, path: "/executions", icon: "executions", narrow: true },
+  { label: shell.approvals, path: "/approvals", icon: "approvals", narrow: true },
+  { label: shell.secrets, path: "/secrets", icon: "secrets" },
 ];

@@ -6,4 +6,8 @@ export const routes: Route[] = [
   { path: "/flows", load: () => import("../screens/flows") },
   { path: "/flows/new", load: () => import("../screens/flow-new") },
   { path: "/flows/:id", load: () => import("../screens/flow-edit") },
+  { path: "/executions", load: () => import("../screens/executions") },
+  { path: "/executions/:id", load: () => import("../screens/execution") },
+  { path: "/approvals", load: () => import("../screens/approvals") },
+  { path: "/secrets", load: () => import("../screens/secrets") },
 ];

@@ -3,7 +3,8 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { location, to, go, withQuery } from "../app/router";
 import { may } from "../app/session";
-import { Head, NotFound } from "../app/shell";
+import { NotFound } from "../app/not-found";
+import { Head } from "../app/shell";
 import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
 import { pathOf } from "../execution/names";
 import { duration, now, shortId } from "../parts/format";
@@ -91,7 +92,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
           {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
           {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
-            <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs", level: "warn" })}><LogLevels logs={logs} /></a></span>
+            <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
           )}
           {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
           <span class="cut" title={detail.id}><code>{shortId(detail.id)}</code></span>

@@ -4,7 +4,7 @@ export const executions = {
   allFlows: "Any flow",
   flow: "Flow",
   status: "Status",
-  where: "Where it is",
+  where: "Where",
   startedBy: "Started by",
   log: "Log",
   started: "Started",
@@ -107,7 +107,7 @@ export const executions = {
   moreSteps: (count: number) => `Only the first ${count.toLocaleString("en")} steps of loops and branches are shown.`,
 
   level: "Level",
-  levels: { debug: "All levels", info: "Info and above", warn: "Warnings and errors", error: "Errors" } as Record<string, string>,
+  levels: { "": "All levels", error: "Errors", warn: "Warnings", info: "Info", debug: "Debug" } as Record<string, string>,
   node: "Node",
   anyNode: "Any node",
   follow: "Follow",

@@ -1,1 +1,1 @@
-import{b as e,l as t,t as n}from"./index.js";function r(){return e(n,{title:t.overview})}export{r as default};
+import{i as e,t}from"./shell.js";import{t as n}from"./jsxRuntime.js";function r(){return n(t,{title:e.overview})}export{r as default};

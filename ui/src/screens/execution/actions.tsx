@@ -15,7 +15,7 @@ type Body = Schemas["RerunBody"];
 /** Start a re-run, and show it. */
 export async function rerun(id: string, body: Body): Promise<void> {
   try {
-    const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id }, body: body as never });
+    const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id }, body: body });
     done(texts.rerunStarted);
     go(to(`/executions/${started.execution_id}`));
   } catch (error) {
@@ -51,7 +51,7 @@ export function RerunDialog({ detail, steps, onClose }: { detail: Detail; steps:
     isBusy.value = true;
     error.value = undefined;
     try {
-      const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id: detail.id }, body: body as never });
+      const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id: detail.id }, body: body });
       done(texts.rerunStarted);
       onClose();
       go(to(`/executions/${started.execution_id}`));

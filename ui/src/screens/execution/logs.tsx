@@ -15,13 +15,13 @@ const HEIGHT = 22;
 const PAGE = 200;
 
 export function LogsTab({ store }: { store: ExecutionStore }) {
-  const level = location.value.query.get("level") ?? "debug";
+  const level = location.value.query.get("level") ?? "";
   const lines = useMemo(() => new Lines(store.id, level), [store.id, level]);
   useEffect(() => void lines.renew(), [lines, store.version.value]);
   return (
     <div>
       <div class="log-tools">
-        <select aria-label={texts.level} value={level} onChange={(event) => setQuery({ level: event.currentTarget.value === "debug" ? undefined : event.currentTarget.value })}>
+        <select aria-label={texts.level} value={level} onChange={(event) => setQuery({ level: event.currentTarget.value || undefined })}>
           {Object.entries(texts.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
         <Count lines={lines} />
@@ -69,7 +69,7 @@ class Lines {
   private async load(page: number): Promise<void> {
     if (!this.pages.has(page)) this.pages.set(page, "loading");
     try {
-      const query = { level: this.level as Line["level"], limit: PAGE, offset: page * PAGE };
+      const query = { level: (this.level || undefined) as Line["level"] | undefined, limit: PAGE, offset: page * PAGE };
       const found = await api.get("/api/v1/executions/{id}/logs", { path: { id: this.id }, query });
       this.pages.set(page, found.logs);
       this.total = found.total;

@@ -49,8 +49,8 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
     <div class="split">
       <div class="lanes">
         {rows.length === 0 && <Empty title={texts.timelineEmpty} />}
-        {rows.length > 0 && <AxisLine axis={axis} />}
-        <ul>{rows.map((row) => <Lane key={row.key} row={row} axis={axis} isChosen={row.step !== undefined && row.step.id === chosen?.id} isOpen={row.opens !== undefined && opened.value.has(row.opens)} onToggle={toggle} />)}</ul>
+        {rows.length > 0 && <AxisLine axis={axis} from={from} isShort={present - from < 10_000} />}
+        <ul>{rows.map((row) => <Lane key={row.key} row={row} axis={axis} isChosen={row.step !== undefined && row.step.id === chosen?.id && !(row.opens !== undefined && row.key === row.opens && opened.value.has(row.opens))} isOpen={row.opens !== undefined && opened.value.has(row.opens)} onToggle={toggle} />)}</ul>
         <div class="legend">
           {kinds.map((kind) => <span key={kind}><i class={`b-${kind}`} />{texts.kinds[kind]}</span>)}
           <label class="check right"><input type="checkbox" checked={isFolded.value} onChange={(event) => (isFolded.value = event.currentTarget.checked)} />{texts.fold}</label>
@@ -62,12 +62,13 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
   );
 }
 
-function AxisLine({ axis }: { axis: Axis }) {
+/** Moments on the clock; within seconds, the time since the start. */
+function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: boolean }) {
   return (
     <div class="axis" aria-hidden="true">
       <span />
       <div>
-        {axis.ticks.map(({ at, moment: time }) => <span key={at} style={{ left: `${at * 100}%` }}>{moment(new Date(time).toISOString(), time)}</span>)}
+        {axis.ticks.map(({ at, moment: time }) => <span key={at} style={{ left: `${at * 100}%` }}>{isShort ? `+${duration(time - from)}` : moment(new Date(time).toISOString(), time)}</span>)}
       </div>
       <span />
     </div>

@@ -1,0 +1,47 @@
+/** The form of an approval, made from the JSON Schema of its node. */
+import { useSignal } from "@preact/signals";
+import { SchemaField } from "../../forms/field";
+import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
+import { isMap } from "../../graph/document";
+import { approvals as texts } from "../../texts/approvals";
+import type { FormProps } from "../approvals";
+
+export function ApprovalForm({ approval, busy, onAnswer, onReject }: FormProps) {
+  const fields = fieldsOf(approval.form);
+  const written = useSignal<Record<string, string>>(Object.fromEntries(fields.map(([key, field]) => [key, textOf(field, field.default)])));
+  const faults = useSignal<Record<string, string>>({});
+  function submit(event: Event): void {
+    event.preventDefault();
+    const data: Record<string, unknown> = {};
+    const found: Record<string, string> = {};
+    for (const [key, field] of fields) {
+      const typed = valueOf(field, written.value[key] ?? "");
+      if ("fault" in typed) found[key] = typed.fault;
+      else if (typed.value !== undefined) data[key] = typed.value;
+      else if (field.isRequired) found[key] = "This is required";
+    }
+    faults.value = found;
+    if (Object.keys(found).length === 0) onAnswer(data);
+  }
+  return (
+    <form class="stack" aria-label={texts.formOf(approval.flow_name)} onSubmit={submit} noValidate>
+      {fields.map(([key, field]) => (
+        <SchemaField key={key} field={field} text={written.value[key] ?? ""} fault={faults.value[key]} onText={(text) => (written.value = { ...written.peek(), [key]: text })} />
+      ))}
+      <div class="row">
+        <button class="btn primary" disabled={busy}>{texts.approve}</button>
+        <button class="btn" type="button" disabled={busy} onClick={onReject}>{texts.reject}</button>
+      </div>
+    </form>
+  );
+}
+
+/** The fields by their key, named by their titles. */
+function fieldsOf(form: unknown): [string, FormField][] {
+  if (!isMap(form) || !isMap(form.properties)) return [];
+  const required = Array.isArray(form.required) ? form.required : [];
+  return Object.entries(form.properties).map(([key, schema]) => {
+    const own = isMap(schema) ? schema : {};
+    return [key, fieldOf(typeof own.title === "string" ? own.title : key, [own], required.includes(key), false)];
+  });
+}

@@ -1,0 +1,83 @@
+/** What is done to many executions: how many they are, before; how far it is, after. */
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { Dialog } from "../../parts/dialog";
+import { Failure, Status } from "../../parts/parts";
+import { failed } from "../../parts/toast";
+import { common } from "../../texts/common";
+import { jobs as texts } from "../../texts/jobs";
+
+export interface Batch {
+  action: "rerun" | "cancel";
+  ids?: string[];
+  filter?: { flow_id?: string; status?: string };
+}
+
+export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
+  const isBusy = useSignal(false);
+  const plan = useQuery(JSON.stringify(batch), async (signal) => {
+    return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: batch, signal })) as Schemas["PlannedJob"];
+  });
+  async function start(): Promise<void> {
+    isBusy.value = true;
+    try {
+      const job = (await api.post("/api/v1/executions:batch", { body: batch })) as Schemas["JobAnswer"];
+      onStarted(job.id);
+    } catch (error) {
+      failed(error);
+      isBusy.value = false;
+    }
+  }
+  const total = plan.data?.total;
+  return (
+    <Dialog
+      title={texts.titles[batch.action]!}
+      onClose={onClose}
+      actions={<>
+        <button class="btn" onClick={onClose}>{common.cancel}</button>
+        <button class={batch.action === "cancel" ? "btn danger" : "btn primary"} disabled={isBusy.value || !total} onClick={() => void start()}>{texts.confirm[batch.action]!(total ?? 0)}</button>
+      </>}
+    >
+      <p class="muted">{texts.hints[batch.action]} {batch.ids === undefined ? `${texts.allMatching}.` : `${texts.onlySelected(batch.ids.length)}.`}</p>
+      {plan.error && <Failure error={plan.error} />}
+      {plan.data === undefined && !plan.error && <p class="muted">{texts.counting}</p>}
+      {total === 0 && <p>{texts.none}</p>}
+      {plan.data !== undefined && plan.data.executions.length > 0 && (
+        <section class="stack tight">
+          <h3>{texts.first}</h3>
+          <ul class="stack tight">{plan.data.executions.slice(0, 5).map((each) => <li key={each.id} class="row"><Status of={each.status} /><span class="cut">{each.flow_name}</span></li>)}</ul>
+        </section>
+      )}
+    </Dialog>
+  );
+}
+
+/** The progress of a job, until it is dismissed. */
+export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => Promise<void>; onClose: () => void }) {
+  const isOver = useSignal(false);
+  const job = useQuery(id, (signal) => api.get("/api/v1/jobs/{id}", { path: { id }, signal }), isOver.value ? undefined : 1000);
+  const { data } = job;
+  useEffect(() => {
+    if (data === undefined) return;
+    isOver.value = data.status !== "running";
+    void onChange();
+  }, [data?.status, data?.done]);
+  if (data === undefined) return null;
+  const name = isOver.value ? texts.ended[data.status] : texts.names[data.type];
+  return (
+    <div class="card padded stack tight" role="status">
+      <div class="row">
+        <b>{name}</b><span class="muted">{texts.progress(data.done, data.total)}</span>
+        {data.failed > 0 && <span class="bad">{texts.failed(data.failed)}</span>}
+        <span class="row right">
+          {!isOver.value && <button class="btn" onClick={() => void api.delete("/api/v1/jobs/{id}", { path: { id } }).then(job.reload, failed)}>{texts.stop}</button>}
+          {isOver.value && <button class="btn quiet" onClick={onClose}>{texts.dismiss}</button>}
+        </span>
+      </div>
+      <progress max={Math.max(1, data.total)} value={data.done + data.failed} aria-label={name} />
+      {data.errors.slice(0, 3).map((error, i) => <span key={i} class="small muted">{error.message}</span>)}
+    </div>
+  );
+}

@@ -1,0 +1,16 @@
+export const approvals = {
+  title: "Approvals",
+  empty: "Nothing waits for you",
+  emptyHint: "When a flow reaches an approval that you may answer, it is here, with its form.",
+  approve: "Approve",
+  reject: "Reject",
+  answer: "Answer…",
+  approved: "Approved",
+  rejected: "Rejected",
+  waitsSince: "Waits since",
+  until: "Until",
+  given: (given: number, needed: number) => `${given} of ${needed} approvals`,
+  more: "Show more",
+  formOf: (flow: string) => `Answer ${flow}`,
+  unanswerable: "You may read this approval, and not answer it: it takes the role of an operator.",
+};
