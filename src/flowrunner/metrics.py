@@ -32,6 +32,12 @@ class Metrics:
             ["job"],
             registry=self._registry,
         )
+        self._callbacks = Counter(
+            "flowrunner_callback_attempts",
+            "Attempts to deliver a message of a callback, by outcome.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._steps = Counter("flowrunner_steps_started", "Started attempts of steps.", registry=self._registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
@@ -43,6 +49,9 @@ class Metrics:
 
     def job_failed(self, job: str) -> None:
         self._failed_jobs.labels(job).inc()
+
+    def callback_attempted(self, outcome: str) -> None:
+        self._callbacks.labels(outcome).inc()
 
     def count(self, records: Sequence[Recorded]) -> None:
         for recorded in records:

@@ -138,6 +138,23 @@ def postgres_url(value: str) -> str:
     return value
 
 
+def _smtp_url(value: str) -> str:
+    """Check an SMTP URL. Raises: ValueError without the text, which may contain a password."""
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.path in ("", "/")
+        # Reading the port checks it.
+        is_usable = is_usable and parts.port != 0 and not parts.fragment
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError(
+            "must be a URL such as smtps://user:password@host?from=flows@example.com; "
+            "write / ? # [ ] @ in a password as %2F %3F %23 %5B %5D %40"
+        )
+    return value
+
+
 def without_credentials(url: str) -> str:
     """Return host and database name of a URL that `postgres_url` accepts."""
     parts = urlsplit(url)
@@ -204,6 +221,11 @@ class Settings:
     admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)
     egress_allow: tuple[Any, ...] = setting(
         _networks, "Address ranges that flows may connect to although they are closed by default.", default=()
+    )
+    smtp_url: str | None = setting(
+        _smtp_url,
+        "The server that sends e-mails of callbacks: smtps://user:password@host?from=flows@example.com.",
+        secret=True,
     )
     token_life: float = setting(
         _at_least("1s"), "Lifetime of a login without a refresh; at least one second.", default=86400.0

@@ -143,6 +143,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _triggers(made.go, account)
     _revisions(made.go, account)
     _secrets(made.go, account)
+    _callbacks(made.go, account)
     _accounts(made.go, admin, account)
     _tokens(made.go, account)
     _workspaces(made.go, admin, account)
@@ -151,7 +152,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            names = ("id", "account_id", "token_id", "key", "node", "name")
+            names = ("id", "account_id", "token_id", "delivery_id", "key", "node", "name")
             parts = dict.fromkeys(names, "x") | {"number": "1", "step_id": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
@@ -420,6 +421,26 @@ def _secrets(go: Go, account: Client) -> None:
         go(account, f"GET {path}", **target)
     for _ in range(2):
         go(account, f"DELETE {path}/{{key}}", key="K", **own)
+
+
+def _callbacks(go: Go, account: Client) -> None:
+    callbacks, one = "/api/v1/callbacks", "/api/v1/callbacks/{id}"
+    body = {"url": "http://127.0.0.1:1/", "events": ["callback.disabled"], "format": "template", "template": {"a": 1}}
+    id = go(account, f"POST {callbacks}", body).json["id"]
+    for wrong in ({"url": "x", "events": []}, {"url": "http://x/", "events": ["x"]}, b"{"):
+        go(account, f"POST {callbacks}", wrong)
+    for query in ("", "?limit=x"):
+        go(account, f"GET {callbacks}", query=query)
+    for target in (id, "callback-1"):
+        go(account, f"GET {one}", id=target)
+        for body in ({"enabled": False}, {"enabled": True}, {"url": "x"}, {"x": 1}):
+            go(account, f"PUT {one}", body, id=target)
+        delivery = go(account, f"POST {one}/test", id=target).json.get("id", "delivery-1")
+        for query in ("", "?limit=x"):
+            go(account, f"GET {one}/deliveries", query=query, id=target)
+        go(account, f"POST {one}/deliveries/{{delivery_id}}/redeliver", id=target, delivery_id=delivery)
+    for _ in range(2):
+        go(account, f"DELETE {one}", id=id)
 
 
 def _workspaces(go: Go, admin: Client, account: Client) -> None:

@@ -147,7 +147,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
-            jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(),
+            jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -172,6 +172,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/keys/rotations": {"kinds": ["data"]},
             "/api/v1/workspaces": {"name": "N"},
             "/api/v1/admin/pause": {"paused": False},
+            "/api/v1/callbacks": {"url": "https://example.com/", "events": ["execution.failed"]},
+            "/api/v1/callbacks/{id}": {"name": "N"},
             "/api/v1/admin/workspaces/{id}/members": {"account": "x", "role": "viewer"},
         }
         seen = 0

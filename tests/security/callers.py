@@ -61,6 +61,8 @@ class Callers:
         self.victim = AccountId("")
         self._data_dir = data_dir
         self._number = 0
+        # The last one of each workspace, to which its next delivery belongs.
+        self._callbacks: dict[WorkspaceId, str] = {}
 
     async def set_up(self) -> "Callers":
         await self._account("root", "admin")
@@ -249,6 +251,21 @@ class Callers:
                     token_id, owner, token_id, workspace,
                 )  # fmt: skip
                 return token_id
+            case "callbacks":
+                # Closed to flows and callbacks, so that a test message fails at once.
+                callback, _ = await self.services.callbacks.create(
+                    by, url="http://127.0.0.1:1/", format="standard", events=["execution.failed"]
+                )
+                self._callbacks[by.workspace_id] = callback.id
+                return callback.id
+            case "deliveries":
+                delivery_id = f"delivery-{self._number}"
+                self._sql(
+                    "INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, noted_at, state)"
+                    " VALUES (?, ?, ?, 'callback.test', 0, 'failed')",
+                    delivery_id, by.workspace_id, self._callbacks[by.workspace_id],
+                )  # fmt: skip
+                return delivery_id
         raise AssertionError(f"unknown kind '{kind}': add it to Callers.create")
 
     def rows_of(self, owner: AccountId) -> list[Any]:

@@ -101,6 +101,11 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/triggers/{id}/pause": "trigger",
     "/api/v1/triggers/{id}/resume": "trigger",
     "/api/v1/triggers/{id}/next": "trigger",
+    "/api/v1/callbacks": "header",
+    "/api/v1/callbacks/{id}": "header",
+    "/api/v1/callbacks/{id}/test": "header",
+    "/api/v1/callbacks/{id}/deliveries": "header",
+    "/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver": "header",
     # It lists what waits in all workspaces that the caller reaches.
     "/api/v1/approvals": "account",
     "/api/v1/workspaces": "account",
@@ -162,6 +167,8 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("PUT", "/api/v1/workspaces/{id}/members/{account_id}"): {"role": "editor"},
     ("POST", "/api/v1/workspaces/{id}/secrets"): {"key": "KEY", "value": "a long value"},
     ("PUT", "/api/v1/admin/pause"): {"paused": False},
+    ("POST", "/api/v1/callbacks"): {"url": "https://example.com/", "events": ["execution.failed"]},
+    ("PUT", "/api/v1/callbacks/{id}"): {"name": "N"},
     ("POST", "/api/v1/admin/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
 }
 # A body of another type than JSON.

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from flowrunner.bootstrap.data import OpenStorage, open_data
 from flowrunner.clock import SystemClock
 from flowrunner.metrics import Metrics
+from flowrunner.ports.secrets import WrongKey
 from flowrunner.security.keys import load_keys, open_data_dir
-from flowrunner.security.vault import WrongKey
 from flowrunner.settings import Settings
 from flowrunner.storage.keys import name_of
 from support.databases import new_postgres_database

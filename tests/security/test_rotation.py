@@ -22,8 +22,9 @@ from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.metrics import Metrics
 from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import WrongKey
 from flowrunner.security.keys import forget_key
-from flowrunner.security.vault import WrongKey, seal
+from flowrunner.security.vault import seal
 from flowrunner.settings import Settings
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import call, program_at

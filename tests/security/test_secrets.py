@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from flowrunner.cli.database import copy
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
-from flowrunner.security.vault import MasterKeys, WrongKey, seal, unseal
+from flowrunner.ports.secrets import WrongKey
+from flowrunner.security.vault import MasterKeys, seal, unseal
 from flowrunner.settings import InvalidSettings, Settings, load_settings
 from security.canaries import PLAIN
 from support.asgi import program_at

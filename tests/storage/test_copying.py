@@ -13,6 +13,7 @@ from flowrunner.domain.prepared import prepared
 from flowrunner.domain.triggers import Schedule, Trigger, TriggerId
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
 from flowrunner.ports.accounts import NewSession, TokenView
+from flowrunner.ports.callbacks import CallbackId, CallbackView
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.ports.page import Page
@@ -21,6 +22,7 @@ from flowrunner.storage import copying
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import check_chain
+from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.copying import COPIED, USAGE, NotCopied, copy_to_postgres
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -30,6 +32,7 @@ from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.workspaces import SqlWorkspaces
+from storage.samples import sealing
 from support.databases import (
     MARA,
     NOON,
@@ -77,6 +80,11 @@ async def source(tmp_path: Path) -> Path:
     await SqlFlows(database).create(MARA, replace(flow, triggers=triggers))
     await database.write(lambda tx: tx.run("INSERT INTO trigger_outbox VALUES ('trig-1', 'e00')"))
     await SqlWorkspaces(database).set_member(MARA, OMAR, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9)
+    callback = CallbackView(
+        id=CallbackId("callback-1"), workspace_id=MARA, name="é", events=["execution.completed"], format="standard",
+        address="https://example.com/", created_at=NOON, updated_at=NOON, template={"a": 1},
+    )  # fmt: skip
+    await SqlCallbacks(database).create(callback, sealing(b"\xff", "callback-1"), most=9)
     journal = SqlJournal(database)
     epoch = [await journal.claim() for _ in range(3)][-1]
     for n in range(60):

@@ -12,6 +12,7 @@ from flowrunner.api import (
     accounts,
     approvals,
     audit,
+    callbacks,
     deployment,
     drafts,
     events,
@@ -62,6 +63,7 @@ ROUTERS: Final = (
     jobs.router,
     signals.router,
     approvals.router,
+    callbacks.router,
     # Before the flows by id, whose paths would fit.
     deployment.router,
     steps.router,

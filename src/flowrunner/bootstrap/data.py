@@ -9,10 +9,11 @@ from flowrunner.bootstrap.location import DATABASE_FILE, make_private, stored_at
 from flowrunner.bootstrap.ownership import is_shared, locked
 from flowrunner.clock import SystemClock
 from flowrunner.metrics import Metrics
+from flowrunner.ports.secrets import WrongKey
 from flowrunner.security.credentials import JwtIssuer
 from flowrunner.security.keys import MASTER, SIGNING, KeyRing, load_keys, open_data_dir
 from flowrunner.security.rotation import FileKeyRotator
-from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
+from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.keys import KeyRotations
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database

@@ -55,6 +55,12 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             where="one",
             wake=services.jobs.requested,
         ),
+        Background(
+            name="callbacks.deliver",
+            every=services.callback_deliveries.next_due,
+            run=services.callback_deliveries.deliver_due,
+            where="one",
+        ),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="tokens.uses", every=_TOKEN_USES_SECONDS, run=program.token_uses.write),
@@ -91,6 +97,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
         job(name="retention.flows", run=services.flows.purge),
         job(name="retention.sessions", run=services.identity.purge),
         job(name="retention.audit", run=purge_audit),
+        job(name="retention.callbacks", run=services.callback_deliveries.purge),
     )
 
 

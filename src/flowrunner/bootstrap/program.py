@@ -29,6 +29,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.mail import SmtpMailer
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import installed
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
@@ -44,6 +45,9 @@ from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bulk_executions import BulkExecutions, execution_jobs
 from flowrunner.services.bundle import Services
+from flowrunner.services.callback_deliveries import CallbackDeliveries
+from flowrunner.services.callback_messages import CallbackMessages
+from flowrunner.services.callbacks import Callbacks
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
@@ -72,6 +76,7 @@ from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.approvals import SqlApprovals
 from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_records import SqlExecutionRecords
@@ -211,6 +216,18 @@ def assemble(
     records = ExecutionRecords(record_store, clock)
     jobs = Jobs(SqlJobs(database), execution_jobs(executions, reruns, records), clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
+    callbacks = SqlCallbacks(database)
+    mailer = None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url)
+    callback_deliveries = CallbackDeliveries(
+        callbacks,
+        CallbackMessages(reader, journal, flow_store, public_url=settings.public_url),
+        vault,
+        http,
+        mailer,
+        clock=clock,
+        draw=random.SystemRandom().random,
+        on_attempt=metrics.callback_attempted,
+    )
     services = Services(
         identity=identity,
         rates=Rates(
@@ -240,6 +257,8 @@ def assemble(
         language=language,
         flow_tests=FlowTests(language, TestProcesses()),
         executions=executions,
+        callbacks=Callbacks(callbacks, flow_store, callback_deliveries, vault, clock, sends_mail=mailer is not None),
+        callback_deliveries=callback_deliveries,
         signals=Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock),
         approvals=Approvals(SqlApprovals(database), account_store),
         reruns=reruns,

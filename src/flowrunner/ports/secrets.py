@@ -7,12 +7,17 @@ from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
 # A longer text is searched for secrets on a thread.
 LONG_BYTES: Final = 32 * 1024
+
+
+class WrongKey(FlowRunnerError):
+    """Sealed data cannot be decrypted: the key is wrong, or the data was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,3 +264,15 @@ class Vault(Protocol):
         ...
 
     def forget(self, workspace_id: WorkspaceId) -> None: ...
+
+
+class ValueSealer(Protocol):
+    """Encryption of values that are no secrets of flows, under the data keys of their workspaces."""
+
+    def sealer(self, workspace_id: WorkspaceId, key: str, value: str) -> Seal:
+        """Return the function that seals a value for a store of its own. No secret of a flow may have the key."""
+        ...
+
+    def open(self, workspace_id: WorkspaceId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
+        """Return a sealed value. Raises: WrongKey."""
+        ...

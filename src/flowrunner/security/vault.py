@@ -9,11 +9,10 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.secrets import Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.ports.secrets import Reseal, Seal, SealedSecret, SecretStore, SecretView, WrappedKey, WrongKey
 from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
 from flowrunner.security.redaction import SecretRedactor
@@ -25,10 +24,6 @@ _KEY_FORMAT: Final = "flowrunner.data-key.v1"
 _NONCE_BYTES: Final = 12
 # Minimum time for which a replaced value is redacted: events of finished executions may be pending, and clocks differ.
 LEAST_KEPT: Final = timedelta(minutes=1)
-
-
-class WrongKey(FlowRunnerError):
-    """Sealed data cannot be decrypted: the key is wrong, or the data was changed."""
 
 
 def seal(key: bytes, plain: bytes, *, context: str) -> bytes:
@@ -98,6 +93,16 @@ class AesVault:
         most: int | None = None,
         audit: Audit = None,
     ) -> tuple[SecretView, bool]:
+        # Redacted before it is stored, because an execution may read it immediately afterwards.
+        await (await self._hidden_values(workspace_id)).learn([value])
+        try:
+            return await self._store.save(
+                workspace_id, self.sealer(workspace_id, key, value), at=at, most=most, audit=audit
+            )
+        finally:
+            self._changed(workspace_id)
+
+    def sealer(self, workspace_id: WorkspaceId, key: str, value: str) -> Seal:
         def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
             # Runs within the transaction that stores the secret, so that no rotation intervenes.
             if newest is None:
@@ -107,12 +112,7 @@ class AesVault:
                 data_key = self._master_keys.unwrap(workspace_id, newest)
             return _seal_secret(workspace_id, key, value.encode(), newest.version, data_key), newest
 
-        # Redacted before it is stored, because an execution may read it immediately afterwards.
-        await (await self._hidden_values(workspace_id)).learn([value])
-        try:
-            return await self._store.save(workspace_id, seal, at=at, most=most, audit=audit)
-        finally:
-            self._changed(workspace_id)
+        return seal
 
     async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
         try:
@@ -126,7 +126,7 @@ class AesVault:
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = {
-            secret.key: self._open(workspace_id, secret, data_key)
+            secret.key: self.open(workspace_id, secret, data_key)
             for secret, data_key in await self._store.sealed(workspace_id)
             if secret.key in names
         }
@@ -134,8 +134,7 @@ class AesVault:
         await (await self._hidden_values(workspace_id)).learn(found.values())
         return found
 
-    def _open(self, workspace_id: WorkspaceId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
-        """Decrypt a secret. Raises: WrongKey."""
+    def open(self, workspace_id: WorkspaceId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
         if data_key is None:
             raise WrongKey("A secret's data key is missing")
         key = self._master_keys.unwrap(workspace_id, data_key)
@@ -162,7 +161,7 @@ class AesVault:
         values = []
         for secret, data_key in await self._store.sealed(workspace_id):
             try:
-                values.append(self._open(workspace_id, secret, data_key))
+                values.append(self.open(workspace_id, secret, data_key))
             except WrongKey as error:
                 logger.error("vault.unreadable", workspace_id=workspace_id, key=secret.key, error=str(error))
         return values
@@ -220,7 +219,7 @@ class AesVault:
             resealed: list[SealedSecret | None] = []
             for secret, before in sealed:
                 try:
-                    value = self._open(workspace_id, secret, before).encode()
+                    value = self.open(workspace_id, secret, before).encode()
                 except WrongKey as error:
                     logger.error("vault.unreadable", workspace_id=workspace_id, key=secret.key, error=str(error))
                     resealed.append(None)

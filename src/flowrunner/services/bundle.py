@@ -6,6 +6,8 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bulk_executions import BulkExecutions
+from flowrunner.services.callback_deliveries import CallbackDeliveries
+from flowrunner.services.callbacks import Callbacks
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
@@ -46,6 +48,8 @@ class Services:
     language: Language
     flow_tests: FlowTests
     executions: Executions
+    callbacks: Callbacks
+    callback_deliveries: CallbackDeliveries
     signals: Signals
     approvals: Approvals
     reruns: Reruns

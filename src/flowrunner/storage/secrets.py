@@ -82,11 +82,7 @@ class SqlSecrets:
             values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
             if await tx.row(WORKSPACE_EXISTS, values) is None:
                 raise NotFound("account")
-            row = await tx.row(NEWEST_DATA_KEY, values)
-            before = None if row is None else _wrapped_key(row)
-            secret, data_key = seal(before)
-            if data_key != before:
-                await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
+            secret = await sealed_now(tx, workspace_id, seal)
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None
             if is_new and most is not None:
@@ -131,7 +127,7 @@ class SqlSecrets:
             last = None
             values = {"workspace_id": workspace_id, "version": version, "limit": limit}
             for id, *columns in await tx.rows(DATA_KEYS, values):
-                before = _wrapped_key(columns)
+                before = wrapped_key(columns)
                 key = rewrap(WorkspaceId(id), before)
                 if key != before:
                     await tx.run(REWRAP, _key_values(WorkspaceId(id), key))
@@ -169,19 +165,29 @@ class SqlSecrets:
         return await self._database.write(one)
 
 
+async def sealed_now(tx: Transaction, workspace_id: WorkspaceId, seal: Seal) -> SealedSecret:
+    """Seal a value under the newest data key of a workspace, within the transaction that stores it."""
+    row = await tx.row(NEWEST_DATA_KEY, {"workspace_id": workspace_id})
+    before = None if row is None else wrapped_key(row)
+    secret, data_key = seal(before)
+    if data_key != before:
+        await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
+    return secret
+
+
 async def _sealed(
     tx: Transaction, read: str, workspace_id: WorkspaceId
 ) -> list[tuple[SealedSecret, WrappedKey | None]]:
     return [
         (
             SealedSecret(key=key, key_version=key_version, sealed=sealed),
-            None if data_key[0] is None else _wrapped_key(data_key),
+            None if data_key[0] is None else wrapped_key(data_key),
         )
         for key, key_version, sealed, *data_key in await tx.rows(read, {"workspace_id": workspace_id})
     ]
 
 
-def _wrapped_key(row: Sequence[Any]) -> WrappedKey:
+def wrapped_key(row: Sequence[Any]) -> WrappedKey:
     version, master_key_id, wrapped = row
     return WrappedKey(version=version, master_key_id=master_key_id, wrapped=wrapped)
 

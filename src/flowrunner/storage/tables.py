@@ -65,6 +65,15 @@ SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
 RESEAL: Final = """
 UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND key = :key
 """
+# The same for the URL and the signing secret of callbacks, whose key is their id.
+SEALED_CALLBACKS: Final = """
+SELECT c.id, c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
+  FROM callbacks c LEFT JOIN data_keys d ON d.workspace_id = c.workspace_id AND d.version = c.key_version
+ WHERE c.workspace_id = :workspace_id ORDER BY c.id
+"""
+RESEAL_CALLBACK: Final = """
+UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND id = :key
+"""
 
 TABLES: Final = (
     Table(
@@ -270,6 +279,37 @@ SELECT id, workspace_id, created_by, type, status, total, done, failed, position
         columns=("id",),
         copied="SELECT id FROM deleted_executions ORDER BY id",
         on_deletion=Untouched("A background job deletes their events, and then the rows"),
+    ),
+    Table(
+        # After executions: a trigger on those would tell the copied callbacks of every copied end.
+        name="callbacks",
+        columns=(
+            "id", "workspace_id", "name", "events", "format", "address", "flow_id", "tag", "is_for_children",
+            "template", "key_version", "sealed", "created_at", "updated_at", "disabled_at", "disabled_reason",
+            "failures", "failing_since", "paused_until",
+        ),
+        booleans=frozenset({"is_for_children"}),
+        copied="""
+SELECT id, workspace_id, name, events, format, address, flow_id, tag,
+       CASE WHEN is_for_children THEN true ELSE false END, template, key_version, sealed, created_at, updated_at,
+       disabled_at, disabled_reason, failures, failing_since, paused_until
+  FROM callbacks ORDER BY id
+""",
+        on_deletion={"workspace": "DELETE FROM callbacks WHERE workspace_id = :id"},
+        sealed=SealedValues(read=SEALED_CALLBACKS, replace=RESEAL_CALLBACK),
+    ),
+    Table(
+        name="callback_deliveries",
+        columns=(
+            "id", "workspace_id", "callback_id", "event", "execution_id", "seq", "subject", "details", "noted_at",
+            "state", "attempts", "retry_until", "next_at", "last_at", "status_code", "error",
+        ),
+        copied="""
+SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at, state, attempts,
+       retry_until, next_at, last_at, status_code, error
+  FROM callback_deliveries ORDER BY id
+""",
+        on_deletion={"workspace": "DELETE FROM callback_deliveries WHERE workspace_id = :id"},
     ),
     Table(
         name="background_jobs",

@@ -1,0 +1,96 @@
+"""Sending of e-mails through the operator's SMTP server."""
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Sequence
+from email.message import EmailMessage
+from email.utils import formatdate
+from functools import partial
+from typing import Final, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from flowrunner.ports.callbacks import MailFailed
+
+_TIMEOUT_SECONDS: Final = 10.0
+_AT_ONCE: Final = 4
+
+
+class SmtpMailer:
+    """Implements `ports.Mailer`.
+
+    A connection is encrypted from its beginning with `smtps`, and otherwise as soon as the server offers it; a
+    password is sent over no other one, unless the server is this machine.
+    """
+
+    def __init__(
+        self, *, host: str, port: int, user: str | None, password: str | None, sender: str, is_tls: bool
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._user = user
+        self._password = password
+        self._sender = sender
+        self._is_tls = is_tls
+        self._free = asyncio.Semaphore(_AT_ONCE)
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Return the sender for a URL such as `smtps://user:password@host?from=flows@example.com`."""
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "smtps"
+        user = None if parts.username is None else unquote(parts.username)
+        host = parts.hostname or ""
+        return cls(
+            host=host,
+            port=parts.port or (465 if is_tls else 25),
+            user=user,
+            password=None if parts.password is None else unquote(parts.password),
+            sender=(parse_qs(parts.query).get("from") or [f"flowrunner@{host}"])[0],
+            is_tls=is_tls,
+        )
+
+    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+        message = EmailMessage()
+        message["From"], message["To"], message["Subject"] = self._sender, ", ".join(to), subject
+        message["Date"] = formatdate()
+        # Equal in every repeat, so that mailboxes can show it once.
+        message["Message-ID"] = f"<{message_id}@{self._sender.rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(text)
+        async with self._free:
+            await asyncio.to_thread(partial(self._send, message))
+
+    def _send(self, message: EmailMessage) -> None:
+        try:
+            with self._connected() as server:
+                if self._user is not None:
+                    server.login(self._user, self._password or "")
+                server.send_message(message)
+        except ssl.SSLError:
+            raise MailFailed("email.tls") from None
+        except smtplib.SMTPAuthenticationError:
+            raise MailFailed("email.login") from None
+        except smtplib.SMTPRecipientsRefused:
+            raise MailFailed("email.recipient") from None
+        except smtplib.SMTPResponseException as error:
+            raise MailFailed(f"email.{error.smtp_code}") from None
+        except (smtplib.SMTPException, OSError):
+            raise MailFailed("email.connection") from None
+
+    def _connected(self) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        if self._is_tls:
+            return smtplib.SMTP_SSL(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=context)
+        server = smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_SECONDS)
+        try:
+            server.ehlo()
+            if server.has_extn("starttls"):
+                server.starttls(context=context)
+                server.ehlo()
+            elif self._user is not None and self._host not in ("localhost", "127.0.0.1", "::1"):
+                raise MailFailed("email.tls")
+        except BaseException:
+            server.close()
+            raise
+        return server

@@ -1,0 +1,206 @@
+"""The store of callbacks and of their deliveries, and the sender of e-mails."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NewType, Protocol, TypeAlias
+
+from flowrunner.domain.callbacks import Format
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import Seal, SealedSecret, WrappedKey
+
+CallbackId = NewType("CallbackId", str)
+DeliveryId = NewType("DeliveryId", str)
+DeliveryState: TypeAlias = Literal["pending", "delivered", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackView:
+    """A callback without its secrets.
+
+    Attributes:
+        address: The URL without what could be a credential.
+        flow_id: The only flow that it tells of; None for all.
+        tag: A tag of the flows that it tells of; None for all.
+        children: It also tells of executions that steps of other ones wait for.
+        template: The message, in the format `template`.
+        disabled_at: Since when it tells of nothing.
+        disabled_reason: Why the server has disabled it; None if a person has.
+        failures: Failed attempts in a row.
+        failing_since: The first of them.
+    """
+
+    id: CallbackId
+    workspace_id: WorkspaceId
+    name: str
+    events: Sequence[str]
+    format: Format
+    address: str
+    flow_id: FlowId | None = None
+    tag: str | None = None
+    children: bool = False
+    template: JSON = None
+    created_at: datetime
+    updated_at: datetime
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    failures: int = 0
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedCallback:
+    """A callback with its sealed URL and signing secret."""
+
+    view: CallbackView
+    sealed: SealedSecret
+    data_key: WrappedKey | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    """A message to a receiver.
+
+    Attributes:
+        seq: Number of the event of the execution that it tells of.
+        details: The details of an event that belongs to no execution.
+        noted_at: When the event was recorded.
+        retry_until: No attempt begins later; None before the first one.
+        next_at: When the next attempt is due; None if none is.
+        status_code: The receiver's last answer.
+        error: Kind of the last failure, without anything of the receiver.
+    """
+
+    id: DeliveryId
+    workspace_id: WorkspaceId
+    callback_id: CallbackId
+    event: str
+    execution_id: ExecutionId | None = None
+    seq: int | None = None
+    subject: str | None = None
+    details: Mapping[str, JSON] | None = None
+    noted_at: datetime
+    state: DeliveryState = "pending"
+    attempts: int = 0
+    retry_until: datetime | None = None
+    next_at: datetime | None = None
+    last_at: datetime | None = None
+    status_code: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryAttempt:
+    """The outcome of an attempt.
+
+    Attributes:
+        has_succeeded: The receiver took the message.
+        next_at: When to try again; None for never.
+        paused_until: Until when the receiver gets no message.
+        is_of_receiver: A failure is the receiver's, and counts for its callback.
+    """
+
+    id: DeliveryId
+    callback_id: CallbackId
+    at: datetime
+    has_succeeded: bool
+    retry_until: datetime
+    next_at: datetime | None = None
+    paused_until: datetime | None = None
+    is_of_receiver: bool = True
+    status_code: int | None = None
+    error: str | None = None
+
+
+class CallbackStore(Protocol):
+    """Callbacks of workspaces.
+
+    A commit that ends an execution, lets it wait or asks for an approval adds the deliveries that tell of it.
+    """
+
+    async def create(self, callback: CallbackView, seal: Seal, *, most: int, audit: Audit = None) -> None:
+        """Raises: NotFound for no such workspace; LimitReached if it has ``most`` already."""
+        ...
+
+    async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[CallbackView], int]:
+        """Return a page of callbacks, the oldest first, and the total."""
+        ...
+
+    async def get(self, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:
+        """Raises: NotFound."""
+        ...
+
+    async def change(
+        self,
+        workspace_id: WorkspaceId,
+        id: CallbackId,
+        change: Callable[[CallbackView], CallbackView],
+        *,
+        seal: Seal | None = None,
+        audit: Audit = None,
+    ) -> CallbackView:
+        """Replace a callback by the result of ``change``; return it. Raises: NotFound."""
+        ...
+
+    async def delete(self, workspace_id: WorkspaceId, id: CallbackId, *, audit: Audit = None) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def deliveries(
+        self, workspace_id: WorkspaceId, id: CallbackId, *, page: Page
+    ) -> tuple[Sequence[DeliveryView], int]:
+        """Return a page of deliveries, the newest first, and the total. Raises: NotFound."""
+        ...
+
+    async def redeliver(
+        self, workspace_id: WorkspaceId, id: CallbackId, delivery_id: DeliveryId, *, audit: Audit = None
+    ) -> DeliveryView:
+        """Make a delivery due again. Raises: NotFound."""
+        ...
+
+    async def add_delivery(self, delivery: DeliveryView) -> None:
+        """Add a delivery that no event has caused."""
+        ...
+
+    async def next_due(self) -> tuple[datetime | None, bool]:
+        """Return when the next delivery is due, and whether any callback is enabled."""
+        ...
+
+    async def due_callbacks(self, *, now: datetime, limit: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        """Return the callbacks that have deliveries to make now."""
+        ...
+
+    async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
+        """Return deliveries of a callback that are due, in the order in which they became due."""
+        ...
+
+    async def record(self, attempt: DeliveryAttempt) -> None:
+        """Record the outcome of an attempt."""
+        ...
+
+    async def disable(
+        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: Audit = None
+    ) -> None:
+        """Disable a callback after its failures, fail what it has pending, and tell other callbacks of it."""
+        ...
+
+    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
+        """Delete at most ``limit`` deliveries that have ended before then, or are not among the newest of a callback.
+
+        Return how many were deleted.
+        """
+        ...
+
+
+class Mailer(Protocol):
+    """The sender of e-mails."""
+
+    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+        """Raises: MailFailed."""
+        ...
+
+
+class MailFailed(Exception):
+    """An e-mail that no server took; the message is a kind of error without anything of the server."""

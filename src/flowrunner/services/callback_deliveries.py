@@ -1,0 +1,270 @@
+"""Delivery of callbacks, by one of all servers at a time.
+
+Each callback has a task of its own, so that a slow receiver delays no other one. A message is repeated until the
+receiver takes it or a day is over; a receiver that fails again and again is asked ever more seldom, one message at a
+time, and its callback is disabled in the end.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.callbacks import (
+    FAILURES_BEFORE_PAUSE,
+    PAUSES,
+    RETRIED_FOR,
+    CallbackEvent,
+    delay_after,
+    text_of,
+)
+from flowrunner.domain.errors import InvalidInput, NotFound
+from flowrunner.domain.expression import ExpressionFailed
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.plugin import NodeFailure
+from flowrunner.ports.callbacks import (
+    CallbackId,
+    CallbackStore,
+    CallbackView,
+    DeliveryAttempt,
+    DeliveryView,
+    Mailer,
+    MailFailed,
+)
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.http import HttpClients
+from flowrunner.ports.secrets import ValueSealer, WrongKey
+from flowrunner.services.callback_messages import CallbackMessages
+from flowrunner.services.callback_secrets import Credentials
+
+logger = structlog.get_logger()
+
+TIMEOUT_SECONDS: Final = 15.0
+_CALLBACKS_AT_ONCE: Final = 32
+_MESSAGES_AT_ONCE: Final = 4
+_PORTION: Final = 20
+# How soon a new delivery is noticed.
+LOOK_SECONDS: Final = 1.0
+_KEPT_FOR: Final = timedelta(days=7)
+MOST_KEPT: Final = 1000
+_PURGE_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """The outcome of one attempt.
+
+    Attributes:
+        status_code: The receiver's answer, if there was one.
+        error: Kind of the failure; None for a success.
+        is_final: A repeat cannot succeed.
+        is_gone: The receiver wants no further messages.
+        retry_after: The seconds that the receiver asks to wait.
+    """
+
+    status_code: int | None = None
+    error: str | None = None
+    is_final: bool = False
+    is_gone: bool = False
+    retry_after: float | None = None
+
+
+class CallbackDeliveries:
+    """The background job, and single attempts.
+
+    Args:
+        mailer: None if the installation sends no e-mails.
+        on_attempt: Called with `delivered` or `failed` after each attempt.
+    """
+
+    def __init__(
+        self,
+        store: CallbackStore,
+        messages: CallbackMessages,
+        vault: ValueSealer,
+        http: HttpClients,
+        mailer: Mailer | None,
+        *,
+        clock: Clock,
+        draw: Callable[[], float],
+        on_attempt: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._messages = messages
+        self._vault = vault
+        self._http = http
+        self._mailer = mailer
+        self._clock = clock
+        self._draw = draw
+        self._on_attempt = on_attempt
+
+    async def next_due(self) -> datetime | None:
+        """Return when to look for deliveries; None while there is no callback."""
+        at, has_callbacks = await self._store.next_due()
+        if not has_callbacks:
+            return None
+        soon = self._clock.now() + timedelta(seconds=LOOK_SECONDS)
+        return soon if at is None else min(at, soon)
+
+    async def deliver_due(self) -> None:
+        """Make all deliveries that are due, and return when none is."""
+        tasks: dict[CallbackId, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                free = _CALLBACKS_AT_ONCE - len(tasks)
+                due = await self._store.due_callbacks(now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2)
+                for workspace_id, id in [(w, id) for w, id in due if id not in tasks][:free]:
+                    tasks[id] = group.create_task(self._deliver_all(workspace_id, id), name=f"deliver {id}")
+                if not tasks:
+                    return
+                await asyncio.wait(tasks.values(), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                tasks = {id: task for id, task in tasks.items() if not task.done()}
+
+    async def _deliver_all(self, workspace_id: WorkspaceId, id: CallbackId) -> None:
+        """Make the deliveries of one callback that are due, until one fails or none is left."""
+        while True:
+            try:
+                found = await self._store.get(workspace_id, id)
+                credentials = Credentials.opened(self._vault, found)
+            except NotFound:
+                return
+            except WrongKey as error:
+                logger.error("callback.unreadable", callback_id=id, error=str(error))
+                return
+            failures = found.view.failures
+            at_once = 1 if failures or PAUSES[found.view.format] >= 1.0 else _MESSAGES_AT_ONCE
+            due = await self._store.due(id, now=self._clock.now(), limit=at_once if failures else _PORTION)
+            if not due or found.view.disabled_at is not None:
+                return
+            for first in range(0, len(due), at_once):
+                portion = due[first : first + at_once]
+                results = await asyncio.gather(*[self._deliver(found.view, credentials, each) for each in portion])
+                await asyncio.sleep(PAUSES[found.view.format] * len(portion))
+                if not all(results):
+                    break
+            if failures + 1 >= FAILURES_BEFORE_PAUSE and not all(results):
+                return
+
+    async def _deliver(self, callback: CallbackView, credentials: Credentials, delivery: DeliveryView) -> bool:
+        """Make one attempt and record it; return whether it succeeded."""
+        outcome = await self.attempt(callback, credentials, delivery)
+        now = self._clock.now()
+        has_succeeded = outcome.error is None
+        self._on_attempt("delivered" if has_succeeded else "failed")
+        retry_until = delivery.retry_until or now + RETRIED_FOR
+        next_at = None if has_succeeded else self._next_at(delivery, outcome, retry_until, now)
+        paused_until = None
+        if not has_succeeded and callback.failures + 1 >= FAILURES_BEFORE_PAUSE:
+            over = callback.failures + 2 - FAILURES_BEFORE_PAUSE
+            paused_until = now + timedelta(seconds=delay_after(over, draw=self._draw()))
+        await self._store.record(
+            DeliveryAttempt(
+                id=delivery.id,
+                callback_id=callback.id,
+                at=now,
+                has_succeeded=has_succeeded,
+                retry_until=retry_until,
+                next_at=next_at,
+                paused_until=paused_until,
+                is_of_receiver=outcome.error != "template",
+                status_code=outcome.status_code,
+                error=outcome.error,
+            )
+        )
+        if outcome.is_gone:
+            await self._disable(callback, "the receiver answered 410 Gone", now)
+        elif next_at is None and _is_persistent(callback, outcome, now):
+            await self._disable(callback, "no message was taken for a day", now)
+        return has_succeeded
+
+    def _next_at(
+        self, delivery: DeliveryView, outcome: AttemptOutcome, retry_until: datetime, now: datetime
+    ) -> datetime | None:
+        if outcome.is_final:
+            return None
+        seconds = max(delay_after(delivery.attempts + 1, draw=self._draw()), outcome.retry_after or 0.0)
+        at = now + timedelta(seconds=seconds)
+        return at if at <= retry_until else None
+
+    async def attempt(self, callback: CallbackView, credentials: Credentials, delivery: DeliveryView) -> AttemptOutcome:
+        """Send a message once."""
+        event = await self._messages.event_of(delivery)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                if callback.format == "email":
+                    return await self._mail(credentials, event)
+                return await self._post(callback, credentials, event)
+        except TimeoutError:
+            return AttemptOutcome(error="timeout")
+        except NodeFailure as failure:
+            # Its message may name addresses of this network.
+            return AttemptOutcome(error=failure.type)
+        except MailFailed as failure:
+            return AttemptOutcome(error=str(failure))
+        except (ExpressionFailed, InvalidInput):
+            return AttemptOutcome(error="template", is_final=True)
+
+    async def _post(self, callback: CallbackView, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
+        now = self._clock.now()
+        message = self._messages.message(callback, event, secret=credentials.secret, now=now)
+        http = self._http.of(callback.workspace_id)
+        answer = await http.request("POST", credentials.url, headers=message.headers, body=message.body)
+        if 200 <= answer.status <= 299:
+            return AttemptOutcome(status_code=answer.status)
+        return AttemptOutcome(
+            status_code=answer.status,
+            error=f"http.{answer.status}",
+            is_gone=answer.status == 410,
+            is_final=answer.status == 410,
+            retry_after=_retry_after(answer.headers.get("retry-after"), now),
+        )
+
+    async def _mail(self, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
+        if self._mailer is None:
+            return AttemptOutcome(error="email.not_configured")
+        text = text_of(event)
+        body = text if event.link is None else f"{text}\n\n{event.link}"
+        subject = text.splitlines()[0][:200]
+        await self._mailer.send(credentials.addresses, subject, body, message_id=event.id)
+        return AttemptOutcome()
+
+    async def _disable(self, callback: CallbackView, reason: str, now: datetime) -> None:
+        logger.warning("callback.disabled", callback_id=callback.id, reason=reason)
+        entry = AuditEntry(
+            at=now,
+            action="callback.disabled",
+            object=("callback", callback.id),
+            credential="server",
+            workspace_id=callback.workspace_id,
+        )
+        notice = {"name": callback.name, "reason": reason}
+        await self._store.disable(callback.id, at=now, reason=reason, notice=notice, audit=entry)
+
+    async def purge(self) -> None:
+        """Delete deliveries that are older than a week, or beyond the newest of their callback."""
+        purged = _PURGE_BATCH
+        while purged:
+            purged = await self._store.purge(before=self._clock.now() - _KEPT_FOR, most=MOST_KEPT, limit=_PURGE_BATCH)
+
+
+def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetime) -> bool:
+    """Return whether a callback has failed for so long that it is given up with its delivery."""
+    since = callback.failing_since
+    return outcome.error != "template" and since is not None and now - since >= RETRIED_FOR - timedelta(hours=1)
+
+
+def _retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds of a `Retry-After` header, which is a number or a date."""
+    if value is None:
+        return None
+    if value.isascii() and value.strip().isdigit():
+        return min(float(value.strip()[:6]), RETRIED_FOR.total_seconds())
+    try:
+        return min(max((parsedate_to_datetime(value) - now).total_seconds(), 0.0), RETRIED_FOR.total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return None

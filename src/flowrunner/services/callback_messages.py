@@ -1,0 +1,190 @@
+"""Messages of callbacks: what an event says, in the format of its receiver."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.callbacks import (
+    MOST_RESULT_BYTES,
+    CallbackEvent,
+    cloud_event,
+    discord_message,
+    slack_message,
+    teams_message,
+    text_of,
+)
+from flowrunner.domain.errors import NotFound, invalid
+from flowrunner.domain.expression import (
+    NOWHERE,
+    CodeKind,
+    CodePlace,
+    ExpressionSyntax,
+    Keys,
+    Template,
+    codes_of,
+    compile_template,
+    render,
+)
+from flowrunner.domain.standard_webhooks import signature
+from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.ports.callbacks import CallbackView, DeliveryView
+from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
+from flowrunner.ports.flows import FlowStore
+from flowrunner.ports.journal import JournalReader
+
+MOST_TEMPLATE_CHARACTERS: Final = 16 * 1024
+_NAMES: Final = frozenset({"event"})
+# Since the event, the execution may have gone on.
+_STATUS_THEN: Final = {"execution.waiting": "waiting", "approval.requested": "waiting"}
+
+
+class _TemplatePlace:
+    """The rules for templates of messages: they read `event`, by paths only."""
+
+    older_names: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        self.faults: list[ExpressionSyntax] = []
+
+    def code_at(self, at: Keys) -> CodeKind | None:
+        return None
+
+    def names_at(self, at: Keys) -> frozenset[str]:
+        return _NAMES
+
+    def place_of(self, at: Keys) -> CodePlace:
+        return NOWHERE
+
+    def report(self, at: Keys, fault: ExpressionSyntax) -> None:
+        self.faults.append(fault)
+
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+        pass
+
+
+def compiled(template: JSON) -> Template:
+    """Compile the template of a message. Raises: InvalidInput."""
+    if len(msgspec.json.encode(template)) > MOST_TEMPLATE_CHARACTERS:
+        raise invalid("template", f"is longer than {MOST_TEMPLATE_CHARACTERS} bytes", code="too_large")
+    place = _TemplatePlace()
+    found = compile_template(template, place, ())
+    if place.faults:
+        raise invalid("template", str(place.faults[0]), hint=place.faults[0].hint)
+    if codes_of(found):
+        hint = "write paths such as ${event.data.execution.id}"
+        raise invalid("template", "JavaScript is not evaluated here", hint=hint)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRequest:
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class CallbackMessages:
+    """The texts of events.
+
+    Args:
+        public_url: Address of the installation, for links; None if it is not known.
+    """
+
+    def __init__(
+        self, executions: ExecutionReader, journal: JournalReader, flows: FlowStore, *, public_url: str | None
+    ) -> None:
+        self._executions = executions
+        self._journal = journal
+        self._flows = flows
+        self._public_url = public_url
+
+    async def event_of(self, delivery: DeliveryView) -> CallbackEvent:
+        """Return the event that a delivery tells of."""
+        at, link, data = delivery.noted_at, None, delivery.details or {}
+        if delivery.execution_id is not None:
+            at, data = await self._execution(delivery)
+            if self._public_url is not None:
+                link = f"{self._public_url}/executions/{delivery.execution_id}"
+        return CallbackEvent(
+            id=delivery.id,
+            type=delivery.event,
+            workspace_id=delivery.workspace_id,
+            at=at,
+            subject=delivery.execution_id or delivery.subject or "",
+            data=data,
+            link=link,
+        )
+
+    async def _execution(self, delivery: DeliveryView) -> tuple[datetime, Mapping[str, JSON]]:
+        assert delivery.execution_id is not None
+        assert delivery.seq is not None, "they are stored together"
+        id, workspace_id = delivery.execution_id, delivery.workspace_id
+        try:
+            found = await self._executions.get(workspace_id, id)
+            recorded = await self._journal.events(id, after=delivery.seq - 1, limit=1)
+        except NotFound:
+            # It was deleted since, or moved to another workspace.
+            return delivery.noted_at, {"execution": {"id": id}}
+        try:
+            name: str | None = (await self._flows.current(workspace_id, found.flow_id)).name
+        except NotFound:
+            name = None
+        at = recorded[0].at if recorded else delivery.noted_at
+        return at, {"execution": _execution_value(found, name, _STATUS_THEN.get(delivery.event))}
+
+    def source(self, event: CallbackEvent) -> str:
+        return f"{self._public_url or ''}/workspaces/{event.workspace_id}"
+
+    def message(self, callback: CallbackView, event: CallbackEvent, *, secret: str, now: datetime) -> CallbackRequest:
+        """Return the request of a message that is not an e-mail.
+
+        Raises:
+            InvalidInput, ExpressionFailed: If the callback's template has no value for the event.
+        """
+        match callback.format:
+            case "slack":
+                return _json(slack_message(event))
+            case "discord":
+                return _json(discord_message(event))
+            case "teams":
+                return _json(teams_message(event))
+            case "template":
+                scope = {**cloud_event(event, source=self.source(event)), "text": text_of(event), "link": event.link}
+                value = render(compiled(callback.template), {"event": scope})
+                message = _text(value) if isinstance(value, str) else _json(value)
+            case _:
+                body = msgspec.json.encode(cloud_event(event, source=self.source(event)))
+                message = CallbackRequest(body, {"Content-Type": "application/cloudevents+json; charset=utf-8"})
+        signed = signature(secret, event.id, str(int(now.timestamp())), message.body)
+        return CallbackRequest(message.body, {**message.headers, **signed})
+
+
+def _execution_value(found: ExecutionDetail, flow_name: str | None, status: str | None) -> Mapping[str, JSON]:
+    value: dict[str, Any] = {
+        "id": found.id,
+        "flow_id": found.flow_id,
+        "flow_name": flow_name,
+        "status": status or found.status.value,
+        "result": None,
+        "error": None if status else found.error,
+        "started_at": rfc3339(found.started_at),
+        "completed_at": None if status or found.completed_at is None else rfc3339(found.completed_at),
+    }
+    if found.result is not None and status is None:
+        if len(found.result) <= MOST_RESULT_BYTES:
+            value["result"] = msgspec.json.decode(found.result)
+        else:
+            value["result_bytes"] = len(found.result)
+    if status is not None and found.waiting_for is not None:
+        value["waiting_for"] = msgspec.json.decode(found.waiting_for)
+    return value
+
+
+def _json(value: JSON) -> CallbackRequest:
+    return CallbackRequest(msgspec.json.encode(value), {"Content-Type": "application/json"})
+
+
+def _text(value: str) -> CallbackRequest:
+    return CallbackRequest(value.encode(), {"Content-Type": "text/plain; charset=utf-8"})

@@ -1,0 +1,75 @@
+"""The URL and the signing secret of a callback, which are sealed together."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from flowrunner.domain.callbacks import WITH_SECRET_URL, Format
+from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.errors import invalid
+from flowrunner.domain.standard_webhooks import secret_of
+from flowrunner.ports.callbacks import SealedCallback
+from flowrunner.ports.secrets import ValueSealer
+
+_KEY_BYTES: Final = 32
+_MOST_ADDRESSES: Final = 5
+_MAILTO: Final = "mailto:"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What is needed to send to a receiver."""
+
+    url: str
+    secret: str
+
+    @classmethod
+    def new(cls, url: str) -> Self:
+        return cls(url=url, secret=secret_of(secrets.token_bytes(_KEY_BYTES)))
+
+    @classmethod
+    def opened(cls, vault: ValueSealer, callback: SealedCallback) -> Self:
+        """Raises: WrongKey."""
+        text = vault.open(callback.view.workspace_id, callback.sealed, callback.data_key)
+        return cls(**msgspec.json.decode(text, type=dict[str, str]))
+
+    @property
+    def text(self) -> str:
+        return msgspec.json.encode({"url": self.url, "secret": self.secret}).decode()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(unquote(address) for address in self.url.removeprefix(_MAILTO).split(","))
+
+
+def shown_address(url: str, format: Format) -> str:
+    """Return a URL without what could be a credential. Raises: InvalidInput if the format cannot have it."""
+    if format == "email":
+        if not url.startswith(_MAILTO):
+            raise invalid("url", "must be an e-mail address: mailto:ops@example.com")
+        addresses = url.removeprefix(_MAILTO).split(",")
+        if len(addresses) > _MOST_ADDRESSES:
+            raise invalid("url", f"has more than {_MOST_ADDRESSES} addresses")
+        for address in addresses:
+            try:
+                normal_email(unquote(address))
+            except ValueError:
+                raise invalid("url", "must be e-mail addresses: mailto:ops@example.com") from None
+        return url
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise invalid("url", "is not a URL") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise invalid("url", "must begin with https:// or http:// and contain a host")
+    if "@" in parts.netloc:
+        raise invalid("url", "must not contain a user and a password")
+    netloc = f"[{host}]" if ":" in host else host
+    origin = f"{parts.scheme}://{netloc}" + ("" if port is None else f":{port}")
+    if format in WITH_SECRET_URL:
+        return f"{origin}/…"
+    return f"{origin}{parts.path}" + ("?…" if parts.query else "")

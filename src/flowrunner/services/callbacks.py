@@ -1,0 +1,197 @@
+"""Use cases of callbacks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.callbacks import EVENTS, TEST_EVENT, Format
+from flowrunner.domain.errors import Fault, InvalidInput, NotFound, invalid
+from flowrunner.domain.values import JSON, FlowId
+from flowrunner.ports.callbacks import CallbackId, CallbackStore, CallbackView, DeliveryId, DeliveryView
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.flows import FlowStore
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import ValueSealer
+from flowrunner.services.callback_deliveries import CallbackDeliveries
+from flowrunner.services.callback_messages import compiled
+from flowrunner.services.callback_secrets import Credentials, shown_address
+from flowrunner.services.ids import new_id
+
+MAX_CALLBACKS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackChange:
+    """A change of a callback; what is absent from ``fields`` stays as it is.
+
+    Attributes:
+        fields: New values of `CallbackView`'s `name`, `events`, `flow_id`, `tag`, `children` and `template`.
+        url: The new URL.
+        is_enabled: Whether it tells of events.
+    """
+
+    fields: dict[str, Any]
+    url: str | None = None
+    is_enabled: bool | None = None
+
+
+class Callbacks:
+    def __init__(
+        self,
+        store: CallbackStore,
+        flows: FlowStore,
+        deliveries: CallbackDeliveries,
+        vault: ValueSealer,
+        clock: Clock,
+        *,
+        sends_mail: bool,
+    ) -> None:
+        self._store = store
+        self._flows = flows
+        self._deliveries = deliveries
+        self._vault = vault
+        self._clock = clock
+        self._sends_mail = sends_mail
+
+    async def create(
+        self,
+        caller: Caller,
+        *,
+        url: str,
+        format: Format,
+        events: Sequence[str],
+        name: str = "",
+        flow_id: FlowId | None = None,
+        tag: str | None = None,
+        children: bool = False,
+        template: JSON = None,
+    ) -> tuple[CallbackView, str]:
+        """Create a callback; return it and its signing secret, which cannot be read again.
+
+        Raises: InvalidInput; LimitReached.
+        """
+        if format == "email" and not self._sends_mail:
+            raise invalid("format", "This installation sends no e-mails", hint="an operator can set smtp_url")
+        now = self._clock.now()
+        view = CallbackView(
+            id=CallbackId(new_id("callback", now)),
+            workspace_id=caller.workspace_id,
+            name=name,
+            events=tuple(dict.fromkeys(events)),
+            format=format,
+            address=shown_address(url, format),
+            flow_id=flow_id,
+            tag=tag,
+            children=children,
+            template=template,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._check(view)
+        credentials = Credentials.new(url)
+        seal = self._vault.sealer(caller.workspace_id, view.id, credentials.text)
+        details: dict[str, JSON] = {"format": format, "events": list(view.events)}
+        entry = act(caller, "callback.created", "callback", view.id, at=now, details=details)
+        await self._store.create(view, seal, most=MAX_CALLBACKS, audit=entry)
+        return view, credentials.secret
+
+    async def _check(self, view: CallbackView) -> None:
+        """Raises: InvalidInput."""
+        faults = [
+            Fault(path=f"events[{n}]", code="invalid", message=f"must be one of {', '.join(EVENTS)}")
+            for n, event in enumerate(view.events)
+            if event not in EVENTS
+        ]
+        if not view.events:
+            faults.append(Fault(path="events", code="required", message="must name at least one event"))
+        if view.flow_id is not None and view.tag is not None:
+            faults.append(Fault(path="tag", code="invalid", message="must be absent if flow_id is given"))
+        if (view.format == "template") != (view.template is not None):
+            message = "is needed for the format 'template', and only there"
+            faults.append(Fault(path="template", code="invalid", message=message))
+        if faults:
+            raise InvalidInput(faults)
+        if view.template is not None:
+            compiled(view.template)
+        if view.flow_id is not None:
+            try:
+                await self._flows.current(view.workspace_id, view.flow_id)
+            except NotFound:
+                raise invalid("flow_id", "There is no such flow in this workspace") from None
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[CallbackView], int]:
+        return await self._store.page(caller.workspace_id, page=page)
+
+    async def get(self, caller: Caller, id: CallbackId) -> CallbackView:
+        """Raises: NotFound."""
+        return (await self._store.get(caller.workspace_id, id)).view
+
+    async def change(self, caller: Caller, id: CallbackId, asked: CallbackChange) -> CallbackView:
+        """Raises: NotFound; InvalidInput."""
+        found = await self._store.get(caller.workspace_id, id)
+        now = self._clock.now()
+        fields, seal = dict(asked.fields), None
+        if asked.url is not None:
+            fields["address"] = shown_address(asked.url, found.view.format)
+            secret = Credentials.opened(self._vault, found).secret
+            seal = self._vault.sealer(caller.workspace_id, id, Credentials(asked.url, secret).text)
+        await self._check(replace(found.view, **fields))
+
+        def change(before: CallbackView) -> CallbackView:
+            after = replace(before, **fields, updated_at=now)
+            return after if asked.is_enabled is None else _enabled(after, now if not asked.is_enabled else None)
+
+        names = sorted([*asked.fields, *(["url"] if asked.url else [])])
+        entry = act(caller, "callback.changed", "callback", id, at=now, details={"fields": names})
+        return await self._store.change(caller.workspace_id, id, change, seal=seal, audit=entry)
+
+    async def delete(self, caller: Caller, id: CallbackId) -> None:
+        """Raises: NotFound."""
+        entry = act(caller, "callback.deleted", "callback", id, at=self._clock.now())
+        await self._store.delete(caller.workspace_id, id, audit=entry)
+
+    async def test(self, caller: Caller, id: CallbackId) -> DeliveryView:
+        """Send a message at once, and return its delivery. Raises: NotFound."""
+        found = await self._store.get(caller.workspace_id, id)
+        now = self._clock.now()
+        delivery = DeliveryView(
+            id=DeliveryId(new_id("delivery", now)),
+            workspace_id=caller.workspace_id,
+            callback_id=id,
+            event=TEST_EVENT,
+            subject=id,
+            details={"callback": {"id": id, "name": found.view.name}},
+            noted_at=now,
+        )
+        credentials = Credentials.opened(self._vault, found)
+        outcome = await self._deliveries.attempt(found.view, credentials, delivery)
+        done = replace(
+            delivery,
+            state="delivered" if outcome.error is None else "failed",
+            attempts=1,
+            last_at=self._clock.now(),
+            status_code=outcome.status_code,
+            error=outcome.error,
+        )
+        await self._store.add_delivery(done)
+        return done
+
+    async def deliveries(self, caller: Caller, id: CallbackId, *, page: Page) -> tuple[Sequence[DeliveryView], int]:
+        """Return a page of deliveries, the newest first, and the total. Raises: NotFound."""
+        return await self._store.deliveries(caller.workspace_id, id, page=page)
+
+    async def redeliver(self, caller: Caller, id: CallbackId, delivery_id: DeliveryId) -> DeliveryView:
+        """Send a message again, under its old id. Raises: NotFound."""
+        entry: AuditEntry = act(
+            caller, "callback.redelivered", "callback", id, at=self._clock.now(), details={"delivery_id": delivery_id}
+        )
+        return await self._store.redeliver(caller.workspace_id, id, delivery_id, audit=entry)
+
+
+def _enabled(callback: CallbackView, disabled_at: datetime | None) -> CallbackView:
+    if disabled_at is not None:
+        return replace(callback, disabled_at=callback.disabled_at or disabled_at)
+    return replace(callback, disabled_at=None, disabled_reason=None, failures=0, failing_since=None)

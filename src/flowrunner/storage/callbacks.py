@@ -1,0 +1,432 @@
+"""Callbacks and their deliveries. Triggers on `executions` add the deliveries of executions."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.limits import check_count
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.callbacks import (
+    CallbackId,
+    CallbackView,
+    DeliveryAttempt,
+    DeliveryId,
+    DeliveryView,
+    SealedCallback,
+)
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import Seal, SealedSecret
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.secrets import WORKSPACE_EXISTS, sealed_now, wrapped_key
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+
+CREATE: Final = """
+INSERT INTO callbacks (id, workspace_id, name, events, format, address, flow_id, tag, is_for_children, template,
+                       key_version, sealed, created_at, updated_at)
+VALUES (:id, :workspace_id, :name, :events, :format, :address, :flow_id, :tag, :is_for_children, :template,
+        :key_version, :sealed, :created_at, :updated_at)
+"""
+COUNT: Final = "SELECT count(*) FROM callbacks WHERE workspace_id = :workspace_id"
+PAGE: Final = """
+SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
+       c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since
+  FROM callbacks c
+ WHERE c.workspace_id = :workspace_id ORDER BY c.id LIMIT :limit OFFSET :offset
+"""
+GET: Final = """
+SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
+       c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
+       c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
+  FROM callbacks c LEFT JOIN data_keys d ON d.workspace_id = c.workspace_id AND d.version = c.key_version
+ WHERE c.workspace_id = :workspace_id AND c.id = :id
+"""
+# What is enabled again begins without its failures.
+CHANGE: Final = """
+UPDATE callbacks
+   SET name = :name, events = :events, address = :address, flow_id = :flow_id, tag = :tag,
+       is_for_children = :is_for_children, template = :template, updated_at = :updated_at, disabled_at = :disabled_at,
+       disabled_reason = :disabled_reason, failures = :failures, failing_since = :failing_since,
+       paused_until = CASE WHEN :failures = 0 THEN NULL ELSE paused_until END
+ WHERE workspace_id = :workspace_id AND id = :id
+"""
+SEAL_AGAIN: Final = "UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE id = :id"
+DELETE_DELIVERIES: Final = "DELETE FROM callback_deliveries WHERE workspace_id = :workspace_id AND callback_id = :id"
+DELETE: Final = "DELETE FROM callbacks WHERE workspace_id = :workspace_id AND id = :id"
+
+DELIVERIES: Final = """
+SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
+       state, attempts, retry_until, next_at, last_at, status_code, error
+  FROM callback_deliveries
+ WHERE workspace_id = :workspace_id AND callback_id = :id
+ ORDER BY noted_at DESC, id DESC LIMIT :limit OFFSET :offset
+"""
+COUNT_DELIVERIES: Final = """
+SELECT count(*) FROM callback_deliveries WHERE workspace_id = :workspace_id AND callback_id = :id
+"""
+EXISTS: Final = "SELECT 1 FROM callbacks WHERE workspace_id = :workspace_id AND id = :id"
+REDELIVER: Final = """
+UPDATE callback_deliveries SET state = 'pending', attempts = 0, retry_until = NULL, next_at = 0, error = NULL
+ WHERE workspace_id = :workspace_id AND callback_id = :id AND id = :delivery_id
+RETURNING id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
+       state, attempts, retry_until, next_at, last_at, status_code, error
+"""
+ADD: Final = """
+INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, subject, details, noted_at, state, attempts,
+                                 retry_until, next_at, last_at, status_code, error)
+VALUES (:id, :workspace_id, :callback_id, :event, :subject, :details, :noted_at, :state, :attempts, :retry_until,
+        :next_at, :last_at, :status_code, :error)
+"""
+# Each look reads one place of an index per callback that is enabled.
+NEXT_DUE: Final = Statement(
+    sqlite="""
+SELECT min(max(coalesce(c.paused_until, 0),
+               (SELECT min(d.next_at) FROM callback_deliveries d
+                 WHERE d.callback_id = c.id AND d.next_at IS NOT NULL))), count(*)
+  FROM callbacks c WHERE c.disabled_at IS NULL
+""",
+    postgres="""
+SELECT min(CASE WHEN due.at IS NOT NULL THEN greatest(c.paused_until, due.at) END), count(*)
+  FROM callbacks c
+  CROSS JOIN LATERAL (SELECT min(d.next_at) AS at FROM callback_deliveries d
+                       WHERE d.callback_id = c.id AND d.next_at IS NOT NULL) due
+ WHERE c.disabled_at IS NULL
+""",
+)
+DUE_CALLBACKS: Final = """
+SELECT c.workspace_id, c.id FROM callbacks c
+ WHERE c.disabled_at IS NULL AND coalesce(c.paused_until, 0) <= :now
+   AND EXISTS (SELECT 1 FROM callback_deliveries d
+                WHERE d.callback_id = c.id AND d.next_at IS NOT NULL AND d.next_at <= :now)
+ ORDER BY c.id LIMIT :limit
+"""
+DUE: Final = """
+SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
+       state, attempts, retry_until, next_at, last_at, status_code, error
+  FROM callback_deliveries
+ WHERE callback_id = :id AND next_at IS NOT NULL AND next_at <= :now ORDER BY next_at, id LIMIT :limit
+"""
+RECORD: Final = """
+UPDATE callback_deliveries
+   SET state = :state, attempts = attempts + 1, retry_until = :retry_until, next_at = :next_at, last_at = :at,
+       status_code = :status_code, error = :error
+ WHERE id = :id AND state = 'pending'
+"""
+SUCCEEDED: Final = """
+UPDATE callbacks SET failures = 0, failing_since = NULL, paused_until = NULL WHERE id = :callback_id AND failures > 0
+"""
+FAILED: Final = """
+UPDATE callbacks
+   SET failures = failures + 1, failing_since = coalesce(failing_since, :at), paused_until = :paused_until
+ WHERE id = :callback_id
+"""
+DISABLE: Final = """
+UPDATE callbacks SET disabled_at = :at, disabled_reason = :reason WHERE id = :id AND disabled_at IS NULL
+RETURNING workspace_id
+"""
+FAIL_PENDING: Final = """
+UPDATE callback_deliveries SET state = 'failed', next_at = NULL, last_at = :at, error = 'callback.disabled'
+ WHERE callback_id = :id AND state = 'pending'
+"""
+# Adds a delivery to each callback of the workspace that wants the event.
+TELL: Final = Statement(
+    sqlite="""
+INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, subject, details, noted_at, next_at)
+SELECT 'delivery-' || lower(hex(randomblob(16))), c.workspace_id, c.id, :event, :subject, :details, :at, 0
+  FROM callbacks c
+ WHERE c.workspace_id = :workspace_id AND c.disabled_at IS NULL
+   AND (c.flow_id IS NULL OR c.flow_id = :flow_id)
+   AND EXISTS (SELECT 1 FROM json_each(c.events) WHERE value = :event)
+   AND (c.tag IS NULL OR EXISTS (SELECT 1 FROM flows f, json_each(f.tags) t WHERE f.id = :flow_id AND t.value = c.tag))
+""",
+    postgres="""
+INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, subject, details, noted_at, next_at)
+SELECT 'delivery-' || replace(gen_random_uuid()::text, '-', ''), c.workspace_id, c.id, :event, :subject, :details,
+       :at, 0
+  FROM callbacks c
+ WHERE c.workspace_id = :workspace_id AND c.disabled_at IS NULL
+   AND (c.flow_id IS NULL OR c.flow_id = CAST(:flow_id AS text))
+   AND CAST(:event AS text) IN (SELECT json_array_elements_text(c.events::json))
+   AND (c.tag IS NULL OR c.tag IN (SELECT json_array_elements_text(replace(f.tags, '\\u0000', '\\ufffd')::json)
+                                     FROM flows f WHERE f.id = CAST(:flow_id AS text)))
+""",
+)
+PURGE_OLD: Final = """
+DELETE FROM callback_deliveries
+ WHERE id IN (SELECT id FROM callback_deliveries WHERE next_at IS NULL AND last_at < :before LIMIT :limit)
+"""
+# The newest delivery that is one too many, of each callback that has such.
+PURGE_MANY: Final = """
+DELETE FROM callback_deliveries
+ WHERE id IN (SELECT d.id FROM callbacks c, callback_deliveries d
+               WHERE d.callback_id = c.id AND d.next_at IS NULL
+                 AND d.noted_at < (SELECT x.noted_at FROM callback_deliveries x WHERE x.callback_id = c.id
+                                    ORDER BY x.noted_at DESC, x.id DESC LIMIT 1 OFFSET :most)
+               LIMIT :limit)
+"""
+
+
+async def tell_callbacks(
+    tx: Transaction,
+    event: str,
+    *,
+    workspace_id: WorkspaceId,
+    flow_id: FlowId | None,
+    subject: str,
+    details: Mapping[str, JSON],
+    at: datetime,
+) -> None:
+    """Tell of an event, in the transaction that records it.
+
+    Args:
+        event: One of `domain.callbacks.EVENTS` that is not about an execution.
+        flow_id: The flow that it is about; None if it is about none.
+        subject: Id of what it is about.
+        details: The `data` of the message.
+    """
+    values = {
+        "event": event,
+        "workspace_id": workspace_id,
+        "flow_id": flow_id,
+        "subject": subject,
+        "details": json.dumps(details),
+        "at": to_ms(at),
+    }
+    await tx.run(TELL, values)
+
+
+class SqlCallbacks:
+    """Implements `ports.CallbackStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, callback: CallbackView, seal: Seal, *, most: int, audit: Audit = None) -> None:
+        async def create(tx: Transaction) -> None:
+            values = _values(callback)
+            if await tx.row(WORKSPACE_EXISTS, values) is None:
+                raise NotFound("workspace")
+            check_count("callbacks", (await one_row(tx, COUNT, values))[0], most, limit="callbacks")
+            secret = await sealed_now(tx, callback.workspace_id, seal)
+            await tx.run(CREATE, values | {"key_version": secret.key_version, "sealed": secret.sealed})
+
+        await self._database.write(create, audit=audit)
+
+    async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[CallbackView], int]:
+        values = {"workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [_view(row) for row in rows], total
+
+    async def get(self, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:
+        return await self._database.read(lambda tx: _get(tx, workspace_id, id))
+
+    async def change(
+        self,
+        workspace_id: WorkspaceId,
+        id: CallbackId,
+        change: Callable[[CallbackView], CallbackView],
+        *,
+        seal: Seal | None = None,
+        audit: Audit = None,
+    ) -> CallbackView:
+        async def write(tx: Transaction) -> CallbackView:
+            changed = change((await _get(tx, workspace_id, id)).view)
+            await tx.run(CHANGE, _values(changed))
+            if seal is not None:
+                secret = await sealed_now(tx, workspace_id, seal)
+                await tx.run(SEAL_AGAIN, {"id": id, "key_version": secret.key_version, "sealed": secret.sealed})
+            return changed
+
+        return await self._database.write(write, audit=audit)
+
+    async def delete(self, workspace_id: WorkspaceId, id: CallbackId, *, audit: Audit = None) -> None:
+        async def delete(tx: Transaction) -> None:
+            values = {"workspace_id": workspace_id, "id": id}
+            await tx.run(DELETE_DELIVERIES, values)
+            if await tx.run(DELETE, values) == 0:
+                raise NotFound("callback")
+
+        await self._database.write(delete, audit=audit)
+
+    async def deliveries(
+        self, workspace_id: WorkspaceId, id: CallbackId, *, page: Page
+    ) -> tuple[Sequence[DeliveryView], int]:
+        values = {"workspace_id": workspace_id, "id": id, "limit": page.limit, "offset": page.offset}
+
+        async def read(tx: Transaction) -> tuple[list[Row], int]:
+            if await tx.row(EXISTS, values) is None:
+                raise NotFound("callback")
+            return await page_and_total(tx, DELIVERIES, COUNT_DELIVERIES, values)
+
+        rows, total = await self._database.read(read)
+        return [_delivery(row) for row in rows], total
+
+    async def redeliver(
+        self, workspace_id: WorkspaceId, id: CallbackId, delivery_id: DeliveryId, *, audit: Audit = None
+    ) -> DeliveryView:
+        async def redeliver(tx: Transaction) -> DeliveryView:
+            values = {"workspace_id": workspace_id, "id": id, "delivery_id": delivery_id}
+            row = await tx.row(REDELIVER, values)
+            if row is None:
+                raise NotFound("delivery")
+            return _delivery(row)
+
+        return await self._database.write(redeliver, audit=audit)
+
+    async def add_delivery(self, delivery: DeliveryView) -> None:
+        values = {
+            "id": delivery.id,
+            "workspace_id": delivery.workspace_id,
+            "callback_id": delivery.callback_id,
+            "event": delivery.event,
+            "subject": delivery.subject,
+            "details": None if delivery.details is None else json.dumps(delivery.details),
+            "noted_at": to_ms(delivery.noted_at),
+            "state": delivery.state,
+            "attempts": delivery.attempts,
+            "retry_until": to_ms_or_none(delivery.retry_until),
+            "next_at": to_ms_or_none(delivery.next_at),
+            "last_at": to_ms_or_none(delivery.last_at),
+            "status_code": delivery.status_code,
+            "error": delivery.error,
+        }
+        await self._database.write(lambda tx: tx.run(ADD, values))
+
+    async def next_due(self) -> tuple[datetime | None, bool]:
+        at, count = await self._database.read(lambda tx: one_row(tx, NEXT_DUE))
+        return from_ms_or_none(at), count > 0
+
+    async def due_callbacks(self, *, now: datetime, limit: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        values = {"now": to_ms(now), "limit": limit}
+        rows = await self._database.read(lambda tx: tx.rows(DUE_CALLBACKS, values))
+        return [(WorkspaceId(workspace_id), CallbackId(id)) for workspace_id, id in rows]
+
+    async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
+        values = {"id": id, "now": to_ms(now), "limit": limit}
+        return [_delivery(row) for row in await self._database.read(lambda tx: tx.rows(DUE, values))]
+
+    async def record(self, attempt: DeliveryAttempt) -> None:
+        state = "delivered" if attempt.has_succeeded else "failed" if attempt.next_at is None else "pending"
+        values = {
+            "id": attempt.id,
+            "callback_id": attempt.callback_id,
+            "state": state,
+            "at": to_ms(attempt.at),
+            "retry_until": to_ms(attempt.retry_until),
+            "next_at": to_ms_or_none(attempt.next_at),
+            "paused_until": to_ms_or_none(attempt.paused_until),
+            "status_code": attempt.status_code,
+            "error": attempt.error,
+        }
+
+        async def record(tx: Transaction) -> None:
+            await tx.run(RECORD, values)
+            if attempt.is_of_receiver:
+                await tx.run(SUCCEEDED if attempt.has_succeeded else FAILED, values)
+
+        await self._database.write(record)
+
+    async def disable(
+        self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: Audit = None
+    ) -> None:
+        async def disable(tx: Transaction) -> None:
+            row = await tx.row(DISABLE, {"id": id, "at": to_ms(at), "reason": reason})
+            if row is not None:
+                await tx.run(FAIL_PENDING, {"id": id, "at": to_ms(at)})
+                await tell_callbacks(
+                    tx,
+                    "callback.disabled",
+                    workspace_id=WorkspaceId(row[0]),
+                    flow_id=None,
+                    subject=id,
+                    details=notice,
+                    at=at,
+                )
+
+        await self._database.write(disable, audit=audit)
+
+    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
+        async def purge(tx: Transaction) -> int:
+            old = await tx.run(PURGE_OLD, {"before": to_ms(before), "limit": limit})
+            return old + await tx.run(PURGE_MANY, {"most": most, "limit": limit})
+
+        return await self._database.write(purge)
+
+
+async def _get(tx: Transaction, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:
+    row = await tx.row(GET, {"workspace_id": workspace_id, "id": id})
+    if row is None:
+        raise NotFound("callback")
+    *view, key_version, sealed, version, master_key_id, wrapped = row
+    return SealedCallback(
+        view=_view(view),
+        sealed=SealedSecret(key=id, key_version=key_version, sealed=sealed),
+        data_key=None if version is None else wrapped_key((version, master_key_id, wrapped)),
+    )
+
+
+def _view(row: Sequence[Any]) -> CallbackView:
+    return CallbackView(
+        id=CallbackId(row[0]),
+        workspace_id=WorkspaceId(row[1]),
+        name=row[2],
+        events=tuple(json.loads(row[3])),
+        format=row[4],
+        address=row[5],
+        flow_id=None if row[6] is None else FlowId(row[6]),
+        tag=row[7],
+        children=bool(row[8]),
+        template=None if row[9] is None else json.loads(row[9]),
+        created_at=from_ms(row[10]),
+        updated_at=from_ms(row[11]),
+        disabled_at=from_ms_or_none(row[12]),
+        disabled_reason=row[13],
+        failures=row[14],
+        failing_since=from_ms_or_none(row[15]),
+    )
+
+
+def _values(callback: CallbackView) -> dict[str, Any]:
+    return {
+        "id": callback.id,
+        "workspace_id": callback.workspace_id,
+        "name": callback.name,
+        "events": json.dumps(list(callback.events)),
+        "format": callback.format,
+        "address": callback.address,
+        "flow_id": callback.flow_id,
+        "tag": callback.tag,
+        "is_for_children": callback.children,
+        "template": None if callback.template is None else json.dumps(callback.template),
+        "created_at": to_ms(callback.created_at),
+        "updated_at": to_ms(callback.updated_at),
+        "disabled_at": to_ms_or_none(callback.disabled_at),
+        "disabled_reason": callback.disabled_reason,
+        "failures": callback.failures,
+        "failing_since": to_ms_or_none(callback.failing_since),
+    }
+
+
+def _delivery(row: Sequence[Any]) -> DeliveryView:
+    return DeliveryView(
+        id=DeliveryId(row[0]),
+        workspace_id=WorkspaceId(row[1]),
+        callback_id=CallbackId(row[2]),
+        event=row[3],
+        execution_id=None if row[4] is None else ExecutionId(row[4]),
+        seq=row[5],
+        subject=row[6],
+        details=None if row[7] is None else json.loads(row[7]),
+        noted_at=from_ms(row[8]),
+        state=row[9],
+        attempts=row[10],
+        retry_until=from_ms_or_none(row[11]),
+        next_at=from_ms_or_none(row[12]),
+        last_at=from_ms_or_none(row[13]),
+        status_code=row[14],
+        error=row[15],
+    )
