@@ -216,7 +216,7 @@ def some(account: Client) -> dict[str, str]:
 
 def _listed(account: Client, **query: Any) -> tuple[list[str], int]:
     page = account.get("/api/v1/executions", **query).json
-    assert page.keys() == {"executions", "total", "limit", "offset"}
+    assert page.keys() - {"next_cursor"} == {"executions", "total", "limit", "offset"}
     return [execution["id"] for execution in page["executions"]], page["total"]
 
 
@@ -572,3 +572,59 @@ def test_a_failed_execution_shows_the_completed_rerun_that_has_repaired_it(accou
     listed = {one["id"]: one for one in account.get("/api/v1/executions").json["executions"]}
     assert [listed[id].get("repaired_by") for id in (first, again, good, later)] == [good, good, None, None]
     assert [listed[id].get("rerun_of") for id in (first, again, good, later)] == [None, first, again, good]
+
+
+def test_a_list_goes_on_with_its_cursor_while_executions_are_added(account: Client) -> None:
+    flow_id = account.new_flow("nodes:\n  done: {type: return, params: {value: 1}}\n", name="Orders")
+    ids = [account.run(flow_id) for _ in range(5)]
+
+    first = account.get("/api/v1/executions?limit=2&cursor=")
+    later = account.run(flow_id)
+    second = account.get(f"/api/v1/executions?limit=2&cursor={first.json['next_cursor']}")
+    last = account.get(f"/api/v1/executions?limit=2&cursor={second.json['next_cursor']}&count=true")
+
+    assert first.json.keys() == {"executions", "limit", "next_cursor"}
+    assert first.headers["link"] == f'</api/v1/executions?limit=2&cursor={first.json["next_cursor"]}>; rel="next"'
+    shown = [one["id"] for reply in (first, second, last) for one in reply.json["executions"]]
+    assert shown == ids[::-1]
+    assert last.json["total"] == 6
+    assert "next_cursor" not in last.json
+    assert "link" not in last.headers
+    by_offset = account.get("/api/v1/executions?limit=2&offset=2").json
+    assert (by_offset["total"], by_offset["offset"]) == (6, 2)
+    assert [one["id"] for one in by_offset["executions"]] == ids[::-1][1:3]
+    oldest = account.get("/api/v1/executions?limit=2&sort=started_at").json["executions"]
+    assert [one["id"] for one in oldest] == ids[:2]
+    assert later not in shown
+    assert_error(account.get("/api/v1/executions?cursor=&offset=1"), 422)
+
+
+def test_executions_are_found_by_flow_status_error_time_and_rerun(account: Client) -> None:
+    good = account.new_flow("nodes:\n  done: {type: return, params: {value: 1}}\n", name="Orders")
+    bad = account.new_flow(FAILING, name="Returns")
+    completed, failed, waiting = account.run(good), account.run(bad), account.run(account.new_flow(NAP))
+    account.ended(completed), account.ended(failed)
+    rerun = account.post(f"/api/v1/executions/{failed}/rerun", {}).json["execution_id"]
+    account.ended(rerun)
+    started_at = account.execution(failed)["started_at"]
+
+    def found(query: str) -> set[str]:
+        reply = account.get(f"/api/v1/executions?{query}")
+        assert reply.status == 200, reply
+        assert reply.json["total"] == len(reply.json["executions"])
+        return {one["id"] for one in reply.json["executions"]}
+
+    assert found("flow=Orders") == found(f"flow={good}") == found(f"flow_id={good}") == {completed}
+    assert found("flow=nothing") == set()
+    assert found("status=failed&status=completed") == found("status=failed,completed") == {completed, failed, rerun}
+    assert found("error_type=orders.none") == found("node=stop") == found("unrepaired=true") == {failed, rerun}
+    assert found("error_type=other") == found("trigger=none") == set()
+    assert found(f"rerun_of={failed}") == {rerun}
+    assert found(f"since={started_at}") == {failed, waiting, rerun}
+    assert found(f"until={started_at}") == {completed}
+    assert found("since=2020-01-01&until=2020-01-02") == set()
+    account.new_flow(FAILING, name="Returns")
+    assert_error(account.get("/api/v1/executions?flow=Returns"), 422)
+    assert_error(account.get(f"/api/v1/executions?flow=Orders&flow_id={bad}"), 422)
+    assert_error(account.get("/api/v1/executions?since=yesterday"), 422)
+    assert_error(account.get("/api/v1/executions?unrepaired=true&status=failed"), 422)

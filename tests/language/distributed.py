@@ -17,7 +17,7 @@ from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.values import ExecutionId
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports.executions import ExecutionView
+from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.accounts import SqlAccounts
@@ -92,10 +92,8 @@ class DistributedProcess(Process):
         return histories_text + await asyncio.to_thread(all_in, self.place)
 
     async def _executions(self) -> Sequence[ExecutionView]:
-        found, _ = await self.services.executions.page(
-            caller_of(MARA, role="admin"), flow_id=None, statuses=(), page=_AT_ONCE
-        )
-        return found
+        caller = caller_of(MARA, role="admin")
+        return (await self.services.executions.page(caller, ExecutionFilter(), _AT_ONCE)).items
 
 
 def distributed(place: str, url: str) -> Backend:

@@ -21,6 +21,7 @@ from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
+from flowrunner.ports.executions import ExecutionFilter
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.flow_changes import FlowDraft
@@ -350,11 +351,9 @@ class RuleRunner:
 
     async def _open_executions(self) -> list[tuple[ExecutionState, Flow]]:
         services = self.services
-        found, _ = await services.executions.page(
-            _caller("admin"), flow_id=None, statuses=(), page=Page(limit=200, offset=0)
-        )
+        found = await services.executions.page(_caller("admin"), ExecutionFilter(), Page(limit=200))
         states = []
-        for execution in found:
+        for execution in found.items:
             if not execution.status.is_final:
                 stored, events = await services.journal.load(execution.id)
                 state = replay(events)
@@ -369,10 +368,9 @@ class RuleRunner:
         if name in self.executions:
             return self.executions[name]
         flow, _, number = name.partition(".")
-        found, _ = await self.services.executions.page(
-            _caller("admin"), flow_id=self.flow_ids[flow], statuses=(), page=Page(limit=200, offset=0)
-        )
-        return sorted(found, key=lambda e: e.started_at)[int(number or 1) - 1].id
+        wanted = ExecutionFilter(flow_id=self.flow_ids[flow])
+        found = await self.services.executions.page(_caller("admin"), wanted, Page(limit=200))
+        return sorted(found.items, key=lambda e: e.started_at)[int(number or 1) - 1].id
 
     async def look(self, expect: Expectation, name: str = MAIN) -> None:
         """Compare the execution with the expectation, and add the differences to the faults."""

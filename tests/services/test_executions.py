@@ -13,7 +13,8 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
-from flowrunner.ports.page import Page
+from flowrunner.ports.executions import ExecutionFilter
+from flowrunner.ports.page import Listed, Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flow_changes import FlowDraft
@@ -234,7 +235,7 @@ async def test_another_s_execution_does_not_exist(
         await executions.cancel(omar, accepted.id)
     with pytest.raises(NotFound):
         await executions.run(omar, flow.id, {})
-    assert await executions.page(omar, flow_id=None, statuses=(), page=ALL) == ([], 0)
+    assert await executions.page(omar, ExecutionFilter(), ALL) == Listed(items=[], total=0)
     assert (await executions.get(mara, accepted.id)).status is Status.RUNNING
 
 
@@ -288,6 +289,6 @@ async def test_only_executions_that_ended_long_ago_are_purged(
 
     assert await executions.purge(older_than=timedelta(days=1)) == 450
 
-    left, total = await executions.page(mara, flow_id=None, statuses=(), page=ALL)
-    assert ({e.id for e in left}, total) == ({parked, recent}, 2)
+    left = await executions.page(mara, ExecutionFilter(), ALL)
+    assert ({e.id for e in left.items}, left.total) == ({parked, recent}, 2)
     assert rows_of(engine.path, "SELECT count(DISTINCT execution_id) FROM events") == [(2,)]

@@ -12,7 +12,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import ErrorValue, Failed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -48,12 +48,13 @@ async def test_an_execution_shows_its_input_and_result(executions: SqlExecutions
 
 
 async def test_executions_are_listed_the_newest_first(executions: SqlExecutions) -> None:
-    page, total = await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=3, offset=1))
-    assert ([e.id for e in page], total) == (["e8", "e7", "e6"], 10)
-    page, total = await executions.page(MARA, flow_id=FlowId("flow-1"), statuses=(Status.COMPLETED,), page=ALL)
-    assert ([e.id for e in page], total) == (["e4"], 1)
-    page, total = await executions.page(MARA, flow_id=None, statuses=(Status.RUNNING, Status.FAILED), page=ALL)
-    assert ([e.id for e in page], total) == (["e9", "e7", "e5", "e3", "e1"], 5)
+    listed = await executions.page(MARA, ExecutionFilter(), Page(limit=3, offset=1))
+    assert ([e.id for e in listed.items], listed.total) == (["e8", "e7", "e6"], 10)
+    wanted = ExecutionFilter(flow_id=FlowId("flow-1"), statuses=(Status.COMPLETED,))
+    listed = await executions.page(MARA, wanted, ALL)
+    assert ([e.id for e in listed.items], listed.total) == (["e4"], 1)
+    listed = await executions.page(MARA, ExecutionFilter(statuses=(Status.RUNNING, Status.FAILED)), ALL)
+    assert ([e.id for e in listed.items], listed.total) == (["e9", "e7", "e5", "e3", "e1"], 5)
 
 
 async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJournal) -> None:
@@ -74,7 +75,7 @@ async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecuti
     failed = Failed(error=ErrorValue(type="x", message="é" * 200_000))
     await journal.append(following("e9", failed, epoch=TOKENS_PER_EPOCH, after=2))
 
-    (first, *others), _ = await executions.page(MARA, flow_id=None, statuses=(), page=ALL)
+    (first, *others) = (await executions.page(MARA, ExecutionFilter(), ALL)).items
 
     assert first.error == "é" * (LONGEST_LISTED_ERROR + 1)
     assert {other.error for other in others} == {None}

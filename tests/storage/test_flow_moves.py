@@ -7,6 +7,7 @@ import pytest
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.executions import ExecutionFilter
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.storage import flow_moves
 from flowrunner.storage.database import Database
@@ -56,7 +57,7 @@ class Moves(SqlFlowMoves):
         return replace(append, create=replace(append.create, revision_id=RevisionId("f-1")))
 
     async def listed(self, workspace_id: WorkspaceId) -> list[str]:
-        found, _ = await self.executions.page(workspace_id, flow_id=MOVED, statuses=(), page=ALL)
+        found = (await self.executions.page(workspace_id, ExecutionFilter(flow_id=MOVED), ALL)).items
         return sorted(view.id for view in found)
 
     async def complete(self) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import Status
+from flowrunner.domain.values import FlowId
+from flowrunner.ports.executions import ExecutionFilter
 from flowrunner.ports.page import Page
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.sqlite.database import SqliteDatabase
@@ -106,12 +107,13 @@ async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(pa
         await database.write(_many)
         for limit in range(1, 400):
             page = Page(limit=limit, offset=0)
-            rows, total = await executions.page(MARA, flow_id=None, statuses=(Status.CANCELLED,), page=page)
-            assert (len(rows), total) == (limit, 3000)
+            wanted = ExecutionFilter(flow_id=FlowId("flow-1"), is_unrepaired=True)
+            listed = await executions.page(MARA, wanted, page)
+            assert (len(listed.items), listed.total) == (limit, 3000)
 
         await database.write(lambda tx: tx.run("DELETE FROM executions"))
 
-        assert await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=1, offset=0)) == ([], 0)
+        assert (await executions.page(MARA, ExecutionFilter(), Page(limit=1, offset=0))).total == 0
         # Long reads are still interrupted on the loop.
         _, threads = await _read_long(database)
         assert threads[-1] != threading.get_ident()

@@ -89,3 +89,14 @@ async def test_chains_of_reruns_get_their_first_execution(place: Place) -> None:
 
     found = rows_of(place, "SELECT id, original_id FROM executions ORDER BY id")
     assert found == [("e1", None), ("e2", "e1"), ("e3", "e1"), ("e4", "e0")]
+
+
+async def test_executions_are_counted(place: Place) -> None:
+    for n, status in enumerate(("completed", "completed", "failed", "running")):
+        add_execution(place, f"e{n}", status, last='{"error": {"type": "a", "node": null}}')
+
+    await upgraded(place)
+    add_execution(place, "e5", "running")
+
+    parts = dict(rows_of(place, "SELECT status, CAST(sum(number) AS bigint) FROM execution_counts GROUP BY status"))
+    assert parts == {"completed": 2, "failed": 1, "running": 2}

@@ -1,18 +1,16 @@
 """The audit log over REST: all of it for admins, and the part of a workspace for its admins."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Self, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 
 from flowrunner.api.http.answers import AS_LINES, NDJSON, Answer, ListAnswer, Reply, answer, errors, lines
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, accepts, page_of
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, Since, Until, accepts, moment_of, page_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome
-from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.audit import AuditFilter
 from flowrunner.ports.page import Page
@@ -69,8 +67,6 @@ Action: TypeAlias = Annotated[
     str | None, Query(max_length=200, description="Only this action, such as `flow.created`.")
 ]
 Part: TypeAlias = Annotated[str | None, Query(max_length=200)]
-Since: TypeAlias = Annotated[str | None, Query(max_length=40, description="Only from this moment on (RFC 3339).")]
-Until: TypeAlias = Annotated[str | None, Query(max_length=40, description="Only before this moment (RFC 3339).")]
 
 
 @admin.get("", responses={**AS_LINES, **errors(401, 403, 422)})
@@ -102,8 +98,8 @@ async def list_entries(
         object_kind=object_kind,
         object_id=object_id,
         outcome=outcome,
-        since=_moment("since", since),
-        until=_moment("until", until),
+        since=moment_of("since", since),
+        until=moment_of("until", until),
     )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all(caller, wanted)))
@@ -136,8 +132,8 @@ async def list_entries_of_workspace(
         object_kind=object_kind,
         object_id=object_id,
         outcome=outcome,
-        since=_moment("since", since),
-        until=_moment("until", until),
+        since=moment_of("since", since),
+        until=moment_of("until", until),
     )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all_of_workspace(caller, wanted)))
@@ -152,16 +148,3 @@ def _listed(rows: Sequence[AuditRow], total: int, page: Page) -> Reply[AuditList
 async def _answers(portions: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[Sequence[AuditEntryAnswer]]:
     async for rows in portions:
         yield [AuditEntryAnswer.of(row) for row in rows]
-
-
-def _moment(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        # Near the ends of the supported range, time zones cannot be converted.
-        if at.tzinfo is None or not 1970 <= at.year < 9000:
-            raise ValueError
-    except ValueError:
-        raise invalid(name, "must be a moment such as 2027-01-31T12:00:00Z") from None
-    return at.astimezone(UTC)

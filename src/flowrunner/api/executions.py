@@ -18,14 +18,27 @@ from flowrunner.api.http.answers import (
     answer,
     created,
     errors,
+    link_to_next,
     long_listing,
+    part_of,
     present,
     stored,
 )
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.requests import (
+    DEFAULT_LIMIT,
+    Body,
+    Count,
+    Cursor,
+    Limit,
+    Offset,
+    Since,
+    Until,
+    moment_of,
+    page_of,
+)
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import VIEW, most_of_view, viewed
@@ -35,7 +48,7 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionFilter, ExecutionView, LogLine
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.reruns import CURRENT
 
@@ -305,23 +318,55 @@ def _accepted(started: StartedExecution, body: R, *, waited: int | None = None) 
 @router.get("/executions", responses=errors(401, 403, 422))
 async def list_executions(
     request: Request,
+    *,
     flow_id: Annotated[str | None, Query(max_length=200, description="Only executions of this flow.")] = None,
-    status: Annotated[
-        str | None, Query(max_length=200, description="One status, or several separated by commas.")
+    flow: Annotated[
+        str | None, Query(max_length=200, description="Only executions of the flow with this id or name.")
     ] = None,
+    status: Annotated[
+        str | None,
+        Query(max_length=200, description="One status, or several, separated by commas or in several parameters."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    error_type: Annotated[
+        str | None, Query(max_length=200, description="Only failures with this `error_type`.")
+    ] = None,
+    node: Annotated[str | None, Query(max_length=200, description="Only failures at this `failed_node`.")] = None,
+    trigger: Annotated[str | None, Query(max_length=200, description="Only what this trigger has started.")] = None,
+    rerun_of: Annotated[str | None, Query(max_length=200, description="Only reruns of this execution.")] = None,
+    unrepaired: Annotated[
+        bool, Query(description="Only failed executions that have no `repaired_by`, the completed rerun.")
+    ] = False,
+    sort: Annotated[
+        Literal["started_at", "-started_at"], Query(description="Oldest first, or newest first.")
+    ] = "-started_at",
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
+    cursor: Cursor = None,
+    count: Count = False,
 ) -> Reply[ExecutionList]:
-    """List executions, the newest first."""
-    page = page_of(limit, offset)
-    executions, total = await services_of(request).executions.page(
-        caller_of(request),
+    """List executions, the newest first.
+
+    A request examines 10,000 executions at most, so a page may be shorter than `limit` and have a `next_cursor`.
+    """
+    page = page_of(limit, offset, cursor, count=count, is_reversed=sort == "started_at")
+    wanted = ExecutionFilter(
         flow_id=None if flow_id is None else FlowId(flow_id),
-        statuses=statuses_of(status, "status"),
-        page=page,
+        statuses=() if status is None else statuses_of(",".join(request.query_params.getlist("status")), "status"),
+        error_type=error_type,
+        failed_node=node,
+        trigger_id=trigger,
+        rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
+        is_unrepaired=unrepaired,
     )
-    listed = [ExecutionAnswer.of(execution) for execution in executions]
-    return answer(ExecutionList(listed, total=total, limit=page.limit, offset=page.offset))
+    if unrepaired and status is not None:
+        raise invalid("status", "cannot be combined with unrepaired, which selects failed executions")
+    listed = await services_of(request).executions.page(
+        caller_of(request), wanted, page, flow=flow, since=moment_of("since", since), until=moment_of("until", until)
+    )
+    answers = [ExecutionAnswer.of(execution) for execution in listed.items]
+    return answer(ExecutionList(answers, **part_of(page, listed)), headers=link_to_next(request, listed.next_cursor))
 
 
 def statuses_of(text: str | None, field: str) -> list[Status]:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Listed, Page
 
 # Characters of an error in a list; the execution itself shows the whole error.
 LONGEST_LISTED_ERROR: Final = 2000
@@ -43,6 +43,31 @@ class ExecutionView:
     trigger_id: str | None = None
     rerun_of: ExecutionId | None = None
     repaired_by: ExecutionId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFilter:
+    """The executions that a list selects; None, or no status, selects all.
+
+    Attributes:
+        flow_id: Those of a flow.
+        statuses: Those with one of these.
+        first_id: Those with this id or a later one, and ``end_id`` those before it: ids sort by creation time.
+        error_type: Those that failed with this type of error, and ``failed_node`` those that failed at this node.
+        trigger_id: Those that a trigger has started.
+        rerun_of: Those that repeat an execution.
+        is_unrepaired: Those that nothing has repaired.
+    """
+
+    flow_id: FlowId | None = None
+    statuses: Sequence[Status] = ()
+    first_id: str | None = None
+    end_id: str | None = None
+    error_type: str | None = None
+    failed_node: str | None = None
+    trigger_id: str | None = None
+    rerun_of: ExecutionId | None = None
+    is_unrepaired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +114,11 @@ class ExecutionReader(Protocol):
         """Return the execution started with the key, and the digest of its request; None if the key is free."""
         ...
 
-    async def page(
-        self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
-    ) -> tuple[Sequence[ExecutionView], int]:
-        """Return a page of executions, the newest first, and the total.
+    async def page(self, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> Listed[ExecutionView]:
+        """Return a page of executions, the newest first.
 
-        A long error is cut one character after `LONGEST_LISTED_ERROR`.
+        A long error is cut one character after `LONGEST_LISTED_ERROR`. The total is exact if the filter has a flow and
+        statuses only; otherwise it may be a lower bound.
         """
         ...
 

@@ -12,7 +12,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.jobs import Job, RunningJob, key_of_item
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.execution_records import ExecutionRecordStore
-from flowrunner.ports.executions import ExecutionReader, ExecutionView
+from flowrunner.ports.executions import ExecutionFilter, ExecutionReader, ExecutionView
 from flowrunner.ports.jobs import JobType
 from flowrunner.ports.page import Page
 from flowrunner.services.execution_records import ExecutionRecords
@@ -84,18 +84,16 @@ class BulkExecutions:
         """Return the selected executions, the oldest first. Raises: InvalidInput."""
         if selection.ids:
             return await self._existing(caller, selection.ids)
-        statuses = selection.statuses or _STATUSES[action]
-        found: set[ExecutionId] = set()
-        offset, total = 0, 1
-        while offset < total:
-            page = Page(limit=_ROWS_AT_ONCE, offset=offset)
-            rows, total = await self._reader.page(
-                caller.workspace_id, flow_id=selection.flow_id, statuses=statuses, page=page
-            )
-            check_count(total)
-            found.update(row.id for row in rows)
-            offset += _ROWS_AT_ONCE
-        return sorted(found)
+        wanted = ExecutionFilter(flow_id=selection.flow_id, statuses=selection.statuses or _STATUSES[action])
+        found: list[ExecutionId] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=not found, is_reversed=True)
+            listed = await self._reader.page(caller.workspace_id, wanted, page)
+            check_count(len(found) if listed.total is None else listed.total)
+            found += [row.id for row in listed.items]
+            cursor = listed.next_cursor
+        return found
 
     async def _existing(self, caller: Caller, ids: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         """Raises: InvalidInput if the workspace lacks one of the executions."""

@@ -20,6 +20,7 @@ from flowrunner.domain.errors import (
     StartsPaused,
     TooManyRequests,
     invalid,
+    quoted,
 )
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
@@ -31,13 +32,20 @@ from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits
 from flowrunner.ports.dispatch import Dispatcher
-from flowrunner.ports.executions import ExecutionDetail, ExecutionReader, ExecutionView, LogLine, UsageReader
+from flowrunner.ports.executions import (
+    ExecutionDetail,
+    ExecutionFilter,
+    ExecutionReader,
+    ExecutionView,
+    LogLine,
+    UsageReader,
+)
 from flowrunner.ports.flows import CompiledFlows, FlowStore
 from flowrunner.ports.journal import DuplicateRequest, NewExecution
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.admission import InputForms, concurrency_slot_of
-from flowrunner.services.ids import new_id
+from flowrunner.services.ids import first_id, new_id, time_of
 from flowrunner.services.usage import StoredBytes
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
@@ -175,8 +183,9 @@ class Executions:
         checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)
         slot = await concurrency_slot_of(flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
         await self._stored.check(workspace_id)
-        now = self._clock.now()
-        id = asked.id or ExecutionId(new_id("exec", now))
+        # Lists find executions by the time in their ids, which is therefore that of the start.
+        id = asked.id or self.new_execution_id()
+        now = time_of(id)
         new = NewExecution(
             id=id,
             workspace_id=workspace_id,
@@ -252,9 +261,44 @@ class Executions:
         return replace(found, waiting_for=FOR_ROOM) if is_queued else found
 
     async def page(
-        self, caller: Caller, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
-    ) -> tuple[Sequence[ExecutionView], int]:
-        return await self._reader.page(caller.workspace_id, flow_id=flow_id, statuses=statuses, page=page)
+        self,
+        caller: Caller,
+        wanted: ExecutionFilter,
+        page: Page,
+        *,
+        flow: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Listed[ExecutionView]:
+        """Return a page of the executions that fit.
+
+        Args:
+            flow: The id or the name of a flow, whose executions alone are wanted.
+            since: The start of the first ones.
+            until: The moment before which all have started.
+
+        Raises:
+            InvalidInput: If several flows have the name, or ``flow`` is another one than that of the filter.
+        """
+        if since is not None:
+            wanted = replace(wanted, first_id=first_id("exec", since))
+        if until is not None:
+            wanted = replace(wanted, end_id=first_id("exec", until))
+        if wanted.is_unrepaired:
+            wanted = replace(wanted, statuses=(Status.FAILED,))
+        if flow is not None:
+            wanted = replace(wanted, flow_id=await self._flow_called(caller.workspace_id, flow, wanted.flow_id))
+        return await self._reader.page(caller.workspace_id, wanted, page)
+
+    async def _flow_called(self, workspace_id: WorkspaceId, id_or_name: str, id: FlowId | None) -> FlowId:
+        """Return the flow with the id or the name. A flow that was deleted has its id alone."""
+        found = await self._flows.called(workspace_id, id_or_name)
+        if len(found) > 1:
+            raise invalid("flow", f"Several flows are called {quoted(id_or_name)}", hint="use flow_id")
+        called = found[0] if found else FlowId(id_or_name)
+        if id not in (None, called):
+            raise invalid("flow", "is another flow than flow_id", hint="use one of the two")
+        return called
 
     async def logs(
         self, caller: Caller, id: ExecutionId, *, level: str | None, page: Page
@@ -299,13 +343,9 @@ class Executions:
 
     async def cancel_all(self, workspace_id: WorkspaceId) -> None:
         """Cancel all open executions of the account."""
-        page = Page(limit=_PURGE_BATCH, offset=0)
-        while True:
-            open_ones, _ = await self._reader.page(
-                workspace_id, flow_id=None, statuses=(Status.RUNNING, Status.WAITING), page=page
-            )
-            if not open_ones:
-                return
+        is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
+        page = Page(limit=_PURGE_BATCH, cursor="", counts=False)
+        while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:
             for execution in open_ones:
                 try:
                     # Nothing may start for a deleted account, handlers included.

@@ -12,13 +12,14 @@ from flowrunner.domain.events import ROOT, LogLevel, Step
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine
-from flowrunner.ports.page import Page
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionFilter, ExecutionView, LogLine
+from flowrunner.ports.page import Listed, Page
 from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_search import search
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction
 
 # The columns of `_view`. Repaired is what failed or was cancelled and has been repeated with success since, itself or
 # another one of its chain of reruns.
@@ -50,22 +51,12 @@ _WITH_ID: Final = """
 """
 GET: Final = _COLUMNS + _OF_DETAIL + _SOURCE + _WITH_ID
 
-# Ids sort by creation time.
-_OF_PAGE: Final = """
- WHERE x.id IN (SELECT id FROM executions
-                 WHERE workspace_id = :workspace_id
-                   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
-                   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
-                 ORDER BY id DESC LIMIT :limit OFFSET :offset)
- ORDER BY x.id DESC
-"""
-PAGE: Final = _COLUMNS + _SOURCE + _OF_PAGE
-COUNT: Final = """
-SELECT count(*) FROM executions
- WHERE workspace_id = :workspace_id
-   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
-   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
-"""
+# Some executions, in any order. There are as many as on a page.
+_WITH_IDS_IN_SQLITE: Final = "WHERE x.id IN (SELECT value FROM json_each(:ids))"
+_WITH_IDS_IN_POSTGRES: Final = "WHERE x.id IN (SELECT json_array_elements_text(CAST(:ids AS json)))"
+LISTED: Final = Statement(
+    sqlite=_COLUMNS + _SOURCE + _WITH_IDS_IN_SQLITE, postgres=_COLUMNS + _SOURCE + _WITH_IDS_IN_POSTGRES
+)
 
 EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
@@ -151,20 +142,18 @@ class SqlExecutions:
         row = await self._database.read(lambda tx: tx.row(REQUEST, values))
         return None if row is None else (ExecutionId(row[0]), row[1])
 
-    async def page(
-        self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
-    ) -> tuple[Sequence[ExecutionView], int]:
-        values = {
-            "workspace_id": workspace_id,
-            "flow_id": flow_id,
-            "statuses": f",{','.join(statuses)}," if statuses else None,
-            # One more than is shown, so that the reader sees the truncation.
-            "error_characters": LONGEST_LISTED_ERROR + 1,
-            "limit": page.limit,
-            "offset": page.offset,
-        }
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
-        return [_view(row) for row in rows], total
+    async def page(self, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> Listed[ExecutionView]:
+        async def read(tx: Transaction) -> tuple[Listed[ExecutionId], list[Row]]:
+            found = await search(tx, workspace_id, wanted, page)
+            # One more character than is shown, so that the reader sees the truncation.
+            values = {"ids": msgspec.json.encode(found.items).decode(), "error_characters": LONGEST_LISTED_ERROR + 1}
+            return found, await tx.rows(LISTED, values) if found.items else []
+
+        found, rows = await self._database.read(read)
+        views = {row[0]: _view(row) for row in rows}
+        # Retention may have deleted some meanwhile.
+        shown = [views[id] for id in found.items if id in views]
+        return Listed(items=shown, total=found.total, is_exact=found.is_exact, next_cursor=found.next_cursor)
 
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, page: Page

@@ -250,6 +250,12 @@ SELECT id, workspace_id, flow_id, name, type, spec, url_token, created_at, pause
         on_deletion=Untouched("The row of a trigger that is gone is removed when it is read"),
     ),
     Table(
+        name="execution_counts",
+        columns=("workspace_id", "flow_id", "status", "part", "number"),
+        copied=Untouched("Triggers count the copied rows"),
+        on_deletion=Untouched("Triggers count what is deleted"),
+    ),
+    Table(
         name="events",
         columns=("execution_id", "seq", "at", "type", "data"),
         copied="SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",

@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+
+from flowrunner.ports.page import Listed, Page
 
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
@@ -162,9 +166,39 @@ class ListAnswer(Answer, frozen=True, kw_only=True):
     It is positional, because msgspec encodes such fields before those of the base that are not.
     """
 
-    total: int
+    total: Annotated[
+        int | UnsetType, Meta(description="The number of all entries. Absent with a `cursor` unless `count=true`.")
+    ] = UNSET
     limit: int
-    offset: int
+    offset: Annotated[int | UnsetType, Meta(description="Absent with a `cursor`.")] = UNSET
+    total_is_exact: Annotated[
+        bool | UnsetType, Meta(description="False if there may be more than `total` entries; absent otherwise.")
+    ] = UNSET
+    next_cursor: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one."
+        ),
+    ] = UNSET
+
+
+def part_of(page: Page, listed: Listed[Any]) -> dict[str, Any]:
+    """Return the fields of a `ListAnswer` without its items."""
+    return {
+        "total": present(listed.total),
+        "limit": page.limit,
+        "offset": page.offset if page.cursor is None else UNSET,
+        "total_is_exact": UNSET if listed.is_exact or listed.total is None else False,
+        "next_cursor": present(listed.next_cursor),
+    }
+
+
+def link_to_next(request: Request, cursor: str | None) -> dict[str, str]:
+    """Return the header that links the next page of a list; none on the last page."""
+    if cursor is None:
+        return {}
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
+    return {"Link": f'<{request.url.path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'}
 
 
 L = TypeVar("L", bound=ListAnswer)
@@ -182,7 +216,7 @@ async def long_listing(empty: L, portions: AsyncIterator[Sequence[Answer]]) -> R
     """
     before, after = _encode(empty).split(b"[]")
     first: Sequence[Answer] = await anext(portions, [])
-    if len(first) >= min(empty.limit, empty.total - empty.offset):
+    if len(first) >= min(empty.limit, (empty.total or 0) - (empty.offset or 0)):
         return encoded(before + _encode(first) + after)
     return _StreamedReply(_written(before, first, portions, after), media_type=_JSON)
 

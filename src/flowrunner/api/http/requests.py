@@ -1,5 +1,7 @@
 """The base of request bodies, and common query parameters."""
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Query, Request
@@ -11,6 +13,9 @@ from flowrunner.ports.page import Page
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 10
+MAX_CURSOR: Final = 300
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Limit for known and unknown fields. No request accepts more than ten.
 _MAX_FIELDS: Final = 100
 
@@ -64,7 +69,43 @@ def accepts(request: Request, media_type: str) -> bool:
 
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return.")]
 Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="The number of entries to skip.")]
+Cursor: TypeAlias = Annotated[
+    str | None,
+    Query(
+        max_length=MAX_CURSOR,
+        description="The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and "
+        "repeats nothing when entries are added.",
+    ),
+]
+Count: TypeAlias = Annotated[bool, Query(description="With `cursor`: return the `total` too.")]
+Since: TypeAlias = Annotated[
+    str | None, Query(max_length=40, description="Only from this moment or day on (RFC 3339; a day begins in UTC).")
+]
+Until: TypeAlias = Annotated[
+    str | None, Query(max_length=40, description="Only before this moment or day (RFC 3339; a day begins in UTC).")
+]
 
 
-def page_of(limit: int, offset: int) -> Page:
-    return Page(limit=limit, offset=offset)
+def page_of(
+    limit: int, offset: int, cursor: str | None = None, *, count: bool = False, is_reversed: bool = False
+) -> Page:
+    """Raises: InvalidInput."""
+    if cursor is not None and offset:
+        raise invalid("offset", "cannot be combined with cursor")
+    return Page(limit=limit, offset=offset, cursor=cursor, counts=count or cursor is None, is_reversed=is_reversed)
+
+
+def moment_of(name: str, text: str | None) -> datetime | None:
+    """Return the moment, or the beginning of the day, that a query parameter names. Raises: InvalidInput."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        if _DAY.fullmatch(text):
+            at = at.replace(tzinfo=UTC)
+        # Near the ends of the supported range, time zones cannot be converted.
+        if at.tzinfo is None or not 1970 <= at.year < 9000:
+            raise ValueError
+    except ValueError:
+        raise invalid(name, "must be a moment such as 2027-01-31T12:00:00Z, or a day such as 2027-01-31") from None
+    return max(at.astimezone(UTC), _FIRST)

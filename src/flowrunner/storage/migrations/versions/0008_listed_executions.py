@@ -75,7 +75,7 @@ WITH RECURSIVE chain (id, original_id) AS (
 UPDATE executions SET original_id = chain.original_id FROM chain WHERE chain.id = executions.id;
 ALTER TABLE executions ENABLE TRIGGER executions_change_usage;
 
-CREATE INDEX executions_reruns ON executions (original_id, status COLLATE "C", id) WHERE original_id IS NOT NULL;
+CREATE INDEX executions_reruns ON executions (original_id, status, id) WHERE original_id IS NOT NULL;
 DROP TRIGGER executions_reject_change_after_end ON executions;
 CREATE TRIGGER executions_reject_change_after_end BEFORE UPDATE OF
     id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, epoch, last_seq,

@@ -1,0 +1,163 @@
+"""Search for executions: statements made of the conditions of a filter, over one index each.
+
+One condition of a filter selects the index, which ends with the id. The others are examined row by row, for no more
+than `MOST_LOOKED_AT` rows of the index: a page may then be short, and the next one goes on after the last of these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Final
+
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports.executions import ExecutionFilter
+from flowrunner.ports.page import Listed, Page
+from flowrunner.storage.transaction import Transaction, one_row
+
+MOST_LOOKED_AT: Final = 10_000
+
+# Conditions that are columns of an index between the workspace and the id, the most selective first.
+_INDEXED: Final[Mapping[str, str]] = {
+    "rerun_of": "AND x.rerun_of = :rerun_of",
+    "trigger_id": "AND x.trigger_id = :trigger_id",
+    "error_type": "AND x.error_type = :error_type",
+    "failed_node": "AND x.failed_node = :failed_node",
+    "flow_id": "AND x.flow_id = :flow_id",
+}
+# The same and others, in a form that no index is used for.
+_EXAMINED: Final[Mapping[str, str]] = {
+    "rerun_of": "AND coalesce(x.rerun_of, '') = :rerun_of",
+    "trigger_id": "AND coalesce(x.trigger_id, '') = :trigger_id",
+    "error_type": "AND coalesce(x.error_type, '') = :error_type",
+    "failed_node": "AND coalesce(x.failed_node, '') = :failed_node",
+    "flow_id": "AND coalesce(x.flow_id, '') = :flow_id",
+    "statuses": "AND :statuses LIKE '%,' || x.status || ',%'",
+    "is_unrepaired": """
+AND NOT EXISTS (SELECT 1 FROM executions later
+                 WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
+                   AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
+                   AND later.workspace_id = x.workspace_id)
+""",
+}
+# Conditions on the id, which every index ends with.
+_RANGES: Final[Mapping[str, str]] = {"first_id": "AND x.id >= :first_id", "end_id": "AND x.id < :end_id"}
+_IDS: Final = "SELECT x.id FROM executions x WHERE x.workspace_id = :workspace_id"
+_FROM: Final = "SELECT id FROM ("
+_NUMBER_OF: Final = "SELECT count(*) FROM ("
+# An index with the status is searched for each one that is wanted, because such a range is in the order of the ids.
+_OF_STATUS: Final = {status: f"AND x.status = '{status.value}' AND :is_{status.value}" for status in Status}
+
+COUNTS: Final = """
+SELECT status, CAST(sum(number) AS bigint) FROM execution_counts WHERE workspace_id = :workspace_id GROUP BY status
+"""
+COUNTS_OF_FLOW: Final = """
+SELECT status, CAST(sum(number) AS bigint) FROM execution_counts
+ WHERE workspace_id = :workspace_id AND flow_id = :flow_id GROUP BY status
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The order of a list: what comes after a cursor, what is looked at until the last row, and how it is sorted."""
+
+    after: str
+    until: str
+    by: str
+    by_id: str
+
+
+_NEWEST_FIRST: Final = _Order("AND x.id < :cursor", "AND x.id >= :last_id", "ORDER BY x.id DESC", "ORDER BY id DESC")
+_OLDEST_FIRST: Final = _Order("AND x.id > :cursor", "AND x.id <= :last_id", "ORDER BY x.id", "ORDER BY id")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The statements of a search.
+
+    Attributes:
+        page: The ids of a page, in order.
+        last: The last id to look at, if there are as many; None if every row of the index fits.
+        number: The number of those that fit, up to one more than `MOST_LOOKED_AT`.
+    """
+
+    page: str
+    last: str | None
+    number: str
+
+
+@cache
+def search_of(given: frozenset[str], *, has_cursor: bool, is_reversed: bool) -> Search:
+    """Return the statements for the conditions of a filter.
+
+    Args:
+        given: Names of `ExecutionFilter` that have a value.
+    """
+    order = _OLDEST_FIRST if is_reversed else _NEWEST_FIRST
+    index = next((name for name in _INDEXED if name in given), None)
+    ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys())] + [order.after] * has_cursor
+    bounds = [*([] if index is None else [_INDEXED[index]]), *ranges]
+    by_status = "statuses" in given and index in (None, "flow_id")
+    examined = [_EXAMINED[name] for name in sorted(given & _EXAMINED.keys() - {index})]
+    if by_status:
+        examined = [condition for condition in examined if condition is not _EXAMINED["statuses"]]
+    ids = partial(_of_statuses if by_status else _of_all, bounds, order)
+    within = [order.until, *examined] if examined else []
+    return Search(
+        page=ids(within, "LIMIT :limit OFFSET :offset", "LIMIT :most"),
+        last=ids([], "LIMIT 1 OFFSET :looked_at - 1", "LIMIT :looked_at") if examined else None,
+        number="\n".join((_NUMBER_OF, ids(within, "LIMIT :looked_at + 1", "LIMIT :looked_at + 1"), ") AS found")),
+    )
+
+
+def _of_all(bounds: Sequence[str], order: _Order, conditions: Sequence[str], limit: str, _: str) -> str:
+    return "\n".join((_IDS, *bounds, *conditions, order.by, limit))
+
+
+def _of_statuses(
+    bounds: Sequence[str], order: _Order, conditions: Sequence[str], limit: str, limit_of_each: str
+) -> str:
+    branches = [
+        "\n".join((_FROM, _IDS, _OF_STATUS[status], *bounds, *conditions, order.by, limit_of_each, ") AS branch"))
+        for status in Status
+    ]
+    return "\n".join((_FROM, "\nUNION ALL\n".join(branches), ") AS branches", order.by_id, limit))
+
+
+async def search(
+    tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page
+) -> Listed[ExecutionId]:
+    """Return the ids of a page, from one snapshot."""
+    given = frozenset(name for name in (*_EXAMINED, *_RANGES) if getattr(wanted, name))
+    statements = search_of(given, has_cursor=bool(page.cursor), is_reversed=page.is_reversed)
+    values = _values(workspace_id, wanted, page)
+    total, is_exact = None, True
+    async with tx.snapshot():
+        last = None if statements.last is None else await tx.row(statements.last, values)
+        # Ids are between these two.
+        values["last_id"] = last[0] if last is not None else "~" if page.is_reversed else ""
+        found = [ExecutionId(id) for (id,) in await tx.rows(statements.page, values)]
+        if page.counts and given <= {"flow_id", "statuses"}:
+            counts: dict[str, int] = dict(await tx.rows(COUNTS if wanted.flow_id is None else COUNTS_OF_FLOW, values))
+            total = sum(counts.get(status, 0) for status in wanted.statuses or Status)
+        elif page.counts:
+            number = (await one_row(tx, statements.number, values))[0]
+            total, is_exact = min(number, MOST_LOOKED_AT), last is None and number <= MOST_LOOKED_AT
+    has_more = len(found) > page.limit
+    next_cursor = found[page.limit - 1] if has_more else None if last is None else values["last_id"]
+    return Listed(items=found[: page.limit], total=total, is_exact=is_exact, next_cursor=next_cursor)
+
+
+def _values(workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(wanted, name) for name in (*_INDEXED, *_RANGES)}
+    return values | {
+        "workspace_id": workspace_id,
+        "statuses": f",{','.join(wanted.statuses)},",
+        **{f"is_{status}": status in wanted.statuses for status in Status},
+        "cursor": page.cursor,
+        # One more than is shown tells whether there is another page.
+        "limit": page.limit + 1,
+        "offset": page.offset,
+        "most": page.limit + 1 + page.offset,
+        "looked_at": MOST_LOOKED_AT,
+    }

@@ -1,0 +1,301 @@
+"""Searches for executions, their totals and pages, and the indexes that they use."""
+
+import itertools
+import random
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from flowrunner.domain.causes import Rerun
+from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Failed
+from flowrunner.domain.execution import FINAL, Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.ports.executions import ExecutionFilter, ExecutionView
+from flowrunner.ports.page import Page
+from flowrunner.storage import execution_search
+from flowrunner.storage.database import Database
+from flowrunner.storage.execution_search import search_of
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.postgres.transaction import translated
+from support.databases import MARA, NOON, OMAR, Place, change, creation, following, rows_of
+from support.postgres import connected
+
+from .samples import ALL
+
+COUNT: Final = 60
+
+
+@dataclass(frozen=True)
+class Sample:
+    id: str
+    flow: str
+    status: Status
+    error: ErrorValue | None
+    rerun_of: str | None
+    trigger: str | None
+
+
+@pytest.fixture
+async def samples(database: Database, journal: SqlJournal, path: Place) -> list[Sample]:
+    """Create executions of Mara, one a minute, and one of Omar."""
+    chance, epoch, made = random.Random(4), await journal.claim(), list[Sample]()
+    for n in range(COUNT):
+        again = chance.choice(made) if made and chance.random() < 0.4 else None
+        status = chance.choice([Status.RUNNING, *sorted(FINAL), Status.FAILED])
+        kind = ErrorValue(
+            type=chance.choice(["http.500", "timeout"]), message="m", node=chance.choice([None, "a", "b"])
+        )
+        sample = Sample(
+            id=f"exec-{n:03}",
+            flow=f"flow-{chance.randrange(3)}" if again is None else again.flow,
+            status=status,
+            error=kind if status is Status.FAILED else None,
+            rerun_of=None if again is None else again.id,
+            trigger=chance.choice([None, "t1", "t2"]),
+        )
+        made.append(sample)
+        cause: dict[str, Any] = {}
+        if again is not None:
+            cause["cause"] = Rerun(by=AccountId(MARA), of=ExecutionId(again.id))
+        at = NOON + timedelta(minutes=n)
+        await journal.append(creation(sample.id, epoch=epoch, flow_id=sample.flow, at=at, **cause))
+        if sample.trigger is not None:
+            change(path, f"UPDATE executions SET trigger_id = '{sample.trigger}' WHERE id = '{sample.id}'")
+        ending = {
+            Status.COMPLETED: Completed(result=1),
+            Status.FAILED: Failed(error=kind),
+            Status.CANCELLED: Cancelled(reason=""),
+        }.get(status)
+        if ending is not None:
+            await journal.append(following(sample.id, ending, epoch=epoch, after=2, at=at))
+    await journal.append(creation("omars", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
+    return made
+
+
+def repaired_by(sample: Sample, samples: Sequence[Sample]) -> str | None:
+    """Return the first completed execution of the same chain, after this one or after the first of the chain."""
+    by_id = {one.id: one for one in samples}
+
+    def original(one: Sample) -> str:
+        return one.id if one.rerun_of is None else original(by_id[one.rerun_of])
+
+    if sample.status not in (Status.FAILED, Status.CANCELLED):
+        return None
+    of_chain = [one for one in samples if original(one) == original(sample) and one.id > sample.id]
+    return next((one.id for one in of_chain if one.status is Status.COMPLETED), None)
+
+
+def fitting(wanted: ExecutionFilter, samples: Sequence[Sample]) -> list[str]:
+    """Return the ids that fit, the newest first."""
+    return [
+        one.id
+        for one in reversed(samples)
+        if wanted.flow_id in (None, one.flow)
+        and (not wanted.statuses or one.status in wanted.statuses)
+        and wanted.trigger_id in (None, one.trigger)
+        and wanted.rerun_of in (None, one.rerun_of)
+        and (wanted.first_id is None or one.id >= wanted.first_id)
+        and (wanted.end_id is None or one.id < wanted.end_id)
+        and (wanted.error_type is None or (one.error is not None and one.error.type == wanted.error_type))
+        and (wanted.failed_node is None or (one.error is not None and one.error.node == wanted.failed_node))
+        and (not wanted.is_unrepaired or repaired_by(one, samples) is None)
+    ]
+
+
+def filters() -> Iterator[ExecutionFilter]:
+    """Yield filters with one, two and all conditions."""
+    some: list[dict[str, Any]] = [
+        {"flow_id": FlowId("flow-1")},
+        {"statuses": (Status.FAILED,)},
+        {"statuses": (Status.RUNNING, Status.COMPLETED)},
+        {"error_type": "timeout"},
+        {"failed_node": "b"},
+        {"trigger_id": "t1"},
+        {"rerun_of": ExecutionId("exec-003")},
+        {"first_id": "exec-02", "end_id": "exec-05"},
+        {"statuses": (Status.FAILED,), "is_unrepaired": True},
+    ]
+    yield ExecutionFilter()
+    for size in (1, 2):
+        for conditions in itertools.combinations(some, size):
+            yield ExecutionFilter(**{name: value for each in conditions for name, value in each.items()})
+    yield ExecutionFilter(flow_id=FlowId("flow-1"), statuses=(Status.FAILED,), error_type="timeout", first_id="exec-01")
+
+
+async def walked(executions: SqlExecutions, wanted: ExecutionFilter, page: Page) -> list[str]:
+    """Return the ids of all pages by cursor."""
+    found: list[str] = []
+    page = replace(page, cursor="", counts=False)
+    while True:
+        listed = await executions.page(MARA, wanted, page)
+        assert listed.total is None
+        assert len(listed.items) <= page.limit
+        found += [view.id for view in listed.items]
+        if listed.next_cursor is None:
+            return found
+        page = replace(page, cursor=listed.next_cursor)
+
+
+async def test_every_filter_finds_what_fits_by_offset_and_by_cursor(database: Database, samples: list[Sample]) -> None:
+    executions = SqlExecutions(database)
+    for wanted in filters():
+        ids = fitting(wanted, samples)
+        for offset in (0, 2):
+            listed = await executions.page(MARA, wanted, Page(limit=5, offset=offset))
+            assert [view.id for view in listed.items] == ids[offset : offset + 5], wanted
+            assert (listed.total, listed.is_exact) == (len(ids), True), wanted
+            assert (listed.next_cursor is not None) == (len(ids) > offset + 5), wanted
+        assert await walked(executions, wanted, Page(limit=4)) == ids, wanted
+        assert await walked(executions, wanted, Page(limit=4, is_reversed=True)) == ids[::-1], wanted
+
+
+async def test_a_search_looks_at_a_limited_number_of_executions_a_page(
+    database: Database, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_search, "MOST_LOOKED_AT", 10)
+    executions = SqlExecutions(database)
+    for wanted in filters():
+        ids = fitting(wanted, samples)
+        assert await walked(executions, wanted, Page(limit=4)) == ids, wanted
+        assert await walked(executions, wanted, Page(limit=4, is_reversed=True)) == ids[::-1], wanted
+        listed = await executions.page(MARA, wanted, Page(limit=4))
+        assert listed.total == len(ids) or (not listed.is_exact and listed.total is not None and listed.total <= 10)
+    monkeypatch.setattr(execution_search, "MOST_LOOKED_AT", 1)
+    failures = ExecutionFilter(error_type="timeout", failed_node="b")
+    listed = await executions.page(MARA, failures, Page(limit=4))
+    assert len(listed.items) <= 1 < len(fitting(failures, samples))
+    assert listed.next_cursor is not None
+
+
+async def test_pages_by_cursor_neither_skip_nor_repeat_while_executions_are_added(
+    database: Database, samples: list[Sample], journal: SqlJournal
+) -> None:
+    executions, epoch = SqlExecutions(database), await journal.claim()
+    first = await executions.page(MARA, ExecutionFilter(), Page(limit=7))
+    for n in range(3):
+        await journal.append(creation(f"exec-1{n:02}", epoch=epoch))
+
+    second = await executions.page(MARA, ExecutionFilter(), Page(limit=7, cursor=first.next_cursor, counts=False))
+
+    assert [view.id for view in (*first.items, *second.items)] == [one.id for one in samples][::-1][:14]
+
+
+async def test_lists_show_what_has_repaired_an_execution(database: Database, samples: list[Sample]) -> None:
+    listed: Sequence[ExecutionView] = (await SqlExecutions(database).page(MARA, ExecutionFilter(), ALL)).items
+
+    shown = {view.id: view.repaired_by for view in listed}
+    assert shown == {one.id: repaired_by(one, samples) for one in samples}
+    assert sum(value is not None for value in shown.values()) > 1
+
+
+COUNTED: Final = """
+SELECT workspace_id, flow_id, status, CAST(sum(number) AS bigint) FROM execution_counts
+ GROUP BY workspace_id, flow_id, status HAVING sum(number) <> 0 ORDER BY 1, 2, 3
+"""
+ANEW: Final = """
+SELECT workspace_id, flow_id, status, count(*) FROM executions
+ GROUP BY workspace_id, flow_id, status ORDER BY 1, 2, 3
+"""
+
+
+async def test_counters_follow_every_change(
+    database: Database, samples: list[Sample], path: Place, journal: SqlJournal
+) -> None:
+    assert rows_of(path, COUNTED) == rows_of(path, ANEW) != []
+
+    await SqlExecutions(database).purge(ended_before=NOON + timedelta(minutes=20), limit=100)
+    assert rows_of(path, COUNTED) == rows_of(path, ANEW)
+
+    change(path, f"UPDATE flows SET workspace_id = '{OMAR}' WHERE id = 'flow-1'")
+    moved = f"UPDATE executions SET workspace_id = '{OMAR}' WHERE flow_id = 'flow-1' AND completed_at IS NOT NULL"
+    change(path, moved)
+    assert rows_of(path, COUNTED) == rows_of(path, ANEW)
+    assert (OMAR, "flow-1") in {row[:2] for row in rows_of(path, COUNTED)}
+
+
+# Plans
+
+
+def searches() -> Iterator[tuple[str, str]]:
+    """Yield the statements of all filters, with a description."""
+    names = [*execution_search._EXAMINED, *execution_search._RANGES]
+    for size in (0, 1, 2, 3):
+        for given in itertools.combinations(names, size):
+            for has_cursor, is_reversed in itertools.product((False, True), repeat=2):
+                found = search_of(frozenset(given), has_cursor=has_cursor, is_reversed=is_reversed)
+                for name in ("page", "last", "number"):
+                    if (statement := getattr(found, name)) is not None:
+                        yield f"{name} of {given}, {has_cursor=}, {is_reversed=}", statement
+
+
+@pytest.mark.only("sqlite")
+def test_every_search_goes_along_one_index_in_the_order_of_ids(path: Path) -> None:
+    wrong = []
+    with closing(sqlite3.connect(path)) as connection:
+        for what, statement in searches():
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", _Anything())]
+            looks = [step for step in plan if step.startswith("SEARCH x ")]
+            if not looks or not all("(workspace_id=?" in step for step in looks):
+                wrong.append((what, plan))
+            # The branches of several statuses are merged, and nothing else is sorted.
+            if any("TEMP B-TREE" in step for step in plan) and len(looks) == 1:
+                wrong.append((what, plan))
+            if any(step.startswith("SCAN x") for step in plan):
+                wrong.append((what, plan))
+
+    assert wrong == []
+
+
+MANY: Final = """
+INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, error_type,
+                        failed_node, trigger_id, rerun_of, original_id, epoch, last_seq)
+SELECT 'exec-' || lpad(n::text, 6, '0'), CASE WHEN n % 50 = 0 THEN 'mara' ELSE 'other-' || n % 50 END, 'flow-' || n % 7,
+       'rev-1', CASE WHEN n % 10 = 0 THEN 'failed' ELSE 'completed' END, n, n,
+       CASE WHEN n % 10 = 0 THEN 'm' END, CASE WHEN n % 10 = 0 THEN 'type-' || n % 9 END,
+       CASE WHEN n % 10 = 0 THEN 'node-' || n % 5 END, CASE WHEN n % 3 = 0 THEN 't-' || n % 11 END,
+       CASE WHEN n % 4 = 0 THEN 'exec-' || n - 1 END, CASE WHEN n % 4 = 0 THEN 'exec-' || n - 1 END, 0, 1
+  FROM generate_series(1, 20000) AS n
+"""
+
+
+@pytest.mark.only("postgres")
+def test_no_search_reads_the_whole_table(path: str) -> None:
+    async def plans(connection: "asyncpg.Connection[Any]") -> list[Any]:
+        await connection.execute(MANY)
+        await connection.execute("ANALYZE executions")
+        wrong = []
+        for what, statement in searches():
+            text, names = translated(statement)
+            values = [_SOME.get(name, _SOME.get(name.partition("_")[0])) for name in names]
+            async with connection.transaction():
+                # As for a statement that is executed often.
+                await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+                prepared = await connection.prepare(text)
+                plan = str(await prepared.explain(*values))
+            if "Seq Scan" in plan:
+                wrong.append((what, plan))
+        return wrong
+
+    assert connected(path, plans) == []
+
+
+_SOME: Final[dict[str, Any]] = {
+    "workspace_id": "mara", "flow_id": "flow-1", "statuses": ",failed,", "is": True, "error_type": "type-1",
+    "failed_node": "node-1", "trigger_id": "t-1", "rerun_of": "exec-100", "first_id": "exec-001", "end_id": "exec-01",
+    "cursor": "exec-009", "last_id": "exec-004", "limit": 11, "offset": 0, "most": 11, "looked_at": 10_000,
+}  # fmt: skip
+
+
+class _Anything(dict[str, None]):
+    """A mapping with a value for every parameter."""
+
+    def __missing__(self, name: str) -> None:
+        return None
