@@ -5,7 +5,7 @@ import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, lintKeymap, nextDiagnostic, setDiagnostics, type Diagnostic } from "@codemirror/lint";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
-import { Annotation, Compartment, EditorState, type Text } from "@codemirror/state";
+import { Compartment, EditorState, type Text } from "@codemirror/state";
 import { crosshairCursor, Decoration, drawSelection, dropCursor, EditorView, highlightActiveLine, highlightActiveLineGutter, hoverTooltip, keymap, lineNumbers, MatchDecorator, rectangularSelection, ViewPlugin, type DecorationSet, type ViewUpdate } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "preact/hooks";
@@ -14,8 +14,8 @@ import type { Completions } from "./complete";
 import type { Fault } from "./faults";
 
 export interface CodeProps {
-  /** The text; a new value that the editor has not written itself replaces its content. */
-  value: string;
+  /** The text at first. Later ones come by `CodeHandle.replace`: what is typed must never race with what is shown. */
+  initial: string;
   isReadOnly?: boolean;
   label?: string;
   faults: readonly Fault[];
@@ -48,9 +48,6 @@ export interface CodeHandle {
   focus(): void;
 }
 
-/** Marks changes that come from outside, which are not reported back. */
-const fromOutside = Annotation.define<boolean>();
-
 export function Code(props: CodeProps) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | undefined>(undefined);
@@ -60,16 +57,11 @@ export function Code(props: CodeProps) {
 
   useEffect(() => {
     const root = host.current!.shadowRoot ?? host.current!.attachShadow({ mode: "open" });
-    const made = new EditorView({ parent: root, root, state: EditorState.create({ doc: props.value, extensions: [extensions(latest), readOnly.current.of(EditorState.readOnly.of(props.isReadOnly ?? false))] }) });
+    const made = new EditorView({ parent: root, root, state: EditorState.create({ doc: props.initial, extensions: [extensions(latest), readOnly.current.of(EditorState.readOnly.of(props.isReadOnly ?? false))] }) });
     view.current = made;
     props.onReady?.(handleOf(made));
     return () => made.destroy();
   }, []);
-
-  useEffect(() => {
-    const made = view.current!;
-    if (made.state.doc.toString() !== props.value) replaceAll(made, props.value, true);
-  }, [props.value]);
 
   useEffect(() => {
     view.current!.dispatch({ effects: readOnly.current.reconfigure(EditorState.readOnly.of(props.isReadOnly ?? false)) });
@@ -90,13 +82,13 @@ function handleOf(view: EditorView): CodeHandle {
       view.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
       if (focus) view.focus();
     },
-    replace: (text) => replaceAll(view, text, false),
+    replace: (text) => replaceAll(view, text),
     focus: () => view.focus(),
   };
 }
 
 /** Replace only what differs, so that the cursor, the scroll position and the history stay useful. */
-function replaceAll(view: EditorView, text: string, isFromOutside: boolean): void {
+function replaceAll(view: EditorView, text: string): void {
   const before = view.state.doc.toString();
   let from = 0;
   while (from < before.length && from < text.length && before[from] === text[from]) from++;
@@ -105,7 +97,7 @@ function replaceAll(view: EditorView, text: string, isFromOutside: boolean): voi
     end--;
     newEnd--;
   }
-  view.dispatch({ changes: { from, to: end, insert: text.slice(from, newEnd) }, annotations: isFromOutside ? fromOutside.of(true) : [] });
+  view.dispatch({ changes: { from, to: end, insert: text.slice(from, newEnd) } });
 }
 
 function extensions(latest: { readonly current: CodeProps }) {
@@ -150,9 +142,8 @@ function extensions(latest: { readonly current: CodeProps }) {
 }
 
 function report(update: ViewUpdate, props: CodeProps): void {
-  const isOwn = !update.transactions.some((each) => each.annotation(fromOutside));
-  if (update.docChanged && isOwn) props.onChange(update.state.doc.toString());
-  if ((update.selectionSet || update.docChanged) && isOwn) props.onCursor?.(update.state.selection.main.head);
+  if (update.docChanged) props.onChange(update.state.doc.toString());
+  if (update.selectionSet || update.docChanged) props.onCursor?.(update.state.selection.main.head);
 }
 
 function completionsFor(context: CompletionContext, props: CodeProps) {

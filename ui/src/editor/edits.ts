@@ -122,11 +122,15 @@ function nextKeyOf(map: YAMLMap, pair: Pair): number | undefined {
   return (next?.key as { range?: [number, number, number] } | undefined)?.range?.[0];
 }
 
-/** Add a node after another one: it goes where that one went, and that one leads to it. */
-export function insertAfter(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>): string | null {
+/**
+ * Add a node after another one: that one leads to it, and it leads where that one led.
+ *
+ * @param goesOn False if the new node ends its scope: then it leads nowhere.
+ */
+export function insertAfter(text: string, node: Keys, name: string, added: Readonly<Record<string, unknown>>, goesOn = true): string | null {
   const before = valueAt(text, [...node, "next"]);
   const onward = typeof before === "string" ? before : isMap(before) ? before.default : undefined;
-  const whole = onward === undefined ? added : { ...added, next: onward };
+  const whole = onward === undefined || !goesOn ? added : { ...added, next: onward };
   const linked = connect(text, node, "default", name);
   if (linked === null) return null;
   const document = parse(linked);

@@ -13,7 +13,9 @@ interface Props {
 /** A labelled control with its description or its fault. */
 export function SchemaField({ field, text, fault, onText }: Props) {
   const id = useId();
-  const note = [field.description, field.default === undefined ? undefined : texts.byDefault(JSON.stringify(field.default))].filter(Boolean).join(" ");
+  const isChoice = field.kind === "choice" || field.kind === "boolean";
+  const byDefault = field.default === undefined || isChoice ? undefined : texts.byDefault(JSON.stringify(field.default));
+  const note = [field.description && asSentence(field.description), byDefault && `${byDefault}.`].filter(Boolean).join(" ");
   const describedBy = note !== "" || fault !== undefined ? `${id}-note` : undefined;
   const shared = { id, "aria-describedby": describedBy, "aria-invalid": fault === undefined ? undefined : ("true" as const), "aria-required": field.isRequired ? ("true" as const) : undefined };
   return (
@@ -25,6 +27,10 @@ export function SchemaField({ field, text, fault, onText }: Props) {
   );
 }
 
+function asSentence(text: string): string {
+  return /[.!?:]$/.test(text) ? text : `${text}.`;
+}
+
 function Control({ field, text, onText, shared }: { field: FormField; text: string; onText: (text: string) => void; shared: Record<string, string | undefined> }) {
   const onInput = (event: { currentTarget: { value: string } }) => onText(event.currentTarget.value);
   const placeholder = field.default === undefined ? undefined : String(typeof field.default === "object" ? JSON.stringify(field.default) : field.default);
@@ -34,14 +40,14 @@ function Control({ field, text, onText, shared }: { field: FormField; text: stri
     const isListed = text === "" || choices.includes(text);
     return (
       <select {...shared} value={text} onChange={onInput}>
-        <option value="">{field.isRequired ? texts.choose : texts.unset}</option>
+        <option value="">{field.default !== undefined ? texts.byDefault(String(field.default)) : field.isRequired ? texts.choose : texts.unset}</option>
         {!isListed && <option value={text}>{text}</option>}
         {choices.map((choice) => <option key={choice} value={choice}>{choice}</option>)}
       </select>
     );
   }
   if (field.kind === "lines" || field.kind === "structure") {
-    const rows = Math.min(12, Math.max(field.kind === "lines" ? 3 : 2, text.split("\n").length + 1));
+    const rows = Math.min(12, Math.max(field.kind === "lines" ? 3 : 1, text.split("\n").length));
     return <textarea {...shared} rows={rows} value={text} spellcheck={false} placeholder={placeholder ?? (field.kind === "structure" ? texts.structure : undefined)} onInput={onInput} />;
   }
   const type = field.kind === "number" && !field.takesExpression ? "number" : field.kind === "date" ? "date" : "text";

@@ -19,7 +19,7 @@ export interface Rect extends Point {
 
 export class Camera {
   readonly scale = signal(1);
-  private element: HTMLElement | null = null;
+  element: HTMLElement | null = null;
 
   readonly attach = (element: HTMLElement | null): void => {
     this.element = element;

@@ -52,7 +52,16 @@ export function GraphView(props: GraphViewProps) {
   useLayoutEffect(() => {
     if (!isEmpty) camera.fit(width, height, named.get(active.peek() ?? ""));
   }, [isEmpty]);
-  useEffect(() => selected.subscribe(reveal), [layout]);
+  useEffect(() => {
+    // A panel that opens beside the graph must not cover the node that it is about.
+    const observer = new ResizeObserver(() => reveal(selected.peek()));
+    if (camera.element !== null) observer.observe(camera.element);
+    const stop = selected.subscribe(reveal);
+    return () => {
+      observer.disconnect();
+      stop();
+    };
+  }, [layout]);
 
   function toggle(id: string): void {
     const next = new Set(folded.peek());

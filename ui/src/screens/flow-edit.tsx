@@ -15,9 +15,17 @@ import { Failure, Skeleton } from "../parts/parts";
 import { done, failed } from "../parts/toast";
 import { editor as texts } from "../texts/editor";
 import { flow as words } from "../texts/flow";
+import { actionsOf } from "../editor/names";
+import type { DocumentNode } from "../graph/document";
+import { Icon } from "../parts/icons";
+import { build } from "../texts/build";
+import { edgesAt, nameFor, nodeValue, withEdge, withNode, withNodeAfter } from "./flow/build";
 import { ConflictDialog } from "./flow/conflict";
+import { ConnectDialog } from "./flow/connect";
 import { FlowHead } from "./flow/head";
-import { loadLanguage, type Language } from "./flow/language";
+import { Inspector } from "./flow/inspector";
+import { loadLanguage, type Language, type NodeType } from "./flow/language";
+import { Palette } from "./flow/palette";
 import { Problems } from "./flow/problems";
 import { RunDialog } from "./flow/run";
 import { FlowEditor, loadFlow, type Saved } from "./flow/state";
@@ -46,6 +54,10 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
   const model = useMemo(() => new FlowEditor(`${workspace.peek()?.id}.${id ?? "new"}`, saved, initial), []);
   const code = useRef<CodeHandle | undefined>(undefined);
   const isRunning = useSignal(false);
+  const opened = useSignal(false);
+  /** The node after which one is to be inserted; null for one that nothing leads to. */
+  const inserting = useSignal<DocumentNode | null | undefined>(undefined);
+  const connecting = useSignal<{ source: DocumentNode; target: DocumentNode } | undefined>(undefined);
   const mayEdit = may("editor");
 
   useEffect(() => () => model.dispose(), []);
@@ -93,6 +105,39 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
     else code.current?.replace(text);
   }
 
+  const nodeOf = (id: string) => model.reading.peek()?.graph.nodes.find((each) => each.id === id);
+
+  function write(text: string | null): void {
+    if (text === null) failed(new ApiError(0, "syntax", model.isStale.peek() ? build.broken : build.cannot));
+    else code.current?.replace(text);
+  }
+
+  function insert(type: NodeType): void {
+    const after = inserting.peek();
+    inserting.value = undefined;
+    const name = nameFor(type, model.reading.peek());
+    const text = after ? withNodeAfter(model.text.peek(), after, name, type) : withNode(model.text.peek(), name, type);
+    write(text);
+    if (text === null) return;
+    const prefix = after ? after.id.slice(0, after.id.length - after.label.length) : "";
+    model.readNow();
+    model.selected.value = prefix + name;
+    selectNode(prefix + name);
+    opened.value = true;
+  }
+
+  function connectTo(source: string, target: string): void {
+    const [from, to] = [nodeOf(source), nodeOf(target)];
+    if (from === undefined || to === undefined || from.parent !== to.parent || from.branch !== to.branch) return;
+    if (edgesAt(model.reading.peek()!, from).length === 0 && freeActions(from).some(({ name }) => name === "default")) write(withEdge(model.text.peek(), from, "default", to.label));
+    else connecting.value = { source: from, target: to };
+  }
+
+  function freeActions(node: DocumentNode) {
+    return actionsOf(nodeValue(model.reading.peek()!, node), language.known);
+  }
+
+  const selected = model.selected.value === undefined ? undefined : model.reading.value?.graph.nodes.find(({ id }) => id === model.selected.value);
   const flow = model.saved.value?.flow;
   const beside = <FlowMarks model={model} />;
   const actions = (
@@ -108,13 +153,13 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
       {model.restored.value !== undefined && (
         <div class="note-bar" role="status">
           {texts.draftRestored(moment(model.restored.value.at, now.value))}
-          <button class="btn" onClick={() => model.discard()}>{texts.discard}</button>
+          <button class="btn" onClick={() => { model.discard(); code.current?.replace(model.text.peek()); }}>{texts.discard}</button>
         </div>
       )}
       {!model.isKept.value && <div class="note-bar" role="status">{words.notKept}</div>}
       <div class="edit-panes">
         <Code
-          value={model.text.value}
+          initial={model.text.peek()}
           isReadOnly={!mayEdit}
           faults={model.faults.value}
           onChange={(text) => (model.text.value = text)}
@@ -127,7 +172,20 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
         />
         <section class="edit-graph" aria-label={words.panes}>
           {model.isStale.value && <p class="stale" role="status">{texts.stale}</p>}
-          <GraphView graph={model.graph.value} selected={model.selected} marks={model.marks.value} onSelect={selectNode} />
+          <GraphView graph={model.graph.value} selected={model.selected} marks={model.marks.value} onSelect={(node) => { selectNode(node); opened.value = true; }} onInsertAfter={mayEdit ? (node) => (inserting.value = nodeOf(node)) : undefined} onConnect={mayEdit ? connectTo : undefined} />
+          {mayEdit && <button class="btn add-node" onClick={() => (inserting.value = null)}><Icon name="plus" />{build.add}</button>}
+          {opened.value && selected !== undefined && (
+            <Inspector
+              key={selected.id}
+              model={model}
+              language={language}
+              node={selected}
+              isReadOnly={!mayEdit}
+              write={(text) => { write(text); model.readNow(); }}
+              onInsertAfter={() => (inserting.value = selected)}
+              onClose={() => (opened.value = false)}
+            />
+          )}
         </section>
       </div>
       <Problems
@@ -136,7 +194,21 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
         onReveal={(offset) => reveal(offset, true)}
         onFix={({ fix }) => fix && code.current?.replace(applyChange(model.text.peek(), fix))}
       />
-      {model.conflict.value !== undefined && <ConflictDialog conflict={model.conflict.value} text={model.text.value} onChoose={(text) => model.resolve(text)} onClose={() => (model.conflict.value = undefined)} />}
+      {model.conflict.value !== undefined && <ConflictDialog conflict={model.conflict.value} text={model.text.value} onChoose={(text) => { model.resolve(text); code.current?.replace(text); }} onClose={() => (model.conflict.value = undefined)} />}
+      {inserting.value !== undefined && <Palette title={inserting.value === null ? build.palette : build.paletteAfter(inserting.value.label)} types={language.types} onChoose={insert} onClose={() => (inserting.value = undefined)} />}
+      {connecting.value !== undefined && (
+        <ConnectDialog
+          source={connecting.value.source.label}
+          target={connecting.value.target.label}
+          actions={freeActions(connecting.value.source)}
+          onChoose={(action) => {
+            const { source, target } = connecting.peek()!;
+            connecting.value = undefined;
+            write(withEdge(model.text.peek(), source, action, target.label));
+          }}
+          onClose={() => (connecting.value = undefined)}
+        />
+      )}
       {isRunning.value && flow !== undefined && <RunDialog flow={flow} definition={model.text.value} save={model.isDirty.value && mayEdit ? save : undefined} onClose={() => (isRunning.value = false)} />}
     </div>
   );

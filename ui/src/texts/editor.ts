@@ -9,7 +9,7 @@ export const editor = {
   warnings: (count: number) => `${count} ${count === 1 ? "warning" : "warnings"}`,
   goTo: (line: number, column: number) => `${line}:${column}`,
   fix: (text: string) => (text === "" ? "Remove it" : `Change to ${text}`),
-  stale: "The text has syntax errors; this is the last graph that could be read.",
+  stale: "Syntax error: this is the last readable graph",
   required: "required",
   deprecated: "older form",
   defaultIs: (value: string) => `Default: ${value}`,

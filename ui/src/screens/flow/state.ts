@@ -99,6 +99,12 @@ export class FlowEditor {
     this.timers.set(name, setTimeout(run, delay));
   }
 
+  /** Show the graph of the text at once: a change by the form or on the graph is complete. */
+  readNow(): void {
+    clearTimeout(this.timers.get("read"));
+    this.read();
+  }
+
   private read(): void {
     const reading = readFlow(this.text.peek());
     const before = this.reading.peek();

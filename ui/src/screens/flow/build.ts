@@ -1,0 +1,76 @@
+/** Changes to a flow's text that are made on its graph or in a form. */
+import { parse } from "yaml";
+import { addNode, applyChange, connect, freeName, insertAfter, removeIn, removeNode, setIn } from "../../editor/edits";
+import { edgesOf, isMap, type DocumentNode } from "../../graph/document";
+import type { Keys } from "../../editor/place";
+import type { NodeType } from "./language";
+import type { Reading } from "./places";
+
+/** Return what a new node of a type begins with: the type's first example without its edges, or its required parameters. */
+export function newNode(type: NodeType): Record<string, unknown> {
+  const [example] = type.examples;
+  if (example !== undefined) {
+    try {
+      const value = parse(example) as unknown;
+      if (isMap(value)) {
+        const { next: _, ...rest } = value;
+        return { type: type.name, ...rest };
+      }
+    } catch {
+      // A type of a package may have an example that is no YAML.
+    }
+  }
+  const required = Array.isArray(type.params_schema.required) ? type.params_schema.required.map(String) : [];
+  return required.length === 0 ? { type: type.name } : { type: type.name, params: Object.fromEntries(required.map((name) => [name, ""])) };
+}
+
+/** Return a name for a node of a type that no node of the document has. */
+export function nameFor(type: NodeType, reading: Reading | undefined): string {
+  const names = reading?.graph.nodes.map(({ label }) => label) ?? [];
+  return freeName(type.name.split(".").at(-1) ?? type.name, names);
+}
+
+export function withNodeAfter(text: string, node: DocumentNode, name: string, type: NodeType): string | null {
+  return insertAfter(text, node.keys, name, newNode(type), type.actions?.length !== 0);
+}
+
+export function withNode(text: string, name: string, type: NodeType): string | null {
+  return addNode(text, name, newNode(type));
+}
+
+export function withoutNode(text: string, node: DocumentNode): string | null {
+  return removeNode(text, node.keys);
+}
+
+export function withEdge(text: string, node: DocumentNode, action: string, target: string): string | null {
+  return connect(text, node.keys, action, target);
+}
+
+export function withoutEdge(text: string, node: DocumentNode, value: unknown, action: string): string | null {
+  const isShort = isMap(value) && typeof value.next === "string" && action === "default";
+  const change = removeIn(text, isShort ? [...node.keys, "next"] : [...node.keys, "next", action]);
+  return change && applyChange(text, change);
+}
+
+export function withValue(text: string, keys: Keys, value: unknown): string | null {
+  const change = value === undefined ? removeIn(text, keys) : setIn(text, keys, value);
+  // What is not there need not be removed.
+  if (change === null && value === undefined) return text;
+  return change && applyChange(text, change);
+}
+
+/** Return the value of a node as it was read. */
+export function nodeValue(reading: Reading, node: DocumentNode): Readonly<Record<string, unknown>> {
+  let value = reading.value;
+  for (const key of node.keys) value = isMap(value) ? value[key] : undefined;
+  return isMap(value) ? value : {};
+}
+
+export function edgesAt(reading: Reading, node: DocumentNode): [string, string][] {
+  return edgesOf(nodeValue(reading, node));
+}
+
+/** Return the nodes of the same scope: the only ones that an edge may lead to. */
+export function siblings(reading: Reading, node: DocumentNode): DocumentNode[] {
+  return reading.graph.nodes.filter((each) => each.parent === node.parent && each.branch === node.branch);
+}

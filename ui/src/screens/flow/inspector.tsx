@@ -1,0 +1,127 @@
+/** One node as a form, which is written into the text; comments and layout stay. */
+import { useSignal } from "@preact/signals";
+import { actionsOf } from "../../editor/names";
+import { propertiesOf } from "../../editor/schema";
+import { SchemaField } from "../../forms/field";
+import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
+import { isMap, type DocumentNode } from "../../graph/document";
+import { Icon } from "../../parts/icons";
+import { build as texts } from "../../texts/build";
+import { edgesAt, nodeValue, siblings, withEdge, withoutEdge, withoutNode, withValue } from "./build";
+import type { Language } from "./language";
+import type { FlowEditor } from "./state";
+
+interface Props {
+  model: FlowEditor;
+  language: Language;
+  node: DocumentNode;
+  isReadOnly: boolean;
+  /** Write a text; null could not be made. */
+  write: (text: string | null) => void;
+  onInsertAfter: () => void;
+  onClose: () => void;
+}
+
+const COMMON = ["description", "if", "timeout", "output"];
+
+export function Inspector({ model, language, node, isReadOnly, write, onInsertAfter, onClose }: Props) {
+  const reading = model.reading.value!;
+  const value = nodeValue(reading, node);
+  const type = language.types.find(({ name }) => name === node.type);
+  const isBroken = model.isStale.value;
+  const paramsPath = [...node.keys, "params"];
+  const properties = propertiesOf(language.schema, language.schema.at(paramsPath, reading.value), paramsPath, reading.value).filter(({ isDeprecated }) => !isDeprecated);
+  const params = isMap(value.params) ? value.params : {};
+  const fieldAt = (path: readonly string[], name: string, isRequired: boolean) => fieldOf(name, language.schema.at([...path, name], reading.value), isRequired, true);
+  const set = (keys: readonly string[], next: unknown) => write(withValue(model.text.peek(), keys, next));
+  const isLocked = isBroken || isReadOnly;
+  return (
+    <section
+      class="inspector"
+      aria-label={texts.panel(node.label)}
+      onKeyDown={(event) => {
+        if (event.key === "Escape") onClose();
+      }}
+    >
+      <div class="inspector-head">
+        <div class="cut"><h2 class="cut" title={node.label}>{node.label}</h2><span class="muted small">{node.type}</span></div>
+        <button class="btn quiet icon right" aria-label={texts.close} onClick={onClose}><Icon name="close" /></button>
+      </div>
+      {isBroken && <p class="alert note small">{texts.broken}</p>}
+      <fieldset class="stack" disabled={isLocked}>
+        {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small">{type.description}</p>}
+        {type !== undefined && (
+          <section class="stack" aria-label={texts.params}>
+            {properties.length === 0 && <p class="muted small">{texts.noParams}</p>}
+            {properties.map(({ name, isRequired }) => (
+              <NodeField key={`${node.id} ${name}`} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set([...paramsPath, name], next)} />
+            ))}
+          </section>
+        )}
+        <Edges model={model} language={language} node={node} value={value} write={write} />
+        <details>
+          <summary>{texts.more}</summary>
+          <div class="stack">
+            {COMMON.map((name) => <NodeField key={`${node.id} ${name}`} field={fieldAt(node.keys, name, false)} value={value[name]} onValue={(next) => set([...node.keys, name], next)} />)}
+          </div>
+        </details>
+        <div class="row">
+          <button class="btn" onClick={onInsertAfter}><Icon name="plus" />{texts.insertAfter}</button>
+          <button class="btn danger right" onClick={() => write(withoutNode(model.text.peek(), node))}>{texts.remove}</button>
+        </div>
+      </fieldset>
+    </section>
+  );
+}
+
+/** A field that keeps what is typed until it is left, then writes it if it is a value. */
+function NodeField({ field, value, onValue }: { field: FormField; value: unknown; onValue: (value: unknown) => void }) {
+  const typed = useSignal<string | undefined>(undefined);
+  const written = textOf(field, value);
+  const text = typed.value ?? written;
+  const result = valueOf(field, text);
+  const fault = typed.value !== undefined && "fault" in result ? result.fault : undefined;
+  function commit(): void {
+    if (typed.peek() === undefined) return;
+    const result = valueOf(field, typed.peek()!);
+    if ("fault" in result) return;
+    const isChanged = typed.peek() !== written;
+    typed.value = undefined;
+    if (isChanged) onValue(result.value);
+  }
+  return <div onChange={commit}><SchemaField field={field} text={text} fault={fault} onText={(next) => (typed.value = next)} /></div>;
+}
+
+function Edges({ model, language, node, value, write }: { model: FlowEditor; language: Language; node: DocumentNode; value: Readonly<Record<string, unknown>>; write: (text: string | null) => void }) {
+  const reading = model.reading.value!;
+  const edges = edgesAt(reading, node);
+  const targets = siblings(reading, node).map(({ label }) => label);
+  const left = actionsOf(value, language.known).filter(({ name }) => !edges.some(([action]) => action === name));
+  const action = useSignal("");
+  const chosen = left.some(({ name }) => name === action.value) ? action.value : (left[0]?.name ?? "");
+  return (
+    <section class="stack tight" aria-label={texts.edges}>
+      <h3>{texts.edges}</h3>
+      {edges.length === 0 && <p class="muted small">{texts.noEdges}</p>}
+      {edges.map(([name, target]) => (
+        <div class="edge-row" key={name}>
+          <label class="mono small cut" for={`edge-${name}`} title={name}>{name}</label>
+          <select id={`edge-${name}`} value={target} onChange={(event) => write(withEdge(model.text.peek(), node, name, event.currentTarget.value))}>
+            {!targets.includes(target) && <option value={target}>{target}</option>}
+            {targets.map((each) => <option key={each} value={each}>{each}</option>)}
+          </select>
+          <button class="btn quiet icon" aria-label={texts.removeEdge(name)} onClick={() => write(withoutEdge(model.text.peek(), node, value, name))}><Icon name="close" /></button>
+        </div>
+      ))}
+      {left.length > 0 && targets.length > 1 && (
+        <div class="edge-row">
+          <select aria-label={texts.action} value={chosen} onChange={(event) => (action.value = event.currentTarget.value)}>{left.map(({ name }) => <option key={name} value={name}>{name}</option>)}</select>
+          <select aria-label={texts.addEdge} value="" onChange={(event) => write(withEdge(model.text.peek(), node, chosen, event.currentTarget.value))}>
+            <option value="">{texts.addEdge}</option>
+            {targets.filter((each) => each !== node.label).map((each) => <option key={each} value={each}>{each}</option>)}
+          </select>
+        </div>
+      )}
+    </section>
+  );
+}
