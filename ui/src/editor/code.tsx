@@ -5,7 +5,7 @@ import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, lintKeymap, nextDiagnostic, setDiagnostics, type Diagnostic } from "@codemirror/lint";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
-import { Compartment, EditorState, type Text } from "@codemirror/state";
+import { Compartment, EditorState, type StateCommand, type Text } from "@codemirror/state";
 import { crosshairCursor, Decoration, drawSelection, dropCursor, EditorView, highlightActiveLine, highlightActiveLineGutter, hoverTooltip, keymap, lineNumbers, MatchDecorator, rectangularSelection, ViewPlugin, type DecorationSet, type ViewUpdate } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "preact/hooks";
@@ -130,6 +130,7 @@ function extensions(latest: { readonly current: CodeProps }) {
       { key: "Mod-s", preventDefault: true, run: () => (latest.current.onSave?.(), true) },
       { key: "Mod-Enter", preventDefault: true, run: () => (latest.current.onRun?.(), latest.current.onRun !== undefined) },
       { key: "F8", run: nextDiagnostic },
+      { key: "Enter", run: newLine },
       ...closeBracketsKeymap,
       ...defaultKeymap,
       ...searchKeymap,
@@ -140,6 +141,19 @@ function extensions(latest: { readonly current: CodeProps }) {
     ]),
   ];
 }
+
+/** Begin a line where the next key is likely: deeper below `key:`, aligned within an item of a list. */
+const newLine: StateCommand = ({ state, dispatch }) => {
+  const { from, to } = state.selection.main;
+  const line = state.doc.lineAt(from);
+  const before = state.sliceDoc(line.from, from);
+  const open = /^\s*/.exec(before)![0].length;
+  const item = /^\s*((?:-\s+)+)[^\s#]/.exec(before)?.[1]?.length ?? 0;
+  const deeper = /(^|\s|[\w"'])[^#]*:\s*([|>][-+]?)?\s*(#.*)?$/.test(before) && !/[{[]/.test(before) ? 2 : 0;
+  const insert = `\n${" ".repeat(open + item + deeper)}`;
+  dispatch(state.update({ changes: { from, to, insert }, selection: { anchor: from + insert.length }, scrollIntoView: true, userEvent: "input" }));
+  return true;
+};
 
 function report(update: ViewUpdate, props: CodeProps): void {
   if (update.docChanged) props.onChange(update.state.doc.toString());
@@ -233,7 +247,7 @@ const expressions = ViewPlugin.fromClass(
 
 const theme = EditorView.theme({
   "&": { height: "100%", fontSize: "13px", color: "var(--text)", background: "var(--surface)" },
-  "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "-2px" },
+  "&.cm-focused": { outline: "1px solid var(--accent)", outlineOffset: "-1px" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.65", fontFeatureSettings: '"calt" 0' },
   ".cm-content": { padding: "12px 0", caretColor: "var(--text)" },
   ".cm-line": { padding: "0 16px 0 6px" },
