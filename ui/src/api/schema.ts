@@ -34,6 +34,8 @@ export interface paths {
         /**
          * List Executions
          * @description List executions, the newest first.
+         *
+         *     A request examines 10,000 executions at most, so a page may be shorter than `limit` and have a `next_cursor`.
          */
         get: operations["list_executions_api_v1_executions_get"];
         put?: never;
@@ -1671,12 +1673,28 @@ export interface components {
         AccountList: {
             /** Accounts */
             accounts: components["schemas"]["AccountAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** AddMember */
         AddMember: {
@@ -1815,12 +1833,28 @@ export interface components {
         AuditList: {
             /** Entries */
             entries: components["schemas"]["AuditEntryAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** AuditObject */
         AuditObject: {
@@ -1900,12 +1934,28 @@ export interface components {
         CallbackList: {
             /** Callbacks */
             callbacks: components["schemas"]["CallbackAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** ChangeCallback */
         ChangeCallback: {
@@ -2138,12 +2188,28 @@ export interface components {
         DeliveryList: {
             /** Deliveries */
             deliveries: components["schemas"]["DeliveryAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** DeployedFlow */
         DeployedFlow: {
@@ -2533,12 +2599,28 @@ export interface components {
         ExecutionList: {
             /** Executions */
             executions: components["schemas"]["ExecutionAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /**
          * FailureAnswer
@@ -2652,12 +2734,28 @@ export interface components {
         FlowList: {
             /** Flows */
             flows: components["schemas"]["FlowAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /**
          * FlowSchema
@@ -2869,12 +2967,28 @@ export interface components {
         JobList: {
             /** Jobs */
             jobs: components["schemas"]["JobAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /**
          * LimitsAnswer
@@ -2946,12 +3060,28 @@ export interface components {
         LogList: {
             /** Logs */
             logs: components["schemas"]["LogAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** Login */
         Login: {
@@ -2994,12 +3124,28 @@ export interface components {
         MemberList: {
             /** Members */
             members: components["schemas"]["MemberAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** Message */
         Message: {
@@ -3411,12 +3557,28 @@ export interface components {
         RevisionList: {
             /** Revisions */
             revisions: components["schemas"]["RevisionAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** RotateKeys */
         RotateKeys: {
@@ -3457,12 +3619,28 @@ export interface components {
         RotationList: {
             /** Rotations */
             rotations: components["schemas"]["RotationAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** Rotations */
         Rotations: {
@@ -3590,12 +3768,28 @@ export interface components {
         SharedWorkspaceList: {
             /** Workspaces */
             workspaces: components["schemas"]["SharedWorkspaceAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** SignalBody */
         SignalBody: {
@@ -3970,12 +4164,28 @@ export interface components {
         TokenList: {
             /** Tokens */
             tokens: components["schemas"]["TokenInList"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** TriggerAnswer */
         TriggerAnswer: {
@@ -4193,12 +4403,28 @@ export interface components {
         WorkspaceList: {
             /** Workspaces */
             workspaces: components["schemas"]["WorkspaceAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
     };
     responses: never;
@@ -4355,12 +4581,34 @@ export interface operations {
             query?: {
                 /** @description Only executions of this flow. */
                 flow_id?: string | null;
-                /** @description One status, or several separated by commas. */
+                /** @description Only executions of the flow with this id or name. */
+                flow?: string | null;
+                /** @description One status, or several, separated by commas or in several parameters. */
                 status?: string | null;
+                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
+                since?: string | null;
+                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
+                until?: string | null;
+                /** @description Only failures with this `error_type`. */
+                error_type?: string | null;
+                /** @description Only failures at this `failed_node`. */
+                node?: string | null;
+                /** @description Only what this trigger has started. */
+                trigger?: string | null;
+                /** @description Only reruns of this execution. */
+                rerun_of?: string | null;
+                /** @description Only failed executions that have no `repaired_by`, the completed rerun. */
+                unrepaired?: boolean;
+                /** @description Oldest first, or newest first. */
+                sort?: "started_at" | "-started_at";
                 /** @description The maximum number of entries to return. */
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -14208,9 +14456,9 @@ export interface operations {
                 object_kind?: string | null;
                 object_id?: string | null;
                 outcome?: ("done" | "failed" | "denied") | null;
-                /** @description Only from this moment on (RFC 3339). */
+                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
                 since?: string | null;
-                /** @description Only before this moment (RFC 3339). */
+                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
                 until?: string | null;
                 /** @description The maximum number of entries to return. */
                 limit?: number;
@@ -14322,9 +14570,9 @@ export interface operations {
                 object_kind?: string | null;
                 object_id?: string | null;
                 outcome?: ("done" | "failed" | "denied") | null;
-                /** @description Only from this moment on (RFC 3339). */
+                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
                 since?: string | null;
-                /** @description Only before this moment (RFC 3339). */
+                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
                 until?: string | null;
                 /** @description The maximum number of entries to return. */
                 limit?: number;

@@ -23,7 +23,7 @@ export default function Flows() {
       <div class="content">
         {tag !== undefined && <div class="row"><span class="muted">{texts.tagged}</span><button class="chip" aria-pressed="true" aria-label={texts.removeTag(tag)} onClick={() => setQuery({ tag: undefined, offset: undefined })}>{tag} ×</button></div>}
         <Load query={list} rows={8}>
-          {({ flows, total }) =>
+          {({ flows, total = 0 }) =>
             flows.length === 0 && offset === 0 ? (
               <Empty title={tag === undefined ? texts.none : texts.noneTagged(tag)}>
                 {tag === undefined && <><p>{texts.noneHint}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}</>}
