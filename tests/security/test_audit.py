@@ -64,6 +64,9 @@ ACTIONS: Final = {
     "POST /api/v1/executions/{id}/signals/{key}": "execution.signalled",
     "POST /api/v1/executions/{id}/approvals/{node}": "execution.approval.answered",
     "DELETE /api/v1/executions/{id}": "execution.cancelled",
+    "DELETE /api/v1/executions/{id}/record": "execution.deleted",
+    "POST /api/v1/executions:batch": "job.created",
+    "DELETE /api/v1/jobs/{id}": "job.cancelled",
     "POST /api/v1/keys/rotations": "keys.rotation.requested",
     "POST /api/v1/workspaces": "workspace.created",
     "PUT /api/v1/workspaces/{id}": "workspace.updated",
@@ -190,6 +193,9 @@ async def _change_everything(root: Caller) -> None:
     await go("POST", f"{executions}/rerun", {}, id=execution)
     await go("POST", f"{executions}/signals/{{key}}", {"payload": 1}, id=execution, key="k")
     await go("DELETE", executions, id=execution)
+    job = (await go("POST", f"{executions[:-5]}:batch", {"action": "rerun", "ids": [execution]}))["id"]
+    await go("DELETE", "/api/v1/jobs/{id}", id=job)
+    await go("DELETE", f"{executions}/record", id=execution)
     asking = (await go("POST", flows, {"name": "A", "definition": ASKS}))["id"]
     id = (await go("POST", f"{one}/run", {"input": {}}, id=asking))["execution_id"]
     while (await root.go("GET", f"/api/v1/executions/{id}")).json["status"] != "waiting":  # noqa: ASYNC110

@@ -9,9 +9,11 @@ import pytest
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.expression import Constant
+from flowrunner.domain.jobs import JobStatus, RunningJob
 from flowrunner.domain.prepared import prepared
+from flowrunner.domain.request_keys import KeptAnswer, RequestKey
 from flowrunner.domain.triggers import Schedule, Trigger, TriggerId
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, JobId, RevisionId, SessionId, TokenId
 from flowrunner.ports.accounts import NewSession, TokenView
 from flowrunner.ports.callbacks import CallbackId, CallbackView
 from flowrunner.ports.concurrency import ConcurrencySlot
@@ -26,8 +28,10 @@ from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.copying import COPIED, USAGE, NotCopied, copy_to_postgres
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
@@ -94,6 +98,14 @@ async def source(tmp_path: Path) -> Path:
         await journal.append(replace(new, create=replace(new.create, slot=slot)))
         if n < 50:
             await journal.append(completion(f"e{n:02}", epoch=epoch, result="x" * n))
+    job = RunningJob(
+        id=JobId("j"), workspace_id=MARA, account_id=AccountId(MARA), type="t", status=JobStatus.RUNNING, total=1,
+        created_at=NOON, position="", work={"ids": ["e00"]},
+    )  # fmt: skip
+    await SqlJobs(database).create(job, most_running=1, most_kept=1)
+    asked = RequestKey("key", "request", "digest")
+    await SqlRequestKeys(database).keep(AccountId(MARA), MARA, asked, KeptAnswer(201, {}, "é"), at=NOON)
+    change(path, "INSERT INTO deleted_executions (id) VALUES ('gone')")
     audit = SqlAudit(database)
     for n in range(20):
         await audit.add(

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -85,7 +86,7 @@ async def list_accounts(
     "",
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.CREATE_ACCOUNT),
+    openapi_extra={**needs(Right.CREATE_ACCOUNT), **repeatable(omitted=("password",))},
 )
 async def create_account(request: Request, body: CreateAccount) -> Reply[AccountAnswer]:
     """Create an account. This requires an admin's login session; API tokens are rejected."""

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, present
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
@@ -144,7 +145,12 @@ async def list_callbacks(request: Request, limit: Limit = DEFAULT_LIMIT, offset:
     return answer(CallbackList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
-@router.post("", status_code=201, responses=errors(401, 403, 404, 409, *BODY_ERRORS))
+@router.post(
+    "",
+    status_code=201,
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=repeatable(keeps_answer=False),
+)
 async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCallback]:
     """Create a callback. Its signing secret is in this answer only."""
     callback, secret = await services_of(request).callbacks.create(

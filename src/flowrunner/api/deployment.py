@@ -36,7 +36,7 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, repeatable
 from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
 from flowrunner.api.http.routing import MAX_BATCH_BODY_BYTES, ProtectedRoute, caller_of, needs, takes_zip
 from flowrunner.api.http.state import services_of
@@ -133,7 +133,7 @@ class DeployedFlows(Answer, frozen=True, kw_only=True):
 @router.post(
     ":batch",
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={"x-max-bytes": MAX_BATCH_BODY_BYTES, "parameters": [DRY_RUN]},
+    openapi_extra={"x-max-bytes": MAX_BATCH_BODY_BYTES, **repeatable(DRY_RUN)},
 )
 async def save_flows(request: Request, body: FlowBatch) -> Reply[DeployedFlows]:
     """Create or change the flow of each name, all of them or none. Each document is whole."""
@@ -147,7 +147,7 @@ async def save_flows(request: Request, body: FlowBatch) -> Reply[DeployedFlows]:
 @router.post(
     "/import",
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={**takes_zip(), "x-max-bytes": MAX_BATCH_BODY_BYTES, "parameters": [DRY_RUN]},
+    openapi_extra={**takes_zip(), "x-max-bytes": MAX_BATCH_BODY_BYTES, **repeatable(DRY_RUN)},
 )
 async def import_flows(request: Request) -> Reply[DeployedFlows]:
     """Create or change the flow of each file of a zip, all of them or none.

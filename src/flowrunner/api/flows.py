@@ -30,6 +30,7 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import etag
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
 from flowrunner.api.http.routing import (
     MAX_FLOW_BODY_BYTES,
@@ -293,7 +294,7 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
         **with_etag(201),
         **errors(401, 403, 409, *BODY_ERRORS),
     },
-    openapi_extra={**LARGE, "parameters": [DRY_RUN]},
+    openapi_extra={**LARGE, **repeatable(DRY_RUN)},
 )
 async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
     """Save a new flow. A dry run is answered with 200."""
@@ -350,6 +351,7 @@ async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnsw
     "/{id}/copy",
     status_code=201,
     responses={**with_etag(201), **errors(401, 403, 404, 409, *BODY_ERRORS)},
+    openapi_extra=repeatable(),
 )
 async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> Reply[FlowAnswer]:
     """Save the current definition as a new flow, in the same or in another workspace.
@@ -420,7 +422,7 @@ async def compare_revisions(
 @router.post(
     "/{id}/revisions/{number}/restore",
     responses={**with_etag(), **errors(400, 401, 404, 409, 412, 422)},
-    openapi_extra={"parameters": [IF_MATCH, DRY_RUN]},
+    openapi_extra=repeatable(IF_MATCH, DRY_RUN),
 )
 async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Reply[FlowAnswer]:
     """Restore an old definition as a new revision. The history is unchanged."""

@@ -19,6 +19,7 @@ from flowrunner.api.http.answers import (
     errors,
     present,
 )
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -127,9 +128,9 @@ class JobList(ListAnswer, frozen=True):
             "description": "The job was created",
             "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
         },
-        **errors(401, 403, *BODY_ERRORS),
+        **errors(401, 403, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [DRY_RUN], **needs(Right.RUN)},
+    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN)},
 )
 async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
     """Re-run, cancel or delete many executions, in a job. To delete requires the right to write."""

@@ -7,6 +7,7 @@ from msgspec import Meta
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, errors
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, caller_of
 from flowrunner.api.http.state import services_of
@@ -51,7 +52,7 @@ class Rotations(Answer, frozen=True, kw_only=True):
     rotations: list[RotationAnswer]
 
 
-@admin.post("", status_code=202, responses=errors(401, 403, *BODY_ERRORS))
+@admin.post("", status_code=202, responses=errors(401, 403, 409, *BODY_ERRORS), openapi_extra=repeatable())
 async def rotate_keys(request: Request, body: RotateKeys) -> Reply[Rotations]:
     """Replace keys in the background. Stored data stays readable, and sessions stay valid."""
     kinds = list(dict.fromkeys(body.kinds))

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
@@ -56,13 +57,13 @@ async def _list(request: Request) -> Reply[SecretList]:
     return answer(SecretList(secrets=[SecretAnswer.of(secret) for secret in secrets]))
 
 
-@router.post("", status_code=201, responses=_CREATE_RESPONSES)
+@router.post("", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(omitted=("value",)))
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret (201), or replace the value of an existing one (200)."""
     return await _create(request, body)
 
 
-@of_workspaces.post("", status_code=201, responses=_CREATE_RESPONSES)
+@of_workspaces.post("", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(omitted=("value",)))
 async def create_workspace_secret(request: Request, id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret of a workspace (201), or replace the value of an existing one (200)."""
     return await _create(request, body)

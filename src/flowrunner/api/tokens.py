@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -80,7 +81,7 @@ async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Of
     "",
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.TOKENS),
+    openapi_extra={**needs(Right.TOKENS), **repeatable(keeps_answer=False)},
 )
 async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     """Create an API token for a program. This requires a login session; API tokens are rejected.

@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -152,7 +153,7 @@ async def list_workspaces(request: Request, limit: Limit = DEFAULT_LIMIT, offset
     "",
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.CREATE_WORKSPACE),
+    openapi_extra={**needs(Right.CREATE_WORKSPACE), **repeatable()},
 )
 async def create_workspace(request: Request, body: CreateWorkspace) -> Reply[WorkspaceAnswer]:
     """Create a workspace, with the caller as its admin. This requires a login session; API tokens are rejected."""
@@ -250,7 +251,7 @@ async def list_members(
     "/{id}/members",
     status_code=201,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.MEMBERS),
+    openapi_extra={**needs(Right.MEMBERS), **repeatable()},
 )
 async def add_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
     """Add an account as a member."""
@@ -332,7 +333,7 @@ async def list_all_workspaces(
     "/{id}/members",
     status_code=201,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.APPOINT),
+    openapi_extra={**needs(Right.APPOINT), **repeatable()},
 )
 async def appoint_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
     """Add an account, such as the caller's own, to any workspace. This requires a login session of an admin.

@@ -94,6 +94,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
     return (
         job(name="retention.executions", run=purge_executions),
         job(name="retention.jobs", run=purge_jobs),
+        job(name="retention.request_keys", run=services.request_keys.purge),
         job(name="retention.flows", run=services.flows.purge),
         job(name="retention.sessions", run=services.identity.purge),
         job(name="retention.audit", run=purge_audit),

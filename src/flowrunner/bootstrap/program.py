@@ -61,6 +61,7 @@ from flowrunner.services.language import Language
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
+from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
@@ -87,6 +88,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.system import SqlInspector
@@ -264,6 +266,7 @@ def assemble(
         reruns=reruns,
         records=records,
         jobs=jobs,
+        request_keys=RequestKeys(SqlRequestKeys(database), clock),
         bulk=BulkExecutions(reader, record_store, jobs),
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.errors import Fault, Forbidden
+from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import AccountId, JobId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import WORKSPACE_ROLES, Membership, WorkspaceRole
 
@@ -152,6 +153,7 @@ class Caller:
         memberships: The workspaces of others in which the account has a role.
         acts_in: The workspace that the request acts in; None for the one that the credential implies.
         address: The client's address.
+        request: The idempotency key that the first change of the request claims.
     """
 
     account_id: AccountId
@@ -161,6 +163,7 @@ class Caller:
     memberships: tuple[Membership, ...] = ()
     acts_in: WorkspaceId | None = None
     address: str = ""
+    request: RequestKey | None = None
 
     @property
     def workspace_id(self) -> WorkspaceId:

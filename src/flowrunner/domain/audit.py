@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from flowrunner.domain.account import ApiToken, Caller, JobRun
+from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 
 Outcome: TypeAlias = Literal["done", "failed", "denied"]
@@ -23,6 +24,7 @@ class AuditEntry:
         action: A dotted name, such as `flow.created`.
         object: Kind and id of the object.
         workspace_id: The workspace of the act; for an act on an account, its personal one.
+        request: The key that the act claims, if the request has one; it is no part of the log.
     """
 
     at: datetime
@@ -34,6 +36,7 @@ class AuditEntry:
     workspace_id: WorkspaceId | None = None
     outcome: Outcome = "done"
     details: Mapping[str, JSON] = field(default_factory=dict)
+    request: RequestKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,7 @@ def act(
         address=caller.address,
         workspace_id=workspace_id or caller.workspace_id,
         details=details or {},
+        request=caller.request,
     )
 
 

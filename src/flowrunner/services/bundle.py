@@ -21,6 +21,7 @@ from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
+from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
@@ -55,6 +56,7 @@ class Services:
     reruns: Reruns
     records: ExecutionRecords
     jobs: Jobs
+    request_keys: RequestKeys
     bulk: BulkExecutions
     steps: Steps
     pause: Pause

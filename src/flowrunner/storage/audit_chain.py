@@ -12,6 +12,7 @@ import msgspec
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.storage.key_claims import claim
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
@@ -43,10 +44,17 @@ _json: Final = msgspec.json.Encoder()
 
 
 async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
-    """Append the entries in the open transaction."""
+    """Append the entries in the open transaction, and claim the keys of their requests.
+
+    Raises: RequestKeyTaken by an earlier request.
+    """
     seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
     rows = []
     for entry in entries:
+        if entry.request is not None:
+            assert entry.actor is not None, "a request with a key has a caller"
+            assert entry.workspace_id is not None, "and acts somewhere"
+            await claim(tx, entry.actor, entry.workspace_id, entry.request, at=entry.at)
         seq += 1
         row = (
             seq,

@@ -143,6 +143,17 @@ SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_a
         },
     ),
     Table(
+        name="request_keys",
+        columns=("account_id", "key", "workspace_id", "request_id", "digest", "created_at", "answer"),
+        copied="""
+SELECT account_id, key, workspace_id, request_id, digest, created_at, answer FROM request_keys ORDER BY account_id, key
+""",
+        on_deletion={
+            "account": "DELETE FROM request_keys WHERE account_id = :id",
+            "workspace": "DELETE FROM request_keys WHERE workspace_id = :id",
+        },
+    ),
+    Table(
         name="key_rotations",
         columns=(
             "id", "kind", "replaces", "replaced_by", "switched_at", "requested_at", "needed_until", "completed_at",

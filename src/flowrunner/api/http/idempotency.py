@@ -1,11 +1,22 @@
 """The header `Idempotency-Key` of requests that clients may repeat."""
 
+import asyncio
+import contextlib
+import hashlib
 import re
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
 
 from fastapi import Request
+from starlette.responses import Response
 
-from flowrunner.domain.errors import invalid
+from flowrunner.api.http.answers import encoded
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Unavailable, invalid
+from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken
+from flowrunner.services.executions import digest_of
 
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -18,6 +29,25 @@ REPEATABLE: Final = IDEMPOTENCY_KEY | {
     "description": "A repeated request with the same key has no further effect and gets the first answer."
 }
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_REPEATS: Final = "x-repeats"
+_KEPT_HEADERS: Final = ("ETag", "Location")
+# Longer bodies are hashed on a thread.
+_LONG_BYTES: Final = 64 * 1024
+
+Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """The way in which a route recognizes a repeated request.
+
+    Attributes:
+        omitted: Fields of the body that are not compared: of what is secret no digest is kept.
+        keeps_answer: False for an answer that is secret.
+    """
+
+    omitted: Sequence[str] = ()
+    keeps_answer: bool = True
 
 
 def idempotency_key_of(request: Request) -> str | None:
@@ -26,3 +56,74 @@ def idempotency_key_of(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
     return key
+
+
+def repeatable(
+    *parameters: Mapping[str, Any], omitted: Sequence[str] = (), keeps_answer: bool = True
+) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose repeated requests get the first answer.
+
+    Its changes are audited: the audit entry of the first one claims the key, in the transaction of the change.
+
+    Args:
+        parameters: Further parameters of the route.
+        omitted: See `Repeats`.
+        keeps_answer: See `Repeats`.
+    """
+    return {_REPEATS: Repeats(omitted, keeps_answer), "parameters": [REPEATABLE, *parameters]}
+
+
+def repeats_of(extra: dict[str, Any]) -> Repeats | None:
+    """Return how a route recognizes repeated requests, and remove that from its `openapi_extra`."""
+    found: Repeats | None = extra.pop(_REPEATS, None)
+    return found
+
+
+def once(handle: Handler, repeats: Repeats, *, takes_body: bool) -> Handler:
+    """Return a handler that does requests with the same key once."""
+
+    async def handler(request: Request) -> Response:
+        key = idempotency_key_of(request)
+        if key is None or request.query_params.get("dry_run") == "true":
+            return await handle(request)
+        caller: Caller = request.scope["caller"]
+        asked = RequestKey(
+            key, request.scope["request_id"], await _digest(request, caller, repeats, takes_body=takes_body)
+        )
+        keys = services_of(request).request_keys
+        if (before := await keys.answer_before(caller, asked)) is not None:
+            return _repeated(before)
+        request.scope["caller"] = replace(caller, request=asked)
+        try:
+            response = await handle(request)
+        except RequestKeyTaken:
+            if (before := await keys.answer_before(caller, asked)) is None:
+                raise Unavailable("The first request with this key was just forgotten: send it again") from None
+            return _repeated(before)
+        # What was done is answered, even if the answer cannot be kept.
+        with contextlib.suppress(Unavailable, RequestKeyTaken):
+            await keys.keep(caller, asked, _kept(response) if repeats.keeps_answer else None)
+        return response
+
+    return handler
+
+
+async def _digest(request: Request, caller: Caller, repeats: Repeats, *, takes_body: bool) -> str:
+    asked = [request.method, request.url.path, request.url.query, caller.workspace_id]
+    if repeats.omitted:
+        value = await request.json()
+        known = {k: v for k, v in value.items() if k not in repeats.omitted} if isinstance(value, dict) else None
+        return digest_of([*asked, known])
+    # The body of a route that takes none is not read, and has no limit.
+    body = await request.body() if takes_body else b""
+    digest = hashlib.sha256(body) if len(body) < _LONG_BYTES else await asyncio.to_thread(hashlib.sha256, body)
+    return digest_of([*asked, request.headers.get("content-type"), digest.hexdigest()])
+
+
+def _kept(response: Response) -> KeptAnswer:
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return KeptAnswer(response.status_code, headers, bytes(response.body).decode())
+
+
+def _repeated(before: KeptAnswer) -> Response:
+    return encoded(before.body.encode(), before.status, {**before.headers, "Idempotent-Replayed": "true"})

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket
 from flowrunner.api.http.answers import LOCATION, Answer, answer_of, content_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.idempotency import Handler, once, repeats_of
 from flowrunner.api.http.rate_headers import RATES, count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain import strict_json
@@ -44,7 +45,6 @@ _LONG_BYTES: Final = 64 * 1024
 SECURITY_SCHEME: Final = "token"
 
 T = TypeVar("T")
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 # The media types of a flow document: RFC 9512, and two that are older.
@@ -191,6 +191,9 @@ class BoundedRoute(APIRoute, ABC):
     """A route with a bounded body, which admits each request before anything of it is read."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra = dict(options.pop("openapi_extra", None) or {})
+        self._repeats = repeats_of(extra)
+        options["openapi_extra"] = extra
         self.answer = answer_of(endpoint)
         self.answers = set[type[Answer]]()
         if self.answer is not None:
@@ -222,6 +225,8 @@ class BoundedRoute(APIRoute, ABC):
         most_bytes, may_be_yaml = extra.get("x-max-bytes", MAX_BODY_BYTES), extra.get(_TAKES_YAML, False)
         takes_zip = extra.get(_TAKES_ZIP, False)
         takes_body = takes_zip or self.body_field is not None
+        if self._repeats is not None:
+            handle = once(handle, self._repeats, takes_body=takes_body)
 
         async def handler(request: Request) -> Response:
             await self.admit(request)
