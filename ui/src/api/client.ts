@@ -79,7 +79,8 @@ export function addressOf(path: string, parameters: Record<string, unknown> = {}
   const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(parameters[name])));
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") search.set(name, String(value));
+    // An empty value has a meaning: the first page of a list, or the flow's own scope.
+    if (value !== undefined && value !== null) search.set(name, String(value));
   }
   const text = search.toString();
   return text === "" ? filled : `${filled}?${text}`;

@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { Empty, Skeleton } from "../parts/parts";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
+import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
 import { go, location, match, withQuery, type Parameters, type Route } from "./router";
@@ -77,6 +78,7 @@ export function App() {
     else if (path === "/") go(home(), { replace: true });
     else if (workspace.value !== undefined) localStorage.setItem("flowrunner.workspace", workspace.value.slug);
   }, [path]);
+  useEffect(listenToKeys, []);
   if (path === "/setup") return <SetUpPage />;
   if (path === "/login") return <LoginPage />;
   if (account.value === undefined || path === "/") return null;
@@ -84,6 +86,7 @@ export function App() {
     <>
       <Shell><Guarded key={path}><Screen /></Guarded></Shell>
       <Toasts />
+      <KeyDialogs />
       <ExpiredDialog />
     </>
   );

@@ -1,12 +1,15 @@
 /** The entries of the navigation, in order. `narrow` ones are in the bar of small screens; the rest is behind "More". */
 import type { IconName } from "../parts/icons";
 import { shell } from "../texts/shell";
+import { account } from "./session";
 
 export interface Entry {
   label: string;
   path: string;
   icon: IconName;
   narrow?: boolean;
+  /** Shown to accounts with this role only. */
+  isFor?: "admin";
 }
 
 export const entries: Entry[] = [
@@ -15,4 +18,11 @@ export const entries: Entry[] = [
   { label: shell.executions, path: "/executions", icon: "executions", narrow: true },
   { label: shell.approvals, path: "/approvals", icon: "approvals", narrow: true },
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
+  { label: shell.admin, path: "/admin", icon: "admin", isFor: "admin" },
+  { label: shell.account, path: "/account", icon: "account" },
 ];
+
+/** The entries that the account may use. */
+export function allowed(): Entry[] {
+  return entries.filter(({ isFor }) => isFor === undefined || account.value?.role === isFor);
+}

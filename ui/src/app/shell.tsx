@@ -7,7 +7,8 @@ import { Icon } from "../parts/icons";
 import { shell } from "../texts/shell";
 import { common } from "../texts/common";
 import { counts } from "./counts";
-import { entries, type Entry } from "./navigation";
+import { open } from "./keys";
+import { allowed, type Entry } from "./navigation";
 import { go, location, to } from "./router";
 import { account, workspace, workspaces } from "./session";
 
@@ -44,9 +45,10 @@ function WorkspaceChoice() {
 function MoreDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={shell.more} onClose={onClose}>
+      <button class="btn" onClick={() => { onClose(); open.value = "palette"; }}>{shell.find}</button>
       <WorkspaceChoice />
       <nav class="side-list" aria-label={shell.more} onClick={onClose}>
-        {entries.filter((entry) => !entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
+        {allowed().filter((entry) => !entry.narrow).map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
       </nav>
     </Dialog>
   );
@@ -54,14 +56,17 @@ function MoreDialog({ onClose }: { onClose: () => void }) {
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const more = useSignal(false);
+  const entries = allowed();
   return (
     <div class="shell">
       <a class="skip" href="#content">{shell.skip}</a>
       <nav class="side" aria-label={shell.main}>
         <div class="brand">{common.product}</div>
+        <button class="find" onClick={() => (open.value = "palette")}>{shell.find}<kbd class="right">⌘K</kbd></button>
         <WorkspaceChoice />
         {entries.filter(({ path }) => path !== "/account").map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
         <span class="grow" />
+        <button class="item" onClick={() => (open.value = "help")}><Icon name="help" />{shell.keyboard}</button>
         {entries.some(({ path }) => path === "/account") && (
           <a href={to("/account")} aria-current={location.value.path === to("/account") ? "page" : undefined} title={account.value?.email}>
             <Icon name="account" /><span class="cut">{account.value?.email}</span>

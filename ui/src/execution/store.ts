@@ -98,12 +98,7 @@ export class ExecutionStore {
   }
 
   private page(scope: string | undefined, cursor?: string): Promise<Schemas["StepList"]> {
-    const query = new URLSearchParams({ limit: String(PAGE) });
-    if (scope !== undefined) query.set("scope", scope);
-    if (cursor !== undefined) query.set("cursor", cursor);
-    // An empty scope means the flow's own nodes, so it has to be sent.
-    const path = `/api/v1/executions/{id}/steps?${query}` as "/api/v1/executions/{id}/steps";
-    return api.get(path, { path: { id: this.id } });
+    return api.get("/api/v1/executions/{id}/steps", { path: { id: this.id }, query: { scope, cursor, limit: PAGE } });
   }
 
   private show(graph: Graph, detail: Detail): void {

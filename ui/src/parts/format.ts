@@ -86,7 +86,8 @@ export function clockOf(at: string): string {
   return `${clock.format(date)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
+/** Shorten an id of ours in its middle; names stay as they are. */
 export function shortId(id: string): string {
-  const rest = id.slice(id.indexOf("-") + 1);
-  return rest.length > 10 ? `${id.slice(0, id.indexOf("-") + 1)}${rest.slice(0, 4)}…${rest.slice(-3)}` : id;
+  const found = /^([a-z]+-)([0-9a-z]{12,})$/.exec(id);
+  return found === null ? id : `${found[1]}${found[2]!.slice(0, 4)}…${found[2]!.slice(-3)}`;
 }

@@ -48,13 +48,13 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   );
 }
 
-/** The step that is chosen in the address; of a failed execution, the one that has failed. */
+/** The step that is chosen in the address; else the one that has failed, or the one that waits for somebody. */
 export function chosenStep(detail: Detail, steps: Step[]): Step | undefined {
   const asked = location.value.query.get("step");
   if (asked !== null) return steps.find(({ step }) => step === asked);
   if (location.value.query.has("node")) return undefined;
-  const failed = detail.failure?.step;
-  return failed === undefined ? undefined : steps.find(({ step }) => step === failed);
+  const decisive = detail.failure?.step ?? detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal")?.step;
+  return decisive === undefined ? undefined : steps.find(({ step }) => step === decisive);
 }
 
 function LiveMark({ store }: { store: ExecutionStore }) {
@@ -79,6 +79,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
         actions={may("operator") && (
           <>
             {!isFinal && <button class="btn" onClick={() => (dialog.value = "cancel")}>{texts.cancel}</button>}
+            {detail.waiting_for?.some(({ type }) => type === "approval") && <a class="btn primary" href={to("/approvals")}>{texts.answer}</a>}
             {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
             {isFinal && failedStep !== undefined && <button class="btn primary" onClick={() => void rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
             {isFinal && failedStep === undefined && <button class="btn primary" onClick={() => void rerun(detail.id, {})}>{texts.rerun}</button>}

@@ -16,45 +16,54 @@ export type Execution = Schemas["ExecutionAnswer"];
 const STATUSES = ["failed", "waiting", "running", "completed", "cancelled"];
 const PAGE = 50;
 
+/** The filters in the address: what the list and a job over it are asked for. */
+function filtersOf(query: URLSearchParams) {
+  const value = (name: string) => query.get(name) || undefined;
+  const last = value("last");
+  return {
+    status: value("status"),
+    flow_id: value("flow"),
+    error_type: value("error"),
+    node: value("node"),
+    unrepaired: value("unrepaired") === undefined ? undefined : true,
+    since: last === undefined || !(last in SPANS) ? undefined : new Date(Date.now() - SPANS[last]!).toISOString(),
+  };
+}
+
+const HOUR = 3_600_000;
+const SPANS: Record<string, number> = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR };
+
 export default function Executions() {
   const { query } = location.value;
-  const chosen = (query.get("status") ?? "").split(",").filter(Boolean);
-  const flow = query.get("flow") ?? "";
-  const offset = Number(query.get("from") ?? 0) || 0;
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const batch = useSignal<Batch | undefined>(undefined);
   const jobId = useSignal<string | undefined>(undefined);
-  const filters = { flow_id: flow || undefined, status: chosen.join(",") || undefined };
+  const cursor = query.get("cursor") ?? "";
   const list = useQuery(
     `${workspace.value?.id} ${query}`,
-    (signal) => api.get("/api/v1/executions", { query: { ...filters, limit: PAGE, offset }, signal }),
+    (signal) => api.get("/api/v1/executions", { query: { ...filtersOf(query), limit: PAGE, cursor, count: true }, signal }),
     5000,
   );
-  const hasFilters = flow !== "" || chosen.length > 0;
-  function toggle(status: string): void {
-    const next = chosen.includes(status) ? chosen.filter((each) => each !== status) : [...chosen, status];
-    selected.value = new Set();
-    setQuery({ status: next.join(",") || undefined, from: undefined });
-  }
+  const hasFilters = Object.values(filtersOf(query)).some((value) => value !== undefined);
+  // A job takes these two filters; with others, the executions have to be selected.
+  const { flow_id, status, ...others } = filtersOf(query);
+  const mayTakeAll = Object.values(others).every((value) => value === undefined);
+  const isUnclear = selected.value.size === 0 && !mayTakeAll;
   function ask(action: Batch["action"]): void {
     const ids = [...selected.value];
-    batch.value = ids.length > 0 ? { action, ids } : { action, filter: filters };
+    batch.value = ids.length > 0 ? { action, ids } : { action, filter: { flow_id, status } };
   }
   return (
     <>
       <Head
         title={texts.title}
         actions={may("operator") && <>
-          <button class="btn" onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
-          <button class="btn" onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
+          {selected.value.size > 0 && <span class="muted small" role="status">{texts.selected(selected.value.size)}</span>}
+          <button class="btn" disabled={isUnclear} title={isUnclear ? texts.selectFirst : undefined} onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
+          <button class="btn" disabled={isUnclear} title={isUnclear ? texts.selectFirst : undefined} onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
         </>}
       >
-        <div class="filters" role="group" aria-label={texts.withStatus}>
-          {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}</button>)}
-          <FlowChoice value={flow} />
-          {hasFilters && <button class="btn quiet small" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button>}
-          {selected.value.size > 0 && <span class="muted small" role="status">{texts.selected(selected.value.size)}</span>}
-        </div>
+        <Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} />
       </Head>
       <div class="content">
         {jobId.value !== undefined && <JobBar id={jobId.value} onChange={list.reload} onClose={() => (jobId.value = undefined)} />}
@@ -62,14 +71,18 @@ export default function Executions() {
           {(page) => page.executions.length > 0 ? (
             <>
               <Table executions={page.executions} selected={selected} />
-              <Paging offset={offset} shown={page.executions.length} total={page.total} />
+              <nav class="more" aria-label={common.next}>
+                {page.total !== undefined && <span>{texts.count(page.total, page.total_is_exact !== false)}</span>}
+                {cursor !== "" && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: undefined })}>{common.first}</a>}
+                {page.next_cursor !== undefined && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: page.next_cursor })}>{common.older}</a>}
+              </nav>
             </>
           ) : (
             <div class="card">
               {hasFilters ? (
                 <Empty title={texts.noMatch}><button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button></Empty>
               ) : (
-                <Empty title={texts.empty}><p>{texts.emptyHint}</p></Empty>
+                <Empty title={texts.empty}><p>{texts.emptyHint}</p><a class="btn" href={to("/flows")}>{texts.toFlows}</a></Empty>
               )}
             </div>
           )}
@@ -86,25 +99,41 @@ export default function Executions() {
   );
 }
 
-function FlowChoice({ value }: { value: string }) {
+function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasFilters: boolean; onChange: () => void }) {
+  const chosen = (query.get("status") ?? "").split(",").filter(Boolean);
+  const isUnrepaired = query.has("unrepaired");
+  function set(values: Record<string, string | undefined>): void {
+    onChange();
+    setQuery({ ...values, cursor: undefined });
+  }
+  function toggle(status: string): void {
+    const next = chosen.includes(status) ? chosen.filter((each) => each !== status) : [...chosen, status];
+    set({ status: next.join(",") || undefined });
+  }
+  const texted: [string, string | null, (value: string) => string][] = [["error", query.get("error"), texts.errorIs], ["node", query.get("node"), texts.nodeIs]];
+  return (
+    <div class="filters" role="group" aria-label={texts.withStatus}>
+      {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}</button>)}
+      <button class="chip" aria-pressed={isUnrepaired} onClick={() => set({ unrepaired: isUnrepaired ? undefined : "1" })}>{texts.unrepaired}</button>
+      {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
+      <FlowChoice value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
+      <select aria-label={texts.time} value={query.get("last") ?? ""} onChange={(event) => set({ last: event.currentTarget.value || undefined })}>
+        <option value="">{texts.anyTime}</option>
+        {Object.entries(texts.times).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+      </select>
+      {hasFilters && <button class="btn quiet small" onClick={() => { onChange(); go(to("/executions"), { replace: true }); }}>{texts.clear}</button>}
+    </div>
+  );
+}
+
+function FlowChoice({ value, onChange }: { value: string; onChange: (flow: string | undefined) => void }) {
   const flows = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/flows", { query: { limit: 500 }, signal }));
   return (
-    <select aria-label={texts.flow} value={value} onChange={(event) => setQuery({ flow: event.currentTarget.value || undefined, from: undefined })}>
+    <select aria-label={texts.flow} value={value} onChange={(event) => onChange(event.currentTarget.value || undefined)}>
       <option value="">{texts.allFlows}</option>
       {flows.data?.flows.map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
       {value !== "" && !flows.data?.flows.some(({ id }) => id === value) && <option value={value}>{shortId(value)}</option>}
     </select>
-  );
-}
-
-function Paging({ offset, shown, total }: { offset: number; shown: number; total: number }) {
-  const page = (from: number) => to("/executions", { ...Object.fromEntries(location.value.query), from: from > 0 ? String(from) : undefined });
-  return (
-    <nav class="more" aria-label={common.next}>
-      <span>{common.shown(shown, total)}</span>
-      {offset > 0 && <a class="link" href={page(Math.max(0, offset - PAGE))}>{common.newer}</a>}
-      {offset + shown < total && <a class="link" href={page(offset + PAGE)}>{common.older}</a>}
-    </nav>
   );
 }
 
@@ -149,7 +178,7 @@ export function Where({ of: { error, failed_node: node, error_type: type, repair
   if (error === undefined) return null;
   return (
     <span class="cut where-text" title={error}>
-      {node !== undefined && <><b>{node}</b> </>}<span class="muted">{type ?? error}</span>
+      {node !== undefined && <><b>{node}</b> </>}{type !== undefined ? <button class="muted" title={texts.onlyError(type)} onClick={() => setQuery({ error: type, cursor: undefined })}>{type}</button> : <span class="muted">{error}</span>}
       {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{texts.repaired}</a></>}
     </span>
   );

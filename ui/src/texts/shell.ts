@@ -12,6 +12,7 @@ export const shell = {
   admin: "Admin",
   account: "Account",
   find: "Search or do…",
+  keyboard: "Keyboard",
   more: "More",
   logIn: "Log in",
   logOut: "Log out",

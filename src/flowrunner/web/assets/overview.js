@@ -1,1 +1,1 @@
-import{i as e,t}from"./shell.js";import{t as n}from"./jsxRuntime.js";function r(){return n(t,{title:e.overview})}export{r as default};
+import{t as e,w as t}from"./shell.js";import{t as n}from"./jsxRuntime.js";function r(){return n(e,{title:t.overview})}export{r as default};

@@ -107,14 +107,14 @@ function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
   const id = store.id;
   const lines = useQuery(`${id} ${step.step} ${store.version.value}`, async (signal) => {
     const last = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { limit: 1 }, signal });
-    const offset = Math.max(0, last.total - 1000);
+    const offset = Math.max(0, (last.total ?? 0) - 1000);
     const page = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { limit: 1000, offset }, signal });
     return page.logs.filter((line) => line.step === step.step || line.step?.startsWith(`${step.step}[`)).slice(-TAIL);
   });
   if (lines.data === undefined) return null;
   return (
     <section class="stack tight">
-      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", node: pathOf(step.step) })}>{texts.allLines}</a></div>
+      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs" })}>{texts.allLines}</a></div>
       {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
         <ul class="log-tail">
           {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{line.message}</span></li>)}

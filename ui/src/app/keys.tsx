@@ -1,0 +1,136 @@
+/** Keys that work on every screen, the palette and the help. */
+import { signal, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { api } from "../api/client";
+import { useQuery } from "../api/query";
+import { Dialog } from "../parts/dialog";
+import { Icon, type IconName } from "../parts/icons";
+import { keys as texts } from "../texts/keys";
+import { allowed } from "./navigation";
+import { go, slug, to } from "./router";
+import { logOut, workspace } from "./session";
+import { setTheme, type Theme } from "./theme";
+
+export const open = signal<"palette" | "help" | undefined>(undefined);
+
+const PLACES: Record<string, string> = { o: "", f: "/flows", e: "/executions", a: "/approvals" };
+/** Milliseconds in which the second key must follow `g`. */
+const SEQUENCE = 1000;
+
+/** Move the focus along the rows of the screen. */
+function move(by: 1 | -1): void {
+  const rows = [...document.querySelectorAll<HTMLElement>("main [data-nav]")];
+  const at = rows.indexOf(document.activeElement as HTMLElement);
+  rows[Math.min(rows.length - 1, Math.max(0, at === -1 ? (by === 1 ? 0 : rows.length - 1) : at + by))]?.focus();
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  const element = target as HTMLElement | null;
+  return element !== null && (element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) || element.shadowRoot !== null);
+}
+
+export function listenToKeys(): () => void {
+  let waitsUntil = 0;
+  function onKey(event: KeyboardEvent): void {
+    if (event.key.toLowerCase() === "k" && (event.metaKey || event.ctrlKey) && !event.shiftKey && !event.altKey) {
+      event.preventDefault();
+      if (document.querySelector("dialog[open]") === null) open.value = "palette";
+      return;
+    }
+    // Composed, because an editor has its text in a shadow root.
+    if (event.metaKey || event.ctrlKey || event.altKey || isTyping(event.composedPath()[0] ?? event.target) || document.querySelector("dialog[open]") !== null) return;
+    const follows = Date.now() < waitsUntil;
+    waitsUntil = 0;
+    if (follows && event.key in PLACES) go(to(PLACES[event.key]!));
+    else if (event.key === "g") waitsUntil = Date.now() + SEQUENCE;
+    else if (event.key === "j") move(1);
+    else if (event.key === "k") move(-1);
+    else if (event.key === "?") open.value = "help";
+    else if (event.key === "/") document.querySelector<HTMLElement>("main .filters input, main .filters select, main .filters button, main input[type=search]")?.focus();
+    else return;
+    event.preventDefault();
+  }
+  window.addEventListener("keydown", onKey);
+  return () => window.removeEventListener("keydown", onKey);
+}
+
+interface Choice {
+  label: string;
+  kind: string;
+  icon: IconName;
+  run: () => void;
+}
+
+export function KeyDialogs() {
+  if (slug.value === undefined) return null;
+  const close = () => (open.value = undefined);
+  if (open.value === "palette") return <Palette onClose={close} />;
+  if (open.value === "help") return <Help onClose={close} />;
+  return null;
+}
+
+const MOST = 12;
+
+function Palette({ onClose }: { onClose: () => void }) {
+  const text = useSignal("");
+  const at = useSignal(0);
+  const list = useRef<HTMLUListElement>(null);
+  const flows = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/flows", { query: { limit: 1000 }, signal }));
+  const choices = matching(text.value, [
+    ...allowed().map((entry) => ({ label: entry.label, kind: texts.go, icon: entry.icon, run: () => go(to(entry.path)) })),
+    ...(flows.data?.flows ?? []).map(({ id, name }) => ({ label: name, kind: texts.flow, icon: "flows" as const, run: () => go(to(`/flows/${id}`)) })),
+    ...(["auto", "light", "dark"] as Theme[]).map((theme) => ({ label: texts.themes[theme]!, kind: "", icon: "account" as const, run: () => setTheme(theme) })),
+    { label: texts.help, kind: "?", icon: "help", run: () => (open.value = "help") },
+    { label: texts.logOut, kind: "", icon: "account", run: () => void logOut() },
+  ]);
+  const chosen = Math.min(at.value, choices.length - 1);
+  useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [chosen]);
+  function run(choice: Choice | undefined): void {
+    if (choice === undefined) return;
+    onClose();
+    choice.run();
+  }
+  function onKeyDown(event: KeyboardEvent): void {
+    if (event.key === "ArrowDown") at.value = Math.min(chosen + 1, choices.length - 1);
+    else if (event.key === "ArrowUp") at.value = Math.max(chosen - 1, 0);
+    else if (event.key === "Enter") run(choices[chosen]);
+    else return;
+    event.preventDefault();
+  }
+  return (
+    <Dialog title={texts.find} onClose={onClose}>
+      <input
+        autofocus type="text" role="combobox" aria-expanded="true" aria-controls="palette" aria-label={texts.placeholder} aria-activedescendant={choices.length > 0 ? `palette-${chosen}` : undefined}
+        placeholder={texts.placeholder} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; at.value = 0; }} onKeyDown={onKeyDown}
+      />
+      <ul id="palette" class="palette" role="listbox" aria-label={texts.results} ref={list}>
+        {choices.map((choice, i) => (
+          <li key={`${choice.kind} ${choice.label}`} id={`palette-${i}`} role="option" aria-selected={i === chosen} onClick={() => run(choice)}>
+            <Icon name={choice.icon} /><span class="cut">{choice.label}</span><span class="muted small right">{choice.kind}</span>
+          </li>
+        ))}
+      </ul>
+      {choices.length === 0 && <p class="muted">{texts.nothing}</p>}
+    </Dialog>
+  );
+}
+
+/** The choices with all words of the text, those that begin with it first; an id leads to its execution. */
+function matching(text: string, choices: Choice[]): Choice[] {
+  const wanted = text.trim().toLowerCase();
+  if (/^exec-\w+$/.test(wanted)) return [{ label: wanted, kind: texts.execution, icon: "executions", run: () => go(to(`/executions/${wanted}`)) }];
+  const words = wanted.split(/\s+/);
+  const found = choices.filter(({ label, kind }) => words.every((word) => `${label} ${kind}`.toLowerCase().includes(word)));
+  const rank = ({ label }: Choice) => (label.toLowerCase().startsWith(wanted) ? 0 : 1);
+  return found.sort((a, b) => rank(a) - rank(b)).slice(0, MOST);
+}
+
+function Help({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title={texts.helpTitle} onClose={onClose}>
+      <dl class="facts-list">
+        {texts.shortcuts.map(([key, what]) => [<dt key={key}><kbd>{key}</kbd></dt>, <dd key={what}>{what}</dd>])}
+      </dl>
+    </Dialog>
+  );
+}

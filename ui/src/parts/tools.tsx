@@ -1,0 +1,33 @@
+/** Small controls that several screens use: copying, and the state of a request that a button sends. */
+import { useSignal } from "@preact/signals";
+import { common } from "../texts/common";
+import { Icon } from "./icons";
+import { failed } from "./toast";
+
+export function CopyButton({ text, label = common.copy }: { text: string; label?: string }) {
+  const isDone = useSignal(false);
+  async function copy(): Promise<void> {
+    await navigator.clipboard.writeText(text);
+    isDone.value = true;
+    setTimeout(() => (isDone.value = false), 2000);
+  }
+  return <button type="button" class="btn" onClick={() => void copy()}><Icon name="copy" />{isDone.value ? common.copied : label}</button>;
+}
+
+export interface Action {
+  readonly busy: boolean;
+  /** Run it, unless it runs already; a failure is shown as a toast, or passed to `onError`. */
+  run(work: () => Promise<void>, onError?: (error: unknown) => void): void;
+}
+
+export function useAction(): Action {
+  const busy = useSignal(false);
+  return {
+    get busy() { return busy.value; },
+    run(work, onError = failed) {
+      if (busy.peek()) return;
+      busy.value = true;
+      work().catch(onError).finally(() => (busy.value = false));
+    },
+  };
+}

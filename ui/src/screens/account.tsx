@@ -1,0 +1,106 @@
+/** The reader's own account: profile, password, appearance, API tokens. */
+import { useSignal } from "@preact/signals";
+import { api } from "../api/client";
+import { location, to, withQuery } from "../app/router";
+import { account, logOut } from "../app/session";
+import { Head } from "../app/shell";
+import { setTheme, theme, type Theme } from "../app/theme";
+import { Failure, Field, Tabs } from "../parts/parts";
+import { done } from "../parts/toast";
+import { useAction } from "../parts/tools";
+import { account as texts } from "../texts/account";
+import { common } from "../texts/common";
+import { Tokens } from "./account/tokens";
+
+const TABS = { profile: Profile, tokens: Tokens } as const;
+
+export default function Account() {
+  const asked = location.value.query.get("tab") ?? "profile";
+  const tab = (asked in TABS ? asked : "profile") as keyof typeof TABS;
+  const Content = TABS[tab];
+  return (
+    <>
+      <Head title={texts.title} actions={<button class="btn" onClick={() => void logOut()}>{texts.logOut}</button>}>
+        <Tabs label={texts.tabs} tabs={(Object.keys(TABS) as (keyof typeof TABS)[]).map((name) => ({ label: texts[name], href: withQuery(to("/account"), { tab: name === "profile" ? undefined : name }), current: name === tab }))} />
+      </Head>
+      <Content />
+    </>
+  );
+}
+
+function Profile() {
+  return (
+    <div class="content narrow">
+      <ProfileForm />
+      <Appearance />
+      <PasswordForm />
+    </div>
+  );
+}
+
+function ProfileForm() {
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  const own = account.value;
+  if (own === undefined) return null;
+  function save(event: Event & { currentTarget: HTMLFormElement }): void {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    action.run(async () => {
+      account.value = await api.put("/api/v1/accounts/{id}", { path: { id: own!.id }, body: { name: String(form.get("name")), email: String(form.get("email")) } });
+      error.value = undefined;
+      done(texts.saved);
+    }, (reason) => (error.value = reason));
+  }
+  return (
+    <form class="card padded stack" onSubmit={save}>
+      <h2>{texts.profile}</h2>
+      {error.value !== undefined && <Failure error={error.value} />}
+      <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={own.name} required maxLength={200} autocomplete="name" />}</Field>
+      <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" defaultValue={own.email} required autocomplete="email" />}</Field>
+      <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn primary right" disabled={action.busy}>{common.save}</button></div>
+    </form>
+  );
+}
+
+function Appearance() {
+  return (
+    <fieldset class="card padded plain">
+      <legend class="hidden">{texts.appearance}</legend>
+      <div class="row">
+        <h2 aria-hidden="true">{texts.appearance}</h2>
+        <span class="row right">
+          {(["auto", "light", "dark"] as Theme[]).map((choice) => (
+            <button key={choice} class="chip" type="button" aria-pressed={theme.value === choice} onClick={() => setTheme(choice)}>{texts.themes[choice]}</button>
+          ))}
+        </span>
+      </div>
+    </fieldset>
+  );
+}
+
+function PasswordForm() {
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  function save(event: Event & { currentTarget: HTMLFormElement }): void {
+    event.preventDefault();
+    const element = event.currentTarget;
+    const form = new FormData(element);
+    action.run(async () => {
+      await api.put("/api/v1/accounts/{id}", { path: { id: account.value!.id }, body: { password: String(form.get("next")), current_password: String(form.get("current")) } });
+      error.value = undefined;
+      element.reset();
+      done(texts.changed);
+    }, (reason) => (error.value = reason));
+  }
+  return (
+    <form class="card padded stack" onSubmit={save}>
+      <h2>{texts.passwordTitle}</h2>
+      {error.value !== undefined && <Failure error={error.value} />}
+      <input type="hidden" name="username" autocomplete="username" value={account.value?.email} />
+      <Field label={texts.current}>{(id) => <input id={id} name="current" type="password" autocomplete="current-password" required />}</Field>
+      <Field label={texts.next} hint={texts.nextHint}>{(id, note) => <input id={id} aria-describedby={note} name="next" type="password" autocomplete="new-password" required />}</Field>
+      <div class="row"><button class="btn right" disabled={action.busy}>{texts.change}</button></div>
+    </form>
+  );
+}

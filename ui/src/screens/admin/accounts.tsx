@@ -1,0 +1,93 @@
+/** All accounts of the installation, for its admins. */
+import { useSignal } from "@preact/signals";
+import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { account } from "../../app/session";
+import { Dialog } from "../../parts/dialog";
+import { Failure, Field, Load, Time } from "../../parts/parts";
+import { done, failed } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { admin as texts } from "../../texts/admin";
+import { common } from "../../texts/common";
+
+type Account = Schemas["AccountAnswer"];
+const ROLES = ["viewer", "user", "admin"] as const;
+
+export function Accounts() {
+  const list = useQuery("accounts", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
+  const isNew = useSignal(false);
+  const action = useAction();
+  function change({ id }: Account, body: Schemas["UpdateAccount"]): void {
+    action.run(async () => {
+      await api.put("/api/v1/accounts/{id}", { path: { id }, body });
+      done(texts.changed);
+      await list.reload();
+    }, (error) => {
+      // What the row shows must be what the server has.
+      void list.reload();
+      failed(error);
+    });
+  }
+  return (
+    <>
+      <div class="row"><span class="grow" /><button class="btn primary" onClick={() => (isNew.value = true)}>{texts.newAccount}</button></div>
+      <Load query={list} rows={4}>
+        {({ accounts }) => (
+          <div class="card scroll">
+            <table>
+              <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.email}</th><th>{texts.role}</th><th class="wide-only">{texts.status}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
+              <tbody>
+                {accounts.map((each) => {
+                  const isOwn = each.id === account.value?.id;
+                  return (
+                    <tr key={each.id}>
+                      <td class="name"><span class="cut block" title={each.name}>{each.name}{isOwn && <span class="muted"> ({texts.you})</span>}</span></td>
+                      <td class="wide-only muted"><span class="cut block">{each.email}</span></td>
+                      <td>
+                        <select class="compact" aria-label={texts.roleOf(each.name)} value={each.role} disabled={isOwn || action.busy} onChange={(event) => change(each, { role: event.currentTarget.value as Account["role"] })}>
+                          {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
+                        </select>
+                      </td>
+                      <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
+                      <td class="wide-only muted"><Time at={each.created_at} /></td>
+                      <td class="num">{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
+                    </tr>
+                  );
+                })}
+              </tbody>
+            </table>
+          </div>
+        )}
+      </Load>
+      {isNew.value && <NewAccount onCreated={list.reload} onClose={() => (isNew.value = false)} />}
+    </>
+  );
+}
+
+function NewAccount({ onCreated, onClose }: { onCreated: () => Promise<void>; onClose: () => void }) {
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  function create(event: Event & { currentTarget: HTMLFormElement }): void {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const field = (name: string) => String(form.get(name));
+    action.run(async () => {
+      await api.post("/api/v1/accounts", { body: { name: field("name"), email: field("email"), password: field("password"), role: field("role") as Account["role"] } });
+      await onCreated();
+      done(texts.accountCreated(field("name")));
+      onClose();
+    }, (reason) => (error.value = reason));
+  }
+  return (
+    <Dialog title={texts.newAccount} onClose={onClose}>
+      <form class="stack" onSubmit={create}>
+        {error.value !== undefined && <Failure error={error.value} />}
+        <Field label={texts.name}>{(id) => <input id={id} name="name" required autofocus maxLength={200} autocomplete="off" />}</Field>
+        <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" required autocomplete="off" />}</Field>
+        <Field label={texts.password} hint={texts.passwordHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" required autocomplete="new-password" />}</Field>
+        <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "user"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newAccount}</button></div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,60 @@
+/** The audit log, filtered by the server, with its filters in the address. */
+import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { location, setQuery, to } from "../../app/router";
+import { Empty, Load, Time } from "../../parts/parts";
+import { shortId } from "../../parts/format";
+import { admin as texts } from "../../texts/admin";
+import { common } from "../../texts/common";
+
+type Entry = Schemas["AuditEntryAnswer"];
+const PAGE = 100;
+
+export function Audit() {
+  const { query } = location.value;
+  const offset = Number(query.get("from") ?? 0) || 0;
+  const filters = { action: query.get("action") ?? undefined, actor: query.get("actor") ?? undefined, outcome: (query.get("outcome") ?? undefined) as Entry["outcome"] | undefined };
+  const list = useQuery(query.toString(), (signal) => api.get("/api/v1/audit", { query: { ...filters, limit: PAGE, offset }, signal }));
+  const change = (name: string) => (event: { currentTarget: { value: string } }) => setQuery({ [name]: event.currentTarget.value.trim() || undefined, from: undefined });
+  const page = (from: number) => to("/admin", { ...Object.fromEntries(query), from: from > 0 ? String(from) : undefined });
+  return (
+    <>
+      <div class="filters">
+        <select aria-label={texts.outcome} value={filters.outcome ?? ""} onChange={change("outcome")}>
+          <option value="">{texts.anyOutcome}</option>
+          {Object.entries(texts.outcomes).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+        </select>
+        <input type="search" aria-label={texts.actionFilter} placeholder={texts.actionFilter} value={filters.action} onChange={change("action")} />
+        <input type="search" aria-label={texts.actorFilter} placeholder={texts.actorFilter} value={filters.actor} onChange={change("actor")} />
+      </div>
+      <Load query={list} rows={10}>
+        {({ entries, total = entries.length }) => entries.length === 0 ? <div class="card"><Empty title={texts.noEntries} /></div> : (
+          <>
+            <div class="card scroll">
+              <table>
+                <thead><tr><th>{texts.when}</th><th>{texts.what}</th><th>{texts.outcome}</th><th class="wide-only">{texts.who}</th><th class="wide-only">{texts.object}</th><th class="wide-only">{texts.details}</th></tr></thead>
+                <tbody>
+                  {entries.map((entry) => (
+                    <tr key={entry.seq}>
+                      <td class="muted nowrap"><Time at={entry.at} /></td>
+                      <td class="name"><code>{entry.action}</code></td>
+                      <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
+                      <td class="wide-only muted" title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : shortId(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
+                      <td class="wide-only muted" title={entry.object.id}>{entry.object.kind} {shortId(entry.object.id)}</td>
+                      <td class="wide-only muted where"><code class="cut block" title={JSON.stringify(entry.details)}>{Object.keys(entry.details).length > 0 ? JSON.stringify(entry.details) : ""}</code></td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+            <nav class="more" aria-label={common.next}>
+              <span>{common.shown(entries.length, total)}</span>
+              {offset > 0 && <a class="link" href={page(Math.max(0, offset - PAGE))}>{common.newer}</a>}
+              {offset + entries.length < total && <a class="link" href={page(offset + PAGE)}>{common.older}</a>}
+            </nav>
+          </>
+        )}
+      </Load>
+    </>
+  );
+}

@@ -1,0 +1,54 @@
+/** The state of the installation, and the pause. */
+import { api } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { bytes, count } from "../../parts/format";
+import { Load, Time } from "../../parts/parts";
+import { useAction } from "../../parts/tools";
+import { admin as texts } from "../../texts/admin";
+
+export function System() {
+  const system = useQuery("system", (signal) => api.get("/api/v1/system", { signal }), 5000);
+  const action = useAction();
+  function pause(paused: boolean): void {
+    action.run(async () => {
+      await api.put("/api/v1/admin/pause", { body: { paused } });
+      await system.reload();
+    });
+  }
+  return (
+    <Load query={system} rows={6}>
+      {({ version, paused, paused_at: pausedAt, details }) => (
+        <div class="columns">
+          <section class="card padded stack">
+            <h2>{texts.system}</h2>
+            <dl class="facts-list">
+              <dt>{texts.version}</dt><dd>{version}</dd>
+              {details !== undefined && (
+                <>
+                  <dt>{texts.since}</dt><dd><Time at={details.started_at} /></dd>
+                  <dt>{texts.database}</dt><dd>{details.database.kind}, {bytes(details.database.size)}</dd>
+                  <dt>{texts.processes}</dt><dd>{count(details.processes)}</dd>
+                  <dt>{texts.scripts}</dt><dd>{count(details.script_workers)}</dd>
+                  <dt>{texts.streams}</dt><dd>{count(details.streams)}</dd>
+                  {Object.entries(details.dispatcher).map(([name, value]) => <Fact key={name} name={name} value={value} />)}
+                </>
+              )}
+            </dl>
+          </section>
+          <section class="card padded stack">
+            <div class="row"><h2>{texts.pauseTitle}</h2><span class={`pill right ${paused ? "wait" : "ok"}`}>{paused ? texts.pause : texts.active}</span></div>
+            <p>{paused ? texts.paused : texts.running} {pausedAt !== undefined && <span class="muted">(<Time at={pausedAt} />)</span>}</p>
+            <p class="muted small">{texts.pauseHint}</p>
+            <div class="row"><button class={paused ? "btn primary" : "btn"} disabled={action.busy} onClick={() => pause(!paused)}>{paused ? texts.resume : texts.pause}</button></div>
+          </section>
+        </div>
+      )}
+    </Load>
+  );
+}
+
+/** A number of the dispatcher, by the words of the API. */
+function Fact({ name, value }: { name: string; value: unknown }) {
+  if (value === null || typeof value === "object") return null;
+  return <><dt>{texts.dispatcher}: {name.replaceAll("_", " ")}</dt><dd>{typeof value === "number" ? count(value) : String(value)}</dd></>;
+}
