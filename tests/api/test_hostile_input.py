@@ -134,6 +134,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/flows": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "POST /api/v1/flows/validate": {"definition": SMALLEST},
     "POST /api/v1/flows/graph": {"definition": SMALLEST},
+    "POST /api/v1/nodes/try": {"definition": SMALLEST, "node": "only", "input": {}, "results": {}, "index": 0},
     "POST /api/v1/flows/test": {"definition": SMALLEST},
     "PUT /api/v1/flows/{flow}": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "PUT /api/v1/flows/by-name/{name}": {"description": "", "definition": SMALLEST, "tags": [], "disabled": False},

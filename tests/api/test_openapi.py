@@ -167,6 +167,7 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     for body in ({"definition": SMALLEST}, {"definition": faulty}, {"definition": "a: ["}, {}, b"{"):
         go(account, f"POST {flows}/validate", body)
         go(account, f"POST {flows}/graph", body)
+        go(account, "POST /api/v1/nodes/try", body if isinstance(body, bytes) else {**body, "node": "only"})
         go(account, f"POST {flows}/test", body)
     go(account, f"GET {flows}", query="?tag=t&limit=5")
     go(account, f"GET {flows}", query="?limit=0&offset=x")

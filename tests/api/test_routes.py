@@ -148,6 +148,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
+            node_trials=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -159,6 +160,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/flows/validate": {"definition": "x"},
             "/api/v1/flows/graph": {"definition": "x"},
+            "/api/v1/nodes/try": {"definition": "x", "node": "x"},
             "/api/v1/flows/test": {"definition": "x"},
             "/api/v1/flows:batch": {"flows": []},
             "/api/v1/flows/by-name/{name}": {"definition": "x"},

@@ -58,6 +58,8 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("PUT", "/api/v1/admin/pause"): "admin",
     ("POST", "/api/v1/admin/workspaces/{id}/members"): "appoint",
 }
+# What a route needs besides, which its service checks.
+FURTHER_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {"POST /api/v1/nodes/try": ("run",)}
 SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
 # Where the routes of a path act: in the workspace of the object that the path names first, in the one that the header
 # names (`header`), nowhere but on the caller's own account (`account`), or on the installation. Whoever adds a path has
@@ -66,6 +68,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/flows": "header",
     "/api/v1/flows/validate": "header",
     "/api/v1/flows/graph": "header",
+    "/api/v1/nodes/try": "header",
     "/api/v1/flows/test": "header",
     "/api/v1/flows:batch": "header",
     "/api/v1/flows/export": "header",
@@ -143,6 +146,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
     ("POST", "/api/v1/flows/validate"): {"definition": SMALLEST},
     ("POST", "/api/v1/flows/graph"): {"definition": SMALLEST},
+    ("POST", "/api/v1/nodes/try"): {"definition": SMALLEST, "node": "only"},
     ("POST", "/api/v1/flows/test"): {"definition": SMALLEST},
     ("PUT", "/api/v1/flows/{id}"): {"name": "N"},
     ("POST", "/api/v1/flows:batch"): {"flows": [{"name": "N-{n}", "definition": SMALLEST}]},

@@ -49,6 +49,7 @@ ACTIONS: Final = {
     "POST /api/v1/accounts/{account_id}/secrets": "secret.created",
     "DELETE /api/v1/accounts/{account_id}/secrets/{key}": "secret.deleted",
     "POST /api/v1/flows": "flow.created",
+    "POST /api/v1/nodes/try": "node.tried",
     "PUT /api/v1/flows/{id}": "flow.updated",
     "PUT /api/v1/flows/by-name/{name}": "flow.created",
     "POST /api/v1/flows:batch": "flow.created",
@@ -186,6 +187,7 @@ async def _change_everything(root: Caller) -> None:
     await go("PUT", f"{flows}/by-name/{{name}}", {"definition": NAP}, name="by name")
     await go("POST", f"{flows}/by-name/{{name}}/run", {"input": {}}, name="by name")
     await go("POST", f"{flows}:batch", {"flows": [{"name": "of a batch", "definition": NAP}]})
+    await go("POST", "/api/v1/nodes/try", {"definition": NAP, "node": "nap"})
     await go("PUT", "/api/v1/admin/pause", {"paused": False})
     await go("POST", f"{one}/revisions/{{number}}/restore", id=flow, number="1")
     await go("DELETE", f"{one}/revisions/{{number}}", id=flow, number="1")

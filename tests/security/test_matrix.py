@@ -23,6 +23,7 @@ from security.routes import (
     ACTS_IN,
     ARCHIVES,
     BODIES,
+    FURTHER_RIGHTS,
     RIGHTS,
     SOCKETS,
     WITHIN,
@@ -85,7 +86,7 @@ class Matrix:
         self.covered.add(name)
         places = Places.of(path)
         for caller in self.callers.by_name.values():
-            if right in caller.rights:
+            if {right, *FURTHER_RIGHTS.get(name, ())} <= caller.rights:
                 await self._may(name, right, caller, path, ask=ask, own=own)
                 continue
             answers = set()

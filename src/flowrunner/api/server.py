@@ -22,6 +22,7 @@ from flowrunner.api import (
     identity,
     jobs,
     keys,
+    node_trials,
     node_types,
     pause,
     schemas,
@@ -90,6 +91,7 @@ ROUTERS: Final = (
     audit.router,
     schemas.router,
     node_types.router,
+    node_trials.router,
     web.router,
 )
 

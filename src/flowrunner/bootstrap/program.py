@@ -29,6 +29,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.trial import EngineTrials
 from flowrunner.mail import SmtpMailer
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import installed
@@ -58,6 +59,7 @@ from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
+from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
@@ -258,6 +260,7 @@ def assemble(
         moves=FlowMoves(SqlFlowMoves(database), flows, clock, limits=limits),
         language=language,
         flow_tests=FlowTests(language, TestProcesses()),
+        node_trials=NodeTrialService(language, EngineTrials(deps), SqlPause(database), audit_store, clock),
         executions=executions,
         callbacks=Callbacks(callbacks, flow_store, callback_deliveries, vault, clock, sends_mail=mailer is not None),
         callback_deliveries=callback_deliveries,

@@ -19,6 +19,7 @@ from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
+from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
@@ -48,6 +49,7 @@ class Services:
     moves: FlowMoves
     language: Language
     flow_tests: FlowTests
+    node_trials: NodeTrialService
     executions: Executions
     callbacks: Callbacks
     callback_deliveries: CallbackDeliveries

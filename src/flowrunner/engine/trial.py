@@ -1,0 +1,238 @@
+"""One attempt of one step without an execution, to try a node."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from flowrunner.domain.causes import Requested
+from flowrunner.domain.errors import invalid
+from flowrunner.domain.events import (
+    ROOT,
+    ErrorValue,
+    Event,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopesOpened,
+    Started,
+    Step,
+)
+from flowrunner.domain.execution import replay
+from flowrunner.domain.flow import Flow, Graph, Node
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, WorkspaceId
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.mailbox import StepResult
+from flowrunner.engine.recorder import hidden_soon, storable_soon
+from flowrunner.engine.step import run_step, timed_out
+from flowrunner.plugin import (
+    Collected,
+    NodeType,
+    Outcome,
+    Params,
+    RunScopes,
+    StepContext,
+    Suspend,
+)
+from flowrunner.ports.node_trials import Trial, TrialContext, TrialLine
+from flowrunner.ports.secrets import Redactor
+from flowrunner.services.ids import new_id
+
+MOST_SECONDS: Final = 60.0
+_MOST_LINES: Final = 100
+# No node has this name, because no name contains a bracket. It stands for the node before the one that is tried.
+_BEFORE: Final = "[before]"
+_FLOW: Final = FlowId("draft")
+
+
+@dataclass(frozen=True, slots=True)
+class _TriedNode:
+    """A node with the nodes around it, each with the key of the scope that leads to the node."""
+
+    node: Node
+    around: Sequence[tuple[Node, str]]
+
+
+class EngineTrials:
+    """Implements `ports.NodeTrials`."""
+
+    def __init__(self, deps: EngineDependencies) -> None:
+        self._deps = deps
+
+    def type_of(self, flow: Flow, node: str) -> str:
+        return self._place_of(flow, node).node.type
+
+    def _place_of(self, flow: Flow, node: str) -> _TriedNode:
+        place = next(_places(flow, node, ""), None)
+        if place is None:
+            raise invalid("node", "the flow has no such node", hint="name it by its path: push, each/push")
+        if self._deps.starts_executions(place.node.type):
+            raise invalid("node", f"a node of type {place.node.type} starts an execution: run the flow instead")
+        return place
+
+    async def run(
+        self, flow: Flow, node: str, given: TrialContext, *, workspace_id: WorkspaceId, by: AccountId
+    ) -> Trial:
+        place = self._place_of(flow, node)
+        node_type = self._deps.node_types[place.node.type]
+        recorded = _RecordingType(node_type)
+        deps = replace(self._deps, node_types={**self._deps.node_types, place.node.type: recorded})
+        started_at = deps.clock.now()
+        step, events = _history(place, given, by)
+        id = ExecutionId(new_id("trial", started_at))
+        execution = ExecutionRef(execution_id=id, workspace_id=workspace_id, flow_id=_FLOW, flow=flow, keys_of=id)
+        lines: list[Logged] = []
+
+        def report(line: Logged) -> None:
+            if len(lines) < _MOST_LINES:
+                lines.append(line)
+
+        async with AsyncExitStack() as held:
+
+            async def wait_for_slot() -> None:
+                if not holds:
+                    holds.append(True)
+                    await held.enter_async_context(deps.http.hold_long_value(workspace_id))
+
+            holds: list[bool] = []
+            state = replay([(event, started_at) for event in events])
+            try:
+                async with asyncio.timeout(MOST_SECONDS):
+                    outcome = await run_step(deps, execution, state, step, report, wait_for_slot=wait_for_slot)
+            except TimeoutError:
+                outcome = timed_out(place.node.name, MOST_SECONDS)
+            redactor = await deps.vault.redactor(workspace_id)
+            return Trial(
+                **await _fields(outcome, redactor),
+                has_effects=not node_type.pure,
+                node_type=place.node.type,
+                started_at=started_at,
+                ended_at=deps.clock.now(),
+                params=await _without_secrets(recorded.params, redactor),
+                lines=[await _line(line, redactor) for line in lines],
+            )
+
+
+def _places(graph: Graph, id: str, prefix: str) -> Iterator[_TriedNode]:
+    """Yield the node with this path."""
+    for node in graph.nodes.values():
+        path = f"{prefix}{node.name}"
+        if path == id:
+            yield _TriedNode(node, ())
+        for key, inner in node.child_scopes.items():
+            inside = f"{path}[{key}]/" if key else f"{path}/"
+            if id.startswith(inside):
+                for found in _places(inner, id, inside):
+                    yield _TriedNode(found.node, ((node, key), *found.around))
+
+
+def _history(place: _TriedNode, given: TrialContext, by: AccountId) -> tuple[Step, Sequence[Event]]:
+    """Return the step, and the events of an execution in which it has just started."""
+    events: list[Event] = [
+        Started(node=place.node.name, node_type=place.node.type, input=given.flow_input, cause=Requested(by=by))
+    ]
+    scope = ROOT
+    for number, (owner, branch) in enumerate(place.around, 1):
+        is_innermost = number == len(place.around)
+        key = branch or str(given.index if is_innermost else 0)
+        events += [
+            NodeStarted(node=owner.name, node_type=owner.type, iteration=1, attempt=1, scope=scope),
+            ScopesOpened(
+                node=owner.name, node_type=owner.type, iteration=1, attempt=1, scope=scope,
+                keys=[key], inputs=[given.item if is_innermost else None], concurrency=1, needed=1,
+            ),
+        ]  # fmt: skip
+        scope = Step(owner.name, 1, scope).child_scope(key)
+    for name, result in given.results.items():
+        events += _ran(name, result, scope)
+    if given.error is not None:
+        error = ErrorValue(
+            type=str(given.error.get("type", "error")),
+            message=str(given.error.get("message", "")),
+            node=None if given.error.get("node") is None else str(given.error["node"]),
+            data=given.error.get("data"),
+        )
+        events += [
+            NodeStarted(node=_BEFORE, node_type="", iteration=1, attempt=1, scope=scope),
+            NodeFailed(node=_BEFORE, node_type="", iteration=1, attempt=1, scope=scope, error=error),
+        ]
+    events += _ran(_BEFORE, given.input, scope, iteration=1 if given.error is None else 2, vars=given.vars)
+    # Its previous run has a result, too.
+    step = Step(place.node.name, 2 if place.node.name in given.results else 1, scope)
+    events.append(
+        NodeStarted(node=step.node, node_type=place.node.type, iteration=step.iteration, attempt=1, scope=scope)
+    )
+    return step, events
+
+
+def _ran(
+    name: str, result: JSON, scope: str, *, iteration: int = 1, vars: Mapping[str, JSON] | None = None
+) -> Sequence[Event]:
+    return (
+        NodeStarted(node=name, node_type="", iteration=iteration, attempt=1, scope=scope),
+        NodeCompleted(
+            node=name, node_type="", iteration=iteration, attempt=1, scope=scope, action="default", result=result,
+            vars=vars,
+        ),
+    )  # fmt: skip
+
+
+class _RecordingType(NodeType[Any]):
+    """Node type that keeps the parameters of the first run.
+
+    Attributes:
+        params: As they were before the model read them.
+    """
+
+    Params = Params
+
+    def __init__(self, real: NodeType[Any]) -> None:
+        self.type = real.type  # type: ignore[misc] # one class stands for many types
+        self.reevaluate_params = real.reevaluate_params  # type: ignore[misc]
+        self.params: JSON = None
+        self._real = real
+
+    def read(self, params: JSON) -> Any:
+        self.params = params
+        return self._real.read(params)
+
+    async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
+        return await self._real.run(params, context)
+
+
+async def _fields(outcome: StepResult, redactor: Redactor) -> dict[str, Any]:
+    """Return the fields of a trial that its outcome decides."""
+    if isinstance(outcome, ErrorValue):
+        return {"status": "failed", "error": (await hidden_soon(outcome, redactor)).as_json()}
+    stored = (await storable_soon(outcome, redactor)).event
+    match stored:
+        case NodeCompleted():
+            return {
+                "status": "skipped" if stored.skipped else "completed",
+                "result": stored.result,
+                "action": stored.action,
+            }
+        case NodeWaiting():
+            return {"status": "waiting", "wait": stored.wait_for.describe(), "until": stored.due_at}
+        case ScopesOpened():
+            return {"status": "opened", "scopes": stored.keys}
+        case _:
+            # Too large to be stored.
+            assert isinstance(stored, NodeFailed), "a result stays what it is, or becomes an error"
+            return {"status": "failed", "error": stored.error.as_json()}
+
+
+async def _without_secrets(params: JSON, redactor: Redactor) -> JSON:
+    """Return the parameters in the form in which an execution would store them."""
+    event = NodeCompleted(node="", node_type="", iteration=1, attempt=1, action="", result=params)
+    stored = (await storable_soon(event, redactor)).event
+    return stored.result if isinstance(stored, NodeCompleted) else None
+
+
+async def _line(line: Logged, redactor: Redactor) -> TrialLine:
+    stored = (await storable_soon(line, redactor)).event
+    assert isinstance(stored, Logged), "a line stays a line"
+    return TrialLine(stored.level, stored.message, stored.data)

@@ -1,0 +1,95 @@
+"""Trials of single nodes: one attempt of one step, without an execution."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+from flowrunner.domain.events import LogLevel
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON, AccountId, WorkspaceId
+
+TrialStatus: TypeAlias = Literal["completed", "skipped", "failed", "waiting", "opened"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialContext:
+    """The values that the expressions of the node read.
+
+    Attributes:
+        input: The result of the node before.
+        flow_input: The input of the execution.
+        results: Results of other nodes, by name.
+        vars: Variables that nodes have set.
+        error: The error that led to the node: `{type, message, node, data}`.
+        item: The element of the innermost loop.
+        index: The number of that element.
+    """
+
+    input: JSON = None
+    flow_input: Mapping[str, JSON] = field(default_factory=dict)
+    results: Mapping[str, JSON] = field(default_factory=dict)
+    vars: Mapping[str, JSON] = field(default_factory=dict)
+    error: Mapping[str, JSON] | None = None
+    item: JSON = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrialLine:
+    """A line that the node has added to the log."""
+
+    level: LogLevel
+    message: str
+    data: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The outcome of a trial, without secrets.
+
+    Attributes:
+        status: `waiting` if the node would wait now, and `opened` if its own nodes would run now; nothing of that is
+            done.
+        params: The parameters as the node type got them; None if they could not be evaluated.
+        error: `{type, message, node, data}`.
+        wait: The description of the wait.
+        until: The end of the wait; None if there is none.
+        scopes: The keys of the runs of its own nodes.
+    """
+
+    status: TrialStatus
+    has_effects: bool
+    node_type: str
+    started_at: datetime
+    ended_at: datetime
+    params: JSON = None
+    result: JSON = None
+    action: str | None = None
+    error: JSON = None
+    wait: Mapping[str, JSON] | None = None
+    until: datetime | None = None
+    scopes: Sequence[str] | None = None
+    lines: Sequence[TrialLine] = ()
+
+
+class NodeTrials(Protocol):
+    def type_of(self, flow: Flow, node: str) -> str:
+        """Return the type of the node with this path.
+
+        Raises:
+            InvalidInput: There is no such node, or its type cannot be tried.
+        """
+        ...
+
+    async def run(
+        self, flow: Flow, node: str, given: TrialContext, *, workspace_id: WorkspaceId, by: AccountId
+    ) -> Trial:
+        """Run one attempt of a node, with its real effects and the secrets of the workspace.
+
+        Args:
+            node: Its path: `push`, `each/push` in a loop, `both[left]/push` in a branch.
+
+        Raises: as `type_of`.
+        """
+        ...
