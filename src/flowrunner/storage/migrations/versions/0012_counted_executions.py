@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 SQLITE = (
     # The number of executions of a flow in each status. Triggers count in the transaction that changes the executions.
