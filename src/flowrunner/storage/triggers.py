@@ -19,7 +19,7 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Transaction
 
-COLUMNS: Final = """
+_COLUMNS: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
        f.disabled_at, t.due_at, t.next_at, t.last_at, t.last_execution_id, t.failures, t.error, t.skipped, t.missed,
        f.revision_id
@@ -31,11 +31,11 @@ OF_WORKSPACE: Final = """
  WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
    AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
 """
-PAGE: Final = f"{COLUMNS}{OF_WORKSPACE} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
+PAGE: Final = f"{_COLUMNS}{OF_WORKSPACE} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
 COUNT: Final = f"SELECT count(*) {OF_WORKSPACE}"
-GET: Final = f"{COLUMNS}{FROM} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
-BY_TOKEN: Final = f"{COLUMNS}{FROM} WHERE t.url_token = :token AND f.deleted_at IS NULL"
-OF_FLOW: Final = f"{COLUMNS}{FROM} WHERE t.flow_id = :flow_id"
+GET: Final = f"{_COLUMNS}{FROM} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
+BY_TOKEN: Final = f"{_COLUMNS}{FROM} WHERE t.url_token = :token AND f.deleted_at IS NULL"
+OF_FLOW: Final = f"{_COLUMNS}{FROM} WHERE t.flow_id = :flow_id"
 
 ADD: Final = """
 INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
