@@ -20,6 +20,7 @@ export const entries: Entry[] = [
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
   { label: shell.admin, path: "/admin", icon: "admin", isFor: "admin" },
   { label: shell.account, path: "/account", icon: "account" },
+  { label: shell.nodes, path: "/nodes", icon: "nodes" },
 ];
 
 /** The entries that the account may use. */

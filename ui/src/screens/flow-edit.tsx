@@ -16,7 +16,7 @@ import { done, failed } from "../parts/toast";
 import { editor as texts } from "../texts/editor";
 import { flow as words } from "../texts/flow";
 import { actionsOf } from "../editor/names";
-import type { DocumentNode } from "../graph/document";
+import { isMap, type DocumentNode } from "../graph/document";
 import { Icon } from "../parts/icons";
 import { build } from "../texts/build";
 import { edgesAt, nameFor, nodeValue, withEdge, withNode, withNodeAfter } from "./flow/build";
@@ -29,6 +29,7 @@ import { Palette } from "./flow/palette";
 import { Problems } from "./flow/problems";
 import { RunDialog } from "./flow/run";
 import { FlowEditor, loadFlow, type Saved } from "./flow/state";
+import { TestsDialog } from "./flow/tests";
 
 export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
@@ -54,6 +55,7 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
   const model = useMemo(() => new FlowEditor(`${workspace.peek()?.id}.${id ?? "new"}`, saved, initial), []);
   const code = useRef<CodeHandle | undefined>(undefined);
   const isRunning = useSignal(false);
+  const isTesting = useSignal(false);
   const opened = useSignal(false);
   /** The node after which one is to be inserted; null for one that nothing leads to. */
   const inserting = useSignal<DocumentNode | null | undefined>(undefined);
@@ -139,10 +141,12 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
 
   const selected = model.selected.value === undefined ? undefined : model.reading.value?.graph.nodes.find(({ id }) => id === model.selected.value);
   const flow = model.saved.value?.flow;
+  const hasTests = isMap(model.reading.value?.value) && "tests" in model.reading.value.value;
   const beside = <FlowMarks model={model} />;
   const actions = (
     <>
       {mayEdit && <button class="btn quiet" onClick={tidy}>{texts.format}</button>}
+      {hasTests && <button class="btn quiet" onClick={() => (isTesting.value = true)}>{texts.test}</button>}
       {mayEdit && <button class="btn" disabled={!model.isDirty.value || model.isSaving.value} onClick={() => void save()}>{texts.save}</button>}
       {flow !== undefined && may("operator") && <button class="btn primary" onClick={() => (isRunning.value = true)}>{texts.run}</button>}
     </>
@@ -195,6 +199,7 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
         onFix={({ fix }) => fix && code.current?.replace(applyChange(model.text.peek(), fix))}
       />
       {model.conflict.value !== undefined && <ConflictDialog conflict={model.conflict.value} text={model.text.value} onChoose={(text) => { model.resolve(text); code.current?.replace(text); }} onClose={() => (model.conflict.value = undefined)} />}
+      {isTesting.value && <TestsDialog definition={model.text.peek()} onClose={() => (isTesting.value = false)} />}
       {inserting.value !== undefined && <Palette title={inserting.value === null ? build.palette : build.paletteAfter(inserting.value.label)} types={language.types} onChoose={insert} onClose={() => (inserting.value = undefined)} />}
       {connecting.value !== undefined && (
         <ConnectDialog

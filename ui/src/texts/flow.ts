@@ -12,6 +12,11 @@ export const flow = {
   panes: "Graph of the flow",
   notKept: "This text is too large to be kept in the browser: save it before you leave.",
   disabledNote: "Disabled: it starts no executions",
+  allFilters: "All filters",
+  neverRan: "This flow has not run yet.",
+  openEditor: "Open the editor",
+  execution: "Execution",
+  revisionShort: "Rev.",
   // Conflict
   conflict: "Somebody else has saved this flow",
   conflictHint: (revision: number) => `Revision ${revision} was saved after you began. Choose what the next revision has.`,

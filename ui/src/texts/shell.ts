@@ -9,6 +9,7 @@ export const shell = {
   executions: "Executions",
   approvals: "Approvals",
   secrets: "Secrets",
+  nodes: "Node types",
   admin: "Admin",
   account: "Account",
   find: "Search or do…",

@@ -5,7 +5,7 @@ import { location, to } from "../../app/router";
 import { Tabs } from "../../parts/parts";
 import { flow as texts } from "../../texts/flow";
 
-const TABS = ["edit", "executions", "revisions", "settings"] as const;
+const TABS = ["edit", "executions", "triggers", "revisions", "settings"] as const;
 
 export type FlowTab = (typeof TABS)[number];
 

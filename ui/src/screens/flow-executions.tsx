@@ -1,0 +1,64 @@
+/** The executions of one flow, the newest first. */
+import { api } from "../api/client";
+import { useQuery } from "../api/query";
+import { location, setQuery, to, type Parameters } from "../app/router";
+import { duration, now, shortId } from "../parts/format";
+import { Empty, Load, Status, Time } from "../parts/parts";
+import { common } from "../texts/common";
+import { executions as texts } from "../texts/executions";
+import { flow as words } from "../texts/flow";
+import { LogLevels } from "./execution";
+import { StartedBy, Where } from "./executions";
+import { FlowHead } from "./flow/head";
+import { loadFlow } from "./flow/state";
+
+const PAGE = 50;
+
+export default function FlowExecutions({ parameters }: { parameters: Parameters }) {
+  const id = parameters.id!;
+  const cursor = location.value.query.get("cursor") ?? "";
+  const flow = useQuery(id, (signal) => loadFlow(id, signal));
+  const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/executions", { query: { flow_id: id, limit: PAGE, cursor }, signal }), 5000);
+  return (
+    <>
+      <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={<a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>} />
+      <div class="content">
+        <Load query={list} rows={10}>
+          {({ executions, next_cursor: next }) =>
+            executions.length === 0 ? (
+              <div class="card"><Empty title={texts.empty}><p>{words.neverRan}</p><a class="btn primary" href={to(`/flows/${encodeURIComponent(id)}`)}>{words.openEditor}</a></Empty></div>
+            ) : (
+              <>
+                <div class="card scroll">
+                  <table>
+                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num">{words.revisionShort}</th><th>{texts.started}</th><th class="num">{texts.took}</th></tr></thead>
+                    <tbody>
+                      {executions.map((execution) => (
+                        <tr key={execution.id}>
+                          <td><Status of={execution.status} /></td>
+                          <td class="name"><a class="mono" data-nav href={to(`/executions/${execution.id}`)} title={execution.id}>{shortId(execution.id)}</a></td>
+                          <td class="wide-only where"><Where of={execution} /></td>
+                          <td class="wide-only muted"><StartedBy of={execution} /></td>
+                          <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
+                          <td class="num"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
+                          <td class="muted nowrap"><Time at={execution.started_at} /></td>
+                          <td class="num">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
+                        </tr>
+                      ))}
+                    </tbody>
+                  </table>
+                </div>
+                {(cursor !== "" || next !== undefined) && (
+                  <div class="more">
+                    {cursor !== "" && <button class="btn" onClick={() => setQuery({ cursor: undefined })}>{common.first}</button>}
+                    {next !== undefined && <button class="btn" onClick={() => setQuery({ cursor: next })}>{common.older}</button>}
+                  </div>
+                )}
+              </>
+            )
+          }
+        </Load>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,177 @@
+/** The revisions of a flow: each compared with another one, as text and as a graph, and restored. */
+import { useSignal } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import { api, ApiError } from "../api/client";
+import { useQuery } from "../api/query";
+import { location, setQuery, to, type Parameters } from "../app/router";
+import { may } from "../app/session";
+import { diffGraphs, type Version } from "../diff/graphs";
+import { diffLines, linesOf, type LineChange } from "../diff/lines";
+import { GraphView } from "../graph/view";
+import { Confirm } from "../parts/dialog";
+import { bytes } from "../parts/format";
+import { Empty, Failure, Load, Skeleton, Time } from "../parts/parts";
+import { done, failed } from "../parts/toast";
+import { revisions as texts } from "../texts/revisions";
+import { nodeValue } from "./flow/build";
+import { FlowHead } from "./flow/head";
+import { readFlow } from "./flow/places";
+import { loadFlow } from "./flow/state";
+import type { DocumentNode } from "../graph/document";
+
+export default function FlowRevisions({ parameters }: { parameters: Parameters }) {
+  const id = parameters.id!;
+  const flow = useQuery(id, (signal) => loadFlow(id, signal));
+  const list = useQuery(id, (signal) => api.get("/api/v1/flows/{id}/revisions", { path: { id }, query: { limit: 100 }, signal }));
+  const { query } = location.value;
+  const restoring = useSignal<number | undefined>(undefined);
+
+  async function restore(number: number): Promise<void> {
+    restoring.value = undefined;
+    try {
+      const { revision } = await api.post("/api/v1/flows/{id}/revisions/{number}/restore", { path: { id, number }, headers: flow.data ? { "If-Match": flow.data.etag } : {} });
+      done(texts.restored(revision));
+      setQuery({ number: undefined, against: undefined });
+      await Promise.all([flow.reload(), list.reload()]);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      failed(error);
+    }
+  }
+
+  return (
+    <>
+      <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
+      <div class="content revisions">
+        <Load query={list} rows={6}>
+          {({ revisions }) => {
+            const number = Number(query.get("number")) || revisions[0]?.number;
+            const chosen = revisions.find((each) => each.number === number);
+            const earlier = revisions.find((each) => number !== undefined && each.number < number)?.number;
+            const against = Number(query.get("against")) || earlier;
+            return (
+              <>
+                <nav class="card revision-list" aria-label={texts.list}>
+                  {revisions.map((each) => (
+                    <a key={each.number} href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(each.number), view: query.get("view") ?? undefined })} aria-current={each.number === number ? "true" : undefined}>
+                      <span class="row tight"><b>{each.number}</b>{each.version !== "" && <span class="muted">{each.version}</span>}{each.is_current && <span class="tag">{texts.current}</span>}</span>
+                      <span class="muted small"><Time at={each.created_at} /> · {bytes(each.size)}</span>
+                    </a>
+                  ))}
+                </nav>
+                {number !== undefined && (
+                  <div class="stack">
+                    <div class="row">
+                      <h2>{against === undefined ? texts.first : texts.compare(number, against)}</h2>
+                      {revisions.length > 1 && (
+                        <label class="row tight small muted">{texts.against}
+                          <select class="narrow-input" value={String(against ?? "")} onChange={(event) => setQuery({ number: String(number), against: event.currentTarget.value || undefined })}>
+                            {against === undefined && <option value="">–</option>}
+                            {revisions.filter((each) => each.number !== number).map((each) => <option key={each.number} value={String(each.number)}>{each.number}</option>)}
+                          </select>
+                        </label>
+                      )}
+                      <span class="right row">
+                        <span class="row tight" role="group" aria-label={texts.views}>
+                          <button class="chip" aria-pressed={query.get("view") !== "graph"} onClick={() => setQuery({ view: undefined })}>{texts.text}</button>
+                          <button class="chip" aria-pressed={query.get("view") === "graph"} onClick={() => setQuery({ view: "graph" })}>{texts.graph}</button>
+                        </span>
+                        {may("editor") && chosen?.is_current === false && <button class="btn" onClick={() => (restoring.value = number)}>{texts.restore}</button>}
+                      </span>
+                    </div>
+                    <Comparison key={`${number} ${against}`} id={id} number={number} against={against} isGraph={query.get("view") === "graph"} />
+                  </div>
+                )}
+              </>
+            );
+          }}
+        </Load>
+      </div>
+      {restoring.value !== undefined && (
+        <Confirm title={texts.restoreTitle(restoring.value)} action={texts.restore} onConfirm={() => void restore(restoring.peek()!)} onClose={() => (restoring.value = undefined)}>
+          <p>{texts.restoreHint}</p>
+        </Confirm>
+      )}
+    </>
+  );
+}
+
+function Comparison({ id, number, against, isGraph }: { id: string; number: number; against: number | undefined; isGraph: boolean }) {
+  const pair = useQuery(`${id} ${number} ${against}`, async (signal) => {
+    const load = (which: number) => api.get("/api/v1/flows/{id}/revisions/{number}", { path: { id, number: which }, signal });
+    const [after, before] = await Promise.all([load(number), against === undefined ? undefined : load(against)]);
+    return { before: before?.definition ?? "", after: after.definition };
+  });
+  if (pair.error !== undefined) return <Failure error={pair.error} retry={pair.reload} />;
+  if (pair.data === undefined) return <Skeleton rows={8} />;
+  return isGraph ? <GraphDiff {...pair.data} /> : <TextDiff {...pair.data} isFirst={against === undefined} />;
+}
+
+const CONTEXT = 4;
+
+/** Return the changes in groups: those worth showing, and the numbers of equal lines between them. */
+export function folded(changes: readonly LineChange[], isFirst: boolean): (LineChange | number)[] {
+  if (isFirst) return [...changes];
+  const near = changes.map(() => false);
+  changes.forEach((change, index) => {
+    if (change.kind === "same") return;
+    for (let i = Math.max(0, index - CONTEXT); i <= Math.min(changes.length - 1, index + CONTEXT); i++) near[i] = true;
+  });
+  const shown: (LineChange | number)[] = [];
+  changes.forEach((change, index) => {
+    const last = shown.at(-1);
+    if (near[index]) shown.push(change);
+    else if (typeof last === "number") shown[shown.length - 1] = last + 1;
+    else shown.push(1);
+  });
+  return shown;
+}
+
+const SIGNS = { same: " ", added: "+", removed: "−" };
+
+function TextDiff({ before, after, isFirst }: { before: string; after: string; isFirst: boolean }) {
+  const changes = useMemo(() => diffLines(linesOf(before), linesOf(after)), [before, after]);
+  if (!isFirst && changes.every(({ kind }) => kind === "same")) return <div class="card"><Empty title={texts.same} /></div>;
+  return (
+    <div class="card scroll">
+      <table class="diff">
+        <tbody>
+          {folded(changes, isFirst).map((line, index) =>
+            typeof line === "number" ? (
+              <tr key={index} class="diff-fold"><td colSpan={4}>{texts.hidden(line)}</td></tr>
+            ) : (
+              <tr key={index} class={isFirst ? "diff-same" : `diff-${line.kind}`}>
+                <td class="num">{line.before}</td><td class="num">{line.after}</td><td aria-label={line.kind}>{isFirst ? " " : SIGNS[line.kind]}</td><td><code>{line.text}</code></td>
+              </tr>
+            ),
+          )}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function GraphDiff({ before, after }: { before: string; after: string }) {
+  const selected = useSignal<string | undefined>(undefined);
+  const difference = useMemo(() => {
+    const [old, now] = [versionOf(before), versionOf(after)];
+    return now && diffGraphs(old ?? { graph: now.graph, valueOf: now.valueOf }, now);
+  }, [before, after]);
+  if (difference === undefined) return <div class="card"><Empty title={texts.noGraph} /></div>;
+  return (
+    <>
+      <p class="muted small" role="status">{texts.summary(difference.added, difference.removed, difference.changed)}</p>
+      <div class="card graph-diff"><GraphView graph={difference.graph} marks={difference.marks} selected={selected} /></div>
+    </>
+  );
+}
+
+function versionOf(text: string): Version | undefined {
+  const reading = readFlow(text);
+  return reading === null ? undefined : { graph: reading.graph, valueOf: (node) => withoutInside(nodeValue(reading, node as DocumentNode)) };
+}
+
+/** The nodes inside a loop are compared by themselves. */
+function withoutInside({ nodes: _, branches: __, ...own }: Readonly<Record<string, unknown>>): unknown {
+  return own;
+}

@@ -1,0 +1,164 @@
+/** The settings of a flow: whether it starts, its name and tags, copies, another workspace, deletion. */
+import { useSignal } from "@preact/signals";
+import { api, ApiError } from "../api/client";
+import { useQuery, type Query } from "../api/query";
+import { go, to, type Parameters } from "../app/router";
+import { may, workspace, workspaces } from "../app/session";
+import { Dialog } from "../parts/dialog";
+import { Field, Load } from "../parts/parts";
+import { done, failed } from "../parts/toast";
+import { common } from "../texts/common";
+import { settings as texts } from "../texts/settings";
+import { FlowHead } from "./flow/head";
+import { loadFlow, type Saved } from "./flow/state";
+
+/** Do something and say why it failed; return true if it did not. */
+async function attempt(run: () => Promise<void>): Promise<boolean> {
+  try {
+    await run();
+    return true;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    failed(error);
+    return false;
+  }
+}
+
+export default function FlowSettings({ parameters }: { parameters: Parameters }) {
+  const id = parameters.id!;
+  const flow = useQuery(id, (signal) => loadFlow(id, signal));
+  return (
+    <>
+      <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
+      <div class="content settings">
+        <Load query={flow} rows={8}>{(saved) => <Settings saved={saved} query={flow} />}</Load>
+      </div>
+    </>
+  );
+}
+
+function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
+  const { flow } = saved;
+  const isDeleting = useSignal(false);
+  const isCopying = useSignal(false);
+  const mayEdit = may("editor");
+  const change = (body: { disabled?: boolean; name?: string; tags?: string[] }, said: string) =>
+    attempt(async () => {
+      await api.put("/api/v1/flows/{id}", { path: { id: flow.id }, body, headers: { "If-Match": saved.etag } });
+      done(said);
+      await query.reload();
+    });
+  const others = workspaces.value.filter(({ id }) => id !== workspace.value?.id);
+  return (
+    <fieldset class="stack" disabled={!mayEdit}>
+      <section class="card padded setting">
+        <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
+        <button class="btn" onClick={() => void change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled)}>{flow.disabled ? texts.enable : texts.disable}</button>
+      </section>
+      <section class="card padded">
+        <form
+          class="stack"
+          onSubmit={(event) => {
+            event.preventDefault();
+            const form = new FormData(event.currentTarget);
+            const tags = String(form.get("tags")).split(",").map((tag) => tag.trim()).filter(Boolean);
+            void change({ name: String(form.get("name")), tags }, texts.saved);
+          }}
+        >
+          <h2>{texts.details}</h2>
+          <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
+          <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
+          <span><button class="btn">{texts.save}</button></span>
+        </form>
+      </section>
+      <section class="card padded setting">
+        <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
+        <span class="row">
+          <button class="btn" onClick={() => download(`${flow.name}.yaml`, flow.definition)}>{texts.download}</button>
+          <button class="btn" onClick={() => (isCopying.value = true)}>{texts.copy}</button>
+        </span>
+      </section>
+      {others.length > 0 && (
+        <section class="card padded setting">
+          <div><h2>{texts.move}</h2><p class="muted small">{texts.moveHint}</p></div>
+          <Move id={flow.id} others={others} />
+        </section>
+      )}
+      <section class="card padded setting">
+        <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
+        <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}</button>
+      </section>
+      {isDeleting.value && <DeleteDialog flow={flow} onClose={() => (isDeleting.value = false)} />}
+      {isCopying.value && <CopyDialog flow={flow} onClose={() => (isCopying.value = false)} />}
+    </fieldset>
+  );
+}
+
+function Move({ id, others }: { id: string; others: readonly { slug: string; name: string }[] }) {
+  const target = useSignal("");
+  const move = (slug: string) =>
+    attempt(async () => {
+      const { missing_secrets: missing } = await api.post("/api/v1/flows/{id}/move", { path: { id }, body: { workspace: slug } });
+      const name = others.find((each) => each.slug === slug)?.name ?? slug;
+      done(missing.length > 0 ? `${texts.moved(name)}. ${texts.missing(missing.join(", "))}` : texts.moved(name));
+      go(`/w/${encodeURIComponent(slug)}/flows/${id}/settings`, { replace: true });
+    });
+  return (
+    <span class="row">
+      <select class="narrow-input" aria-label={texts.moveTo} value={target.value} onChange={(event) => (target.value = event.currentTarget.value)}>
+        <option value="">{texts.moveTo}…</option>
+        {others.map(({ slug, name }) => <option key={slug} value={slug}>{name}</option>)}
+      </select>
+      <button class="btn" disabled={target.value === ""} onClick={() => void move(target.value)}>{texts.move}</button>
+    </span>
+  );
+}
+
+function CopyDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => void }) {
+  const copy = (name: string) =>
+    attempt(async () => {
+      const copied = await api.post("/api/v1/flows/{id}/copy", { path: { id: flow.id }, body: { name } });
+      done(texts.copied(copied.name));
+      onClose();
+      go(to(`/flows/${copied.id}`));
+    });
+  return (
+    <Dialog title={texts.copy} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.cancel}</button><button class="btn primary" form="copy-form">{texts.copy}</button></>}>
+      <form
+        id="copy-form"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void copy(String(new FormData(event.currentTarget).get("name")));
+        }}
+      >
+        <Field label={texts.copyName}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={`${flow.name}-copy`} autofocus />}</Field>
+      </form>
+    </Dialog>
+  );
+}
+
+function DeleteDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => void }) {
+  const typed = useSignal("");
+  const remove = () =>
+    attempt(async () => {
+      await api.delete("/api/v1/flows/{id}", { path: { id: flow.id } });
+      done(texts.deleted(flow.name));
+      onClose();
+      go(to("/flows"));
+    });
+  return (
+    <Dialog title={texts.deleteTitle(flow.name)} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.cancel}</button><button class="btn danger" disabled={typed.value !== flow.name} onClick={() => void remove()}>{texts.deleteAction}</button></>}>
+      <p>{texts.deleteHint}</p>
+      <Field label={texts.deleteConfirm(flow.name)}>{(field) => <input id={field} autocomplete="off" autofocus value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}</Field>
+    </Dialog>
+  );
+}
+
+export function download(name: string, text: string, type = "application/yaml"): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(url);
+}

@@ -1,0 +1,20 @@
+/** Words of the catalogue of node types. */
+export const nodes = {
+  title: "Node types",
+  find: "Find a type",
+  count: (shown: number, total: number) => (shown === total ? `${total} types` : `${shown} of ${total} types`),
+  none: "No type matches",
+  params: "Parameters",
+  noParams: "It has none.",
+  required: "required",
+  actions: "Ends with",
+  byParams: "Its parameters decide.",
+  ends: "Nothing: it ends its scope.",
+  errors: "Fails with",
+  commonErrors: "every node can also fail with",
+  example: "Example",
+  pure: "touches nothing outside",
+  repeatable: "may run twice",
+  child: "holds nodes",
+  default: (value: string) => `default ${value}`,
+};

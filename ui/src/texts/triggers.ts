@@ -1,0 +1,21 @@
+/** Words of the triggers of flows. */
+export const triggers = {
+  none: "This flow has no triggers",
+  noneHint: "Triggers stand in the text, below the key triggers: a schedule, a webhook, or the end of another flow.",
+  name: "Trigger",
+  type: "Type",
+  state: "State",
+  next: "Next",
+  last: "Last",
+  types: { schedule: "schedule", webhook: "webhook", execution: "after a flow" },
+  states: { armed: "armed", paused: "paused", failing: "failing", ended: "ended" },
+  pause: "Pause",
+  resume: "Resume",
+  paused: (name: string) => `Paused ${name}`,
+  resumed: (name: string) => `Resumed ${name}`,
+  skipped: (count: number) => `${count} skipped`,
+  missed: (count: number) => `${count} missed`,
+  nextTimes: "The next times",
+  copyUrl: "Copy the address",
+  never: "–",
+};
