@@ -1645,6 +1645,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/nodes/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try Node
+         * @description Run one attempt of a node of a definition that is not saved, for at most 60 s.
+         *
+         *     Its effects are real: a request is sent, with the secrets that the node reads. Nothing is retried, waits do not
+         *     begin, and the nodes inside it do not run. It requires the rights to change and to run flows.
+         */
+        post: operations["try_node_api_v1_nodes_try_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -4187,6 +4210,86 @@ export interface components {
              */
             next_cursor?: string;
         };
+        /** TrialAnswer */
+        TrialAnswer: {
+            /**
+             * Status
+             * @description `waiting`: the node would wait now. `opened`: the nodes inside it would run now.
+             * @enum {string}
+             */
+            status: "completed" | "failed" | "opened" | "skipped" | "waiting";
+            /**
+             * Has Effects
+             * @description A node of this type may have had effects outside.
+             */
+            has_effects: boolean;
+            /** Node Type */
+            node_type: string;
+            /**
+             * Params
+             * @description The evaluated parameters. Null if they could not be evaluated.
+             */
+            params: unknown;
+            /**
+             * Result
+             * @description Only of a completed or skipped node.
+             */
+            result?: unknown;
+            /** Action */
+            action?: string;
+            error?: components["schemas"]["TrialError"];
+            wait?: components["schemas"]["TrialWait"];
+            /**
+             * Scopes
+             * @description The keys of the runs of the nodes inside it.
+             */
+            scopes?: string[];
+            /** Logs */
+            logs: components["schemas"]["TrialLineAnswer"][];
+            /**
+             * Duration
+             * @description Milliseconds.
+             */
+            duration: number;
+        };
+        /** TrialError */
+        TrialError: {
+            /** Type */
+            type: string;
+            /** Message */
+            message: string;
+            /** Node */
+            node: string | null;
+            /** Data */
+            data: unknown;
+        };
+        /** TrialLineAnswer */
+        TrialLineAnswer: {
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "debug" | "error" | "info" | "warn";
+            /** Message */
+            message: string;
+            /** Data */
+            data: unknown;
+        };
+        /** TrialWait */
+        TrialWait: {
+            /**
+             * Waiting For
+             * @description As in `waiting_for` of an execution.
+             */
+            waiting_for: {
+                [key: string]: unknown;
+            };
+            /**
+             * Until
+             * @description Absent if it would wait indefinitely.
+             */
+            until?: string;
+        };
         /** TriggerAnswer */
         TriggerAnswer: {
             /** Id */
@@ -4251,6 +4354,66 @@ export interface components {
             limit: number;
             /** Offset */
             offset: number;
+        };
+        /** TryNode */
+        TryNode: {
+            /**
+             * Definition
+             * @description The flow as a YAML document of at most 1 MiB.
+             */
+            definition: string;
+            /**
+             * Node
+             * @description Its path: push, each/push in a loop, both[left]/push in a branch.
+             */
+            node: string;
+            /**
+             * Input
+             * @description The result of the node before.
+             */
+            input?: unknown;
+            /**
+             * Flow Input
+             * @description The input of the execution.
+             * @default {}
+             */
+            flow_input?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Results
+             * @description Results of other nodes, by name.
+             * @default {}
+             */
+            results?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Vars
+             * @description Variables that nodes have set.
+             * @default {}
+             */
+            vars?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Error
+             * @description The error that led to the node: `{type, message, node, data}`.
+             */
+            error?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Item
+             * @description The element of the innermost loop.
+             */
+            item?: unknown;
+            /**
+             * Index
+             * @description The number of that element.
+             * @default 0
+             */
+            index?: number;
         };
         /** UntakenEdgeAnswer */
         UntakenEdgeAnswer: {
@@ -5259,7 +5422,10 @@ export interface operations {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
                 dry_run?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5309,6 +5475,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6141,7 +6316,10 @@ export interface operations {
     create_callback_api_v1_callbacks_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -7222,7 +7400,10 @@ export interface operations {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
                 dry_run?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -7339,7 +7520,10 @@ export interface operations {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
                 dry_run?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8207,7 +8391,10 @@ export interface operations {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
                 dry_run?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8793,7 +8980,10 @@ export interface operations {
     copy_flow_api_v1_flows__id__copy_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -9358,6 +9548,8 @@ export interface operations {
                 dry_run?: boolean;
             };
             header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
                 /** @description ETags separated by commas, or `*`. Unless the resource has one of them, the answer is 412 and nothing changes. */
                 "If-Match"?: string;
             };
@@ -10930,7 +11122,10 @@ export interface operations {
     create_token_api_v1_tokens_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -11224,7 +11419,10 @@ export interface operations {
     create_workspace_api_v1_workspaces_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -11949,7 +12147,10 @@ export interface operations {
     add_member_api_v1_workspaces__id__members_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -12665,7 +12866,10 @@ export interface operations {
     appoint_member_api_v1_admin_workspaces__id__members_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -12896,7 +13100,10 @@ export interface operations {
     create_account_api_v1_accounts_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13434,7 +13641,10 @@ export interface operations {
     create_secret_api_v1_accounts__account_id__secrets_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 account_id: string;
             };
@@ -13746,7 +13956,10 @@ export interface operations {
     create_workspace_secret_api_v1_workspaces__id__secrets_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -14061,7 +14274,10 @@ export interface operations {
     rotate_keys_api_v1_keys_rotations_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -14100,6 +14316,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -14816,6 +15041,111 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    try_node_api_v1_nodes_try_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TryNode"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
