@@ -84,7 +84,7 @@ async def work(data_dir: Path, seed: int) -> None:
             key = f"KEY_{draw.randrange(20)}"
             if draw.random() < 0.6:
                 await secrets.set(caller, key, f"a value to keep {draw.random()}")
-            elif key in {secret.key for secret in await secrets.list(caller)}:
+            elif key in {secret.key for secret in await stored.secrets.list(caller.workspace_id)}:
                 await asyncio.gather(secrets.delete(caller, key), return_exceptions=True)
 
         for _ in range(20):

@@ -4,10 +4,13 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
+from flowrunner.ports.page import Page
 from flowrunner.services.secrets import MAX_SECRETS, MAX_VALUE_BYTES, Secrets
 from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA
 from support.dependencies import Machine
+
+ALL = Page(limit=1000, offset=0)
 
 
 @pytest.fixture
@@ -22,11 +25,11 @@ async def test_a_secret_is_set_listed_and_deleted_by_name_alone(
     _, is_new_again = await secrets.set(mara, "KEY", "another value")
 
     assert (is_new, is_new_again) == (True, False)
-    assert [v.key for v in await secrets.list(mara)] == ["KEY"]
+    assert [v.key for v in (await secrets.page(mara, page=ALL))[0]] == ["KEY"]
     assert "value" not in repr(view)
     assert await engine.vault.reveal(MARA, ["KEY"]) == {"KEY": "another value"}
     await secrets.delete(mara, "KEY")
-    assert await secrets.list(mara) == []
+    assert await secrets.page(mara, page=ALL) == ([], 0)
     with pytest.raises(NotFound):
         await secrets.delete(mara, "KEY")
 

@@ -1,20 +1,26 @@
 """Secrets over REST. No answer contains a value."""
 
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import Body
+from flowrunner.api.http.requests import MAX_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
+from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretView
 
 router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)
 of_workspaces = APIRouter(prefix="/api/v1/workspaces/{id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)
+
+
+# Flows of a secret in a list.
+_MOST_USERS: Final = 100
 
 
 class CreateSecret(Body):
@@ -32,29 +38,61 @@ class SecretAnswer(Answer, frozen=True, kw_only=True):
         return cls(key=secret.key, created_at=rfc3339(secret.created_at), updated_at=rfc3339(secret.updated_at))
 
 
-class SecretList(Answer, frozen=True, kw_only=True):
-    secrets: list[SecretAnswer]
+class FlowNameAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    name: str
 
 
-_LIST_ERRORS: Final = errors(401, 403, 404)
+class SecretInList(SecretAnswer, frozen=True, kw_only=True):
+    last_used_at: Annotated[
+        str | UnsetType,
+        Meta(description="When an execution last read it, known within two minutes. Absent if none has."),
+    ] = UNSET
+    used_by: Annotated[
+        list[FlowNameAnswer],
+        Meta(description=f"The flows whose current revision names it, at most the first {_MOST_USERS}."),
+    ]
+
+    @classmethod
+    def of(cls, secret: SecretView) -> Self:
+        return cls(
+            key=secret.key,
+            created_at=rfc3339(secret.created_at),
+            updated_at=rfc3339(secret.updated_at),
+            last_used_at=UNSET if secret.last_used_at is None else rfc3339(secret.last_used_at),
+            used_by=[FlowNameAnswer(id=flow.id, name=flow.name) for flow in secret.used_by[:_MOST_USERS]],
+        )
+
+
+class SecretList(ListAnswer, frozen=True):
+    secrets: list[SecretInList]
+
+
+_LIST_ERRORS: Final = errors(401, 403, 404, 422)
+_DELETE_ERRORS: Final = errors(401, 403, 404)
 _CREATE_RESPONSES: Final = {200: {"description": "Replaced"}, **errors(401, 403, 404, 409, *BODY_ERRORS)}
 
 
 @router.get("", responses=_LIST_ERRORS)
-async def list_secrets(request: Request, account_id: str) -> Reply[SecretList]:
+async def list_secrets(
+    request: Request, account_id: str, limit: Limit = MAX_LIMIT, offset: Offset = 0
+) -> Reply[SecretList]:
     """List the secrets of the account's personal workspace, without their values."""
-    return await _list(request)
+    return await _list(request, page_of(limit, offset))
 
 
 @of_workspaces.get("", responses=_LIST_ERRORS)
-async def list_workspace_secrets(request: Request, id: str) -> Reply[SecretList]:
+async def list_workspace_secrets(
+    request: Request, id: str, limit: Limit = MAX_LIMIT, offset: Offset = 0
+) -> Reply[SecretList]:
     """List the secrets of a workspace, without their values."""
-    return await _list(request)
+    return await _list(request, page_of(limit, offset))
 
 
-async def _list(request: Request) -> Reply[SecretList]:
-    secrets = await services_of(request).secrets.list(caller_of(request))
-    return answer(SecretList(secrets=[SecretAnswer.of(secret) for secret in secrets]))
+async def _list(request: Request, page: Page) -> Reply[SecretList]:
+    secrets, total = await services_of(request).secrets.page(caller_of(request), page=page)
+    listed = [SecretInList.of(secret) for secret in secrets]
+    return answer(SecretList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
 @router.post("", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(omitted=("value",)))
@@ -75,13 +113,13 @@ async def _create(request: Request, body: CreateSecret) -> Reply[SecretAnswer]:
     return created(saved, f"{request.url.path}/{secret.key}") if is_new else answer(saved)
 
 
-@router.delete("/{key}", responses=_LIST_ERRORS)
+@router.delete("/{key}", responses=_DELETE_ERRORS)
 async def delete_secret(request: Request, account_id: str, key: str) -> Reply[Message]:
     """Delete a secret."""
     return await _delete(request, key)
 
 
-@of_workspaces.delete("/{key}", responses=_LIST_ERRORS)
+@of_workspaces.delete("/{key}", responses=_DELETE_ERRORS)
 async def delete_workspace_secret(request: Request, id: str, key: str) -> Reply[Message]:
     """Delete a secret of a workspace."""
     return await _delete(request, key)

@@ -19,7 +19,8 @@ _RETENTION_SECONDS: Final = 3600.0
 # Pending notifications are delivered first: a parent would never be notified of a deleted child.
 SETTLING_SECONDS: Final = 300.0
 _REJECTIONS_SECONDS: Final = 3600.0
-_TOKEN_USES_SECONDS: Final = 60.0
+_USES_SECONDS: Final = 60.0
+_UNREAD_SECONDS: Final = 3600.0
 _COMPLETION_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 # Maximum delay after which a process sees ended sessions and new secrets of other processes.
@@ -44,6 +45,8 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         *program.dispatch_jobs,
         # Moves that a process has begun before it ended.
         Background(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all, where="one"),
+        # Flows of an earlier version.
+        Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_secret_names, where="one"),
         # Deletions that a process has begun before it ended.
         Background(
             name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all, where="one"
@@ -63,7 +66,8 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         ),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
-        Background(name="tokens.uses", every=_TOKEN_USES_SECONDS, run=program.token_uses.write),
+        Background(name="tokens.uses", every=_USES_SECONDS, run=program.token_uses.write),
+        Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
         # Each process has its own files of keys, and observes for itself that all others have followed.
         Background(

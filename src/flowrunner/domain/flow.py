@@ -206,6 +206,7 @@ class Flow(Graph):
         on_finish: Node that runs once when an execution ends, whatever the outcome.
         tests: Its tests as written, by name.
         triggers: What starts it by itself, by name.
+        secrets: The secrets that its expressions name.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Flow(Graph):
     outputs: Prepared | None = None
     on_failure: str | None = None
     on_finish: str | None = None
+    secrets: tuple[str, ...] = ()
     limits: FlowLimits = FlowLimits()
     tests: Mapping[str, JSON] = field(default_factory=dict)
     triggers: Mapping[str, Trigger] = field(default_factory=dict)

@@ -200,6 +200,7 @@ class _FlowReader:
             limits=limits,
             tests=self.tests(written),
             triggers=read_triggers(document, self.expressions, context, has_limit=limits.concurrency is not None),
+            secrets=tuple(sorted(self.expressions.secrets)),
         )
 
     def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:

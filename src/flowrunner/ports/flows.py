@@ -41,6 +41,8 @@ class SavedFlow(FlowView):
         edition: Number of changes of any kind, the creation included, set by the store.
         triggers: The triggers of a definition that is to be saved, each with the id that it gets if it is new; None if
             the definition stays.
+        secret_names: The secrets that the definition names. The store keeps them with a new revision, and does not
+            read them.
     """
 
     definition: str
@@ -48,6 +50,7 @@ class SavedFlow(FlowView):
     saved_by: AccountId
     edition: int = 1
     triggers: Mapping[TriggerId, Trigger] | None = field(default=None, compare=False, repr=False)
+    secret_names: Sequence[str] = field(default=(), compare=False)
 
     @property
     def state(self) -> str:
@@ -236,6 +239,16 @@ class FlowStore(Protocol):
 
     async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         """Return a page of flows, the oldest first, and the total."""
+        ...
+
+    async def unread(self, *, limit: int) -> Sequence[tuple[WorkspaceId, FlowId, RevisionId, str]]:
+        """Return flows with a current revision whose secrets are not known yet, and its definition."""
+        ...
+
+    async def keep_secret_names(
+        self, workspace_id: WorkspaceId, id: FlowId, revision_id: RevisionId, names: Sequence[str]
+    ) -> None:
+        """Keep the secrets that a revision names, if it is still the current one."""
         ...
 
     async def purge(self, *, limit: int) -> bool:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.domain.values import JSON, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -20,11 +20,27 @@ class WrongKey(FlowRunnerError):
     """Sealed data cannot be decrypted: the key is wrong, or the data was changed."""
 
 
+class FlowName(NamedTuple):
+    """A flow by its id and name."""
+
+    id: FlowId
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretView:
+    """A secret without its value.
+
+    Attributes:
+        last_used_at: When an execution last read it; None if none has. It may be up to a few minutes behind.
+        used_by: Flows whose current revision names it. Only in a page.
+    """
+
     key: str
     created_at: datetime
     updated_at: datetime
+    last_used_at: datetime | None = None
+    used_by: Sequence[FlowName] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +86,14 @@ class SecretStore(Protocol):
         ...
 
     async def list(self, workspace_id: WorkspaceId) -> Sequence[SecretView]: ...
+
+    async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[SecretView], int]:
+        """Return a page of secrets by name, with the flows that use each, and the total."""
+        ...
+
+    async def note_uses(self, uses: Mapping[tuple[WorkspaceId, str], datetime]) -> None:
+        """Record when secrets were last used."""
+        ...
 
     async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         """Return a consistent snapshot of every secret with its data key; None for a missing data key."""

@@ -82,6 +82,14 @@ class AesVault:
         self._complete: set[WorkspaceId] = set()
         # Accounts with redacted values that may no longer be stored.
         self._with_replaced: set[WorkspaceId] = set()
+        # When each secret was last used, as far as that is not written yet.
+        self._uses: dict[tuple[WorkspaceId, str], datetime] = {}
+
+    async def write_uses(self) -> None:
+        """Write the uses since the last write. After an error they are lost until the secret is used again."""
+        if self._uses:
+            uses, self._uses = self._uses, {}
+            await self._store.note_uses(uses)
 
     async def set(
         self,
@@ -130,6 +138,7 @@ class AesVault:
             for secret, data_key in await self._store.sealed(workspace_id)
             if secret.key in names
         }
+        self._uses.update(dict.fromkeys(((workspace_id, key) for key in found), self._clock.now()))
         # Another process may just have set the value.
         await (await self._hidden_values(workspace_id)).learn(found.values())
         return found

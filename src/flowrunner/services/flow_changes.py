@@ -34,13 +34,14 @@ class FlowDraft:
 
 
 class Metadata(NamedTuple):
-    """The parts of a definition that are stored beside it."""
+    """The parts of a definition that are stored beside it, and the secrets that it names."""
 
     name: str
     description: str
     version: str
     tags: Sequence[str]
     triggers: Mapping[TriggerId, Trigger]
+    secrets: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class FlowChanger:
         said = None
         if flow is not None:
             triggers = {TriggerId(new_id("trig", at)): trigger for trigger in flow.triggers.values()}
-            said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers)
+            said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets)
         return cls(caller=caller, draft=draft, flow=said, at=at, revision_id=RevisionId(new_id("rev", at)))
 
     def named(self, name: str) -> "FlowChanger":
@@ -122,6 +123,7 @@ class FlowChanger:
             saved_by=self.caller.account_id,
             disabled_at=self._disabled_at(None),
             triggers=flow.triggers,
+            secret_names=flow.secrets,
         )
 
     def _disabled_at(self, before: datetime | None) -> datetime | None:
@@ -150,6 +152,7 @@ class FlowChanger:
             saved_by=self.caller.account_id if is_new_revision else before.saved_by,
             disabled_at=self._disabled_at(before.disabled_at),
             triggers=flow.triggers if flow else None,
+            secret_names=flow.secrets if flow else (),
         )
 
     def deployed(self, before: SavedFlow | None) -> SavedFlow:

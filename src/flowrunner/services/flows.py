@@ -42,6 +42,7 @@ _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
 # Definitions per batch; each has up to 1 MiB.
 _PURGE_BATCH: Final = 20
 _PURGE_PAUSE_SECONDS: Final = 0.02
+_UNREAD_AT_ONCE: Final = 20
 
 
 class Flows:
@@ -177,6 +178,13 @@ class Flows:
             reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
         return [name for name in reading.secrets if name not in known]
+
+    async def read_secret_names(self) -> None:
+        """Read which secrets the flows name that were saved without it: by an earlier version. Raises: Unavailable."""
+        while flows := await self._store.unread(limit=_UNREAD_AT_ONCE):
+            for workspace_id, id, revision_id, definition in flows:
+                reading = await self._language.study(definition)
+                await self._store.keep_secret_names(workspace_id, id, revision_id, sorted(reading.secrets))
 
     async def copy(self, caller: Caller, id: FlowId, target: Caller, *, name: str | None) -> SavedFlow:
         """Save the current definition as a new flow.

@@ -9,6 +9,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, InvalidInput
 from flowrunner.domain.limits import check_count
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore, SecretView, Vault
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -51,8 +52,9 @@ class Secrets:
         redactor = await self._vault.redactor(workspace_id)
         return await self._vault.set(workspace_id, key, value, at=now, most=MAX_SECRETS, audit=audit)
 
-    async def list(self, caller: Caller) -> Sequence[SecretView]:
-        return await self._store.list(caller.workspace_id)
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[SecretView], int]:
+        """Return a page of secrets by name, with the flows that use each, and the total."""
+        return await self._store.page(caller.workspace_id, page=page)
 
     async def delete(self, caller: Caller, key: str) -> None:
         """Raises: NotFound."""

@@ -47,6 +47,14 @@ ADD_REVISION: Final = """
 INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
 VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at, :saved_by)
 """
+KEEP_NAMES: Final = """
+UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id
+ WHERE id = :id AND workspace_id = :workspace_id AND revision_id = :revision_id
+"""
+UNINDEXED: Final = """
+SELECT f.workspace_id, f.id, r.id, r.definition FROM flows f JOIN revisions r ON r.id = f.revision_id
+ WHERE f.deleted_at IS NULL AND (f.secrets_of IS NULL OR f.secrets_of <> f.revision_id) LIMIT :limit
+"""
 # Revisions stay: open executions continue with theirs, and the history stays readable.
 DELETE: Final = """
 UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
@@ -335,6 +343,16 @@ class SqlFlows:
             await self._database.write(purge)
         return bool(unneeded)
 
+    async def unread(self, *, limit: int) -> Sequence[tuple[WorkspaceId, FlowId, RevisionId, str]]:
+        rows = await self._database.read_long(lambda tx: tx.rows(UNINDEXED, {"limit": limit}))
+        return [(WorkspaceId(row[0]), FlowId(row[1]), RevisionId(row[2]), row[3]) for row in rows]
+
+    async def keep_secret_names(
+        self, workspace_id: WorkspaceId, id: FlowId, revision_id: RevisionId, names: Sequence[str]
+    ) -> None:
+        values = {"workspace_id": workspace_id, "id": id, "revision_id": revision_id, "secret_names": _joined(names)}
+        await self._database.write(lambda tx: tx.run(KEEP_NAMES, values))
+
     async def _one(self, statement: str, workspace_id: WorkspaceId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "workspace_id": workspace_id}
         row: tuple[Any, ...] | None = await self._database.read(lambda tx: tx.row(statement, values))
@@ -381,6 +399,7 @@ async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange)
         raise NotFound("workspace")
     if before is None or before.revision_id != after.revision_id:
         await tx.run(ADD_REVISION, values)
+        await tx.run(KEEP_NAMES, {**values, "secret_names": _joined(after.secret_names)})
     if after.triggers is not None:
         if after.triggers or before is not None:
             await triggers.arm(tx, workspace_id, after.id, after.triggers, at=after.updated_at)
@@ -400,6 +419,10 @@ async def _get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
     if row is None:
         raise NotFound("flow")
     return _saved_flow(row)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " ".join(names)
 
 
 def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:

@@ -1,16 +1,18 @@
 """Secrets at rest: sealed values and wrapped keys, never in plain text."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
-from flowrunner.ports.secrets import Reseal, Seal, SealedSecret, SecretView, WrappedKey
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import FlowName, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
@@ -25,7 +27,28 @@ RETURNING created_at
 EXISTS: Final = "SELECT 1 FROM secrets WHERE workspace_id = :workspace_id AND key = :key"
 COUNT: Final = "SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id"
 DELETE: Final = "DELETE FROM secrets WHERE workspace_id = :workspace_id AND key = :key"
-LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE workspace_id = :workspace_id ORDER BY key"
+LIST: Final = """
+SELECT key, created_at, updated_at, last_used_at FROM secrets WHERE workspace_id = :workspace_id ORDER BY key
+"""
+PAGE: Final = """
+SELECT key, created_at, updated_at, last_used_at FROM secrets
+ WHERE workspace_id = :workspace_id ORDER BY key LIMIT :limit OFFSET :offset
+"""
+# By an index of the flows that name secrets. No definition is read.
+USERS: Final = """
+SELECT secret_names, id, name FROM flows
+ WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND secret_names <> '' ORDER BY id
+"""
+NOTE_USE: Final = Statement(
+    sqlite="""
+UPDATE secrets SET last_used_at = max(coalesce(last_used_at, 0), :at) WHERE workspace_id = :workspace_id AND key = :key
+""",
+    postgres="""
+UPDATE secrets SET last_used_at = greatest(last_used_at, used.at)
+  FROM unnest(:workspace_id::text[], :key::text[], :at::bigint[]) AS used (workspace_id, key, at)
+ WHERE secrets.workspace_id = used.workspace_id AND secrets.key = used.key
+""",
+)
 NEWEST_DATA_KEY: Final = """
 SELECT version, master_key_id, wrapped FROM data_keys WHERE workspace_id = :workspace_id ORDER BY version DESC LIMIT 1
 """
@@ -101,7 +124,24 @@ class SqlSecrets:
 
     async def list(self, workspace_id: WorkspaceId) -> Sequence[SecretView]:
         rows = await self._database.read(lambda tx: tx.rows(LIST, {"workspace_id": workspace_id}))
-        return [SecretView(key=k, created_at=from_ms(c), updated_at=from_ms(u)) for k, c, u in rows]
+        return [_view(row) for row in rows]
+
+    async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[SecretView], int]:
+        values = {"workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
+
+        async def read(tx: Transaction) -> tuple[Sequence[SecretView], int]:
+            rows, total = await page_and_total(tx, PAGE, COUNT, values)
+            users: dict[str, list[FlowName]] = {row[0]: [] for row in rows}
+            for names, id, name in await tx.rows(USERS, values):
+                for key in users.keys() & names.split():
+                    users[key].append(FlowName(FlowId(id), name))
+            return [_view(row, users[row[0]]) for row in rows], total
+
+        return await self._database.read_long(read)
+
+    async def note_uses(self, uses: Mapping[tuple[WorkspaceId, str], datetime]) -> None:
+        values = [{"workspace_id": id, "key": key, "at": to_ms(at)} for (id, key), at in uses.items()]
+        await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
 
     async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         return await self._database.read(lambda tx: _sealed(tx, SEALED_SECRETS, workspace_id))
@@ -173,6 +213,17 @@ async def sealed_now(tx: Transaction, workspace_id: WorkspaceId, seal: Seal) -> 
     if data_key != before:
         await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
     return secret
+
+
+def _view(row: Sequence[Any], used_by: Sequence[FlowName] = ()) -> SecretView:
+    key, created_at, updated_at, last_used_at = row
+    return SecretView(
+        key=key,
+        created_at=from_ms(created_at),
+        updated_at=from_ms(updated_at),
+        last_used_at=from_ms_or_none(last_used_at),
+        used_by=used_by,
+    )
 
 
 async def _sealed(

@@ -175,9 +175,10 @@ SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys OR
     ),
     Table(
         name="secrets",
-        columns=("workspace_id", "key", "key_version", "sealed", "created_at", "updated_at"),
+        columns=("workspace_id", "key", "key_version", "sealed", "created_at", "updated_at", "last_used_at"),
         copied="""
-SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY workspace_id, key
+SELECT workspace_id, key, key_version, sealed, created_at, updated_at, last_used_at
+  FROM secrets ORDER BY workspace_id, key
 """,
         on_deletion={"workspace": "DELETE FROM secrets WHERE workspace_id = :id"},
         sealed=SealedValues(read=SEALED_SECRETS, replace=RESEAL),
@@ -186,11 +187,11 @@ SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secre
         name="flows",
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
-            "updated_at", "deleted_at", "moving_from", "disabled_at",
+            "updated_at", "deleted_at", "moving_from", "disabled_at", "secret_names", "secrets_of",
         ),
         copied="""
 SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at,
-       moving_from, disabled_at
+       moving_from, disabled_at, secret_names, secrets_of
   FROM flows ORDER BY id
 """,
         # Retention deletes them once no execution is left.

@@ -6,6 +6,7 @@ leaves the route closed. Only `domain.account.authorise` decides which rights a 
 
 import asyncio
 import contextlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
@@ -383,6 +384,9 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
 
 
 _RIGHT: Final = "x-right"
+_ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")
+# Stands for the caller's own account in a path.
+OWN_ACCOUNT: Final = "me"
 _ADMITTED_AT: Final = "admitted_at"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({
@@ -409,6 +413,9 @@ class ProtectedRoute(BoundedRoute):
             options["responses"] = with_etag_of_answer(options.get("responses", {}))
         super().__init__(path, endpoint, openapi_extra=extra, **options)
         self._kind_of_place = kind_of_place(self.path_format)
+        # The parameter that names an account.
+        found = _ACCOUNT.match(self.path_format)
+        self._account_parameter = None if found is None else found[1]
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -425,6 +432,8 @@ class ProtectedRoute(BoundedRoute):
         with _counted_unless_known(request):
             caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
+        if self._account_parameter is not None and request.path_params[self._account_parameter] == OWN_ACCOUNT:
+            request.path_params[self._account_parameter] = caller.account_id
         rates = services_of(request).rates
         count(request.scope, rates.known(caller.account_id))
         # Who may do this nowhere does not learn what exists.
