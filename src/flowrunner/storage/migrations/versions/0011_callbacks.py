@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0011"
+down_revision = "0010"
 
 # Runs for each execution that ends, begins to wait, or asks for another approval.
 _SQLITE_TELL = """
