@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -112,12 +113,15 @@ def test_a_migration_that_was_released_never_changes() -> None:
         assert hashlib.sha256(statements.encode()).hexdigest() == digest, f"{name} is frozen: make a new migration"
 
 
-def test_a_migration_that_fails_at_any_statement_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Fail at the n-th statement, for every n, until the migration succeeds."""
-    n = 0
-    while True:
-        n += 1
-        path = tmp_path / f"{n}.db"
+def some_of(statements: int) -> Sequence[int]:
+    """Numbers of statements: the first and last ones, and some between. Each takes as long as all before it."""
+    assert statements > 20
+    return sorted({1, 2, 3, *range(4, statements, statements // 20), statements - 1, statements})
+
+
+def test_a_migration_that_fails_at_a_statement_leaves_nothing_behind(tmp_path: Path) -> None:
+    for n in some_of(killed_at(tmp_path, ())):
+        path = tmp_path / f"failed-{n}.db"
         count = 0
 
         def fail(*args: object, until: int = n) -> None:
@@ -128,19 +132,17 @@ def test_a_migration_that_fails_at_any_statement_leaves_nothing_behind(tmp_path:
 
         event.listen(Engine, "before_cursor_execute", fail)
         try:
-            migrate_sqlite(path)
-            break
-        except Halted:
-            assert rows_of(path, TABLES) == [(0,)], f"after statement {n}"
+            with pytest.raises(Halted):
+                migrate_sqlite(path)
         finally:
             event.remove(Engine, "before_cursor_execute", fail)
+        assert rows_of(path, TABLES) == [(0,)], f"after statement {n}"
         migrate_sqlite(path)
         assert rows_of(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
 
-    assert n > 20
 
-
-# Runs the migration in child processes that exit before their n-th statement.
+# Runs the migration in child processes that exit before the statements whose numbers are given; then prints how many
+# there are.
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -149,37 +151,39 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from flowrunner.storage.migrations import migrate_sqlite
 
-directory, n = Path(sys.argv[1]), 0
-while True:
-    n += 1
+directory = Path(sys.argv[1])
+for n in (*map(int, sys.argv[2:]), 0):
     child = os.fork()
     if child == 0:
-        left = n
+        done = 0
         def end(*args):
-            global left
-            left -= 1
-            if left == 0:
+            global done
+            done += 1
+            if done == n:
                 os._exit(9)
         event.listen(Engine, "before_cursor_execute", end)
         migrate_sqlite(directory / f"{n}.db")
+        if n == 0:
+            print(done, flush=True)
         os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
-        break
-print(n)
+    os.waitpid(child, 0)
 """
 
 
-def test_a_migration_that_is_killed_at_any_statement_is_finished_by_the_next_start(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True, env=os.environ
-    )
-    statements = int(ran.stdout)
+def killed_at(directory: Path, statements: Sequence[int]) -> int:
+    """Kill a migration before each of the statements; return how many statements it has."""
+    script = [sys.executable, "-c", KILLED, str(directory), *map(str, statements)]
+    return int(subprocess.run(script, capture_output=True, text=True, check=True, env=os.environ).stdout)
 
-    assert statements > 20
-    for n in range(1, statements + 1):
+
+def test_a_migration_that_is_killed_at_a_statement_is_finished_by_the_next_start(tmp_path: Path) -> None:
+    chosen = some_of(killed_at(tmp_path, ()))
+
+    killed_at(tmp_path, chosen)
+
+    for n in chosen:
         path = tmp_path / f"{n}.db"
-        if n < statements:
-            assert rows_of(path, TABLES) == [(0,)], f"killed before statement {n}"
+        assert rows_of(path, TABLES) == [(0,)], f"killed before statement {n}"
         migrate_sqlite(path)
         assert rows_of(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
         assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]
