@@ -118,6 +118,28 @@ async def test_a_job_deletes_executions_that_have_ended(tmp_path: Path) -> None:
     assert sorted(entry["object"]["id"] for entry in audit.json["entries"]) == sorted(many.failed)
 
 
+async def test_a_filter_selects_as_the_list_of_executions_does(tmp_path: Path) -> None:
+    async with many_at(tmp_path) as many:
+        (rerun,) = [
+            (await many.mara.request("POST", f"/api/v1/executions/{many.failed[0]}/rerun")).json["execution_id"]
+        ]
+        await many.mara.ended(rerun)
+        filters: list[dict[str, Any]] = [
+            {"flow": "F"}, {"flow": "F", "since": "2999-01-01"}, {"until": "2020-01-01"}, {"since": "2020-01-01"},
+            {"error_type": "not.now"}, {"error_type": "other"}, {"node": "a"}, {"rerun_of": many.failed[0]},
+            {"unrepaired": True}, {"trigger": "none"}, {"status": "completed,cancelled", "flow": "F"},
+        ]  # fmt: skip
+        totals = [(await many.batch("rerun", query="?dry_run=true", filter=each)).json["total"] for each in filters]
+        listed = []
+        for each in filters:
+            usual = {} if each.keys() & {"status", "unrepaired"} else {"status": "failed"}
+            values = {name: "true" if value is True else value for name, value in each.items()}
+            listed.append(len(await many.executions(**usual, **values)))
+
+    assert totals == [4, 0, 0, 4, 4, 0, 4, 1, 4, 0, 0]
+    assert listed == totals
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -126,6 +148,8 @@ async def test_a_job_deletes_executions_that_have_ended(tmp_path: Path) -> None:
         ({"filter": {}}, "filter"),
         ({"filter": {"status": "lost"}}, "filter.status"),
         ({"filter": {"colour": "red"}}, "filter.colour"),
+        ({"filter": {"unrepaired": True, "status": "failed"}}, "filter.status"),
+        ({"filter": {"since": "yesterday"}}, "filter.since"),
         ({"ids": ["exec-none"]}, "ids[0]"),
         ({"ids": []}, "ids"),
     ],

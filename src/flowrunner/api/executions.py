@@ -1,5 +1,6 @@
 """Executions over REST."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, get_args
@@ -351,17 +352,15 @@ async def list_executions(
     A request examines 10,000 executions at most, so a page may be shorter than `limit` and have a `next_cursor`.
     """
     page = page_of(limit, offset, cursor, count=count, is_reversed=sort == "started_at")
-    wanted = ExecutionFilter(
-        flow_id=None if flow_id is None else FlowId(flow_id),
-        statuses=() if status is None else statuses_of(",".join(request.query_params.getlist("status")), "status"),
+    wanted = filter_of(
+        flow_id=flow_id,
+        statuses=request.query_params.getlist("status"),
         error_type=error_type,
-        failed_node=node,
-        trigger_id=trigger,
-        rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
-        is_unrepaired=unrepaired,
+        node=node,
+        trigger=trigger,
+        rerun_of=rerun_of,
+        unrepaired=unrepaired,
     )
-    if unrepaired and status is not None:
-        raise invalid("status", "cannot be combined with unrepaired, which selects failed executions")
     listed = await services_of(request).executions.page(
         caller_of(request), wanted, page, flow=flow, since=moment_of("since", since), until=moment_of("until", until)
     )
@@ -369,10 +368,42 @@ async def list_executions(
     return answer(ExecutionList(answers, **part_of(page, listed)), headers=link_to_next(request, listed.next_cursor))
 
 
-def statuses_of(text: str | None, field: str) -> list[Status]:
-    """Return the statuses that a text names. Raises: InvalidInput, with the field that has the text."""
+def filter_of(
+    *,
+    flow_id: str | None,
+    statuses: Sequence[str],
+    error_type: str | None,
+    node: str | None,
+    trigger: str | None,
+    rerun_of: str | None,
+    unrepaired: bool,
+    within: str = "",
+) -> ExecutionFilter:
+    """Return the filter that a request names.
+
+    Args:
+        statuses: Texts that name one status each, or several separated by commas.
+        within: The place of the values in the request, for errors, such as `filter.`.
+
+    Raises: InvalidInput.
+    """
+    if unrepaired and statuses:
+        raise invalid(f"{within}status", "cannot be combined with unrepaired, which selects failed executions")
+    return ExecutionFilter(
+        flow_id=None if flow_id is None else FlowId(flow_id),
+        statuses=_statuses_of(statuses, f"{within}status"),
+        error_type=error_type,
+        failed_node=node,
+        trigger_id=trigger,
+        rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
+        is_unrepaired=unrepaired,
+    )
+
+
+def _statuses_of(texts: Sequence[str], field: str) -> list[Status]:
+    """Raises: InvalidInput, with the field that has the texts."""
     try:
-        return [] if text is None else [Status(part.strip()) for part in text.split(",")]
+        return [Status(part.strip()) for text in texts for part in text.split(",")]
     except ValueError:
         raise invalid(field, f"must be one of {', '.join(Status)}, or several separated by commas") from None
 

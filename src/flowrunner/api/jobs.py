@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.executions import ExecutionAnswer, statuses_of
+from flowrunner.api.executions import ExecutionAnswer, filter_of
 from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
@@ -20,23 +20,50 @@ from flowrunner.api.http.answers import (
     present,
 )
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
+from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, moment_of, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
-from flowrunner.domain.values import ExecutionId, FlowId, JobId, rfc3339
+from flowrunner.domain.values import ExecutionId, JobId, rfc3339
 from flowrunner.services.bulk_executions import Plan, Selection
 
 router = APIRouter(prefix="/api/v1", tags=["Jobs"], route_class=ProtectedRoute)
 
 
-class ExecutionFilter(Body):
+class SelectExecutions(Body):
     """The filters of `GET /api/v1/executions`."""
 
     flow_id: str | None = Field(default=None, max_length=200)
+    flow: str | None = Field(default=None, max_length=200, description="The id or the name of a flow.")
     status: str | None = Field(default=None, max_length=200, description="One, or several separated by commas.")
+    since: str | None = Field(default=None, max_length=50, description="Those that started then or later.")
+    until: str | None = Field(default=None, max_length=50, description="Those that started before.")
+    error_type: str | None = Field(default=None, max_length=200)
+    node: str | None = Field(default=None, max_length=200, description="Those that failed at this node.")
+    trigger: str | None = Field(default=None, max_length=200)
+    rerun_of: str | None = Field(default=None, max_length=200)
+    unrepaired: bool = Field(default=False, description="Failed ones that no completed rerun has repaired.")
+
+    def selection(self) -> Selection:
+        """Raises: InvalidInput."""
+        wanted = filter_of(
+            flow_id=self.flow_id,
+            statuses=[] if self.status is None else [self.status],
+            error_type=self.error_type,
+            node=self.node,
+            trigger=self.trigger,
+            rerun_of=self.rerun_of,
+            unrepaired=self.unrepaired,
+            within="filter.",
+        )
+        return Selection(
+            filter=wanted,
+            flow=self.flow,
+            since=moment_of("filter.since", self.since),
+            until=moment_of("filter.until", self.until),
+        )
 
 
 class BatchBody(Body):
@@ -44,7 +71,7 @@ class BatchBody(Body):
     ids: list[Annotated[str, Field(max_length=200)]] | None = Field(
         default=None, min_length=1, max_length=MAX_ITEMS, description="The executions; or else `filter` selects them."
     )
-    filter: ExecutionFilter | None = Field(
+    filter: SelectExecutions | None = Field(
         default=None,
         description="At least one filter. Without a `status`, `rerun` takes failed executions, `cancel` those that "
         "have not ended, and `delete` those that have.",
@@ -59,11 +86,7 @@ class BatchBody(Body):
         assert self.filter is not None, "checked above"
         if not self.filter.model_fields_set:
             raise invalid("filter", "names nothing to filter by", code="required", hint="name a flow or a status")
-        flow_id = self.filter.flow_id
-        return Selection(
-            flow_id=None if flow_id is None else FlowId(flow_id),
-            statuses=statuses_of(self.filter.status, "filter.status"),
-        )
+        return self.filter.selection()
 
 
 class JobErrorAnswer(Answer, frozen=True, kw_only=True):

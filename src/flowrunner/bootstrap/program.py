@@ -270,7 +270,7 @@ def assemble(
         records=records,
         jobs=jobs,
         request_keys=RequestKeys(SqlRequestKeys(database), clock),
-        bulk=BulkExecutions(reader, record_store, jobs),
+        bulk=BulkExecutions(executions, record_store, jobs),
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
         pause=Pause(SqlPause(database), clock),

@@ -3,16 +3,17 @@
 import contextlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NotFound, invalid, quoted
 from flowrunner.domain.execution import Status
 from flowrunner.domain.jobs import Job, RunningJob, key_of_item
-from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.execution_records import ExecutionRecordStore
-from flowrunner.ports.executions import ExecutionFilter, ExecutionReader, ExecutionView
+from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.jobs import JobType
 from flowrunner.ports.page import Page
 from flowrunner.services.execution_records import ExecutionRecords
@@ -29,23 +30,28 @@ _STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {
     "cancel": (Status.RUNNING, Status.WAITING),
     "delete": (Status.COMPLETED, Status.FAILED, Status.CANCELLED),
 }
+_ALL: Final = ExecutionFilter()
 _ROWS_AT_ONCE: Final = 1_000
+# A page may look at ten times as many executions.
+_MOST_PAGES: Final = 100
 # Shown by a dry run.
 _FIRST: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The executions of a request: those with the ids, or those that match the filter.
+    """The executions of a request: those with the ids, or those that a list with the filter has.
 
     Attributes:
-        flow_id: Only executions of this flow.
-        statuses: Only executions with one of them; none for those that suit the action.
+        filter: If it names no status, those that suit the action.
+        flow: See `Executions.page`; as ``since`` and ``until``.
     """
 
     ids: Sequence[ExecutionId] = ()
-    flow_id: FlowId | None = None
-    statuses: Sequence[Status] = ()
+    filter: ExecutionFilter = _ALL
+    flow: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,8 @@ class Plan:
 
 
 class BulkExecutions:
-    def __init__(self, reader: ExecutionReader, records: ExecutionRecordStore, jobs: Jobs) -> None:
-        self._reader = reader
+    def __init__(self, executions: Executions, records: ExecutionRecordStore, jobs: Jobs) -> None:
+        self._executions = executions
         self._records = records
         self._jobs = jobs
 
@@ -66,7 +72,7 @@ class BulkExecutions:
         """Return what `start` would do. Raises: as `start`."""
         authorise(caller, _RIGHTS[action])
         ids = await self._select(caller, action, selection)
-        return Plan(total=len(ids), first=[await self._reader.get(caller.workspace_id, id) for id in ids[:_FIRST]])
+        return Plan(total=len(ids), first=[await self._executions.get(caller, id) for id in ids[:_FIRST]])
 
     async def start(self, caller: Caller, action: Action, selection: Selection) -> Job:
         """Create the job that does an action with the selected executions, the oldest first.
@@ -84,16 +90,22 @@ class BulkExecutions:
         """Return the selected executions, the oldest first. Raises: InvalidInput."""
         if selection.ids:
             return await self._existing(caller, selection.ids)
-        wanted = ExecutionFilter(flow_id=selection.flow_id, statuses=selection.statuses or _STATUSES[action])
+        wanted = selection.filter
+        if not wanted.statuses and not wanted.is_unrepaired:
+            wanted = replace(wanted, statuses=_STATUSES[action])
         found: list[ExecutionId] = []
         cursor: str | None = ""
-        while cursor is not None:
+        for _ in range(_MOST_PAGES):
             page = Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=not found, is_reversed=True)
-            listed = await self._reader.page(caller.workspace_id, wanted, page)
-            check_count(len(found) if listed.total is None else listed.total)
+            listed = await self._executions.page(
+                caller, wanted, page, flow=selection.flow, since=selection.since, until=selection.until
+            )
             found += [row.id for row in listed.items]
+            check_count(max(len(found), listed.total or 0))
             cursor = listed.next_cursor
-        return found
+            if cursor is None:
+                return found
+        raise invalid("filter", "looks at too many executions", code="too_long", hint="narrow it by since and until")
 
     async def _existing(self, caller: Caller, ids: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         """Raises: InvalidInput if the workspace lacks one of the executions."""
