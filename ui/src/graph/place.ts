@@ -34,7 +34,7 @@ export function centres(layers: Layers, sizes: Sizes): Float64Array {
         const first = isDown ? up : down;
         const near = first.length > 0 ? first : isDown ? down : up;
         const all = isLast && up.length > 0 && down.length > 0 ? [...up, ...down] : near;
-        wanted[index] = middleOf(all, sizes.weights, centre) ?? centre[node]!;
+        wanted[index] = middleOf(all, sizes.weights, centre) ?? besideOf(row, index, sizes, centre);
       });
       spread(row, wanted, sizes, centre);
     }
@@ -61,6 +61,13 @@ function straighten({ rows, above }: Layers, sizes: Sizes, centre: Float64Array)
       centre[node] = wanted;
     });
   }
+}
+
+/** A node that no line pulls stands close to the one beside it. */
+function besideOf(row: readonly number[], index: number, sizes: Sizes, centre: Float64Array): number {
+  const [left, right] = [row[index - 1], row[index + 1]];
+  if (left !== undefined) return centre[left]! + apart(left, row[index]!, sizes);
+  return right === undefined ? centre[row[index]!]! : centre[right]! - apart(row[index]!, right, sizes);
 }
 
 function apart(left: number, right: number, { widths, gaps }: Sizes): number {
