@@ -2780,6 +2780,13 @@ export interface components {
              */
             next_cursor?: string;
         };
+        /** FlowNameAnswer */
+        FlowNameAnswer: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+        };
         /**
          * FlowSchema
          * @description A JSON Schema (draft-07).
@@ -3740,10 +3747,51 @@ export interface components {
             /** Updated At */
             updated_at: string;
         };
+        /** SecretInList */
+        SecretInList: {
+            /** Key */
+            key: string;
+            /** Created At */
+            created_at: string;
+            /** Updated At */
+            updated_at: string;
+            /**
+             * Last Used At
+             * @description When an execution last read it, known within two minutes. Absent if none has.
+             */
+            last_used_at?: string;
+            /**
+             * Used By
+             * @description The flows whose current revision names it, at most the first 100.
+             */
+            used_by: components["schemas"]["FlowNameAnswer"][];
+        };
         /** SecretList */
         SecretList: {
             /** Secrets */
-            secrets: components["schemas"]["SecretAnswer"][];
+            secrets: components["schemas"]["SecretInList"][];
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
+            /** Limit */
+            limit: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** SetPause */
         SetPause: {
@@ -13541,7 +13589,12 @@ export interface operations {
     };
     list_secrets_api_v1_accounts__account_id__secrets_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
@@ -13602,6 +13655,15 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13856,7 +13918,12 @@ export interface operations {
     };
     list_workspace_secrets_api_v1_workspaces__id__secrets_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
@@ -13917,6 +13984,15 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -6,6 +6,7 @@ export const build = {
   search: "Search node types",
   noMatch: "No node type matches",
   form: "Form",
+  views: "What to do with the node",
   tryIt: "Try",
   close: "Close the node",
   panel: (name: string) => `Node ${name}`,

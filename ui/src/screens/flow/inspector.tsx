@@ -10,6 +10,7 @@ import { build as texts } from "../../texts/build";
 import { edgesAt, nodeValue, siblings, withEdge, withoutEdge, withoutNode, withValue } from "./build";
 import type { Language } from "./language";
 import type { FlowEditor } from "./state";
+import { TrialPanel } from "./trial";
 
 interface Props {
   model: FlowEditor;
@@ -34,6 +35,7 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
   const params = isMap(value.params) ? value.params : {};
   const fieldAt = (path: readonly string[], name: string, isRequired: boolean) => fieldOf(name, language.schema.at([...path, name], reading.value), isRequired, true);
   const set = (keys: readonly string[], next: unknown) => write(withValue(model.text.peek(), keys, next));
+  const isTrying = useSignal(false);
   const isLocked = isBroken || isReadOnly;
   return (
     <section
@@ -48,7 +50,13 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
         <button class="btn quiet icon right" aria-label={texts.close} onClick={onClose}><Icon name="close" /></button>
       </div>
       {isBroken && <p class="alert note small">{texts.broken}</p>}
-      <fieldset class="stack" disabled={isLocked}>
+      {!isReadOnly && (
+        <div class="row tight" role="group" aria-label={texts.views}>
+          <button class="chip" aria-pressed={!isTrying.value} onClick={() => (isTrying.value = false)}>{texts.form}</button>
+          <button class="chip" aria-pressed={isTrying.value} onClick={() => (isTrying.value = true)}>{texts.tryIt}</button>
+        </div>
+      )}
+      {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} definition={() => model.text.peek()} /> : <fieldset class="stack" disabled={isLocked}>
         {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small">{type.description}</p>}
         {type !== undefined && (
           <section class="stack" aria-label={texts.params}>
@@ -69,7 +77,7 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
           <button class="btn" onClick={onInsertAfter}><Icon name="plus" />{texts.insertAfter}</button>
           <button class="btn danger right" onClick={() => write(withoutNode(model.text.peek(), node))}>{texts.remove}</button>
         </div>
-      </fieldset>
+      </fieldset>}
     </section>
   );
 }
