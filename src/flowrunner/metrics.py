@@ -38,6 +38,12 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self._hooks = Counter(
+            "flowrunner_hook_requests",
+            "Requests to webhook triggers, by outcome.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._steps = Counter("flowrunner_steps_started", "Started attempts of steps.", registry=self._registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
@@ -52,6 +58,9 @@ class Metrics:
 
     def callback_attempted(self, outcome: str) -> None:
         self._callbacks.labels(outcome).inc()
+
+    def hook_requested(self, outcome: str) -> None:
+        self._hooks.labels(outcome).inc()
 
     def count(self, records: Sequence[Recorded]) -> None:
         for recorded in records:

@@ -253,6 +253,9 @@ class Settings:
     anonymous_requests: int | None = setting(
         _limit, "Requests per minute without a valid token from one address; 0 is no limit.", default=6_000
     )
+    hook_requests: int | None = setting(
+        _limit, "Verified requests to one webhook trigger per minute; 0 is no limit.", default=60_000
+    )
     anonymous_logins: int | None = setting(
         _limit, "Failed logins from one address within 15 minutes; 0 is no limit.", default=100
     )

@@ -20,6 +20,7 @@ CODES: Final = {
     429: "too_many_requests",
     431: "headers_too_large",
     500: "internal_error",
+    502: "execution_failed",
     503: "unavailable",
 }
 MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -25,7 +25,7 @@ REFERENCE: Final = {
 
 
 # Their answer is a value of a flow.
-ANY_JSON: Final = {"GET /api/v1/executions/{id}/steps/{step_id}/result"}
+ANY_JSON: Final = {"GET /api/v1/executions/{id}/steps/{step_id}/result", "POST /hooks/{token}"}
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +144,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _revisions(made.go, account)
     _secrets(made.go, account)
     _callbacks(made.go, account)
+    _hooks(made.go, nobody, admin.new_account())
     _accounts(made.go, admin, account)
     _tokens(made.go, account)
     _workspaces(made.go, admin, account)
@@ -442,6 +443,25 @@ def _callbacks(go: Go, account: Client) -> None:
         go(account, f"POST {one}/deliveries/{{delivery_id}}/redeliver", id=target, delivery_id=delivery)
     for _ in range(2):
         go(account, f"DELETE {one}", id=id)
+
+
+def _hooks(go: Go, nobody: Client, account: Client) -> None:
+    flow = "triggers:\n  in: {type: webhook, verify: none, input: {a: '${trigger.body}'}}\n" + SMALLEST
+    account.new_flow(flow, name="Hooked")
+    hook = account.get("/api/v1/triggers", type="webhook").json["triggers"][0]
+    one, token = "/api/v1/triggers/{id}", hook["url"].removeprefix("/hooks/")
+    for target in (token, "x"):
+        for body in ({"a": 1}, b"{", b"x" * (2**20 + 1)):
+            go(nobody, "POST /hooks/{token}", body, headers={"Content-Type": "application/json"}, token=target)
+        go(nobody, "GET /hooks/{token}", query="?validationToken=x", token=target)
+    for target in (hook["id"], "trigger-1"):
+        for query in ("", "?limit=x"):
+            listed = go(account, f"GET {one}/deliveries", query=query, id=target)
+        listed = go(account, f"GET {one}/deliveries", id=target).json.get("deliveries") or [{"id": "hook-1"}]
+        for delivery in (listed[0]["id"], "hook-1"):
+            go(account, f"GET {one}/deliveries/{{delivery_id}}", id=target, delivery_id=delivery)
+            go(account, f"POST {one}/deliveries/{{delivery_id}}/replay", id=target, delivery_id=delivery)
+        go(account, f"POST {one}/rotate", id=target)
 
 
 def _workspaces(go: Go, admin: Client, account: Client) -> None:

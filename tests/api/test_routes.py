@@ -26,6 +26,8 @@ OPEN: Final = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    # Their senders prove themselves as a trigger says.
+    *((method, path) for method in ("GET", "POST") for path in ("/hooks/{token}", "/hooks/{token}/{rest}")),
     # The web interface: files that are the same for everybody.
     *(
         ("GET", path)
@@ -148,7 +150,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
-            node_trials=Broken(),
+            node_trials=Broken(), hooks=Broken(), triggers=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)

@@ -61,8 +61,8 @@ class Callers:
         self.victim = AccountId("")
         self._data_dir = data_dir
         self._number = 0
-        # The last one of each workspace, to which its next delivery belongs.
-        self._callbacks: dict[WorkspaceId, str] = {}
+        # The last callback or trigger of each workspace, to which its next delivery belongs.
+        self._parents: dict[WorkspaceId, str] = {}
 
     async def set_up(self) -> "Callers":
         await self._account("root", "admin")
@@ -208,6 +208,7 @@ class Callers:
                 found, _ = await self.services.triggers.page(
                     by, flow_id=flow.id, type=None, page=Page(limit=1, offset=0)
                 )
+                self._parents[by.workspace_id] = found[0].id
                 return found[0].id
             case "by-name":
                 draft = FlowDraft(definition=NAP, name=f"name-{self._number}")
@@ -256,15 +257,19 @@ class Callers:
                 callback, _ = await self.services.callbacks.create(
                     by, url="http://127.0.0.1:1/", format="standard", events=["execution.failed"]
                 )
-                self._callbacks[by.workspace_id] = callback.id
+                self._parents[by.workspace_id] = callback.id
                 return callback.id
             case "deliveries":
                 delivery_id = f"delivery-{self._number}"
-                self._sql(
+                parent = self._parents[by.workspace_id]
+                statement = (
                     "INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, noted_at, state)"
-                    " VALUES (?, ?, ?, 'callback.test', 0, 'failed')",
-                    delivery_id, by.workspace_id, self._callbacks[by.workspace_id],
-                )  # fmt: skip
+                    " VALUES (?, ?, ?, 'callback.test', 0, 'failed')"
+                    if parent.startswith("callback-")
+                    else "INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, request, size)"
+                    " VALUES (?, ?, ?, 0, 'failed', '{}', 0)"
+                )
+                self._sql(statement, delivery_id, by.workspace_id, parent)
                 return delivery_id
         raise AssertionError(f"unknown kind '{kind}': add it to Callers.create")
 

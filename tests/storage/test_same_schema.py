@@ -162,7 +162,8 @@ def test_foreign_keys_named_workspace_id_refer_to_workspaces(both: Any) -> None:
             if columns == ("workspace_id",)
         }
         of_tenants = ("usage", "data_keys", "secrets", "flows", "members", "api_tokens", "jobs", "triggers")
-        assert found == dict.fromkeys((*of_tenants, "callbacks", "callback_deliveries", "request_keys"), "workspaces")
+        more = ("callbacks", "callback_deliveries", "request_keys", "hook_deliveries")
+        assert found == dict.fromkeys((*of_tenants, *more), "workspaces")
 
 
 def test_there_are_as_many_checks(both: Any) -> None:

@@ -19,6 +19,7 @@ from flowrunner.api import (
     executions,
     flows,
     health,
+    hooks,
     identity,
     jobs,
     keys,
@@ -65,6 +66,8 @@ ROUTERS: Final = (
     signals.router,
     approvals.router,
     callbacks.router,
+    hooks.router,
+    hooks.public,
     # Before the flows by id, whose paths would fit.
     deployment.router,
     steps.router,

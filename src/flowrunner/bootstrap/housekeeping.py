@@ -21,6 +21,7 @@ SETTLING_SECONDS: Final = 300.0
 _REJECTIONS_SECONDS: Final = 3600.0
 _USES_SECONDS: Final = 60.0
 _UNREAD_SECONDS: Final = 3600.0
+_REFUSALS_SECONDS: Final = 30.0
 _COMPLETION_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 # Maximum delay after which a process sees ended sessions and new secrets of other processes.
@@ -66,6 +67,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         ),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
+        Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
         Background(name="tokens.uses", every=_USES_SECONDS, run=program.token_uses.write),
         Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
@@ -102,6 +104,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
         job(name="retention.flows", run=services.flows.purge),
         job(name="retention.sessions", run=services.identity.purge),
         job(name="retention.audit", run=purge_audit),
+        job(name="retention.hooks", run=services.hooks.purge),
         job(name="retention.callbacks", run=services.callback_deliveries.purge),
     )
 

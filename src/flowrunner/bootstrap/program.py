@@ -56,6 +56,8 @@ from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import CompiledFlowCache, Flows
+from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
@@ -74,6 +76,7 @@ from flowrunner.services.system import System, SystemParts
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.triggers import Triggers
+from flowrunner.services.usage import StoredBytes
 from flowrunner.services.workspaces import Workspaces
 from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
@@ -87,6 +90,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
@@ -232,6 +236,21 @@ def assemble(
         draw=random.SystemRandom().random,
         on_attempt=metrics.callback_attempted,
     )
+    trigger_store, hook_store = SqlTriggers(database), SqlHooks(database)
+    refused_hooks = RefusedHooks(hook_store)
+    hooks = IncomingHooks(
+        hook_store,
+        trigger_store,
+        library=library,
+        executions=executions,
+        reader=reader,
+        vault=vault,
+        sandbox=sandbox,
+        refused=refused_hooks,
+        stored=StoredBytes(usage, limits, clock),
+        clock=clock,
+        on_outcome=metrics.hook_requested,
+    )
     services = Services(
         identity=identity,
         rates=Rates(
@@ -239,6 +258,7 @@ def assemble(
             most=settings.account_requests,
             most_anonymous=settings.anonymous_requests,
             most_changes=settings.account_changes,
+            most_of_hook=settings.hook_requests,
         ),
         audit=audit,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
@@ -262,6 +282,8 @@ def assemble(
         flow_tests=FlowTests(language, TestProcesses()),
         node_trials=NodeTrialService(language, EngineTrials(deps), SqlPause(database), audit_store, clock),
         executions=executions,
+        hooks=hooks,
+        refused_hooks=refused_hooks,
         callbacks=Callbacks(callbacks, flow_store, callback_deliveries, vault, clock, sends_mail=mailer is not None),
         callback_deliveries=callback_deliveries,
         signals=Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock),
@@ -287,7 +309,7 @@ def assemble(
             queued=lambda: dispatcher.queued,
             streams=lambda: streams.count,
         ),
-        triggers=Triggers(SqlTriggers(database), clock),
+        triggers=Triggers(trigger_store, clock),
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)

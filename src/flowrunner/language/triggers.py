@@ -327,7 +327,8 @@ class _Reader:
         for index, text in enumerate(texts):
             keys = (*place, index) if isinstance(value, list) else place
             template = self.expressions.template(text, keys, frozenset({"secrets"}), self.context)
-            if not template.mentions.secrets:
+            # Nothing is evaluated before the sender is verified.
+            if template.codes or not template.mentions.secrets:
                 document.fault(keys, "trigger.secret", "must be a secret of the workspace", hint)
             found.append(template)
         return tuple(found)

@@ -15,6 +15,8 @@ from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import Flows
+from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
@@ -51,6 +53,8 @@ class Services:
     flow_tests: FlowTests
     node_trials: NodeTrialService
     executions: Executions
+    hooks: IncomingHooks
+    refused_hooks: RefusedHooks
     callbacks: Callbacks
     callback_deliveries: CallbackDeliveries
     signals: Signals

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from flowrunner.domain.errors import RequestLimit, TooManyRequests
+from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
 from flowrunner.services.lru_cache import LruCache
@@ -28,10 +29,17 @@ class Rates:
         most: Requests of an account in a minute.
         most_anonymous: Requests without a valid token from an address in a minute.
         most_changes: Changing requests of an account in an hour.
+        most_of_hook: Verified requests to a webhook trigger in a minute.
     """
 
     def __init__(
-        self, clock: Clock, *, most: int | None, most_anonymous: int | None, most_changes: int | None = None
+        self,
+        clock: Clock,
+        *,
+        most: int | None,
+        most_anonymous: int | None,
+        most_changes: int | None = None,
+        most_of_hook: int | None = None,
     ) -> None:
         self._clock = clock
         self._accounts: Allowance[AccountId] = Allowance(
@@ -44,6 +52,11 @@ class Rates:
             limit="account_changes",
             message="This account makes more than {most} changes an hour: send requests less often",
             fills_in=_HOUR,
+        )
+        self._hooks: Allowance[TriggerId] = Allowance(
+            most_of_hook,
+            limit="hook_requests",
+            message="This webhook gets more than {most} requests a minute: send requests less often",
         )
         self._addresses: Allowance[str] = Allowance(
             most_anonymous,
@@ -62,6 +75,14 @@ class Rates:
     def anonymous(self, address: str) -> "Remaining | None":
         """Count an unauthenticated request; return what is left. Raises: TooManyRequests."""
         return self._addresses.take(source_of(address), at=self._clock.now())
+
+    def verified(self, address: str) -> None:
+        """Take back that a request was counted as unauthenticated."""
+        self._addresses.give_back(source_of(address))
+
+    def hook(self, id: TriggerId) -> None:
+        """Count a verified request to a webhook trigger. Raises: TooManyRequests."""
+        self._hooks.take(id, at=self._clock.now())
 
 
 def source_of(address: str) -> str:

@@ -13,6 +13,7 @@ from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import COUNT
+from flowrunner.storage.hooks import MOVE as MOVE_HOOKS
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.triggers import MOVE as MOVE_TRIGGERS
 from flowrunner.storage.usage import STORED
@@ -100,6 +101,7 @@ class SqlFlowMoves:
             if await tx.run(BEGIN, values) == 0:
                 raise NotFound("workspace")
             await tx.run(MOVE_TRIGGERS, values)
+            await tx.run(MOVE_HOOKS, values)
             await _advance(tx, id)
 
         await self._database.write(begin, audit=audit)

@@ -256,6 +256,23 @@ SELECT id, workspace_id, flow_id, name, type, spec, url_token, created_at, pause
         on_deletion={"workspace": "DELETE FROM triggers WHERE workspace_id = :id"},
     ),
     Table(
+        name="hook_deliveries",
+        columns=(
+            "id", "workspace_id", "trigger_id", "received_at", "state", "execution_id", "error", "request", "size",
+        ),
+        copied="""
+SELECT id, workspace_id, trigger_id, received_at, state, execution_id, error, request, size
+  FROM hook_deliveries ORDER BY id
+""",
+        on_deletion={"workspace": "DELETE FROM hook_deliveries WHERE workspace_id = :id"},
+    ),
+    Table(
+        name="hook_refusals",
+        columns=("trigger_id", "count", "last"),
+        copied="SELECT trigger_id, count, last FROM hook_refusals ORDER BY trigger_id",
+        on_deletion=Untouched("A background job deletes those of triggers that are gone"),
+    ),
+    Table(
         name="trigger_outbox",
         columns=("trigger_id", "execution_id"),
         copied="SELECT trigger_id, execution_id FROM trigger_outbox ORDER BY trigger_id, execution_id",

@@ -104,6 +104,7 @@ class ErrorDetails(Answer, frozen=True, kw_only=True, omit_defaults=True):
     revision: Annotated[int | UnsetType, Meta(description="With a 412: the current revision.")] = UNSET
     limit: Annotated[str | UnsetType, Meta(description="The setting that defines the exceeded limit.")] = UNSET
     most: Annotated[int | UnsetType, Meta(description="The value of that limit.")] = UNSET
+    execution_id: Annotated[str | UnsetType, Meta(description="With a 502: the execution that has failed.")] = UNSET
 
 
 class ErrorBody(Answer, frozen=True, kw_only=True):
@@ -131,6 +132,7 @@ _DESCRIPTIONS = {
     422: "The request failed validation",
     429: "Too many requests: wait for the time in Retry-After",
     500: "An internal error occurred",
+    502: "The execution failed, or was cancelled",
     503: "The server cannot do this at the moment",
 }
 

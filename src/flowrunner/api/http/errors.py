@@ -71,6 +71,7 @@ CODES: Final[Mapping[int, str]] = {
     429: "too_many_requests",
     431: "headers_too_large",
     500: "internal_error",
+    502: "execution_failed",
     503: "unavailable",
 }
 

@@ -63,6 +63,7 @@ _BY_STATUS: Final[Mapping[int, Guide]] = {
     429: Guide("wait for the seconds in Retry-After, and then send the request again", "docs/api.md#limits"),
     431: Guide("send fewer or shorter headers", _ERRORS),
     500: Guide("give request_id to the operator, whose log has the reason", "docs/operations.md#logs"),
+    502: Guide("read the execution that details.execution_id names", "docs/api.md#executions"),
     503: Guide(_LATER, _ERRORS),
 }
 _FALLBACK: Final = {False: _BY_STATUS[400], True: _BY_STATUS[500]}

@@ -91,7 +91,7 @@ class StrictRequest(Request):
             InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if its content is not
                 JSON.
         """
-        self._body = await self._read()
+        self._body = await self.read_bounded()
         if self.takes_zip:
             _check_is_zip(self.headers)
             # As much as it may hold, whatever its size: a short archive can be of long documents.
@@ -127,7 +127,8 @@ class StrictRequest(Request):
         async with state_of(self).long_bodies.of(caller_of(self).account_id):
             return await asyncio.to_thread(strict_json.loads, data)
 
-    async def _read(self) -> bytes:
+    async def read_bounded(self) -> bytes:
+        """Return the body, of any type. Raises: InvalidRequest if it is too large."""
         length = self.headers.get("content-length")
         if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
             raise self._too_large()

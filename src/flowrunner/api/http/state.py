@@ -42,12 +42,26 @@ class Once(Generic[T]):
         return self._value
 
 
+class Waiting:
+    """The number of requests that wait for something; each waits within `with`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.count -= 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
     """The services and settings of an application.
 
     Attributes:
         refused: Called with the name of each limit that rejects a request.
+        hooks_waiting: Requests to webhook triggers that wait for a result.
         long_bodies: The locks of accounts whose long bodies are being parsed.
         openapi: The encoded OpenAPI document.
         flow_schema: The encoded schema of flow documents, and its digest.
@@ -65,6 +79,7 @@ class AppState:
     streams: OpenStreams
     feed: EventFeed
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
+    hooks_waiting: Waiting = field(default_factory=Waiting)
     openapi: Once[bytes] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
     node_types: Once[tuple[bytes, str]] = field(default_factory=Once)

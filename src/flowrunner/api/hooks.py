@@ -1,0 +1,302 @@
+"""Webhook triggers: the addresses that other servers call, and what has arrived there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final, Literal, Self
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+from starlette.responses import PlainTextResponse, Response
+
+from flowrunner.api.event_feed import EventFeed
+from flowrunner.api.http.answers import Answer, ErrorDetails, Reply, answer, content_of, errors, present
+from flowrunner.api.http.errors import error_answer
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
+from flowrunner.api.http.routing import (
+    MAX_BODY_BYTES,
+    BoundedRoute,
+    ProtectedRoute,
+    StrictRequest,
+    address_of,
+    caller_of,
+    needs,
+    until_disconnected,
+)
+from flowrunner.api.http.state import services_of, state_of
+from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
+from flowrunner.domain.account import Right
+from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.domain.execution import Status
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
+from flowrunner.ports.executions import ExecutionDetail
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
+from flowrunner.ports.live import Subscription
+from flowrunner.services.executions import StartedExecution
+from flowrunner.services.hook_requests import HookRequest
+from flowrunner.services.hooks import Challenge, HookOutcome, HookRefused, OpenHook
+
+# Refusals take this long, whatever their reason, so that their time tells nothing.
+REFUSAL_SECONDS: Final = 0.05
+_LONG_BYTES: Final = 64 * 1024
+# Requests that wait for a result, on this server.
+_MOST_WAITING: Final = 1000
+_STRANGERS: Final = WorkspaceId("hooks")
+NOT_FOUND: Final = "webhook"
+
+
+class HookRoute(BoundedRoute):
+    """A route for other servers. A request counts for its address unless it proves its sender."""
+
+    async def admit(self, request: Request) -> None:
+        services_of(request).rates.anonymous(address_of(request))
+
+
+public = APIRouter(tags=["Webhooks"], route_class=HookRoute)
+router = APIRouter(prefix="/api/v1/triggers/{id}", tags=["Triggers"], route_class=ProtectedRoute)
+
+
+class HookAnswer(Answer, frozen=True, kw_only=True):
+    started: Annotated[bool, Meta(description="Whether this request has started an execution.")]
+    execution_id: Annotated[
+        str | UnsetType, Meta(description="The execution, or that of an earlier request with the same key.")
+    ] = UNSET
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"] | UnsetType = UNSET
+
+
+_CHALLENGE: Final = {"text/plain; charset=utf-8": {"schema": {"type": "string", "description": "A challenge."}}}
+_HOOK_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "A repeat; or `when` is false; or, with `respond.mode: result`, the result of the flow",
+        "content": {"application/json": {"schema": {}}, **_CHALLENGE},
+    },
+    202: {"description": "Started", **content_of(HookAnswer)},
+    **errors(400, 404, 409, 413, 422, 502),
+}
+
+
+@public.post(
+    HOOKS_PATH + "{token}",
+    status_code=202,
+    responses=_HOOK_RESPONSES,
+    response_class=Response,
+)
+async def receive_hook(request: Request, token: str) -> Response:
+    """Start a flow by a request of another server, with a body of any type. The trigger says how it is verified."""
+    return await _serve(request, token)
+
+
+@public.post(HOOKS_PATH + "{token}/{rest:path}", status_code=202, include_in_schema=False)
+async def receive_decorated_hook(request: Request, token: str, rest: str) -> Response:
+    return await _serve(request, token)
+
+
+@public.get(
+    HOOKS_PATH + "{token}",
+    responses={200: {"description": "The challenge", "content": _CHALLENGE}, **errors(400, 404, 413)},
+    response_class=Response,
+)
+async def verify_hook(request: Request, token: str) -> Response:
+    """Answer the challenge with which some servers verify an address before they use it."""
+    return await _serve(request, token)
+
+
+@public.get(HOOKS_PATH + "{token}/{rest:path}", include_in_schema=False)
+async def verify_decorated_hook(request: Request, token: str, rest: str) -> Response:
+    return await _serve(request, token)
+
+
+async def _serve(request: Request, token: str) -> Response:
+    services, loop = services_of(request), asyncio.get_running_loop()
+    began_at = loop.time()
+    async with _body(request) as received:
+        try:
+            opened = await services.hooks.open(token, received)
+        except HookRefused:
+            await asyncio.sleep(max(0.0, began_at + REFUSAL_SECONDS - loop.time()))
+            raise NotFound(NOT_FOUND) from None
+        services.rates.verified(address_of(request))
+        if isinstance(opened, Challenge):
+            return PlainTextResponse(opened.text)
+        services.rates.hook(opened.trigger.id)
+        if len(received.body) <= _LONG_BYTES:
+            return await _start(request, opened, received)
+        async with state_of(request).body_room.hold(opened.trigger.workspace_id, memory_of_json(received.body)):
+            return await _start(request, opened, received)
+
+
+@asynccontextmanager
+async def _body(request: Request) -> AsyncIterator[HookRequest]:
+    """Read a body of any type. Raises: InvalidRequest if it is too large, before anything else is looked at."""
+    strict = StrictRequest(request.scope, request.receive)
+    strict.most_bytes = MAX_BODY_BYTES
+    body = await strict.read_bounded()
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    received = HookRequest(method=request.method, headers=headers, query=request.url.query, body=body)
+    if len(body) <= _LONG_BYTES:
+        yield received
+        return
+    # Anybody can send this much; all that is not verified yet shares one limit.
+    async with state_of(request).body_room.hold(_STRANGERS, len(body)):
+        yield received
+
+
+async def _start(request: Request, hook: OpenHook, received: HookRequest) -> Response:
+    services, state = services_of(request), state_of(request)
+    respond, id = hook.spec.respond, services.executions.new_execution_id()
+    if respond.mode == "accepted" or state.hooks_waiting.count >= _MOST_WAITING:
+        return _accepted(await services.hooks.receive(hook, received, id))
+    with state.hooks_waiting, state.feed.subscribed(id) as subscription:
+        # Before the start, so that nothing has to be read until the end.
+        outcome = await services.hooks.receive(hook, received, id)
+        if outcome.started is None:
+            return _accepted(outcome)
+        started = outcome.started
+        if not started.is_repeat:
+            has_ended = await _has_ended(request, id, subscription, look=False, seconds=respond.timeout_seconds)
+    if started.is_repeat:
+        with state.hooks_waiting, state.feed.subscribed(started.id) as subscription:
+            has_ended = await _has_ended(request, started.id, subscription, look=True, seconds=respond.timeout_seconds)
+    if not has_ended:
+        return _accepted(outcome)
+    detail = await services.hooks.ended(hook, started.id)
+    return _result(request, started, detail)
+
+
+async def _has_ended(
+    request: Request, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: float
+) -> bool:
+    """Wait for the end of an execution, and return whether it has come in time."""
+    feed = state_of(request).feed
+    end = asyncio.ensure_future(_end(feed, id, subscription, look=look, seconds=seconds))
+    left = asyncio.ensure_future(until_disconnected(request.receive))
+    try:
+        await asyncio.wait({end, left}, return_when=asyncio.FIRST_COMPLETED)
+        return end.done() and end.result()
+    finally:
+        end.cancel()
+        left.cancel()
+        await asyncio.gather(end, left, return_exceptions=True)
+
+
+async def _end(feed: EventFeed, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await feed.until_end(id, subscription, look=look)
+    except (TimeoutError, Unavailable):
+        return False
+    return True
+
+
+def _accepted(outcome: HookOutcome) -> Response:
+    started = outcome.started
+    if started is None:
+        return answer(HookAnswer(started=False))
+    body = HookAnswer(started=not started.is_repeat, execution_id=started.id, status=started.status.value)
+    return answer(body, 200 if started.is_repeat else 202)
+
+
+def _result(request: Request, started: StartedExecution, detail: ExecutionDetail) -> Response:
+    if detail.status is Status.COMPLETED:
+        # As it is: the sender may expect exactly this JSON.
+        return Response(detail.result or b"null", media_type="application/json")
+    message = f"The execution {'failed' if detail.status is Status.FAILED else 'was cancelled'}"
+    return error_answer(request.scope["request_id"], 502, message, details=ErrorDetails(execution_id=started.id))
+
+
+# What has arrived
+
+
+class HookDeliveryAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    received_at: str
+    state: Annotated[
+        Literal["received", "started", "skipped", "repeated", "failed"],
+        Meta(description="`received`: the server ended before it started anything; `skipped`: `when` was false."),
+    ]
+    execution_id: str | UnsetType = UNSET
+    error: Annotated[str | UnsetType, Meta(description="Why it started nothing.")] = UNSET
+    size: Annotated[int, Meta(description="Bytes of the stored request.")]
+    request: Annotated[
+        Any, Meta(description="`method`, `body`, `headers` and `query`, without secrets; not in lists.")
+    ] = UNSET
+
+    @classmethod
+    def of(cls, delivery: HookDelivery, request: Mapping[str, Any] | None = None) -> Self:
+        return cls(
+            id=delivery.id,
+            received_at=rfc3339(delivery.received_at),
+            state=delivery.state,
+            execution_id=present(delivery.execution_id),
+            error=present(delivery.error),
+            size=delivery.size,
+            request=UNSET if request is None else msgspec.Raw(msgspec.json.encode(request)),
+        )
+
+
+class RefusalAnswer(Answer, frozen=True, kw_only=True):
+    at: str
+    reason: str
+
+
+class RefusalsAnswer(Answer, frozen=True, kw_only=True):
+    count: int
+    last: Annotated[list[RefusalAnswer], Meta(description="The last few, the newest last.")]
+
+
+class HookDeliveryList(Answer, frozen=True, kw_only=True):
+    deliveries: list[HookDeliveryAnswer]
+    refused: Annotated[RefusalsAnswer, Meta(description="Requests that were answered with 404.")]
+    total: int
+    limit: int
+    offset: int
+
+
+@router.get("/deliveries", responses=errors(401, 403, 404, 422))
+async def list_hook_deliveries(
+    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+) -> Reply[HookDeliveryList]:
+    """List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days."""
+    page = page_of(limit, offset)
+    found, total, refused = await services_of(request).hooks.deliveries(caller_of(request), TriggerId(id), page=page)
+    last = [RefusalAnswer(at=rfc3339(each.at), reason=each.reason) for each in refused.last]
+    listed = [HookDeliveryAnswer.of(delivery) for delivery in found]
+    counted = RefusalsAnswer(count=refused.count, last=last)
+    return answer(
+        HookDeliveryList(deliveries=listed, refused=counted, total=total, limit=page.limit, offset=page.offset)
+    )
+
+
+@router.get("/deliveries/{delivery_id}", responses=errors(401, 403, 404))
+async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookDeliveryAnswer]:
+    """Return a delivery with its request."""
+    hooks = services_of(request).hooks
+    delivery, content = await hooks.delivery(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
+    return answer(HookDeliveryAnswer.of(delivery, content))
+
+
+@router.post(
+    "/deliveries/{delivery_id}/replay",
+    status_code=202,
+    responses=errors(401, 403, 404, 409, 422),
+    openapi_extra=needs(Right.RUN),
+)
+async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookAnswer]:
+    """Start another execution with a stored request. `when` is asked again, and `dedupe` is not."""
+    hooks = services_of(request).hooks
+    outcome = await hooks.replay(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
+    started = outcome.started
+    if started is None:
+        return answer(HookAnswer(started=False), 202)
+    return answer(HookAnswer(started=True, execution_id=started.id, status=started.status.value), 202)
+
+
+@router.post("/rotate", responses=errors(401, 403, 404, 409))
+async def rotate_hook(request: Request, id: str) -> Reply[TriggerAnswer]:
+    """Give a webhook trigger another URL. The old one is unknown from now on."""
+    trigger = await services_of(request).hooks.rotate(caller_of(request), TriggerId(id))
+    return answer(TriggerAnswer.of(trigger, caller_of(request)))

@@ -1,0 +1,80 @@
+"""The store of requests to webhook triggers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NewType, Protocol, TypeAlias
+
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.ports.page import Page
+
+HookDeliveryId = NewType("HookDeliveryId", str)
+HookState: TypeAlias = Literal["received", "started", "skipped", "repeated", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookDelivery:
+    """A request of a verified sender.
+
+    Attributes:
+        state: `received` until it is known what became of it, and for good if the server ended before.
+        execution_id: The execution that it has started, or that an earlier one with the same key has.
+        error: Why it started nothing.
+        size: Bytes of the request.
+    """
+
+    id: HookDeliveryId
+    workspace_id: WorkspaceId
+    trigger_id: TriggerId
+    received_at: datetime
+    state: HookState
+    execution_id: ExecutionId | None = None
+    error: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Requests that a trigger has not accepted: their number, and the last few."""
+
+    count: int
+    last: Sequence[Refusal]
+
+
+class HookStore(Protocol):
+    async def add(self, delivery: HookDelivery, request: bytes) -> None:
+        """Store a request, which is a JSON text."""
+        ...
+
+    async def settle(self, delivery: HookDelivery) -> None:
+        """Record what became of a request, for it and for its trigger."""
+        ...
+
+    async def page(
+        self, workspace_id: WorkspaceId, trigger_id: TriggerId, *, page: Page
+    ) -> tuple[Sequence[HookDelivery], int]:
+        """Return a page of deliveries, the newest first, and the total."""
+        ...
+
+    async def get(
+        self, workspace_id: WorkspaceId, trigger_id: TriggerId, id: HookDeliveryId
+    ) -> tuple[HookDelivery, Mapping[str, JSON]]:
+        """Return a delivery and its request. Raises: NotFound."""
+        ...
+
+    async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
+        """Add to the numbers of refused requests, and keep the last ``most`` of each trigger."""
+        ...
+
+    async def refusals(self, trigger_id: TriggerId) -> Refusals: ...
+
+    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
+        """Delete at most ``limit`` requests from before then, or beyond their trigger's newest; return how many."""
+        ...

@@ -1,0 +1,56 @@
+"""Values of the expressions of triggers, in whose scope are `trigger` and the variables of the flow."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowrunner.domain.errors import invalid
+from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.prepared import Prepared
+from flowrunner.domain.triggers import Trigger
+from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.ports.sandbox import Sandbox
+
+# Size of an input, as `left_after` counts it: that of the largest body of a request.
+MOST_CHARACTERS: Final = 1024 * 1024
+
+
+async def evaluate(
+    template: Prepared, flow: Flow, trigger: Mapping[str, JSON], *, workspace_id: WorkspaceId, sandbox: Sandbox
+) -> JSON:
+    """Return the value of an expression of a trigger.
+
+    Args:
+        trigger: The value of `trigger`.
+
+    Raises: ExpressionFailed, TooMuchFilledIn; Unavailable.
+    """
+    if template.is_constant:
+        return render(template.template, {})
+    scope: dict[str, JSON] = {"trigger": trigger, "vars": flow.vars}
+    codes = template.codes
+    outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
+    values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
+    return render(template.template, scope, values, most=MOST_CHARACTERS)
+
+
+async def input_of(
+    trigger: Trigger, flow: Flow, values: Mapping[str, JSON], *, workspace_id: WorkspaceId, sandbox: Sandbox
+) -> Mapping[str, JSON]:
+    """Return the input that a trigger gives to its flow.
+
+    Args:
+        values: The values of `trigger` besides `type` and `name`.
+
+    Raises: InvalidInput if an expression has no value; Unavailable.
+    """
+    named = {"type": trigger.type, "name": trigger.name, **values}
+    try:
+        input = await evaluate(trigger.input, flow, named, workspace_id=workspace_id, sandbox=sandbox)
+    except TooMuchFilledIn:
+        message = f"The input of the trigger is larger than {MOST_CHARACTERS} characters"
+        raise invalid("input", message, code="too_large") from None
+    except ExpressionFailed as error:
+        raise invalid("input", f"The input of the trigger has no value: {error}") from None
+    assert isinstance(input, Mapping), "the reader of documents accepts only maps"
+    return input

@@ -1,0 +1,401 @@
+"""Webhook triggers: what other servers send, who is believed, and what is started."""
+
+import base64
+import gzip
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from api.shapes import assert_error, assert_recent
+from flowrunner.domain.standard_webhooks import signature
+from support.client import Client, Reply
+from support.waiting import wait_for
+
+SECRET: Final = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so").decode()
+FLOW: Final = """
+inputs: {got: {}}
+triggers:
+  in:
+    type: webhook
+    verify: %s
+    input: {got: "${trigger.body}"}
+    %s
+nodes:
+  a: {type: transform, params: {value: {got: "${flow.input.got}"}}}
+"""
+STANDARD: Final = '{scheme: standard, secret: "${secrets.HOOK}"}'
+
+
+def new_hook(client: Client, verify: str = STANDARD, more: str = "", flow: str = FLOW) -> tuple[str, str]:
+    """A flow with a webhook trigger; its URL and the trigger's id."""
+    client.new_secret("HOOK", SECRET)
+    client.new_flow(flow % (verify, more))
+    (trigger,) = [t for t in client.get("/api/v1/triggers", limit=1000).json["triggers"] if t["state"] == "armed"][-1:]
+    return trigger["url"], trigger["id"]
+
+
+def signed(body: bytes, *, id: str | None = None, at: float | None = None, secret: str = SECRET) -> dict[str, str]:
+    id = id or "msg_" + secrets.token_hex(8)
+    return dict(signature(secret, id, str(int(at or time.time())), body)) | {"Content-Type": "application/json"}
+
+
+def send(
+    client: Client, url: str, body: bytes, headers: Mapping[str, str] | None = None, method: str = "POST"
+) -> Reply:
+    """A request of nobody that the server knows."""
+    return Client(client.url).request(method, url, body, headers or signed(body))
+
+
+def deliveries(client: Client, id: str) -> Any:
+    return client.get(f"/api/v1/triggers/{id}/deliveries", limit=1000).json
+
+
+def settled(client: Client, id: str, count: int = 1) -> list[Any]:
+    """The deliveries of a trigger once it is known what became of each."""
+
+    def known() -> list[Any]:
+        return [each for each in deliveries(client, id)["deliveries"] if each["state"] != "received"]
+
+    wait_for(lambda: len(known()) >= count, 10.0)
+    return known()
+
+
+def test_a_signed_request_starts_the_flow_with_its_body(account: Client) -> None:
+    url, id = new_hook(account)
+
+    reply = send(account, url, b'{"n": 1}')
+
+    assert reply.status == 202
+    assert reply.json.keys() == {"started", "execution_id", "status"}
+    assert reply.json["started"] is True
+    execution = account.ended(reply.json["execution_id"])
+    assert execution["result"] == {"got": {"n": 1}}
+    (delivery,) = settled(account, id)
+    assert (delivery["state"], delivery["execution_id"]) == ("started", execution["id"])
+    assert_recent(delivery["received_at"])
+    trigger = account.get(f"/api/v1/triggers/{id}").json
+    assert trigger["last_execution_id"] == execution["id"]
+
+
+def test_what_follows_the_id_in_the_path_is_decoration(account: Client) -> None:
+    url, _ = new_hook(account)
+
+    assert send(account, url + "/orders/eu?x=1", b"1").status == 202
+
+
+def test_the_result_of_the_flow_is_the_answer_if_that_is_wanted(account: Client) -> None:
+    url, _ = new_hook(account, more="respond: {mode: result}")
+
+    reply = send(account, url, b'{"n": 1}')
+
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert reply.json == {"got": {"n": 1}}
+
+
+def test_a_failed_execution_is_answered_with_502_and_its_id(account: Client) -> None:
+    flow = FLOW.replace(
+        '{type: transform, params: {value: {got: "${flow.input.got}"}}}', "{type: fail, params: {message: no}}"
+    )
+    url, _ = new_hook(account, more="respond: {mode: result}", flow=flow)
+
+    reply = send(account, url, b"1")
+
+    details = assert_error(reply, 502, "The execution failed")
+    assert account.execution(details["execution_id"])["status"] == "failed"
+
+
+def test_an_answer_that_takes_too_long_is_the_acceptance(account: Client) -> None:
+    flow = FLOW.replace(
+        '{type: transform, params: {value: {got: "${flow.input.got}"}}}', "{type: delay, params: {duration: 1h}}"
+    )
+    url, _ = new_hook(account, more="respond: {mode: result, timeout: 200ms}", flow=flow)
+
+    reply = send(account, url, b"1")
+
+    assert reply.status == 202
+    assert reply.json["started"] is True
+    assert account.execution(reply.json["execution_id"])["status"] in ("running", "waiting")
+
+
+@pytest.mark.parametrize("mode", ["accepted", "result"])
+def test_s54_a_repeat_starts_nothing_and_gets_the_first_execution(account: Client, mode: str) -> None:
+    url, id = new_hook(account, more=f"respond: {{mode: {mode}}}")
+    first = send(account, url, b"1", signed(b"1", id="msg_1"))
+
+    repeats = [send(account, url, b"1", signed(b"1", id="msg_1", at=time.time() - n)) for n in (0, 100)]
+
+    for repeat in repeats:
+        assert repeat.status == 200
+        if mode == "result":
+            assert repeat.json == first.json
+        else:
+            assert repeat.json | {"status": ""} == first.json | {"started": False, "status": ""}
+    assert account.get("/api/v1/executions").json["total"] == 1
+    assert len(settled(account, id)) == 1
+
+
+def test_a_key_of_one_s_own_finds_repeats_of_senders_without_ids(account: Client) -> None:
+    verify = '{scheme: github, secret: "${secrets.HOOK}"}'
+    url, id = new_hook(account, verify, "dedupe: \"${trigger.headers['x-github-delivery']}\"")
+    proof = "sha256=" + hmac.digest(SECRET.encode(), b"1", hashlib.sha256).hex()
+
+    replies = [
+        send(account, url, b"1", {"X-Hub-Signature-256": proof, "X-GitHub-Delivery": delivery})
+        for delivery in ("a", "b", "a")
+    ]
+
+    assert [reply.status for reply in replies] == [202, 202, 200]
+    assert replies[0].json["execution_id"] == replies[2].json["execution_id"] != replies[1].json["execution_id"]
+    assert [each["state"] for each in settled(account, id, 3)] == ["repeated", "started", "started"]
+
+
+def test_requests_that_are_not_wanted_start_nothing(account: Client) -> None:
+    url, id = new_hook(account, more="when: \"trigger.body.type == 'order'\"")
+
+    unwanted, wanted = send(account, url, b'{"type": "ping"}'), send(account, url, b'{"type": "order"}')
+
+    assert (unwanted.status, unwanted.json) == (200, {"started": False})
+    assert wanted.status == 202
+    assert [each["state"] for each in settled(account, id, 2)] == ["started", "skipped"]
+
+
+@pytest.mark.parametrize(("body", "headers"), [(b"{", {}), (b'{"a": 1, "a": 2}', {}), (b"[" * 70, {})])
+def test_a_verified_sender_learns_what_is_wrong_with_its_body(
+    account: Client, body: bytes, headers: dict[str, str]
+) -> None:
+    url, _ = new_hook(account)
+
+    assert assert_error(send(account, url, body, signed(body) | headers), 422)["field"] == "body"
+    assert account.get("/api/v1/executions").json["total"] == 0
+
+
+def test_a_verified_sender_learns_what_is_wrong_with_the_input_and_the_trigger_is_failing(account: Client) -> None:
+    url, id = new_hook(account, flow=FLOW.replace("inputs: {got: {}}", "inputs: {got: {type: integer}}"))
+
+    for _ in range(3):
+        assert assert_error(send(account, url, b'"x"'), 422)["field"] == "input.got"
+
+    settled(account, id, 3)
+    trigger = account.get(f"/api/v1/triggers/{id}").json
+    assert (trigger["state"], "got" in trigger["error"]) == ("failing", True)
+    assert send(account, url, b"1").status == 202
+    wait_for(lambda: account.get(f"/api/v1/triggers/{id}").json["state"] == "armed", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("verify", "headers", "body"),
+    [
+        ("{scheme: token, header: X-Key, secret: '${secrets.HOOK}'}", {"X-Key": SECRET}, b"a"),
+        ("none", {}, b"a"),
+        (
+            "{scheme: token, header: Authorization, secret: '${secrets.HOOK}'}",
+            {"Authorization": f"Bearer {SECRET}"},
+            b"",
+        ),
+    ],
+)
+def test_other_proofs_are_accepted_with_a_body_of_any_type(
+    account: Client, verify: str, headers: dict[str, str], body: bytes
+) -> None:
+    url, _ = new_hook(account, verify, "respond: {mode: result}")
+
+    reply = send(account, url, body, {"Content-Type": "text/plain", **headers})
+
+    assert (reply.status, reply.json) == (200, {"got": body.decode() or None})
+
+
+def test_the_url_verification_of_slack_is_answered_and_starts_nothing(account: Client) -> None:
+    url, _ = new_hook(account, '{scheme: slack, secret: "${secrets.HOOK}"}')
+    body, at = b'{"type": "url_verification", "challenge": "3eZbrw1aB"}', str(int(time.time()))
+    proof = "v0=" + hmac.digest(SECRET.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hex()
+    headers = {"X-Slack-Request-Timestamp": at, "X-Slack-Signature": proof, "Content-Type": "application/json"}
+
+    reply = send(account, url, body, headers)
+
+    assert (reply.status, reply.body, reply.headers["content-type"]) == (200, b"3eZbrw1aB", "text/plain; charset=utf-8")
+    assert_error(send(account, url, body, headers | {"X-Slack-Signature": "v0=00"}), 404)
+    assert account.get("/api/v1/executions").json["total"] == 0
+
+
+def test_a_subscription_of_meta_is_answered_to_who_names_the_secret(account: Client) -> None:
+    url, _ = new_hook(account, '{scheme: github, secret: "${secrets.HOOK}"}')
+    query = "?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token="
+
+    right = send(account, f"{url}{query}{SECRET}", b"", {"Host": "localhost"}, "GET")
+
+    assert (right.status, right.body) == (200, b"1158201444")
+    assert_error(send(account, f"{url}{query}wrong", b"", {"Host": "localhost"}, "GET"), 404)
+
+
+def test_s54_what_is_not_signed_right_starts_nothing(account: Client) -> None:
+    url, id = new_hook(account)
+    body, now = b'{"a": 1, "b": 2}', time.time()
+    wrong = {
+        "missing": {"Content-Type": "application/json"},
+        "old": signed(body, at=now - 400),
+        "future": signed(body, at=now + 400),
+        "other body": signed(b'{"a": 2, "b": 2}'),
+        "re-ordered": signed(b'{"b": 2, "a": 1}'),
+        "other key": signed(body, secret="whsec_" + base64.b64encode(b"x" * 32).decode()),
+        "other id": signed(body) | {"webhook-id": "msg_other"},
+    }
+
+    replies = {name: send(account, url, body, headers) for name, headers in wrong.items()}
+
+    bodies = {json.dumps(reply.json["error"] | {"request_id": ""}) for reply in replies.values()}
+    assert {reply.status for reply in replies.values()} == {404}
+    assert len(bodies) == 1
+    assert account.get("/api/v1/executions").json["total"] == 0
+    listed = deliveries(account, id)
+    assert listed["deliveries"] == []
+    assert listed["refused"]["count"] == len(wrong)
+    reasons = [each["reason"] for each in listed["refused"]["last"]]
+    assert reasons[0] == "The header with the proof of the sender is missing"
+    assert reasons[1] == "The request was signed more than 300 seconds ago"
+
+
+def test_s54_a_body_that_is_too_large_is_rejected_before_it_is_read(account: Client) -> None:
+    url, _ = new_hook(account)
+
+    for path in (url, "/hooks/unknown"):
+        reply = send(account, path, b"", {"Content-Length": str(2 * 2**30)})
+        assert_error(reply, 413)
+
+
+def test_s55_unknown_paused_and_wrongly_signed_hooks_have_one_answer(account: Client) -> None:
+    url, id = new_hook(account)
+    paused, paused_id = new_hook(account, flow="metadata: {name: two}\n" + FLOW)
+    assert account.post(f"/api/v1/triggers/{paused_id}/pause").status == 200
+    body = b"1"
+    cases = [
+        (url, signed(body, secret="whsec_" + base64.b64encode(b"x" * 32).decode())),
+        (paused, signed(body)),
+        (url[:-1], signed(body)),
+        (url + "x", signed(body)),
+        (url.upper().replace("/HOOKS/", "/hooks/"), signed(body)),
+        ("/hooks/" + secrets.token_urlsafe(20), signed(body)),
+        ("/hooks/" + "x" * 1000, signed(body)),
+        ("/hooks/" + id, signed(body)),
+        ("/hooks/%00", signed(body)),
+    ]
+
+    replies = [send(account, path, body, headers) for path, headers in cases]
+
+    assert {(reply.status, json.dumps(reply.json["error"] | {"request_id": ""})) for reply in replies} == {
+        (404, json.dumps(replies[0].json["error"] | {"request_id": ""}))
+    }
+    assert len({frozenset(reply.headers.keys()) for reply in replies}) == 1
+    assert len(url.removeprefix("/hooks/")) * 6 >= 128
+
+
+def test_s55_the_time_of_a_refusal_tells_nothing(account: Client) -> None:
+    url, _ = new_hook(account)
+    body = b"x" * 200
+    wrong = signed(body) | {"webhook-id": "msg_other"}
+    times: dict[str, list[float]] = {"known": [], "unknown": []}
+    client = Client(account.url)
+    for _ in range(60):
+        for name, path in (("known", url), ("unknown", "/hooks/" + secrets.token_urlsafe(20))):
+            began = time.perf_counter()
+            assert client.request("POST", path, body, wrong).status == 404
+            times[name].append(time.perf_counter() - began)
+
+    # A refusal is answered at a fixed time after its request, so the order of the two is chance.
+    assert min(times["known"] + times["unknown"]) >= 0.05
+    slower = sum(k > u for k in times["known"] for u in times["unknown"]) / 60**2
+    assert 0.2 < slower < 0.8
+
+
+def test_a_rotated_hook_is_known_by_its_new_url_only(account: Client) -> None:
+    url, id = new_hook(account)
+
+    rotated = account.post(f"/api/v1/triggers/{id}/rotate")
+
+    assert rotated.status == 200
+    assert rotated.json["url"] != url
+    assert_error(send(account, url, b"1"), 404)
+    assert send(account, rotated.json["url"], b"1").status == 202
+
+
+def test_the_url_survives_a_save_and_its_secret_part_is_not_for_viewers(account: Client, admin: Client) -> None:
+    url, _ = new_hook(account)
+    flow = account.get("/api/v1/flows").json["flows"][0]["id"]
+    account.put(f"/api/v1/flows/{flow}", {"definition": FLOW % (STANDARD, "description: again")})
+
+    assert send(account, url, b"1").status == 202
+
+
+def test_the_stored_request_has_no_secret_and_no_proof(account: Client) -> None:
+    url, id = new_hook(account)
+    account.new_secret("OTHER", "a-secret-in-the-body")
+    body = b'{"a": "has a-secret-in-the-body", "b": "${secrets.OTHER}"}'
+    headers = signed(body) | {"Cookie": "a=b", "Authorization": "Bearer x", "X-Kind": "push"}
+
+    execution = account.ended(send(account, url + "?q=1", body, headers).json["execution_id"])
+
+    (delivery,) = settled(account, id)
+    stored = account.get(f"/api/v1/triggers/{id}/deliveries/{delivery['id']}").json
+    request = stored["request"]
+    assert request["method"] == "POST"
+    assert request["body"] == {"a": "has ***", "b": "${secrets.OTHER}"}
+    assert request["query"] == {"q": "1"}
+    assert request["headers"]["x-kind"] == "push"
+    assert not {"cookie", "authorization", "webhook-signature"} & request["headers"].keys()
+    # S39: what arrives is data, and the first run reads what is stored.
+    assert execution["result"] == {"got": request["body"]}
+
+
+def test_a_stored_request_can_be_replayed(account: Client) -> None:
+    url, id = new_hook(account)
+    first = account.ended(send(account, url, b'{"n": 1}').json["execution_id"])
+    (delivery,) = settled(account, id)
+
+    again = account.post(f"/api/v1/triggers/{id}/deliveries/{delivery['id']}/replay")
+
+    assert again.status == 202
+    second = account.ended(again.json["execution_id"])
+    assert second["id"] != first["id"]
+    assert second["result"] == first["result"]
+    missing = account.post(f"/api/v1/triggers/{id}/deliveries/hook-none/replay")
+    assert_error(missing, 404, "Delivery not found")
+
+
+def test_deliveries_count_as_stored_bytes(account: Client) -> None:
+    url, id = new_hook(account, more='when: "false"')
+    before = account.get(f"/api/v1/workspaces/{account.account_id}/usage").json
+
+    send(account, url, json.dumps("x" * 100_000).encode())
+
+    after = account.get(f"/api/v1/workspaces/{account.account_id}/usage").json
+    grown = {key for key in after if isinstance(after[key], int) and after[key] - before.get(key, 0) >= 100_000}
+    assert grown
+    assert settled(account, id)[0]["size"] >= 100_000
+
+
+def test_a_long_body_and_a_compressed_one_are_what_they_are(account: Client) -> None:
+    url, _ = new_hook(account, more="respond: {mode: result}")
+    long = json.dumps({"x": "y" * 900_000}).encode()
+
+    assert send(account, url, long).json["got"] == json.loads(long)
+    packed = gzip.compress(b"1")
+    headers = signed(packed) | {"Content-Type": "application/gzip", "Content-Encoding": "gzip"}
+    # It is not decompressed: the signature is of these bytes.
+    assert send(account, url, packed, headers).json["got"] == base64.b64encode(packed).decode()
+
+
+def test_hooks_of_others_do_not_exist(account: Client, other: Client) -> None:
+    url, id = new_hook(account)
+    send(account, url, b"1")
+    (delivery,) = settled(account, id)
+
+    for method, rest in (
+        ("GET", "deliveries"), ("GET", f"deliveries/{delivery['id']}"), ("POST", f"deliveries/{delivery['id']}/replay"),
+        ("POST", "rotate"),
+    ):  # fmt: skip
+        assert_error(other.request(method, f"/api/v1/triggers/{id}/{rest}"), 404)
