@@ -581,6 +581,10 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
     for body in ({"token": "x", "name": "N", "email": "e@example.com", "password": PASSWORD}, {}, b"{"):
         go(nobody, "POST /api/v1/setup", body)
     go(nobody, "GET /api/v1/setup")
+    for query in ("", "?flows=1", "?flows=0"):
+        go(account, "GET /api/v1/overview", query=query)
+    for query in ("?buckets=3", "?buckets=0", "?since=2020-01-01", "?since=x"):
+        go(account, "GET /api/v1/executions/histogram", query=query)
     tag = go(account, "GET /api/v1/node-types").headers["etag"]
     go(account, "GET /api/v1/node-types", headers={"If-None-Match": tag})
     for operation in ("ws-ticket", "refresh", "logout"):

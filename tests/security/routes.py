@@ -84,6 +84,8 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/flows/{id}/revisions/{number}": "flow",
     "/api/v1/flows/{id}/revisions/{number}/diff": "flow",
     "/api/v1/flows/{id}/revisions/{number}/restore": "flow",
+    "/api/v1/overview": "header",
+    "/api/v1/executions/histogram": "header",
     "/api/v1/executions": "header",
     "/api/v1/executions:batch": "header",
     "/api/v1/executions/{id}": "execution",

@@ -25,6 +25,7 @@ from flowrunner.api import (
     keys,
     node_trials,
     node_types,
+    overview,
     pause,
     schemas,
     secrets,
@@ -61,6 +62,8 @@ async def openapi(request: Request) -> Response:
 
 
 ROUTERS: Final = (
+    # Before the executions by id, whose paths would fit.
+    overview.router,
     executions.router,
     jobs.router,
     signals.router,

@@ -62,6 +62,7 @@ from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
 from flowrunner.services.node_trials import NodeTrialService
+from flowrunner.services.overview import Overviews
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
@@ -93,6 +94,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.overview import SqlOverview
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.sessions import SqlSessions
@@ -296,6 +298,7 @@ def assemble(
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
         pause=Pause(SqlPause(database), clock),
+        overviews=Overviews(SqlOverview(database), clock),
         system=System(
             SystemParts(
                 database="sqlite" if settings.database_url is None else "postgresql",

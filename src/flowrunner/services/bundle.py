@@ -22,6 +22,7 @@ from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
 from flowrunner.services.node_trials import NodeTrialService
+from flowrunner.services.overview import Overviews
 from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
@@ -67,4 +68,5 @@ class Services:
     steps: Steps
     pause: Pause
     system: System
+    overviews: Overviews
     triggers: Triggers

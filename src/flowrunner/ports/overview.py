@@ -1,0 +1,89 @@
+"""Reading of what an overview of a workspace shows, in bounded parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentExecution:
+    """An execution among the latest of its flow.
+
+    Attributes:
+        error: The beginning of its error.
+    """
+
+    id: ExecutionId
+    status: Status
+    started_at: datetime
+    completed_at: datetime | None
+    error_type: str | None = None
+    failed_node: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentFlow:
+    """A flow with its latest executions, the newest first."""
+
+    id: FlowId
+    name: str
+    is_disabled: bool
+    executions: Sequence[RecentExecution]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenExecution:
+    """An execution that has not ended; ``waiting_for`` is a JSON text, or None."""
+
+    id: ExecutionId
+    flow_id: FlowId
+    flow_name: str | None
+    started_at: datetime
+    waiting_for: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentActivity:
+    """The recent activity of a workspace.
+
+    Attributes:
+        counts: The number of all its executions in each status.
+        waiting: The newest that wait for a signal or an approval, and ``running`` the newest of the others.
+        flows: The flows with the newest executions first.
+    """
+
+    counts: Mapping[Status, int]
+    waiting: Sequence[OpenExecution]
+    running: Sequence[OpenExecution]
+    flows: Sequence[RecentFlow]
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """Ids from one to another, which is excluded: they sort by the time of the start."""
+
+    first: str
+    end: str
+
+
+class OverviewReader(Protocol):
+    async def activity(
+        self, workspace_id: WorkspaceId, *, flows: int, of_each: int, open_ones: int
+    ) -> RecentActivity: ...
+
+    async def counts(
+        self, workspace_id: WorkspaceId, flow_id: FlowId | None, ranges: Sequence[IdRange], *, most: int
+    ) -> Sequence[Mapping[Status, int]]:
+        """Return the number of executions in each range by status; each is counted up to ``most``."""
+        ...
+
+    async def durations(
+        self, workspace_id: WorkspaceId, flow_id: FlowId | None, within: IdRange, *, most: int
+    ) -> Sequence[int]:
+        """Return the durations, in milliseconds, of the newest executions that have completed."""
+        ...
