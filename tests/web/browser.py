@@ -1,0 +1,83 @@
+"""A real Chromium, and pages that note what they must not do."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
+
+from support.server import ADMIN_EMAIL, ADMIN_PASSWORD
+
+CHROMIUM: Final = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="the tests of the interface need: apt install chromium")
+# Generous, since other tests run beside these on two cores.
+PATIENCE_MILLISECONDS: Final = 20_000
+
+
+@contextmanager
+def opened_browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Tab:
+    """A page of a browser of its own, logged in unless it says otherwise.
+
+    Attributes:
+        faults: Violations of the policy, dialogs that a script has opened, and errors of scripts.
+    """
+
+    def __init__(self, browser: Browser, url: str, *, width: int = 1280, height: int = 860, **options: Any) -> None:
+        self.context: BrowserContext = browser.new_context(
+            base_url=url, viewport={"width": width, "height": height}, **options
+        )
+        self.context.set_default_timeout(PATIENCE_MILLISECONDS)
+        self.faults: list[str] = []
+        self.page: Page = self.context.new_page()
+        self.page.on("console", self._note)
+        self.page.on("dialog", self._refuse)
+        self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "TrustedHTML" in message.text:
+            self.faults.append(f"policy: {message.text}")
+
+    def _refuse(self, dialog: Dialog) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+            return
+        self.faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def log_in(self, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> "Tab":
+        self.page.goto("/login")
+        fill_login(self.page, email, password)
+        self.page.wait_for_url("**/w/**")
+        return self
+
+    @property
+    def home(self) -> str:
+        """The address of the workspace that is open."""
+        return "/".join(self.page.url.split("?")[0].split("/")[3:5]).join(("/", ""))
+
+    def go(self, path: str) -> Page:
+        """Open a screen of the workspace as a whole new page."""
+        self.page.goto(f"{self.home}{path}")
+        return self.page
+
+    def close(self) -> None:
+        self.context.close()
+
+
+def fill_login(page: Page, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> None:
+    if page.get_by_label("E-mail address").input_value() != email:
+        page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()

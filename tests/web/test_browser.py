@@ -1,0 +1,351 @@
+"""The web interface in a real Chromium, against a real server."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+
+from support.client import Client
+from support.server import Server
+from web import sample
+from web.browser import Tab, fill_login, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+CHAIN: Final = "metadata: {name: chain}\nnodes:\n" + "".join(
+    f"  step_{n:02}: {{type: delay, params: {{duration: 20ms}}, next: step_{n + 1:02}}}\n" for n in range(29)
+) + "  step_29: {type: return, params: {value: done}}\n"  # fmt: skip
+SCREENS: Final = (
+    "",
+    "/flows",
+    "/flows/new",
+    "/flows/{flow}",
+    "/executions",
+    "/executions?status=cancelled&error=none",
+    "/executions/{failed}",
+    "/executions/{failed}?tab=timeline",
+    "/executions/{failed}?tab=logs",
+    "/executions/{failed}?tab=data",
+    "/executions/{asked}",
+    "/approvals",
+    "/secrets",
+    "/account",
+    "/account?tab=tokens",
+    "/admin",
+    "/admin?tab=audit",
+    "/admin?tab=system",
+    "/nothing",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on a port of its own, which it keeps when it is started again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = Server(tmp_path_factory.mktemp("site"), {"ANONYMOUS_LOGINS": "0"}, flags=("--port", str(port)))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def ids(site: Server) -> dict[str, Any]:
+    return sample.fill(site.admin())
+
+
+@pytest.fixture
+def tab(browser: Browser, site: Server) -> Iterator[Tab]:
+    opened = Tab(browser, site.url).log_in()
+    yield opened
+    opened.close()
+    assert opened.faults == []
+
+
+@pytest.fixture
+def api(site: Server) -> Client:
+    return site.admin()
+
+
+def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path: Path) -> None:
+    server = Server(tmp_path, {"ADMIN_EMAIL": None, "ADMIN_PASSWORD": None})
+    server.start()
+    tab = Tab(browser, server.url)
+    page = tab.page
+    try:
+        # The address that the server prints.
+        printed = re.search(r"http://\S+/setup#\S+", server.log)
+        assert printed is not None
+        page.goto(printed[0])
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_label("E-mail address").fill("ada@example.com")
+        page.get_by_label("Password").fill("five-blue-otters-swim")
+        page.get_by_role("button", name="Create and log in").click()
+
+        page.get_by_role("link", name="Flows", exact=True).first.click()
+        page.get_by_role("link", name="New flow").first.click()
+        page.locator("button.sample").first.click()
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_role("button", name=re.compile("^Run")).first.click()
+        page.get_by_role("dialog").get_by_role("button", name=re.compile("^Run|^Start")).last.click()
+
+        expect(page.locator("header .pill")).to_have_text("completed")
+        assert tab.faults == []
+    finally:
+        tab.close()
+        server.stop()
+
+
+def test_an_execution_is_seen_live(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(CHAIN, name="chain"))
+    page = tab.go(f"/executions/{id}")
+
+    expect(page.locator("header .pill")).to_have_text("completed")
+    expect(page.get_by_role("button", name="step_29, return, completed")).to_be_visible()
+    assert page.locator(".graph .node.ok").count() == 30
+
+
+def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(sample.FAILING.replace("order.id == 1012", "order.id == 1002"), name="repaired")
+    id = api.run(flow, {"broken": True})
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+
+    drawer = page.get_by_role("complementary")
+    expect(drawer.locator(".alert")).to_contain_text("HTTP request failed with status 503")
+    expect(drawer).to_contain_text("push_all.1[1]/push.1")
+    expect(drawer).to_contain_text("the warehouse answered 503")
+    expect(drawer.get_by_role("group", name="Input")).to_contain_text("1002")
+
+    mended = sample.FAILING.replace("flow.input.broken && order.id == 1012", "false")
+    assert api.put(f"/api/v1/flows/{flow}", {"definition": mended}).status == 200
+    page.get_by_role("button", name="Re-run from push").click()
+
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    expect(page.locator("header .pill")).to_have_text("completed")
+    expect(page.locator(".facts")).to_contain_text("Re-run of")
+
+
+def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(sample.APPROVED, name="asks for Cy"), {"customer": "Cy", "amount": 30})
+    api.waiting_at(id, "ask")
+    page = tab.go("/approvals")
+    item = page.get_by_role("listitem").filter(has_text="Refund 30 € to Cy?")
+
+    item.get_by_role("button", name="Answer…").click()
+    item.get_by_role("button", name="Approve").click()
+    expect(item).to_contain_text("required")
+    item.get_by_label("Amount").fill("25")
+    item.get_by_role("button", name="Approve").click()
+
+    expect(page.get_by_role("status").filter(has_text="Approved")).to_be_visible()
+    expect(item).to_have_count(0)
+    assert api.ended(id)["result"] == {"refunded": 25}
+
+
+def test_filters_survive_a_reload(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("/executions")
+    page.get_by_role("button", name="failed", exact=True).click()
+    page.get_by_label("Flow", exact=True).select_option("approve-expense")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+    page.reload()
+
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_role("button", name="failed", exact=True)).to_have_attribute("aria-pressed", "true")
+    assert f"flow={page.get_by_label('Flow', exact=True).input_value()}" in page.url
+
+
+def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="fails thrice")
+    for id in [api.run(flow) for _ in range(3)]:
+        api.ended(id)
+    page = tab.go(f"/executions?flow={flow}&status=failed")
+
+    page.get_by_role("button", name="Re-run…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Re-run 3 executions").click()
+
+    expect(page.get_by_role("status").filter(has_text="Finished")).to_contain_text("3 of 3 done")
+    expect(page.locator("tbody tr")).to_have_count(6)
+
+
+def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server, api: Client) -> None:
+    tab = Tab(browser, site.url).log_in()
+    page, sockets = tab.page, []
+
+    def pass_on(route: WebSocketRoute) -> None:
+        sockets.append(route)
+        route.connect_to_server()
+
+    page.route_web_socket("**/ws/**", pass_on)
+    id = api.run(api.new_flow(sample.APPROVED, name="is cut"))
+    api.waiting_at(id, "ask")
+    tab.go(f"/executions/{id}")
+    mark = page.locator(".live")
+    expect(mark).to_have_text("live")
+
+    sockets[0].close(code=1012)
+    expect(mark).to_have_text("live")
+    api.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True, "data": {"amount": 1}})
+
+    expect(page.locator("header .pill")).to_have_text("completed")
+    assert len(sockets) == 2
+    assert not sockets[1].url.endswith("after=0")
+    tab.close()
+    assert tab.faults == []
+
+
+def test_an_open_page_goes_on_after_a_restart_of_the_server(tab: Tab, site: Server, api: Client) -> None:
+    id = api.run(api.new_flow(sample.APPROVED, name="is restarted"))
+    api.waiting_at(id, "ask")
+    page = tab.go(f"/executions/{id}")
+    expect(page.locator(".live")).to_have_text("live")
+
+    site.kill()
+    expect(page.locator(".live")).to_have_text("reconnecting")
+    site.start()
+
+    expect(page.locator(".live")).to_have_text("live")
+    api.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": False})
+    expect(page.locator("header .pill")).to_have_text("failed")
+
+
+def test_nothing_that_was_typed_is_lost_when_the_session_ends(tab: Tab, api: Client) -> None:
+    page = tab.go("/secrets")
+    page.get_by_role("button", name="New secret").click()
+    page.get_by_label("Name").fill("TYPED_BEFORE")
+    page.get_by_label("Value").fill("a-value-of-some-length")
+
+    tab.context.clear_cookies()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog", name="Your session has ended")).to_be_visible()
+    fill_login(page)
+
+    expect(page.get_by_role("cell", name="TYPED_BEFORE", exact=True)).to_be_visible()
+    secrets = api.get(f"/api/v1/accounts/{api.account_id}/secrets").json["secrets"]
+    assert "TYPED_BEFORE" in {secret["key"] for secret in secrets}
+
+
+def test_the_keyboard_is_enough(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("execu")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Executions")).to_be_visible()
+    expect(page.locator("tbody [data-nav]").first).to_be_visible()
+
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    expect(page.locator("tbody [data-nav]").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("navigation", name="Views of the execution")).to_be_visible()
+
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    expect(page.get_by_role("heading", name="Approvals")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", SCREENS)
+def test_a_screen_is_accessible_in_both_themes_and_fits_a_narrow_one(tab: Tab, ids: dict[str, Any], path: str) -> None:
+    tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page = settled(tab.go(path.format(**ids)))
+    found = violations(page)
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    found += violations(page, only=["color-contrast"])
+    page.set_viewport_size({"width": 320, "height": 700})
+
+    assert found == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def settled(page: Page) -> Page:
+    """The page, once nothing of it is missing any more."""
+    expect(page.locator("h1")).not_to_have_text(re.compile(r"^\s*$"))
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    return page
+
+
+def violations(page: Page, only: list[str] | None = None) -> list[str]:
+    options = {"runOnly": {"type": "rule", "values": only}} if only else {}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+PAYLOADS: Final = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "'><iframe srcdoc='<script>alert(1)</script>'>",
+    "<a href=javascript:alert(1)>x</a>",
+    "javascript:alert(1)",
+    "{{constructor.constructor('alert(1)')()}}",
+    "${alert(1)}",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "\u202e<b onmouseover=alert(1)>x</b>",
+    "]]><!--<script>alert(1)</script>-->",
+)
+
+
+def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
+    text = " ".join(PAYLOADS)
+    quoted = text.replace("${", "$ {").replace("'", "''")
+    definition = (
+        f"metadata: {{name: '{quoted[:80]}', description: '{quoted}', tags: ['{quoted[:40]}']}}\n"
+        "nodes:\n"
+        f"  say: {{type: log, params: {{message: '{quoted}', data: {{'{quoted[:90]}': '{quoted}'}}}}, next: ask}}\n"
+        f"  ask: {{type: approval, params: {{prompt: '{quoted}', form: {{type: object, properties: "
+        f"{{'{quoted[:60]}': {{type: string, title: '{quoted}', description: '{quoted}'}}}}}}}}, "
+        "next: {approved: stop}}\n"
+        f"  stop: {{type: fail, params: {{error: a.b, message: '{quoted}', data: '{quoted}'}}}}\n"
+    )
+    flow = api.new_flow(definition, name=text[:90], description=text, tags=[PAYLOADS[1]])
+    waiting, failing = api.run(flow, {text: text}), api.run(flow, {text: [text]})
+    for id in (waiting, failing):
+        api.waiting_at(id, "ask")
+    api.post(f"/api/v1/executions/{failing}/approvals/ask", {"approved": True, "data": {}})
+    api.ended(failing)
+    api.post("/api/v1/tokens", {"name": text[:90], "scopes": ["read"]})
+    api.post("/api/v1/workspaces", {"name": text[:60], "slug": "markup"})
+
+    screens = [
+        "",
+        "/flows",
+        f"/flows/{flow}",
+        "/executions",
+        "/approvals",
+        "/account?tab=tokens",
+        "/admin",
+        "/admin?tab=audit",
+    ]
+    screens += [
+        f"/executions/{id}{query}"
+        for id in (waiting, failing)
+        for query in ("", "?tab=timeline", "?tab=logs", "?tab=data")
+    ]
+    for path in screens:
+        page = settled(tab.go(path))
+        expect(page.locator("main")).to_be_visible()
+        assert (
+            page.evaluate(
+                "document.querySelectorAll('main img, main iframe, main math, main a[href^=javascript]').length"
+            )
+            == 0
+        )
