@@ -25,7 +25,7 @@ SCENARIOS: Final = "scenarios"
 # Their tests start no process and wait for nothing.
 _PURE: Final = ("domain", "nodes", "docs")
 # The directories whose files take longest, and those whose files take next to nothing.
-_LONG: Final = (SCENARIOS, "security", "engine", "language")
+_LONG: Final = ("web", SCENARIOS, "security", "engine", "language")
 _SHORT: Final = ("docs", "domain")
 # A file system in memory, and how much room it must have to be used.
 _MEMORY: Final = Path("/dev/shm")

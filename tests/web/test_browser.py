@@ -1,5 +1,6 @@
 """The web interface in a real Chromium, against a real server."""
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -306,15 +307,16 @@ PAYLOADS: Final = (
 
 def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
     text = " ".join(PAYLOADS)
-    quoted = text.replace("${", "$ {").replace("'", "''")
-    definition = (
-        f"metadata: {{name: '{quoted[:80]}', description: '{quoted}', tags: ['{quoted[:40]}']}}\n"
-        "nodes:\n"
-        f"  say: {{type: log, params: {{message: '{quoted}', data: {{'{quoted[:90]}': '{quoted}'}}}}, next: ask}}\n"
-        f"  ask: {{type: approval, params: {{prompt: '{quoted}', form: {{type: object, properties: "
-        f"{{'{quoted[:60]}': {{type: string, title: '{quoted}', description: '{quoted}'}}}}}}}}, "
-        "next: {approved: stop}}\n"
-        f"  stop: {{type: fail, params: {{error: a.b, message: '{quoted}', data: '{quoted}'}}}}\n"
+    # In a definition, `${` would be an expression.
+    plain = text.replace("${", "$ {")
+    form = {"type": "object", "properties": {plain[:60]: {"type": "string", "title": plain, "description": plain}}}
+    nodes = {
+        "say": {"type": "log", "params": {"message": plain, "data": {plain[:90]: plain}}, "next": "ask"},
+        "ask": {"type": "approval", "params": {"prompt": plain, "form": form}, "next": {"approved": "stop"}},
+        "stop": {"type": "fail", "params": {"error": "a.b", "message": plain, "data": plain}},
+    }
+    definition = json.dumps(
+        {"metadata": {"name": plain[:80], "description": plain, "tags": [plain[:40]]}, "nodes": nodes}
     )
     flow = api.new_flow(definition, name=text[:90], description=text, tags=[PAYLOADS[1]])
     waiting, failing = api.run(flow, {text: text}), api.run(flow, {text: [text]})

@@ -8,7 +8,7 @@ import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
 
 type Entry = Schemas["AuditEntryAnswer"];
-const PAGE = 100;
+const PAGE = 50;
 
 export function Audit() {
   const { query } = location.value;

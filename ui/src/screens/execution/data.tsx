@@ -12,16 +12,16 @@ export function DataTab({ detail }: { detail: Detail }) {
   return (
     <div class="content">
       <div class="columns">
-        <Value label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} />
-        {result !== undefined && <Value label={texts.result} preview={result} load={load("result")} href={href} />}
+        <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} />
+        {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
         {detail.failure !== undefined && (
           <section class="stack tight">
-            <h3>{texts.result}</h3>
+            <h2>{texts.result}</h2>
             <div class="alert"><b>{detail.failure.message}</b><span class="small"><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</span></div>
             {data !== undefined && <Value label={texts.errorData} preview={data} href={href} />}
           </section>
         )}
-        {result === undefined && detail.failure === undefined && <section class="stack tight"><h3>{texts.result}</h3><p class="muted">{texts.noResult}</p></section>}
+        {result === undefined && detail.failure === undefined && <section class="stack tight"><h2>{texts.result}</h2><p class="muted">{texts.noResult}</p></section>}
       </div>
     </div>
   );

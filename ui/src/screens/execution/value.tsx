@@ -9,7 +9,7 @@ import { executions as texts } from "../../texts/executions";
 /** Longer values are opened as a file: a page with them is slow. */
 const MOST_BYTES = 2_000_000;
 
-export function Value({ label, preview, load, href }: { label: string; preview: Preview; load?: () => Promise<unknown>; href?: string }) {
+export function Value({ label, heading: Heading = "h3", preview, load, href }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string }) {
   const whole = useSignal<{ value: unknown } | undefined>(undefined);
   async function loadAll(): Promise<void> {
     try {
@@ -22,7 +22,7 @@ export function Value({ label, preview, load, href }: { label: string; preview: 
   return (
     <section class="stack tight">
       <div class="row">
-        <h3>{label}</h3>
+        <Heading>{label}</Heading>
         <span class="muted small">{isCut ? texts.cut(bytes(preview.text!.length), bytes(preview.size)) : bytes(preview.size)}</span>
         <span class="row right small">
           {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => void loadAll()}>{texts.wholeValue}</button>}
