@@ -45,13 +45,11 @@ export default function Executions() {
     5000,
   );
   const hasFilters = Object.values(filtersOf(query)).some((value) => value !== undefined);
-  // A job takes these two filters; with others, the executions have to be selected.
-  const { flow_id, status, ...others } = filtersOf(query);
-  const mayTakeAll = Object.values(others).every((value) => value === undefined);
-  const isUnclear = selected.value.size === 0 && !mayTakeAll;
   function ask(action: Batch["action"]): void {
     const ids = [...selected.value];
-    batch.value = ids.length > 0 ? { action, ids } : { action, filter: { flow_id, status } };
+    // A job needs a filter: without one, it takes all that the action is for.
+    const all = { status: action === "cancel" ? "running,waiting" : "failed" };
+    batch.value = ids.length > 0 ? { action, ids } : { action, filter: hasFilters ? filtersOf(query) : all };
   }
   return (
     <>
@@ -59,8 +57,8 @@ export default function Executions() {
         title={texts.title}
         actions={may("operator") && <>
           {selected.value.size > 0 && <span class="muted small" role="status">{texts.selected(selected.value.size)}</span>}
-          <button class="btn" disabled={isUnclear} title={isUnclear ? texts.selectFirst : undefined} onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
-          <button class="btn" disabled={isUnclear} title={isUnclear ? texts.selectFirst : undefined} onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
+          <button class="btn" onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
+          <button class="btn" onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
         </>}
       >
         <Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} />

@@ -28,7 +28,6 @@ export const executions = {
   byRerun: "re-run",
   select: (name: string) => `Select the execution of ${name}`,
   selectAll: "Select all on this page",
-  selectFirst: "Select executions first: a job takes the filters by flow and by status alone",
   selected: (count: number) => `${count} selected`,
   cancelSelected: "Cancel…",
   rerunSelected: "Re-run…",

@@ -12,7 +12,7 @@ import { jobs as texts } from "../../texts/jobs";
 export interface Batch {
   action: "rerun" | "cancel";
   ids?: string[];
-  filter?: Schemas["ExecutionFilter"];
+  filter?: Schemas["SelectExecutions"];
 }
 
 export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
