@@ -10,6 +10,7 @@ import "./style/parts.css";
 import "./style/graph.css";
 import "./style/flow.css";
 import "./style/execution.css";
+import "./style/overview.css";
 
 const root = document.getElementById("app")!;
 listen();

@@ -4,6 +4,46 @@
  */
 
 export interface paths {
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Overview
+         * @description Return what runs, waits and fails in the workspace, with the latest executions of each flow.
+         */
+        get: operations["get_overview_api_v1_overview_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/executions/histogram": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Histogram
+         * @description Count executions by status over time, of the last day if nothing else is asked for, and their durations.
+         */
+        get: operations["get_histogram_api_v1_executions_histogram_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/flows/{id}/run": {
         parameters: {
             query?: never;
@@ -353,6 +393,110 @@ export interface paths {
          * @description Send a message again, under its id; it is tried for a day as a new one is.
          */
         post: operations["redeliver_api_v1_callbacks__id__deliveries__delivery_id__redeliver_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Hook Deliveries
+         * @description List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days.
+         */
+        get: operations["list_hook_deliveries_api_v1_triggers__id__deliveries_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/deliveries/{delivery_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Hook Delivery
+         * @description Return a delivery with its request.
+         */
+        get: operations["get_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/deliveries/{delivery_id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Hook Delivery
+         * @description Start another execution with a stored request. `when` is asked again, and `dedupe` is not.
+         */
+        post: operations["replay_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Hook
+         * @description Give a webhook trigger another URL. The old one is unknown from now on.
+         */
+        post: operations["rotate_hook_api_v1_triggers__id__rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hooks/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify Hook
+         * @description Answer the challenge with which some servers verify an address before they use it.
+         */
+        get: operations["verify_hook_hooks__token__get"];
+        put?: never;
+        /**
+         * Receive Hook
+         * @description Start a flow by a request of another server, with a body of any type. The trigger says how it is verified.
+         */
+        post: operations["receive_hook_hooks__token__post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1899,7 +2043,20 @@ export interface components {
              */
             ids?: string[] | null;
             /** @description At least one filter. Without a `status`, `rerun` takes failed executions, `cancel` those that have not ended, and `delete` those that have. */
-            filter?: components["schemas"]["ExecutionFilter"] | null;
+            filter?: components["schemas"]["SelectExecutions"] | null;
+        };
+        /** BucketAnswer */
+        BucketAnswer: {
+            /** Since */
+            since: string;
+            /** Until */
+            until: string;
+            counts: components["schemas"]["StatusCounts"];
+            /**
+             * Is Exact
+             * @description `false` if one of the numbers, 10,000, is a lower bound.
+             */
+            is_exact: boolean;
         };
         /** CallbackAnswer */
         CallbackAnswer: {
@@ -2333,6 +2490,42 @@ export interface components {
              */
             limit: number;
         };
+        /** DurationBucket */
+        DurationBucket: {
+            /**
+             * At Least
+             * @description Milliseconds.
+             */
+            at_least: number;
+            /**
+             * Below
+             * @description Milliseconds.
+             */
+            below: number;
+            /** Count */
+            count: number;
+        };
+        /**
+         * DurationsAnswer
+         * @description Percentiles of the durations of completed executions.
+         */
+        DurationsAnswer: {
+            /**
+             * Sample
+             * @description The number of executions, the latest ones.
+             */
+            sample: number;
+            /**
+             * P50
+             * @description Milliseconds.
+             */
+            p50: number;
+            /**
+             * P95
+             * @description Milliseconds.
+             */
+            p95: number;
+        };
         /** Error */
         Error: {
             error: components["schemas"]["ErrorBody"];
@@ -2386,6 +2579,11 @@ export interface components {
              * @description The value of that limit.
              */
             most?: number;
+            /**
+             * Execution Id
+             * @description With a 502: the execution that has failed.
+             */
+            execution_id?: string;
         };
         /** ErrorEntry */
         ErrorEntry: {
@@ -2605,19 +2803,6 @@ export interface components {
              */
             parent_id?: string;
         };
-        /**
-         * ExecutionFilter
-         * @description The filters of `GET /api/v1/executions`.
-         */
-        ExecutionFilter: {
-            /** Flow Id */
-            flow_id?: string | null;
-            /**
-             * Status
-             * @description One, or several separated by commas.
-             */
-            status?: string | null;
-        };
         /** ExecutionList */
         ExecutionList: {
             /** Executions */
@@ -2684,6 +2869,24 @@ export interface components {
             end_column: number;
             /** Text */
             text: string;
+        };
+        /** FlowActivityAnswer */
+        FlowActivityAnswer: {
+            /** Flow Id */
+            flow_id: string;
+            /** Name */
+            name: string;
+            /** Disabled */
+            disabled: boolean;
+            /** @description Absent unless the last execution that has ended has failed. */
+            failing?: components["schemas"]["LatestFailure"];
+            /** @description Of those of the executions below that completed. */
+            durations?: components["schemas"]["DurationsAnswer"];
+            /**
+             * Executions
+             * @description The last 20, the newest first.
+             */
+            executions: components["schemas"]["RecentExecutionAnswer"][];
         };
         /** FlowAnswer */
         FlowAnswer: {
@@ -2947,6 +3150,82 @@ export interface components {
             /** Status */
             status: string;
         };
+        /** HistogramAnswer */
+        HistogramAnswer: {
+            /**
+             * Buckets
+             * @description The oldest first, by the start of the executions.
+             */
+            buckets: components["schemas"]["BucketAnswer"][];
+            /** @description Of the last 1,000 executions that completed. */
+            durations?: components["schemas"]["DurationsAnswer"];
+            /**
+             * Distribution
+             * @description The durations of these executions.
+             */
+            distribution: components["schemas"]["DurationBucket"][];
+        };
+        /** HookAnswer */
+        HookAnswer: {
+            /**
+             * Started
+             * @description Whether this request has started an execution.
+             */
+            started: boolean;
+            /**
+             * Execution Id
+             * @description The execution, or that of an earlier request with the same key.
+             */
+            execution_id?: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status?: "cancelled" | "completed" | "failed" | "running" | "waiting";
+        };
+        /** HookDeliveryAnswer */
+        HookDeliveryAnswer: {
+            /** Id */
+            id: string;
+            /** Received At */
+            received_at: string;
+            /**
+             * State
+             * @description `received`: the server ended before it started anything; `skipped`: `when` was false.
+             * @enum {string}
+             */
+            state: "failed" | "received" | "repeated" | "skipped" | "started";
+            /** Execution Id */
+            execution_id?: string;
+            /**
+             * Error
+             * @description Why it started nothing.
+             */
+            error?: string;
+            /**
+             * Size
+             * @description Bytes of the stored request.
+             */
+            size: number;
+            /**
+             * Request
+             * @description `method`, `body`, `headers` and `query`, without secrets; not in lists.
+             */
+            request?: unknown;
+        };
+        /** HookDeliveryList */
+        HookDeliveryList: {
+            /** Deliveries */
+            deliveries: components["schemas"]["HookDeliveryAnswer"][];
+            /** @description Requests that were answered with 404. */
+            refused: components["schemas"]["RefusalsAnswer"];
+            /** Total */
+            total: number;
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+        };
         /** JobAnswer */
         JobAnswer: {
             /** Id */
@@ -3019,6 +3298,22 @@ export interface components {
              * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
              */
             next_cursor?: string;
+        };
+        /** LatestFailure */
+        LatestFailure: {
+            /** Execution Id */
+            execution_id: string;
+            /** Failed At */
+            failed_at?: string;
+            /**
+             * Error
+             * @description The beginning of the error's message.
+             */
+            error?: string;
+            /** Error Type */
+            error_type?: string;
+            /** Failed Node */
+            failed_node?: string;
         };
         /**
          * LimitsAnswer
@@ -3377,6 +3672,43 @@ export interface components {
              */
             common_errors: string[];
         };
+        /** OpenExecutionAnswer */
+        OpenExecutionAnswer: {
+            /** Id */
+            id: string;
+            /** Flow Id */
+            flow_id: string;
+            /** Flow Name */
+            flow_name?: string;
+            /** Started At */
+            started_at: string;
+            /**
+             * Waiting For
+             * @description Absent unless it waits.
+             */
+            waiting_for?: components["schemas"]["WaitingFor"][];
+        };
+        /** OverviewAnswer */
+        OverviewAnswer: {
+            /** At */
+            at: string;
+            counts: components["schemas"]["StatusCounts"];
+            /**
+             * Waiting
+             * @description The newest that wait for a signal or an approval, at most 10.
+             */
+            waiting: components["schemas"]["OpenExecutionAnswer"][];
+            /**
+             * Running
+             * @description The newest that run, at most 10.
+             */
+            running: components["schemas"]["OpenExecutionAnswer"][];
+            /**
+             * Flows
+             * @description Those with the newest executions first.
+             */
+            flows: components["schemas"]["FlowActivityAnswer"][];
+        };
         /** PauseAnswer */
         PauseAnswer: {
             /** Paused */
@@ -3457,6 +3789,40 @@ export interface components {
              */
             by?: string;
             payload: components["schemas"]["PreviewAnswer"];
+        };
+        /** RecentExecutionAnswer */
+        RecentExecutionAnswer: {
+            /** Id */
+            id: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "running" | "waiting" | "completed" | "failed" | "cancelled";
+            /** Started At */
+            started_at: string;
+            /**
+             * Duration
+             * @description Milliseconds. Absent until it has ended.
+             */
+            duration?: number;
+        };
+        /** RefusalAnswer */
+        RefusalAnswer: {
+            /** At */
+            at: string;
+            /** Reason */
+            reason: string;
+        };
+        /** RefusalsAnswer */
+        RefusalsAnswer: {
+            /** Count */
+            count: number;
+            /**
+             * Last
+             * @description The last few, the newest last.
+             */
+            last: components["schemas"]["RefusalAnswer"][];
         };
         /** RerunAnswer */
         RerunAnswer: {
@@ -3793,6 +4159,51 @@ export interface components {
              */
             next_cursor?: string;
         };
+        /**
+         * SelectExecutions
+         * @description The filters of `GET /api/v1/executions`.
+         */
+        SelectExecutions: {
+            /** Flow Id */
+            flow_id?: string | null;
+            /**
+             * Flow
+             * @description The id or the name of a flow.
+             */
+            flow?: string | null;
+            /**
+             * Status
+             * @description One, or several separated by commas.
+             */
+            status?: string | null;
+            /**
+             * Since
+             * @description Those that started then or later.
+             */
+            since?: string | null;
+            /**
+             * Until
+             * @description Those that started before.
+             */
+            until?: string | null;
+            /** Error Type */
+            error_type?: string | null;
+            /**
+             * Node
+             * @description Those that failed at this node.
+             */
+            node?: string | null;
+            /** Trigger */
+            trigger?: string | null;
+            /** Rerun Of */
+            rerun_of?: string | null;
+            /**
+             * Unrepaired
+             * @description Failed ones that no completed rerun has repaired.
+             * @default false
+             */
+            unrepaired?: boolean;
+        };
         /** SetPause */
         SetPause: {
             /** Paused */
@@ -3964,6 +4375,22 @@ export interface components {
             line: number;
             /** Column */
             column: number;
+        };
+        /**
+         * StatusCounts
+         * @description The number of executions in each status.
+         */
+        StatusCounts: {
+            /** Running */
+            running: number;
+            /** Waiting */
+            waiting: number;
+            /** Completed */
+            completed: number;
+            /** Failed */
+            failed: number;
+            /** Cancelled */
+            cancelled: number;
         };
         /** StepDetailAnswer */
         StepDetailAnswer: {
@@ -4646,6 +5073,212 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_overview_api_v1_overview_get: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of flows to return. */
+                flows?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverviewAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_histogram_api_v1_executions_histogram_get: {
+        parameters: {
+            query?: {
+                /** @description Only executions of this flow. */
+                flow_id?: string | null;
+                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
+                since?: string | null;
+                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
+                until?: string | null;
+                /** @description The number of buckets of equal length. */
+                buckets?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistogramAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     run_flow_api_v1_flows__id__run_post: {
         parameters: {
             query?: never;
@@ -7028,6 +7661,588 @@ export interface operations {
             };
             /** @description An internal error occurred */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_hook_deliveries_api_v1_triggers__id__deliveries_get: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDeliveryList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__get: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDeliveryAnswer"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    replay_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rotate_hook_api_v1_triggers__id__rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    verify_hook_hooks__token__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The challenge */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain; charset=utf-8": string;
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    receive_hook_hooks__token__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A repeat; or `when` is false; or, with `respond.mode: result`, the result of the flow */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "text/plain; charset=utf-8": string;
+                };
+            };
+            /** @description Started */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The execution failed, or was cancelled */
+            502: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,7 +1,127 @@
-/** The overview: what is failing, waiting and running now. */
+/** The overview: what is failing, waiting and running now, and how the flows have been doing. */
+import { useEffect } from "preact/hooks";
+import { api, type Schemas } from "../api/client";
+import { useQuery } from "../api/query";
+import { to } from "../app/router";
+import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
-import { shell } from "../texts/shell";
+import { count, duration } from "../parts/format";
+import { Empty, Failure, Load, Status, Time, toneOf } from "../parts/parts";
+import { statuses } from "../texts/common";
+import { overview as texts } from "../texts/overview";
+import { Histogram } from "./overview/histogram";
 
-export default function Overview() {
-  return <Head title={shell.overview} />;
+type Overview = Schemas["OverviewAnswer"];
+type Activity = Schemas["FlowActivityAnswer"];
+type Numbers = Schemas["HistogramAnswer"];
+
+export default function OverviewScreen() {
+  const place = workspace.value?.id ?? "";
+  const overview = useQuery(place, (signal) => api.get("/api/v1/overview", { signal }), 5000);
+  const numbers = useQuery(place, (signal) => api.get("/api/v1/executions/histogram", { signal }), 30_000);
+  // What has ended since is in the numbers at once.
+  const ended = overview.data === undefined ? 0 : overview.data.counts.completed + overview.data.counts.failed;
+  useEffect(() => void (numbers.data !== undefined && numbers.reload()), [ended]);
+  return (
+    <>
+      <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}>{texts.newFlow}</a>} />
+      <div class="content">
+        <Load query={overview} rows={8}>
+          {(data) => data.flows.length === 0 ? (
+            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{texts.newFlow}</a>}</Empty></div>
+          ) : (
+            <>
+              <Stats overview={data} numbers={numbers.data} />
+              {numbers.error && <Failure error={numbers.error} retry={numbers.reload} />}
+              <section class="card padded stack tight">
+                <h2>{texts.activity}</h2>
+                <Histogram buckets={numbers.data?.buckets} />
+              </section>
+              <Flows flows={data.flows} />
+            </>
+          )}
+        </Load>
+      </div>
+    </>
+  );
+}
+
+function Stats({ overview, numbers }: { overview: Overview; numbers: Numbers | undefined }) {
+  const failing = overview.flows.filter(({ failing: failure }) => failure !== undefined);
+  const first = failing[0];
+  const waiting = overview.waiting[0];
+  const sums = sumOf(numbers);
+  const share = sums.ended === 0 ? undefined : ((100 * sums.completed) / sums.ended).toFixed(sums.completed === sums.ended ? 0 : 1);
+  return (
+    <div class="stats">
+      <a class="card stat" href={first === undefined ? to("/executions", { status: "failed" }) : to(`/executions/${first.failing!.execution_id}`)}>
+        <span class="muted small">{texts.failing}</span>
+        <b class={first === undefined ? "" : "bad"}>{first === undefined ? texts.none : texts.flows(failing.length)}</b>
+        <span class="small muted cut">{first !== undefined && <>{first.name}{first.failing!.failed_at !== undefined && <>, {texts.since} <Time at={first.failing!.failed_at} /></>}</>} </span>
+      </a>
+      <a class="card stat" href={to("/executions", { status: "waiting" })}>
+        <span class="muted small">{texts.waiting}</span>
+        <b class={overview.counts.waiting > 0 ? "wait" : ""}>{count(overview.counts.waiting)}</b>
+        <span class="small muted cut">{waiting !== undefined && <>{waiting.flow_name}, <Time at={waiting.started_at} how="relative" /></>} </span>
+      </a>
+      <a class="card stat" href={to("/executions", { status: "running" })}>
+        <span class="muted small">{texts.running}</span>
+        <b class={overview.counts.running > 0 ? "run" : ""}>{count(overview.counts.running)}</b>
+        <span class="small muted cut">{overview.running[0]?.flow_name} </span>
+      </a>
+      <a class="card stat" href={to("/executions", { last: "24h" })}>
+        <span class="muted small">{texts.day}</span>
+        <b>{numbers === undefined ? " " : count(sums.all)}</b>
+        <span class="small muted cut">{share === undefined ? texts.noRuns : texts.completed(share)}{numbers?.durations !== undefined && ` · ${texts.p95(duration(numbers.durations.p95))}`}</span>
+      </a>
+    </div>
+  );
+}
+
+function sumOf(numbers: Numbers | undefined): { all: number; ended: number; completed: number } {
+  const sums = { all: 0, ended: 0, completed: 0 };
+  for (const { counts } of numbers?.buckets ?? []) {
+    sums.completed += counts.completed;
+    sums.ended += counts.completed + counts.failed + counts.cancelled;
+    sums.all += counts.completed + counts.failed + counts.cancelled + counts.running + counts.waiting;
+  }
+  return sums;
+}
+
+function Flows({ flows }: { flows: Activity[] }) {
+  return (
+    <div class="card scroll">
+      <table>
+        <thead><tr><th>{texts.flow}</th><th>{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="num wide-only">{texts.p50}</th><th class="num wide-only">p95</th><th>{texts.status}</th></tr></thead>
+        <tbody>
+          {flows.map((flow) => (
+            <tr key={flow.flow_id}>
+              <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.flow_id}`)} title={flow.name}>{flow.name}</a></td>
+              <td><Spark executions={flow.executions} /></td>
+              <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{flow.failing.error_type ?? flow.failing.error}</span></a>}</td>
+              <td class="num wide-only">{flow.durations && duration(flow.durations.p50)}</td>
+              <td class="num wide-only">{flow.durations && duration(flow.durations.p95)}</td>
+              <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : flow.executions[0] !== undefined ? <a href={to(`/executions/${flow.executions[0].id}`)}><Status of={flow.executions[0].status} /></a> : <span class="muted small">{texts.neverRun}</span>}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** The last executions as bars: as high as they took long, on a logarithmic scale, in the colour of their status. */
+function Spark({ executions }: { executions: Activity["executions"] }) {
+  const oldestFirst = [...executions].reverse();
+  const longest = Math.log1p(Math.max(1, ...oldestFirst.map(({ duration: took }) => took ?? 0)));
+  const counted = new Map<string, number>();
+  for (const { status } of oldestFirst) counted.set(status, (counted.get(status) ?? 0) + 1);
+  const summed = [...counted].map(([status, number]) => `${number} ${statuses[status]}`);
+  return (
+    <span class="spark" role="img" aria-label={texts.spark(summed.join(", "))}>
+      {oldestFirst.map(({ id, status, duration: took }) => (
+        <i key={id} class={`s-${toneOf(status)}`} title={`${statuses[status]}${took === undefined ? "" : `, ${duration(took)}`}`} style={{ height: `${took === undefined ? 18 : Math.round(5 + (13 * Math.log1p(took)) / longest)}px` }} />
+      ))}
+    </span>
+  );
 }

@@ -1,0 +1,45 @@
+/** Executions over time, by status, as stacked bars. */
+import type { Schemas } from "../../api/client";
+import { moment } from "../../parts/format";
+import { toneOf } from "../../parts/parts";
+import { statuses } from "../../texts/common";
+import { overview as texts } from "../../texts/overview";
+
+type Bucket = Schemas["BucketAnswer"];
+const ORDER = ["completed", "cancelled", "running", "waiting", "failed"] as const;
+const HEIGHT = 72;
+
+export function Histogram({ buckets }: { buckets: Bucket[] | undefined }) {
+  if (buckets === undefined) return <div class="histogram" />;
+  const total = (bucket: Bucket) => ORDER.reduce((sum, status) => sum + bucket.counts[status], 0);
+  const most = Math.max(1, ...buckets.map(total));
+  const all = buckets.reduce((sum, bucket) => sum + total(bucket), 0);
+  const failed = buckets.reduce((sum, bucket) => sum + bucket.counts.failed, 0);
+  const [first, last] = [buckets[0], buckets[buckets.length - 1]];
+  return (
+    <>
+      <div class="histogram" role="img" aria-label={texts.activityOf(all, failed)}>
+        {buckets.map((bucket) => (
+          <span key={bucket.since} title={titleOf(bucket)}>
+            {ORDER.filter((status) => bucket.counts[status] > 0).map((status) => (
+              <i key={status} class={`s-${toneOf(status)}`} style={{ height: `${Math.max(2, (HEIGHT * bucket.counts[status]) / most)}px` }} />
+            ))}
+          </span>
+        ))}
+      </div>
+      {first !== undefined && last !== undefined && (
+        <div class="row small muted"><span>{clock(first.since)}</span><span class="right">{clock(last.until)}</span></div>
+      )}
+    </>
+  );
+}
+
+/** A moment to the minute. */
+function clock(at: string): string {
+  return moment(at, Date.now()).replace(/(\d\d:\d\d):\d\d$/, "$1");
+}
+
+function titleOf({ since, until, counts }: Bucket): string {
+  const parts = ORDER.filter((status) => counts[status] > 0).map((status) => `${counts[status]} ${statuses[status]}`);
+  return texts.bucket(clock(since), clock(until), parts.join(", "));
+}
