@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.shapes import NAP
+from api.shapes import NAP, assert_error
 from api.test_workspaces_api import HEADER, Team, team_at
 from flowrunner.domain import strict_json
 from flowrunner.domain.values import AccountId
@@ -113,6 +113,7 @@ async def test_s71_requests_of_a_removed_member_that_wait_for_events_end_without
         flow = await team.flow(NAP)
         execution = (await team.mara.run(flow)).json["execution_id"]
         path = f"/api/v1/executions/{execution}/events"
+        program = await token_for(team.omar, team.id)
 
         async def naps() -> bool:
             return "waiting_for" in (await team.omar.request("GET", f"/api/v1/executions/{execution}")).json
@@ -122,9 +123,11 @@ async def test_s71_requests_of_a_removed_member_that_wait_for_events_end_without
         requests = [
             asyncio.create_task(request)
             for request in (
+                program.request("GET", f"{path}?after={known}&wait=30"),
                 team.omar.request("GET", f"{path}?after={known}&wait=30"),
                 team.omar.request("GET", f"{path}?after={known}", Accept="application/x-ndjson"),
                 team.omar.run(flow, Prefer="wait=60"),
+                team.omar.run(flow, Prefer="wait=60", **{HEADER: team.id}),
             )
         ]
         streams = team.accounts.app.state.flowrunner.streams
@@ -134,9 +137,12 @@ async def test_s71_requests_of_a_removed_member_that_wait_for_events_end_without
 
         await until(all_wait)
         await remove_omar(team, id)
-        poll, stream, run = await asyncio.wait_for(asyncio.gather(*requests), PATIENCE)
+        poll_of_token, poll, stream, *runs = await asyncio.wait_for(asyncio.gather(*requests), PATIENCE)
 
-    assert (poll.status, run.status) == (401, 401)
+    # The token has ended with the role. The session goes on, and sees what a stranger sees.
+    assert poll_of_token.status == 401
+    for reply in (poll, *runs):
+        assert_error(reply, 404)
     assert stream.body.strip() == b""
 
 

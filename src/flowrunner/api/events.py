@@ -16,7 +16,8 @@ from flowrunner.api.http.routing import ProtectedRoute, caller_of, until_disconn
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.live import SEND_SECONDS, parse_after
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN, OpenStream, OpenStreams
-from flowrunner.domain.errors import Unauthorized, Unavailable
+from flowrunner.api.waiting import raise_present_refusal
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
@@ -101,7 +102,7 @@ async def get_events(
             more = _more(feed, execution_id, seq, seconds=wait)
             code = await streams.serve(stream, more, until_disconnected(request.receive))
         if code == SESSION_ENDED:
-            raise Unauthorized("The session has ended: log in again")
+            await raise_present_refusal(request, execution_id)
         page = await feed.page(execution_id, seq, limit=limit)
     return _listed(page, seq, has_ended=has_ended)
 

@@ -3,12 +3,12 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from fastapi import Request
 
 from flowrunner.api.event_feed import EventFeed
-from flowrunner.api.http.routing import caller_of, until_disconnected
+from flowrunner.api.http.routing import BoundedRoute, caller_of, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
 from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
@@ -43,7 +43,7 @@ async def start_and_wait(
     Args:
         start: Starts it, under the given id unless a repeated request has started it before.
 
-    Raises: as ``start``; Unauthorized if the session has ended meanwhile.
+    Raises: as ``start``; as `raise_present_refusal` if the access has ended meanwhile.
     """
     services, feed = services_of(request), state_of(request).feed
     # A subscription before the start misses nothing, so nothing has to be read until the end.
@@ -61,7 +61,7 @@ async def start_and_wait(
 async def _has_ended(
     request: Request, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: int
 ) -> bool:
-    """Wait, and return whether the execution has ended in time. Raises: Unauthorized."""
+    """Wait, and return whether the execution has ended in time. Raises: as `raise_present_refusal`."""
     state = state_of(request)
     try:
         stream = await state.streams.admit(caller_of(request))
@@ -72,8 +72,21 @@ async def _has_ended(
         end = _end(state.feed, id, subscription, look=look, seconds=seconds)
         code = await state.streams.serve(stream, end, until_disconnected(request.receive))
     if code == SESSION_ENDED:
-        raise Unauthorized("The session has ended: log in again")
+        await raise_present_refusal(request, id)
     return code == NORMAL_CLOSE
+
+
+async def raise_present_refusal(request: Request, id: ExecutionId) -> NoReturn:
+    """Raise the error that a request for an execution gets now that the server has ended its wait.
+
+    Raises:
+        Unauthorized: The session or token has ended.
+        NotFound: The account has no role in the workspace of the execution any more.
+    """
+    route: BoundedRoute = request.scope["route"]
+    await route.admit(request)
+    await services_of(request).executions.get(caller_of(request), id)
+    raise Unauthorized("The session has ended: log in again")
 
 
 async def _end(feed: EventFeed, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: int) -> int:
