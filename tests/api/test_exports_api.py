@@ -1,5 +1,7 @@
 """Exports of workspaces over REST."""
 
+import asyncio
+import gc
 import io
 import json
 import tracemalloc
@@ -9,7 +11,8 @@ from typing import Any
 
 from api.shapes import assert_error
 from flowrunner.domain.values import WorkspaceId
-from security.two_accounts import RETURN, ApiClient
+from flowrunner.services.exports import MAX_OPEN
+from security.two_accounts import RETURN, ApiClient, assert_limited
 
 from .test_workspaces_api import HEADER, Team, team_at
 
@@ -92,3 +95,27 @@ async def test_memory_does_not_grow_with_what_is_exported(tmp_path: Path) -> Non
             tracemalloc.stop()
 
     assert peaks[1] < peaks[0] + 1_000_000
+
+
+async def test_few_exports_of_a_workspace_are_read_at_a_time(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        services = team.accounts.program.services
+        session = await services.identity.authenticate(team.mara.token or "")
+        caller = session.acting_in(WorkspaceId(team.id))
+        one, other = [(await services.exports.export(caller))[1] for _ in range(MAX_OPEN)]
+        await anext(one)
+        refused = await export(team.mara, team)
+        elsewhere = await team.mara.request("GET", f"/api/v1/workspaces/{session.workspace_id}/export")
+        # One was read to its end, the other given up before it began.
+        async for _ in one:
+            pass
+        del other
+        gc.collect()
+        await asyncio.sleep(0)
+        fine = [(await export(team.mara, team)).status for _ in range(MAX_OPEN + 1)]
+        audit = await team.mara.request("GET", f"{team.path}/audit?action=workspace.exported")
+
+    assert_limited(refused, "workspace_exports", MAX_OPEN)
+    assert elsewhere.status == 200
+    assert fine == [200] * (MAX_OPEN + 1)
+    assert audit.json["total"] == 2 * MAX_OPEN + 1

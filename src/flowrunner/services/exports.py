@@ -2,6 +2,7 @@
 
 import asyncio
 import zipfile
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +11,8 @@ import msgspec
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import act
+from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.limits import SOON
 from flowrunner.domain.values import WorkspaceId, rfc3339
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.audit import AuditStore
@@ -19,6 +22,8 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.workspaces import WorkspaceStore
 
+# Of one workspace, in one process: each reads the database and compresses.
+MAX_OPEN: Final = 2
 _FLOWS_AT_ONCE: Final = 50
 _EXECUTIONS_AT_ONCE: Final = 100
 _MEMBERS_AT_ONCE: Final = 1000
@@ -37,17 +42,41 @@ class WorkspaceExports:
         self._secrets = secrets
         self._audit = audit
         self._clock = clock
+        self._open: Counter[WorkspaceId] = Counter()
 
     async def export(self, caller: Caller) -> tuple[str, AsyncIterator[bytes]]:
         """Return the slug of the workspace that the request acts in, and the portions of its archive.
 
-        Values of secrets are not in it. What changes meanwhile may be in it or not. Raises: Forbidden, NotFound.
+        Values of secrets are not in it. What changes meanwhile may be in it or not.
+
+        Raises: Forbidden, NotFound; TooManyRequests if too many exports of the workspace are being read.
         """
         authorise(caller, Right.EXPORT)
         workspace = await self._workspaces.get(caller.account_id, caller.workspace_id)
         now = self._clock.now()
+        portions = self._counted(workspace.id, _zipped(self._files(workspace, at=now), at=now))
+        # A generator that has started runs its end, whatever becomes of the answer.
+        first = await anext(portions)
         await self._audit.add(act(caller, "workspace.exported", "workspace", workspace.id, at=now))
-        return workspace.slug, _zipped(self._files(workspace, at=now), at=now)
+        return workspace.slug, _beginning_with(first, portions)
+
+    async def _counted(self, id: WorkspaceId, portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the portions of an archive, which counts until they have been read. Raises: TooManyRequests."""
+        if self._open[id] >= MAX_OPEN:
+            raise TooManyRequests(
+                f"Export limit reached: {MAX_OPEN} exports of this workspace are being read. Wait for one of them",
+                retry_after=SOON,
+                limit="workspace_exports",
+                most=MAX_OPEN,
+            )
+        self._open[id] += 1
+        try:
+            async for portion in portions:
+                yield portion
+        finally:
+            self._open[id] -= 1
+            if not self._open[id]:
+                del self._open[id]
 
     async def _files(self, workspace: Workspace, *, at: datetime) -> AsyncIterator[_File]:
         id = workspace.id
@@ -124,6 +153,12 @@ class WorkspaceExports:
                     for event in events
                 )  # fmt: skip
                 events = await self._store.events(id, execution.id, after=events[-1].seq)
+
+
+async def _beginning_with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for portion in rest:
+        yield portion
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
