@@ -22,8 +22,11 @@ metadata: {name: Invoices, version: "1"}
 inputs: {amount: {type: integer}}
 nodes:
   sum: {type: transform, params: {script: "throw new Error('no sums yet')"}, next: ask}
-  ask: {type: approval, params: {prompt: "Pay ${input}?"}, next: {approved: pay, rejected: stop, timeout: stop}}
-  pay: {type: return, params: {value: {paid: true, key: "${secrets.BANK_KEY}"}}}
+  ask:
+    type: approval
+    params: {prompt: "Pay ${input}?", roles: [operator], count: 2}
+    next: {approved: pay, rejected: stop, timeout: stop}
+  pay: {type: return, params: {value: {paid: true, key: "${secrets.BANK_KEY}", answers: "${nodes.ask.result.answers}"}}}
   stop: {type: fail, params: {error: invoice.rejected, message: Nobody pays}}
 """
 MENDED = BROKEN.replace("throw new Error('no sums yet')", "return input.amount * 2")
@@ -74,9 +77,15 @@ def test_a_team_of_four_writes_repairs_approves_and_parts(server: Server) -> Non
     path = f"/api/v1/workspaces/{workspace}"
     flow = written(team, path)
     second = repaired(team, flow, failed(team, flow))
-    paid = approved_without_the_operator(team, path, second)
+    paid = approved_by_two_of_three(team, path, second)
     assert paid["status"] == "completed"
     assert paid["result"]["paid"] is True
+    approvers = [team[role].account_id for role in ("editor", "admin")]
+    assert [(answer["by"], answer["approved"]) for answer in paid["result"]["answers"]] == [
+        (account, True) for account in approvers
+    ]
+    told = team["admin"].get(f"{path}/audit", action="execution.approval.answered").json["entries"]
+    assert [entry["actor"] for entry in reversed(told)] == approvers
     assert BANK_KEY not in str(paid)
 
     # The last admin stays until there is another; a restart keeps who is a member.
@@ -126,24 +135,36 @@ def repaired(team: dict[str, Client], flow: str, failed: str) -> str:
     return str(again.json["execution_id"])
 
 
-def approved_without_the_operator(team: dict[str, Client], path: str, id: str) -> Any:
-    """Remove the operator, whose execution goes on; return the execution once the editor has approved it."""
+def approved_by_two_of_three(team: dict[str, Client], path: str, id: str) -> Any:
+    """Have the editor and the admin approve, and remove the operator between; return the execution at its end."""
     body = {"name": "T", "scopes": ["read", "run"]}
     token = team["operator"].post("/api/v1/tokens", body, Flowrunner_Workspace="accounting").json["token"]
     program = Client(team["operator"].url, token)
     execution, approval = f"/api/v1/executions/{id}", f"/api/v1/executions/{id}/approvals/ask"
     assert program.get(execution).json["status"] == "waiting"
+    asked = {role: pending(person) for role, person in team.items()}
+    assert asked == {"viewer": []} | {role: [(id, 2, 0)] for role in ("admin", "editor", "operator")}
     with team["operator"].watch(id) as removed, program.watch(id) as revoked, team["viewer"].watch(id) as kept:
+        assert team["viewer"].post(approval, {"approved": True}).status == 403
+        assert team["editor"].post(approval, {"approved": True}).status == 200
+        assert team["editor"].post(approval, {"approved": True}).status == 409, "each of the two is another one"
+        assert pending(team["admin"]) == [(id, 2, 1)]
         assert team["admin"].delete(f"{path}/members/{team['operator'].account_id}").status == 200
 
         assert team["operator"].get(execution).status == 404
         assert team["operator"].post(approval, {"approved": True}).status == 404
         assert program.get(execution).status == 401
         assert close_code(removed) == close_code(revoked) == 4401
-        assert team["viewer"].post(approval, {"approved": True}).status == 403
-        assert team["editor"].post(approval, {"approved": True}).status == 200
+        assert team["viewer"].get(execution).json["status"] == "waiting", "one of two has approved"
+        assert team["admin"].post(approval, {"approved": True}).status == 200
         assert close_code(kept) == 1000
     return team["viewer"].ended(id)
+
+
+def pending(person: Client) -> list[tuple[str, int, int]]:
+    """Return what waits for approval: the execution, and how many approvals are needed and given."""
+    found = person.get("/api/v1/approvals").json["approvals"]
+    return [(each["execution_id"], each["needed"], each["given"]) for each in found]
 
 
 def test_another_server_follows_when_a_member_is_removed(fleet: Fleet) -> None:
