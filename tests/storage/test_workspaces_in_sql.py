@@ -39,6 +39,13 @@ EXCEPTIONS: Final = {
     },
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
+        "PURGE_OLD", "PURGE_MANY", "PURGE_REFUSALS",
+    },
+    "a background job delivers the callbacks of all workspaces": {
+        "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
+    },
+    "what became of a request to a webhook is recorded for the stored one": {
+        "SETTLE", "TRIGGER_STARTED", "TRIGGER_FAILED",
     },
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},

@@ -50,11 +50,13 @@ CHANGE: Final = """
 UPDATE callbacks
    SET name = :name, events = :events, address = :address, flow_id = :flow_id, tag = :tag,
        is_for_children = :is_for_children, template = :template, updated_at = :updated_at, disabled_at = :disabled_at,
-       disabled_reason = :disabled_reason, failures = :failures, failing_since = :failing_since,
-       paused_until = CASE WHEN :failures = 0 THEN NULL ELSE paused_until END
+       disabled_reason = :disabled_reason, failures = CAST(:failures AS bigint), failing_since = :failing_since,
+       paused_until = CASE WHEN CAST(:failures AS bigint) = 0 THEN NULL ELSE paused_until END
  WHERE workspace_id = :workspace_id AND id = :id
 """
-SEAL_AGAIN: Final = "UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE id = :id"
+SEAL_AGAIN: Final = """
+UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND id = :id
+"""
 DELETE_DELIVERIES: Final = "DELETE FROM callback_deliveries WHERE workspace_id = :workspace_id AND callback_id = :id"
 DELETE: Final = "DELETE FROM callbacks WHERE workspace_id = :workspace_id AND id = :id"
 
@@ -238,7 +240,8 @@ class SqlCallbacks:
             await tx.run(CHANGE, _values(changed))
             if seal is not None:
                 secret = await sealed_now(tx, workspace_id, seal)
-                await tx.run(SEAL_AGAIN, {"id": id, "key_version": secret.key_version, "sealed": secret.sealed})
+                sealed = {"key_version": secret.key_version, "sealed": secret.sealed}
+                await tx.run(SEAL_AGAIN, {"workspace_id": workspace_id, "id": id, **sealed})
             return changed
 
         return await self._database.write(write, audit=audit)

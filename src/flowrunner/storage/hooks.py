@@ -166,7 +166,7 @@ class SqlHooks:
 def _refusals(row: Row | None) -> Refusals:
     if row is None:
         return Refusals(0, ())
-    return Refusals(row[0], [Refusal(from_ms(each["at"]), each["reason"]) for each in json.loads(row[1])])
+    return Refusals(row[0], tuple(Refusal(from_ms(each["at"]), each["reason"]) for each in json.loads(row[1])))
 
 
 def _delivery(row: Row) -> HookDelivery:

@@ -1,0 +1,305 @@
+"""Callbacks: the deliveries that a commit adds, their attempts, and what is kept of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.errors import LimitReached, NotFound
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
+from flowrunner.ports.page import Page
+from flowrunner.storage.callbacks import SqlCallbacks, tell_callbacks
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from storage.samples import ALL, sealing
+from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, log_line, rows_of
+
+EVENTS = ("execution.completed", "execution.waiting", "approval.requested")
+
+
+def callback(id: str = "callback-1", **fields: Any) -> CallbackView:
+    view = CallbackView(
+        id=CallbackId(id),
+        workspace_id=MARA,
+        name="é",
+        events=EVENTS,
+        format="standard",
+        address="https://example.com/",
+        created_at=NOON,
+        updated_at=NOON,
+    )
+    return replace(view, **fields)
+
+
+@pytest.fixture
+def callbacks(database: Database, journal: SqlJournal) -> SqlCallbacks:
+    return SqlCallbacks(database)
+
+
+async def create(callbacks: SqlCallbacks, id: str = "callback-1", **fields: Any) -> CallbackView:
+    view = callback(id, **fields)
+    await callbacks.create(view, sealing(b"sealed " + id.encode(), id), most=10)
+    return view
+
+
+async def told(callbacks: SqlCallbacks, id: str = "callback-1") -> list[tuple[str, str | None]]:
+    found, _ = await callbacks.deliveries(MARA, CallbackId(id), page=ALL)
+    return sorted((delivery.event, delivery.execution_id) for delivery in found)
+
+
+async def test_a_callback_is_read_as_it_was_written(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks, template={"a": ["é", 1]}, tag="x", children=True)
+
+    found = await callbacks.get(MARA, view.id)
+
+    assert found.view == view
+    assert (found.sealed.key, found.sealed.sealed) == (view.id, b"sealed callback-1")
+    assert await callbacks.page(MARA, page=ALL) == ([view], 1)
+    for workspace, id in ((OMAR, view.id), (MARA, CallbackId("callback-none"))):
+        with pytest.raises(NotFound, match="Callback not found"):
+            await callbacks.get(workspace, id)
+    with pytest.raises(LimitReached):
+        await callbacks.create(callback("callback-2"), sealing(b"x", "callback-2"), most=1)
+    with pytest.raises(NotFound, match="Workspace not found"):
+        await callbacks.create(callback(workspace_id=WorkspaceId("none")), sealing(b"x"), most=9)
+
+
+async def test_a_change_may_seal_again(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+
+    changed = await callbacks.change(
+        MARA, view.id, lambda before: replace(before, name="N", flow_id=FlowId("flow-1")), seal=sealing(b"new", view.id)
+    )
+
+    found = await callbacks.get(MARA, view.id)
+    assert found.view == changed == replace(view, name="N", flow_id=FlowId("flow-1"))
+    assert found.sealed.sealed == b"new"
+    with pytest.raises(NotFound):
+        await callbacks.change(OMAR, view.id, lambda before: before)
+
+
+async def test_data_keys_seal_callbacks_again(callbacks: SqlCallbacks, database: Database) -> None:
+    view = await create(callbacks)
+    before = (await callbacks.get(MARA, view.id)).sealed
+    secrets = SqlSecrets(database)
+
+    def reseal(workspace_id: WorkspaceId, version: int) -> Any:
+        def again(sealed: Sequence[Any]) -> Any:
+            assert [secret.key for secret, _ in sealed] == [view.id]
+            key = replace(sealed[0][1], version=version)
+            return key, [replace(secret, key_version=version, sealed=b"again") for secret, _ in sealed]
+
+        return again
+
+    assert await secrets.reseal_next(1, reseal) == MARA
+
+    after = (await callbacks.get(MARA, view.id)).sealed
+    assert (after.sealed, after.key_version) == (b"again", before.key_version + 1)
+
+
+async def test_a_commit_tells_of_ends_waits_and_approvals(callbacks: SqlCallbacks, journal: SqlJournal) -> None:
+    await create(callbacks)
+    epoch = await journal.claim()
+    for id in ("e1", "e2", "e3"):
+        await journal.append(creation(id, epoch=epoch))
+    await journal.append(completion("e1", epoch=epoch))
+    waiting = following("e2", log_line(), epoch=epoch, after=2)
+    summary = replace(waiting.summary, status=Status.WAITING, is_idle=True, waiting_for=b"[]", approval_at=NOON)
+    await journal.append(replace(waiting, summary=summary))
+    again = following("e2", log_line(), epoch=epoch, after=3)
+    await journal.append(replace(again, summary=replace(summary, approval_at=NOON + timedelta(seconds=1))))
+
+    assert await told(callbacks) == [
+        ("approval.requested", "e2"), ("approval.requested", "e2"), ("execution.completed", "e1"),
+        ("execution.waiting", "e2"),
+    ]  # fmt: skip
+
+
+async def test_a_rejected_commit_tells_nothing(callbacks: SqlCallbacks, journal: SqlJournal) -> None:
+    await create(callbacks)
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    with pytest.raises(Exception, match="moved on"):
+        await journal.append(completion("e1", epoch=epoch, after=7))
+
+    assert await told(callbacks) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"flow_id": FlowId("flow-1")}, ["e-1"]),
+        ({"flow_id": FlowId("flow-none")}, []),
+        ({"tag": "é 'x"}, ["e-2"]),
+        ({"events": ("execution.failed",)}, []),
+        ({"disabled_at": NOON}, []),
+        ({"workspace_id": OMAR}, []),
+        ({}, ["e-1", "e-2"]),
+    ],
+)
+async def test_only_what_is_wanted_is_told(
+    callbacks: SqlCallbacks, journal: SqlJournal, path: Place, fields: dict[str, Any], wanted: list[str]
+) -> None:
+    change(path, "UPDATE flows SET tags = ? WHERE id = 'flow-2'", '["a", "é \'x"]')
+    disabled_at = fields.get("disabled_at")
+    view = await create(callbacks, **fields)
+    await callbacks.change(view.workspace_id, view.id, lambda before: replace(before, disabled_at=disabled_at))
+    epoch = await journal.claim()
+    for n in (1, 2):
+        await journal.append(creation(f"e-{n}", epoch=epoch, flow_id=f"flow-{n}"))
+        await journal.append(completion(f"e-{n}", epoch=epoch))
+
+    found, _ = await callbacks.deliveries(view.workspace_id, view.id, page=ALL)
+    assert sorted(str(delivery.execution_id) for delivery in found) == wanted
+
+
+async def test_other_events_are_told_in_their_transaction(callbacks: SqlCallbacks, database: Database) -> None:
+    await create(callbacks, events=("trigger.paused",), flow_id=FlowId("flow-1"))
+    await create(callbacks, "callback-2", events=("trigger.paused",))
+
+    async def pause(flow_id: str, *, fails: bool = False) -> None:
+        async def write(tx: Any) -> None:
+            await tell_callbacks(
+                tx, "trigger.paused", workspace_id=MARA, flow_id=FlowId(flow_id), subject="t-1",
+                details={"é": 1}, at=NOON,
+            )  # fmt: skip
+            if fails:
+                raise ZeroDivisionError
+
+        await database.write(write)
+
+    await pause("flow-1")
+    await pause("flow-2")
+    with pytest.raises(ZeroDivisionError):
+        await pause("flow-1", fails=True)
+
+    (delivery,), _ = await callbacks.deliveries(MARA, CallbackId("callback-1"), page=ALL)
+    assert (delivery.event, delivery.subject, delivery.details, delivery.noted_at) == (
+        "trigger.paused", "t-1", {"é": 1}, NOON,
+    )  # fmt: skip
+    assert len(await told(callbacks, "callback-2")) == 2
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+async def add(callbacks: SqlCallbacks, id: str, *, next_at: float | None = 0, callback: str = "callback-1") -> None:
+    await callbacks.add_delivery(
+        DeliveryView(
+            id=DeliveryId(id),
+            workspace_id=MARA,
+            callback_id=CallbackId(callback),
+            event="callback.test",
+            noted_at=NOON,
+            state="delivered" if next_at is None else "pending",
+            next_at=None if next_at is None else at(next_at),
+            last_at=NOON if next_at is None else None,
+        )
+    )
+
+
+def attempt(id: str, seconds: float, **fields: Any) -> DeliveryAttempt:
+    outcome = DeliveryAttempt(
+        id=DeliveryId(id), callback_id=CallbackId("callback-1"), at=at(seconds), has_succeeded=False, retry_until=at(99)
+    )
+    return replace(outcome, **fields)
+
+
+async def test_what_is_due_is_found_by_its_time_and_not_during_a_pause(callbacks: SqlCallbacks) -> None:
+    assert await callbacks.next_due() == (None, False)
+    await create(callbacks)
+    assert await callbacks.next_due() == (None, True)
+    for id, seconds in (("d2", 2), ("d1", 1), ("d9", 9)):
+        await add(callbacks, id, next_at=seconds)
+
+    assert await callbacks.next_due() == (at(1), True)
+    assert await callbacks.due_callbacks(now=at(0.5), limit=9) == []
+    assert await callbacks.due_callbacks(now=at(1), limit=9) == [(MARA, "callback-1")]
+    assert [each.id for each in await callbacks.due(CallbackId("callback-1"), now=at(5), limit=9)] == ["d1", "d2"]
+    await callbacks.record(attempt("d1", 3, next_at=at(4), paused_until=at(8), error="http.500", status_code=500))
+    assert await callbacks.next_due() == (at(8), True)
+    assert await callbacks.due_callbacks(now=at(7), limit=9) == []
+
+
+async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+    for id in ("d1", "d2", "d3"):
+        await add(callbacks, id)
+
+    await callbacks.record(attempt("d1", 1, next_at=at(5), error="timeout"))
+    await callbacks.record(attempt("d2", 2, error="http.500", status_code=500))
+    await callbacks.record(attempt("d3", 2, error="template", is_of_receiver=False))
+    failing = (await callbacks.get(MARA, view.id)).view
+    assert (failing.failures, failing.failing_since) == (2, at(1))
+    await callbacks.record(attempt("d1", 6, has_succeeded=True, status_code=204))
+    # A second process that has delivered it, too, changes nothing any more.
+    await callbacks.record(attempt("d1", 7, next_at=at(9), error="timeout", is_of_receiver=False))
+
+    found, _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    assert {each.id: (each.state, each.attempts, each.error, each.next_at) for each in found} == {
+        "d1": ("delivered", 2, None, None),
+        "d2": ("failed", 1, "http.500", None),
+        "d3": ("failed", 1, "template", None),
+    }
+    healthy = (await callbacks.get(MARA, view.id)).view
+    assert (healthy.failures, healthy.failing_since) == (0, None)
+
+
+async def test_a_delivery_is_made_due_again(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+    await add(callbacks, "d1", next_at=None)
+
+    again = await callbacks.redeliver(MARA, view.id, DeliveryId("d1"))
+
+    assert (again.state, again.attempts, again.retry_until) == ("pending", 0, None)
+    for workspace, callback_id, id in ((OMAR, view.id, "d1"), (MARA, CallbackId("x"), "d1"), (MARA, view.id, "d2")):
+        with pytest.raises(NotFound, match="Delivery not found"):
+            await callbacks.redeliver(workspace, callback_id, DeliveryId(id))
+
+
+async def test_a_disabled_callback_gives_up_what_is_pending_and_others_are_told_once(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+    other = await create(callbacks, "callback-2", events=("callback.disabled",))
+    await add(callbacks, "d1")
+
+    for _ in range(2):
+        await callbacks.disable(view.id, at=at(1), reason="gone", notice={"reason": "gone"})
+
+    found = (await callbacks.get(MARA, view.id)).view
+    assert (found.disabled_at, found.disabled_reason) == (at(1), "gone")
+    (delivery,), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+    assert (delivery.state, delivery.error) == ("failed", "callback.disabled")
+    assert await told(callbacks, other.id) == [("callback.disabled", None)]
+
+
+async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(callbacks: SqlCallbacks, path: Place) -> None:
+    view = await create(callbacks)
+    for n in range(6):
+        await add(callbacks, f"d{n}", next_at=0 if n == 0 else None)
+        change(path, "UPDATE callback_deliveries SET noted_at = noted_at + ? WHERE id = ?", n, f"d{n}")
+    change(path, "UPDATE callback_deliveries SET last_at = 0 WHERE id = 'd5'")
+
+    assert await callbacks.purge(before=at(-1), most=2, limit=100) == 2
+
+    found, total = await callbacks.deliveries(MARA, view.id, page=Page(limit=2, offset=1))
+    # d5 was old and d1 beyond the newest; what is pending stays.
+    assert ([each.id for each in found], total) == (["d3", "d2"], 4)
+    assert await callbacks.purge(before=at(-1), most=4, limit=100) == 0
+
+
+async def test_a_deletion_takes_the_deliveries_along(callbacks: SqlCallbacks, path: Place) -> None:
+    view = await create(callbacks)
+    await add(callbacks, "d1")
+    with pytest.raises(NotFound):
+        await callbacks.delete(OMAR, view.id)
+    assert len(await told(callbacks)) == 1
+
+    await callbacks.delete(MARA, view.id)
+
+    assert rows_of(path, "SELECT 1 FROM callback_deliveries") == []

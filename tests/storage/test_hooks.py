@@ -1,0 +1,119 @@
+"""Stored requests of webhook triggers."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
+from flowrunner.storage.database import Database
+from flowrunner.storage.hooks import SqlHooks
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.usage import SqlUsage
+from storage.samples import ALL
+from support.databases import MARA, NOON, OMAR, Place, change, creation, rows_of
+
+TRIGGER = TriggerId("trigger-1")
+
+
+@pytest.fixture
+def hooks(database: Database, journal: SqlJournal, path: Place) -> SqlHooks:
+    change(
+        path,
+        "INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at)"
+        " VALUES (?, ?, 'flow-1', 'in', 'webhook', 'null', 0)",
+        *(TRIGGER, MARA),
+    )
+    return SqlHooks(database)
+
+
+def delivery(n: int = 1, execution: str = "e1") -> HookDelivery:
+    return HookDelivery(
+        id=HookDeliveryId(f"hook-{n}"),
+        workspace_id=MARA,
+        trigger_id=TRIGGER,
+        received_at=NOON + timedelta(seconds=n),
+        state="received",
+        execution_id=ExecutionId(execution),
+    )
+
+
+async def test_a_request_is_read_as_it_was_stored_and_counts_as_stored_bytes(
+    hooks: SqlHooks, database: Database
+) -> None:
+    before = await SqlUsage(database).stored(MARA)
+
+    await hooks.add(delivery(), b'{"body": "\\u00e9"}')
+
+    found, request = await hooks.get(MARA, TRIGGER, HookDeliveryId("hook-1"))
+    assert request == {"body": "é"}
+    assert found == replace(delivery(), execution_id=None, size=18)
+    assert await hooks.page(MARA, TRIGGER, page=ALL) == ([found], 1)
+    assert await SqlUsage(database).stored(MARA) == before + 18
+    for workspace, trigger, id in ((OMAR, TRIGGER, "hook-1"), (MARA, TriggerId("x"), "hook-1"), (MARA, TRIGGER, "x")):
+        with pytest.raises(NotFound, match="Delivery not found"):
+            await hooks.get(workspace, trigger, HookDeliveryId(id))
+
+
+async def test_what_became_of_a_request_is_found_even_if_it_was_not_noted(hooks: SqlHooks, journal: SqlJournal) -> None:
+    for n in (1, 2):
+        await hooks.add(delivery(n, f"e{n}"), b"{}")
+    await journal.append(creation("e2", epoch=await journal.claim()))
+
+    (second, first), _ = await hooks.page(MARA, TRIGGER, page=ALL)
+
+    assert (first.state, first.execution_id) == ("received", None)
+    assert (second.state, second.execution_id) == ("started", "e2")
+
+
+async def test_a_trigger_shows_its_last_start_and_its_failures(hooks: SqlHooks, path: Place) -> None:
+    state = "SELECT last_execution_id, failures, error FROM triggers"
+    for n in (1, 2):
+        await hooks.add(delivery(n), b"{}")
+        await hooks.settle(replace(delivery(n), state="failed", execution_id=None, error=f"no {n}"))
+    assert rows_of(path, state) == [(None, 2, "no 2")]
+
+    await hooks.settle(replace(delivery(2), state="started"))
+    # An earlier one that is noted later.
+    await hooks.settle(replace(delivery(1, "e0"), state="started"))
+
+    assert rows_of(path, state) == [("e1", 0, None)]
+
+
+async def test_refused_requests_are_counted_and_the_last_few_kept(hooks: SqlHooks) -> None:
+    reasons = [Refusal(NOON + timedelta(seconds=n), f"reason {n}") for n in range(6)]
+    assert await hooks.refusals(TRIGGER) == Refusals(0, ())
+
+    await hooks.add_refusals({TRIGGER: Refusals(100, reasons[:4])}, most=3)
+    await hooks.add_refusals({TRIGGER: Refusals(2, reasons[4:]), TriggerId("other"): Refusals(1, ())}, most=3)
+
+    assert await hooks.refusals(TRIGGER) == Refusals(102, tuple(reasons[3:]))
+
+
+async def test_old_requests_and_those_beyond_the_newest_are_deleted(
+    hooks: SqlHooks, database: Database, path: Place
+) -> None:
+    before = await SqlUsage(database).stored(MARA)
+    for n in range(6):
+        await hooks.add(delivery(n), b"{}")
+    await hooks.add_refusals({TriggerId("gone"): Refusals(1, ()), TRIGGER: Refusals(1, ())}, most=3)
+
+    assert await hooks.purge(before=NOON + timedelta(seconds=1), most=2, limit=100) == 3
+
+    found, _ = await hooks.page(MARA, TRIGGER, page=ALL)
+    assert [each.id for each in found] == ["hook-5", "hook-4", "hook-3"]
+    assert await SqlUsage(database).stored(MARA) == before + 6
+    assert rows_of(path, "SELECT trigger_id FROM hook_refusals") == [(TRIGGER,)]
+
+
+async def test_moved_requests_count_where_they_are(hooks: SqlHooks, database: Database, path: Place) -> None:
+    usage = SqlUsage(database)
+    mine, theirs = await usage.stored(MARA), await usage.stored(OMAR)
+    await hooks.add(delivery(), b'{"a": 1}')
+
+    change(path, "UPDATE hook_deliveries SET workspace_id = ?", OMAR)
+
+    assert (await usage.stored(MARA), await usage.stored(OMAR)) == (mine, theirs + 8)
