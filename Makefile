@@ -103,6 +103,10 @@ chaos: $(VENV)/.dev ## Inject faults under load for CHAOS_SECONDS=300 on each da
 jobs: $(VENV)/.dev ## Re-run JOB_EXECUTIONS=5000 failed executions in a job whose processes are killed, on each database
 	@JOB_EXECUTIONS=$${JOB_EXECUTIONS:-5000} $(RUN) -m pytest tests/scenarios/test_jobs.py $(ARGS)
 
+.PHONY: schedules
+schedules: $(VENV)/.dev ## Kill processes SCHEDULE_KILLS=40 times while schedules start executions, on each database
+	@SCHEDULE_KILLS=$${SCHEDULE_KILLS:-40} $(RUN) -m pytest tests/scenarios/test_schedules.py $(ARGS)
+
 .PHONY: mutants
 mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and report which are caught; takes long
 	@PYTHONPATH=tests $(RUN) -m mutants $(ARGS)

@@ -44,6 +44,12 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self._due_times = Counter(
+            "flowrunner_due_times",
+            "Due times of schedules, by outcome: started, failed, skipped or missed.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._steps = Counter("flowrunner_steps_started", "Started attempts of steps.", registry=self._registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
@@ -61,6 +67,10 @@ class Metrics:
 
     def hook_requested(self, outcome: str) -> None:
         self._hooks.labels(outcome).inc()
+
+    def due_time(self, outcome: str, count: int) -> None:
+        if count:
+            self._due_times.labels(outcome).inc(count)
 
     def count(self, records: Sequence[Recorded]) -> None:
         for recorded in records:

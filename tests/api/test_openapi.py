@@ -341,12 +341,17 @@ def _triggers(go: Go, account: Client) -> None:
     for query in (f"?flow_id={flow_id}", "?type=webhook", "?type=x", "?limit=0"):
         go(account, f"GET {path}", query=query)
     hourly, pushed = (str(each["id"]) for each in account.get(path, flow_id=flow_id).json["triggers"])
+    for id in (hourly, pushed):
+        go(account, f"POST {path}/{{id}}/run", id=id)
+        go(account, f"GET {path}/{{id}}", id=id)
     account.put(f"/api/v1/flows/{flow_id}", {"definition": TRIGGERED.replace("hourly", "often")})
     for id in (hourly, pushed, "trig-1"):
         go(account, f"GET {path}/{{id}}", id=id)
         go(account, f"GET {path}/{{id}}/next", id=id)
         go(account, f"POST {path}/{{id}}/pause", id=id)
         go(account, f"POST {path}/{{id}}/resume", id=id)
+        for _ in range(2):
+            go(account, f"POST {path}/{{id}}/run", headers={"Idempotency-Key": f"run-{id}"}, id=id)
     go(account, f"GET {path}/{{id}}/next", query="?count=0", id=hourly)
 
 

@@ -72,3 +72,21 @@ def test_the_next_due_times_are_shown(account: Client) -> None:
     years = [int(time[:4]) for time in reply.json["next"]]
     assert years == [years[0], years[0] + 1, years[0] + 2]
     assert_error(account.get(f"/api/v1/triggers/{pushed['id']}/next"), 422)
+
+
+def test_a_schedule_is_run_by_hand_once_for_each_key(account: Client) -> None:
+    flow = account.new_flow(FLOW)
+    yearly = listed(account, flow_id=flow, type="schedule")[0]
+    address = f"/api/v1/triggers/{yearly['id']}"
+
+    started = account.post(f"{address}/run", Idempotency_Key="one")
+    again = account.post(f"{address}/run", Idempotency_Key="one")
+
+    assert (started.status, again.status) == (201, 200)
+    assert started.json["execution_id"] == again.json["execution_id"]
+    ended = account.ended(started.json["execution_id"])
+    assert (ended["status"], ended["trigger"]) == ("completed", yearly["id"])
+    after = account.get(address).json
+    assert after == {**yearly, "last_at": after["last_at"], "last_execution_id": started.json["execution_id"]}
+    pushed = listed(account, flow_id=flow, type="webhook")[0]
+    assert_error(account.post(f"/api/v1/triggers/{pushed['id']}/run"), 409)

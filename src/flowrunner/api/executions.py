@@ -300,16 +300,16 @@ async def run(request: Request, flow_id: FlowId, body: RunFlow | None) -> Reply[
     seconds = wait_preferred(request)
     if not seconds:
         started = await executions.run(caller, flow_id, input, idempotency_key=key)
-        return _accepted(started, RunAnswer.of(started))
+        return accepted(started, RunAnswer.of(started))
 
     async def start(new_id: ExecutionId) -> StartedExecution:
         return await executions.run(caller, flow_id, input, idempotency_key=key, id=new_id)
 
     started, ended = await start_and_wait(request, start, seconds=seconds)
-    return _accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
+    return accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
 
 
-def _accepted(started: StartedExecution, body: R, *, waited: int | None = None) -> Reply[R]:
+def accepted(started: StartedExecution, body: R, *, waited: int | None = None) -> Reply[R]:
     headers = {"Idempotent-Replayed": "true"} if started.is_repeat else {}
     if waited is not None:
         headers["Preference-Applied"] = f"wait={waited}"
@@ -488,9 +488,9 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
     seconds = wait_preferred(request)
     if not seconds:
         started = await start()
-        return _accepted(started, RerunAnswer.of(started))
+        return accepted(started, RerunAnswer.of(started))
     started, ended = await start_and_wait(request, start, seconds=seconds)
-    return _accepted(started, RerunAnswer.of(started, ended), waited=None if ended is None else seconds)
+    return accepted(started, RerunAnswer.of(started, ended), waited=None if ended is None else seconds)
 
 
 @router.delete(

@@ -5,7 +5,9 @@ from typing import Annotated, Final, Literal, Self
 from fastapi import APIRouter, Query, Request
 from msgspec import Meta
 
+from flowrunner.api.executions import RunAnswer, accepted
 from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -113,6 +115,19 @@ async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     """Let a paused trigger start the flow again; what would have started it during the pause is left out."""
     triggers = services_of(request).triggers
     return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=False), request)
+
+
+@router.post(
+    "/{id}/run",
+    status_code=201,
+    responses={200: {"description": "Already started by the same Idempotency-Key"}, **errors(401, 403, 404, 409, 422)},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
+)
+async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
+    """Start what a schedule would start now, also if it is paused. Its due times stay as they are."""
+    key = idempotency_key_of(request)
+    started = await services_of(request).triggers.run(caller_of(request), TriggerId(id), idempotency_key=key)
+    return accepted(started, RunAnswer.of(started))
 
 
 @router.get("/{id}/next", responses=errors(401, 403, 404, 422))

@@ -71,6 +71,13 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="tokens.uses", every=_USES_SECONDS, run=program.token_uses.write),
         Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
+        Background(
+            name="triggers.schedules",
+            every=services.schedules.next_due,
+            run=services.schedules.start_due,
+            where="one",
+            wake=services.schedules.changed,
+        ),
         # Each process has its own files of keys, and observes for itself that all others have followed.
         Background(
             name="keys.rotation",

@@ -68,6 +68,7 @@ from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
+from flowrunner.services.schedules import Schedules
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.signals import Signals
@@ -101,6 +102,7 @@ from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.system import SqlInspector
 from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.trigger_starts import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.storage.workspaces import SqlWorkspaces
@@ -147,9 +149,9 @@ def assemble(
     node_types = installed(lambda reason: logger.error("node_type.load_failed", reason=reason))
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     journal, broadcast = SqlJournal(database), LocalBroadcast()
-    flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
-    library = CompiledFlowCache(flow_store, specs)
-    schemas = RustSchemas()
+    flow_store, account_store = SqlFlows(database), SqlAccounts(database)
+    reader, usage = SqlExecutions(database), SqlUsage(database)
+    library, schemas = CompiledFlowCache(flow_store, specs), RustSchemas()
     limits = WorkspaceLimits(
         active=settings.workspace_active,
         queued=settings.workspace_queued,
@@ -169,7 +171,6 @@ def assemble(
         draw=random.SystemRandom().random,
         limits=limits,
     )
-    usage = SqlUsage(database)
     dispatcher, advancing, dispatch_jobs = dispatch(FlowEngine(deps), journal, limits)
     executions = Executions(
         reader,
@@ -185,6 +186,15 @@ def assemble(
     )
     deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
+    schedules = Schedules(
+        SqlSchedules(database),
+        executions,
+        library,
+        sandbox,
+        clock,
+        changed=flow_store.armed,
+        on_outcome=metrics.due_time,
+    )
     token_store = SqlTokens(database)
     uses = TokenUses(token_store)
     audit_store, workspace_store = SqlAudit(database), SqlWorkspaces(database)
@@ -312,7 +322,8 @@ def assemble(
             queued=lambda: dispatcher.queued,
             streams=lambda: streams.count,
         ),
-        triggers=Triggers(trigger_store, clock),
+        triggers=Triggers(trigger_store, schedules, clock),
+        schedules=schedules,
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)

@@ -1,8 +1,9 @@
 """Due times of schedules, as pure functions of the schedule and the time."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,6 +28,9 @@ MACROS: Final = {
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(milliseconds=1)
+_DAY: Final = timedelta(days=1)
+# A 29th of February falls on the same weekday after 40 years at the latest.
+_MOST_YEARS: Final = 40
 _NO_TIME: Final = timedelta(0)
 
 
@@ -36,17 +40,19 @@ class InvalidCron(ValueError):
 
 def check_cron(expression: str) -> None:
     """Raises: InvalidCron."""
-    _cron(expression, _EPOCH)
+    _fields_of(expression)
 
 
-def _cron(expression: str, start: datetime, *, reverse: bool = False) -> CronSim:
+@lru_cache(maxsize=4096)
+def _fields_of(expression: str) -> CronSim:
+    """Return the fields of an expression, which the caller only reads. Raises: InvalidCron."""
     fields = MACROS.get(expression.lower(), expression)
     if fields.startswith("@"):
         raise InvalidCron(f"there is no '{expression[:20]}'")
     if (count := len(fields.split())) != 5:
         raise InvalidCron(f"has {count} fields instead of 5")
     try:
-        return CronSim(fields, start, reverse=reverse)
+        return CronSim(fields, _EPOCH)
     except CronSimError as error:
         raise InvalidCron(str(error)) from None
 
@@ -75,18 +81,13 @@ def _next(schedule: Schedule, after: datetime) -> datetime | None:
         anchor, step = schedule.start or _EPOCH, timedelta(seconds=schedule.every_seconds)
         return anchor + ((after - anchor) // step + 1) * step
     assert schedule.cron is not None, "a schedule has a cron expression, an interval or a moment"
-    return next(_cron_times(schedule.cron, schedule.timezone, after), None)
-
-
-def _cron_times(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
-    """Yield the due times after a moment."""
-    last = after
-    # At the end of daylight-saving time the iteration begins an hour too early.
-    for local in _cron(cron, after.astimezone(zone_of(timezone))):
-        due = local.astimezone(UTC)
-        if due > last:
-            yield due
-            last = due
+    fields, zone = _fields_of(schedule.cron), zone_of(schedule.timezone)
+    first = after.astimezone(zone).date()
+    for day in _days_from(fields, first, first.year + _MOST_YEARS):
+        times = _times_of(schedule.cron, schedule.timezone, day)
+        if (index := bisect_right(times, after)) < len(times):
+            return times[index]
+    return None
 
 
 def last_due(schedule: Schedule, until: datetime, *, since: datetime) -> datetime:
@@ -99,23 +100,61 @@ def last_due(schedule: Schedule, until: datetime, *, since: datetime) -> datetim
         anchor, step = schedule.start or _EPOCH, timedelta(seconds=schedule.every_seconds)
         return max(since, anchor + ((until - anchor) // step) * step)
     assert schedule.cron is not None, "a schedule has a cron expression, an interval or a moment"
-    # Backwards to a moment before the last due time, then forwards: the way back knows no daylight-saving rules.
-    local = (until + _TICK).astimezone(zone_of(schedule.timezone))
-    for earlier in _cron(schedule.cron, local, reverse=True):
-        moment = earlier.astimezone(UTC) - timedelta(hours=3)
-        if moment <= since:
-            break
-        found = _last_after(schedule, moment, until)
-        if found is not None:
-            return found
-    return _last_after(schedule, since, until) or since
+    fields, zone = _fields_of(schedule.cron), zone_of(schedule.timezone)
+    day, first = until.astimezone(zone).date(), since.astimezone(zone).date()
+    while day >= first:
+        if day.month in fields.months and fields.match_day(day):
+            times = _times_of(schedule.cron, schedule.timezone, day)
+            if (index := bisect_right(times, until)) > 0:
+                return max(since, times[index - 1])
+        day -= _DAY
+    return since
 
 
-def _last_after(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
-    found, due = None, next_due(schedule, after)
-    while due is not None and due <= until:
-        found, due = due, next_due(schedule, due)
-    return found
+def _days_from(fields: CronSim, day: date, last_year: int) -> Iterator[date]:
+    """Yield the days of an expression."""
+    while day.year <= last_year:
+        if day.month not in fields.months:
+            day = (day.replace(day=1) + 32 * _DAY).replace(day=1)
+            continue
+        if fields.match_day(day):
+            yield day
+        day += _DAY
+
+
+# A day may have 1,440 due times.
+@lru_cache(maxsize=256)
+def _times_of(cron: str, timezone: str, day: date) -> tuple[datetime, ...]:
+    """Return the due times of a day that fits the expression, as cron finds them.
+
+    At fixed hours and minutes, a time that the clock leaves out is due right after it, and one that the clock shows
+    twice is due the first time. An expression with a `*` for hours or minutes follows the clock on the wall.
+    """
+    fields, zone = _fields_of(cron), zone_of(timezone)
+    midnight = datetime.combine(day, time())
+    begin, end = (at.replace(tzinfo=zone).utcoffset() for at in (midnight, midnight + _DAY))
+    walls = [midnight + timedelta(hours=h, minutes=m) for h in sorted(fields.hours) for m in sorted(fields.minutes)]
+    assert begin is not None, "a time zone has an offset"
+    if begin == end:
+        return tuple((wall - begin).replace(tzinfo=UTC) for wall in walls)
+    if not fields.parts[1].startswith("*") and not fields.parts[2].startswith("*"):
+        return tuple(sorted({_first_from(wall, zone) for wall in walls}))
+    return tuple(sorted({at for wall in walls for at in _moments_of(wall, zone)}))
+
+
+def _moments_of(wall: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+    """Yield the moments at which a clock shows a time: none, one or two."""
+    for fold in (0, 1):
+        at = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+        if at.astimezone(zone).replace(tzinfo=None) == wall:
+            yield at
+
+
+def _first_from(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first moment at which a clock shows a time, or if it leaves it out, the first one after it."""
+    while (at := next(_moments_of(wall, zone), None)) is None:
+        wall += timedelta(minutes=1)
+    return at
 
 
 def starts_at(id: TriggerId, schedule: Schedule, due_at: datetime) -> datetime:

@@ -7,11 +7,12 @@ from typing import Final
 
 import structlog
 
-from flowrunner.domain.causes import awaiting_parent, keys_of
+from flowrunner.domain.causes import Scheduled, awaiting_parent, keys_of
 from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
 from flowrunner.domain.events import Cancelled, ErrorValue, Event, Failed, Started
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.triggers import Schedule
 from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
 from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
@@ -182,8 +183,12 @@ class FlowEngine:
             flow = await self._deps.library.get(stored.workspace_id, stored.revision_id)
         except (InvalidFlow, NotFound):
             return False
-        limit = flow.limits.concurrency
-        return limit is not None and limit.on_limit == "replace"
+        if (limit := flow.limits.concurrency) is not None:
+            return limit.on_limit == "replace"
+        first, *_ = await self._deps.journal.events(id, after=0, limit=1)
+        cause = first.event.cause if isinstance(first.event, Started) else None
+        trigger = flow.triggers.get(cause.name) if isinstance(cause, Scheduled) else None
+        return trigger is not None and isinstance(trigger.spec, Schedule) and trigger.spec.overlap == "replace"
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"

@@ -14,6 +14,7 @@ from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading
+from flowrunner.ports.triggers import TriggerFire
 
 
 @static_dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class NewExecution:
         kept: Events after the first one that a rerun keeps of another execution.
         flow_name: Name of the flow; if empty, the name in the metadata of its revision.
         slot: Its concurrency slot, if executions of the flow are limited.
+        fire: The change of the trigger that has started it.
         limits: Limits of the account, where the journal counts its executions in memory.
         audit: The audit entry that names the requester.
     """
@@ -82,6 +84,7 @@ class NewExecution:
     request_digest: str | None = None
     flow_name: str = ""
     slot: ConcurrencySlot | None = None
+    fire: TriggerFire | None = None
     limits: WorkspaceLimits | None = None
     audit: AuditEntry | None = None
 
@@ -210,7 +213,8 @@ class Journal(JournalReader, Protocol):
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.
             NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
-            TooManyRequests: Nothing was written: it would need an active slot, and the account's queue is full.
+            TriggerHasMoved: Nothing was written: another process has started the execution, or the trigger was changed.
+        TooManyRequests: Nothing was written: it would need an active slot, and the account's queue is full.
             LimitReached: Nothing was written: the account would exceed its quota.
         """
         ...

@@ -29,6 +29,7 @@ class TriggerView:
         error: Why the last start failed.
         skipped: Due times that were not started because an execution was open.
         missed: Due times that were not started because they were found too late.
+        has_open_execution: The execution that it started last has not ended.
     """
 
     id: TriggerId
@@ -51,6 +52,7 @@ class TriggerView:
     skipped: int
     missed: int
     revision_id: RevisionId
+    has_open_execution: bool
 
     @property
     def state(self) -> TriggerState:
@@ -89,6 +91,30 @@ class TriggerFire:
 
 class TriggerHasMoved(Exception):
     """The rejection of a start: its trigger is no longer where it was, because another process was faster."""
+
+
+class ScheduleStore(Protocol):
+    """The schedules that are armed, by the time at which they start an execution."""
+
+    async def earliest(self) -> datetime | None:
+        """Return when the first of all is due; None if none is armed, or while the installation is paused."""
+        ...
+
+    async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
+        """Return those that are due, the one that has been due longest first."""
+        ...
+
+    async def advance(
+        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, skipped: int = 0
+    ) -> bool:
+        """Leave out a due time; return False, and change nothing, if it is no longer the stored one."""
+        ...
+
+    async def fail(
+        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
+    ) -> int:
+        """Leave out a due time whose start has failed; return the failures in a row, or 0 as `advance` does nothing."""
+        ...
 
 
 class TriggerStore(Protocol):

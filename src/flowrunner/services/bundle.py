@@ -27,6 +27,7 @@ from flowrunner.services.pause import Pause
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
+from flowrunner.services.schedules import Schedules
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
@@ -70,3 +71,4 @@ class Services:
     system: System
     overviews: Overviews
     triggers: Triggers
+    schedules: Schedules

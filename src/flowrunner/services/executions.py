@@ -25,12 +25,12 @@ from flowrunner.domain.errors import (
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
-from flowrunner.domain.flow import Flow
+from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits
+from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits, ConcurrencySlot
 from flowrunner.ports.dispatch import Dispatcher
 from flowrunner.ports.executions import (
     ExecutionDetail,
@@ -44,6 +44,7 @@ from flowrunner.ports.flows import CompiledFlows, FlowStore
 from flowrunner.ports.journal import DuplicateRequest, NewExecution
 from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.triggers import TriggerFire
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.ids import first_id, new_id, time_of
 from flowrunner.services.usage import StoredBytes
@@ -82,6 +83,8 @@ class StartRequest:
         digest: Digest of the request, to tell its repeat from another request with the same key. None if all requests
             with the key are equal: after a crash a step repeats its request, possibly with another input.
         kept: Events that a rerun keeps of another execution.
+        fire: The change of the trigger that starts it, in the same transaction.
+        overlap: What happens while an execution with the same trigger is open; a limit of the flow's own comes first.
         id: The id of the new execution, for a caller that subscribes to it before it starts.
     """
 
@@ -94,6 +97,8 @@ class StartRequest:
     idempotency_key: str | None = None
     digest: str | None = None
     kept: Sequence[tuple[Event, datetime]] = ()
+    fire: TriggerFire | None = None
+    overlap: OnLimit | None = None
     id: ExecutionId | None = None
 
 
@@ -182,6 +187,9 @@ class Executions:
         flow = await self._library.get(workspace_id, revision_id)
         checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)
         slot = await concurrency_slot_of(flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
+        on_limit = None if flow.limits.concurrency is None else flow.limits.concurrency.on_limit
+        if slot is None and asked.overlap is not None and asked.fire is not None:
+            slot, on_limit = ConcurrencySlot(asked.fire.trigger_id, 1), asked.overlap
         await self._stored.check(workspace_id)
         # Lists find executions by the time in their ids, which is therefore that of the start.
         id = asked.id or self.new_execution_id()
@@ -198,10 +206,11 @@ class Executions:
             request_digest=asked.digest,
             flow_name=current.name,
             slot=slot,
+            fire=asked.fire,
             audit=None if asked.caller is None else _start_of(id, flow_id, asked.caller, asked.cause, at=now),
         )
         try:
-            await self._start(new, flow, checked)
+            await self._start(new, flow, checked, on_limit)
         except DuplicateRequest as repeat:
             return await self._repeat(workspace_id, repeat.execution_id, repeat.request_digest, asked=asked.digest)
         except (Conflict, TooManyRequests):
@@ -221,9 +230,9 @@ class Executions:
         before = await self._reader.request(workspace_id, idempotency_key)
         return None if before is None else await self._repeat(workspace_id, *before, asked=digest)
 
-    async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON]) -> None:
-        limit, slot = flow.limits.concurrency, new.slot
-        if limit is None or slot is None:
+    async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON], on_limit: OnLimit | None) -> None:
+        slot = new.slot
+        if slot is None:
             await self._dispatcher.start(new, flow, input)
             return
         # As with the idempotency key, a read normally finds that the limit is reached.
@@ -232,15 +241,15 @@ class Executions:
             with contextlib.suppress(ConcurrencyLimitReached):
                 await self._dispatcher.start(new, flow, input)
                 return
-        if limit.on_limit == "reject":
-            raise Conflict(f"Concurrency limit reached: {limit.most} executions of this flow are already running")
+        if on_limit == "reject":
+            raise Conflict(f"Concurrency limit reached: {slot.most} executions of this flow are already running")
         if self._limits.queued is not None:
             self._limits.check_queued(await self._usage.queued(new.workspace_id))
         try:
             await self._dispatcher.start(replace(new, slot=replace(slot, is_queued=True)), flow, input)
         finally:
             # A start that raised may have been stored, and a slot may have become free in the meantime.
-            if limit.on_limit == "replace":
+            if on_limit == "replace":
                 self._dispatcher.replace(new.id)
             self._dispatcher.release_slot(slot.key)
 

@@ -1,4 +1,4 @@
-"""Triggers: list, read, pause and resume; flows are where they are written."""
+"""Triggers: list, read, pause, resume and run; they are written in the documents of flows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,11 +12,14 @@ from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.triggers import TriggerStore, TriggerView
+from flowrunner.services.executions import StartedExecution
+from flowrunner.services.schedules import Schedules
 
 
 class Triggers:
-    def __init__(self, store: TriggerStore, clock: Clock) -> None:
+    def __init__(self, store: TriggerStore, schedules: Schedules, clock: Clock) -> None:
         self._store = store
+        self._schedules = schedules
         self._clock = clock
 
     async def page(
@@ -33,12 +36,31 @@ class Triggers:
 
         Raises: NotFound; Conflict if the flow's document has it no more.
         """
+        await self._present(caller, id)
+        now = self._clock.now()
+        entry = act(caller, "trigger.paused" if paused else "trigger.resumed", "trigger", id, at=now)
+        changed = await self._store.set_paused(caller.workspace_id, id, paused=paused, at=now, audit=entry)
+        self._schedules.changed.set()
+        return changed
+
+    async def run(self, caller: Caller, id: TriggerId, *, idempotency_key: str | None) -> StartedExecution:
+        """Start what a schedule would start now, also if it is paused; its due times stay as they are.
+
+        Raises: NotFound; Conflict if the flow's document has it no more, or it is no schedule; as `Executions.run`.
+        """
+        found = await self._present(caller, id)
+        if not isinstance(found.spec, Schedule):
+            raise Conflict(
+                f"A trigger of type {found.type} starts its flow with what has fired it: run the flow itself"
+            )
+        return await self._schedules.start_now(caller, found, idempotency_key=idempotency_key)
+
+    async def _present(self, caller: Caller, id: TriggerId) -> TriggerView:
+        """Return a trigger that the flow's document has. Raises: NotFound; Conflict."""
         found = await self.get(caller, id)
         if found.removed_at is not None:
             raise Conflict("The flow does not have this trigger any more: write it in the flow's document again")
-        now = self._clock.now()
-        entry = act(caller, "trigger.paused" if paused else "trigger.resumed", "trigger", id, at=now)
-        return await self._store.set_paused(caller.workspace_id, id, paused=paused, at=now, audit=entry)
+        return found
 
     async def next_times(self, caller: Caller, id: TriggerId, *, count: int) -> Sequence[datetime]:
         """Return when a schedule starts the flow next, from now on, also if it is paused.

@@ -19,6 +19,7 @@ from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
+from flowrunner.storage.trigger_starts import record_fires
 from flowrunner.storage.usage import STORED, FreeStorage
 
 # Creates nothing for a process whose claim was taken over, and nothing of a deleted flow or revision: without the
@@ -203,6 +204,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     Raises:
         TooManyRequests: If an account has the maximum number of executions that wait for an active slot.
         LimitReached: If an account would exceed its quota. `AppendOp.run` finds out by which append.
+        TriggerHasMoved: If a trigger is not where a new execution has left it.
         Fenced: If at least one append is not allowed. `AppendOp.run` finds out which one, and why.
     """
     created: list[tuple[NewExecution, dict[str, Any]]] = []
@@ -233,6 +235,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
+    await record_fires(tx, [new for new, _ in created if new.fire is not None])
     await _check_quotas(tx, grown, works[0].free)
     await tx.run_many(ADD_EVENT, events)
     if messages and await tx.run_many(TAKE_MESSAGE, messages) != len(messages):

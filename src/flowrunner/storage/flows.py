@@ -1,5 +1,6 @@
 """Flows and the revisions of their definitions."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -171,10 +172,15 @@ SELECT (SELECT count(*) FROM found),
 
 
 class SqlFlows:
-    """Implements `ports.FlowStore`."""
+    """Implements `ports.FlowStore`.
+
+    Attributes:
+        armed: Set after changes that may have armed triggers.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.armed = asyncio.Event()
 
     async def create(
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
@@ -184,6 +190,7 @@ class SqlFlows:
             await _write(tx, workspace_id, FlowChange(None, flow))
 
         await self._database.write(create, audit=audit)
+        self.armed.set()
 
     async def save_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
@@ -195,7 +202,9 @@ class SqlFlows:
                 await _write(tx, workspace_id, change)
             return planned
 
-        return await self._database.write(save, audit=audit)
+        saved = await self._database.write(save, audit=audit)
+        self.armed.set()
+        return saved
 
     async def plan_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
@@ -222,7 +231,9 @@ class SqlFlows:
             await _write(tx, workspace_id, FlowChange(before, after))
             return after
 
-        return await self._database.write(update, audit=audit)
+        updated = await self._database.write(update, audit=audit)
+        self.armed.set()
+        return updated
 
     async def delete(
         self,

@@ -19,23 +19,27 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Transaction
 
-_COLUMNS: Final = """
+ALL: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
        f.disabled_at, t.due_at, t.next_at, t.last_at, t.last_execution_id, t.failures, t.error, t.skipped, t.missed,
-       f.revision_id
+       f.revision_id,
+       EXISTS (SELECT 1 FROM executions x WHERE x.id = t.last_execution_id AND x.completed_at IS NULL)
+  FROM triggers t JOIN flows f ON f.id = t.flow_id
 """
-FROM: Final = " FROM triggers t JOIN flows f ON f.id = t.flow_id"
 # Those of a deleted flow are gone with it for its users.
 OF_WORKSPACE: Final = """
-  FROM triggers t JOIN flows f ON f.id = t.flow_id
  WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
    AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
 """
-PAGE: Final = f"{_COLUMNS}{OF_WORKSPACE} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
-COUNT: Final = f"SELECT count(*) {OF_WORKSPACE}"
-GET: Final = f"{_COLUMNS}{FROM} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
-BY_TOKEN: Final = f"{_COLUMNS}{FROM} WHERE t.url_token = :token AND f.deleted_at IS NULL"
-OF_FLOW: Final = f"{_COLUMNS}{FROM} WHERE t.flow_id = :flow_id"
+PAGE: Final = f"{ALL}{OF_WORKSPACE} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
+COUNT: Final = """
+SELECT count(*) FROM triggers t JOIN flows f ON f.id = t.flow_id
+ WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
+   AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
+"""
+GET: Final = f"{ALL} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
+BY_TOKEN: Final = f"{ALL} WHERE t.url_token = :token AND f.deleted_at IS NULL"
+OF_FLOW: Final = f"{ALL} WHERE t.flow_id = :flow_id"
 
 ADD: Final = """
 INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
@@ -235,4 +239,5 @@ def view(row: Row) -> TriggerView:
         skipped=row[17],
         missed=row[18],
         revision_id=RevisionId(row[19]),
+        has_open_execution=bool(row[20]),
     )

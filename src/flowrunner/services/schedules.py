@@ -1,0 +1,190 @@
+"""Starts of executions by schedules."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.causes import Scheduled
+from flowrunner.domain.errors import (
+    FlowDisabled,
+    FlowRunnerError,
+    NotFound,
+    StartsPaused,
+    Unavailable,
+)
+from flowrunner.domain.flow import OnLimit
+from flowrunner.domain.schedules import DueStep, next_start, step_at
+from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
+from flowrunner.domain.values import rfc3339
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.flows import CompiledFlows
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
+from flowrunner.services.trigger_values import input_of
+
+logger = structlog.get_logger()
+
+_AT_A_TIME: Final = 100
+# As many starts share transactions.
+_CONCURRENT: Final = 20
+_LONG: Final = timedelta(hours=1)
+_ON_LIMIT: Final[dict[Overlap, OnLimit]] = {"queue": "queue", "replace": "replace"}
+
+
+class Schedules:
+    """Starts what is due, once, whichever processes do so."""
+
+    def __init__(
+        self,
+        store: ScheduleStore,
+        executions: Executions,
+        library: CompiledFlows,
+        sandbox: Sandbox,
+        clock: Clock,
+        *,
+        changed: asyncio.Event,
+        on_outcome: Callable[[str, int], None] = lambda outcome, count: None,
+    ) -> None:
+        """
+        Args:
+            changed: Set when a schedule may have become due earlier.
+            on_outcome: Called with `started`, `failed`, `skipped` or `missed`, and the number of due times.
+        """
+        self._store = store
+        self._executions = executions
+        self._library = library
+        self._sandbox = sandbox
+        self._clock = clock
+        self._count = on_outcome
+        self.changed = changed
+
+    async def next_due(self) -> datetime | None:
+        """Return when `start_due` has something to do."""
+        return await self._store.earliest()
+
+    async def start_due(self) -> None:
+        """Start everything that is due. Raises: Unavailable."""
+        handled: set[tuple[TriggerId, datetime | None]] = set()
+        free = asyncio.Semaphore(_CONCURRENT)
+        while due := await self._store.due(at=self._clock.now(), limit=_AT_A_TIME):
+            news = [each for each in due if (each.id, each.due_at) not in handled]
+            if not news:
+                return
+            results = await asyncio.gather(*(self._handle(each, free) for each in news), return_exceptions=True)
+            for error in results:
+                if error is not None:
+                    raise error
+            handled.update((each.id, each.due_at) for each in news)
+
+    async def _handle(self, trigger: TriggerView, free: asyncio.Semaphore) -> None:
+        """Start a due time, or leave it out. Raises: Unavailable."""
+        async with free:
+            try:
+                await self._step(trigger)
+            except Unavailable:
+                raise
+            except Exception as error:
+                # A trigger that always fails must not stop the others.
+                logger.error("trigger.crashed", trigger=trigger.id, exc_info=error)
+                await self._fail(trigger, "An internal error: see the log of the server")
+
+    async def _fail(self, trigger: TriggerView, reason: str) -> None:
+        assert isinstance(trigger.spec, Schedule), "only schedules are due"
+        assert trigger.due_at is not None, "an armed schedule has a due time"
+        next = next_start(trigger.id, trigger.spec, max(trigger.due_at, self._clock.now()))
+        await self._store.fail(trigger.id, due_at=trigger.due_at, next=next, error=reason)
+
+    async def _step(self, trigger: TriggerView) -> None:
+        now, schedule, pending = self._clock.now(), trigger.spec, trigger.due_at
+        assert isinstance(schedule, Schedule), "only schedules are due"
+        assert pending is not None, "an armed schedule has a due time"
+        if now - pending > _LONG:
+            # On a thread: after an outage it counts many due times.
+            step = await asyncio.to_thread(step_at, trigger.id, schedule, pending, now)
+        else:
+            step = step_at(trigger.id, schedule, pending, now)
+        if step.due_at is None:
+            if await self._store.advance(trigger.id, due_at=pending, next=step.next, missed=step.missed):
+                self._report_missed(trigger, step.missed)
+        elif schedule.overlap == "skip" and trigger.has_open_execution:
+            if await self._store.advance(trigger.id, due_at=pending, next=step.next, missed=step.missed, skipped=1):
+                self._report_missed(trigger, step.missed)
+                self._count("skipped", 1)
+        else:
+            await self._start(trigger, schedule, pending, step, now)
+
+    async def _start(
+        self, trigger: TriggerView, schedule: Schedule, pending: datetime, step: DueStep, now: datetime
+    ) -> None:
+        assert step.due_at is not None, "there is something to start"
+        fire = TriggerFire(trigger_id=trigger.id, at=now, due_at=pending, next=step.next, missed=step.missed)
+        try:
+            request = await self._request(trigger, step.due_at, now, fire)
+            overlap = _ON_LIMIT.get(schedule.overlap)
+            started = await self._executions.accept(replace(request, overlap=overlap))
+        except (TriggerHasMoved, FlowDisabled, StartsPaused):
+            # Another process has started it, or a change of the flow has disarmed it, or it waits for the end of a
+            # pause.
+            return
+        except Unavailable:
+            raise
+        except FlowRunnerError as error:
+            failures = await self._store.fail(
+                trigger.id, due_at=pending, next=step.next, missed=step.missed, error=str(error)
+            )
+            if failures:
+                self._report_missed(trigger, step.missed)
+                self._count("failed", 1)
+                facts = {"trigger": trigger.id, "flow_id": trigger.flow_id, "failures": failures}
+                logger.warning("trigger.failed", reason=str(error), **facts)
+            return
+        if started.is_repeat:
+            # It was started before the flow was saved again, or before the clock was set back.
+            await self._store.advance(trigger.id, due_at=pending, next=step.next, missed=step.missed)
+        else:
+            self._report_missed(trigger, step.missed)
+            self._count("started", 1)
+
+    def _report_missed(self, trigger: TriggerView, count: int) -> None:
+        if count:
+            self._count("missed", count)
+            logger.warning("trigger.missed", trigger=trigger.id, flow_id=trigger.flow_id, count=count)
+
+    async def start_now(self, caller: Caller, trigger: TriggerView, *, idempotency_key: str | None) -> StartedExecution:
+        """Start the execution of a schedule beside its due times. Raises: as `Executions.accept`."""
+        now = self._clock.now()
+        request = await self._request(trigger, now, now, TriggerFire(trigger_id=trigger.id, at=now))
+        cause = Scheduled(trigger=trigger.id, name=trigger.name, due_at=now, by=caller.account_id)
+        digest = None if idempotency_key is None else digest_of([trigger.id])
+        return await self._executions.accept(
+            replace(request, caller=caller, cause=cause, idempotency_key=idempotency_key, digest=digest)
+        )
+
+    async def _request(self, trigger: TriggerView, due_at: datetime, now: datetime, fire: TriggerFire) -> StartRequest:
+        """Return the request to start a due time. Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
+        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
+        written = flow.triggers.get(trigger.name)
+        if written is None:
+            raise NotFound("trigger")
+        values = {"at": rfc3339(now), "due_at": rfc3339(due_at)}
+        input = await input_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
+        return StartRequest(
+            workspace_id=trigger.workspace_id,
+            flow_id=trigger.flow_id,
+            revision_id=trigger.revision_id,
+            input=input,
+            cause=Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at),
+            idempotency_key=_key_of(trigger, due_at),
+            fire=fire,
+        )
+
+
+def _key_of(trigger: TriggerView, due_at: datetime) -> str:
+    """Return the idempotency key of a due time. The blank separates it from the keys of clients."""
+    return f"{trigger.id} {rfc3339(due_at)}"

@@ -1,0 +1,101 @@
+"""Starts by triggers: the changes of a trigger with the execution that it starts, and the schedules that are due."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.schedules import NextStart
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.ports.journal import NewExecution
+from flowrunner.ports.triggers import TriggerHasMoved, TriggerView
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.triggers import ALL, view
+
+# The due time that is started must be the stored one: so it is started once, by whichever process is first.
+FIRE: Final = """
+UPDATE triggers
+   SET due_at = :next_due_at, next_at = :next_at, last_at = :at, last_execution_id = :execution_id, failures = 0,
+       error = NULL, missed = missed + :missed
+ WHERE id = :id AND due_at = :due_at
+"""
+# A start at another time than the due one.
+START: Final = """
+UPDATE triggers SET last_at = :at, last_execution_id = :execution_id, failures = 0, error = NULL WHERE id = :id
+"""
+TAKE_END: Final = "DELETE FROM trigger_outbox WHERE trigger_id = :id AND execution_id = :ended"
+ADVANCE: Final = """
+UPDATE triggers
+   SET due_at = :next_due_at, next_at = :next_at, missed = missed + :missed, skipped = skipped + :skipped
+ WHERE id = :id AND due_at = :due_at
+"""
+FAIL: Final = """
+UPDATE triggers
+   SET due_at = :next_due_at, next_at = :next_at, missed = missed + :missed, failures = failures + 1, error = :error
+ WHERE id = :id AND due_at = :due_at
+RETURNING failures
+"""
+# Nothing is due during a pause; what was missed is found after it.
+EARLIEST: Final = """
+SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
+"""
+IS_DUE: Final = """
+ WHERE t.next_at <= :at AND t.next_at IS NOT NULL AND (SELECT paused_at IS NULL FROM engine)
+ ORDER BY t.next_at LIMIT :limit
+"""
+DUE: Final = f"{ALL}{IS_DUE}"
+
+_MOST_ERROR_CHARACTERS: Final = 500
+
+
+async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None:
+    """Change the triggers of new executions. Raises: TriggerHasMoved."""
+    for new in created:
+        fire = new.fire
+        assert fire is not None, "a trigger has started each of them"
+        values: dict[str, Any] = {"id": fire.trigger_id, "at": to_ms(fire.at), "execution_id": new.id}
+        statement = START
+        if fire.due_at is not None:
+            statement = FIRE
+            values |= _next(fire.next) | {"due_at": to_ms(fire.due_at), "missed": fire.missed}
+        if await tx.run(statement, values) != 1:
+            raise TriggerHasMoved
+        if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
+            raise TriggerHasMoved
+
+
+class SqlSchedules:
+    """Implements `ports.ScheduleStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def earliest(self) -> datetime | None:
+        row = await self._database.read(lambda tx: tx.row(EARLIEST))
+        return None if row is None else from_ms_or_none(row[0])
+
+    async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
+        rows = await self._database.read_long(lambda tx: tx.rows(DUE, {"at": to_ms(at), "limit": limit}))
+        return [view(row) for row in rows]
+
+    async def advance(
+        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, skipped: int = 0
+    ) -> bool:
+        values = _next(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed, "skipped": skipped}
+        return await self._database.write(lambda tx: tx.run(ADVANCE, values)) == 1
+
+    async def fail(
+        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
+    ) -> int:
+        values = _next(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed}
+        values["error"] = error[:_MOST_ERROR_CHARACTERS]
+        row = await self._database.write(lambda tx: tx.row(FAIL, values))
+        return 0 if row is None else int(row[0])
+
+
+def _next(next: NextStart | None) -> dict[str, Any]:
+    return {
+        "next_due_at": None if next is None else to_ms(next.due_at),
+        "next_at": to_ms_or_none(None if next is None else next.starts_at),
+    }

@@ -1,0 +1,166 @@
+"""Schedules that are due, and the change of a trigger in the transaction of the start that it causes."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from flowrunner.domain.causes import Scheduled
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.schedules import NextStart
+from flowrunner.domain.triggers import Schedule, TriggerId
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.journal import Append
+from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.storage.database import Database
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.trigger_starts import SqlSchedules
+from flowrunner.storage.triggers import SqlTriggers
+from support.databases import MARA, NOON, completion, creation
+
+from .test_triggers import HOOK, HOURLY, named, saved
+
+HOUR = timedelta(hours=1)
+OFTEN = TriggerId("trig-often")
+
+
+@pytest.fixture
+def schedules(database: Database) -> SqlSchedules:
+    return SqlSchedules(database)
+
+
+@pytest.fixture
+def triggers(database: Database) -> SqlTriggers:
+    return SqlTriggers(database)
+
+
+@pytest.fixture
+def log(database: Database) -> SqlJournal:
+    return SqlJournal(database)
+
+
+def start(at: datetime) -> NextStart:
+    return NextStart(at, at)
+
+
+def firing(id: str, fire: TriggerFire, epoch: int) -> Append:
+    """Return the creation of an execution that a trigger starts."""
+    new = creation(id, epoch=epoch, key=f"k-{id}", digest=None)
+    assert new.create is not None
+    cause = Scheduled(trigger=fire.trigger_id, name="often", due_at=fire.due_at or NOON)
+    return replace(new, create=replace(new.create, cause=cause, fire=fire))
+
+
+async def often(triggers: SqlTriggers) -> TriggerView:
+    return (await named(triggers))["often"]
+
+
+async def test_the_first_of_all_schedules_is_known(
+    flows: SqlFlows, schedules: SqlSchedules, database: Database
+) -> None:
+    assert await schedules.earliest() is None
+
+    await flows.create(MARA, saved(often=HOURLY, seldom=Schedule(every_seconds=7200), pushed=HOOK))
+
+    assert await schedules.earliest() == NOON + HOUR
+    await SqlPause(database).set(NOON)
+    assert await schedules.earliest() is None
+    assert await schedules.due(at=NOON + 9 * HOUR, limit=9) == []
+
+
+async def test_schedules_are_due_in_order(flows: SqlFlows, schedules: SqlSchedules) -> None:
+    await flows.create(MARA, saved(seldom=Schedule(every_seconds=7200), often=HOURLY))
+
+    assert await schedules.due(at=NOON + HOUR - timedelta(milliseconds=1), limit=9) == []
+    found = await schedules.due(at=NOON + 2 * HOUR, limit=9)
+    assert [(each.name, each.has_open_execution) for each in found] == [("often", False), ("seldom", False)]
+    assert len(await schedules.due(at=NOON + 2 * HOUR, limit=1)) == 1
+
+
+async def test_a_start_moves_its_trigger_in_the_same_transaction(
+    flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    epoch, due = await log.claim(), NOON + HOUR
+    fire = TriggerFire(trigger_id=OFTEN, at=due, due_at=due, next=start(NOON + 3 * HOUR), missed=2)
+
+    await log.append(firing("e1", fire, epoch))
+    (again,) = await schedules.due(at=NOON + 3 * HOUR, limit=9)
+    with pytest.raises(TriggerHasMoved):
+        await log.append(firing("e2", fire, epoch))
+    await log.append(completion("e1", epoch=epoch))
+
+    moved = await often(triggers)
+    assert (moved.due_at, moved.last_at, moved.last_execution_id, moved.missed) == (NOON + 3 * HOUR, due, "e1", 2)
+    assert again.has_open_execution
+    (after,) = await schedules.due(at=NOON + 3 * HOUR, limit=9)
+    assert not after.has_open_execution
+    with pytest.raises(NotFound):
+        await log.stored(ExecutionId("e2"))
+
+
+async def test_a_last_start_leaves_nothing_to_do(
+    flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    fire = TriggerFire(trigger_id=OFTEN, at=NOON + HOUR, due_at=NOON + HOUR, next=None)
+
+    await log.append(firing("e1", fire, await log.claim()))
+
+    assert (await often(triggers)).state == "ended"
+    assert await schedules.earliest() is None
+
+
+async def test_a_start_at_another_time_leaves_the_due_time(
+    flows: SqlFlows, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+
+    await log.append(firing("e1", TriggerFire(trigger_id=OFTEN, at=NOON), await log.claim()))
+
+    started = await often(triggers)
+    assert (started.due_at, started.last_at, started.last_execution_id) == (NOON + HOUR, NOON, "e1")
+
+
+async def test_a_due_time_is_left_out_once(flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    due = NOON + HOUR
+
+    assert await schedules.advance(OFTEN, due_at=due, next=start(NOON + 2 * HOUR), missed=3, skipped=1)
+    assert not await schedules.advance(OFTEN, due_at=due, next=start(NOON + 2 * HOUR), missed=3, skipped=1)
+
+    trigger = await often(triggers)
+    assert (trigger.due_at, trigger.missed, trigger.skipped) == (NOON + 2 * HOUR, 3, 1)
+
+
+async def test_failures_are_counted_until_a_start(
+    flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    due = [NOON + n * HOUR for n in range(1, 6)]
+
+    counts = [await schedules.fail(OFTEN, due_at=due[n], next=start(due[n + 1]), error="x" * 900) for n in (0, 1, 1, 2)]
+    failing = await often(triggers)
+    fire = TriggerFire(trigger_id=OFTEN, at=due[3], due_at=due[3], next=start(due[4]))
+    await log.append(firing("e1", fire, await log.claim()))
+
+    assert counts == [1, 2, 0, 3]
+    assert (failing.state, failing.error) == ("failing", "x" * 500)
+    assert ((await often(triggers)).state, (await often(triggers)).error) == ("armed", None)
+
+
+async def test_many_triggers_start_in_one_transaction(
+    flows: SqlFlows, triggers: SqlTriggers, log: SqlJournal, database: Database
+) -> None:
+    await flows.create(MARA, saved(**{f"t{n}": HOURLY for n in range(5)}))
+    epoch = await log.claim()
+
+    for n in range(5):
+        fire = TriggerFire(trigger_id=TriggerId(f"trig-t{n}"), at=NOON + HOUR, due_at=NOON + HOUR, next=None)
+        await log.append(firing(f"e{n}", fire, epoch))
+
+    assert {each.last_execution_id for each in (await named(triggers)).values()} == {
+        ExecutionId(f"e{n}") for n in range(5)
+    }
