@@ -1,15 +1,18 @@
 """The OpenAPI document says what the server does."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
-from api.shapes import NAP, SMALLEST
-from api.test_routes import ADMINS_ONLY, OPEN
+from api.shapes import MOMENT, NAP, SMALLEST
+from api.test_routes import OPEN
+from flowrunner.api.http.examples import EXAMPLES
 from support.client import PASSWORD, Client, Reply
 from support.waiting import wait_for
 
@@ -26,6 +29,15 @@ REFERENCE: Final = {
 
 # Their answer is a value of a flow.
 ANY_JSON: Final = {"GET /api/v1/executions/{id}/steps/{step_id}/result", "POST /hooks/{token}"}
+
+
+def is_time(value: object) -> bool:
+    return not isinstance(value, str) or MOMENT.fullmatch(value) is not None
+
+
+TIMES: Final = FormatChecker(formats=())
+TIMES.checks("date-time")(is_time)
+VALIDATOR: Final = partial(Draft202012Validator, format_checker=TIMES)
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +72,10 @@ def test_every_route_says_who_may_call_it(document: Any) -> None:
     for name, operation in operations(document).items():
         method, path = name.split()
         if (method, path) in OPEN:
-            assert "security" not in operation, name
+            assert operation["security"] == [], name
         else:
             assert operation["security"] == [{scheme: []}], name
-            assert "401" in operation["responses"], name
-        assert ("403" in operation["responses"]) >= ((method, path) in ADMINS_ONLY), name
+            assert {"401", "403"} <= operation["responses"].keys(), name
 
 
 def test_every_route_says_its_errors(document: Any) -> None:
@@ -90,15 +101,62 @@ def test_every_route_says_its_errors(document: Any) -> None:
             assert (schema == {"$ref": "#/components/schemas/Error"}) == (status >= "400"), (name, status)
 
 
-def test_answers_allow_no_field_that_is_not_described(document: Any) -> None:
+def closed(components: Any) -> Any:
+    """A copy of the schemas in which those of answers allow only the fields that they describe."""
+    copy = json.loads(json.dumps(components))
+    for schema in copy["schemas"].values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    return copy
+
+
+def test_answers_are_open_so_that_a_new_field_breaks_no_client(document: Any) -> None:
+    of_bodies = {name for operation in operations(document).values() for name in names_in(operation.get("requestBody"))}
+    answers = document["components"]["schemas"].keys() - closure(document, of_bodies)
+
+    assert len(answers) > 60
+    for name in answers:
+        assert document["components"]["schemas"][name].get("additionalProperties") is not False, name
+    # These have members that are not described.
+    is_open = {name for name, s in closed(document["components"])["schemas"].items() if s.get("additionalProperties")}
+    assert is_open <= {"EventAnswer", "WaitingFor"}
+
+
+def names_in(part: Any) -> set[str]:
+    """The schemas to which a part of the document refers."""
+    return set(re.findall(r"#/components/schemas/(\w+)", json.dumps(part)))
+
+
+def closure(document: Any, names: set[str]) -> set[str]:
+    """These schemas, and those to which they refer."""
+    below = {found for name in names for found in names_in(document["components"]["schemas"][name])} | names
+    return names if below == names else closure(document, below)
+
+
+def test_operations_have_short_names_descriptions_and_tags_that_are_described(document: Any) -> None:
+    ids = [operation["operationId"] for operation in operations(document).values()]
+
+    assert len(set(ids)) == len(ids)
+    assert {"login", "createFlow", "runFlow", "getExecution", "listSteps"} <= set(ids)
+    assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]*)*", id) for id in ids)
+    tags = {tag["name"] for tag in document["tags"]}
     for name, operation in operations(document).items():
-        for status, response in operation["responses"].items():
-            schema = response.get("content", {}).get("application/json", {}).get("schema")
-            if name in ANY_JSON and status == "200":
-                assert schema == {}, name
-            elif schema is not None:
-                model = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-                assert model["additionalProperties"] is False, (name, status)
+        assert operation["description"].endswith("."), name
+        assert set(operation["tags"]) <= tags, name
+    assert all(tag["description"] for tag in document["tags"])
+    assert document["servers"] == [{"url": "/", "description": "This server"}]
+
+
+def test_examples_are_as_described(document: Any) -> None:
+    components, seen = closed(document["components"]), set()
+    for name, operation in operations(document).items():
+        for place, described in {"body": operation.get("requestBody", {}), **operation["responses"]}.items():
+            content = described.get("content", {}).get("application/json", {})
+            if "example" in content:
+                seen.add((operation["operationId"], place))
+                schema = {**content["schema"], "components": components}
+                assert list(VALIDATOR(schema).iter_errors(content["example"])) == [], (name, place)
+    assert seen == {(operation, place) for operation, places in EXAMPLES.items() for place in places}
 
 
 class Tour:
@@ -606,6 +664,7 @@ def assert_names_what_was_created(account: Client, reply: Reply) -> None:
 
 def test_s18_every_answer_is_as_described(document: Any, admin: Client, account: Client) -> None:
     described, replies = operations(document), tour(admin, account)
+    components = closed(document["components"])
 
     assert replies.keys() == described.keys() - {"GET /metrics"}, "an operation that nobody has tried"
     wrong, successes = [], set()
@@ -628,10 +687,10 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
                 continue
             if "headers" in response:
                 assert {header.lower() for header in response["headers"]} <= reply.headers.keys(), name
-            schema = {**response["content"]["application/json"]["schema"], "components": document["components"]}
+            schema = {**response["content"]["application/json"]["schema"], "components": components}
             wrong += [
                 f"{name} {reply.status}: {error.json_path} {error.message}"
-                for error in Draft202012Validator(schema).iter_errors(reply.json)
+                for error in VALIDATOR(schema).iter_errors(reply.json)
             ]
     assert wrong == []
     # The set-up of a server that is set up cannot succeed.
@@ -639,7 +698,7 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
 
 
 def test_the_check_of_answers_sees_a_field_that_is_not_described(document: Any) -> None:
-    schema = {"$ref": "#/components/schemas/Message", "components": document["components"]}
+    schema = {"$ref": "#/components/schemas/Message", "components": closed(document["components"])}
 
     assert not list(Draft202012Validator(schema).iter_errors({"message": "x"}))
     assert list(Draft202012Validator(schema).iter_errors({"message": "x", "password_hash": "y"}))

@@ -23,6 +23,7 @@ OPEN: Final = {
     ("GET", "/api/v1/setup"),
     ("POST", "/api/v1/setup"),
     ("GET", "/api/v1/openapi.json"),
+    ("GET", "/api/v1/asyncapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

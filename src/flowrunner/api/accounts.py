@@ -76,6 +76,7 @@ async def list_accounts(
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Reply[AccountList]:
+    """List the accounts of the installation."""
     page = page_of(limit, offset)
     accounts, total = await services_of(request).accounts.page(role=role, page=page)
     listed = [AccountAnswer.of(account) for account in accounts]

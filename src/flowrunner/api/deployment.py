@@ -57,6 +57,7 @@ _BY_NAME = "/by-name/{name:path}"
     openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
 async def get_flow_by_name(request: Request, name: str) -> Reply[FlowDetail]:
+    """Return the flow with this name, with its definition."""
     flow = await services_of(request).flows.named(caller_of(request), name)
     if is_known(request, flow.state):
         return not_modified(flow.state)

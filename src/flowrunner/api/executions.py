@@ -421,6 +421,7 @@ def _state_of(execution: ExecutionDetail, most: int | None) -> str:
     openapi_extra={"parameters": [VIEW, IF_NONE_MATCH]},
 )
 async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
+    """Return an execution with its input, result and failure, and what it waits for."""
     most = most_of_view(request)
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
     state = _state_of(execution, most)
@@ -528,6 +529,7 @@ async def get_logs(
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Reply[LogList]:
+    """List the lines of the log of an execution, in their order."""
     page = page_of(limit, offset)
     portions, total = await services_of(request).executions.logs(
         caller_of(request), ExecutionId(id), level=level, page=page

@@ -267,6 +267,7 @@ async def list_flows(
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Reply[FlowList]:
+    """List the flows of the workspace, without their definitions."""
     page = page_of(limit, offset)
     flows, total = await services_of(request).flows.page(caller_of(request), tag=tag, page=page)
     listed = [FlowAnswer.of(flow) for flow in flows]
@@ -280,6 +281,7 @@ async def list_flows(
     openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
 async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
+    """Return a flow with its definition."""
     flow = await services_of(request).flows.get(caller_of(request), FlowId(id))
     if is_known(request, flow.state):
         return not_modified(flow.state)
@@ -380,6 +382,7 @@ async def list_revisions(
 
 @router.get("/{id}/revisions/{number}", responses=errors(401, 403, 404, 422))
 async def get_revision(request: Request, id: str, number: RevisionNumber) -> Reply[RevisionDetail]:
+    """Return a revision of a flow, with its definition."""
     revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
     return answer(
         RevisionDetail(

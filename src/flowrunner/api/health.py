@@ -30,7 +30,11 @@ async def readyz(request: Request) -> Reply[Health]:
     return answer(Health(status="paused" if is_paused else "ready"))
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses={200: {"description": "Metrics for Prometheus"}})
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Metrics for Prometheus"}, **errors(is_limited=False)},
+)
 async def metrics(request: Request) -> Response:
     """Return the metrics of this process. They contain no names and no values of users."""
     return Response(state_of(request).metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

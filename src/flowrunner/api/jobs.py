@@ -175,6 +175,7 @@ async def list_jobs(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offs
 
 @router.get("/jobs/{id}", responses=errors(401, 403, 404))
 async def get_job(request: Request, id: str) -> Reply[JobAnswer]:
+    """Return a job with its progress and its first errors."""
     return answer(JobAnswer.of(await services_of(request).jobs.get(caller_of(request), JobId(id))))
 
 

@@ -30,6 +30,7 @@ class PauseAnswer(Answer, frozen=True, kw_only=True):
 
 @admin.get("", responses=errors(401, 403))
 async def get_pause(request: Request) -> Reply[PauseAnswer]:
+    """Return whether the installation is paused."""
     return answer(PauseAnswer.of(await services_of(request).pause.began_at()))
 
 

@@ -37,6 +37,7 @@ from flowrunner.api import (
     web,
     workspaces,
 )
+from flowrunner.api.http.asyncapi import asyncapi_document
 from flowrunner.api.http.edge import Edge
 from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
@@ -59,6 +60,15 @@ async def openapi(request: Request) -> Response:
 
     body = await state_of(request).openapi.get(lambda: asyncio.to_thread(make))
     return Response(body, media_type="application/json")
+
+
+_ASYNCAPI: Final = msgspec.json.encode(asyncapi_document())
+
+
+@documents.get("/api/v1/asyncapi.json", include_in_schema=False)
+async def asyncapi(request: Request) -> Response:
+    """Return the AsyncAPI description of the WebSocket."""
+    return Response(_ASYNCAPI, media_type="application/json")
 
 
 ROUTERS: Final = (

@@ -100,6 +100,7 @@ async def list_triggers(
 
 @router.get("/{id}", responses=errors(401, 403, 404))
 async def get_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
+    """Return a trigger with its configuration and its next start."""
     return _answer(await services_of(request).triggers.get(caller_of(request), TriggerId(id)), request)
 
 

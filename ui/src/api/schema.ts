@@ -15,7 +15,7 @@ export interface paths {
          * Get Overview
          * @description Return what runs, waits and fails in the workspace, with the latest executions of each flow.
          */
-        get: operations["get_overview_api_v1_overview_get"];
+        get: operations["getOverview"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
          * Get Histogram
          * @description Count executions by status over time, of the last day if nothing else is asked for, and their durations.
          */
-        get: operations["get_histogram_api_v1_executions_histogram_get"];
+        get: operations["getHistogram"];
         put?: never;
         post?: never;
         delete?: never;
@@ -57,7 +57,7 @@ export interface paths {
          * Run Flow
          * @description Start an execution. It is stored durably before this answers, so a crash does not lose it.
          */
-        post: operations["run_flow_api_v1_flows__id__run_post"];
+        post: operations["runFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -77,7 +77,7 @@ export interface paths {
          *
          *     A request examines 10,000 executions at most, so a page may be shorter than `limit` and have a `next_cursor`.
          */
-        get: operations["list_executions_api_v1_executions_get"];
+        get: operations["listExecutions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -93,8 +93,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Execution */
-        get: operations["get_execution_api_v1_executions__id__get"];
+        /**
+         * Get Execution
+         * @description Return an execution with its input, result and failure, and what it waits for.
+         */
+        get: operations["getExecution"];
         put?: never;
         post?: never;
         /**
@@ -103,7 +106,7 @@ export interface paths {
          *
          *     A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
          */
-        delete: operations["cancel_execution_api_v1_executions__id__delete"];
+        delete: operations["cancelExecution"];
         options?: never;
         head?: never;
         patch?: never;
@@ -122,7 +125,7 @@ export interface paths {
          * Rerun Execution
          * @description Start a new execution that repeats this one: completely, with another input, or from one of its steps.
          */
-        post: operations["rerun_execution_api_v1_executions__id__rerun_post"];
+        post: operations["rerunExecution"];
         delete?: never;
         options?: never;
         head?: never;
@@ -143,7 +146,7 @@ export interface paths {
          * Delete Record
          * @description Delete an execution that has ended, with its events and logs. It is in the audit log that it was deleted.
          */
-        delete: operations["delete_record_api_v1_executions__id__record_delete"];
+        delete: operations["deleteRecord"];
         options?: never;
         head?: never;
         patch?: never;
@@ -156,8 +159,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Logs */
-        get: operations["get_logs_api_v1_executions__id__logs_get"];
+        /**
+         * Get Logs
+         * @description List the lines of the log of an execution, in their order.
+         */
+        get: operations["getLogs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -179,7 +185,7 @@ export interface paths {
          * Change Executions
          * @description Re-run, cancel or delete many executions, in a job. To delete requires the right to write.
          */
-        post: operations["change_executions_api_v1_executions_batch_post"];
+        post: operations["changeExecutions"];
         delete?: never;
         options?: never;
         head?: never;
@@ -197,7 +203,7 @@ export interface paths {
          * List Jobs
          * @description List the jobs of the workspace, the newest first.
          */
-        get: operations["list_jobs_api_v1_jobs_get"];
+        get: operations["listJobs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -213,15 +219,18 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Job */
-        get: operations["get_job_api_v1_jobs__id__get"];
+        /**
+         * Get Job
+         * @description Return a job with its progress and its first errors.
+         */
+        get: operations["getJob"];
         put?: never;
         post?: never;
         /**
          * Stop Job
          * @description Stop a job. What it has done stays done.
          */
-        delete: operations["stop_job_api_v1_jobs__id__delete"];
+        delete: operations["stopJob"];
         options?: never;
         head?: never;
         patch?: never;
@@ -240,7 +249,7 @@ export interface paths {
          * Send Signal
          * @description Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node.
          */
-        post: operations["send_signal_api_v1_executions__id__signals__key__post"];
+        post: operations["sendSignal"];
         delete?: never;
         options?: never;
         head?: never;
@@ -260,7 +269,7 @@ export interface paths {
          * Answer Approval
          * @description Answer an `approval` node. The first answer counts; later ones are rejected.
          */
-        post: operations["answer_approval_api_v1_executions__id__approvals__node__post"];
+        post: operations["answerApproval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -278,7 +287,7 @@ export interface paths {
          * List Approvals
          * @description List the approvals that wait for the caller in all workspaces, the execution with the latest one first.
          */
-        get: operations["list_approvals_api_v1_approvals_get"];
+        get: operations["listApprovals"];
         put?: never;
         post?: never;
         delete?: never;
@@ -298,13 +307,13 @@ export interface paths {
          * List Callbacks
          * @description List the callbacks of the workspace, the oldest first.
          */
-        get: operations["list_callbacks_api_v1_callbacks_get"];
+        get: operations["listCallbacks"];
         put?: never;
         /**
          * Create Callback
          * @description Create a callback. Its signing secret is in this answer only.
          */
-        post: operations["create_callback_api_v1_callbacks_post"];
+        post: operations["createCallback"];
         delete?: never;
         options?: never;
         head?: never;
@@ -322,18 +331,18 @@ export interface paths {
          * Get Callback
          * @description Return a callback, without its secret.
          */
-        get: operations["get_callback_api_v1_callbacks__id__get"];
+        get: operations["getCallback"];
         /**
          * Change Callback
          * @description Change the fields that the body has. A callback that is enabled begins without its earlier failures.
          */
-        put: operations["change_callback_api_v1_callbacks__id__put"];
+        put: operations["changeCallback"];
         post?: never;
         /**
          * Delete Callback
          * @description Delete a callback and its deliveries; what it has not told is dropped.
          */
-        delete: operations["delete_callback_api_v1_callbacks__id__delete"];
+        delete: operations["deleteCallback"];
         options?: never;
         head?: never;
         patch?: never;
@@ -352,7 +361,7 @@ export interface paths {
          * Test Callback
          * @description Send a test message now, once, and return how that went.
          */
-        post: operations["test_callback_api_v1_callbacks__id__test_post"];
+        post: operations["testCallback"];
         delete?: never;
         options?: never;
         head?: never;
@@ -370,7 +379,7 @@ export interface paths {
          * List Callback Deliveries
          * @description List the deliveries of a callback, the newest first: about 1,000 of the last seven days, and what is pending.
          */
-        get: operations["list_callback_deliveries_api_v1_callbacks__id__deliveries_get"];
+        get: operations["listCallbackDeliveries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -392,7 +401,7 @@ export interface paths {
          * Redeliver
          * @description Send a message again, under its id; it is tried for a day as a new one is.
          */
-        post: operations["redeliver_api_v1_callbacks__id__deliveries__delivery_id__redeliver_post"];
+        post: operations["redeliver"];
         delete?: never;
         options?: never;
         head?: never;
@@ -410,7 +419,7 @@ export interface paths {
          * List Hook Deliveries
          * @description List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days.
          */
-        get: operations["list_hook_deliveries_api_v1_triggers__id__deliveries_get"];
+        get: operations["listHookDeliveries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -430,7 +439,7 @@ export interface paths {
          * Get Hook Delivery
          * @description Return a delivery with its request.
          */
-        get: operations["get_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__get"];
+        get: operations["getHookDelivery"];
         put?: never;
         post?: never;
         delete?: never;
@@ -452,7 +461,7 @@ export interface paths {
          * Replay Hook Delivery
          * @description Start another execution with a stored request. `when` is asked again, and `dedupe` is not.
          */
-        post: operations["replay_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__replay_post"];
+        post: operations["replayHookDelivery"];
         delete?: never;
         options?: never;
         head?: never;
@@ -472,7 +481,7 @@ export interface paths {
          * Rotate Hook
          * @description Give a webhook trigger another URL. The old one is unknown from now on.
          */
-        post: operations["rotate_hook_api_v1_triggers__id__rotate_post"];
+        post: operations["rotateHook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -490,13 +499,13 @@ export interface paths {
          * Verify Hook
          * @description Answer the challenge with which some servers verify an address before they use it.
          */
-        get: operations["verify_hook_hooks__token__get"];
+        get: operations["verifyHook"];
         put?: never;
         /**
          * Receive Hook
          * @description Start a flow by a request of another server, with a body of any type. The trigger says how it is verified.
          */
-        post: operations["receive_hook_hooks__token__post"];
+        post: operations["receiveHook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -510,13 +519,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Flow By Name */
-        get: operations["get_flow_by_name_api_v1_flows_by_name__name__get"];
+        /**
+         * Get Flow By Name
+         * @description Return the flow with this name, with its definition.
+         */
+        get: operations["getFlowByName"];
         /**
          * Put Flow By Name
          * @description Create the flow with this name, or change it. A flow that has all of the changes stays as it is.
          */
-        put: operations["put_flow_by_name_api_v1_flows_by_name__name__put"];
+        put: operations["putFlowByName"];
         post?: never;
         delete?: never;
         options?: never;
@@ -537,7 +549,7 @@ export interface paths {
          * Run Flow By Name
          * @description Start an execution of the flow with this name.
          */
-        post: operations["run_flow_by_name_api_v1_flows_by_name__name__run_post"];
+        post: operations["runFlowByName"];
         delete?: never;
         options?: never;
         head?: never;
@@ -557,7 +569,7 @@ export interface paths {
          * Save Flows
          * @description Create or change the flow of each name, all of them or none. Each document is whole.
          */
-        post: operations["save_flows_api_v1_flows_batch_post"];
+        post: operations["saveFlows"];
         delete?: never;
         options?: never;
         head?: never;
@@ -579,7 +591,7 @@ export interface paths {
          *
          *     A file is called `<percent-encoded name>.yaml`, as in an export.
          */
-        post: operations["import_flows_api_v1_flows_import_post"];
+        post: operations["importFlows"];
         delete?: never;
         options?: never;
         head?: never;
@@ -597,7 +609,7 @@ export interface paths {
          * Export Flows
          * @description Return the documents of all flows of the workspace.
          */
-        get: operations["export_flows_api_v1_flows_export_get"];
+        get: operations["exportFlows"];
         put?: never;
         post?: never;
         delete?: never;
@@ -617,7 +629,7 @@ export interface paths {
          * List Steps
          * @description List steps in the order of their starts. A page may be shorter than the limit and have a `next_cursor`.
          */
-        get: operations["list_steps_api_v1_executions__id__steps_get"];
+        get: operations["listSteps"];
         put?: never;
         post?: never;
         delete?: never;
@@ -637,7 +649,7 @@ export interface paths {
          * Get Step
          * @description Return a step with its whole input and result, and each of its attempts.
          */
-        get: operations["get_step_api_v1_executions__id__steps__step_id__get"];
+        get: operations["getStep"];
         put?: never;
         post?: never;
         delete?: never;
@@ -657,7 +669,7 @@ export interface paths {
          * Get Step Result
          * @description Return the result of a step as it is stored.
          */
-        get: operations["get_step_result_api_v1_executions__id__steps__step_id__result_get"];
+        get: operations["getStepResult"];
         put?: never;
         post?: never;
         delete?: never;
@@ -677,7 +689,7 @@ export interface paths {
          * Get Execution Graph
          * @description Return the nodes and edges of the revision that runs, with the states of their latest runs, for a picture.
          */
-        get: operations["get_execution_graph_api_v1_executions__id__graph_get"];
+        get: operations["getExecutionGraph"];
         put?: never;
         post?: never;
         delete?: never;
@@ -700,7 +712,7 @@ export interface paths {
          *     With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; a stream of
          *     server-sent events continues after its `Last-Event-ID`.
          */
-        get: operations["get_events_api_v1_executions__id__events_get"];
+        get: operations["getEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -716,14 +728,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List Flows */
-        get: operations["list_flows_api_v1_flows_get"];
+        /**
+         * List Flows
+         * @description List the flows of the workspace, without their definitions.
+         */
+        get: operations["listFlows"];
         put?: never;
         /**
          * Create Flow
          * @description Save a new flow. A dry run is answered with 200.
          */
-        post: operations["create_flow_api_v1_flows_post"];
+        post: operations["createFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -737,19 +752,22 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Flow */
-        get: operations["get_flow_api_v1_flows__id__get"];
+        /**
+         * Get Flow
+         * @description Return a flow with its definition.
+         */
+        get: operations["getFlow"];
         /**
          * Update Flow
          * @description Update a flow. A changed definition becomes a new revision; running executions keep theirs.
          */
-        put: operations["update_flow_api_v1_flows__id__put"];
+        put: operations["updateFlow"];
         post?: never;
         /**
          * Delete Flow
          * @description Delete a flow. Running executions continue, and the history stays readable.
          */
-        delete: operations["delete_flow_api_v1_flows__id__delete"];
+        delete: operations["deleteFlow"];
         options?: never;
         head?: never;
         patch?: never;
@@ -770,7 +788,7 @@ export interface paths {
          *
          *     The caller must be able to change flows in both workspaces. A repeated request completes a move that was cut off.
          */
-        post: operations["move_flow_api_v1_flows__id__move_post"];
+        post: operations["moveFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -792,7 +810,7 @@ export interface paths {
          *
          *     The caller must be able to change flows in both workspaces.
          */
-        post: operations["copy_flow_api_v1_flows__id__copy_post"];
+        post: operations["copyFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -810,7 +828,7 @@ export interface paths {
          * List Revisions
          * @description List the revisions of a flow, the newest first.
          */
-        get: operations["list_revisions_api_v1_flows__id__revisions_get"];
+        get: operations["listRevisions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -826,15 +844,18 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Revision */
-        get: operations["get_revision_api_v1_flows__id__revisions__number__get"];
+        /**
+         * Get Revision
+         * @description Return a revision of a flow, with its definition.
+         */
+        get: operations["getRevision"];
         put?: never;
         post?: never;
         /**
          * Delete Revision
          * @description Delete an old revision. Its finished executions stay readable.
          */
-        delete: operations["delete_revision_api_v1_flows__id__revisions__number__delete"];
+        delete: operations["deleteRevision"];
         options?: never;
         head?: never;
         patch?: never;
@@ -851,7 +872,7 @@ export interface paths {
          * Compare Revisions
          * @description Return the differences between two revisions.
          */
-        get: operations["compare_revisions_api_v1_flows__id__revisions__number__diff_get"];
+        get: operations["compareRevisions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -873,7 +894,7 @@ export interface paths {
          * Restore Revision
          * @description Restore an old definition as a new revision. The history is unchanged.
          */
-        post: operations["restore_revision_api_v1_flows__id__revisions__number__restore_post"];
+        post: operations["restoreRevision"];
         delete?: never;
         options?: never;
         head?: never;
@@ -893,7 +914,7 @@ export interface paths {
          * Validate Flow
          * @description Report all errors and warnings of a definition without saving it.
          */
-        post: operations["validate_flow_api_v1_flows_validate_post"];
+        post: operations["validateFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -913,7 +934,7 @@ export interface paths {
          * Sketch Flow
          * @description Return the nodes and edges of a definition as far as it can be read, and its errors and warnings.
          */
-        post: operations["sketch_flow_api_v1_flows_graph_post"];
+        post: operations["sketchFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -935,7 +956,7 @@ export interface paths {
          *
          *     They may take 10 s each and 30 s together. A node of type `flow` needs a mock.
          */
-        post: operations["test_flow_api_v1_flows_test_post"];
+        post: operations["testFlow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -953,7 +974,7 @@ export interface paths {
          * List Triggers
          * @description List the triggers of the workspace's flows, with those that their documents have no more.
          */
-        get: operations["list_triggers_api_v1_triggers_get"];
+        get: operations["listTriggers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -969,8 +990,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Trigger */
-        get: operations["get_trigger_api_v1_triggers__id__get"];
+        /**
+         * Get Trigger
+         * @description Return a trigger with its configuration and its next start.
+         */
+        get: operations["getTrigger"];
         put?: never;
         post?: never;
         delete?: never;
@@ -992,7 +1016,7 @@ export interface paths {
          * Pause Trigger
          * @description Let a trigger start nothing, also after the flow is saved again, until it is resumed.
          */
-        post: operations["pause_trigger_api_v1_triggers__id__pause_post"];
+        post: operations["pauseTrigger"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1012,7 +1036,27 @@ export interface paths {
          * Resume Trigger
          * @description Let a paused trigger start the flow again; what would have started it during the pause is left out.
          */
-        post: operations["resume_trigger_api_v1_triggers__id__resume_post"];
+        post: operations["resumeTrigger"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/triggers/{id}/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Trigger
+         * @description Start what a schedule would start now, also if it is paused. Its due times stay as they are.
+         */
+        post: operations["runTrigger"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1030,7 +1074,7 @@ export interface paths {
          * Next Times
          * @description Return when a schedule starts the flow next, or would if it is paused.
          */
-        get: operations["next_times_api_v1_triggers__id__next_get"];
+        get: operations["nextTimes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1050,7 +1094,7 @@ export interface paths {
          * Healthz
          * @description Report that the process is alive.
          */
-        get: operations["healthz_healthz_get"];
+        get: operations["healthz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1072,7 +1116,7 @@ export interface paths {
          *
          *     The status of a ready server is `paused` while the installation starts no executions.
          */
-        get: operations["readyz_readyz_get"];
+        get: operations["readyz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1092,7 +1136,7 @@ export interface paths {
          * Metrics
          * @description Return the metrics of this process. They contain no names and no values of users.
          */
-        get: operations["metrics_metrics_get"];
+        get: operations["metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1114,7 +1158,7 @@ export interface paths {
          * Login
          * @description Log in and get a token.
          */
-        post: operations["login_api_v1_auth_login_post"];
+        post: operations["login"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1132,13 +1176,13 @@ export interface paths {
          * Get Setup
          * @description Report whether there is an account already, so that a browser knows which screen to show first.
          */
-        get: operations["get_setup_api_v1_setup_get"];
+        get: operations["getSetup"];
         put?: never;
         /**
          * Setup
          * @description Create the first admin, with the token that the server printed at its first start.
          */
-        post: operations["setup_api_v1_setup_post"];
+        post: operations["setup"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1158,7 +1202,7 @@ export interface paths {
          * Logout
          * @description Revoke the current token and every token of the same session.
          */
-        post: operations["logout_api_v1_auth_logout_post"];
+        post: operations["logout"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1178,7 +1222,7 @@ export interface paths {
          * Ticket
          * @description Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers.
          */
-        post: operations["ticket_api_v1_auth_ws_ticket_post"];
+        post: operations["ticket"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1200,7 +1244,7 @@ export interface paths {
          *
          *     Refreshing the same token again later ends the whole session, because the token must have been stolen.
          */
-        post: operations["refresh_api_v1_auth_refresh_post"];
+        post: operations["refresh"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1218,7 +1262,7 @@ export interface paths {
          * List Tokens
          * @description List the account's API tokens without their secret part.
          */
-        get: operations["list_tokens_api_v1_tokens_get"];
+        get: operations["listTokens"];
         put?: never;
         /**
          * Create Token
@@ -1226,7 +1270,7 @@ export interface paths {
          *
          *     The token reaches the workspace that the request acts in, and no other.
          */
-        post: operations["create_token_api_v1_tokens_post"];
+        post: operations["createToken"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1247,7 +1291,7 @@ export interface paths {
          * Revoke Token
          * @description Revoke a token immediately and close the WebSockets that it opened.
          */
-        delete: operations["revoke_token_api_v1_tokens__id__delete"];
+        delete: operations["revokeToken"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1264,13 +1308,13 @@ export interface paths {
          * List Workspaces
          * @description List the caller's workspaces, the personal one first.
          */
-        get: operations["list_workspaces_api_v1_workspaces_get"];
+        get: operations["listWorkspaces"];
         put?: never;
         /**
          * Create Workspace
          * @description Create a workspace, with the caller as its admin. This requires a login session; API tokens are rejected.
          */
-        post: operations["create_workspace_api_v1_workspaces_post"];
+        post: operations["createWorkspace"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1288,18 +1332,18 @@ export interface paths {
          * Get Workspace
          * @description Return a workspace, by its id or slug.
          */
-        get: operations["get_workspace_api_v1_workspaces__id__get"];
+        get: operations["getWorkspace"];
         /**
          * Update Workspace
          * @description Change the given fields. A personal workspace is called after its account.
          */
-        put: operations["update_workspace_api_v1_workspaces__id__put"];
+        put: operations["updateWorkspace"];
         post?: never;
         /**
          * Delete Workspace
          * @description Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled.
          */
-        delete: operations["delete_workspace_api_v1_workspaces__id__delete"];
+        delete: operations["deleteWorkspace"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1316,7 +1360,7 @@ export interface paths {
          * Get Usage
          * @description Return what a workspace holds, beside its limits.
          */
-        get: operations["get_usage_api_v1_workspaces__id__usage_get"];
+        get: operations["getUsage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1338,7 +1382,7 @@ export interface paths {
          *
          *     This requires a login session; API tokens are rejected.
          */
-        get: operations["export_workspace_api_v1_workspaces__id__export_get"];
+        get: operations["exportWorkspace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1358,13 +1402,13 @@ export interface paths {
          * List Members
          * @description List the members, the owner of a personal workspace first.
          */
-        get: operations["list_members_api_v1_workspaces__id__members_get"];
+        get: operations["listMembers"];
         put?: never;
         /**
          * Add Member
          * @description Add an account as a member.
          */
-        post: operations["add_member_api_v1_workspaces__id__members_post"];
+        post: operations["addMember"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1383,13 +1427,13 @@ export interface paths {
          * Change Member
          * @description Change the role of a member.
          */
-        put: operations["change_member_api_v1_workspaces__id__members__account_id__put"];
+        put: operations["changeMember"];
         post?: never;
         /**
          * Remove Member
          * @description Remove a member. Its tokens and sockets for the workspace end at once.
          */
-        delete: operations["remove_member_api_v1_workspaces__id__members__account_id__delete"];
+        delete: operations["removeMember"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1408,7 +1452,7 @@ export interface paths {
          * Leave Workspace
          * @description End the caller's own membership. This requires a login session; API tokens are rejected.
          */
-        post: operations["leave_workspace_api_v1_workspaces__id__leave_post"];
+        post: operations["leaveWorkspace"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1426,7 +1470,7 @@ export interface paths {
          * List Workspace Tokens
          * @description List the API tokens of all members that reach the workspace.
          */
-        get: operations["list_workspace_tokens_api_v1_workspaces__id__tokens_get"];
+        get: operations["listWorkspaceTokens"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1449,7 +1493,7 @@ export interface paths {
          * Revoke Workspace Token
          * @description Revoke an API token that reaches the workspace, of any member.
          */
-        delete: operations["revoke_workspace_token_api_v1_workspaces__id__tokens__token_id__delete"];
+        delete: operations["revokeWorkspaceToken"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1466,7 +1510,7 @@ export interface paths {
          * List All Workspaces
          * @description List all workspaces of the installation but the personal ones, without anything that they hold.
          */
-        get: operations["list_all_workspaces_api_v1_admin_workspaces_get"];
+        get: operations["listAllWorkspaces"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1490,7 +1534,7 @@ export interface paths {
          *
          *     An admin of the installation sees nothing of a workspace without a role in it; this is recorded in the audit log.
          */
-        post: operations["appoint_member_api_v1_admin_workspaces__id__members_post"];
+        post: operations["appointMember"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1504,14 +1548,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List Accounts */
-        get: operations["list_accounts_api_v1_accounts_get"];
+        /**
+         * List Accounts
+         * @description List the accounts of the installation.
+         */
+        get: operations["listAccounts"];
         put?: never;
         /**
          * Create Account
          * @description Create an account. This requires an admin's login session; API tokens are rejected.
          */
-        post: operations["create_account_api_v1_accounts_post"];
+        post: operations["createAccount"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1529,7 +1576,7 @@ export interface paths {
          * Get Account
          * @description Return an account. Admins can read every account, other callers only their own.
          */
-        get: operations["get_account_api_v1_accounts__id__get"];
+        get: operations["getAccount"];
         /**
          * Update Account
          * @description Change the given fields. Only admins can change roles, disable accounts or change other accounts.
@@ -1537,7 +1584,7 @@ export interface paths {
          *     API tokens cannot change passwords, e-mail addresses or roles. Changing your own password requires
          *     `current_password`; changing your own e-mail address requires a login within the last 15 minutes.
          */
-        put: operations["update_account_api_v1_accounts__id__put"];
+        put: operations["updateAccount"];
         post?: never;
         /**
          * Delete Account
@@ -1546,7 +1593,7 @@ export interface paths {
          *     A deleted workspace takes its secrets along, and its executions are cancelled. Giving one to an account requires a
          *     login session; API tokens are rejected.
          */
-        delete: operations["delete_account_api_v1_accounts__id__delete"];
+        delete: operations["deleteAccount"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1563,13 +1610,13 @@ export interface paths {
          * List Secrets
          * @description List the secrets of the account's personal workspace, without their values.
          */
-        get: operations["list_secrets_api_v1_accounts__account_id__secrets_get"];
+        get: operations["listSecrets"];
         put?: never;
         /**
          * Create Secret
          * @description Create a secret (201), or replace the value of an existing one (200).
          */
-        post: operations["create_secret_api_v1_accounts__account_id__secrets_post"];
+        post: operations["createSecret"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1590,7 +1637,7 @@ export interface paths {
          * Delete Secret
          * @description Delete a secret.
          */
-        delete: operations["delete_secret_api_v1_accounts__account_id__secrets__key__delete"];
+        delete: operations["deleteSecret"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1607,13 +1654,13 @@ export interface paths {
          * List Workspace Secrets
          * @description List the secrets of a workspace, without their values.
          */
-        get: operations["list_workspace_secrets_api_v1_workspaces__id__secrets_get"];
+        get: operations["listWorkspaceSecrets"];
         put?: never;
         /**
          * Create Workspace Secret
          * @description Create a secret of a workspace (201), or replace the value of an existing one (200).
          */
-        post: operations["create_workspace_secret_api_v1_workspaces__id__secrets_post"];
+        post: operations["createWorkspaceSecret"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1634,7 +1681,7 @@ export interface paths {
          * Delete Workspace Secret
          * @description Delete a secret of a workspace.
          */
-        delete: operations["delete_workspace_secret_api_v1_workspaces__id__secrets__key__delete"];
+        delete: operations["deleteWorkspaceSecret"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1651,13 +1698,13 @@ export interface paths {
          * List Rotations
          * @description List key rotations, the newest first.
          */
-        get: operations["list_rotations_api_v1_keys_rotations_get"];
+        get: operations["listRotations"];
         put?: never;
         /**
          * Rotate Keys
          * @description Replace keys in the background. Stored data stays readable, and sessions stay valid.
          */
-        post: operations["rotate_keys_api_v1_keys_rotations_post"];
+        post: operations["rotateKeys"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1671,13 +1718,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Pause */
-        get: operations["get_pause_api_v1_admin_pause_get"];
+        /**
+         * Get Pause
+         * @description Return whether the installation is paused.
+         */
+        get: operations["getPause"];
         /**
          * Set Pause
          * @description Let no further execution start, or let them start again. Open executions go on, with their sub-flows.
          */
-        put: operations["set_pause_api_v1_admin_pause_put"];
+        put: operations["setPause"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1696,7 +1746,7 @@ export interface paths {
          * Get System
          * @description Return the version, and the pause; to admins of the installation also its parts, queue and size.
          */
-        get: operations["get_system_api_v1_system_get"];
+        get: operations["getSystem"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1718,7 +1768,7 @@ export interface paths {
          *
          *     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
          */
-        get: operations["list_entries_api_v1_audit_get"];
+        get: operations["listEntries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1740,7 +1790,7 @@ export interface paths {
          *
          *     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
          */
-        get: operations["list_entries_of_workspace_api_v1_workspaces__id__audit_get"];
+        get: operations["listEntriesOfWorkspace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1760,7 +1810,7 @@ export interface paths {
          * Get Flow Schema
          * @description Return the JSON Schema of flow documents, with the parameters of this server's node types.
          */
-        get: operations["get_flow_schema_api_v1_schemas_flow_get"];
+        get: operations["getFlowSchema"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1780,7 +1830,7 @@ export interface paths {
          * List Node Types
          * @description List the node types of this server, those of installed packages included, by name.
          */
-        get: operations["list_node_types_api_v1_node_types_get"];
+        get: operations["listNodeTypes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1805,7 +1855,7 @@ export interface paths {
          *     Its effects are real: a request is sent, with the secrets that the node reads. Nothing is retried, waits do not
          *     begin, and the nodes inside it do not run. It requires the rights to change and to run flows.
          */
-        post: operations["try_node_api_v1_nodes_try_post"];
+        post: operations["tryNode"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1831,9 +1881,15 @@ export interface components {
             role: "admin" | "user" | "viewer";
             /** Disabled */
             disabled: boolean;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
         };
         /** AccountList */
@@ -1910,7 +1966,10 @@ export interface components {
              * @description JSON Schema of the data in the answer; null for any data.
              */
             form: unknown;
-            /** Since */
+            /**
+             * Since
+             * Format: date-time
+             */
             since: string;
             /**
              * Until
@@ -1949,9 +2008,15 @@ export interface components {
              * @enum {string}
              */
             status: "running" | "retrying" | "waiting" | "completed" | "skipped" | "failed" | "cancelled" | "interrupted";
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
-            /** Completed At */
+            /**
+             * Completed At
+             * Format: date-time
+             */
             completed_at?: string;
             /**
              * Duration
@@ -1961,6 +2026,7 @@ export interface components {
             error?: components["schemas"]["StepError"];
             /**
              * Retry At
+             * Format: date-time
              * @description The time of the next attempt. Absent if there is none.
              */
             retry_at?: string;
@@ -1969,7 +2035,10 @@ export interface components {
         AuditEntryAnswer: {
             /** Seq */
             seq: number;
-            /** At */
+            /**
+             * At
+             * Format: date-time
+             */
             at: string;
             /** Actor */
             actor: string | null;
@@ -2047,9 +2116,15 @@ export interface components {
         };
         /** BucketAnswer */
         BucketAnswer: {
-            /** Since */
+            /**
+             * Since
+             * Format: date-time
+             */
             since: string;
-            /** Until */
+            /**
+             * Until
+             * Format: date-time
+             */
             until: string;
             counts: components["schemas"]["StatusCounts"];
             /**
@@ -2091,7 +2166,10 @@ export interface components {
             template?: unknown;
             /** Enabled */
             enabled: boolean;
-            /** Disabled At */
+            /**
+             * Disabled At
+             * Format: date-time
+             */
             disabled_at?: string;
             /**
              * Disabled Reason
@@ -2105,9 +2183,15 @@ export interface components {
             failures: number;
             /** Failing Since */
             failing_since?: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
         };
         /** CallbackList */
@@ -2344,12 +2428,19 @@ export interface components {
             state: "delivered" | "failed" | "pending";
             /** Attempts */
             attempts: number;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Last Attempt At */
+            /**
+             * Last Attempt At
+             * Format: date-time
+             */
             last_attempt_at?: string;
             /**
              * Next Attempt At
+             * Format: date-time
              * @description Absent unless it is pending.
              */
             next_attempt_at?: string;
@@ -2401,9 +2492,15 @@ export interface components {
             description: string;
             /** Version */
             version: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
             /** Tags */
             tags: string[];
@@ -2632,7 +2729,10 @@ export interface components {
             execution_id: string;
             /** Seq */
             seq: number;
-            /** Timestamp */
+            /**
+             * Timestamp
+             * Format: date-time
+             */
             timestamp: string;
         } & {
             [key: string]: unknown;
@@ -2663,10 +2763,14 @@ export interface components {
              * @enum {string}
              */
             status: "running" | "waiting" | "completed" | "failed" | "cancelled";
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Absent until the execution has ended.
              */
             completed_at?: string;
@@ -2729,10 +2833,14 @@ export interface components {
              * @enum {string}
              */
             status: "running" | "waiting" | "completed" | "failed" | "cancelled";
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Absent until the execution has ended.
              */
             completed_at?: string;
@@ -2898,9 +3006,15 @@ export interface components {
             description: string;
             /** Version */
             version: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
             /** Tags */
             tags: string[];
@@ -2935,9 +3049,15 @@ export interface components {
             description: string;
             /** Version */
             version: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
             /** Tags */
             tags: string[];
@@ -3133,9 +3253,15 @@ export interface components {
              * @description The id of its latest run.
              */
             step?: number;
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at?: string;
-            /** Completed At */
+            /**
+             * Completed At
+             * Format: date-time
+             */
             completed_at?: string;
             /**
              * Runs
@@ -3187,7 +3313,10 @@ export interface components {
         HookDeliveryAnswer: {
             /** Id */
             id: string;
-            /** Received At */
+            /**
+             * Received At
+             * Format: date-time
+             */
             received_at: string;
             /**
              * State
@@ -3254,10 +3383,14 @@ export interface components {
              * @description The first 100.
              */
             errors: components["schemas"]["JobErrorAnswer"][];
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Absent until the job has ended.
              */
             completed_at?: string;
@@ -3303,7 +3436,10 @@ export interface components {
         LatestFailure: {
             /** Execution Id */
             execution_id: string;
-            /** Failed At */
+            /**
+             * Failed At
+             * Format: date-time
+             */
             failed_at?: string;
             /**
              * Error
@@ -3334,7 +3470,10 @@ export interface components {
         };
         /** LogAnswer */
         LogAnswer: {
-            /** Timestamp */
+            /**
+             * Timestamp
+             * Format: date-time
+             */
             timestamp: string;
             /**
              * Level
@@ -3442,7 +3581,10 @@ export interface components {
              * @description The workspace is the personal one of this account.
              */
             owner: boolean;
-            /** Added At */
+            /**
+             * Added At
+             * Format: date-time
+             */
             added_at: string;
         };
         /** MemberList */
@@ -3548,7 +3690,10 @@ export interface components {
             template?: unknown;
             /** Enabled */
             enabled: boolean;
-            /** Disabled At */
+            /**
+             * Disabled At
+             * Format: date-time
+             */
             disabled_at?: string;
             /**
              * Disabled Reason
@@ -3562,9 +3707,15 @@ export interface components {
             failures: number;
             /** Failing Since */
             failing_since?: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
             /**
              * Secret
@@ -3587,15 +3738,20 @@ export interface components {
             name: string;
             /** Scopes */
             scopes: ("admin" | "members" | "read" | "run" | "write")[];
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Expires At
+             * Format: date-time
              * @description Absent if the token does not expire.
              */
             expires_at?: string;
             /**
              * Last Used At
+             * Format: date-time
              * @description Absent if the token was never used.
              */
             last_used_at?: string;
@@ -3680,7 +3836,10 @@ export interface components {
             flow_id: string;
             /** Flow Name */
             flow_name?: string;
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
             /**
              * Waiting For
@@ -3690,7 +3849,10 @@ export interface components {
         };
         /** OverviewAnswer */
         OverviewAnswer: {
-            /** At */
+            /**
+             * At
+             * Format: date-time
+             */
             at: string;
             counts: components["schemas"]["StatusCounts"];
             /**
@@ -3715,6 +3877,7 @@ export interface components {
             paused: boolean;
             /**
              * Paused At
+             * Format: date-time
              * @description Absent unless the installation is paused.
              */
             paused_at?: string;
@@ -3781,7 +3944,10 @@ export interface components {
          * @description The signal, or the answer to an approval, that ended a wait.
          */
         ReceivedAnswer: {
-            /** At */
+            /**
+             * At
+             * Format: date-time
+             */
             at: string;
             /**
              * By
@@ -3799,7 +3965,10 @@ export interface components {
              * @enum {string}
              */
             status: "running" | "waiting" | "completed" | "failed" | "cancelled";
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
             /**
              * Duration
@@ -3809,7 +3978,10 @@ export interface components {
         };
         /** RefusalAnswer */
         RefusalAnswer: {
-            /** At */
+            /**
+             * At
+             * Format: date-time
+             */
             at: string;
             /** Reason */
             reason: string;
@@ -3835,10 +4007,14 @@ export interface components {
              * @enum {string}
              */
             status: "running" | "waiting" | "completed" | "failed" | "cancelled";
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Only with `Prefer: wait`, of an execution that has ended in time.
              */
             completed_at?: string;
@@ -3905,7 +4081,10 @@ export interface components {
              * @description The author's label: the definition's `metadata.version`.
              */
             version: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Created By
@@ -3932,7 +4111,10 @@ export interface components {
              * @description The author's label: the definition's `metadata.version`.
              */
             version: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Created By
@@ -3998,7 +4180,10 @@ export interface components {
              * @enum {string}
              */
             status: "completed" | "running";
-            /** Requested At */
+            /**
+             * Requested At
+             * Format: date-time
+             */
             requested_at: string;
             /**
              * Needed Until
@@ -4054,10 +4239,14 @@ export interface components {
              * @enum {string}
              */
             status: "running" | "waiting" | "completed" | "failed" | "cancelled";
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Only with `Prefer: wait`, of an execution that has ended in time.
              */
             completed_at?: string;
@@ -4108,21 +4297,34 @@ export interface components {
         SecretAnswer: {
             /** Key */
             key: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
         };
         /** SecretInList */
         SecretInList: {
             /** Key */
             key: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
-            /** Updated At */
+            /**
+             * Updated At
+             * Format: date-time
+             */
             updated_at: string;
             /**
              * Last Used At
+             * Format: date-time
              * @description When an execution last read it, known within two minutes. Absent if none has.
              */
             last_used_at?: string;
@@ -4239,7 +4441,10 @@ export interface components {
             name: string;
             /** Slug */
             slug: string;
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /** Members */
             members: number;
@@ -4425,10 +4630,14 @@ export interface components {
             status: "running" | "retrying" | "waiting" | "completed" | "skipped" | "failed" | "cancelled";
             /** Attempts */
             attempts: number;
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Absent until it has ended.
              */
             completed_at?: string;
@@ -4528,10 +4737,14 @@ export interface components {
             status: "running" | "retrying" | "waiting" | "completed" | "skipped" | "failed" | "cancelled";
             /** Attempts */
             attempts: number;
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
             /**
              * Completed At
+             * Format: date-time
              * @description Absent until it has ended.
              */
             completed_at?: string;
@@ -4561,7 +4774,10 @@ export interface components {
         };
         /** StepWait */
         StepWait: {
-            /** Since */
+            /**
+             * Since
+             * Format: date-time
+             */
             since: string;
             waiting_for: components["schemas"]["WaitingFor"];
             received?: components["schemas"]["ReceivedAnswer"];
@@ -4577,6 +4793,7 @@ export interface components {
             paused: boolean;
             /**
              * Paused At
+             * Format: date-time
              * @description Absent unless the installation is paused.
              */
             paused_at?: string;
@@ -4587,6 +4804,7 @@ export interface components {
         SystemDetails: {
             /**
              * Started At
+             * Format: date-time
              * @description The start of this process.
              */
             started_at: string;
@@ -4615,7 +4833,10 @@ export interface components {
              * @description Send it as the WebSocket subprotocol `ticket.<ticket>`. It is valid for one connection.
              */
             ticket: string;
-            /** Expires At */
+            /**
+             * Expires At
+             * Format: date-time
+             */
             expires_at: string;
         };
         /** TokenAnswer */
@@ -4625,7 +4846,10 @@ export interface components {
              * @description Absent if the token was set as a cookie.
              */
             token?: string;
-            /** Expires At */
+            /**
+             * Expires At
+             * Format: date-time
+             */
             expires_at: string;
             /** Account Id */
             account_id: string;
@@ -4645,15 +4869,20 @@ export interface components {
             name: string;
             /** Scopes */
             scopes: ("admin" | "members" | "read" | "run" | "write")[];
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
             /**
              * Expires At
+             * Format: date-time
              * @description Absent if the token does not expire.
              */
             expires_at?: string;
             /**
              * Last Used At
+             * Format: date-time
              * @description Absent if the token was never used.
              */
             last_used_at?: string;
@@ -4761,6 +4990,7 @@ export interface components {
             };
             /**
              * Until
+             * Format: date-time
              * @description Absent if it would wait indefinitely.
              */
             until?: string;
@@ -5034,7 +5264,10 @@ export interface components {
              * @enum {string}
              */
             role: "admin" | "editor" | "operator" | "viewer";
-            /** Created At */
+            /**
+             * Created At
+             * Format: date-time
+             */
             created_at: string;
         };
         /** WorkspaceList */
@@ -5073,7 +5306,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    get_overview_api_v1_overview_get: {
+    getOverview: {
         parameters: {
             query?: {
                 /** @description The maximum number of flows to return. */
@@ -5082,6 +5315,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5135,6 +5370,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -5146,6 +5390,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5173,7 +5426,7 @@ export interface operations {
             };
         };
     };
-    get_histogram_api_v1_executions_histogram_get: {
+    getHistogram: {
         parameters: {
             query?: {
                 /** @description Only executions of this flow. */
@@ -5188,6 +5441,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5241,6 +5496,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -5252,6 +5516,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5279,7 +5552,7 @@ export interface operations {
             };
         };
     };
-    run_flow_api_v1_flows__id__run_post: {
+    runFlow: {
         parameters: {
             query?: never;
             header?: {
@@ -5287,6 +5560,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
                 Prefer?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -5295,6 +5570,13 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "input": {
+                 *         "name": "Ada"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["RunFlow"] | null;
             };
         };
@@ -5305,6 +5587,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "completed",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "completed_at": "2027-01-31T12:00:01.250Z",
+                     *       "duration": 1250,
+                     *       "result": "Hello, Ada"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RunAnswer"];
                 };
             };
@@ -5316,6 +5609,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "running",
+                     *       "created_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RunAnswer"];
                 };
             };
@@ -5400,6 +5701,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -5420,7 +5730,7 @@ export interface operations {
             };
         };
     };
-    list_executions_api_v1_executions_get: {
+    listExecutions: {
         parameters: {
             query?: {
                 /** @description Only executions of this flow. */
@@ -5457,6 +5767,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5510,6 +5822,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -5521,6 +5842,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5548,7 +5878,7 @@ export interface operations {
             };
         };
     };
-    get_execution_api_v1_executions__id__get: {
+    getExecution: {
         parameters: {
             query?: {
                 /** @description `preview` shortens `input`, `result` and those of `failure`; `summary` has only their sizes. */
@@ -5557,6 +5887,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -5573,6 +5905,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "completed",
+                     *       "started_at": "2027-01-31T12:00:00.000Z",
+                     *       "completed_at": "2027-01-31T12:00:01.250Z",
+                     *       "duration": 1250,
+                     *       "flow_name": "Hello",
+                     *       "revision": 1,
+                     *       "input": {
+                     *         "name": "Ada"
+                     *       },
+                     *       "result": "Hello, Ada"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ExecutionDetailAnswer"];
                 };
             };
@@ -5639,6 +5987,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -5659,13 +6016,16 @@ export interface operations {
             };
         };
     };
-    cancel_execution_api_v1_executions__id__delete: {
+    cancelExecution: {
         parameters: {
             query?: {
                 /** @description End the execution immediately: skip `on_finish`, or interrupt handlers that run. */
                 force?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -5680,6 +6040,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -5736,6 +6105,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -5756,7 +6134,7 @@ export interface operations {
             };
         };
     };
-    rerun_execution_api_v1_executions__id__rerun_post: {
+    rerunExecution: {
         parameters: {
             query?: never;
             header?: {
@@ -5764,6 +6142,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
                 Prefer?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -5772,6 +6152,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "from": "hello"
+                 *     }
+                 */
                 "application/json": components["schemas"]["RerunBody"] | null;
             };
         };
@@ -5782,6 +6167,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "completed",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "completed_at": "2027-01-31T12:00:01.250Z",
+                     *       "duration": 1250,
+                     *       "result": "Hello, Ada",
+                     *       "revision": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["RerunAnswer"];
                 };
             };
@@ -5793,6 +6190,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "running",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "revision": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["RerunAnswer"];
                 };
             };
@@ -5877,6 +6283,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -5897,10 +6312,13 @@ export interface operations {
             };
         };
     };
-    delete_record_api_v1_executions__id__record_delete: {
+    deleteRecord: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -5915,6 +6333,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -5962,6 +6389,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -5982,7 +6418,7 @@ export interface operations {
             };
         };
     };
-    get_logs_api_v1_executions__id__logs_get: {
+    getLogs: {
         parameters: {
             query?: {
                 /** @description Only lines of this level. */
@@ -5995,6 +6431,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -6077,6 +6515,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6097,7 +6544,7 @@ export interface operations {
             };
         };
     };
-    change_executions_api_v1_executions_batch_post: {
+    changeExecutions: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -6106,6 +6553,8 @@ export interface operations {
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -6163,6 +6612,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
                 headers: {
@@ -6208,6 +6666,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6228,7 +6695,7 @@ export interface operations {
             };
         };
     };
-    list_jobs_api_v1_jobs_get: {
+    listJobs: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -6239,6 +6706,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -6292,6 +6761,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -6303,6 +6781,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6330,12 +6817,14 @@ export interface operations {
             };
         };
     };
-    get_job_api_v1_jobs__id__get: {
+    getJob: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -6409,6 +6898,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6429,10 +6927,13 @@ export interface operations {
             };
         };
     };
-    stop_job_api_v1_jobs__id__delete: {
+    stopJob: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -6447,6 +6948,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -6494,6 +7004,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6514,12 +7033,14 @@ export interface operations {
             };
         };
     };
-    send_signal_api_v1_executions__id__signals__key__post: {
+    sendSignal: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -6529,6 +7050,13 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "payload": {
+                 *         "amount": 12
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["SignalBody"] | null;
             };
         };
@@ -6623,6 +7151,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6643,12 +7180,14 @@ export interface operations {
             };
         };
     };
-    answer_approval_api_v1_executions__id__approvals__node__post: {
+    answerApproval: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -6658,6 +7197,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "approved": true
+                 *     }
+                 */
                 "application/json": components["schemas"]["ApprovalBody"];
             };
         };
@@ -6752,6 +7296,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6772,7 +7325,7 @@ export interface operations {
             };
         };
     };
-    list_approvals_api_v1_approvals_get: {
+    listApprovals: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -6783,6 +7336,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -6863,6 +7418,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6883,7 +7447,7 @@ export interface operations {
             };
         };
     };
-    list_callbacks_api_v1_callbacks_get: {
+    listCallbacks: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -6894,6 +7458,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -6974,6 +7540,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -6994,12 +7569,14 @@ export interface operations {
             };
         };
     };
-    create_callback_api_v1_callbacks_post: {
+    createCallback: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -7102,6 +7679,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7122,12 +7708,14 @@ export interface operations {
             };
         };
     };
-    get_callback_api_v1_callbacks__id__get: {
+    getCallback: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -7201,6 +7789,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7221,10 +7818,13 @@ export interface operations {
             };
         };
     };
-    change_callback_api_v1_callbacks__id__put: {
+    changeCallback: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -7317,6 +7917,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7337,10 +7946,13 @@ export interface operations {
             };
         };
     };
-    delete_callback_api_v1_callbacks__id__delete: {
+    deleteCallback: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -7357,6 +7969,15 @@ export interface operations {
                     "application/json": components["schemas"]["Message"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -7393,6 +8014,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7413,10 +8043,13 @@ export interface operations {
             };
         };
     };
-    test_callback_api_v1_callbacks__id__test_post: {
+    testCallback: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -7433,6 +8066,15 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -7469,6 +8111,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7489,7 +8140,7 @@ export interface operations {
             };
         };
     };
-    list_callback_deliveries_api_v1_callbacks__id__deliveries_get: {
+    listCallbackDeliveries: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -7500,6 +8151,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -7582,6 +8235,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7602,10 +8264,13 @@ export interface operations {
             };
         };
     };
-    redeliver_api_v1_callbacks__id__deliveries__delivery_id__redeliver_post: {
+    redeliver: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 delivery_id: string;
@@ -7621,6 +8286,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeliveryAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -7659,6 +8333,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7679,7 +8362,7 @@ export interface operations {
             };
         };
     };
-    list_hook_deliveries_api_v1_triggers__id__deliveries_get: {
+    listHookDeliveries: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -7690,6 +8373,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -7772,6 +8457,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7792,12 +8486,14 @@ export interface operations {
             };
         };
     };
-    get_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__get: {
+    getHookDelivery: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -7872,6 +8568,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7892,10 +8597,13 @@ export interface operations {
             };
         };
     };
-    replay_hook_delivery_api_v1_triggers__id__deliveries__delivery_id__replay_post: {
+    replayHookDelivery: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 delivery_id: string;
@@ -7911,6 +8619,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HookAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -7967,6 +8684,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -7987,10 +8713,13 @@ export interface operations {
             };
         };
     };
-    rotate_hook_api_v1_triggers__id__rotate_post: {
+    rotateHook: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -8005,6 +8734,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -8052,6 +8790,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8072,7 +8819,7 @@ export interface operations {
             };
         };
     };
-    verify_hook_hooks__token__get: {
+    verifyHook: {
         parameters: {
             query?: never;
             header?: never;
@@ -8128,6 +8875,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8148,7 +8904,7 @@ export interface operations {
             };
         };
     };
-    receive_hook_hooks__token__post: {
+    receiveHook: {
         parameters: {
             query?: never;
             header?: never;
@@ -8232,6 +8988,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8261,12 +9026,14 @@ export interface operations {
             };
         };
     };
-    get_flow_by_name_api_v1_flows_by_name__name__get: {
+    getFlowByName: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 name: string;
@@ -8313,6 +9080,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
                 headers: {
@@ -8340,6 +9116,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8360,7 +9145,7 @@ export interface operations {
             };
         };
     };
-    put_flow_by_name_api_v1_flows_by_name__name__put: {
+    putFlowByName: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -8371,6 +9156,8 @@ export interface operations {
                 "If-Match"?: string;
                 /** @description Only `*`: if the resource exists, the answer is 412 and nothing changes. */
                 "If-None-Match"?: "*";
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 name: string;
@@ -8379,6 +9166,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UpdateFlow"];
                 "application/yaml": string;
             };
@@ -8390,6 +9182,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "name": "Hello",
+                     *       "description": "",
+                     *       "version": "",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z",
+                     *       "tags": [
+                     *         "examples"
+                     *       ],
+                     *       "revision": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["FlowAnswer"];
                 };
             };
@@ -8403,6 +9209,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "name": "Hello",
+                     *       "description": "",
+                     *       "version": "",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z",
+                     *       "tags": [
+                     *         "examples"
+                     *       ],
+                     *       "revision": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["FlowAnswer"];
                 };
             };
@@ -8496,6 +9316,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8516,7 +9345,7 @@ export interface operations {
             };
         };
     };
-    run_flow_by_name_api_v1_flows_by_name__name__run_post: {
+    runFlowByName: {
         parameters: {
             query?: never;
             header?: {
@@ -8524,6 +9353,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
                 Prefer?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 name: string;
@@ -8532,6 +9363,13 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "input": {
+                 *         "name": "Ada"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["RunFlow"] | null;
             };
         };
@@ -8542,6 +9380,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "completed",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "completed_at": "2027-01-31T12:00:01.250Z",
+                     *       "duration": 1250,
+                     *       "result": "Hello, Ada"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RunAnswer"];
                 };
             };
@@ -8553,6 +9402,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "running",
+                     *       "created_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RunAnswer"];
                 };
             };
@@ -8637,6 +9494,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8657,7 +9523,7 @@ export interface operations {
             };
         };
     };
-    save_flows_api_v1_flows_batch_post: {
+    saveFlows: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -8666,6 +9532,8 @@ export interface operations {
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -8712,6 +9580,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
                 headers: {
@@ -8757,6 +9634,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8777,7 +9663,7 @@ export interface operations {
             };
         };
     };
-    import_flows_api_v1_flows_import_post: {
+    importFlows: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -8786,6 +9672,8 @@ export interface operations {
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -8832,6 +9720,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
                 headers: {
@@ -8877,6 +9774,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8897,10 +9803,13 @@ export interface operations {
             };
         };
     };
-    export_flows_api_v1_flows_export_get: {
+    exportFlows: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8915,6 +9824,15 @@ export interface operations {
                     "application/zip": string;
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -8926,6 +9844,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8951,6 +9878,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -8971,7 +9907,7 @@ export interface operations {
             };
         };
     };
-    list_steps_api_v1_executions__id__steps_get: {
+    listSteps: {
         parameters: {
             query?: {
                 /** @description Only steps of this scope itself; empty for the flow's own nodes. */
@@ -8986,6 +9922,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -9077,6 +10015,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -9097,12 +10044,14 @@ export interface operations {
             };
         };
     };
-    get_step_api_v1_executions__id__steps__step_id__get: {
+    getStep: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -9196,6 +10145,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -9216,10 +10174,13 @@ export interface operations {
             };
         };
     };
-    get_step_result_api_v1_executions__id__steps__step_id__result_get: {
+    getStepResult: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 /** @description The number of the step's first event. */
@@ -9236,6 +10197,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -9292,6 +10262,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -9312,12 +10291,14 @@ export interface operations {
             };
         };
     };
-    get_execution_graph_api_v1_executions__id__graph_get: {
+    getExecutionGraph: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -9400,6 +10381,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -9420,7 +10410,7 @@ export interface operations {
             };
         };
     };
-    get_events_api_v1_executions__id__events_get: {
+    getEvents: {
         parameters: {
             query?: {
                 /** @description Only events with a higher `seq`. */
@@ -9433,6 +10423,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -9524,6 +10516,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -9544,7 +10545,7 @@ export interface operations {
             };
         };
     };
-    list_flows_api_v1_flows_get: {
+    listFlows: {
         parameters: {
             query?: {
                 /** @description Only flows with this tag. */
@@ -9557,6 +10558,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -9610,6 +10613,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -9621,6 +10633,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9648,7 +10669,7 @@ export interface operations {
             };
         };
     };
-    create_flow_api_v1_flows_post: {
+    createFlow: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -9657,12 +10678,23 @@ export interface operations {
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Hello",
+                 *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n",
+                 *       "tags": [
+                 *         "examples"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateFlow"];
                 "application/yaml": string;
             };
@@ -9687,6 +10719,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "name": "Hello",
+                     *       "description": "",
+                     *       "version": "",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z",
+                     *       "tags": [
+                     *         "examples"
+                     *       ],
+                     *       "revision": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["FlowAnswer"];
                 };
             };
@@ -9710,6 +10756,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9762,6 +10817,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -9782,12 +10846,14 @@ export interface operations {
             };
         };
     };
-    get_flow_api_v1_flows__id__get: {
+    getFlow: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -9804,6 +10870,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "name": "Hello",
+                     *       "description": "",
+                     *       "version": "",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z",
+                     *       "tags": [
+                     *         "examples"
+                     *       ],
+                     *       "revision": 1,
+                     *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["FlowDetail"];
                 };
             };
@@ -9834,6 +10915,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
                 headers: {
@@ -9845,6 +10935,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9872,7 +10971,7 @@ export interface operations {
             };
         };
     };
-    update_flow_api_v1_flows__id__put: {
+    updateFlow: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -9881,6 +10980,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. Unless the resource has one of them, the answer is 412 and nothing changes. */
                 "If-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -9889,6 +10990,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "description": "Greets"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UpdateFlow"];
                 "application/yaml": string;
             };
@@ -9902,6 +11008,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "name": "Hello",
+                     *       "description": "Greets",
+                     *       "version": "",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z",
+                     *       "tags": [
+                     *         "examples"
+                     *       ],
+                     *       "revision": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["FlowAnswer"];
                 };
             };
@@ -9995,6 +11115,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10015,7 +11144,7 @@ export interface operations {
             };
         };
     };
-    delete_flow_api_v1_flows__id__delete: {
+    deleteFlow: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -10024,6 +11153,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. Unless the resource has one of them, the answer is 412 and nothing changes. */
                 "If-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -10059,6 +11190,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
                 headers: {
@@ -10095,6 +11235,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10115,10 +11264,13 @@ export interface operations {
             };
         };
     };
-    move_flow_api_v1_flows__id__move_post: {
+    moveFlow: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -10220,6 +11372,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10240,12 +11401,14 @@ export interface operations {
             };
         };
     };
-    copy_flow_api_v1_flows__id__copy_post: {
+    copyFlow: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -10352,6 +11515,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10372,7 +11544,7 @@ export interface operations {
             };
         };
     };
-    list_revisions_api_v1_flows__id__revisions_get: {
+    listRevisions: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -10383,6 +11555,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -10465,6 +11639,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10485,12 +11668,14 @@ export interface operations {
             };
         };
     };
-    get_revision_api_v1_flows__id__revisions__number__get: {
+    getRevision: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -10574,6 +11759,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10594,13 +11788,16 @@ export interface operations {
             };
         };
     };
-    delete_revision_api_v1_flows__id__revisions__number__delete: {
+    deleteRevision: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
                 dry_run?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 number: number;
@@ -10616,6 +11813,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -10672,6 +11878,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10692,7 +11907,7 @@ export interface operations {
             };
         };
     };
-    compare_revisions_api_v1_flows__id__revisions__number__diff_get: {
+    compareRevisions: {
         parameters: {
             query?: {
                 /** @description The revision to compare against; the previous one if absent. */
@@ -10701,6 +11916,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -10784,6 +12001,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10804,7 +12030,7 @@ export interface operations {
             };
         };
     };
-    restore_revision_api_v1_flows__id__revisions__number__restore_post: {
+    restoreRevision: {
         parameters: {
             query?: {
                 /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
@@ -10815,6 +12041,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description ETags separated by commas, or `*`. Unless the resource has one of them, the answer is 412 and nothing changes. */
                 "If-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -10846,6 +12074,15 @@ export interface operations {
             };
             /** @description Authentication is required, or failed */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10898,6 +12135,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -10918,15 +12164,23 @@ export interface operations {
             };
         };
     };
-    validate_flow_api_v1_flows_validate_post: {
+    validateFlow: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ValidateFlow"];
                 "application/yaml": string;
             };
@@ -10938,6 +12192,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "is_valid": true,
+                     *       "errors": [],
+                     *       "warnings": []
+                     *     }
+                     */
                     "application/json": components["schemas"]["Validation"];
                 };
             };
@@ -10961,6 +12222,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11004,6 +12274,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11024,10 +12303,13 @@ export interface operations {
             };
         };
     };
-    sketch_flow_api_v1_flows_graph_post: {
+    sketchFlow: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -11074,6 +12356,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request body is too large */
             413: {
                 headers: {
@@ -11110,6 +12401,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11130,10 +12430,13 @@ export interface operations {
             };
         };
     };
-    test_flow_api_v1_flows_test_post: {
+    testFlow: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -11180,6 +12483,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request body is too large */
             413: {
                 headers: {
@@ -11216,6 +12528,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11236,7 +12557,7 @@ export interface operations {
             };
         };
     };
-    list_triggers_api_v1_triggers_get: {
+    listTriggers: {
         parameters: {
             query?: {
                 flow_id?: string | null;
@@ -11249,6 +12570,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -11329,6 +12652,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11349,12 +12681,14 @@ export interface operations {
             };
         };
     };
-    get_trigger_api_v1_triggers__id__get: {
+    getTrigger: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -11428,6 +12762,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11448,10 +12791,13 @@ export interface operations {
             };
         };
     };
-    pause_trigger_api_v1_triggers__id__pause_post: {
+    pauseTrigger: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -11466,6 +12812,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -11513,6 +12868,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11533,10 +12897,13 @@ export interface operations {
             };
         };
     };
-    resume_trigger_api_v1_triggers__id__resume_post: {
+    resumeTrigger: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -11551,6 +12918,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TriggerAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -11598,6 +12974,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11618,7 +13003,135 @@ export interface operations {
             };
         };
     };
-    next_times_api_v1_triggers__id__next_get: {
+    runTrigger: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A key starts at most one execution. */
+                "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Already started by the same Idempotency-Key */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunAnswer"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    nextTimes: {
         parameters: {
             query?: {
                 count?: number;
@@ -11626,6 +13139,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -11708,6 +13223,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11728,7 +13252,7 @@ export interface operations {
             };
         };
     };
-    healthz_healthz_get: {
+    healthz: {
         parameters: {
             query?: never;
             header?: never;
@@ -11746,6 +13270,24 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11766,7 +13308,7 @@ export interface operations {
             };
         };
     };
-    readyz_readyz_get: {
+    readyz: {
         parameters: {
             query?: never;
             header?: never;
@@ -11784,6 +13326,24 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11804,7 +13364,7 @@ export interface operations {
             };
         };
     };
-    metrics_metrics_get: {
+    metrics: {
         parameters: {
             query?: never;
             header?: never;
@@ -11822,9 +13382,45 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
         };
     };
-    login_api_v1_auth_login_post: {
+    login: {
         parameters: {
             query?: never;
             header?: never;
@@ -11833,6 +13429,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "username": "ada@example.com",
+                 *       "password": "five-blue-otters-swim"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Login"];
             };
         };
@@ -11843,6 +13445,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "token": "eyJhbGciOi…",
+                     *       "expires_at": "2027-01-31T12:00:01.250Z",
+                     *       "account_id": "account-01m8f9xk2v7q3nb5w0c4hj6t8rzy1dsgeap2"
+                     *     }
+                     */
                     "application/json": components["schemas"]["TokenAnswer"];
                 };
             };
@@ -11909,6 +13518,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -11929,7 +13547,7 @@ export interface operations {
             };
         };
     };
-    get_setup_api_v1_setup_get: {
+    getSetup: {
         parameters: {
             query?: never;
             header?: never;
@@ -11947,8 +13565,26 @@ export interface operations {
                     "application/json": components["schemas"]["SetupState"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11976,7 +13612,7 @@ export interface operations {
             };
         };
     };
-    setup_api_v1_setup_post: {
+    setup: {
         parameters: {
             query?: never;
             header?: never;
@@ -12063,6 +13699,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -12083,10 +13728,13 @@ export interface operations {
             };
         };
     };
-    logout_api_v1_auth_logout_post: {
+    logout: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12099,6 +13747,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -12119,8 +13776,26 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12148,10 +13823,13 @@ export interface operations {
             };
         };
     };
-    ticket_api_v1_auth_ws_ticket_post: {
+    ticket: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12168,6 +13846,15 @@ export interface operations {
                     "application/json": components["schemas"]["TicketAnswer"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -12186,8 +13873,26 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12215,10 +13920,13 @@ export interface operations {
             };
         };
     };
-    refresh_api_v1_auth_refresh_post: {
+    refresh: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12233,6 +13941,15 @@ export interface operations {
                     "application/json": components["schemas"]["TokenAnswer"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -12251,8 +13968,26 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12280,7 +14015,7 @@ export interface operations {
             };
         };
     };
-    list_tokens_api_v1_tokens_get: {
+    listTokens: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -12291,6 +14026,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -12344,6 +14081,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -12355,6 +14101,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12382,18 +14137,30 @@ export interface operations {
             };
         };
     };
-    create_token_api_v1_tokens_post: {
+    createToken: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Deployment",
+                 *       "scopes": [
+                 *         "read",
+                 *         "write"
+                 *       ],
+                 *       "expires_in": "90d"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateToken"];
             };
         };
@@ -12429,6 +14196,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12481,6 +14257,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -12501,10 +14286,13 @@ export interface operations {
             };
         };
     };
-    revoke_token_api_v1_tokens__id__delete: {
+    revokeToken: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -12519,6 +14307,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -12557,6 +14354,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -12577,7 +14383,7 @@ export interface operations {
             };
         };
     };
-    list_workspaces_api_v1_workspaces_get: {
+    listWorkspaces: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -12588,6 +14394,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -12641,6 +14449,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request failed validation */
             422: {
                 headers: {
@@ -12652,6 +14469,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12679,18 +14505,26 @@ export interface operations {
             };
         };
     };
-    create_workspace_api_v1_workspaces_post: {
+    createWorkspace: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Data team",
+                 *       "slug": "data-team"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateWorkspace"];
             };
         };
@@ -12726,6 +14560,15 @@ export interface operations {
             };
             /** @description The caller does not have permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12778,6 +14621,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -12798,12 +14650,14 @@ export interface operations {
             };
         };
     };
-    get_workspace_api_v1_workspaces__id__get: {
+    getWorkspace: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -12877,6 +14731,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -12897,10 +14760,13 @@ export interface operations {
             };
         };
     };
-    update_workspace_api_v1_workspaces__id__put: {
+    updateWorkspace: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -13002,6 +14868,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13022,13 +14897,16 @@ export interface operations {
             };
         };
     };
-    delete_workspace_api_v1_workspaces__id__delete: {
+    deleteWorkspace: {
         parameters: {
             query?: {
                 /** @description The workspace's name, unless it is empty. */
                 name?: string | null;
             };
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -13043,6 +14921,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -13099,6 +14986,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13119,12 +15015,14 @@ export interface operations {
             };
         };
     };
-    get_usage_api_v1_workspaces__id__usage_get: {
+    getUsage: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -13198,6 +15096,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13218,10 +15125,13 @@ export interface operations {
             };
         };
     };
-    export_workspace_api_v1_workspaces__id__export_get: {
+    exportWorkspace: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -13236,6 +15146,15 @@ export interface operations {
                 };
                 content: {
                     "application/zip": string;
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -13274,6 +15193,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13294,7 +15222,7 @@ export interface operations {
             };
         };
     };
-    list_members_api_v1_workspaces__id__members_get: {
+    listMembers: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -13305,6 +15233,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -13387,6 +15317,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13407,12 +15346,14 @@ export interface operations {
             };
         };
     };
-    add_member_api_v1_workspaces__id__members_post: {
+    addMember: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -13517,6 +15458,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13537,10 +15487,13 @@ export interface operations {
             };
         };
     };
-    change_member_api_v1_workspaces__id__members__account_id__put: {
+    changeMember: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 account_id: string;
@@ -13643,6 +15596,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13663,10 +15625,13 @@ export interface operations {
             };
         };
     };
-    remove_member_api_v1_workspaces__id__members__account_id__delete: {
+    removeMember: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 account_id: string;
@@ -13684,6 +15649,15 @@ export interface operations {
                     "application/json": components["schemas"]["Message"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -13729,6 +15703,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13749,10 +15732,13 @@ export interface operations {
             };
         };
     };
-    leave_workspace_api_v1_workspaces__id__leave_post: {
+    leaveWorkspace: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -13769,6 +15755,15 @@ export interface operations {
                     "application/json": components["schemas"]["Message"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -13814,6 +15809,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13834,7 +15838,7 @@ export interface operations {
             };
         };
     };
-    list_workspace_tokens_api_v1_workspaces__id__tokens_get: {
+    listWorkspaceTokens: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -13845,6 +15849,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -13927,6 +15933,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -13947,10 +15962,13 @@ export interface operations {
             };
         };
     };
-    revoke_workspace_token_api_v1_workspaces__id__tokens__token_id__delete: {
+    revokeWorkspaceToken: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
                 token_id: string;
@@ -13966,6 +15984,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Authentication is required, or failed */
@@ -14004,6 +16031,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14024,7 +16060,7 @@ export interface operations {
             };
         };
     };
-    list_all_workspaces_api_v1_admin_workspaces_get: {
+    listAllWorkspaces: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -14106,6 +16142,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14126,7 +16171,7 @@ export interface operations {
             };
         };
     };
-    appoint_member_api_v1_admin_workspaces__id__members_post: {
+    appointMember: {
         parameters: {
             query?: never;
             header?: {
@@ -14236,6 +16281,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14256,7 +16310,7 @@ export interface operations {
             };
         };
     };
-    list_accounts_api_v1_accounts_get: {
+    listAccounts: {
         parameters: {
             query?: {
                 /** @description Only accounts with this role. */
@@ -14340,6 +16394,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14360,7 +16423,7 @@ export interface operations {
             };
         };
     };
-    create_account_api_v1_accounts_post: {
+    createAccount: {
         parameters: {
             query?: never;
             header?: {
@@ -14459,6 +16522,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14479,12 +16551,14 @@ export interface operations {
             };
         };
     };
-    get_account_api_v1_accounts__id__get: {
+    getAccount: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -14558,6 +16632,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14578,10 +16661,13 @@ export interface operations {
             };
         };
     };
-    update_account_api_v1_accounts__id__put: {
+    updateAccount: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
                 id: string;
             };
@@ -14683,6 +16769,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14703,7 +16798,7 @@ export interface operations {
             };
         };
     };
-    delete_account_api_v1_accounts__id__delete: {
+    deleteAccount: {
         parameters: {
             query?: {
                 /** @description What becomes of the personal workspace: `delete` it, `give` it to another account, or let the members who are its admins `keep` it. Required if it has flows or members. */
@@ -14728,6 +16823,15 @@ export interface operations {
                     "application/json": components["schemas"]["Message"];
                 };
             };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Authentication is required, or failed */
             401: {
                 headers: {
@@ -14782,6 +16886,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14802,7 +16915,7 @@ export interface operations {
             };
         };
     };
-    list_secrets_api_v1_accounts__account_id__secrets_get: {
+    listSecrets: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -14813,6 +16926,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 account_id: string;
@@ -14895,6 +17010,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -14915,15 +17039,409 @@ export interface operations {
             };
         };
     };
-    create_secret_api_v1_accounts__account_id__secrets_post: {
+    createSecret: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "key": "API_KEY",
+                 *       "value": "a-key-of-some-length"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CreateSecret"];
+            };
+        };
+        responses: {
+            /** @description Replaced */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "key": "API_KEY",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SecretAnswer"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "key": "API_KEY",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SecretAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    deleteSecret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                account_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    listWorkspaceSecrets: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of entries to return. */
+                limit?: number;
+                /** @description The number of entries to skip. */
+                offset?: number;
+            };
+            header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretList"];
+                };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    createWorkspaceSecret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                id: string;
             };
             cookie?: never;
         };
@@ -15034,6 +17552,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -15054,12 +17581,15 @@ export interface operations {
             };
         };
     };
-    delete_secret_api_v1_accounts__account_id__secrets__key__delete: {
+    deleteWorkspaceSecret: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path: {
-                account_id: string;
+                id: string;
                 key: string;
             };
             cookie?: never;
@@ -15073,213 +17603,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Message"];
-                };
-            };
-            /** @description Authentication is required, or failed */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The caller does not have permission */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The resource does not exist, or the caller may not know of it */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Too many requests: wait for the time in Retry-After */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description An internal error occurred */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The server cannot do this at the moment */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    list_workspace_secrets_api_v1_workspaces__id__secrets_get: {
-        parameters: {
-            query?: {
-                /** @description The maximum number of entries to return. */
-                limit?: number;
-                /** @description The number of entries to skip. */
-                offset?: number;
-            };
-            header?: {
-                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
-                "If-None-Match"?: string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    /** @description The state of the resource. It differs after every change. */
-                    ETag?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SecretList"];
-                };
-            };
-            /** @description Not modified */
-            304: {
-                headers: {
-                    /** @description The state of the resource. It differs after every change. */
-                    ETag?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Authentication is required, or failed */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The caller does not have permission */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The resource does not exist, or the caller may not know of it */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request failed validation */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Too many requests: wait for the time in Retry-After */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description An internal error occurred */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The server cannot do this at the moment */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    create_workspace_secret_api_v1_workspaces__id__secrets_post: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description A repeated request with the same key has no further effect and gets the first answer. */
-                "Idempotency-Key"?: string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["CreateSecret"];
-            };
-        };
-        responses: {
-            /** @description Replaced */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SecretAnswer"];
-                };
-            };
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    /** @description The address of what was created. */
-                    Location?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SecretAnswer"];
                 };
             };
             /** @description The request cannot be read */
@@ -15318,44 +17641,17 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is not JSON */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request failed validation */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -15383,84 +17679,7 @@ export interface operations {
             };
         };
     };
-    delete_workspace_secret_api_v1_workspaces__id__secrets__key__delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-                key: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Message"];
-                };
-            };
-            /** @description Authentication is required, or failed */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The caller does not have permission */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The resource does not exist, or the caller may not know of it */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Too many requests: wait for the time in Retry-After */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description An internal error occurred */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The server cannot do this at the moment */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    list_rotations_api_v1_keys_rotations_get: {
+    listRotations: {
         parameters: {
             query?: {
                 /** @description The maximum number of entries to return. */
@@ -15542,6 +17761,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -15562,7 +17790,7 @@ export interface operations {
             };
         };
     };
-    rotate_keys_api_v1_keys_rotations_post: {
+    rotateKeys: {
         parameters: {
             query?: never;
             header?: {
@@ -15659,6 +17887,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -15679,7 +17916,7 @@ export interface operations {
             };
         };
     };
-    get_pause_api_v1_admin_pause_get: {
+    getPause: {
         parameters: {
             query?: never;
             header?: {
@@ -15747,6 +17984,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -15767,7 +18013,7 @@ export interface operations {
             };
         };
     };
-    set_pause_api_v1_admin_pause_put: {
+    setPause: {
         parameters: {
             query?: never;
             header?: never;
@@ -15852,6 +18098,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -15872,12 +18127,14 @@ export interface operations {
             };
         };
     };
-    get_system_api_v1_system_get: {
+    getSystem: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -15931,8 +18188,26 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -15960,7 +18235,7 @@ export interface operations {
             };
         };
     };
-    list_entries_api_v1_audit_get: {
+    listEntries: {
         parameters: {
             query?: {
                 /** @description Only actions of this account. */
@@ -16056,6 +18331,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -16076,7 +18360,7 @@ export interface operations {
             };
         };
     };
-    list_entries_of_workspace_api_v1_workspaces__id__audit_get: {
+    listEntriesOfWorkspace: {
         parameters: {
             query?: {
                 /** @description Only actions of this account. */
@@ -16098,6 +18382,8 @@ export interface operations {
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path: {
                 id: string;
@@ -16181,6 +18467,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description An internal error occurred */
             500: {
                 headers: {
@@ -16201,12 +18496,14 @@ export interface operations {
             };
         };
     };
-    get_flow_schema_api_v1_schemas_flow_get: {
+    getFlowSchema: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -16251,8 +18548,35 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -16280,12 +18604,14 @@ export interface operations {
             };
         };
     };
-    list_node_types_api_v1_node_types_get: {
+    listNodeTypes: {
         parameters: {
             query?: never;
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
                 "If-None-Match"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
             };
             path?: never;
             cookie?: never;
@@ -16339,8 +18665,26 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -16368,10 +18712,13 @@ export interface operations {
             };
         };
     };
-    try_node_api_v1_nodes_try_post: {
+    tryNode: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -16417,6 +18764,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The request body is too large */
             413: {
                 headers: {
@@ -16446,6 +18802,15 @@ export interface operations {
             };
             /** @description Too many requests: wait for the time in Retry-After */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };

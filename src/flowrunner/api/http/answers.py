@@ -131,6 +131,7 @@ _DESCRIPTIONS = {
     415: "The request body is not JSON",
     422: "The request failed validation",
     429: "Too many requests: wait for the time in Retry-After",
+    431: "The headers are too large",
     500: "An internal error occurred",
     502: "The execution failed, or was cancelled",
     503: "The server cannot do this at the moment",
@@ -145,7 +146,7 @@ def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str,
     Args:
         is_limited: The route has a rate limit.
     """
-    any_can = (429, 500, 503) if is_limited else (500, 503)
+    any_can = (400, 429, 431, 500, 503) if is_limited else (400, 431, 500, 503)
     return {
         status: {"description": _DESCRIPTIONS[status], **content_of(Error)} for status in sorted({*statuses, *any_can})
     }

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from flowrunner.api.http.answers import LOCATION, Answer, answer_of, content_of
+from flowrunner.api.http.answers import Answer, answer_of, content_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.idempotency import Handler, once, repeats_of
@@ -201,9 +201,7 @@ class BoundedRoute(APIRoute, ABC):
         if self.answer is not None:
             responses = {options.get("status_code") or 200: {}} | (options.get("responses") or {})
             options["responses"] = {
-                status: self._described(_headed(status, response), self.answer)
-                if status < 300 and status != 204
-                else response
+                status: self._described(response, self.answer) if status < 300 and status != 204 else response
                 for status, response in responses.items()
             }
         # The framework neither encodes nor validates answers.
@@ -274,11 +272,6 @@ class BoundedRoute(APIRoute, ABC):
 
     async def admit_again(self, request: Request) -> None:
         """Repeat the admission if it may be outdated, because the body may have taken long to arrive."""
-
-
-def _headed(status: int | str, response: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the description of a response with the header that each of its status has."""
-    return {**response, "headers": LOCATION | response.get("headers", {})} if status == 201 else response
 
 
 def _answering(handler: Handler) -> ASGIApp:
