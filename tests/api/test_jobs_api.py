@@ -166,7 +166,7 @@ async def test_a_job_has_a_limited_number_of_executions(tmp_path: Path, monkeypa
     async with many_at(tmp_path) as many:
         reply = await many.batch("rerun", filter={"flow_id": many.flow})
 
-    assert_error(reply, 422, "filter: selects 3 executions, and a job may have 2")
+    assert_error(reply, 422, "filter: selects 3, and a job may have 2")
 
 
 async def test_a_workspace_has_a_limited_number_of_running_jobs(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class BulkExecutions:
                 caller, wanted, page, flow=selection.flow, since=selection.since, until=selection.until
             )
             found += [row.id for row in listed.items]
-            check_count(max(len(found), listed.total or 0))
+            check_count(max(len(found), listed.total or 0), field="filter")
             cursor = listed.next_cursor
             if cursor is None:
                 return found

@@ -48,10 +48,13 @@ class Jobs:
     async def create(self, caller: Caller, type: str, work: Mapping[str, JSON], *, total: int) -> Job:
         """Create a job of a type, which `work` tells what to do.
 
-        Raises: Forbidden; InvalidInput if it has too many items; TooManyRequests.
+        Args:
+            total: The number of its items: see `check_count`.
+
+        Raises: Forbidden; TooManyRequests.
         """
         authorise(caller, self._types[type].right)
-        check_count(total)
+        assert total <= MAX_ITEMS, "the caller has checked it"
         now = self._clock.now()
         job = RunningJob(
             id=JobId(new_id("job", now)),
@@ -135,15 +138,11 @@ class Jobs:
         return await self._store.advance(job, progress, at=self._clock.now())
 
 
-def check_count(total: int) -> None:
-    """Raises: InvalidInput if a job may not have so many items."""
+def check_count(total: int, *, field: str) -> None:
+    """Raises: InvalidInput if a job may not have the items that a field of a request selects."""
     if total > MAX_ITEMS:
-        raise invalid(
-            "filter",
-            f"selects {total} executions, and a job may have {MAX_ITEMS}",
-            code="too_long",
-            hint="narrow the filter, and repeat the request for the rest",
-        )
+        message = f"selects {total}, and a job may have {MAX_ITEMS}"
+        raise invalid(field, message, code="too_long", hint=f"narrow {field}, and repeat the request for the rest")
 
 
 class _Page:

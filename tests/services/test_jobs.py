@@ -1,0 +1,160 @@
+"""Jobs of any type: items that are computed, wait, fail, or are done by two processes."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from flowrunner.domain.account import Caller, Right
+from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.jobs import Job, JobError, JobStatus, RunningJob, key_of_item
+from flowrunner.domain.values import JobId
+from flowrunner.services import jobs as job_service
+from flowrunner.services.jobs import Jobs
+from flowrunner.storage.jobs import SqlJobs
+from support.dependencies import Machine
+
+
+@dataclass
+class Backfill:
+    """Items that no request names: numbers up to a last one.
+
+    Attributes:
+        failing: Called with each item; it may raise.
+        done: The keys of the items that are done, in order.
+    """
+
+    name: str = "backfill"
+    right: Right = Right.RUN
+    failing: Callable[[str], object] = lambda item: None
+    done: list[str] = field(default_factory=list)
+
+    async def page(self, job: RunningJob, *, limit: int) -> Sequence[str]:
+        first, last = int(job.position or 0) + 1, job.work["last"]
+        assert isinstance(last, int)
+        return [f"{n:06}" for n in range(first, min(first + limit, last + 1))]
+
+    async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
+        self.failing(item)
+        await asyncio.sleep(0)
+        key = key_of_item(job.id, item)
+        if key not in self.done:
+            self.done.append(key)
+
+
+def jobs_of(engine: Machine, *types: Backfill) -> Jobs:
+    return Jobs(SqlJobs(engine.database), types, engine.clock)
+
+
+async def created(jobs: Jobs, mara: Caller, count: int, *, type: str = "backfill") -> Job:
+    return await jobs.create(mara, type, {"last": count}, total=count)
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_service, "_ITEMS_AT_ONCE", 5)
+    monkeypatch.setattr(job_service, "_WAIT_SECONDS", 0.001)
+
+
+async def test_computed_items_are_done_once_each(engine: Machine, mara: Caller) -> None:
+    type = Backfill()
+    jobs = jobs_of(engine, type)
+    # Both a number of whole pages, and one beyond.
+    made = [await created(jobs, mara, count) for count in (10, 11)]
+
+    await jobs.advance()
+
+    for job, count in zip(made, (10, 11), strict=True):
+        assert [key for key in type.done if key.startswith(job.id)] == [f"{job.id} {n:06}" for n in range(1, count + 1)]
+        ended = await jobs.get(mara, job.id)
+        assert (ended.status, ended.done, ended.failed) == (JobStatus.COMPLETED, count, 0)
+
+
+async def test_jobs_are_advanced_in_turn(engine: Machine, mara: Caller) -> None:
+    type = Backfill()
+    jobs = jobs_of(engine, type)
+    long, short = await created(jobs, mara, 50), await created(jobs, mara, 5)
+
+    await jobs.advance()
+
+    assert type.done.index(f"{short.id} 000005") < type.done.index(f"{long.id} 000011")
+
+
+async def test_an_item_that_has_to_wait_is_repeated_and_counted_once(engine: Machine, mara: Caller) -> None:
+    looks: list[str] = []
+
+    def failing(item: str) -> None:
+        looks.append(item)
+        if item == "000003" and looks.count(item) < 4:
+            raise Unavailable("not now")
+
+    type = Backfill(failing=failing)
+    jobs = jobs_of(engine, type)
+    job = await created(jobs, mara, 7)
+
+    await jobs.advance()
+
+    ended = await jobs.get(mara, job.id)
+    assert (ended.status, ended.done, ended.failed) == (JobStatus.COMPLETED, 7, 0)
+    assert sorted(type.done) == [f"{job.id} {n:06}" for n in range(1, 8)]
+    assert looks.count("000003") == 4
+    assert looks.count("000001") == 1, "what comes before it is counted at once"
+
+
+async def test_failures_and_bugs_of_items_do_not_stop_the_others(engine: Machine, mara: Caller) -> None:
+    def failing(item: str) -> None:
+        if item == "000002":
+            raise Conflict("The item has ended")
+        if item == "000004":
+            raise RuntimeError("a value that nobody may see")
+
+    jobs = jobs_of(engine, Backfill(failing=failing))
+    job = await created(jobs, mara, 6)
+
+    await jobs.advance()
+
+    ended = await jobs.get(mara, job.id)
+    assert (ended.status, ended.done, ended.failed) == (JobStatus.COMPLETED, 4, 2)
+    assert ended.errors == (
+        JobError("000002", "The item has ended"),
+        JobError("000004", "An internal error occurred"),
+    )
+
+
+async def test_a_process_that_died_after_an_item_leaves_it_to_be_recognized(engine: Machine, mara: Caller) -> None:
+    type = Backfill()
+    first, second = jobs_of(engine, type), jobs_of(engine, type)
+    job = await created(first, mara, 12)
+    store = SqlJobs(engine.database)
+    loaded = await store.load(job.id)
+    assert loaded is not None
+    for item in await type.page(loaded[0], limit=3):
+        await type.do(mara, loaded[0], item)
+
+    await second.advance()
+
+    ended = await second.get(mara, job.id)
+    assert (ended.status, ended.done) == (JobStatus.COMPLETED, 12)
+    assert len(type.done) == 12
+
+
+async def test_two_processes_that_both_advance_a_job_count_each_item_once(engine: Machine, mara: Caller) -> None:
+    type = Backfill()
+    job = await created(jobs_of(engine, type), mara, 40)
+
+    await asyncio.gather(*[jobs_of(engine, type).advance() for _ in range(3)])
+
+    ended = await jobs_of(engine, type).get(mara, job.id)
+    assert (ended.status, ended.done, len(type.done)) == (JobStatus.COMPLETED, 40, 40)
+
+
+async def test_a_job_of_an_unknown_type_is_left_to_others(engine: Machine, mara: Caller) -> None:
+    newer, older = jobs_of(engine, Backfill()), jobs_of(engine)
+    job = await created(newer, mara, 3)
+
+    assert not await older._advance(JobId(job.id))
+
+    assert (await older.get(mara, job.id)).status is JobStatus.RUNNING
+    await older.cancel(mara, job.id)
+    assert (await newer.get(mara, job.id)).status is JobStatus.CANCELLED
