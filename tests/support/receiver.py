@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +41,9 @@ class Receiver:
     """The process, as tests see it.
 
     `/ok`, `/status/{status}`, `/slow?seconds=`, `/echo`, `/wait?most=` (a random moment),
-    `/redirect?to=&status=`, `/say?type=&status=` (the body it was sent, as it is) and
-    `/keep/{name}?type=&status=` (the body that a PUT there brought), with any method and any further
+    `/redirect?to=&status=`, `/say?type=&status=` (the body it was sent, as it is),
+    `/keep/{name}?type=&status=` (the body that a PUT there brought) and `/half` (503 for the first try of half of the
+    messages, by their `webhook-id`), with any method and any further
     path behind `/ok` and `/wait`.
     """
 
@@ -80,6 +83,7 @@ class Receiver:
 def _app(ledger: int) -> web.Application:
     draw = random.Random(1)
     kept: dict[str, bytes] = {}
+    seen: Counter[str] = Counter()
 
     @web.middleware
     async def record(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -137,6 +141,12 @@ def _app(ledger: int) -> web.Application:
             content_type=request.query.get("type", "application/json"),
         )
 
+    async def half(request: web.Request) -> web.Response:
+        id = request.headers.get("webhook-id", "")
+        seen[id] += 1
+        is_rejected = seen[id] == 1 and zlib.crc32(id.encode()) % 2 == 0
+        return web.json_response({}, status=503 if is_rejected else 200)
+
     async def redirect(request: web.Request) -> web.Response:
         return web.Response(
             status=int(request.query.get("status", "302")), headers={"Location": request.query.get("to", "/redirect")}
@@ -154,6 +164,7 @@ def _app(ledger: int) -> web.Application:
         ("/redirect", redirect),
         ("/say", say),
         ("/keep/{name}", keep),
+        ("/half", half),
     ):
         app.router.add_route("*", path, handler)
     return app
