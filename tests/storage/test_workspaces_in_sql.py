@@ -45,7 +45,7 @@ EXCEPTIONS: Final = {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
     },
     "what became of a request to a webhook is recorded for the stored one": {
-        "SETTLE", "TRIGGER_STARTED", "TRIGGER_FAILED",
+        "SETTLE", "TRIGGER_FAILED",
     },
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},

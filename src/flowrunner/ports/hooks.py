@@ -54,7 +54,7 @@ class HookStore(Protocol):
         ...
 
     async def settle(self, delivery: HookDelivery) -> None:
-        """Record what became of a request, for it and for its trigger."""
+        """Record what became of a request, and count it against its trigger if it has failed."""
         ...
 
     async def page(

@@ -44,7 +44,7 @@ from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookState, Hook
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Vault
-from flowrunner.ports.triggers import TriggerStore, TriggerView
+from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerStore, TriggerView
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
@@ -276,7 +276,7 @@ class IncomingHooks:
         input = await input_of(
             hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
         )
-        started = await self._executions.accept(
+        started = await self._accept(
             StartRequest(
                 workspace_id=trigger.workspace_id,
                 flow_id=trigger.flow_id,
@@ -289,11 +289,19 @@ class IncomingHooks:
                     by=None if by is None else by.account_id,
                 ),
                 caller=by,
+                fire=TriggerFire(trigger_id=trigger.id, at=self._clock.now()),
                 idempotency_key=key if key is not None or by is not None else _key(trigger.id, delivery.id),
                 id=id,
             )
         )
         return HookOutcome(delivery_id=delivery.id, started=started)
+
+    async def _accept(self, asked: StartRequest) -> StartedExecution:
+        try:
+            return await self._executions.accept(asked)
+        except TriggerHasMoved:
+            # Its flow has just been deleted.
+            raise NotFound("trigger") from None
 
     async def _value(self, field: str, template: Prepared, hook: OpenHook, values: Mapping[str, JSON]) -> JSON:
         """Raises: InvalidInput if the expression has no value; Unavailable."""

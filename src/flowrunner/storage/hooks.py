@@ -25,10 +25,6 @@ VALUES (:id, :workspace_id, :trigger_id, :received_at, :state, :execution_id, :r
 SETTLE: Final = """
 UPDATE hook_deliveries SET state = :state, execution_id = :execution_id, error = :error WHERE id = :id
 """
-TRIGGER_STARTED: Final = """
-UPDATE triggers SET last_at = :at, last_execution_id = :execution_id, failures = 0, error = NULL
- WHERE id = :trigger_id AND coalesce(last_at, 0) <= :at
-"""
 TRIGGER_FAILED: Final = """
 UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :trigger_id RETURNING flow_id, name, failures
 """
@@ -108,9 +104,7 @@ class SqlHooks:
 
         async def settle(tx: Transaction) -> None:
             await tx.run(SETTLE, values)
-            if delivery.state == "started":
-                await tx.run(TRIGGER_STARTED, values)
-            elif delivery.state == "failed" and (row := await tx.row(TRIGGER_FAILED, values)) is not None:
+            if delivery.state == "failed" and (row := await tx.row(TRIGGER_FAILED, values)) is not None:
                 flow_id, name, failures = row
                 if failures == FAILING_AFTER:
                     await tell_callbacks(
