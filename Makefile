@@ -71,6 +71,10 @@ ui: $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web
 ui-dev: $(UI_INSTALLED) ## Serve ui/ on http://127.0.0.1:5173 as it is edited, for a server on port 8080
 	@cd ui && $(NODE) node_modules/.bin/vite
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Take a picture of each screen into docs/images; ARGS='overview timeline'
+	@PYTHONPATH=tests $(RUN) -m web.screenshots $(ARGS)
+
 $(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
 	@cd ui && $(NODE) npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@cp ui/package-lock.json $@

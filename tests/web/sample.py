@@ -115,10 +115,16 @@ nodes:
 """
 
 
-def fill(client: Client) -> dict[str, Any]:
-    """Save the flows and run them; return the ids of flows and of executions in each state."""
-    orders, expense = client.new_flow(FAILING, name="order-sync"), client.new_flow(APPROVED, name="approve-expense")
-    report, mail = client.new_flow(SHORT, name="report-weekly"), client.new_flow(LONG, name="triage-mail")
+def save(client: Client) -> dict[str, str]:
+    """Save the flows; return their ids by their names."""
+    documents = {"order-sync": FAILING, "approve-expense": APPROVED, "report-weekly": SHORT, "triage-mail": LONG}
+    return {name: client.new_flow(text, name=name) for name, text in documents.items()}
+
+
+def fill(client: Client, flows: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run the flows, which are saved before if they are not yet; return the ids of executions in each state."""
+    flows = flows or save(client)
+    orders, expense, report, mail = flows.values()
     started = [client.run(report) for _ in range(7)] + [client.run(mail, {"seconds": 0}) for _ in range(9)]
     started += [client.run(orders) for _ in range(4)]
     failed = client.run(orders, {"broken": True})

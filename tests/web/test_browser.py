@@ -15,33 +15,14 @@ from support.client import Client
 from support.server import Server
 from web import sample
 from web.browser import Tab, fill_login, needs_chromium, opened_browser
+from web.screens import SCREENS
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
 CHAIN: Final = "metadata: {name: chain}\nnodes:\n" + "".join(
     f"  step_{n:02}: {{type: delay, params: {{duration: 20ms}}, next: step_{n + 1:02}}}\n" for n in range(29)
 ) + "  step_29: {type: return, params: {value: done}}\n"  # fmt: skip
-SCREENS: Final = (
-    "",
-    "/flows",
-    "/flows/new",
-    "/flows/{flow}",
-    "/executions",
-    "/executions?status=cancelled&error=none",
-    "/executions/{failed}",
-    "/executions/{failed}?tab=timeline",
-    "/executions/{failed}?tab=logs",
-    "/executions/{failed}?tab=data",
-    "/executions/{asked}",
-    "/approvals",
-    "/secrets",
-    "/account",
-    "/account?tab=tokens",
-    "/admin",
-    "/admin?tab=audit",
-    "/admin?tab=system",
-    "/nothing",
-)
+ADDRESSES: Final = (*SCREENS.values(), "/executions?status=cancelled&error=none", "/nothing")
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +244,7 @@ def test_the_keyboard_is_enough(tab: Tab, ids: dict[str, Any]) -> None:
     expect(page.get_by_role("heading", name="Approvals")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", SCREENS)
+@pytest.mark.parametrize("path", ADDRESSES)
 def test_a_screen_is_accessible_in_both_themes_and_fits_a_narrow_one(tab: Tab, ids: dict[str, Any], path: str) -> None:
     tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page = settled(tab.go(path.format(**ids)))

@@ -18,9 +18,9 @@ export const entries: Entry[] = [
   { label: shell.executions, path: "/executions", icon: "executions", narrow: true },
   { label: shell.approvals, path: "/approvals", icon: "approvals", narrow: true },
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
+  { label: shell.nodes, path: "/nodes", icon: "nodes" },
   { label: shell.admin, path: "/admin", icon: "admin", isFor: "admin" },
   { label: shell.account, path: "/account", icon: "account" },
-  { label: shell.nodes, path: "/nodes", icon: "nodes" },
 ];
 
 /** The entries that the account may use. */

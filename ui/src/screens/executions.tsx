@@ -149,7 +149,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
         <thead>
           <tr>
             {canSelect && <th class="tick"><input type="checkbox" aria-label={texts.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
-            <th>{texts.status}</th><th>{texts.flow}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th>{texts.started}</th><th class="num">{texts.took}</th>
+            <th>{texts.status}</th><th>{texts.flow}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th>{texts.started}</th><th class="num roomy-only">{texts.took}</th>
           </tr>
         </thead>
         <tbody>
@@ -162,7 +162,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
               <td class="wide-only muted"><StartedBy of={execution} /></td>
               <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
               <td class="muted nowrap"><Time at={execution.started_at} /></td>
-              <td class="num">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
+              <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
             </tr>
           ))}
         </tbody>

@@ -1,0 +1,26 @@
+"""The screens of the interface by name, with the addresses of the sample."""
+
+from typing import Final
+
+SCREENS: Final = {
+    "overview": "",
+    "flows": "/flows",
+    "new-flow": "/flows/new",
+    "flow": "/flows/{flow}",
+    "revisions": "/flows/{flow}/revisions",
+    "settings": "/flows/{flow}/settings",
+    "executions": "/executions",
+    "execution": "/executions/{failed}",
+    "timeline": "/executions/{failed}?tab=timeline",
+    "logs": "/executions/{failed}?tab=logs",
+    "data": "/executions/{failed}?tab=data",
+    "waiting": "/executions/{asked}",
+    "approvals": "/approvals",
+    "secrets": "/secrets",
+    "node-types": "/nodes",
+    "account": "/account",
+    "tokens": "/account?tab=tokens",
+    "accounts": "/admin",
+    "audit": "/admin?tab=audit",
+    "system": "/admin?tab=system",
+}
