@@ -13,7 +13,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
-from flowrunner.ports.executions import ExecutionFilter
+from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
@@ -230,7 +230,7 @@ async def test_another_s_execution_does_not_exist(
     with pytest.raises(NotFound):
         await executions.get(omar, accepted.id)
     with pytest.raises(NotFound):
-        await executions.logs(omar, accepted.id, level=None, page=ALL)
+        await executions.logs(omar, accepted.id, LogFilter(), ALL)
     with pytest.raises(NotFound):
         await executions.cancel(omar, accepted.id)
     with pytest.raises(NotFound):

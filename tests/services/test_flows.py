@@ -43,7 +43,7 @@ async def test_a_flow_needs_a_name_from_somewhere(flows: Flows, mara: Caller) ->
         with pytest.raises(InvalidInput):
             await flows.create(mara, draft)
 
-    assert await flows.page(mara, tag=None, page=ALL) == ([], 0)
+    assert await flows.page(mara, page=ALL) == ([], 0)
 
 
 async def test_a_flow_with_faults_is_not_saved(flows: Flows, mara: Caller) -> None:

@@ -1,14 +1,12 @@
 """Logs and results of flows may hold any text, and no query misinterprets it."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.children import UnreconciledChild
-from flowrunner.ports.executions import LogLine
+from flowrunner.ports.executions import LogFilter
 from flowrunner.ports.page import Page
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
@@ -25,12 +23,13 @@ async def test_logs_with_any_text_are_listed_by_level(database: Database, journa
     await journal.append(creation("e1", epoch=epoch))
     await journal.append(following("e1", *map(log_line, TEXTS), epoch=epoch, after=2))
 
-    async def lines(level: str) -> tuple[Sequence[LogLine], int]:
-        return await SqlExecutions(database).logs(MARA, ExecutionId("e1"), level=level, page=Page(limit=10, offset=0))
+    async def lines(wanted: LogFilter) -> tuple[list[str], int | None]:
+        found = await SqlExecutions(database).logs(MARA, ExecutionId("e1"), wanted, Page(limit=10), most=10)
+        return [line.message for line in found.items], found.total
 
-    page, total = await lines("info")
-    assert ([line.message for line in page], total) == (list(TEXTS), len(TEXTS))
-    assert await lines("error") == ([], 0)
+    assert await lines(LogFilter(levels=("info", "warn"))) == (list(TEXTS), len(TEXTS))
+    assert await lines(LogFilter(levels=("error",))) == ([], 0)
+    assert await lines(LogFilter(text="ESCAPED")) == ([TEXTS[3]], 1)
 
 
 @pytest.mark.parametrize("result", TEXTS)

@@ -12,7 +12,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import ErrorValue, Failed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter, LogFilter
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -44,7 +44,7 @@ async def test_an_execution_shows_its_input_and_result(executions: SqlExecutions
         with pytest.raises(NotFound):
             await executions.get(MARA, ExecutionId(id))
         with pytest.raises(NotFound):
-            await executions.logs(MARA, ExecutionId(id), level=None, page=ALL)
+            await executions.logs(MARA, ExecutionId(id), LogFilter(), ALL, most=10)
 
 
 async def test_executions_are_listed_the_newest_first(executions: SqlExecutions) -> None:
@@ -61,14 +61,18 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     lines = [replace(log_line(str(n)), level="error" if n % 2 else "info", node="a") for n in range(6)]
     await journal.append(following("e1", *lines, epoch=TOKENS_PER_EPOCH, after=2))
 
-    page, total = await executions.logs(MARA, ExecutionId("e1"), level=None, page=Page(limit=2, offset=3))
-    assert ([line.message for line in page], total) == (["3", "4"], 6)
-    page, total = await executions.logs(MARA, ExecutionId("e1"), level="error", page=ALL)
-    assert ([line.message for line in page], total) == (["1", "3", "5"], 3)
-    assert page[0].node_id == "a"
-    after = await executions.logs_after(MARA, ExecutionId("e1"), level="error", after=page[0].seq, limit=1)
+    errors = LogFilter(levels=("error",))
+    listed = await executions.logs(MARA, ExecutionId("e1"), LogFilter(), Page(limit=2, offset=3), most=2)
+    assert ([line.message for line in listed.items], listed.total) == (["3", "4"], 6)
+    following_page = Page(limit=2, cursor=listed.next_cursor, counts=False)
+    last = await executions.logs(MARA, ExecutionId("e1"), LogFilter(), following_page, most=2)
+    assert ([line.message for line in last.items], last.total, last.next_cursor) == (["5"], None, None)
+    listed = await executions.logs(MARA, ExecutionId("e1"), errors, ALL, most=1000)
+    assert ([line.message for line in listed.items], listed.total) == (["1", "3", "5"], 3)
+    assert listed.items[0].node_id == "a"
+    after = await executions.logs_after(MARA, ExecutionId("e1"), errors, after=listed.items[0].seq, limit=1)
     assert [line.message for line in after] == ["3"]
-    assert await executions.logs_after(OMAR, ExecutionId("e1"), level=None, after=0, limit=9) == []
+    assert await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, limit=9) == []
 
 
 async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:
@@ -111,7 +115,7 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
         with pytest.raises(NotFound):
             await executions.get(MARA, ExecutionId("e1"))
         with pytest.raises(NotFound):
-            await executions.logs(MARA, ExecutionId("e1"), level=None, page=ALL)
+            await executions.logs(MARA, ExecutionId("e1"), LogFilter(), ALL, most=10)
         with pytest.raises(NotFound):
             await journal.load(ExecutionId("e1"))
         assert bool(rows_of(path, "SELECT 1 FROM executions WHERE id = 'e1'")) == (left[-1] > 0)

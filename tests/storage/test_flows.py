@@ -9,7 +9,7 @@ import pytest
 
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.values import FlowId, RevisionId
-from flowrunner.ports.flows import NamedChange, SavedFlow
+from flowrunner.ports.flows import FlowFilter, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.flows import SqlFlows
@@ -49,7 +49,7 @@ async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqlF
         assert (await flows.get(MARA, FlowId("flow-1"))).state == changed.state
 
     assert states == ["1.1", "1.2", "2.3", "2.4", "3.5"]
-    assert [f.revision for f in (await flows.page(MARA, tag=None, page=ALL))[0]] == [3]
+    assert [f.revision for f in (await flows.page(MARA, page=ALL))[0]] == [3]
 
 
 async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqlFlows) -> None:
@@ -83,7 +83,7 @@ async def test_flows_belong_to_their_account(flows: SqlFlows) -> None:
     ):
         with pytest.raises(NotFound):
             await attempt
-    assert await flows.page(OMAR, tag=None, page=ALL) == ([], 0)
+    assert await flows.page(OMAR, page=ALL) == ([], 0)
 
 
 async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqlFlows) -> None:
@@ -94,7 +94,7 @@ async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqlFlows) ->
         await flows.get(MARA, FlowId("flow-1"))
     with pytest.raises(NotFound):
         await flows.current(MARA, FlowId("flow-1"))
-    assert await flows.page(MARA, tag=None, page=ALL) == ([], 0)
+    assert await flows.page(MARA, page=ALL) == ([], 0)
     assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
 
 
@@ -117,13 +117,13 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows) -> None:
     for n in range(5):
         await flows.create(MARA, flow(f"flow-{n}", revision=f"rev-{n}", tags=["all", f"'t{n % 2}'"]))
 
-    page, total = await flows.page(MARA, tag=None, page=Page(limit=2, offset=1))
+    page, total = await flows.page(MARA, page=Page(limit=2, offset=1))
     assert ([f.id for f in page], total) == (["flow-1", "flow-2"], 5)
-    page, total = await flows.page(MARA, tag="'t1'", page=ALL)
+    page, total = await flows.page(MARA, FlowFilter(tags=("'t1'",)), page=ALL)
     assert ([f.id for f in page], total) == (["flow-1", "flow-3"], 2)
     assert page[0].tags == ["all", "'t1'"]
-    assert await flows.page(MARA, tag="none", page=ALL) == ([], 0)
-    assert await flows.page(MARA, tag=None, page=Page(limit=2, offset=9)) == ([], 5)
+    assert await flows.page(MARA, FlowFilter(tags=("none",)), page=ALL) == ([], 0)
+    assert await flows.page(MARA, page=Page(limit=2, offset=9)) == ([], 5)
 
 
 def _saved(before: SavedFlow | None, id: str) -> SavedFlow:

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Account, Right, Role
@@ -72,15 +73,19 @@ class AccountList(ListAnswer, frozen=True):
 @admin.get("", responses=errors(401, 403, 422))
 async def list_accounts(
     request: Request,
+    *,
     role: Annotated[Role | None, Query(description="Only accounts with this role.")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    offset: Offset = 0,
+    page: Paging,
 ) -> Reply[AccountList]:
     """List the accounts of the installation."""
-    page = page_of(limit, offset)
-    accounts, total = await services_of(request).accounts.page(role=role, page=page)
-    listed = [AccountAnswer.of(account) for account in accounts]
-    return answer(AccountList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).accounts.page(role=role, page=page),
+        kind=AccountList,
+        item=AccountAnswer.of,
+        position=lambda account: account.id,
+    )
 
 
 @admin.post(

@@ -1,12 +1,14 @@
 """The audit log over REST: all of it for admins, and the part of a workspace for its admins."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Self, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 
-from flowrunner.api.http.answers import AS_LINES, NDJSON, Answer, ListAnswer, Reply, answer, errors, lines
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, Since, Until, accepts, moment_of, page_of
+from flowrunner.api.http.answers import AS_LINES, NDJSON, Answer, ListAnswer, Reply, errors, lines
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
@@ -83,14 +85,13 @@ async def list_entries(
     outcome: Outcome | None = None,
     since: Since = None,
     until: Until = None,
-    limit: Limit = DEFAULT_LIMIT,
-    offset: Offset = 0,
+    page: Paging,
 ) -> Reply[AuditList]:
     """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable.
 
     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
     """
-    audit, caller, page = services_of(request).audit, caller_of(request), page_of(limit, offset)
+    audit, caller = services_of(request).audit, caller_of(request)
     wanted = AuditFilter(
         actor=actor,
         workspace_id=account_id,
@@ -103,7 +104,7 @@ async def list_entries(
     )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all(caller, wanted)))
-    return _listed(*await audit.page(caller, wanted, page=page), page)
+    return await _listed(request, page, partial(audit.page, caller, wanted))
 
 
 @router.get("", responses={**AS_LINES, **errors(401, 403, 404, 422)}, openapi_extra=needs(Right.MEMBERS))
@@ -118,14 +119,13 @@ async def list_entries_of_workspace(
     outcome: Outcome | None = None,
     since: Since = None,
     until: Until = None,
-    limit: Limit = DEFAULT_LIMIT,
-    offset: Offset = 0,
+    page: Paging,
 ) -> Reply[AuditList]:
     """List the audit entries of a workspace, the newest first, for its admins.
 
     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
     """
-    audit, caller, page = services_of(request).audit, caller_of(request), page_of(limit, offset)
+    audit, caller = services_of(request).audit, caller_of(request)
     wanted = AuditFilter(
         actor=actor,
         action=action,
@@ -137,12 +137,20 @@ async def list_entries_of_workspace(
     )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all_of_workspace(caller, wanted)))
-    return _listed(*await audit.page_of_workspace(caller, wanted, page=page), page)
+    return await _listed(request, page, partial(audit.page_of_workspace, caller, wanted))
 
 
-def _listed(rows: Sequence[AuditRow], total: int, page: Page) -> Reply[AuditList]:
-    listed = [AuditEntryAnswer.of(row) for row in rows]
-    return answer(AuditList(listed, total=total, limit=page.limit, offset=page.offset))
+async def _listed(
+    request: Request, page: Page, read: Callable[..., Awaitable[tuple[Sequence[AuditRow], int]]]
+) -> Reply[AuditList]:
+    return await paged(
+        request,
+        page,
+        lambda page: read(page=page),
+        kind=AuditList,
+        item=AuditEntryAnswer.of,
+        position=lambda row: row.seq,
+    )
 
 
 async def _answers(portions: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[Sequence[AuditEntryAnswer]]:

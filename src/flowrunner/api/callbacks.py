@@ -8,7 +8,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, present
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.callbacks import EVENTS, Format
@@ -137,12 +138,16 @@ class DeliveryList(ListAnswer, frozen=True):
 
 
 @router.get("", responses=errors(401, 403, 404, 422))
-async def list_callbacks(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[CallbackList]:
+async def list_callbacks(request: Request, page: Paging) -> Reply[CallbackList]:
     """List the callbacks of the workspace, the oldest first."""
-    page = page_of(limit, offset)
-    found, total = await services_of(request).callbacks.page(caller_of(request), page=page)
-    listed = [CallbackAnswer.of(callback) for callback in found]
-    return answer(CallbackList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).callbacks.page(caller_of(request), page=page),
+        kind=CallbackList,
+        item=CallbackAnswer.of,
+        position=lambda callback: callback.id,
+    )
 
 
 @router.post(
@@ -201,13 +206,19 @@ async def test_callback(request: Request, id: str) -> Reply[DeliveryAnswer]:
 
 @router.get("/{id}/deliveries", responses=errors(401, 403, 404, 422))
 async def list_callback_deliveries(
-    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+    request: Request,
+    id: str,
+    page: Paging,
 ) -> Reply[DeliveryList]:
     """List the deliveries of a callback, the newest first: about 1,000 of the last seven days, and what is pending."""
-    page = page_of(limit, offset)
-    found, total = await services_of(request).callbacks.deliveries(caller_of(request), CallbackId(id), page=page)
-    listed = [DeliveryAnswer.of(delivery) for delivery in found]
-    return answer(DeliveryList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).callbacks.deliveries(caller_of(request), CallbackId(id), page=page),
+        kind=DeliveryList,
+        item=DeliveryAnswer.of,
+        position=lambda delivery: f"{round(delivery.noted_at.timestamp() * 1000)}:{delivery.id}",
+    )
 
 
 @router.post("/{id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=errors(401, 403, 404))

@@ -49,8 +49,15 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionFilter, ExecutionView, LogLine
-from flowrunner.services.executions import StartedExecution
+from flowrunner.ports.executions import (
+    LONGEST_LISTED_ERROR,
+    ExecutionDetail,
+    ExecutionFilter,
+    ExecutionView,
+    LogFilter,
+    LogLine,
+)
+from flowrunner.services.executions import LINES_AT_ONCE, StartedExecution
 from flowrunner.services.reruns import CURRENT
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
@@ -525,14 +532,36 @@ async def delete_record(request: Request, id: str) -> Reply[Message]:
 async def get_logs(
     request: Request,
     id: str,
+    *,
     level: Annotated[LogLevel | None, Query(description="Only lines of this level.")] = None,
+    min_level: Annotated[LogLevel | None, Query(description="Only lines of this level or a more severe one.")] = None,
+    node: Annotated[str | None, Query(max_length=200, description="Only lines of this node.")] = None,
+    q: Annotated[
+        str | None, Query(max_length=200, description="Only lines with this text in their message, in any case.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
+    cursor: Cursor = None,
+    count: Count = False,
 ) -> Reply[LogList]:
     """List the lines of the log of an execution, in their order."""
-    page = page_of(limit, offset)
-    portions, total = await services_of(request).executions.logs(
-        caller_of(request), ExecutionId(id), level=level, page=page
+    if level is not None and min_level is not None:
+        raise invalid("min_level", "cannot be combined with level")
+    page = page_of(limit, offset, cursor, count=count)
+    wanted = LogFilter(levels=_levels(level, min_level), node=node, text=q)
+    portions, listed = await services_of(request).executions.logs(caller_of(request), ExecutionId(id), wanted, page)
+    answers = ([LogAnswer.of(line) for line in lines] async for lines in portions)
+    is_whole = len(listed.items) == page.limit or len(listed.items) < LINES_AT_ONCE
+    return await long_listing(
+        LogList([], **part_of(page, listed)),
+        answers,
+        is_whole=is_whole,
+        headers=link_to_next(request, listed.next_cursor),
     )
-    empty = LogList([], total=total, limit=page.limit, offset=page.offset)
-    return await long_listing(empty, ([LogAnswer.of(line) for line in lines] async for lines in portions))
+
+
+def _levels(level: LogLevel | None, least: LogLevel | None) -> Sequence[LogLevel]:
+    if level is not None:
+        return (level,)
+    levels: Sequence[LogLevel] = get_args(LogLevel)
+    return () if least is None else levels[levels.index(least) :]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
@@ -18,7 +18,6 @@ from flowrunner.api.http.answers import (
     answer,
     created,
     errors,
-    listing,
 )
 from flowrunner.api.http.conditions import (
     IF_MATCH,
@@ -31,7 +30,19 @@ from flowrunner.api.http.conditions import (
 )
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import (
+    DEFAULT_LIMIT,
+    DRY_RUN,
+    Body,
+    Count,
+    Cursor,
+    Limit,
+    Offset,
+    Paging,
+    is_dry_run,
+    page_of,
+)
 from flowrunner.api.http.routing import (
     MAX_FLOW_BODY_BYTES,
     ProtectedRoute,
@@ -40,9 +51,10 @@ from flowrunner.api.http.routing import (
     takes_yaml,
 )
 from flowrunner.api.http.state import services_of
+from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
-from flowrunner.ports.flows import FlowChange, FlowView, RevisionView, SavedFlow
+from flowrunner.ports.flows import FlowChange, FlowFilter, FlowView, RevisionView, SavedFlow
 from flowrunner.services.flow_changes import FlowDraft
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -170,6 +182,9 @@ class MoveAnswer(Answer, frozen=True, kw_only=True):
     ]
 
 
+_MOST_TAGS: Final = 20
+
+
 class FlowList(ListAnswer, frozen=True):
     flows: list[FlowAnswer]
 
@@ -263,16 +278,33 @@ RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 @router.get("", responses=errors(401, 403, 422))
 async def list_flows(
     request: Request,
-    tag: Annotated[str | None, Query(max_length=100, description="Only flows with this tag.")] = None,
+    *,
+    name: Annotated[str | None, Query(max_length=200, description="Only flows with this name.")] = None,
+    q: Annotated[
+        str | None,
+        Query(max_length=200, description="Only flows with this text in their name or description, in any case."),
+    ] = None,
+    tag: Annotated[
+        str | None, Query(max_length=100, description="Only flows with this tag; of several parameters, with all.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
+    cursor: Cursor = None,
+    count: Count = False,
 ) -> Reply[FlowList]:
-    """List the flows of the workspace, without their definitions."""
-    page = page_of(limit, offset)
-    flows, total = await services_of(request).flows.page(caller_of(request), tag=tag, page=page)
-    listed = [FlowAnswer.of(flow) for flow in flows]
-    empty = FlowList([], total=total, limit=page.limit, offset=page.offset)
-    return listing(empty, listed)
+    """List the flows of the workspace, the oldest first, without their definitions."""
+    tags = () if tag is None else request.query_params.getlist("tag")
+    if len(tags) > _MOST_TAGS:
+        raise invalid("tag", f"at most {_MOST_TAGS} tags can be named")
+    wanted = FlowFilter(name=name, text=q, tags=tags)
+    return await paged(
+        request,
+        page_of(limit, offset, cursor, count=count),
+        lambda page: services_of(request).flows.page(caller_of(request), wanted, page=page),
+        kind=FlowList,
+        item=FlowAnswer.of,
+        position=lambda flow: flow.id,
+    )
 
 
 @router.get(
@@ -370,14 +402,16 @@ async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> 
 
 
 @router.get("/{id}/revisions", responses=errors(401, 403, 404, 422))
-async def list_revisions(
-    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
-) -> Reply[RevisionList]:
+async def list_revisions(request: Request, id: str, page: Paging) -> Reply[RevisionList]:
     """List the revisions of a flow, the newest first."""
-    page = page_of(limit, offset)
-    revisions, total = await services_of(request).flows.revisions(caller_of(request), FlowId(id), page=page)
-    listed = [RevisionAnswer.of(revision) for revision in revisions]
-    return answer(RevisionList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).flows.revisions(caller_of(request), FlowId(id), page=page),
+        kind=RevisionList,
+        item=RevisionAnswer.of,
+        position=lambda revision: revision.number,
+    )
 
 
 @router.get("/{id}/revisions/{number}", responses=errors(401, 403, 404, 422))

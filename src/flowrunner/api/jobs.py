@@ -20,7 +20,8 @@ from flowrunner.api.http.answers import (
     present,
 )
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, DRY_RUN, Body, Limit, Offset, is_dry_run, moment_of, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
@@ -166,11 +167,16 @@ async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswe
 
 
 @router.get("/jobs", responses=errors(401, 403, 422))
-async def list_jobs(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[JobList]:
+async def list_jobs(request: Request, page: Paging) -> Reply[JobList]:
     """List the jobs of the workspace, the newest first."""
-    page = page_of(limit, offset)
-    jobs, total = await services_of(request).jobs.page(caller_of(request), page=page)
-    return answer(JobList([JobAnswer.of(job) for job in jobs], total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).jobs.page(caller_of(request), page=page),
+        kind=JobList,
+        item=JobAnswer.of,
+        position=lambda job: job.id,
+    )
 
 
 @router.get("/jobs/{id}", responses=errors(401, 403, 404))

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, errors
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import AdminRoute, caller_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
@@ -61,9 +62,9 @@ async def rotate_keys(request: Request, body: RotateKeys) -> Reply[Rotations]:
 
 
 @admin.get("", responses=errors(401, 403, 422))
-async def list_rotations(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[RotationList]:
+async def list_rotations(request: Request, page: Paging) -> Reply[RotationList]:
     """List key rotations, the newest first."""
-    page = page_of(limit, offset)
-    rotations, total = await services_of(request).keys.page(page)
-    listed = [RotationAnswer.of(rotation) for rotation in rotations]
-    return answer(RotationList(listed, total=total, limit=page.limit, offset=page.offset))
+    read = services_of(request).keys.page
+    return await paged(
+        request, page, read, kind=RotationList, item=RotationAnswer.of, position=lambda rotation: rotation.id
+    )

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import MAX_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
@@ -75,24 +76,41 @@ _CREATE_RESPONSES: Final = {200: {"description": "Replaced"}, **errors(401, 403,
 
 @router.get("", responses=_LIST_ERRORS)
 async def list_secrets(
-    request: Request, account_id: str, limit: Limit = MAX_LIMIT, offset: Offset = 0
+    request: Request,
+    account_id: str,
+    *,
+    limit: Limit = MAX_LIMIT,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+    count: Count = False,
 ) -> Reply[SecretList]:
     """List the secrets of the account's personal workspace, without their values."""
-    return await _list(request, page_of(limit, offset))
+    return await _list(request, page_of(limit, offset, cursor, count=count))
 
 
 @of_workspaces.get("", responses=_LIST_ERRORS)
 async def list_workspace_secrets(
-    request: Request, id: str, limit: Limit = MAX_LIMIT, offset: Offset = 0
+    request: Request,
+    id: str,
+    *,
+    limit: Limit = MAX_LIMIT,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+    count: Count = False,
 ) -> Reply[SecretList]:
     """List the secrets of a workspace, without their values."""
-    return await _list(request, page_of(limit, offset))
+    return await _list(request, page_of(limit, offset, cursor, count=count))
 
 
 async def _list(request: Request, page: Page) -> Reply[SecretList]:
-    secrets, total = await services_of(request).secrets.page(caller_of(request), page=page)
-    listed = [SecretInList.of(secret) for secret in secrets]
-    return answer(SecretList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).secrets.page(caller_of(request), page=page),
+        kind=SecretList,
+        item=SecretInList.of,
+        position=lambda secret: secret.key,
+    )
 
 
 @router.post("", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(omitted=("value",)))

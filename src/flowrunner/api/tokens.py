@@ -10,7 +10,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right, Scope
@@ -69,12 +70,16 @@ class TokenList(ListAnswer, frozen=True):
 
 
 @router.get("", responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
-async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[TokenList]:
+async def list_tokens(request: Request, page: Paging) -> Reply[TokenList]:
     """List the account's API tokens without their secret part."""
-    page = page_of(limit, offset)
-    tokens, total = await services_of(request).tokens.page(caller_of(request), page=page)
-    listed = [TokenInList.of(token) for token in tokens]
-    return answer(TokenList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).tokens.page(caller_of(request), page=page),
+        kind=TokenList,
+        item=TokenInList.of,
+        position=lambda token: token.id,
+    )
 
 
 @router.post(

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Query, Request
 from msgspec import Meta
 
 from flowrunner.api.executions import RunAnswer, accepted
-from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, errors
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Paging
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller, Right
@@ -61,11 +62,8 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
         )
 
 
-class TriggerList(Answer, frozen=True, kw_only=True):
+class TriggerList(ListAnswer, frozen=True):
     triggers: list[TriggerAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
 class NextTimes(Answer, frozen=True, kw_only=True):
@@ -85,17 +83,22 @@ def _answer(trigger: TriggerView, request: Request) -> Reply[TriggerAnswer]:
 @router.get("", responses=errors(401, 403, 404, 422))
 async def list_triggers(
     request: Request,
+    *,
     flow_id: Annotated[str | None, Query(max_length=200)] = None,
     type: Literal["schedule", "webhook", "execution"] | None = None,
-    limit: Limit = DEFAULT_LIMIT,
-    offset: Offset = 0,
+    page: Paging,
 ) -> Reply[TriggerList]:
     """List the triggers of the workspace's flows, with those that their documents have no more."""
-    caller, page = caller_of(request), page_of(limit, offset)
+    caller = caller_of(request)
     of_flow = None if flow_id is None else FlowId(flow_id)
-    found, total = await services_of(request).triggers.page(caller, flow_id=of_flow, type=type, page=page)
-    triggers = [TriggerAnswer.of(each, caller) for each in found]
-    return answer(TriggerList(triggers=triggers, total=total, limit=limit, offset=offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).triggers.page(caller, flow_id=of_flow, type=type, page=page),
+        kind=TriggerList,
+        item=lambda trigger: TriggerAnswer.of(trigger, caller),
+        position=lambda trigger: f"{trigger.flow_id}:{trigger.name}",
+    )
 
 
 @router.get("/{id}", responses=errors(401, 403, 404))

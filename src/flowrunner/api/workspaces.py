@@ -9,12 +9,13 @@ from starlette.responses import StreamingResponse
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.idempotency import repeatable
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.tokens import TokenInList, TokenList
 from flowrunner.domain.account import Right
-from flowrunner.domain.values import AccountId, TokenId, WorkspaceId, rfc3339
+from flowrunner.domain.values import AccountId, TokenId, WorkspaceId, personal_workspace, rfc3339
 from flowrunner.domain.workspace import (
     MAX_NAME_CHARACTERS,
     MAX_SLUG_CHARACTERS,
@@ -141,12 +142,18 @@ class SharedWorkspaceList(ListAnswer, frozen=True):
 
 
 @router.get("", responses=errors(401, 403, 422))
-async def list_workspaces(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[WorkspaceList]:
+async def list_workspaces(request: Request, page: Paging) -> Reply[WorkspaceList]:
     """List the caller's workspaces, the personal one first."""
-    page = page_of(limit, offset)
-    workspaces, total = await services_of(request).workspaces.page(caller_of(request), page=page)
-    listed = [WorkspaceAnswer.of(workspace) for workspace in workspaces]
-    return answer(WorkspaceList(listed, total=total, limit=page.limit, offset=page.offset))
+    caller = caller_of(request)
+    own = personal_workspace(caller.account_id)
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).workspaces.page(caller, page=page),
+        kind=WorkspaceList,
+        item=WorkspaceAnswer.of,
+        position=lambda workspace: f"{int(workspace.id != own)}{workspace.id}",
+    )
 
 
 @router.post(
@@ -238,13 +245,19 @@ async def export_workspace(request: Request, id: str) -> _Archive:
 
 @router.get("/{id}/members", responses=errors(401, 403, 404, 422))
 async def list_members(
-    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+    request: Request,
+    id: str,
+    page: Paging,
 ) -> Reply[MemberList]:
     """List the members, the owner of a personal workspace first."""
-    page = page_of(limit, offset)
-    members, total = await services_of(request).workspaces.members(caller_of(request), page=page)
-    listed = [MemberAnswer.of(member) for member in members]
-    return answer(MemberList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).workspaces.members(caller_of(request), page=page),
+        kind=MemberList,
+        item=MemberAnswer.of,
+        position=lambda member: f"{int(not member.is_owner)}{member.account_id}",
+    )
 
 
 @router.post(
@@ -298,13 +311,19 @@ async def leave_workspace(request: Request, id: str) -> Reply[Message]:
     openapi_extra=needs(Right.MEMBERS),
 )
 async def list_workspace_tokens(
-    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+    request: Request,
+    id: str,
+    page: Paging,
 ) -> Reply[TokenList]:
     """List the API tokens of all members that reach the workspace."""
-    page = page_of(limit, offset)
-    tokens, total = await services_of(request).tokens.page_of_workspace(caller_of(request), page=page)
-    listed = [TokenInList.of(token) for token in tokens]
-    return answer(TokenList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).tokens.page_of_workspace(caller_of(request), page=page),
+        kind=TokenList,
+        item=TokenInList.of,
+        position=lambda token: token.id,
+    )
 
 
 @router.delete(
@@ -319,14 +338,16 @@ async def revoke_workspace_token(request: Request, id: str, token_id: str) -> Re
 
 
 @admin.get("", responses=errors(401, 403, 422))
-async def list_all_workspaces(
-    request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
-) -> Reply[SharedWorkspaceList]:
+async def list_all_workspaces(request: Request, page: Paging) -> Reply[SharedWorkspaceList]:
     """List all workspaces of the installation but the personal ones, without anything that they hold."""
-    page = page_of(limit, offset)
-    found, total = await services_of(request).workspaces.all(caller_of(request), page=page)
-    listed = [SharedWorkspaceAnswer.of(workspace) for workspace in found]
-    return answer(SharedWorkspaceList(listed, total=total, limit=page.limit, offset=page.offset))
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).workspaces.all(caller_of(request), page=page),
+        kind=SharedWorkspaceList,
+        item=SharedWorkspaceAnswer.of,
+        position=lambda workspace: workspace.id,
+    )
 
 
 @admin.post(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Listed, Page
@@ -105,6 +106,21 @@ class LogLine:
     step: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFilter:
+    """The lines that a list selects; None, or no level, selects all.
+
+    Attributes:
+        levels: Those with one of these levels.
+        node: Those of a node.
+        text: Those with this text in their message, in upper or lower case.
+    """
+
+    levels: Sequence[LogLevel] = ()
+    node: str | None = None
+    text: str | None = None
+
+
 class ExecutionReader(Protocol):
     async def get(self, workspace_id: WorkspaceId, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""
@@ -123,13 +139,13 @@ class ExecutionReader(Protocol):
         ...
 
     async def logs(
-        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, page: Page
-    ) -> tuple[Sequence[LogLine], int]:
-        """Return a page of log lines in the order of their events, and the total. Raises: NotFound."""
+        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
+    ) -> Listed[LogLine]:
+        """Return the first ``most`` lines of a page, in the order of their events. Raises: NotFound, InvalidInput."""
         ...
 
     async def logs_after(
-        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, after: int, limit: int
+        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, limit: int
     ) -> Sequence[LogLine]:
         """Return the lines after the event ``after``."""
         ...

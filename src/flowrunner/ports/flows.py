@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.triggers import Trigger, TriggerId
@@ -125,6 +125,24 @@ class CurrentFlow(NamedTuple):
     is_paused: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowFilter:
+    """The flows that a list selects.
+
+    Attributes:
+        name: Those with this name.
+        text: Those with this text in their name or description, in upper or lower case.
+        tags: Those with all of these tags.
+    """
+
+    name: str | None = None
+    text: str | None = None
+    tags: Sequence[str] = ()
+
+
+ALL_FLOWS: Final = FlowFilter()
+
+
 class FlowStore(Protocol):
     async def create(
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
@@ -237,7 +255,9 @@ class FlowStore(Protocol):
         """Raises: as `delete_revision`."""
         ...
 
-    async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
+    async def page(
+        self, workspace_id: WorkspaceId, wanted: FlowFilter = ALL_FLOWS, *, page: Page
+    ) -> tuple[Sequence[FlowView], int]:
         """Return a page of flows, the oldest first, and the total."""
         ...
 

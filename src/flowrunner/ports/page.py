@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from flowrunner.domain.errors import invalid
 
 T = TypeVar("T")
 
@@ -23,6 +25,40 @@ class Page:
     cursor: str | None = None
     counts: bool = True
     is_reversed: bool = False
+
+    @property
+    def after(self) -> str:
+        """Return the text that the entries of the page sort after."""
+        return self.cursor or ""
+
+    @property
+    def before(self) -> int:
+        """Return the number that the entries of the page are below. Raises: InvalidInput if the cursor is none."""
+        return number_of(self.after) if self.after else _ABOVE_ALL
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Return the two parts of a position that is written as `one:other`; both are empty at the beginning."""
+        first, _, second = self.after.partition(":")
+        return first, second
+
+    @property
+    def before_pair(self) -> tuple[int, str]:
+        """Return the number and the text that the entries of the page are below. Raises: InvalidInput."""
+        first, second = self.pair
+        return (number_of(first), second) if self.after else (_ABOVE_ALL, "")
+
+
+# Above every number of an entry, and with more digits than any.
+_ABOVE_ALL: Final = 2**62
+_DIGITS: Final = 19
+
+
+def number_of(cursor: str) -> int:
+    """Raises: InvalidInput."""
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < _DIGITS):
+        raise invalid("cursor", "must be the `next_cursor` of an earlier page")
+    return int(cursor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

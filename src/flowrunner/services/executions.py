@@ -37,6 +37,7 @@ from flowrunner.ports.executions import (
     ExecutionFilter,
     ExecutionReader,
     ExecutionView,
+    LogFilter,
     LogLine,
     UsageReader,
 )
@@ -50,7 +51,7 @@ from flowrunner.services.ids import first_id, new_id, time_of
 from flowrunner.services.usage import StoredBytes
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
-_LINES_AT_ONCE: Final = 50
+LINES_AT_ONCE: Final = 50
 _PURGE_BATCH: Final = 200
 _PURGE_PAUSE_SECONDS: Final = 0.02
 
@@ -310,30 +311,28 @@ class Executions:
         return called
 
     async def logs(
-        self, caller: Caller, id: ExecutionId, *, level: str | None, page: Page
-    ) -> tuple[AsyncIterator[Sequence[LogLine]], int]:
-        """Return the lines of a page in portions, which are read on demand, and the total. Raises: NotFound."""
-        portion = replace(page, limit=min(page.limit, _LINES_AT_ONCE))
-        first, total = await self._reader.logs(caller.workspace_id, id, level=level, page=portion)
-        return self._portions(first, caller.workspace_id, id, level=level, limit=page.limit), total
+        self, caller: Caller, id: ExecutionId, wanted: LogFilter, page: Page
+    ) -> tuple[AsyncIterator[Sequence[LogLine]], Listed[LogLine]]:
+        """Return the lines of a page in portions, which are read on demand, and the page with the first portion.
+
+        Raises:
+            NotFound.
+            InvalidInput: If the cursor is none.
+        """
+        most = min(page.limit, LINES_AT_ONCE)
+        listed = await self._reader.logs(caller.workspace_id, id, wanted, page, most=most)
+        return self._portions(listed.items, caller.workspace_id, id, wanted, limit=page.limit), listed
 
     async def _portions(
-        self,
-        lines: Sequence[LogLine],
-        workspace_id: WorkspaceId,
-        id: ExecutionId,
-        *,
-        level: str | None,
-        limit: int,
+        self, lines: Sequence[LogLine], workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, limit: int
     ) -> AsyncIterator[Sequence[LogLine]]:
         while lines:
             yield lines
             limit -= len(lines)
-            if limit == 0 or len(lines) < _LINES_AT_ONCE:
+            if limit == 0 or len(lines) < LINES_AT_ONCE:
                 return
-            lines = await self._reader.logs_after(
-                workspace_id, id, level=level, after=lines[-1].seq, limit=min(limit, _LINES_AT_ONCE)
-            )
+            most = min(limit, LINES_AT_ONCE)
+            lines = await self._reader.logs_after(workspace_id, id, wanted, after=lines[-1].seq, limit=most)
 
     async def cancel(self, caller: Caller, id: ExecutionId, *, force: bool = False) -> None:
         """Cancel an execution, and return when its flow has ended. A cancelled execution is left unchanged.

@@ -99,7 +99,7 @@ class FlowBatches:
         offset, total = 0, 1
         while offset < total:
             page = Page(limit=_NAMES_AT_ONCE, offset=offset)
-            flows, total = await self._store.page(caller.workspace_id, tag=None, page=page)
+            flows, total = await self._store.page(caller.workspace_id, page=page)
             for flow in flows:
                 names.setdefault(flow.name, []).append(flow.id)
             offset += _NAMES_AT_ONCE

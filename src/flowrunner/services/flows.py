@@ -18,7 +18,9 @@ from flowrunner.language.sketch import Sketch
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import (
+    ALL_FLOWS,
     FlowChange,
+    FlowFilter,
     FlowStore,
     FlowView,
     NamedChange,
@@ -89,7 +91,7 @@ class Flows:
 
     async def _check_count(self, caller: Caller) -> None:
         """Raises: LimitReached if the account may not have another flow."""
-        _, count = await self._store.page(caller.workspace_id, tag=None, page=Page(limit=1, offset=0))
+        _, count = await self._store.page(caller.workspace_id, page=Page(limit=1, offset=0))
         check_count("flows", count, self._limits.flows, limit="workspace_flows")
 
     async def put_named(
@@ -276,8 +278,10 @@ class Flows:
         """Raises: NotFound."""
         return await self._store.get(caller.workspace_id, id)
 
-    async def page(self, caller: Caller, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
-        return await self._store.page(caller.workspace_id, tag=tag, page=page)
+    async def page(
+        self, caller: Caller, wanted: FlowFilter = ALL_FLOWS, *, page: Page
+    ) -> tuple[Sequence[FlowView], int]:
+        return await self._store.page(caller.workspace_id, wanted, page=page)
 
     # Revisions
 

@@ -51,7 +51,7 @@ IS_UNCHANGED: Final = "SELECT 1 FROM accounts WHERE id = :id AND password_hash =
 ROLE_AND_STATE: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
- WHERE deleted_at IS NULL AND (CAST(:role AS text) IS NULL OR role = :role)
+ WHERE deleted_at IS NULL AND id > :after AND (CAST(:role AS text) IS NULL OR role = :role)
  ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = (
@@ -157,8 +157,8 @@ class SqlAccounts:
         return await self._database.write(lambda tx: tx.run(REHASH, values)) == 1
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
-        values = {"role": role, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = {"role": role, "after": page.after}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_account(row) for row in rows], total
 
     async def any(self) -> bool:

@@ -94,9 +94,9 @@ class SqlAudit:
         await self._database.write(_change_nothing, audit=entry)
 
     async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
-        values = _values(wanted) | {"limit": page.limit, "offset": page.offset}
+        values = _values(wanted) | {"before": page.before}
         statements = (PAGE_OF_ALL, COUNT_OF_ALL) if wanted.workspace_id is None else (PAGE, COUNT)
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, *statements, values))
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, *statements, values))
         return [audit_row(row) for row in rows], total
 
     async def before(self, wanted: AuditFilter, seq: int | None, *, limit: int) -> Sequence[AuditRow]:

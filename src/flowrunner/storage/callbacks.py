@@ -36,7 +36,7 @@ PAGE: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
        c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since
   FROM callbacks c
- WHERE c.workspace_id = :workspace_id ORDER BY c.id LIMIT :limit OFFSET :offset
+ WHERE c.workspace_id = :workspace_id AND c.id > :after ORDER BY c.id LIMIT :limit OFFSET :offset
 """
 GET: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
@@ -64,7 +64,7 @@ DELIVERIES: Final = """
 SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at,
        state, attempts, retry_until, next_at, last_at, status_code, error
   FROM callback_deliveries
- WHERE workspace_id = :workspace_id AND callback_id = :id
+ WHERE workspace_id = :workspace_id AND callback_id = :id AND (noted_at, id) < (:before, :before_id)
  ORDER BY noted_at DESC, id DESC LIMIT :limit OFFSET :offset
 """
 COUNT_DELIVERIES: Final = """
@@ -219,8 +219,8 @@ class SqlCallbacks:
         await self._database.write(create, audit=audit)
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[CallbackView], int]:
-        values = {"workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = {"workspace_id": workspace_id, "after": page.after}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
     async def get(self, workspace_id: WorkspaceId, id: CallbackId) -> SealedCallback:
@@ -258,12 +258,13 @@ class SqlCallbacks:
     async def deliveries(
         self, workspace_id: WorkspaceId, id: CallbackId, *, page: Page
     ) -> tuple[Sequence[DeliveryView], int]:
-        values = {"workspace_id": workspace_id, "id": id, "limit": page.limit, "offset": page.offset}
+        before, before_id = page.before_pair
+        values = {"workspace_id": workspace_id, "id": id, "before": before, "before_id": before_id}
 
         async def read(tx: Transaction) -> tuple[list[Row], int]:
             if await tx.row(EXISTS, values) is None:
                 raise NotFound("callback")
-            return await page_and_total(tx, DELIVERIES, COUNT_DELIVERIES, values)
+            return await page_and_total(tx, page, DELIVERIES, COUNT_DELIVERIES, values)
 
         rows, total = await self._database.read(read)
         return [_delivery(row) for row in rows], total

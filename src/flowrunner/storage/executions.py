@@ -2,20 +2,28 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import ROOT, LogLevel, Step
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionFilter, ExecutionView, LogLine
-from flowrunner.ports.page import Listed, Page
+from flowrunner.ports.executions import (
+    LONGEST_LISTED_ERROR,
+    ExecutionDetail,
+    ExecutionFilter,
+    ExecutionView,
+    LogFilter,
+    LogLine,
+)
+from flowrunner.ports.page import Listed, Page, number_of
 from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_logs import COUNT_LOGS, LOGS, NUMBERS, log_line, values_of
 from flowrunner.storage.execution_search import search
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
@@ -62,39 +70,6 @@ EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
-# PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
-# may be the end of `\\u0000`, which is a backslash and no NUL.
-LOGS: Final = Statement(
-    sqlite="""
-SELECT seq, at, data FROM events
- WHERE execution_id = :id AND type = 'log' AND seq > :after
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
- ORDER BY seq LIMIT :limit OFFSET :offset
-""",
-    postgres="""
-SELECT seq, at, data FROM events
- WHERE execution_id = :id AND type = 'log' AND seq > :after
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
- ORDER BY seq LIMIT :limit OFFSET :offset
-""",
-)
-COUNT_LOGS: Final = Statement(
-    sqlite="""
-SELECT count(*) FROM events
- WHERE execution_id = :id AND type = 'log'
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
-""",
-    postgres="""
-SELECT count(*) FROM events
- WHERE execution_id = :id AND type = 'log'
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
-""",
-)
-
 OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
  ORDER BY completed_at LIMIT :limit
@@ -156,38 +131,31 @@ class SqlExecutions:
         return Listed(items=shown, total=found.total, is_exact=found.is_exact, next_cursor=found.next_cursor)
 
     async def logs(
-        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, page: Page
-    ) -> tuple[Sequence[LogLine], int]:
-        values = {
-            "workspace_id": workspace_id,
-            "id": id,
-            "level": level,
-            "after": 0,
-            "limit": page.limit,
-            "offset": page.offset,
-        }
+        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
+    ) -> Listed[LogLine]:
+        values = {**values_of(workspace_id, id, wanted), "after": number_of(page.cursor) if page.cursor else 0}
 
-        async def logs(tx: Transaction) -> tuple[list[Any], int]:
+        async def logs(tx: Transaction) -> tuple[list[Row], list[Row], int]:
             if await tx.row(EXISTS, values) is None:
                 raise NotFound("execution")
-            return await page_and_total(tx, LOGS, COUNT_LOGS, values)
+            rows, total = await page_and_total(tx, replace(page, limit=most), LOGS, COUNT_LOGS, values)
+            # The number of the last line, if another one follows it.
+            end = await tx.rows(NUMBERS, {**values, "limit": 2, "offset": page.offset + page.limit - 1})
+            return rows, end, total
 
-        rows, total = await self._database.read_long(logs)
-        return [_log_line(*row) for row in rows], total
+        rows, end, total = await self._database.read_long(logs)
+        return Listed(
+            items=[log_line(*row) for row in rows],
+            total=total if page.counts else None,
+            next_cursor=str(end[0][0]) if len(end) > 1 else None,
+        )
 
     async def logs_after(
-        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, after: int, limit: int
+        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, limit: int
     ) -> Sequence[LogLine]:
-        values = {
-            "workspace_id": workspace_id,
-            "id": id,
-            "level": level,
-            "after": after,
-            "limit": limit,
-            "offset": 0,
-        }
+        values = {**values_of(workspace_id, id, wanted), "after": after, "limit": limit, "offset": 0}
         rows = await self._database.read_long(lambda tx: tx.rows(LOGS, values))
-        return [_log_line(*row) for row in rows]
+        return [log_line(*row) for row in rows]
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         async def purge(tx: Transaction) -> tuple[int, bool]:
@@ -252,33 +220,3 @@ _ENDS: Final = msgspec.json.Decoder(_Ends)
 
 def _member(data: str, name: str) -> bytes:
     return bytes(getattr(_ENDS.decode(data), name))
-
-
-class _Line(msgspec.Struct):
-    """A `Logged` event whose data is not decoded."""
-
-    level: LogLevel
-    message: str
-    node: str | None = None
-    node_type: str | None = None
-    data: msgspec.Raw = _NULL
-    scope: str = ROOT
-    iteration: int | None = None
-
-
-_LINE: Final = msgspec.json.Decoder(_Line)
-
-
-def _log_line(seq: int, at: int, data: str) -> LogLine:
-    log = _LINE.decode(data)
-    step = None if log.node is None or log.iteration is None else Step(log.node, log.iteration, log.scope)
-    return LogLine(
-        seq=seq,
-        timestamp=from_ms(at),
-        level=log.level,
-        message=log.message,
-        node_id=log.node,
-        node_type=log.node_type,
-        data=None if log.data == _NULL else bytes(log.data),
-        step=None if step is None else str(step),
-    )

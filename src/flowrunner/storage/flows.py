@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -13,8 +14,10 @@ from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.flows import (
+    ALL_FLOWS,
     CurrentFlow,
     FlowChange,
+    FlowFilter,
     FlowView,
     NamedChange,
     RevisionView,
@@ -101,6 +104,7 @@ REVISIONS: Final = """
 SELECT r.number, r.version, r.size, r.created_at, coalesce(r.created_by, r.workspace_id), r.id = f.revision_id
   FROM flows f JOIN revisions r ON r.flow_id = f.id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+   AND r.number < :before
  ORDER BY r.number DESC LIMIT :limit OFFSET :offset
 """
 COUNT_REVISIONS: Final = """
@@ -142,31 +146,40 @@ DELETE FROM revisions WHERE id IN (SELECT id FROM revisions WHERE flow_id = :id 
 PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
 # The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
-# interpreter's lock for every row.
+# interpreter's lock for every row. The total of one page is 0 if nobody asks for it.
 PAGE: Final = Statement(
     sqlite="""
 SELECT (SELECT count(*) FROM flows
-         WHERE workspace_id = :workspace_id AND deleted_at IS NULL
-           AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
+         WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND :counts
+           AND (:name IS NULL OR name = :name)
+           AND (:text IS NULL OR instr(lower(name || char(10) || description), lower(:text)) > 0)
+           AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
+                            WHERE wanted.value NOT IN (SELECT value FROM json_each(flows.tags)))),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
                                    (SELECT number FROM revisions WHERE id = revision_id), disabled_at))
   FROM (SELECT * FROM flows
-         WHERE workspace_id = :workspace_id AND deleted_at IS NULL
-           AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
+         WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND id > :after
+           AND (:name IS NULL OR name = :name)
+           AND (:text IS NULL OR instr(lower(name || char(10) || description), lower(:text)) > 0)
+           AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
+                            WHERE wanted.value NOT IN (SELECT value FROM json_each(flows.tags)))
          ORDER BY id LIMIT :limit OFFSET :offset)
 """,
     postgres="""
 WITH found AS (
     SELECT * FROM flows
      WHERE workspace_id = :workspace_id AND deleted_at IS NULL
-       AND (CAST(:tag AS text) IS NULL
-            OR :tag IN (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
+       AND (CAST(:name AS text) IS NULL OR name = :name)
+       AND (CAST(:text AS text) IS NULL OR strpos(lower(name || chr(10) || description), lower(:text)) > 0)
+       AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS wanted (tag)
+                        WHERE wanted.tag NOT IN
+                              (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
 )
-SELECT (SELECT count(*) FROM found),
+SELECT CASE WHEN :counts THEN (SELECT count(*) FROM found) ELSE 0 END,
        coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
                                                   (SELECT number FROM revisions WHERE id = revision_id), disabled_at)
                                  ORDER BY id)
-                   FROM (SELECT * FROM found ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+                   FROM (SELECT * FROM found WHERE id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
 """,
 )
 
@@ -283,8 +296,11 @@ class SqlFlows:
     async def revisions(
         self, workspace_id: WorkspaceId, id: FlowId, *, page: Page
     ) -> tuple[Sequence[RevisionView], int]:
-        values = {"id": id, "workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, REVISIONS, COUNT_REVISIONS, values))
+        values = {"id": id, "workspace_id": workspace_id, "before": page.before}
+        counted = replace(page, counts=True)
+        rows, total = await self._database.read(
+            lambda tx: page_and_total(tx, counted, REVISIONS, COUNT_REVISIONS, values)
+        )
         # A flow has at least its current revision.
         if total == 0:
             raise NotFound("flow")
@@ -325,14 +341,24 @@ class SqlFlows:
         values = {"id": id, "workspace_id": workspace_id, "number": number}
         await self._database.read(lambda tx: _check_deletable(tx, values))
 
-    async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
+    async def page(
+        self, workspace_id: WorkspaceId, wanted: FlowFilter = ALL_FLOWS, *, page: Page
+    ) -> tuple[Sequence[FlowView], int]:
         # Descriptions and tags of 1,000 flows may be 100 MB as JSON, so long pages are read in portions.
         read = self._database.read if page.limit <= _FLOWS_AT_ONCE else self._database.read_long
+        values: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "name": wanted.name,
+            "text": wanted.text,
+            "tags": msgspec.json.encode(wanted.tags).decode(),
+            "counts": page.counts,
+            "after": page.after,
+        }
         flows: list[FlowView] = []
         while True:
             most = min(page.limit - len(flows), _FLOWS_AT_ONCE)
-            values = {"workspace_id": workspace_id, "tag": tag, "limit": most, "offset": page.offset + len(flows)}
-            total, rows = await read(partial(one_row, statement=PAGE, values=values))
+            values |= {"limit": most, "offset": page.offset + len(flows)}
+            total, rows = await read(partial(one_row, statement=PAGE, values=dict(values)))
             found = [_flow_view(row) for row in _ROWS.decode(rows)]
             flows += found
             if len(found) < most or len(flows) == page.limit:

@@ -15,7 +15,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.jobs import JobProgress
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
-from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.paging import AFTER_ALL, page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Transaction, one_row
 from flowrunner.storage.workspaces import memberships
@@ -37,7 +37,7 @@ SELECT id, workspace_id, created_by, type, status, total, done, failed, errors, 
 """
 PAGE: Final = """
 SELECT id, workspace_id, created_by, type, status, total, done, failed, errors, created_at, completed_at
-  FROM jobs WHERE workspace_id = :workspace_id ORDER BY id DESC LIMIT :limit OFFSET :offset
+  FROM jobs WHERE workspace_id = :workspace_id AND id < :before ORDER BY id DESC LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM jobs WHERE workspace_id = :workspace_id"
 RUNNING: Final = "SELECT id FROM jobs WHERE completed_at IS NULL ORDER BY id LIMIT 1000"
@@ -104,8 +104,8 @@ class SqlJobs:
         return Job(**_fields(row))
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[Job], int]:
-        values = {"workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = {"workspace_id": workspace_id, "before": page.cursor or AFTER_ALL}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [Job(**_fields(row)) for row in rows], total
 
     async def running(self) -> Sequence[JobId]:

@@ -58,7 +58,7 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
 """
 PAGE: Final = """
 SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
- ORDER BY id DESC LIMIT :limit OFFSET :offset
+ WHERE id < :before ORDER BY id DESC LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM key_rotations"
 
@@ -133,8 +133,8 @@ class SqlKeyRotations:
         return [_rotation(row) for row in rows]
 
     async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:
-        values = {"limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = {"before": page.before}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_rotation(row) for row in rows], total
 
 

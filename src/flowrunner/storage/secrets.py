@@ -32,7 +32,7 @@ SELECT key, created_at, updated_at, last_used_at FROM secrets WHERE workspace_id
 """
 PAGE: Final = """
 SELECT key, created_at, updated_at, last_used_at FROM secrets
- WHERE workspace_id = :workspace_id ORDER BY key LIMIT :limit OFFSET :offset
+ WHERE workspace_id = :workspace_id AND key > :after ORDER BY key LIMIT :limit OFFSET :offset
 """
 # By an index of the flows that name secrets. No definition is read.
 USERS: Final = """
@@ -127,10 +127,10 @@ class SqlSecrets:
         return [_view(row) for row in rows]
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[SecretView], int]:
-        values = {"workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
+        values = {"workspace_id": workspace_id, "after": page.after}
 
         async def read(tx: Transaction) -> tuple[Sequence[SecretView], int]:
-            rows, total = await page_and_total(tx, PAGE, COUNT, values)
+            rows, total = await page_and_total(tx, page, PAGE, COUNT, values)
             users: dict[str, list[FlowName]] = {row[0]: [] for row in rows}
             for names, id, name in await tx.rows(USERS, values):
                 for key in users.keys() & names.split():

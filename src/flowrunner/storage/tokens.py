@@ -45,12 +45,12 @@ DELETE FROM api_tokens WHERE coalesce(workspace_id, account_id) = :workspace_id 
 """
 PAGE: Final = """
 SELECT id, name, scopes, created_at, expires_at, last_used_at, workspace_id, account_id FROM api_tokens
- WHERE account_id = :account_id ORDER BY id LIMIT :limit OFFSET :offset
+ WHERE account_id = :account_id AND id > :after ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM api_tokens WHERE account_id = :account_id"
 PAGE_OF_WORKSPACE: Final = """
 SELECT id, name, scopes, created_at, expires_at, last_used_at, workspace_id, account_id FROM api_tokens
- WHERE coalesce(workspace_id, account_id) = :workspace_id ORDER BY id LIMIT :limit OFFSET :offset
+ WHERE coalesce(workspace_id, account_id) = :workspace_id AND id > :after ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT_OF_WORKSPACE: Final = "SELECT count(*) FROM api_tokens WHERE coalesce(workspace_id, account_id) = :workspace_id"
 NOTE_USE: Final = Statement(
@@ -125,14 +125,14 @@ class SqlTokens:
         await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        values = {"account_id": account_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = {"account_id": account_id, "after": page.after}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
     async def page_of_workspace(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        values = {"workspace_id": id, "limit": page.limit, "offset": page.offset}
+        values = {"workspace_id": id, "after": page.after}
         rows, total = await self._database.read(
-            lambda tx: page_and_total(tx, PAGE_OF_WORKSPACE, COUNT_OF_WORKSPACE, values)
+            lambda tx: page_and_total(tx, page, PAGE_OF_WORKSPACE, COUNT_OF_WORKSPACE, values)
         )
         return [_view(row) for row in rows], total
 

@@ -31,7 +31,8 @@ OF_WORKSPACE: Final = """
  WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
    AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
 """
-PAGE: Final = f"{ALL}{OF_WORKSPACE} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
+AFTER: Final = " AND (t.flow_id, t.name) > (:after_flow, :after_name)"
+PAGE: Final = f"{ALL}{OF_WORKSPACE}{AFTER} ORDER BY t.flow_id, t.name LIMIT :limit OFFSET :offset"
 COUNT: Final = """
 SELECT count(*) FROM triggers t JOIN flows f ON f.id = t.flow_id
  WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
@@ -87,8 +88,8 @@ class SqlTriggers:
         self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, type: TriggerType | None, page: Page
     ) -> tuple[Sequence[TriggerView], int]:
         values: dict[str, Any] = {"workspace_id": workspace_id, "flow_id": flow_id, "type": type}
-        values |= {"limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values["after_flow"], values["after_name"] = page.pair
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [view(row) for row in rows], total
 
     async def get(self, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:

@@ -30,6 +30,7 @@ PAGE: Final = """
 SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at
   FROM memberships m JOIN workspaces w ON w.id = m.workspace_id LEFT JOIN accounts a ON a.id = w.id
  WHERE m.account_id = :account_id AND (CAST(:only AS text) IS NULL OR m.workspace_id = :only)
+   AND CASE WHEN m.is_owner THEN '0' ELSE '1' END || w.id > :after
  ORDER BY m.is_owner DESC, w.id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = """
@@ -42,6 +43,7 @@ SELECT w.id, coalesce(w.name, ''), coalesce(w.slug, w.id), w.created_at,
        (SELECT count(*) FROM memberships m WHERE m.workspace_id = w.id AND m.role = 'admin')
   FROM workspaces w
  WHERE w.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = w.id AND a.deleted_at IS NULL)
+   AND w.id > :after
  ORDER BY w.id LIMIT :limit OFFSET :offset
 """
 COUNT_ALL: Final = """
@@ -112,7 +114,7 @@ SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner
 MEMBERS: Final = """
 SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner
   FROM memberships m JOIN accounts a ON a.id = m.account_id
- WHERE m.workspace_id = :workspace_id
+ WHERE m.workspace_id = :workspace_id AND CASE WHEN m.is_owner THEN '0' ELSE '1' END || a.id > :after
  ORDER BY m.is_owner DESC, a.id LIMIT :limit OFFSET :offset
 """
 COUNT_MEMBERS: Final = "SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id"
@@ -185,13 +187,13 @@ class SqlWorkspaces:
     async def page(
         self, account_id: AccountId, *, only: WorkspaceId | None = None, page: Page
     ) -> tuple[Sequence[Workspace], int]:
-        values = {"account_id": account_id, "only": only, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values = {"account_id": account_id, "only": only, "after": page.after}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_workspace(row) for row in rows], total
 
     async def all(self, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
-        values = {"limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, ALL, COUNT_ALL, values))
+        values = {"after": page.after}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, ALL, COUNT_ALL, values))
         return [
             SharedWorkspace(
                 id=WorkspaceId(id), name=name, slug=slug, created_at=from_ms(at), members=members, admins=admins
@@ -236,8 +238,8 @@ class SqlWorkspaces:
         return None if row is None else _member(row)
 
     async def members(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[Member], int]:
-        values = {"workspace_id": id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, MEMBERS, COUNT_MEMBERS, values))
+        values = {"workspace_id": id, "after": page.after}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, MEMBERS, COUNT_MEMBERS, values))
         return [_member(row) for row in rows], total
 
     async def account_named(self, name: str) -> AccountId | None:

@@ -211,17 +211,24 @@ class _StreamedReply(StreamingResponse, Reply[A]):
     """A reply whose bytes are sent as they are made."""
 
 
-async def long_listing(empty: L, portions: AsyncIterator[Sequence[Answer]]) -> Reply[L]:
+async def long_listing(
+    empty: L,
+    portions: AsyncIterator[Sequence[Answer]],
+    *,
+    is_whole: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Reply[L]:
     """Stream a list that may be too long to hold in memory: its portions are sent as they arrive.
 
     Args:
         empty: The answer without its items.
+        is_whole: The first portion is the whole list.
     """
     before, after = _encode(empty).split(b"[]")
     first: Sequence[Answer] = await anext(portions, [])
-    if len(first) >= min(empty.limit, (empty.total or 0) - (empty.offset or 0)):
-        return encoded(before + _encode(first) + after)
-    return _StreamedReply(_written(before, first, portions, after), media_type=_JSON)
+    if is_whole:
+        return encoded(before + _encode(first) + after, headers=headers)
+    return _StreamedReply(_written(before, first, portions, after), headers=headers, media_type=_JSON)
 
 
 NDJSON: Final = "application/x-ndjson"
@@ -249,14 +256,14 @@ def _lines_of(items: Sequence[Answer]) -> bytes:
     return b"".join(_encode(item) + b"\n" for item in items)
 
 
-def listing(empty: L, items: Sequence[Answer]) -> Reply[L]:
+def listing(empty: L, items: Sequence[Answer], headers: Mapping[str, str] | None = None) -> Reply[L]:
     """Answer with a list in memory, which is encoded in portions if it is long."""
     before, after = _encode(empty).split(b"[]")
     first = items[:_ITEMS_AT_ONCE]
     # A generator that is not run to its end costs the event loop another task: a short list needs none.
     if len(first) == len(items):
-        return encoded(before + _encode(first) + after)
-    return _StreamedReply(_written(before, first, _rest(items), after), media_type=_JSON)
+        return encoded(before + _encode(first) + after, headers=headers)
+    return _StreamedReply(_written(before, first, _rest(items), after), headers=headers, media_type=_JSON)
 
 
 async def _rest(items: Sequence[Answer]) -> AsyncIterator[Sequence[Answer]]:

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -93,6 +93,14 @@ def page_of(
     if cursor is not None and offset:
         raise invalid("offset", "cannot be combined with cursor")
     return Page(limit=limit, offset=offset, cursor=cursor, counts=count or cursor is None, is_reversed=is_reversed)
+
+
+async def _page(limit: Limit = DEFAULT_LIMIT, offset: Offset = 0, cursor: Cursor = None, count: Count = False) -> Page:
+    return page_of(limit, offset, cursor, count=count)
+
+
+# The page that the query parameters of a list ask for.
+Paging: TypeAlias = Annotated[Page, Depends(_page)]
 
 
 def moment_of(name: str, text: str | None) -> datetime | None:

@@ -1,0 +1,121 @@
+"""Log lines of executions, which are events of their own type."""
+
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.events import ROOT, LogLevel, Step
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports.executions import LogFilter, LogLine
+from flowrunner.storage.rows import from_ms
+from flowrunner.storage.transaction import Statement
+
+# PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
+# may be the end of `\\u0000`, which is a backslash and no NUL.
+LOGS: Final = Statement(
+    sqlite="""
+SELECT seq, at, data FROM events
+ WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
+   AND (:node IS NULL OR data ->> '$.node' = :node)
+   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+    postgres="""
+SELECT seq, at, data FROM events
+ WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (CAST(:levels AS text) IS NULL
+        OR strpos(:levels, ',' || (replace(data, '\\u0000', '\\ufffd')::json ->> 'level') || ',') > 0)
+   AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
+   AND (CAST(:text AS text) IS NULL
+        OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+)
+NUMBERS: Final = Statement(
+    sqlite="""
+SELECT seq FROM events
+ WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
+   AND (:node IS NULL OR data ->> '$.node' = :node)
+   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+    postgres="""
+SELECT seq FROM events
+ WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (CAST(:levels AS text) IS NULL
+        OR strpos(:levels, ',' || (replace(data, '\\u0000', '\\ufffd')::json ->> 'level') || ',') > 0)
+   AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
+   AND (CAST(:text AS text) IS NULL
+        OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+)
+COUNT_LOGS: Final = Statement(
+    sqlite="""
+SELECT count(*) FROM events
+ WHERE execution_id = :id AND type = 'log'
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
+   AND (:node IS NULL OR data ->> '$.node' = :node)
+   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
+""",
+    postgres="""
+SELECT count(*) FROM events
+ WHERE execution_id = :id AND type = 'log'
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (CAST(:levels AS text) IS NULL
+        OR strpos(:levels, ',' || (replace(data, '\\u0000', '\\ufffd')::json ->> 'level') || ',') > 0)
+   AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
+   AND (CAST(:text AS text) IS NULL
+        OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
+""",
+)
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+def values_of(workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter) -> dict[str, Any]:
+    """Return the parameters that select the lines of an execution."""
+    return {
+        "workspace_id": workspace_id,
+        "id": id,
+        "levels": f",{','.join(wanted.levels)}," if wanted.levels else None,
+        "node": wanted.node,
+        "text": wanted.text,
+    }
+
+
+class _Line(msgspec.Struct):
+    """A `Logged` event whose data is not decoded."""
+
+    level: LogLevel
+    message: str
+    node: str | None = None
+    node_type: str | None = None
+    data: msgspec.Raw = _NULL
+    scope: str = ROOT
+    iteration: int | None = None
+
+
+_LINE: Final = msgspec.json.Decoder(_Line)
+
+
+def log_line(seq: int, at: int, data: str) -> LogLine:
+    log = _LINE.decode(data)
+    step = None if log.node is None or log.iteration is None else Step(log.node, log.iteration, log.scope)
+    return LogLine(
+        seq=seq,
+        timestamp=from_ms(at),
+        level=log.level,
+        message=log.message,
+        node_id=log.node,
+        node_type=log.node_type,
+        data=None if log.data == _NULL else bytes(log.data),
+        step=None if step is None else str(step),
+    )

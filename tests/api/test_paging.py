@@ -1,0 +1,159 @@
+"""Pages of every list, by offset and by cursor."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from api.shapes import SMALLEST, assert_error
+from support.client import Client
+
+LOGGING: Final = """nodes:
+  one: {type: log, params: {message: The first, level: debug}, next: two}
+  two: {type: log, params: {message: The second, level: warn}, next: stop}
+  stop: {type: fail, params: {error: bad, message: The third}}
+"""
+
+
+def flows(account: Client) -> str:
+    for n in range(5):
+        account.new_flow(SMALLEST, name=f"Flow {n}")
+    return "/api/v1/flows"
+
+
+def revisions(account: Client) -> str:
+    id = account.new_flow(SMALLEST)
+    for n in range(4):
+        account.put(f"/api/v1/flows/{id}", {"definition": SMALLEST.replace("value", f"value{n}")})
+    return f"/api/v1/flows/{id}/revisions"
+
+
+def executions(account: Client) -> str:
+    id = account.new_flow(SMALLEST)
+    for _ in range(5):
+        account.run(id)
+    return "/api/v1/executions"
+
+
+def logs(account: Client) -> str:
+    id = account.run(account.new_flow(LOGGING))
+    account.ended(id)
+    return f"/api/v1/executions/{id}/logs"
+
+
+def tokens(account: Client) -> str:
+    for n in range(5):
+        assert account.post("/api/v1/tokens", {"name": f"t{n}", "scopes": ["read"]}).status == 201
+    return "/api/v1/tokens"
+
+
+def tokens_of_workspace(account: Client) -> str:
+    tokens(account)
+    return f"/api/v1/workspaces/{account.account_id}/tokens"
+
+
+def workspaces(account: Client) -> str:
+    for n in range(4):
+        assert account.post("/api/v1/workspaces", {"name": f"Team {n}", "slug": f"team-{n}"}).status == 201
+    return "/api/v1/workspaces"
+
+
+def audit_of_workspace(account: Client) -> str:
+    flows(account)
+    return f"/api/v1/workspaces/{account.account_id}/audit"
+
+
+def secrets(account: Client) -> str:
+    for n in range(5):
+        account.new_secret(f"KEY_{n}", "a long enough value")
+    return f"/api/v1/accounts/{account.account_id}/secrets"
+
+
+def jobs(account: Client) -> str:
+    ids = [account.run(account.new_flow(SMALLEST)) for _ in range(5)]
+    for id in ids:
+        account.ended(id)
+        reply = account.post("/api/v1/executions:batch", {"action": "rerun", "ids": [id]})
+        assert reply.status == 202, reply
+    return "/api/v1/jobs"
+
+
+LISTS: Final = (
+    flows, revisions, executions, logs, tokens, tokens_of_workspace, workspaces, audit_of_workspace, secrets, jobs,
+)  # fmt: skip
+
+
+def entries_of(page: Any) -> list[Any]:
+    """Return what identifies the entries."""
+    (entries,) = (value for value in page.values() if isinstance(value, list))
+    return [
+        next((entry[name] for name in ("id", "key", "number", "seq", "message") if name in entry), None)
+        for entry in entries
+    ]
+
+
+@pytest.mark.parametrize("of", LISTS, ids=lambda of: of.__name__)
+def test_every_list_goes_on_by_cursor(account: Client, of: Callable[[Client], str]) -> None:
+    path = of(account)
+    whole = entries_of(account.get(f"{path}?limit=100").json)
+    assert len(whole) >= 5
+    found, cursor, pages = [], "", 0
+    while True:
+        reply = account.get(f"{path}?limit=2&cursor={cursor}")
+        assert reply.status == 200, reply
+        assert reply.json.keys() & {"total", "offset"} == set()
+        found += entries_of(reply.json)
+        pages += 1
+        if "next_cursor" not in reply.json:
+            assert "link" not in reply.headers
+            break
+        assert len(entries_of(reply.json)) == 2
+        cursor = reply.json["next_cursor"]
+        assert f"cursor={cursor}".replace(":", "%3A") in reply.headers["link"]
+        assert reply.headers["link"].endswith('; rel="next"')
+
+    assert found == whole
+    assert pages == -(-len(whole) // 2)
+    by_offset = account.get(f"{path}?limit=2")
+    assert entries_of(by_offset.json) == whole[:2]
+    assert entries_of(account.get(f"{path}?limit=2&cursor={by_offset.json['next_cursor']}").json) == whole[2:4]
+
+
+@pytest.mark.parametrize("of", [logs, revisions, audit_of_workspace], ids=lambda of: of.__name__)
+def test_a_cursor_that_is_none_is_an_error(account: Client, of: Callable[[Client], str]) -> None:
+    path = of(account)
+    assert_error(account.get(f"{path}?cursor=none"), 422)
+    assert_error(account.get(f"{path}?cursor=&offset=1"), 422)
+
+
+def test_flows_are_found_by_name_text_and_several_tags(account: Client) -> None:
+    orders = account.new_flow(SMALLEST, name="Orders", description="Ships WHAT is paid", tags=["a", "b"])
+    returns = account.new_flow(SMALLEST, name="Returns of orders", tags=["a"])
+
+    def found(query: str) -> list[str]:
+        page = account.get(f"/api/v1/flows?{query}").json
+        assert page["total"] == len(page["flows"])
+        return [flow["id"] for flow in page["flows"]]
+
+    assert found("name=Orders") == [orders]
+    assert found("q=orders") == [orders, returns]
+    assert found("q=what%20is") == [orders]
+    assert found("tag=a") == [orders, returns]
+    assert found("tag=a&tag=b") == found("tag=b&q=orders") == [orders]
+    assert found("name=orders") == found("tag=a&tag=c") == found("q=%25") == []
+
+
+def test_lines_of_a_log_are_found_by_level_node_and_text(account: Client) -> None:
+    path = logs(account)
+
+    def found(query: str) -> list[str]:
+        page = account.get(f"{path}?limit=100&{query}").json
+        assert page["total"] == len(page["logs"])
+        return [f"{line['level']} {line['message']}" for line in page["logs"]]
+
+    assert found("min_level=warn&node=two") == found("q=SECOND") == ["warn The second"]
+    assert found("level=debug") == ["debug The first"]
+    assert {line.split()[0] for line in found("min_level=warn")} == {"warn", "error"}
+    assert {line.split()[0] for line in found("level=error")} == {"error"}
+    assert found("min_level=debug") == found("")
+    assert_error(account.get(f"{path}?min_level=warn&level=warn"), 422)
