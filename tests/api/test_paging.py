@@ -24,7 +24,7 @@ def flows(account: Client) -> str:
 def revisions(account: Client) -> str:
     id = account.new_flow(SMALLEST)
     for n in range(4):
-        account.put(f"/api/v1/flows/{id}", {"definition": SMALLEST.replace("value", f"value{n}")})
+        account.put(f"/api/v1/flows/{id}", {"definition": SMALLEST.replace("output", f"output{n}")})
     return f"/api/v1/flows/{id}/revisions"
 
 
