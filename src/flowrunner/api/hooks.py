@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
@@ -11,9 +12,21 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import PlainTextResponse, Response
 
 from flowrunner.api.event_feed import EventFeed
-from flowrunner.api.http.answers import Answer, ErrorDetails, Reply, answer, content_of, errors, present
+from flowrunner.api.http.answers import (
+    Answer,
+    ErrorDetails,
+    ListAnswer,
+    Reply,
+    answer,
+    content_of,
+    errors,
+    link_to_next,
+    part_of,
+    present,
+)
 from flowrunner.api.http.errors import error_answer
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
+from flowrunner.api.http.paging import listed_of
+from flowrunner.api.http.requests import Paging
 from flowrunner.api.http.routing import (
     MAX_BODY_BYTES,
     BoundedRoute,
@@ -248,26 +261,25 @@ class RefusalsAnswer(Answer, frozen=True, kw_only=True):
     last: Annotated[list[RefusalAnswer], Meta(description="The last few, the newest last.")]
 
 
-class HookDeliveryList(Answer, frozen=True, kw_only=True):
+class HookDeliveryList(ListAnswer, frozen=True, kw_only=True):
     deliveries: list[HookDeliveryAnswer]
     refused: Annotated[RefusalsAnswer, Meta(description="Requests that were answered with 404.")]
-    total: int
-    limit: int
-    offset: int
 
 
 @router.get("/deliveries", responses=errors(401, 403, 404, 422))
-async def list_hook_deliveries(
-    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
-) -> Reply[HookDeliveryList]:
+async def list_hook_deliveries(request: Request, id: str, page: Paging) -> Reply[HookDeliveryList]:
     """List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days."""
-    page = page_of(limit, offset)
-    found, total, refused = await services_of(request).hooks.deliveries(caller_of(request), TriggerId(id), page=page)
+    hooks, one_more = services_of(request).hooks, replace(page, limit=page.limit + 1)
+    found, total, refused = await hooks.deliveries(caller_of(request), TriggerId(id), page=one_more)
     last = [RefusalAnswer(at=rfc3339(each.at), reason=each.reason) for each in refused.last]
-    listed = [HookDeliveryAnswer.of(delivery) for delivery in found]
-    counted = RefusalsAnswer(count=refused.count, last=last)
+    listed = listed_of(page, found, total, lambda one: f"{round(one.received_at.timestamp() * 1000)}:{one.id}")
     return answer(
-        HookDeliveryList(deliveries=listed, refused=counted, total=total, limit=page.limit, offset=page.offset)
+        HookDeliveryList(
+            deliveries=[HookDeliveryAnswer.of(delivery) for delivery in listed.items],
+            refused=RefusalsAnswer(count=refused.count, last=last),
+            **part_of(page, listed),
+        ),
+        headers=link_to_next(request, listed.next_cursor),
     )
 
 

@@ -34,7 +34,7 @@ SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
        CASE WHEN d.state = 'received' AND x.id IS NOT NULL THEN 'started' ELSE d.state END,
        CASE WHEN d.state <> 'received' OR x.id IS NOT NULL THEN d.execution_id END, d.error, d.size
   FROM hook_deliveries d LEFT JOIN executions x ON d.state = 'received' AND x.id = d.execution_id
- WHERE d.workspace_id = :workspace_id AND d.trigger_id = :trigger_id
+ WHERE d.workspace_id = :workspace_id AND d.trigger_id = :trigger_id AND (d.received_at, d.id) < (:before, :before_id)
  ORDER BY d.received_at DESC, d.id DESC LIMIT :limit OFFSET :offset
 """
 COUNT: Final = """
@@ -122,8 +122,9 @@ class SqlHooks:
     async def page(
         self, workspace_id: WorkspaceId, trigger_id: TriggerId, *, page: Page
     ) -> tuple[Sequence[HookDelivery], int]:
-        values = {"workspace_id": workspace_id, "trigger_id": trigger_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        values: dict[str, Any] = {"workspace_id": workspace_id, "trigger_id": trigger_id}
+        values["before"], values["before_id"] = page.before_pair
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_delivery(row) for row in rows], total
 
     async def get(

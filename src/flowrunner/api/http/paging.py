@@ -29,10 +29,14 @@ async def paged(
         kind: The answer with the list.
         position: Returns the position of an entry, which is the cursor of the page after it.
     """
-    # One more than is shown tells whether there is another page.
     found, total = await read(replace(page, limit=page.limit + 1))
+    listed = listed_of(page, found, total, position)
+    empty = kind([], **part_of(page, listed))
+    return listing(empty, [item(one) for one in listed.items], link_to_next(request, listed.next_cursor))
+
+
+def listed_of(page: Page, found: Sequence[T], total: int, position: Callable[[T], str | int]) -> Listed[T]:
+    """Return the page for its entries and one more, which tells whether there is another page."""
     shown = found[: page.limit]
     cursor = str(position(shown[-1])) if len(found) > page.limit else None
-    listed = Listed(items=shown, total=total if page.counts else None, next_cursor=cursor)
-    empty = kind([], **part_of(page, listed))
-    return listing(empty, [item(one) for one in shown], link_to_next(request, cursor))
+    return Listed(items=shown, total=total if page.counts else None, next_cursor=cursor)
