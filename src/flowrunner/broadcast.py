@@ -7,7 +7,7 @@ from typing import Final
 
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
-from flowrunner.ports.live import Subscription
+from flowrunner.ports.live import OnChange, Subscription
 
 # A subscriber with more pending events reads the journal instead.
 MAX_PENDING: Final = 256
@@ -50,24 +50,37 @@ class LocalSubscription:
 
 
 class LocalBroadcast:
-    """Implements `ports.Broadcast` and `ports.LiveEvents` within one process."""
+    """Implements `ports.Broadcast`, `ports.LiveEvents` and `ports.AllExecutions` within one process."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[ExecutionId, set[LocalSubscription]] = {}
+        self._on_change: OnChange | None = None
 
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
         for subscription in self._subscriptions.get(execution_id, ()):
             subscription.put(records)
+        if self._on_change is not None:
+            self._on_change(execution_id, records)
 
     def mark_stale(self, execution_id: str) -> None:
         for subscription in self._subscriptions.get(ExecutionId(execution_id), ()):
             subscription.fall_behind()
+        if self._on_change is not None:
+            self._on_change(ExecutionId(execution_id), None)
 
     def mark_all_stale(self) -> None:
         """Mark every subscription stale: another process may have recorded events of any execution."""
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.fall_behind()
+        if self._on_change is not None:
+            self._on_change(None, None)
+
+    def watch(self, on_change: OnChange) -> None:
+        self._on_change = on_change
+
+    def unwatch(self) -> None:
+        self._on_change = None
 
     def subscribe(self, execution_id: ExecutionId) -> LocalSubscription:
         subscription = LocalSubscription()

@@ -49,7 +49,7 @@ def test_s21_an_execution_of_another_account_looks_like_none(account: Client, ot
         assert foreign["message"] == "Execution not found"
 
 
-@pytest.mark.parametrize("path", ["/ws/executions/", "/ws/executions", "/ws", "/ws/flows/1", "/ws/executions/a/b"])
+@pytest.mark.parametrize("path", ["/ws/executions/", "/ws", "/ws/flows/1", "/ws/executions/a/b"])
 def test_other_sockets_do_not_exist(account: Client, path: str) -> None:
     with pytest.raises(InvalidStatus) as caught:
         connect(account.url.replace("http", "ws", 1) + path, additional_headers=account.bearer(), proxy=None)

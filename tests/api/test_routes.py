@@ -35,7 +35,7 @@ OPEN: Final = {
         for path in ("/", "/login", "/setup", "/w/{screen}", "/assets/{name}", "/favicon.svg", "/theme.js")
     ),
 }
-SOCKETS: Final = {"/ws/executions/{execution_id}"}
+SOCKETS: Final = {"/ws/executions", "/ws/executions/{execution_id}"}
 ADMINS_ONLY: Final = {
     ("GET", "/api/v1/accounts"),
     ("POST", "/api/v1/accounts"),
@@ -151,7 +151,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
-            node_trials=Broken(), hooks=Broken(), triggers=Broken(),
+            node_trials=Broken(), overviews=Broken(), hooks=Broken(), triggers=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)

@@ -8,7 +8,7 @@ import pytest
 
 from api.test_unnotified_events import ID, Heard, Written, recorded
 from flowrunner.api.event_feed import EventFeed
-from flowrunner.api.live import Live
+from flowrunner.api.live import send_feed
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.ports.journal import Recorded
@@ -30,8 +30,10 @@ async def test_subscribers_are_sent_the_same_text(kind: type[Heard], length: int
     broadcast, sockets = LocalBroadcast(), [kind() for _ in range(3)]
     lines = [Recorded(seq, NOON, Logged(level="info", message="x" * length), b"{}") for seq in (1, 2)]
     journal = cast("Any", Written(lines[:1]))
-    live = Live(cast("Any", None), EventFeed(journal, broadcast), cast("Any", None))
-    sending = [asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False)) for socket in sockets]
+    feed = EventFeed(journal, broadcast)
+    sending = [
+        asyncio.create_task(send_feed(cast("Any", socket), feed.follow(ID, 0, has_ended=False))) for socket in sockets
+    ]
     for socket in sockets:
         await socket.came.wait()
 

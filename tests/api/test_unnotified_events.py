@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from flowrunner.api.event_feed import EventFeed
-from flowrunner.api.live import Live
+from flowrunner.api.live import send_feed
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Completed, Logged
 from flowrunner.domain.values import ExecutionId
@@ -50,8 +50,8 @@ class Heard:
 
 async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> None:
     journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
-    live = Live(cast("Any", None), EventFeed(cast("Any", journal), broadcast), cast("Any", None))
-    sending = asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False))
+    feed = EventFeed(cast("Any", journal), broadcast)
+    sending = asyncio.create_task(send_feed(cast("Any", socket), feed.follow(ID, 0, has_ended=False)))
     await socket.came.wait()
 
     # The process that has recorded the second and third is dead; this one goes on.
@@ -66,8 +66,8 @@ async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> Non
 async def test_a_hole_between_two_batches_is_filled_before_what_follows_it() -> None:
     """They are taken together, and only the first follows what was sent."""
     journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
-    live = Live(cast("Any", None), EventFeed(cast("Any", journal), broadcast), cast("Any", None))
-    sending = asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False))
+    feed = EventFeed(cast("Any", journal), broadcast)
+    sending = asyncio.create_task(send_feed(cast("Any", socket), feed.follow(ID, 0, has_ended=False)))
     await socket.came.wait()
 
     journal.records += [recorded(2), recorded(3), recorded(4), recorded(5, is_last=True)]

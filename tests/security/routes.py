@@ -62,7 +62,10 @@ RIGHTS: Final[Mapping[Route, str]] = {
 }
 # What a route needs besides, which its service checks.
 FURTHER_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {"POST /api/v1/nodes/try": ("run",)}
-SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
+SOCKETS: Final[Mapping[str, str]] = {
+    "/ws/executions": "read",
+    "/ws/executions/{execution_id}": "read",
+}
 # Where the routes of a path act: in the workspace of the object that the path names first, in the one that the header
 # names (`header`), nowhere but on the caller's own account (`account`), or on the installation. Whoever adds a path has
 # thought about which workspaces its routes reach.
@@ -102,6 +105,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/executions/{id}/steps/{step_id}/result": "execution",
     "/api/v1/executions/{id}/signals/{key}": "execution",
     "/api/v1/executions/{id}/approvals/{node}": "execution",
+    "/ws/executions": "header",
     "/ws/executions/{execution_id}": "execution",
     "/api/v1/triggers": "header",
     "/api/v1/triggers/{id}": "trigger",

@@ -1,27 +1,33 @@
-"""Live events of an execution over a WebSocket."""
+"""Live events of an execution, and summaries of all that change, over WebSockets."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from starlette.routing import Match, WebSocketRoute
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed, EventMessage
+from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed
+from flowrunner.api.execution_feed import ExecutionFeed
 from flowrunner.api.http.errors import answer_to, record_refusal
 from flowrunner.api.http.routing import admit_socket
-from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStreams
-from flowrunner.domain.account import Right
+from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
+from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.services.bundle import Services
 
 # After this many, the sender yields to other tasks and lets the connection report that its buffer is full.
 _MESSAGES_AT_A_STRETCH: Final = 10
 # Time after which a subscriber that reads nothing is disconnected.
 SEND_SECONDS: Final = 30.0
+
+
+class _Message(Protocol):
+    @property
+    def text(self) -> str: ...
 
 
 class _SocketRoute(WebSocketRoute):
@@ -33,21 +39,49 @@ class _SocketRoute(WebSocketRoute):
 
 
 class Live:
-    """The WebSocket route of an execution's events."""
+    """The WebSocket routes of an execution's events, and of the summaries of all executions that the caller sees."""
 
-    def __init__(self, services: Services, feed: EventFeed, streams: OpenStreams) -> None:
+    def __init__(self, services: Services, feed: EventFeed, executions: ExecutionFeed, streams: OpenStreams) -> None:
         self._services = services
         self._feed = feed
+        self._executions = executions
         self._streams = streams
 
-    def route(self) -> WebSocketRoute:
-        return _SocketRoute("/ws/executions/{execution_id}", self.serve)
+    def routes(self) -> Sequence[WebSocketRoute]:
+        return (
+            _SocketRoute("/ws/executions", self.serve_all),
+            _SocketRoute("/ws/executions/{execution_id}", self.serve),
+        )
+
+    async def serve_all(self, websocket: WebSocket) -> None:
+        """Authenticate, and send the summary of each execution that changes in a workspace that the caller reaches."""
+        try:
+            caller, protocol = await admit_socket(websocket, Right.READ, None)
+            workspaces = self._workspaces(websocket, caller)
+            after = websocket.query_params.get("after")
+            stream = await self._streams.admit(caller, workspaces)
+        except FlowRunnerError as error:
+            await record_refusal(websocket, error)
+            await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
+            return
+        await self._serve(websocket, protocol, stream, self._send_summaries(websocket, workspaces, after))
+
+    def _workspaces(self, websocket: WebSocket, caller: Caller) -> Sequence[WorkspaceId]:
+        """Return the workspace that the request names, or all that the caller reaches. Raises: NotFound."""
+        # Browsers cannot send headers.
+        named = websocket.query_params.get("workspace")
+        if named is not None:
+            return (self._services.workspaces.at(caller, named).workspace_id,)
+        return caller.reach if caller.acts_in is None else (caller.acts_in,)
+
+    async def _send_summaries(self, websocket: WebSocket, workspaces: Sequence[WorkspaceId], after: str | None) -> int:
+        return await send_feed(websocket, self._executions.follow(workspaces, after))
 
     async def serve(self, websocket: WebSocket) -> None:
         """Authenticate, send past events, then new ones, and close at the end of the execution."""
         id = ExecutionId(websocket.path_params["execution_id"])
         try:
-            caller, protocol = await admit_socket(websocket, Right.READ)
+            caller, protocol = await admit_socket(websocket, Right.READ, "execution")
             after = parse_after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
             stream = await self._streams.admit(caller)
@@ -55,26 +89,32 @@ class Live:
             await record_refusal(websocket, error)
             await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
             return
+        events = self._feed.follow(id, after, has_ended=execution.status.is_final)
+        await self._serve(websocket, protocol, stream, send_feed(websocket, events))
+
+    async def _serve(
+        self, websocket: WebSocket, protocol: str | None, stream: OpenStream, sending: Coroutine[Any, Any, int]
+    ) -> None:
         with self._streams.until_left(stream):
             await websocket.accept(subprotocol=protocol)
-            sending = self._send(websocket, id, after, has_ended=execution.status.is_final)
             code = await self._streams.serve(stream, sending, _until_disconnected(websocket))
             if code is not None:
                 with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                     async with asyncio.timeout(1.0):
                         await websocket.close(code)
 
-    async def _send(self, websocket: WebSocket, id: ExecutionId, after: int, *, has_ended: bool) -> int:
-        """Send each event once, up to the last one, and return the close code."""
-        try:
-            async with contextlib.aclosing(self._feed.follow(id, after, has_ended=has_ended)) as pages:
-                async for messages in pages:
-                    await _send_messages(websocket, messages)
-            return NORMAL_CLOSE
-        except (TimeoutError, Unavailable):
-            return TRY_AGAIN
-        except (WebSocketDisconnect, RuntimeError):
-            return NORMAL_CLOSE
+
+async def send_feed(websocket: WebSocket, feed: AsyncGenerator[Iterable[_Message], None]) -> int:
+    """Send each message once, up to the last one, and return the close code."""
+    try:
+        async with contextlib.aclosing(feed) as pages:
+            async for messages in pages:
+                await _send_messages(websocket, messages)
+        return NORMAL_CLOSE
+    except (TimeoutError, Unavailable):
+        return TRY_AGAIN
+    except (WebSocketDisconnect, RuntimeError):
+        return NORMAL_CLOSE
 
 
 async def _until_disconnected(websocket: WebSocket) -> None:
@@ -92,7 +132,7 @@ def parse_after(text: str | None) -> int:
     return int(text)
 
 
-async def _send_messages(websocket: WebSocket, messages: Iterable[EventMessage]) -> None:
+async def _send_messages(websocket: WebSocket, messages: Iterable[_Message]) -> None:
     count = size = 0
     for message in messages:
         async with asyncio.timeout(SEND_SECONDS):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller
@@ -23,13 +23,15 @@ class OpenStream:
     """A WebSocket or an answer that goes on, with the caller that it is for.
 
     Attributes:
+        workspaces: The workspaces that it shows something of.
         ending: It is set when the server ends the stream.
         close_code: The reason of that, as a close code of WebSockets.
     """
 
-    def __init__(self, caller: Caller, family: str) -> None:
+    def __init__(self, caller: Caller, family: str, workspaces: frozenset[WorkspaceId]) -> None:
         self.caller = caller
         self.family = family
+        self.workspaces = workspaces
         self.ending = asyncio.Event()
         self.close_code = NORMAL_CLOSE
 
@@ -59,13 +61,19 @@ class OpenStreams:
     def count(self) -> int:
         return sum(map(len, self._open.values()))
 
-    async def admit(self, caller: Caller) -> OpenStream:
-        """Count a new stream of the caller; `leave` must follow. Raises: Unauthorized, TooManyRequests."""
+    async def admit(self, caller: Caller, workspaces: Collection[WorkspaceId] = ()) -> OpenStream:
+        """Count a new stream of the caller; `leave` must follow.
+
+        Args:
+            workspaces: The workspaces that it shows something of, if not of the one that the request acts in.
+
+        Raises: Unauthorized, TooManyRequests.
+        """
         family = await self._services.identity.family_of(caller)
         # Checked last, because other streams may open during an await. From here on this one counts.
         check_account_sockets(len(self._open.get(caller.account_id, ())), self._most_of_account)
         check_all_sockets(self.count, self._most)
-        stream = OpenStream(caller, family)
+        stream = OpenStream(caller, family, frozenset(workspaces or [caller.workspace_id]))
         self._open.setdefault(caller.account_id, set()).add(stream)
         self._all_closed.clear()
         return stream
@@ -124,7 +132,7 @@ class OpenStreams:
         """End all streams of a workspace that was deleted."""
         for streams in self._open.values():
             for stream in streams:
-                if stream.caller.workspace_id == id:
+                if id in stream.workspaces:
                     stream.end(SESSION_ENDED)
 
     async def revalidate_sessions(self) -> None:
@@ -133,11 +141,11 @@ class OpenStreams:
             await self.end_sessions(account_id)
 
     async def end_unless_alive(self, stream: OpenStream) -> None:
-        if not (
-            await self._services.identity.is_alive(stream.family)
-            and await self._services.workspaces.may_read(stream.caller)
-        ):
+        if not await self._services.identity.is_alive(stream.family):
             stream.end(SESSION_ENDED)
+        for id in stream.workspaces:
+            if not await self._services.workspaces.may_read(stream.caller.acting_in(id)):
+                stream.end(SESSION_ENDED)
 
     async def close(self) -> None:
         """End all streams because the server shuts down."""

@@ -127,7 +127,7 @@ def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts) ->
     # The routes are copied, because a nested router would match every request twice.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
-    app.router.routes.append(live.route())
+    app.router.routes.extend(live.routes())
     app.router.middleware_stack = RouteIndex(app.router)
     add_error_handlers(app)
     app.add_middleware(Edge, proxies=proxies, hosts=hosts, is_behind_tls=state.browser.is_secure)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
 from flowrunner.api.event_feed import EventFeed
+from flowrunner.api.execution_feed import ExecutionFeed
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.state import AppState
@@ -357,7 +358,7 @@ def assemble(
                 streams=streams,
                 feed=feed,
             ),
-            Live(services, feed, streams),
+            Live(services, feed, ExecutionFeed(reader, broadcast), streams),
             proxies=Proxies(settings.trusted_proxies),
             hosts=Hosts(settings.public_url, settings.allowed_hosts),
         ),

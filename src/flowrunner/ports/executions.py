@@ -138,6 +138,10 @@ class ExecutionReader(Protocol):
         """
         ...
 
+    async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
+        """Return executions of any workspaces, as lists show them, with their workspaces."""
+        ...
+
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
     ) -> Listed[LogLine]:

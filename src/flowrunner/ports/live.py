@@ -1,7 +1,7 @@
 """Live events for subscribers."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Recorded
@@ -19,6 +19,18 @@ class Subscription(Protocol):
     async def take(self) -> Sequence[Recorded] | None:
         """Wait for events and return those since the last call; None if some were dropped meanwhile."""
         ...
+
+
+# Called with an execution and its new events: no events if they were not published here, and no execution if any may
+# have some.
+OnChange: TypeAlias = Callable[[ExecutionId | None, Sequence[Recorded] | None], None]
+
+
+class AllExecutions(Protocol):
+    """The changes of all executions, for one watcher."""
+
+    def watch(self, on_change: OnChange) -> None: ...
+    def unwatch(self) -> None: ...
 
 
 class LiveEvents(Protocol):

@@ -66,6 +66,12 @@ LISTED: Final = Statement(
     sqlite=_COLUMNS + _SOURCE + _WITH_IDS_IN_SQLITE, postgres=_COLUMNS + _SOURCE + _WITH_IDS_IN_POSTGRES
 )
 
+# The same in all workspaces, with the workspace of each.
+SUMMARIES: Final = Statement(
+    sqlite=f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS_IN_SQLITE}",
+    postgres=f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS_IN_POSTGRES}",
+)
+
 EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
@@ -129,6 +135,11 @@ class SqlExecutions:
         # Retention may have deleted some meanwhile.
         shown = [views[id] for id in found.items if id in views]
         return Listed(items=shown, total=found.total, is_exact=found.is_exact, next_cursor=found.next_cursor)
+
+    async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
+        values = {"ids": msgspec.json.encode(ids).decode(), "error_characters": LONGEST_LISTED_ERROR + 1}
+        rows = await self._database.read(lambda tx: tx.rows(SUMMARIES, values))
+        return [(WorkspaceId(row[_WIDTH]), _view(row)) for row in rows]
 
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int

@@ -508,8 +508,11 @@ PROTOCOL: Final = "flowrunner.v1"
 _TICKET: Final = "ticket."
 
 
-async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str | None]:
+async def admit_socket(websocket: WebSocket, right: Right, kind: _PlaceKind | None) -> tuple[Caller, str | None]:
     """Authenticate a WebSocket by header, ticket or cookie; return the caller and the subprotocol to accept.
+
+    Args:
+        kind: What the path names: see `kind_of_place`.
 
     Raises: Unauthorized, Forbidden, TooManyRequests.
     """
@@ -525,7 +528,7 @@ async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str 
     websocket.scope["caller"] = caller
     count(websocket.scope, services_of(websocket).rates.known(caller.account_id))
     authorise(caller, right)
-    caller = websocket.scope["caller"] = await place(websocket, caller, "execution")
+    caller = websocket.scope["caller"] = await place(websocket, caller, kind)
     authorise(caller, right)
     return caller, protocol
 

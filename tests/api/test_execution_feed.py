@@ -1,0 +1,230 @@
+"""Summaries of all executions that change, over one WebSocket."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from api.shapes import NAP, SMALLEST
+from flowrunner.api import execution_feed
+from flowrunner.api.execution_feed import ExecutionFeed, FeedSubscription, SummaryMessage
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.events import Completed, Event, Logged, Started
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports.executions import ExecutionView
+from flowrunner.ports.journal import Recorded
+from support.client import Client
+from support.databases import MARA, NOON, OMAR, REQUESTED
+
+PATIENCE: Final = 20
+
+
+@contextlib.contextmanager
+def listening(client: Client, **query: str) -> Iterator[ClientConnection]:
+    url = f"{client.url.replace('http', 'ws', 1)}/ws/executions?{urlencode(query)}"
+    with connect(url, proxy=None, open_timeout=20, additional_headers=client.bearer()) as socket:
+        yield socket
+
+
+def received(socket: ClientConnection) -> Any:
+    return json.loads(socket.recv(timeout=PATIENCE))
+
+
+def until_ended(socket: ClientConnection, id: str) -> list[Any]:
+    """The messages up to the one that says that an execution has ended."""
+    found = [received(socket)]
+    while not (found[-1].get("id") == id and "completed_at" in found[-1]):
+        found.append(received(socket))
+    return found
+
+
+def test_each_execution_that_changes_is_shown_as_in_the_list(account: Client) -> None:
+    flow = account.new_flow(SMALLEST, name="Watched")
+    with listening(account) as socket:
+        ready = received(socket)
+        id = account.run(flow)
+        last = until_ended(socket, id)[-1]
+
+    assert ready.keys() == {"type", "cursor"}
+    assert (last["type"], last["workspace_id"], last["flow_name"]) == ("execution", account.account_id, "Watched")
+    (listed,) = account.get("/api/v1/executions").json["executions"]
+    assert {name: value for name, value in last.items() if name not in ("type", "workspace_id", "cursor")} == listed
+
+
+def test_who_comes_back_gets_what_changed_meanwhile(account: Client) -> None:
+    flow = account.new_flow(SMALLEST)
+    with listening(account) as socket, listening(account) as other:
+        received(other)
+        cursor = received(socket)["cursor"]
+        socket.close()
+        ids = [account.run(flow) for _ in range(2)]
+        for id in ids:
+            account.ended(id)
+        until_ended(other, ids[-1])
+        with listening(account, after=cursor) as again:
+            begin, *messages = [received(again), *until_ended(again, ids[-1])]
+
+    assert begin["type"] == "ready"
+    assert {message["id"] for message in messages} == set(ids)
+
+
+@pytest.mark.parametrize("after", ["", "nonsense", "0.0", "a.b", "00000000.1", "٣.٣"])
+def test_an_unknown_cursor_asks_to_read_the_list_again(account: Client, after: str) -> None:
+    with listening(account, after=after) as socket:
+        begin = received(socket)
+
+    assert begin["type"] == "reset"
+
+
+def test_nobody_sees_the_executions_of_others(account: Client, other: Client) -> None:
+    with listening(other) as theirs, listening(account) as mine:
+        received(theirs)
+        received(mine)
+        id = account.run(account.new_flow(SMALLEST))
+        until_ended(mine, id)
+        own = other.run(other.new_flow(SMALLEST))
+
+        assert {message["id"] for message in until_ended(theirs, own)} == {own}
+
+
+def test_a_workspace_that_is_named_is_the_only_one(account: Client, other: Client) -> None:
+    team = account.post("/api/v1/workspaces", {"name": "T", "slug": f"t-{account.account_id[-8:]}"}).json["id"]
+    flow = account.request(
+        "POST", "/api/v1/flows", json.dumps({"name": "N", "definition": SMALLEST}).encode(),
+        {"Content-Type": "application/json", "Flowrunner-Workspace": team},
+    ).json["id"]  # fmt: skip
+    with listening(account) as every, listening(account, workspace=team) as one:
+        received(every)
+        received(one)
+        mine, shared = account.run(account.new_flow(SMALLEST)), account.run(flow)
+        account.ended(mine)
+        in_all = until_ended(every, shared)
+        while {mine, shared} - {message["id"] for message in in_all}:
+            in_all.append(received(every))
+
+        assert {message["id"] for message in until_ended(one, shared)} == {shared}
+    with pytest.raises(InvalidStatus) as refused, listening(other, workspace=team):
+        pass
+    assert refused.value.response.status_code == 404
+
+
+def test_a_step_that_changes_nothing_in_the_summary_sends_nothing(account: Client) -> None:
+    with listening(account) as socket:
+        received(socket)
+        id = account.run(account.new_flow(NAP))
+        first = received(socket)
+        account.waiting_at(id, "nap")
+        other = account.run(account.new_flow(SMALLEST))
+
+        assert (first["id"], first["status"]) == (id, "running")
+        assert {message["id"] for message in until_ended(socket, other)} == {other}
+
+
+# Without a server: what takes very many executions, or a very slow client
+
+
+class Stored:
+    """Summaries of executions, the number of which is counted."""
+
+    def __init__(self) -> None:
+        self.asked: list[ExecutionId] = []
+
+    async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
+        self.asked += ids
+        return [
+            (
+                MARA if number % 2 == 0 else OMAR,
+                ExecutionView(
+                    id=id, flow_id=FlowId("f"), status=Status.COMPLETED, started_at=NOON, completed_at=NOON, error=None
+                ),
+            )
+            for number, id in enumerate(ids)
+        ]
+
+
+def published(broadcast: LocalBroadcast, count: int, event: Event | None = None) -> None:
+    for number in range(count):
+        record = Recorded(1, NOON, event or Completed(result=None), b"{}")
+        broadcast.publish(ExecutionId(f"exec-{number:05}"), [record])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_feed, "_FLUSH_SECONDS", 0.0)
+
+
+async def texts(feed: Any) -> list[Any]:
+    async with asyncio.timeout(PATIENCE):
+        return [json.loads(message.text) for message in await anext(feed)]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_nothing_is_read_while_nobody_listens_and_each_change_once_for_all() -> None:
+    stored, broadcast = Stored(), LocalBroadcast()
+    feed = ExecutionFeed(stored, broadcast)  # type: ignore[arg-type] # only summaries are read
+    published(broadcast, 3)
+    first, second = feed.follow([MARA], None), feed.follow([MARA, OMAR], None)
+    assert [message["type"] for message in [*await texts(first), *await texts(second)]] == ["ready", "ready"]
+
+    published(broadcast, 3)
+    published(broadcast, 3, Logged(level="info", message="x"))
+    mine, both = await texts(first), await texts(second)
+
+    assert len(stored.asked) == 3
+    assert [message["id"] for message in mine] == ["exec-00000", "exec-00002"]
+    assert len(both) == 3
+    for one in (first, second):
+        await one.aclose()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_too_many_changes_at_once_ask_to_read_the_list_again() -> None:
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    messages = feed.follow([MARA], None)
+    (ready,) = await texts(messages)
+    published(broadcast, 1001)
+
+    (reset,) = await texts(messages)
+    again = feed.follow([MARA], ready["cursor"])
+
+    assert reset["type"] == "reset"
+    assert (await texts(again))[0]["type"] == "reset"
+    broadcast.mark_all_stale()
+    assert (await texts(messages))[0]["type"] == "reset"
+    for one in (messages, again):
+        await one.aclose()
+
+
+async def test_a_client_that_does_not_read_is_held_a_bounded_number_of_messages() -> None:
+    subscription = FeedSubscription([MARA])
+    for number in range(10_000):
+        subscription.put([SummaryMessage(number, MARA, "x")])
+
+    assert len(subscription._pending) <= execution_feed._MOST_PENDING
+    assert await subscription.take() is None
+    subscription.put([SummaryMessage(1, MARA, "y"), SummaryMessage(2, OMAR, "z")])
+    assert [message.text for message in await subscription.take() or ()] == ["y"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_changes_between_two_listeners_is_sent_to_the_second() -> None:
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    first = feed.follow([MARA], None)
+    (ready,) = await texts(first)
+    await first.aclose()
+    published(broadcast, 1, Started(node="a", node_type="log", input={}, cause=REQUESTED))
+
+    second = feed.follow([MARA], ready["cursor"])
+
+    assert [message["type"] for message in await texts(second)] == ["ready"]
+    assert [message["id"] for message in await texts(second)] == ["exec-00000"]
+    await second.aclose()
