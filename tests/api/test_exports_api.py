@@ -31,9 +31,12 @@ async def test_an_export_has_all_that_a_workspace_holds_but_values_of_secrets(tm
     async with team_at(tmp_path) as team:
         other = await team.omar.flow(RETURN)
         flow = await team.flow()
-        second = f"{RETURN} # é"
+        second = f"{RETURN} # é\ntriggers: {{hourly: {{type: schedule, every: 1h}}}}\n"
         await team.mara.request("PUT", f"/api/v1/flows/{flow}", {"definition": second})
         await team.mara.request("POST", f"{team.path}/secrets", {"key": "TOKEN", "value": SECRET})
+        callback = {"url": "https://a.example/in?key=abcdefgh12345678", "events": ["execution.failed"]}
+        made = await team.mara.request("POST", "/api/v1/callbacks", callback, **{HEADER: team.id})
+        assert made.status == 201, made
         omar = await team.join("viewer")
         execution = (await team.mara.run(flow)).json["execution_id"]
         await team.mara.ended(execution)
@@ -51,6 +54,9 @@ async def test_an_export_has_all_that_a_workspace_holds_but_values_of_secrets(tm
     assert [(found["id"], found["revision"]) for found in lines(archive, "flows.ndjson")] == [(flow, 2)]
     assert [member["account_id"] for member in lines(archive, "members.ndjson")][-1] == omar
     assert [secret["key"] for secret in lines(archive, "secrets.ndjson")] == ["TOKEN"]
+    assert [trigger["name"] for trigger in lines(archive, "triggers.ndjson")] == ["hourly"]
+    assert [found["id"] for found in lines(archive, "callbacks.ndjson")] == [made.json["id"]]
+    assert b"abcdefgh12345678" not in archive.read("callbacks.ndjson")
     (found,) = lines(archive, "executions.ndjson")
     assert (found["id"], found["status"], found["revision"]) == (execution, "completed", 2)
     events = lines(archive, "events.ndjson")

@@ -16,10 +16,12 @@ from flowrunner.domain.limits import SOON
 from flowrunner.domain.values import WorkspaceId, rfc3339
 from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.audit import AuditStore
+from flowrunner.ports.callbacks import CallbackStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.exports import ExportedExecution, ExportedFlow, ExportStore
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
+from flowrunner.ports.triggers import TriggerStore
 from flowrunner.ports.workspaces import WorkspaceStore
 
 # Of one workspace, in one process: each reads the database and compresses.
@@ -27,6 +29,7 @@ MAX_OPEN: Final = 2
 _FLOWS_AT_ONCE: Final = 50
 _EXECUTIONS_AT_ONCE: Final = 100
 _MEMBERS_AT_ONCE: Final = 1000
+_ROWS_AT_ONCE: Final = 1000
 _encode: Final = msgspec.json.Encoder().encode
 
 # Name of a file in the archive, and the portions of its content.
@@ -35,9 +38,19 @@ _File = tuple[str, AsyncIterator[bytes]]
 
 class WorkspaceExports:
     def __init__(
-        self, store: ExportStore, workspaces: WorkspaceStore, secrets: SecretStore, audit: AuditStore, clock: Clock
+        self,
+        store: ExportStore,
+        workspaces: WorkspaceStore,
+        *,
+        secrets: SecretStore,
+        triggers: TriggerStore,
+        callbacks: CallbackStore,
+        audit: AuditStore,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._triggers = triggers
+        self._callbacks = callbacks
         self._workspaces = workspaces
         self._secrets = secrets
         self._audit = audit
@@ -92,6 +105,8 @@ class WorkspaceExports:
                 yield f"flows/{flow.id}/revisions/{number}.yaml", _once(definition.encode())
                 if number == flow.revision:
                     yield f"flows/{flow.id}/flow.yaml", _once(definition.encode())
+        yield "triggers.ndjson", self._trigger_lines(id)
+        yield "callbacks.ndjson", self._callback_lines(id)
         yield "executions.ndjson", self._execution_lines(id)
         yield "events.ndjson", self._events(id)
 
@@ -122,6 +137,32 @@ class WorkspaceExports:
                 "id": flow.id, "name": flow.name, "description": flow.description, "version": flow.version,
                 "tags": msgspec.Raw(flow.tags.encode()), "revision": flow.revision,
                 "created_at": rfc3339(flow.created_at), "updated_at": rfc3339(flow.updated_at),
+            })  # fmt: skip
+
+    async def _trigger_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        """Yield the triggers, without the secret parts of their URLs; the documents of the flows say what they do."""
+        offset, total = 0, 1
+        while offset < total:
+            page = Page(limit=_ROWS_AT_ONCE, offset=offset)
+            triggers, total = await self._triggers.page(id, flow_id=None, type=None, page=page)
+            for trigger in triggers:
+                yield _line({
+                    "id": trigger.id, "flow_id": trigger.flow_id, "name": trigger.name, "type": trigger.type,
+                    "paused_at": None if trigger.paused_at is None else rfc3339(trigger.paused_at),
+                    "last_at": None if trigger.last_at is None else rfc3339(trigger.last_at),
+                })  # fmt: skip
+            offset += _ROWS_AT_ONCE
+
+    async def _callback_lines(self, id: WorkspaceId) -> AsyncIterator[bytes]:
+        """Yield the callbacks, without what could be a credential in their URLs, and without their signing secrets."""
+        callbacks, _ = await self._callbacks.page(id, page=Page(limit=_ROWS_AT_ONCE, offset=0))
+        for callback in callbacks:
+            yield _line({
+                "id": callback.id, "name": callback.name, "events": list(callback.events), "format": callback.format,
+                "address": callback.address, "flow_id": callback.flow_id, "tag": callback.tag,
+                "children": callback.children, "template": callback.template,
+                "created_at": rfc3339(callback.created_at), "updated_at": rfc3339(callback.updated_at),
+                "disabled": callback.disabled_at is not None,
             })  # fmt: skip
 
     async def _executions(self, id: WorkspaceId) -> AsyncIterator[ExportedExecution]:
