@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from bench import costs, floods, memory, report, sockets
 from bench.engine import NoOp
+from bench.hooks import HookBench
 from bench.machine import describe
 from bench.processes import BenchFailed, run_module, scratch
 from bench.rest import RestBench, rest_bench
@@ -31,6 +32,7 @@ PARTS: Final = {
     "lists": "lists over REST",
     "memory": "memory",
     "startup": "start-up",
+    "hooks": "requests to webhook triggers",
     "javascript": "JavaScript",
     "language": "the flow language",
     "logins": "logins, and floods of them",
@@ -39,7 +41,7 @@ PARTS: Final = {
     "temporal": "executions that Temporal places, beside plain workflows",
     "sockets": "WebSockets: memory, and clients that do not read",
 }
-_NEED_WRK: Final = frozenset({"rest", "lists", "memory", "language", "logins", "costs", "postgres"})
+_NEED_WRK: Final = frozenset({"rest", "lists", "hooks", "memory", "language", "logins", "costs", "postgres"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             rest = on_postgres = None
             stored = None
-            if self.parts & {"rest", "lists", "language", "logins", "postgres"}:
+            if self.parts & {"rest", "lists", "hooks", "language", "logins", "postgres"}:
                 rest = stack.enter_context(rest_bench(self.directory))
             if self.parts & {"costs", "postgres"}:
                 postgres = stack.enter_context(running_postgres())
@@ -141,7 +143,10 @@ class Bench:
             ("engine", "transform-2", lambda: self._alone("bench.engine", "transform", 2)),
         ]
         if rest is not None:
+            hooks = HookBench(rest.server)
             steps += [
+                ("hooks", "hooks-result", lambda: hooks.measure("result", effort.many_seconds)),
+                ("hooks", "hooks-accepted", lambda: hooks.measure("accepted", effort.many_seconds)),
                 ("rest postgres", "many", lambda: rest.run_many(effort.many_seconds)),
                 ("rest postgres", "one", lambda: rest.run_one(effort.one_seconds)),
                 ("lists", "list", lambda: rest.list_flows(effort.list_seconds)),

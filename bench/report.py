@@ -17,6 +17,8 @@ PART_OF: Final = {
     "many": "rest",
     "one": "rest",
     "list": "lists",
+    "hooks-result": "hooks",
+    "hooks-accepted": "hooks",
     "parked": "memory",
     "startup": "startup",
     "javascript": "javascript",
@@ -126,6 +128,15 @@ def rows(rounds: Rounds) -> list[Row]:
     add("  from run to completed, p50", "ms", "one.p50_ms", at_most(4, "4"), digits=2)
     add("  from run to completed, p99", "ms", "one.p99_ms", digits=2)
     add("GET /api/v1/flows, 32 clients", "requests/s", "list.per_second", at_least(4000, "4,000"))
+    add(
+        "a webhook answered with its result, 2 transforms",
+        "requests/s",
+        "hooks-result.per_second",
+        at_least(450, "450"),
+    )
+    add("  from request to result, p99", "ms", "hooks-result.p99_ms", at_most(150, "150"), digits=1)
+    add("a webhook that is accepted", "requests/s", "hooks-accepted.per_second", at_least(600, "600"))
+    add("  from request to answer, p99", "ms", "hooks-accepted.p99_ms", digits=1)
     add("a parked execution, young server", "bytes", "parked.bytes_each", at_most(2048, "2 KB"))
     if finished := rounds.get("finished"):
         found += _after_finished(finished[0])
