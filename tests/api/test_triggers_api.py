@@ -90,3 +90,29 @@ def test_a_schedule_is_run_by_hand_once_for_each_key(account: Client) -> None:
     assert after == {**yearly, "last_at": after["last_at"], "last_execution_id": started.json["execution_id"]}
     pushed = listed(account, flow_id=flow, type="webhook")[0]
     assert_error(account.post(f"/api/v1/triggers/{pushed['id']}/run"), 409)
+
+
+def warnings_of(account: Client, triggers: str) -> list[tuple[str, str, str | None]]:
+    definition = f"nodes: {{a: {{type: return}}}}\ntriggers: {triggers}"
+    reply = account.post("/api/v1/flows/validate", {"definition": definition})
+    assert reply.json["is_valid"], reply
+    return [(fault["code"], fault["path"], fault.get("hint")) for fault in reply.json["warnings"]]
+
+
+def test_what_will_never_start_the_flow_is_said_before_it_is_saved(account: Client) -> None:
+    assert warnings_of(account, "{t: {type: execution, flow: nobody}}") == [
+        ("flow.unknown", "triggers.t.flow", "nothing starts this flow until a flow has that name or id")
+    ]
+    assert warnings_of(account, '{t: {type: schedule, at: "2020-01-01T00:00:00Z"}}') == [
+        ("trigger.past", "triggers.t", "give it a later moment, or remove the trigger")
+    ]
+    account.new_flow("nodes: {a: {type: return}}", name="somebody")
+    assert warnings_of(account, "{t: {type: execution, flow: somebody}, u: {type: schedule, every: 1h}}") == []
+
+
+def test_a_chain_that_leads_back_to_its_flow_is_refused(account: Client) -> None:
+    loop = "nodes: {a: {type: return}}\ntriggers: {t: {type: execution, flow: myself}}"
+
+    details = assert_error(account.post("/api/v1/flows", {"name": "myself", "definition": loop}), 422)
+
+    assert [(error["code"], error["path"]) for error in details["errors"]] == [("trigger.loop", "triggers.t.flow")]

@@ -1,4 +1,4 @@
-"""Schedules in processes that are killed: each due time starts one execution, and none starts before it.
+"""Schedules and chains in processes that are killed: each due time and each end starts one execution.
 
 `make schedules` kills forty times.
 """
@@ -43,6 +43,11 @@ nodes: {{tick: {{type: return}}}}
 triggers:
 {SCHEDULES}
 """
+LISTENER: Final = """
+metadata: {name: Listener}
+nodes: {hear: {type: return}}
+triggers: {after: {type: execution, flow: Ticks}}
+"""
 SECOND: Final = timedelta(seconds=1)
 
 
@@ -75,12 +80,13 @@ def processes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[S
 def test_each_due_time_is_started_once_although_processes_are_killed(processes: list[Server]) -> None:
     server, rng = processes[0], random.Random(KILLS)
     client = server.admin()
-    flow = client.new_flow(FLOW)
+    listener = client.new_flow(LISTENER, name="Listener")
+    flow = client.new_flow(FLOW, name="Ticks")
 
     def starts() -> list[tuple[str, datetime, datetime]]:
         """Return the trigger, the due time and the start of each execution."""
         rows = rows_of(
-            server.place, "SELECT trigger_id, idempotency_key, started_at FROM executions WHERE trigger_id IS NOT NULL"
+            server.place, f"SELECT trigger_id, idempotency_key, started_at FROM executions WHERE flow_id = '{flow}'"
         )
         return [
             (id, datetime.fromisoformat(key.partition(" ")[2]), datetime.fromtimestamp(started_at / 1000, UTC))
@@ -108,6 +114,14 @@ def test_each_due_time_is_started_once_although_processes_are_killed(processes: 
         due = sorted(due for id, due, _ in found if id == trigger)
         assert [later - earlier for earlier, later in pairwise(due)] == [SECOND] * (len(due) - 1), "double or missed"
     assert len({id for id, _, _ in found}) == TRIGGERS
+    count_ends = f"SELECT count(*) FROM executions WHERE flow_id = '{flow}' AND completed_at IS NOT NULL"
+    count_heard = f"SELECT count(*), count(DISTINCT idempotency_key) FROM executions WHERE flow_id = '{listener}'"
+
+    def is_heard() -> bool:
+        (ended,) = rows_of(server.place, count_ends)[0]
+        return bool(ended == len(found)) and rows_of(server.place, count_heard) == [(ended, ended)]
+
+    wait_for(is_heard, seconds=120.0)
     for process in processes:
         process.stop()
     assert check_database(server.place, all_ended=False) == []

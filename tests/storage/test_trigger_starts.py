@@ -6,16 +6,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from flowrunner.domain.causes import Scheduled
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import InvalidFlow, NotFound
 from flowrunner.domain.schedules import NextStart
-from flowrunner.domain.triggers import Schedule, TriggerId
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.triggers import Chain, Schedule, TriggerId
+from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.journal import Append
 from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.trigger_starts import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
 from support.databases import MARA, NOON, completion, creation
@@ -23,6 +24,7 @@ from support.databases import MARA, NOON, completion, creation
 from .test_triggers import HOOK, HOURLY, named, saved
 
 HOUR = timedelta(hours=1)
+LISTEN = "UPDATE triggers SET listens_to = 'flow-1', listens_status = 'completed'"
 OFTEN = TriggerId("trig-often")
 
 
@@ -164,3 +166,49 @@ async def test_many_triggers_start_in_one_transaction(
     assert {each.last_execution_id for each in (await named(triggers)).values()} == {
         ExecutionId(f"e{n}") for n in range(5)
     }
+
+
+# Ends of executions
+
+
+async def test_the_schema_writes_an_end_for_the_trigger_that_waits_for_it(
+    flows: SqlFlows, log: SqlJournal, database: Database
+) -> None:
+    ends = SqlTriggerEnds(database)
+    # It waits for the ends of its own flow, which a save would not accept.
+    await flows.create(MARA, saved(pushed=HOOK))
+    assert await ends.state() == (False, False)
+    await database.write(lambda tx: tx.run(LISTEN))
+    epoch = await log.claim()
+    for n in range(3):
+        await log.append(creation(f"e{n}", epoch=epoch))
+    before = await ends.state()
+    await log.append(completion("e0", epoch=epoch))
+    await log.append(completion("e1", epoch=epoch))
+
+    found = await ends.ends(limit=9)
+
+    assert before == (False, True)
+    assert await ends.state() == (True, True)
+    assert [(end.trigger_id, end.execution_id) for end in found] == [("trig-pushed", "e0"), ("trig-pushed", "e1")]
+    assert [end.trigger is not None and end.trigger.name for end in found] == ["pushed", "pushed"]
+    fire = TriggerFire(trigger_id=TriggerId("trig-pushed"), at=NOON, ended=ExecutionId("e0"))
+    await log.append(firing("e3", fire, epoch))
+    with pytest.raises(TriggerHasMoved):
+        await log.append(firing("e4", fire, epoch))
+    await ends.fail(found[1], error="no")
+    await ends.fail(found[1], error="no")
+    assert await ends.ends(limit=9) == []
+    assert (await named(SqlTriggers(database)))["pushed"].failures == 1
+    await SqlPause(database).set(NOON)
+    assert await ends.state() == (False, False)
+
+
+async def test_a_loop_of_chains_is_refused(flows: SqlFlows) -> None:
+    await flows.create(MARA, saved(after=Chain(flow="other")))
+
+    # By its id, and by its name.
+    for source in ("flow-1", "é 'n'"):
+        loop = saved(after=Chain(flow=source)).triggers
+        with pytest.raises(InvalidFlow):
+            await flows.update(MARA, FlowId("flow-1"), lambda before, loop=loop: replace(before, triggers=loop))  # type: ignore[misc] # a default

@@ -78,6 +78,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             where="one",
             wake=services.schedules.changed,
         ),
+        Background(name="triggers.chains", every=services.chains.next_due, run=services.chains.start_all, where="one"),
         # Each process has its own files of keys, and observes for itself that all others have followed.
         Background(
             name="keys.rotation",

@@ -50,6 +50,7 @@ from flowrunner.services.bundle import Services
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callbacks import Callbacks
+from flowrunner.services.chains import Chains
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
@@ -103,6 +104,7 @@ from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.system import SqlInspector
 from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.trigger_starts import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
@@ -333,6 +335,15 @@ def assemble(
         ),
         triggers=Triggers(trigger_store, schedules, clock),
         schedules=schedules,
+        chains=Chains(
+            SqlTriggerEnds(database),
+            executions,
+            reader=reader,
+            journal=journal,
+            library=library,
+            sandbox=sandbox,
+            clock=clock,
+        ),
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)

@@ -48,6 +48,7 @@ class Reading:
         secrets: Secrets that the expressions name, each with the place of its first use.
         flows: Flows that the nodes call, by id or name, each with the place of its first use.
         listened: Flows whose ends start this one, in the same way.
+        trigger_places: The place of each trigger, by its name.
     """
 
     flow: Flow | None
@@ -56,6 +57,7 @@ class Reading:
     secrets: Mapping[str, CodePlace] = field(default_factory=dict)
     flows: Mapping[str, CodePlace] = field(default_factory=dict)
     listened: Mapping[str, CodePlace] = field(default_factory=dict)
+    trigger_places: Mapping[str, CodePlace] = field(default_factory=dict)
 
 
 def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()) -> Flow:
@@ -118,6 +120,7 @@ def study_flow(
         secrets=expressions.secrets,
         flows=document.flows,
         listened=document.listened,
+        trigger_places=document.trigger_places,
     )
 
 

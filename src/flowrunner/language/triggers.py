@@ -116,6 +116,7 @@ class _Reader:
         self.check_input(written, at)
         input = self.expressions.template(written.get("input") or {}, (*at, "input"), _NAMES, context)
         spec = readers[type](written, at)
+        document.trigger_places[name] = document.code_place(at)
         return None if spec is None else Trigger(name=name, spec=spec, input=input)
 
     def trigger_context(self, type: TriggerType) -> ScopeContext:

@@ -141,3 +141,34 @@ class TriggerStore(Protocol):
     async def rotate(self, workspace_id: WorkspaceId, id: TriggerId, *, audit: Audit = None) -> TriggerView:
         """Give a webhook another URL; return it. Raises: NotFound; Conflict if it is none."""
         ...
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class EndedExecution:
+    """The end of an execution, from the outbox, for a trigger that waits for it.
+
+    Attributes:
+        trigger: None if it is gone.
+    """
+
+    trigger_id: TriggerId
+    execution_id: ExecutionId
+    trigger: TriggerView | None
+
+
+class EndStore(Protocol):
+    """The ends of executions for which triggers wait. The schema writes them, in the transactions of the ends."""
+
+    async def state(self) -> tuple[bool, bool]:
+        """Return whether there are ends, and whether a trigger waits for any; none while the installation is paused."""
+        ...
+
+    async def ends(self, *, limit: int) -> Sequence[EndedExecution]:
+        """Return ends that have started nothing yet, in the order of the executions' ids."""
+        ...
+
+    async def discard(self, end: EndedExecution) -> None: ...
+
+    async def fail(self, end: EndedExecution, *, error: str) -> None:
+        """Discard an end whose start has failed, and keep the reason with its trigger."""
+        ...

@@ -8,6 +8,7 @@ from flowrunner.services.audit import AuditLog
 from flowrunner.services.bulk_executions import BulkExecutions
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
+from flowrunner.services.chains import Chains
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
@@ -72,3 +73,4 @@ class Services:
     overviews: Overviews
     triggers: Triggers
     schedules: Schedules
+    chains: Chains

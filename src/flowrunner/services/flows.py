@@ -32,7 +32,7 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.flow_changes import ANY, FlowChanger, FlowDraft, Precondition, check_name
-from flowrunner.services.language import Language, secrets_missing, unclear_calls
+from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
@@ -164,7 +164,12 @@ class Flows:
         async with self._locks.of(caller.account_id):
             reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
-        missing = [*secrets_missing(reading, known), *unclear_calls(reading, await self._called(caller, reading.flows))]
+        missing = [
+            *secrets_missing(reading, known),
+            *unclear_calls(reading, await self._called(caller, reading.flows)),
+            *unknown_sources(reading, await self._called(caller, reading.listened)),
+            *past_schedules(reading, self._clock.now()),
+        ]
         faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
         return await self._language.with_fixes(definition, faults)
 

@@ -4,12 +4,15 @@ import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import Code, CodePlace, shown
 from flowrunner.domain.expression.script import ScriptError
 from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
+from flowrunner.domain.schedules import next_due
+from flowrunner.domain.triggers import Schedule
 from flowrunner.domain.values import JSON
 from flowrunner.language import Reading, study_flow
 from flowrunner.language.fixes import with_fixes
@@ -158,6 +161,30 @@ def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault
             hint = "write the id of the flow to call, or the node fails with flow.ambiguous"
             warnings.append(_warning(reading.flows[name], "flow.ambiguous", message, hint))
     return warnings
+
+
+def unknown_sources(reading: Reading, known: Mapping[str, int]) -> Sequence[Fault]:
+    """Return a warning for each flow that does not exist and whose ends would start this one.
+
+    Args:
+        known: The number of the account's flows with each name.
+    """
+    hint = "nothing starts this flow until a flow has that name or id"
+    return [
+        _warning(place, "flow.unknown", f"there is no flow '{name}'", hint)
+        for name, place in reading.listened.items()
+        if known.get(name) == 0
+    ]
+
+
+def past_schedules(reading: Reading, now: datetime) -> Sequence[Fault]:
+    """Return a warning for each schedule that has no due time left."""
+    hint = "give it a later moment, or remove the trigger"
+    return [
+        _warning(reading.trigger_places[name], "trigger.past", "the schedule has no due time left", hint)
+        for name, trigger in (reading.flow.triggers if reading.flow is not None else {}).items()
+        if isinstance(trigger.spec, Schedule) and next_due(trigger.spec, now) is None
+    ]
 
 
 def _warning(place: CodePlace, code: str, message: str, hint: str) -> Fault:

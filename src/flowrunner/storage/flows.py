@@ -11,6 +11,7 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound, quoted
 from flowrunner.domain.limits import check_count
+from flowrunner.domain.triggers import Chain
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.flows import (
@@ -201,6 +202,7 @@ class SqlFlows:
         async def create(tx: Transaction) -> None:
             await _check_room(tx, workspace_id, 1, most)
             await _write(tx, workspace_id, FlowChange(None, flow))
+            await _check_chains(tx, flow)
 
         await self._database.write(create, audit=audit)
         self.armed.set()
@@ -213,6 +215,9 @@ class SqlFlows:
             planned = await _planned(tx, workspace_id, changes, most)
             for change in planned:
                 await _write(tx, workspace_id, change)
+            # Once all are there: flows of one deployment may refer to each other.
+            for _, after in planned:
+                await _check_chains(tx, after)
             return planned
 
         saved = await self._database.write(save, audit=audit)
@@ -242,6 +247,7 @@ class SqlFlows:
             before = await _get(tx, {"id": id, "workspace_id": workspace_id})
             after = change(before).after(before)
             await _write(tx, workspace_id, FlowChange(before, after))
+            await _check_chains(tx, after)
             return after
 
         updated = await self._database.write(update, audit=audit)
@@ -442,6 +448,12 @@ async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange)
             await triggers.arm(tx, workspace_id, after.id, after.triggers, at=after.updated_at)
     elif before is not None and (before.disabled_at is None) != (after.disabled_at is None):
         await triggers.rearm(tx, after.id, at=after.updated_at)
+
+
+async def _check_chains(tx: Transaction, flow: SavedFlow) -> None:
+    """Raises: InvalidFlow if the flow's triggers make a loop."""
+    if any(isinstance(trigger.spec, Chain) for trigger in (flow.triggers or {}).values()):
+        await triggers.check_chains(tx, flow.id)
 
 
 async def _named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:

@@ -46,7 +46,7 @@ IS_DUE: Final = """
 """
 DUE: Final = f"{ALL}{IS_DUE}"
 
-_MOST_ERROR_CHARACTERS: Final = 500
+MOST_ERROR_CHARACTERS: Final = 500
 
 
 async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None:
@@ -89,7 +89,7 @@ class SqlSchedules:
         self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
     ) -> int:
         values = _next(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed}
-        values["error"] = error[:_MOST_ERROR_CHARACTERS]
+        values["error"] = error[:MOST_ERROR_CHARACTERS]
         row = await self._database.write(lambda tx: tx.row(FAIL, values))
         return 0 if row is None else int(row[0])
 

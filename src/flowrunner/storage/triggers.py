@@ -1,13 +1,13 @@
 """Triggers of flows, and their arming with every change of a flow."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
 import msgspec
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, NotFound, quoted
 from flowrunner.domain.schedules import next_start
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -17,7 +17,7 @@ from flowrunner.ports.triggers import TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction
 
 ALL: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
@@ -39,6 +39,7 @@ SELECT count(*) FROM triggers t JOIN flows f ON f.id = t.flow_id
    AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
 """
 GET: Final = f"{ALL} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
+BY_ID: Final = f"{ALL} WHERE t.id = :id AND f.deleted_at IS NULL"
 BY_TOKEN: Final = f"{ALL} WHERE t.url_token = :token AND f.deleted_at IS NULL"
 OF_FLOW: Final = f"{ALL} WHERE t.flow_id = :flow_id"
 
@@ -74,6 +75,26 @@ PURGE: Final = "DELETE FROM triggers WHERE flow_id = :id"
 PAUSE: Final = "UPDATE triggers SET paused_at = :paused_at, failures = 0, error = NULL WHERE id = :id"
 ROTATE: Final = "UPDATE triggers SET url_token = :url_token WHERE id = :id AND type = 'webhook'"
 
+# Paused triggers and those of disabled flows count as well: they may be armed without another check.
+_LOOP: Final = """
+WITH RECURSIVE listening (flow_id, workspace_id, source, name) AS (
+    SELECT t.flow_id, t.workspace_id, SOURCE, t.name
+      FROM triggers t WHERE t.type = 'execution' AND t.removed_at IS NULL
+       AND t.workspace_id = (SELECT workspace_id FROM flows WHERE id = :flow_id)
+),
+reached (id) AS (
+    SELECT id FROM flows WHERE id = :flow_id
+     UNION
+    SELECT l.flow_id FROM reached r JOIN flows f ON f.id = r.id JOIN listening l ON l.source IN (f.id, NAME)
+)
+SELECT l.name, f.name FROM listening l JOIN flows f ON l.source IN (f.id, NAME) AND f.workspace_id = l.workspace_id
+ WHERE l.flow_id = :flow_id AND f.id IN (SELECT id FROM reached) AND f.deleted_at IS NULL
+ LIMIT 1
+"""
+LOOP: Final = Statement(
+    sqlite=_LOOP.replace("SOURCE", "t.spec ->> '$.flow'").replace("NAME", "f.name"),
+    postgres=_LOOP.replace("SOURCE", "(t.spec::json ->> 'flow') COLLATE \"C\"").replace("NAME", 'f.name COLLATE "C"'),
+)
 # 160 bits, so that nobody can guess a URL.
 _TOKEN_BYTES: Final = 20
 
@@ -170,6 +191,25 @@ async def end_all(tx: Transaction, flow_id: FlowId, *, at: datetime) -> None:
 
 async def of_flow(tx: Transaction, flow_id: FlowId) -> Sequence[TriggerView]:
     return [view(row) for row in await tx.rows(OF_FLOW, {"flow_id": flow_id})]
+
+
+async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[TriggerId, TriggerView]:
+    """Return the triggers that exist, of flows that were not deleted."""
+    found = {}
+    for id in ids:
+        row = await tx.row(BY_ID, {"id": id})
+        if row is not None:
+            found[id] = view(row)
+    return found
+
+
+async def check_chains(tx: Transaction, flow_id: FlowId) -> None:
+    """Raises: InvalidFlow if an end of the flow's executions would lead to another one of them."""
+    row = await tx.row(LOOP, {"flow_id": flow_id})
+    if row is not None:
+        message = f"the chain is a loop: an end of this flow would start it again, by way of {quoted(row[1])}"
+        hint = "let another event end the chain, or call the flow from a node"
+        raise InvalidFlow([Fault(path=f"triggers.{row[0]}.flow", code="trigger.loop", message=message, hint=hint)])
 
 
 async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:

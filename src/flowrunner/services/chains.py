@@ -1,0 +1,168 @@
+"""Starts of executions by the ends of others."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from flowrunner.domain.causes import Chained, ChildOf, StartCause
+from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
+from flowrunner.domain.events import Started
+from flowrunner.domain.triggers import Chain
+from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
+from flowrunner.ports.flows import CompiledFlows
+from flowrunner.ports.journal import JournalReader
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.services.executions import Executions, StartRequest
+from flowrunner.services.trigger_values import input_of
+
+logger = structlog.get_logger()
+
+# Executions that the end of one may start, the end of each of them another, and so on.
+MAX_DEPTH: Final = 20
+# The longest chain of calls that is followed to the execution that has begun it.
+_MAX_CALLS: Final = 100
+_AT_A_TIME: Final = 100
+_CONCURRENT: Final = 20
+# How soon an end is found while there is a trigger that waits for one.
+_LOOK: Final = timedelta(seconds=1)
+
+
+class Chains:
+    """Starts an execution for each end that a trigger waits for, once, whichever processes do so."""
+
+    def __init__(
+        self,
+        store: EndStore,
+        executions: Executions,
+        *,
+        reader: ExecutionReader,
+        journal: JournalReader,
+        library: CompiledFlows,
+        sandbox: Sandbox,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._executions = executions
+        self._reader = reader
+        self._journal = journal
+        self._library = library
+        self._sandbox = sandbox
+        self._clock = clock
+
+    async def next_due(self) -> datetime | None:
+        """Return when `start_all` may have something to do; None while no trigger waits for an end."""
+        has_ends, has_listeners = await self._store.state()
+        if has_ends:
+            return self._clock.now()
+        return self._clock.now() + _LOOK if has_listeners else None
+
+    async def start_all(self) -> None:
+        """Start an execution for each end. Raises: Unavailable."""
+        handled: set[tuple[str, str]] = set()
+        free = asyncio.Semaphore(_CONCURRENT)
+        while ends := await self._store.ends(limit=_AT_A_TIME):
+            news = [end for end in ends if (end.trigger_id, end.execution_id) not in handled]
+            if not news:
+                return
+            results = await asyncio.gather(*(self._handle(end, free) for end in news), return_exceptions=True)
+            for error in results:
+                if error is not None:
+                    raise error
+            handled.update((end.trigger_id, end.execution_id) for end in news)
+
+    async def _handle(self, end: EndedExecution, free: asyncio.Semaphore) -> None:
+        async with free:
+            try:
+                await self._start(end)
+            except Unavailable:
+                raise
+            except FlowRunnerError as error:
+                logger.warning("trigger.failed", trigger=end.trigger_id, reason=str(error))
+                await self._store.fail(end, error=str(error))
+            except Exception as error:
+                # An end that always fails must not stop the others.
+                logger.error("trigger.crashed", trigger=end.trigger_id, exc_info=error)
+                await self._store.fail(end, error="An internal error: see the log of the server")
+
+    async def _start(self, end: EndedExecution) -> None:
+        """Raises: Unavailable; another FlowRunnerError if the flow cannot be started."""
+        trigger = end.trigger
+        if trigger is None or not trigger.is_armed or not isinstance(trigger.spec, Chain):
+            await self._store.discard(end)
+            return
+        try:
+            ended = await self._reader.get(trigger.workspace_id, end.execution_id)
+            cause = await self._cause_of(end.execution_id)
+        except NotFound:
+            # It was deleted or moved since.
+            await self._store.discard(end)
+            return
+        if isinstance(cause, ChildOf) and not trigger.spec.children:
+            await self._store.discard(end)
+            return
+        depth = await self._depth_of(cause) + 1
+        if depth > MAX_DEPTH:
+            message = f"Chain too long: {MAX_DEPTH} ends have started the next execution: let flows end the chain"
+            raise ChainTooLong(message)
+        try:
+            started = await self._executions.accept(await self._request(trigger, ended, depth))
+        except TriggerHasMoved:
+            # Another process has started it.
+            return
+        if started.is_repeat:
+            await self._store.discard(end)
+
+    async def _request(self, trigger: TriggerView, ended: ExecutionDetail, depth: int) -> StartRequest:
+        """Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
+        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
+        written, now = flow.triggers.get(trigger.name), self._clock.now()
+        if written is None:
+            raise NotFound("trigger")
+        values: Mapping[str, JSON] = {"at": rfc3339(now), "execution": _value_of(ended)}
+        input = await input_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
+        return StartRequest(
+            workspace_id=trigger.workspace_id,
+            flow_id=trigger.flow_id,
+            revision_id=trigger.revision_id,
+            input=input,
+            cause=Chained(trigger=trigger.id, name=trigger.name, of=ended.id, depth=depth),
+            # The blank separates it from the keys of clients.
+            idempotency_key=f"{trigger.id} {ended.id}",
+            fire=TriggerFire(trigger_id=trigger.id, at=now, ended=ended.id),
+        )
+
+    async def _cause_of(self, id: ExecutionId) -> StartCause | None:
+        (first, *_) = await self._journal.events(id, after=0, limit=1) or (None,)
+        return first.event.cause if first is not None and isinstance(first.event, Started) else None
+
+    async def _depth_of(self, cause: StartCause | None) -> int:
+        """Return the number of ends that have led to an execution, also through those that have called it."""
+        for _ in range(_MAX_CALLS):
+            if not isinstance(cause, ChildOf):
+                break
+            cause = await self._cause_of(cause.execution_id)
+        return cause.depth if isinstance(cause, Chained) else 0
+
+
+class ChainTooLong(FlowRunnerError):
+    """The end of an execution starts no other, because too many ends have led to it."""
+
+
+def _value_of(ended: ExecutionDetail) -> Mapping[str, Any]:
+    return {
+        "id": ended.id,
+        "flow_id": ended.flow_id,
+        "flow_name": ended.flow_name,
+        "status": ended.status.value,
+        "result": None if ended.result is None else msgspec.json.decode(ended.result),
+        "error": ended.error,
+        "started_at": rfc3339(ended.started_at),
+        "completed_at": None if ended.completed_at is None else rfc3339(ended.completed_at),
+    }

@@ -1,0 +1,63 @@
+"""Ends of executions for which triggers wait."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.triggers import EndedExecution
+from flowrunner.storage.database import Database
+from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.trigger_starts import MOST_ERROR_CHARACTERS, TAKE_END
+from flowrunner.storage.triggers import of_ids
+
+STATE: Final = """
+SELECT paused_at IS NULL AND EXISTS (SELECT 1 FROM trigger_outbox),
+       paused_at IS NULL AND EXISTS (SELECT 1 FROM triggers WHERE listens_to IS NOT NULL)
+  FROM engine
+"""
+ENDS: Final = """
+SELECT trigger_id, execution_id FROM trigger_outbox
+ WHERE (SELECT paused_at IS NULL FROM engine)
+ ORDER BY execution_id, trigger_id LIMIT :limit
+"""
+FAIL: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :id"
+
+
+class SqlTriggerEnds:
+    """Implements `ports.EndStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def state(self) -> tuple[bool, bool]:
+        has_ends, has_listeners = await self._database.read(lambda tx: one_row(tx, STATE))
+        return bool(has_ends), bool(has_listeners)
+
+    async def ends(self, *, limit: int) -> Sequence[EndedExecution]:
+        async def read(tx: Transaction) -> Sequence[EndedExecution]:
+            rows = await tx.rows(ENDS, {"limit": limit})
+            triggers = await of_ids(tx, {TriggerId(id) for id, _ in rows})
+            return [
+                EndedExecution(
+                    trigger_id=TriggerId(id), execution_id=ExecutionId(of), trigger=triggers.get(TriggerId(id))
+                )
+                for id, of in rows
+            ]
+
+        return await self._database.read_long(read)
+
+    async def discard(self, end: EndedExecution) -> None:
+        await self._database.write(lambda tx: tx.run(TAKE_END, _values(end)))
+
+    async def fail(self, end: EndedExecution, *, error: str) -> None:
+        async def fail(tx: Transaction) -> None:
+            # Another process may have started it.
+            if await tx.run(TAKE_END, _values(end)):
+                await tx.run(FAIL, {"id": end.trigger_id, "error": error[:MOST_ERROR_CHARACTERS]})
+
+        await self._database.write(fail)
+
+
+def _values(end: EndedExecution) -> dict[str, str]:
+    return {"id": end.trigger_id, "ended": end.execution_id}

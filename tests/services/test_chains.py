@@ -1,0 +1,252 @@
+"""Chains on a real database: the end of one flow's execution starts another flow, once."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.causes import Chained
+from flowrunner.domain.errors import InvalidFlow
+from flowrunner.domain.events import Started
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.flows import NamedChange
+from flowrunner.services import chains
+from flowrunner.services.chains import Chains
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.trigger_ends import SqlTriggerEnds
+from flowrunner.storage.triggers import SqlTriggers
+from support.databases import MARA, NOON, rows_of
+from support.dependencies import Machine
+
+from .test_executions import ALL
+
+SYNC = "metadata: {name: order-sync}\nnodes: {a: {type: return, params: {value: {pushed: 2}}}}"
+FAILING = "metadata: {name: order-sync}\nnodes: {a: {type: fail, params: {error: shop.closed, message: closed}}}"
+CALLING = "metadata: {name: caller}\nnodes: {a: {type: flow, params: {flow: order-sync}}}"
+
+
+def after(of: str = "order-sync", name: str = "after", **keys: Any) -> str:
+    """A flow that runs after another one, and returns what it is given."""
+    trigger = {"type": "execution", "flow": of, "input": {"of": "${trigger.execution}"}, **keys}
+    return json.dumps(
+        {
+            "metadata": {"name": name},
+            "nodes": {"a": {"type": "return", "params": {"value": "${flow.input.of}"}}},
+            "triggers": {"t": trigger},
+        }
+    )
+
+
+class World:
+    def __init__(self, engine: Machine, flows: Flows, caller: Caller) -> None:
+        self.engine, self.flows, self.caller = engine, flows, caller
+        self.servers = [self.server(), self.server()]
+
+    def server(self) -> Chains:
+        engine = self.engine
+        return Chains(
+            SqlTriggerEnds(engine.database), engine.executions, reader=SqlExecutions(engine.database),
+            journal=engine.journal, library=engine.library, sandbox=engine.deps.sandbox, clock=engine.clock,
+        )  # fmt: skip
+
+    async def save(self, definition: str) -> Any:
+        return (await self.flows.create(self.caller, FlowDraft(definition=definition))).id
+
+    async def run(self, flow: Any) -> ExecutionId:
+        started = await self.engine.executions.run(self.caller, flow, {})
+        await self.engine.until_ended(started.id)
+        return started.id
+
+    async def settle(self) -> None:
+        """Start what is to be started, by all servers at once."""
+        while True:
+            await asyncio.gather(*(server.start_all() for server in self.servers))
+            for (id,) in rows_of(self.engine.path, "SELECT id FROM executions WHERE completed_at IS NULL"):
+                await self.engine.until_ended(id)
+            if rows_of(self.engine.path, "SELECT 1 FROM trigger_outbox") == []:
+                return
+
+    async def started_by(self, flow: Any) -> list[tuple[Chained, Any]]:
+        """Return the causes and results of a flow's executions."""
+        found = []
+        for (id,) in rows_of(self.engine.path, "SELECT id FROM executions ORDER BY id"):
+            execution = await self.engine.executions.get(self.caller, id)
+            if execution.flow_id == flow:
+                (first, *_) = await self.engine.journal.events(id, after=0, limit=1)
+                assert isinstance(first.event, Started)
+                assert isinstance(first.event.cause, Chained)
+                found.append((first.event.cause, json.loads(execution.result or b"null")))
+        return found
+
+    async def trigger_of(self, flow: Any) -> Any:
+        found, _ = await SqlTriggers(self.engine.database).page(MARA, flow_id=flow, type=None, page=ALL)
+        return found[0]
+
+
+@pytest.fixture
+def world(engine: Machine, flows: Flows, mara: Caller) -> World:
+    return World(engine, flows, mara)
+
+
+async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(world: World) -> None:
+    sync, listener = await world.save(SYNC), await world.save(after())
+    nothing = await world.servers[0].next_due()
+    first = await world.run(sync)
+
+    due = await world.servers[0].next_due()
+    await world.settle()
+    await world.settle()
+
+    assert nothing is not None
+    assert due is not None
+    assert due < nothing
+    ((cause, value),) = await world.started_by(listener)
+    assert (cause.of, cause.depth, cause.name) == (first, 1, "t")
+    assert value == {
+        "id": first, "flow_id": sync, "flow_name": "order-sync", "status": "completed", "result": {"pushed": 2},
+        "error": None, "started_at": value["started_at"], "completed_at": value["completed_at"],
+    }  # fmt: skip
+    trigger = await world.trigger_of(listener)
+    assert trigger.last_execution_id is not None
+    assert (trigger.state, trigger.error) == ("armed", None)
+
+
+async def test_only_the_wanted_ends_start_it(world: World) -> None:
+    listener = await world.save(after(status=["failed"]))
+    fine, failing = await world.save(SYNC), await world.save(FAILING)
+
+    await world.run(fine)
+    failed = await world.run(failing)
+    await world.settle()
+
+    ((cause, value),) = await world.started_by(listener)
+    assert (cause.of, value["status"], value["error"]) == (failed, "failed", "closed")
+
+
+async def test_a_flow_is_named_by_its_id_as_well(world: World) -> None:
+    sync = await world.save(SYNC)
+    listener = await world.save(after(of=sync))
+
+    await world.run(sync)
+    await world.settle()
+
+    assert len(await world.started_by(listener)) == 1
+
+
+@pytest.mark.parametrize("children", [False, True])
+async def test_an_execution_of_a_step_counts_only_if_it_is_wanted(world: World, children: bool) -> None:
+    await world.save(SYNC)
+    listener = await world.save(after(children=children))
+    calls = await world.save(CALLING)
+    without_waiting = await world.save(CALLING.replace("flow: order-sync", "flow: order-sync, wait: false"))
+
+    await world.run(calls)
+    await world.run(without_waiting)
+    await world.settle()
+
+    assert len(await world.started_by(listener)) == (2 if children else 0)
+
+
+async def test_a_paused_trigger_starts_nothing(world: World) -> None:
+    sync, listener = await world.save(SYNC), await world.save(after())
+    id = (await world.trigger_of(listener)).id
+    triggers = SqlTriggers(world.engine.database)
+
+    await world.run(sync)
+    await triggers.set_paused(MARA, id, paused=True, at=NOON)
+    await world.run(sync)
+    await world.settle()
+    await triggers.set_paused(MARA, id, paused=False, at=NOON)
+    await world.run(sync)
+    await world.settle()
+
+    assert len(await world.started_by(listener)) == 1
+
+
+async def test_a_pause_of_the_installation_keeps_the_ends(world: World) -> None:
+    sync, listener = await world.save(SYNC), await world.save(after())
+    await world.run(sync)
+    await SqlPause(world.engine.database).set(NOON)
+
+    assert await world.servers[0].next_due() is None
+    await world.servers[0].start_all()
+    before = await world.started_by(listener)
+    await SqlPause(world.engine.database).set(None)
+    await world.settle()
+
+    assert before == []
+    assert len(await world.started_by(listener)) == 1
+
+
+async def test_an_end_that_cannot_start_the_flow_says_why(world: World) -> None:
+    sync = await world.save(SYNC)
+    listener = await world.save(after(input={"of": "${trigger.execution.result.missing.more}"}))
+
+    await world.run(sync)
+    await world.settle()
+
+    trigger = await world.trigger_of(listener)
+    assert (trigger.failures, trigger.state) == (1, "armed")
+    assert "cannot read 'more' of null" in trigger.error
+    assert await world.started_by(listener) == []
+
+
+async def test_a_loop_is_found_when_it_is_saved(world: World) -> None:
+    await world.save(SYNC)
+    await world.save(after("order-sync", "second"))
+    await world.save(after("second", "third"))
+
+    with pytest.raises(InvalidFlow) as refused:
+        await world.save(after("third", "order-sync"))
+    with pytest.raises(InvalidFlow):
+        await world.save(after("alone", "alone"))
+
+    assert [(fault.code, fault.path) for fault in refused.value.faults] == [("trigger.loop", "triggers.t.flow")]
+    assert "'third'" in refused.value.faults[0].message
+
+
+async def test_a_loop_of_one_deployment_is_found(world: World) -> None:
+    changers = [
+        (await world.flows.changer(world.caller, FlowDraft(definition=after(of, name), is_whole=True))).named(name)
+        for of, name in (("b", "a"), ("a", "b"))
+    ]
+    store = world.flows._store
+    changes = [
+        NamedChange(name=name, change=each.deployed, size=None) for each, name in zip(changers, "ab", strict=True)
+    ]
+
+    with pytest.raises(InvalidFlow):
+        await store.save_named(MARA, changes)
+
+    assert rows_of(world.engine.path, "SELECT 1 FROM flows") == []
+
+
+async def test_a_chain_ends_although_a_renamed_flow_makes_it_a_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains, "MAX_DEPTH", 4)
+    first = await world.save(SYNC.replace("order-sync", "elsewhere"))
+    listener = await world.save(after("order-sync", "second"))
+    await world.flows.update(world.caller, listener, FlowDraft(name="order-sync"))
+    await world.flows.update(world.caller, first, FlowDraft(name="order-sync"))
+
+    await world.run(first)
+    await world.settle()
+
+    causes = [cause for cause, _ in await world.started_by(listener)]
+    assert [cause.depth for cause in causes] == [1, 2, 3, 4]
+    assert "Chain too long" in (await world.trigger_of(listener)).error
+
+
+async def test_nothing_is_written_for_an_end_that_nothing_waits_for(world: World) -> None:
+    sync = await world.save(SYNC)
+    await world.save(after("another"))
+
+    await world.run(sync)
+
+    assert rows_of(world.engine.path, "SELECT 1 FROM trigger_outbox") == []
