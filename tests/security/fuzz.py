@@ -80,7 +80,7 @@ def _round(server: Server, directory: Path, *, role: str, seed: int, examples: i
     phases = "coverage,fuzzing,stateful" if with_edges else "fuzzing,stateful"
     command = [
         sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/api/v1/openapi.json",
-        "--checks", "not_a_server_error,ignored_auth", "--phases", phases, "--seed", str(seed),
+        "--checks", "not_a_server_error,ignored_auth,status_code_conformance", "--phases", phases, "--seed", str(seed),
         "--max-examples", str(examples), "--workers", "1", "--continue-on-failure", "--no-color",
         "--request-timeout", "30", "--report", "json", "--report-json-path", str(report),
         "--generation-database", "none", "--suppress-health-check", "all",
@@ -115,6 +115,7 @@ def main() -> int:
     print(f"cases: {found.cases:,} in {minutes:.1f} min, " + ", ".join(f"{r}: {n:,}" for r, n in found.by_role.items()))
     print(f"server errors: {len(found.failures.get('ServerError', ())) + found.crashes}")
     print(f"ignored_auth: {len(found.failures.get('IgnoredAuth', ()))}")
+    print(f"statuses that are not described: {len(found.failures.get('UndefinedStatusCode', ()))}")
     print(f"errors of the fuzzer itself: {len(found.errors)}")
     return 0 if found.is_good and found.cases >= wanted else 1
 
