@@ -106,7 +106,7 @@ class CallbackMessages:
         if delivery.execution_id is not None:
             at, data = await self._execution(delivery)
             if self._public_url is not None:
-                link = f"{self._public_url}/executions/{delivery.execution_id}"
+                link = f"{self._public_url}/w/{delivery.workspace_id}/executions/{delivery.execution_id}"
         return CallbackEvent(
             id=delivery.id,
             type=delivery.event,

@@ -1,0 +1,150 @@
+"""Callbacks as e-mails, through a real SMTP server."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import nullcontext
+from email import message_from_bytes, policy
+from email.message import EmailMessage, Message
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from flowrunner.mail import SmtpMailer
+from flowrunner.ports.callbacks import MailFailed
+from support.client import Client
+from support.server import Server
+from support.waiting import wait_for
+
+FAILING: Final = "metadata: {name: Pläne}\nnodes:\n  only: {type: fail, params: {message: 'out of paper'}}\n"
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Mailbox:
+    """Keeps what arrives, and rejects recipients and messages on request."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[Envelope, Message]] = []
+        self.rejections = 0
+
+    async def handle_RCPT(  # noqa: N802 # the name of the hook
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("nobody@"):
+            return "550 No such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 # likewise
+        if self.rejections:
+            self.rejections -= 1
+            return "451 Later"
+        assert isinstance(envelope.content, bytes)
+        self.arrived.append((envelope, message_from_bytes(envelope.content, policy=policy.default)))
+        return "250 OK"
+
+
+@pytest.fixture(scope="module")
+def smtp() -> Iterator[tuple[Mailbox, int]]:
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port("127.0.0.1"))
+    controller.start()
+    yield mailbox, controller.port
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def mailing(tmp_path_factory: pytest.TempPathFactory, smtp: tuple[Mailbox, int]) -> Iterator[Client]:
+    settings = {
+        "SMTP_URL": f"smtp://127.0.0.1:{smtp[1]}?from=flows@example.com",
+        "PUBLIC_URL": "https://flows.example.com",
+        "ALLOWED_HOSTS": "localhost",
+    }
+    server = Server(tmp_path_factory.mktemp("mailing"), settings)
+    try:
+        yield server.start().admin()
+    finally:
+        server.stop()
+
+
+def text_of(message: Message) -> str:
+    assert isinstance(message, EmailMessage)
+    text: Any = message.get_content()
+    return str(text).replace("\r\n", "\n")
+
+
+def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_take_it(
+    mailing: Client, smtp: tuple[Mailbox, int]
+) -> None:
+    mailbox, _ = smtp
+    mailbox.rejections = 1
+    body = {"url": "mailto:ops@example.com,dev%2Ba@example.com", "format": "email", "events": ["execution.failed"]}
+    callback = mailing.post("/api/v1/callbacks", body)
+    assert callback.status == 201, callback
+    id = mailing.ended(mailing.run(mailing.new_flow(FAILING, name="Pläne")))["id"]
+
+    wait_for(lambda: len(mailbox.arrived) == 1, 30.0)
+
+    envelope, message = mailbox.arrived[0]
+    assert envelope.mail_from == "flows@example.com"
+    assert envelope.rcpt_tos == ["ops@example.com", "dev+a@example.com"]
+    assert message["Subject"] == "Flow 'Pläne' failed: out of paper"
+    assert (
+        text_of(message)
+        == f"Flow 'Pläne' failed: out of paper\n\nhttps://flows.example.com/w/{mailing.account_id}/executions/{id}\n"
+    )
+    listed = mailing.get(f"/api/v1/callbacks/{callback.json['id']}/deliveries").json["deliveries"]
+    assert message["Message-ID"] == f"<{listed[0]['id']}@example.com>"
+    mailing.delete(f"/api/v1/callbacks/{callback.json['id']}")
+
+
+@pytest.mark.parametrize(
+    "url", ["ops@example.com", "mailto:", "mailto:a", "https://example.com", "mailto:" + ",".join(["a@b.c"] * 6)]
+)
+def test_what_is_no_address_is_rejected(mailing: Client, url: str) -> None:
+    reply = mailing.post("/api/v1/callbacks", {"url": url, "format": "email", "events": ["execution.failed"]})
+
+    assert (reply.status, reply.error["details"]["field"]) == (422, "url")
+
+
+async def test_a_failure_is_named_by_its_kind_alone(smtp: tuple[Mailbox, int]) -> None:
+    mailbox, port = smtp
+    mailer = SmtpMailer.of(f"smtp://127.0.0.1:{port}")
+    for to, kind in (("nobody@example.com", "email.recipient"), ("a@example.com", "email.451")):
+        mailbox.rejections = 1
+        with pytest.raises(MailFailed, match=f"^{kind}$"):
+            await mailer.send([to], "s", "t", message_id="m")
+    mailbox.rejections = 0
+    with pytest.raises(MailFailed, match=r"^email\.connection$"):
+        await SmtpMailer.of("smtp://127.0.0.1:1").send(["a@example.com"], "s", "t", message_id="m")
+    with pytest.raises(MailFailed, match=r"^email\.(tls|connection)$"):
+        await SmtpMailer.of(f"smtps://127.0.0.1:{port}").send(["a@example.com"], "s", "t", message_id="m")
+
+
+async def test_a_password_is_sent_to_no_server_that_does_not_encrypt() -> None:
+    # Its address is not one of those that certainly are this machine's.
+    controller = Controller(Mailbox(), hostname="127.0.0.2", port=free_port("127.0.0.2"))
+    controller.start()
+    try:
+        for user, kind in (("", None), ("user:p%40ss@", "email.tls")):
+            mailer = SmtpMailer.of(f"smtp://{user}127.0.0.2:{controller.port}")
+            with nullcontext() if kind is None else pytest.raises(MailFailed, match=f"^{kind}$"):
+                await mailer.send(["a@example.com"], "s", "t", message_id="m")
+    finally:
+        controller.stop()
+
+
+def test_a_faulty_smtp_url_stops_the_start_without_being_shown(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"SMTP_URL": "http://user:hunter22222@host"}).spawn()
+
+    assert server.wait() != 0
+    assert "SMTP_URL: must be a URL such as smtps://" in server.log
+    assert "hunter22222" not in server.log

@@ -1,0 +1,213 @@
+"""Attempts to deliver callbacks: how often, in which case a last time, and how a flood is kept from a receiver."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.callbacks import TEST_EVENT, delay_after
+from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure
+from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryId, DeliveryView
+from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services import callback_deliveries
+from flowrunner.services.callback_deliveries import CallbackDeliveries
+from flowrunner.services.callback_messages import CallbackMessages
+from flowrunner.services.callback_secrets import Credentials
+from flowrunner.storage.callbacks import SqlCallbacks
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from storage.samples import ALL
+from support.databases import MARA, NOON, add_flows, new_database_file, open_database
+from support.dependencies import SteppingClock
+
+
+class Network:
+    """Receivers by URL: what each answers, and how often it was asked. Implements `ports.HttpClients`."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Callable[[], Awaitable[HttpAnswer]]] = {}
+        self.asked: Counter[str] = Counter()
+        self.ids: dict[str, list[str]] = defaultdict(list)
+
+    def of(self, workspace_id: str) -> HttpClient:
+        return self  # type: ignore[return-value] # it has the one method that is called
+
+    def hold_long_value(self, workspace_id: str) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def request(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> HttpAnswer:
+        self.asked[url] += 1
+        self.ids[url].append(headers["webhook-id"])
+        return await self.answers[url]()
+
+    def says(self, url: str, status: int, **headers: str) -> None:
+        async def answer() -> HttpAnswer:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return HttpAnswer(status=status, headers=named, body=b"", url=url, redirects=0)
+
+        self.answers[url] = answer
+
+
+class Installation:
+    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        # As quick as it may be: what is counted here are requests.
+        monkeypatch.setattr(callback_deliveries, "PAUSES", defaultdict(float))
+        self.clock, self.network, self.outcomes = SteppingClock(), Network(), Counter[str]()
+        self.store = SqlCallbacks(database)
+        self.vault = AesVault(SqlSecrets(database), MasterKeys(bytes(32)), self.clock)
+        messages = CallbackMessages(SqlExecutions(database), SqlJournal(database), SqlFlows(database), public_url=None)
+        self.deliveries = CallbackDeliveries(
+            self.store, messages, self.vault, self.network, None,
+            clock=self.clock, draw=lambda: 0.5, on_attempt=lambda outcome: self.outcomes.update([outcome]),
+        )  # fmt: skip
+
+    async def callback(self, url: str, *, pending: int, **fields: Any) -> CallbackView:
+        view = CallbackView(
+            id=CallbackId(f"callback-{url}"), workspace_id=MARA, name="C", format="standard", address=url,
+            created_at=NOON, updated_at=NOON, **{"events": ["execution.failed"]} | fields,
+        )  # fmt: skip
+        seal = self.vault.sealer(MARA, view.id, Credentials.new(url).text)
+        await self.store.create(view, seal, most=9)
+        for n in range(pending):
+            await self.store.add_delivery(
+                DeliveryView(
+                    id=DeliveryId(f"{url}-{n}"),
+                    workspace_id=MARA,
+                    callback_id=view.id,
+                    event=TEST_EVENT,
+                    subject="s",
+                    details={},
+                    noted_at=NOON,
+                    next_at=NOON,
+                )
+            )
+        return view
+
+    async def states(self, view: CallbackView) -> Counter[str]:
+        found, _ = await self.store.deliveries(MARA, view.id, page=ALL)
+        return Counter(each.state for each in found)
+
+    async def get(self, view: CallbackView) -> CallbackView:
+        return (await self.store.get(MARA, view.id)).view
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Installation]:
+    path = add_flows(new_database_file(tmp_path / "flowrunner.db"))
+    database = open_database(path)
+    yield Installation(database, monkeypatch)
+    await database.close()
+
+
+async def test_s74_a_receiver_that_fails_gets_a_bounded_number_of_requests_however_many_events_there_are(
+    installation: Installation,
+) -> None:
+    installation.network.says("http://dead", 500)
+    view = await installation.callback("http://dead", pending=300)
+
+    await installation.deliveries.deliver_due()
+
+    first = installation.network.asked["http://dead"]
+    assert 5 <= first <= 25
+    for _ in range(5):
+        failing = await installation.get(view)
+        assert failing.failures == installation.network.asked["http://dead"]
+        due_at, _ = await installation.store.next_due()
+        assert due_at is not None
+        assert due_at > installation.clock.now()
+        installation.clock.advance(seconds=(due_at - installation.clock.now()).total_seconds() + 0.01)
+        before = installation.network.asked["http://dead"]
+        await installation.deliveries.deliver_due()
+        # One message tries whether it works again.
+        assert installation.network.asked["http://dead"] == before + 1
+
+    installation.network.says("http://dead", 204)
+    installation.clock.advance(hours=1)
+    await installation.deliveries.deliver_due()
+    assert await installation.states(view) == {"delivered": 300}
+    assert len(set(installation.network.ids["http://dead"])) == 300
+    assert (await installation.get(view)).failures == 0
+
+
+async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled_and_others_are_told(
+    installation: Installation,
+) -> None:
+    async def refuse() -> HttpAnswer:
+        raise NodeFailure("connection.refused", "The connection was refused: http://10.1.2.3/secret")
+
+    installation.network.answers["http://dead"] = refuse
+    installation.network.says("http://alive", 200)
+    other = await installation.callback("http://alive", pending=0, events=["callback.disabled"])
+    view = await installation.callback("http://dead", pending=1)
+    begun_at = installation.clock.now()
+
+    while (await installation.get(view)).disabled_at is None:
+        await installation.deliveries.deliver_due()
+        assert installation.clock.now() < begun_at + timedelta(days=1, hours=2), "it is never disabled"
+        due_at, _ = await installation.store.next_due()
+        if due_at is not None:
+            installation.clock.advance(seconds=max(0.0, (due_at - installation.clock.now()).total_seconds()))
+
+    await installation.deliveries.deliver_due()
+    assert installation.clock.now() > begun_at + timedelta(hours=22)
+    assert 30 <= installation.network.asked["http://dead"] <= 45
+    assert await installation.states(view) == {"failed": 1}
+    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    # Nothing of the receiver, and no address of this network.
+    assert delivery.error == "connection.refused"
+    assert installation.network.asked["http://alive"] == 1
+    assert await installation.states(other) == {"delivered": 1}
+
+
+async def test_a_receiver_that_asks_for_time_gets_it(installation: Installation) -> None:
+    installation.network.says("http://busy", 429, retry_after="120")
+    view = await installation.callback("http://busy", pending=1)
+
+    await installation.deliveries.deliver_due()
+
+    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    assert delivery.next_at is not None
+    assert 119 <= (delivery.next_at - installation.clock.now()).total_seconds() <= 121
+
+
+async def test_a_slow_receiver_delays_no_other_one(installation: Installation) -> None:
+    done = asyncio.Event()
+
+    async def slow() -> HttpAnswer:
+        await done.wait()
+        return HttpAnswer(status=200, headers={}, body=b"", url="", redirects=0)
+
+    installation.network.answers["http://slow"] = slow
+    installation.network.says("http://quick", 200)
+    await installation.callback("http://slow", pending=1)
+    quick = await installation.callback("http://quick", pending=30)
+
+    running = asyncio.create_task(installation.deliveries.deliver_due())
+    async with asyncio.timeout(20):
+        while await installation.states(quick) != {"delivered": 30}:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.01)
+    assert not running.done()
+    done.set()
+    await running
+
+
+async def test_nothing_is_looked_for_while_there_is_no_callback(installation: Installation) -> None:
+    assert await installation.deliveries.next_due() is None
+    await installation.callback("http://a", pending=0)
+    next_due = await installation.deliveries.next_due()
+    assert next_due is not None
+    assert next_due - installation.clock.now() < timedelta(seconds=1)
+
+
+def test_intervals_double_up_to_an_hour_with_a_fifth_by_chance() -> None:
+    assert [delay_after(n, draw=0.5) for n in (1, 2, 3, 12, 13, 100, 10**9)] == [1, 2, 4, 2048, 3600, 3600, 3600]
+    assert delay_after(1, draw=0.0) == pytest.approx(0.8)
+    assert delay_after(1, draw=1.0) == pytest.approx(1.2)
