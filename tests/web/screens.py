@@ -18,6 +18,7 @@ SCREENS: Final = {
     "approvals": "/approvals",
     "secrets": "/secrets",
     "node-types": "/nodes",
+    "workspace": "/workspace",
     "account": "/account",
     "tokens": "/account?tab=tokens",
     "accounts": "/admin",

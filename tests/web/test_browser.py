@@ -121,6 +121,22 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     expect(page.locator(".facts")).to_contain_text("Re-run of")
 
 
+def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go(f"/executions/{ids['completed']}")
+    page.get_by_role("button", name="Replay").click()
+    slider = page.get_by_label("Moment of the execution")
+
+    slider.fill("3")
+    expect(page.get_by_role("button", name="fetch, transform, running")).to_be_visible()
+    expect(page.get_by_role("button", name="done, return", exact=True)).to_be_visible()
+    slider.fill(slider.get_attribute("max") or "")
+    expect(page.get_by_role("button", name="done, return, completed")).to_be_visible()
+    expect(page.get_by_role("complementary")).to_contain_text("40 orders from eu")
+
+    page.get_by_role("button", name="Back to the end").click()
+    expect(slider).to_have_count(0)
+
+
 def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(sample.APPROVED, name="asks for Cy"), {"customer": "Cy", "amount": 30})
     api.waiting_at(id, "ask")

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from flowrunner.api.http.assets import BUILT
 from web.interface import UI, run
 
@@ -39,10 +41,17 @@ def test_no_lock_file_names_a_host_of_a_registry() -> None:
     assert '"resolved"' not in (UI / "package-lock.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("screen", "most"),
+    [("overview", 60), ("executions", 60), ("flows", 60), ("approvals", 60), ("execution", 60), ("flow-edit", 250)],
+)
+def test_a_screen_loads_little(screen: str, most: int) -> None:
+    assert first_load(screen) <= most * KILOBYTE
+
+
 def test_the_interface_is_small() -> None:
     whole = {path.name: packed(path) for path in BUILT.rglob("*") if path.is_file() and path.suffix not in FONTS}
 
-    assert first_load("overview") <= 60 * KILOBYTE
     assert sum(whole.values()) <= 380 * KILOBYTE, whole
 
 

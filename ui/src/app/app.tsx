@@ -10,7 +10,7 @@ import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
 import { go, location, match, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
-import { account, workspace, workspaces } from "./session";
+import { account, keepSession, workspace, workspaces } from "./session";
 import { SetUpPage } from "./setup";
 import { Head, Shell } from "./shell";
 
@@ -79,6 +79,7 @@ export function App() {
     else if (workspace.value !== undefined) localStorage.setItem("flowrunner.workspace", workspace.value.slug);
   }, [path]);
   useEffect(listenToKeys, []);
+  useEffect(keepSession, []);
   if (path === "/setup") return <SetUpPage />;
   if (path === "/login") return <LoginPage />;
   if (account.value === undefined || path === "/") return null;

@@ -1,13 +1,14 @@
 /** The login: as a page, and as a dialog over a screen whose session has ended. */
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
+import { useEffect } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { Dialog } from "../parts/dialog";
 import { Failure, Field } from "../parts/parts";
 import { common } from "../texts/common";
 import { shell } from "../texts/shell";
 import { go, location } from "./router";
-import { account, expired, logIn, open } from "./session";
+import { account, expired, isSetUp, logIn, open } from "./session";
 
 function LoginForm({ email, onDone }: { email?: string; onDone: () => void }) {
   const fault = useSignal<ApiError | undefined>(undefined);
@@ -42,6 +43,9 @@ function LoginForm({ email, onDone }: { email?: string; onDone: () => void }) {
 
 export function LoginPage() {
   document.title = `${shell.logIn} · ${common.product}`;
+  useEffect(() => {
+    isSetUp().then((isReady) => { if (!isReady) go("/setup", { replace: true }); }, () => {});
+  }, []);
   async function enter(): Promise<void> {
     await open();
     go(location.value.query.get("next") ?? "/", { replace: true });
@@ -52,7 +56,6 @@ export function LoginPage() {
         <div class="brand">{common.product}</div>
         <h1>{shell.logIn}</h1>
         <LoginForm onDone={() => void enter()} />
-        <p class="small"><a href="/setup">{shell.toSetUp}</a></p>
       </div>
     </main>
   );

@@ -19,6 +19,7 @@ export const entries: Entry[] = [
   { label: shell.approvals, path: "/approvals", icon: "approvals", narrow: true },
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
   { label: shell.nodes, path: "/nodes", icon: "nodes" },
+  { label: shell.workspace, path: "/workspace", icon: "workspace" },
   { label: shell.admin, path: "/admin", icon: "admin", isFor: "admin" },
   { label: shell.account, path: "/account", icon: "account" },
 ];

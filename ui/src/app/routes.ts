@@ -15,6 +15,7 @@ export const routes: Route[] = [
   { path: "/executions/:id", load: () => import("../screens/execution") },
   { path: "/approvals", load: () => import("../screens/approvals") },
   { path: "/secrets", load: () => import("../screens/secrets") },
+  { path: "/workspace", load: () => import("../screens/workspace") },
   { path: "/account", load: () => import("../screens/account") },
   { path: "/admin", load: () => import("../screens/admin") },
 ];

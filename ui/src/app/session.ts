@@ -71,3 +71,26 @@ export async function logOut(): Promise<void> {
   await api.post("/api/v1/auth/logout");
   window.location.assign("/login");
 }
+
+/** Milliseconds between renewals of the session, which lasts a day unless the operator has changed it. */
+const RENEWAL = 20 * 60_000;
+
+/** Renew the session while the page is open, in one tab at a time. Return how to stop. */
+export function keepSession(): () => void {
+  const timer = setInterval(() => {
+    if (account.peek() === undefined || expired.peek()) return;
+    // Two tabs have one cookie, and a token that is renewed twice ends the session.
+    void navigator.locks?.request("flowrunner.session", async () => {
+      const last = Number(localStorage.getItem("flowrunner.renewed") ?? 0);
+      if (Date.now() - last < RENEWAL) return;
+      localStorage.setItem("flowrunner.renewed", String(Date.now()));
+      await api.post("/api/v1/auth/refresh").catch(() => undefined);
+    });
+  }, RENEWAL / 4);
+  return () => clearInterval(timer);
+}
+
+/** Return false as long as the installation has no account. */
+export async function isSetUp(): Promise<boolean> {
+  return (await api.get("/api/v1/setup")).is_set_up;
+}

@@ -10,6 +10,7 @@ import { pathOf } from "../execution/names";
 import { duration, now, shortId } from "../parts/format";
 import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
 import { executions as texts } from "../texts/executions";
+import { LogLevels } from "./execution/log-levels";
 import { CancelDialog, RerunDialog, rerun } from "./execution/actions";
 import { DataTab } from "./execution/data";
 import { GraphTab } from "./execution/graph";
@@ -103,17 +104,6 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
       {dialog.value === "rerun" && <RerunDialog detail={detail} steps={store.steps.value} onClose={() => (dialog.value = undefined)} />}
       {dialog.value === "cancel" && <CancelDialog id={detail.id} onDone={store.load} onClose={() => (dialog.value = undefined)} />}
     </>
-  );
-}
-
-export function LogLevels({ logs }: { logs: Record<string, number> }) {
-  const errors = logs["error"] ?? 0;
-  const warnings = logs["warn"] ?? 0;
-  return (
-    <span class="levels">
-      {errors > 0 && <span class="bad">{texts.errors(errors)}</span>}
-      {warnings > 0 && <span class="wait">{texts.warnings(warnings)}</span>}
-    </span>
   );
 }
 

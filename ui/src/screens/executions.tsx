@@ -9,7 +9,7 @@ import { duration, now, shortId } from "../parts/format";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { common, statuses } from "../texts/common";
 import { executions as texts } from "../texts/executions";
-import { LogLevels } from "./execution";
+import { LogLevels } from "./execution/log-levels";
 import { BatchDialog, JobBar, type Batch } from "./executions/jobs";
 
 export type Execution = Schemas["ExecutionAnswer"];

@@ -7,7 +7,7 @@ import { Empty, Load, Status, Time } from "../parts/parts";
 import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { flow as words } from "../texts/flow";
-import { LogLevels } from "./execution";
+import { LogLevels } from "./execution/log-levels";
 import { StartedBy, Where } from "./executions";
 import { FlowHead } from "./flow/head";
 import { loadFlow } from "./flow/state";

@@ -21,7 +21,6 @@ export const shell = {
   password: "Password",
   expired: "Your session has ended",
   expiredHint: "Log in again to go on. Nothing on this page is lost.",
-  toSetUp: "First start? Create the first admin",
   setUp: "Create the first admin",
   setUpHint: "The server has printed a token at its first start. It proves that this server is yours.",
   setUpToken: "Set-up token",

@@ -1,5 +1,5 @@
 /** The graph of the revision that runs, with the states of its nodes. */
-import { signal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { location } from "../../app/router";
 import { pathOf } from "../../execution/names";
@@ -8,6 +8,7 @@ import { GraphView } from "../../graph/view";
 import { Empty } from "../../parts/parts";
 import { executions as texts } from "../../texts/executions";
 import { choose, chosenStep } from "../execution";
+import { ReplayPanel, Scrubber, useReplay, type Replayed } from "./replay";
 import { Drawer } from "./step";
 
 export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
@@ -32,10 +33,17 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     const only = runs.length === 1 ? runs[0] : failed.length === 1 ? failed[0] : undefined;
     choose(only === undefined ? { node: id } : { step: only.step });
   }
+  const replayed = useSignal<Replayed | undefined>(undefined);
+  const past = useReplay(store, replayed.value);
   return (
     <div class="split">
-      {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : <GraphView graph={graph} selected={selected} onSelect={select} states={store.states} />}
-      <Drawer store={store} detail={detail} step={step} />
+      {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
+        <div class="graph-and-time">
+          <GraphView key={past === undefined ? "now" : "past"} graph={graph} selected={selected} onSelect={select} states={past ?? store.states} />
+          {!store.isLive.value && <Scrubber store={store} replayed={replayed} />}
+        </div>
+      )}
+      {replayed.value === undefined ? <Drawer store={store} detail={detail} step={step} /> : <ReplayPanel replayed={replayed.value} />}
     </div>
   );
 }

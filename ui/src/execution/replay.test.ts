@@ -1,0 +1,35 @@
+import { expect, it } from "vitest";
+import { momentAfter } from "./replay";
+import type { EventMessage } from "./stream";
+
+const event = (changes: Partial<EventMessage>): EventMessage => ({ type: "execution_update", seq: 1, timestamp: "2027-01-31T12:00:00Z", status: "running", ...changes });
+const EVENTS = [
+  event({ step: "fetch.1", attempt: 1 }),
+  event({ type: "log", message: "12 found", level: "info", step: "fetch.1" }),
+  event({ type: "node_completed", step: "fetch.1", action: "many" }),
+  event({ step: "each.1", attempt: 1 }),
+  event({ step: "each.1[0]/push.1", attempt: 1, scope: "each.1[0]" }),
+  event({ step: "each.1[0]/push.1", error: "503", scope: "each.1[0]" }),
+  event({ step: "each.1", error: "503" }),
+  event({ step: "give_up.1", attempt: 1 }),
+];
+const EDGES = [
+  { source: "fetch", target: "each", action: "many" },
+  { source: "fetch", target: "give_up", action: "none" },
+  { source: "each", target: "give_up", action: "error" },
+];
+
+it("shows the nodes as they were", () => {
+  expect([...momentAfter(EVENTS, 1, EDGES).nodes]).toEqual([["fetch", "running"]]);
+  expect(Object.fromEntries(momentAfter(EVENTS, 6, EDGES).nodes)).toEqual({ fetch: "completed", each: "running", "each/push": "failed" });
+});
+
+it("shows the edges that had been taken, by action or by error", () => {
+  expect([...momentAfter(EVENTS, 3, EDGES).links]).toEqual([]);
+  expect([...momentAfter(EVENTS, 8, EDGES).links]).toEqual(["fetch\neach", "each\ngive_up"]);
+});
+
+it("shows the log up to then", () => {
+  expect(momentAfter(EVENTS, 1, EDGES).lines).toEqual([]);
+  expect(momentAfter(EVENTS, 8, EDGES).lines.map(({ message }) => message)).toEqual(["12 found"]);
+});

@@ -1,0 +1,116 @@
+/** The time slider: the graph, the log and the data of an execution as they were after each event. */
+import { useSignal, type Signal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import { api } from "../../api/client";
+import { linkKey } from "../../graph/model";
+import { GraphStates } from "../../graph/states";
+import { momentAfter } from "../../execution/replay";
+import type { ExecutionStore } from "../../execution/store";
+import type { EventMessage } from "../../execution/stream";
+import { clockOf } from "../../parts/format";
+import { Json } from "../../parts/json";
+import { failed } from "../../parts/toast";
+import { executions as texts } from "../../texts/executions";
+
+/** Longer executions are shown from their beginning up to here. */
+const MOST_EVENTS = 5000;
+const PAGE = 500;
+const STEP_MILLISECONDS = 120;
+
+export interface Replayed {
+  events: EventMessage[];
+  /** How many events have happened. */
+  at: number;
+}
+
+async function load(id: string): Promise<EventMessage[]> {
+  const events: EventMessage[] = [];
+  let after = "0";
+  for (;;) {
+    const page = await api.get("/api/v1/executions/{id}/events", { path: { id }, query: { after, limit: PAGE } });
+    events.push(...(page.events as unknown as EventMessage[]));
+    if (page.events.length === 0 || page.has_ended || events.length >= MOST_EVENTS) return events;
+    after = String(page.after);
+  }
+}
+
+/** The states of the graph at the chosen moment. */
+export function useReplay(store: ExecutionStore, replayed: Replayed | undefined): GraphStates | undefined {
+  const states = useMemo(() => (replayed === undefined ? undefined : new GraphStates()), [replayed === undefined]);
+  useEffect(() => {
+    const graph = store.graph.peek();
+    if (states === undefined || replayed === undefined || graph === undefined) return;
+    const moment = momentAfter(replayed.events, replayed.at, graph.edges);
+    for (const { id } of graph.nodes) states.setNode(id, { status: moment.nodes.get(id) ?? "pending" });
+    for (const { source, target } of graph.edges) states.setLink(source, target, moment.links.has(linkKey(source, target)));
+  }, [states, replayed?.at]);
+  return states;
+}
+
+export function Scrubber({ store, replayed }: { store: ExecutionStore; replayed: Signal<Replayed | undefined> }) {
+  const isPlaying = useSignal(false);
+  const isLoading = useSignal(false);
+  const now = replayed.value;
+  useEffect(() => {
+    if (!isPlaying.value) return;
+    const timer = setInterval(() => {
+      const current = replayed.peek();
+      if (current === undefined || current.at >= current.events.length) isPlaying.value = false;
+      else replayed.value = { ...current, at: current.at + Math.max(1, Math.round(current.events.length / 100)) };
+    }, STEP_MILLISECONDS);
+    return () => clearInterval(timer);
+  }, [isPlaying.value]);
+  async function begin(): Promise<void> {
+    isLoading.value = true;
+    try {
+      replayed.value = { events: await load(store.id), at: 0 };
+      isPlaying.value = true;
+    } catch (error) {
+      failed(error);
+    } finally {
+      isLoading.value = false;
+    }
+  }
+  if (now === undefined) {
+    return <div class="scrub"><button class="btn quiet" disabled={isLoading.value} onClick={() => void begin()}>▶ {texts.replay}</button></div>;
+  }
+  const at = Math.min(now.at, now.events.length);
+  const event = now.events[Math.max(0, at - 1)];
+  return (
+    <div class="scrub">
+      <button class="btn quiet" onClick={() => { if (at >= now.events.length) replayed.value = { ...now, at: 0 }; isPlaying.value = !isPlaying.value; }}>{isPlaying.value ? texts.pauseReplay : texts.play}</button>
+      <span class="mono">{event === undefined ? "" : clockOf(event.timestamp)}</span>
+      <input type="range" aria-label={texts.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${texts.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
+      <span class="muted small">{texts.eventOf(at, now.events.length)}</span>
+      <button class="btn quiet" onClick={() => { isPlaying.value = false; replayed.value = undefined; }}>{texts.endReplay}</button>
+    </div>
+  );
+}
+
+/** What is beside the graph during a replay: the event, its data, and the log up to it. */
+export function ReplayPanel({ replayed }: { replayed: Replayed }) {
+  const event = replayed.events[Math.min(replayed.at, replayed.events.length) - 1];
+  const { lines } = momentAfter(replayed.events, replayed.at, []);
+  const result = (event as { result?: unknown } | undefined)?.result;
+  return (
+    <aside class="drawer" aria-label={texts.replay}>
+      {event === undefined ? <p class="muted">{texts.notBegun}</p> : (
+        <div class="stack tight">
+          <h2 class="cut">{event.step ?? event.node_id ?? texts.title}</h2>
+          <p class="muted small">{texts.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
+          {event.error !== undefined && <div class="alert"><b>{event.error}</b></div>}
+          {event.type === "log" && <p>{event.message}</p>}
+          {result !== undefined && <Json label={texts.result} value={result} />}
+        </div>
+      )}
+      {lines.length > 0 && (
+        <section class="stack tight">
+          <h3>{texts.lastLines}</h3>
+          <ul class="log-tail">
+            {lines.map((line) => <li key={line.seq}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{line.message}</span></li>)}
+          </ul>
+        </section>
+      )}
+    </aside>
+  );
+}
