@@ -730,7 +730,7 @@ export interface paths {
         };
         /**
          * List Flows
-         * @description List the flows of the workspace, without their definitions.
+         * @description List the flows of the workspace, the oldest first, without their definitions.
          */
         get: operations["listFlows"];
         put?: never;
@@ -3344,16 +3344,32 @@ export interface components {
         };
         /** HookDeliveryList */
         HookDeliveryList: {
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
+            /** Limit */
+            limit: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
             /** Deliveries */
             deliveries: components["schemas"]["HookDeliveryAnswer"][];
             /** @description Requests that were answered with 404. */
             refused: components["schemas"]["RefusalsAnswer"];
-            /** Total */
-            total: number;
-            /** Limit */
-            limit: number;
-            /** Offset */
-            offset: number;
         };
         /** JobAnswer */
         JobAnswer: {
@@ -5053,12 +5069,28 @@ export interface components {
         TriggerList: {
             /** Triggers */
             triggers: components["schemas"]["TriggerAnswer"][];
-            /** Total */
-            total: number;
+            /**
+             * Total
+             * @description The number of all entries. Absent with a `cursor` unless `count=true`.
+             */
+            total?: number;
             /** Limit */
             limit: number;
-            /** Offset */
-            offset: number;
+            /**
+             * Offset
+             * @description Absent with a `cursor`.
+             */
+            offset?: number;
+            /**
+             * Total Is Exact
+             * @description False if there may be more than `total` entries; absent otherwise.
+             */
+            total_is_exact?: boolean;
+            /**
+             * Next Cursor
+             * @description Send it as `cursor` for the next page, which the header `Link` names. Absent on the last one.
+             */
+            next_cursor?: string;
         };
         /** TryNode */
         TryNode: {
@@ -6423,10 +6455,20 @@ export interface operations {
             query?: {
                 /** @description Only lines of this level. */
                 level?: ("debug" | "info" | "warn" | "error") | null;
+                /** @description Only lines of this level or a more severe one. */
+                min_level?: ("debug" | "info" | "warn" | "error") | null;
+                /** @description Only lines of this node. */
+                node?: string | null;
+                /** @description Only lines with this text in their message, in any case. */
+                q?: string | null;
                 /** @description The maximum number of entries to return. */
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -6702,6 +6744,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -7454,6 +7500,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -8147,6 +8197,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -8369,6 +8423,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -10548,12 +10606,20 @@ export interface operations {
     listFlows: {
         parameters: {
             query?: {
-                /** @description Only flows with this tag. */
+                /** @description Only flows with this name. */
+                name?: string | null;
+                /** @description Only flows with this text in their name or description, in any case. */
+                q?: string | null;
+                /** @description Only flows with this tag; of several parameters, with all. */
                 tag?: string | null;
                 /** @description The maximum number of entries to return. */
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -11551,6 +11617,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -12566,6 +12636,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -14022,6 +14096,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -14390,6 +14468,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -15229,6 +15311,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -15845,6 +15931,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -16067,6 +16157,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -16319,6 +16413,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -16922,6 +17020,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -17314,6 +17416,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -17686,6 +17792,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -18255,6 +18365,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -18378,6 +18492,10 @@ export interface operations {
                 limit?: number;
                 /** @description The number of entries to skip. */
                 offset?: number;
+                /** @description The `next_cursor` of the page before; empty for the first page. Unlike an `offset`, it skips and repeats nothing when entries are added. */
+                cursor?: string | null;
+                /** @description With `cursor`: return the `total` too. */
+                count?: boolean;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
