@@ -143,7 +143,7 @@ async def test_a_list_that_ends_behind_its_last_item_is_empty() -> None:
         for portion in ():
             yield portion
 
-    reply = await long_listing(Forest([], total=3, limit=10, offset=10), none())
+    reply = await long_listing(Forest([], total=3, limit=10, offset=10), none(), is_whole=True)
 
     assert await bytes_of(reply) == b'{"trees":[],"total":3,"limit":10,"offset":10}'
 

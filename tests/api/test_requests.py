@@ -372,3 +372,19 @@ def test_a_request_id_that_is_no_id_is_replaced(account: Client, id: str) -> Non
 
 def test_two_requests_have_two_ids(account: Client) -> None:
     assert account.get("/nothing").error["request_id"] != account.get("/nothing").error["request_id"]
+
+
+def test_an_unknown_query_parameter_is_an_error_that_names_the_nearest_one(account: Client) -> None:
+    details = assert_error(account.get("/api/v1/executions?staus=failed&limit=1"), 422)
+    (fault,) = details["errors"]
+    assert (fault["path"], fault["code"], fault["hint"]) == ("staus", "unknown_parameter", "did you mean 'status'?")
+
+    details = assert_error(account.get("/api/v1/flows?zzzz=1&tag=a"), 422)
+    assert "known parameters: name, q, tag, limit" in details["errors"][0]["hint"]
+    assert_error(account.get("/api/v1/executions/none?x=1"), 422)
+    assert_error(account.post("/api/v1/flows?dry-run=true", {}), 422)
+    assert account.get("/api/v1/executions?limit=1&cursor=&count=true").status == 200
+
+
+def test_an_unauthenticated_caller_learns_no_query_parameters(account: Client) -> None:
+    assert_error(Client(account.url).get("/api/v1/executions?staus=failed"), 401)

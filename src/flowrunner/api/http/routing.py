@@ -26,6 +26,7 @@ from flowrunner.api.http.answers import Answer, answer_of, content_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.idempotency import Handler, once, repeats_of
+from flowrunner.api.http.query_names import check_query_names, query_names_of
 from flowrunner.api.http.rate_headers import RATES, count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain import strict_json
@@ -228,8 +229,12 @@ class BoundedRoute(APIRoute, ABC):
         if self._repeats is not None:
             handle = once(handle, self._repeats, takes_body=takes_body)
 
+        query_names = query_names_of(self)
+
         async def handler(request: Request) -> Response:
             await self.admit(request)
+            if request.scope["query_string"] and query_names is not None:
+                check_query_names(request, query_names)
             if not takes_body:
                 return await handle(request)
             strict = StrictRequest(request.scope, request.receive)
