@@ -1,0 +1,44 @@
+"""The tasks of a day: each command runs as it is written, and prints what the page says."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from docs.pages import DOCS
+from support.client import Client
+from support.receiver import Receiver
+
+PAGE: Final = DOCS / "tasks.md"
+PROGRAMS: Final = ("bash", "curl", "jq", "git", "python3", "awk")
+_BLOCK: Final = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(any(shutil.which(program) is None for program in PROGRAMS), reason=f"needs {', '.join(PROGRAMS)}")
+def test_every_task_is_done_as_written(account: Client, receiver: Receiver, tmp_path: Path) -> None:
+    made = account.post("/api/v1/tokens", {"name": "tasks", "scopes": ["read", "run", "write"]}).json
+    replaced = {
+        "http://127.0.0.1:8080/api/v1": f"{account.url}/api/v1",
+        "frt_…": made["token"],
+        "http://127.0.0.1:9000": receiver.url,
+    }
+    text = PAGE.read_text()
+    for written, here in replaced.items():
+        assert written in text
+        text = text.replace(written, here)
+    first, *rest = _BLOCK.findall(text)
+    commands, printed = [block for block in rest if block[0] == "sh"], [block for block in rest if block[0] == "text"]
+    assert len(commands) == len(printed) == text.count("\n## ") == 10
+
+    # Separated, so that a difference is reported with its task.
+    script = "set -euo pipefail\n" + first[1] + "\n".join(f"{text}\necho ----" for _, text in commands)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
+    )
+
+    seen = done.stdout.split("----\n")
+    assert [one for one in seen if one] == [text for _, text in printed], done.stderr
+    assert done.returncode == 0
