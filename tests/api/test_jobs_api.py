@@ -213,7 +213,7 @@ async def test_a_job_waits_while_the_installation_is_paused(tmp_path: Path, monk
         await many.mara.request("PUT", "/api/v1/admin/pause", {"paused": False})
         job = await many.done(reply)
 
-    assert moved == [False] * 3
+    assert moved == [job_service._Step.WAITING] * 3
     assert (waiting["status"], waiting["done"], waiting["failed"]) == ("running", 0, 0)
     assert (job["status"], job["done"], job["failed"]) == ("completed", 3, 0)
 

@@ -13,6 +13,7 @@ from flowrunner.domain.values import JobId
 from flowrunner.services import jobs as job_service
 from flowrunner.services.jobs import Jobs
 from flowrunner.storage.jobs import SqlJobs
+from security.two_accounts import until
 from support.dependencies import Machine
 
 
@@ -71,14 +72,73 @@ async def test_computed_items_are_done_once_each(engine: Machine, mara: Caller) 
         assert (ended.status, ended.done, ended.failed) == (JobStatus.COMPLETED, count, 0)
 
 
-async def test_jobs_are_advanced_in_turn(engine: Machine, mara: Caller) -> None:
+async def test_a_job_that_waits_holds_up_no_other(engine: Machine, mara: Caller) -> None:
+    is_free = asyncio.Event()
+
+    def failing(item: str) -> None:
+        if not is_free.is_set():
+            raise Unavailable("not now")
+
+    waiting, free = Backfill(name="waiting", failing=failing), Backfill()
+    jobs = jobs_of(engine, waiting, free)
+    first, second = await created(jobs, mara, 3, type="waiting"), await created(jobs, mara, 20)
+    advancing = asyncio.create_task(jobs.advance())
+
+    async def has_ended() -> bool:
+        return (await jobs.get(mara, second.id)).status is JobStatus.COMPLETED
+
+    await until(has_ended)
+    assert (await jobs.get(mara, first.id)).status is JobStatus.RUNNING
+    is_free.set()
+    await advancing
+    assert (await jobs.get(mara, first.id)).done == 3
+
+
+async def test_a_job_that_is_stopped_begins_no_further_item(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_service, "_ITEMS_AT_ONCE", 1000)
+    is_stopped = asyncio.Event()
     type = Backfill()
+
+    async def do(caller: Caller, job: RunningJob, item: str) -> None:
+        type.done.append(item)
+        await is_stopped.wait()
+
+    monkeypatch.setattr(type, "do", do)
     jobs = jobs_of(engine, type)
-    long, short = await created(jobs, mara, 50), await created(jobs, mara, 5)
+    job = await created(jobs, mara, 100)
+    advancing = asyncio.create_task(jobs.advance())
+
+    async def has_begun() -> bool:
+        return bool(type.done)
+
+    await until(has_begun)
+    await jobs.cancel(mara, job.id)
+    is_stopped.set()
+    await advancing
+
+    ended = await jobs.get(mara, job.id)
+    assert (ended.status, ended.done) == (JobStatus.CANCELLED, len(type.done))
+    assert len(type.done) < 20
+
+
+async def test_a_bug_of_a_type_ends_its_job_alone(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def page(job: RunningJob, *, limit: int) -> Sequence[str]:
+        raise KeyError("a value that nobody may see")
+
+    broken, type = Backfill(name="broken"), Backfill()
+    monkeypatch.setattr(broken, "page", page)
+    jobs = jobs_of(engine, broken, type)
+    first, second = await created(jobs, mara, 3, type="broken"), await created(jobs, mara, 3)
 
     await jobs.advance()
 
-    assert type.done.index(f"{short.id} 000005") < type.done.index(f"{long.id} 000011")
+    failed = await jobs.get(mara, first.id)
+    assert (failed.status, failed.errors) == (JobStatus.FAILED, (JobError(None, "An internal error occurred"),))
+    assert (await jobs.get(mara, second.id)).done == 3
 
 
 async def test_an_item_that_has_to_wait_is_repeated_and_counted_once(engine: Machine, mara: Caller) -> None:
@@ -153,7 +213,7 @@ async def test_a_job_of_an_unknown_type_is_left_to_others(engine: Machine, mara:
     newer, older = jobs_of(engine, Backfill()), jobs_of(engine)
     job = await created(newer, mara, 3)
 
-    assert not await older._advance(JobId(job.id))
+    assert await older._advance(JobId(job.id)) is job_service._Step.WAITING
 
     assert (await older.get(mara, job.id)).status is JobStatus.RUNNING
     await older.cancel(mara, job.id)

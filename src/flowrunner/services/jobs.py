@@ -1,8 +1,9 @@
 """Jobs: what one request asks to do with many things is done in the background, item by item."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Final
 
 import structlog
@@ -27,6 +28,7 @@ _ITEMS_AT_ONCE: Final = 50
 _CONCURRENCY: Final = 8
 # While no job can go on: the installation is paused, for example, or queues are full.
 _WAIT_SECONDS: Final = 1.0
+_BUG: Final = "An internal error occurred"
 
 
 class Jobs:
@@ -44,6 +46,8 @@ class Jobs:
         self._types = {type.name: type for type in types}
         self._clock = clock
         self.requested = asyncio.Event()
+        # By job that this process advances: whether it was stopped here, and need not end its page.
+        self._is_stopped: dict[JobId, bool] = {}
 
     async def create(self, caller: Caller, type: str, work: Mapping[str, JSON], *, total: int) -> Job:
         """Create a job of a type, which `work` tells what to do.
@@ -90,6 +94,8 @@ class Jobs:
             authorise(caller, type.right)
         now = self._clock.now()
         await self._store.cancel(caller.workspace_id, id, at=now, audit=act(caller, "job.cancelled", "job", id, at=now))
+        if id in self._is_stopped:
+            self._is_stopped[id] = True
 
     async def purge(self, *, older_than: timedelta) -> None:
         """Forget jobs that ended longer ago."""
@@ -102,40 +108,82 @@ class Jobs:
         return self._clock.now() if await self._store.running() else None
 
     async def advance(self) -> None:
-        """Do the items of all running jobs, a page of each in turn, until no job is left."""
-        while ids := await self._store.running():
-            moved = [await self._advance(id) for id in ids]
-            if not any(moved):
-                await asyncio.sleep(_WAIT_SECONDS)
+        """Do the items of all running jobs, each independently of the others, until no job is left."""
+        tasks: dict[JobId, asyncio.Task[None]] = {}
+        try:
+            while ids := await self._store.running():
+                for id in ids:
+                    if id not in tasks:
+                        tasks[id] = asyncio.create_task(self._run(id), name=f"job {id}")
+                await asyncio.wait(tasks.values(), timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                tasks = {id: task for id, task in tasks.items() if not task.done()}
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _advance(self, id: JobId) -> bool:
-        """Do a page of a job; return whether anything was done."""
+    async def _run(self, id: JobId) -> None:
+        """Do the pages of a job until it has ended."""
+        self._is_stopped[id] = False
+        try:
+            while (step := await self._advance(id)) is not _Step.ENDED:
+                if step is _Step.WAITING:
+                    await asyncio.sleep(_WAIT_SECONDS)
+        except Unavailable as error:
+            logger.warning("job.interrupted", job_id=id, reason=str(error))
+            await asyncio.sleep(_WAIT_SECONDS)
+        finally:
+            del self._is_stopped[id]
+
+    async def _advance(self, id: JobId) -> "_Step":
+        """Do a page of a job. Raises: Unavailable."""
         loaded = await self._store.load(id)
         if loaded is None:
-            return False
+            return _Step.ENDED
         job, caller = loaded
         type = self._types.get(job.type)
         if type is None:
             # A newer version, which has created it, may run on other servers.
-            return False
+            return _Step.WAITING
         try:
             if caller is None:
                 raise Forbidden("The account that created the job has no role in this workspace any more")
             authorise(caller, type.right)
-        except Forbidden as error:
+            items = await type.page(job, limit=_ITEMS_AT_ONCE)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # What is no domain error is a bug: to repeat it would be in vain.
+            if not isinstance(error, FlowRunnerError):
+                logger.exception("job.failed", job_id=id, type=job.type)
+                error = RuntimeError(_BUG)
             await self._store.fail(job, JobError.of(None, error), at=self._clock.now())
-            return True
-        items = await type.page(job, limit=_ITEMS_AT_ONCE)
-        errors = await _Page(type, caller, job).do(items)
+            return _Step.ENDED
+        errors = await _Page(type, caller, job, is_stopped=lambda: self._is_stopped.get(id, False)).do(items)
         if not errors and items:
-            return False
+            return _Step.WAITING
         progress = JobProgress(
             position=items[len(errors) - 1] if items else job.position,
             done=errors.count(None),
             errors=[error for error in errors if error is not None],
             is_last=len(errors) == len(items) < _ITEMS_AT_ONCE,
         )
-        return await self._store.advance(job, progress, at=self._clock.now())
+        is_advanced = await self._store.advance(job, progress, at=self._clock.now())
+        return _Step.MOVED if is_advanced and len(errors) == len(items) else _Step.WAITING
+
+
+class _Step(Enum):
+    """The outcome of a look at a job.
+
+    Attributes:
+        MOVED: Some of its items are done, and there may be more.
+        WAITING: It cannot go on at the moment.
+        ENDED: It has ended.
+    """
+
+    MOVED = 1
+    WAITING = 2
+    ENDED = 3
 
 
 def check_count(total: int, *, field: str) -> None:
@@ -148,10 +196,11 @@ def check_count(total: int, *, field: str) -> None:
 class _Page:
     """Some items of a job, which are done a few at a time."""
 
-    def __init__(self, type: JobType, caller: Caller, job: RunningJob) -> None:
+    def __init__(self, type: JobType, caller: Caller, job: RunningJob, *, is_stopped: Callable[[], bool]) -> None:
         self._type = type
         self._caller = caller
         self._job = job
+        self._is_stopped = is_stopped
         self._free = asyncio.Semaphore(_CONCURRENCY)
         self._must_wait = False
 
@@ -167,7 +216,7 @@ class _Page:
     async def _do(self, item: str) -> tuple[bool, JobError | None]:
         """Do an item; return whether that is over, and its error."""
         async with self._free:
-            if self._must_wait:
+            if self._must_wait or self._is_stopped():
                 return False, None
             try:
                 await self._type.do(self._caller, self._job, item)
@@ -179,5 +228,5 @@ class _Page:
             except Exception:
                 # A bug must not keep the job, and all others, from going on.
                 logger.exception("job.item_failed", job_id=self._job.id, type=self._job.type)
-                return True, JobError(item, "An internal error occurred")
+                return True, JobError(item, _BUG)
             return True, None
