@@ -402,6 +402,12 @@ def _triggers(go: Go, account: Client) -> None:
     for id in (hourly, pushed):
         go(account, f"POST {path}/{{id}}/run", id=id)
         go(account, f"GET {path}/{{id}}", id=id)
+    backfill, day = f"POST {path}/{{id}}/backfill", {"from": "2026-01-01", "to": "2026-01-01T02:00:00Z"}
+    for query in ("?dry_run=true", ""):
+        for body in (day, {"from": "2026-01-01", "to": "9000"}, b"["):
+            go(account, backfill, body, query, id=hourly)
+    go(account, backfill, day, id=pushed)
+    go(account, backfill, day, id="trig-1")
     account.put(f"/api/v1/flows/{flow_id}", {"definition": TRIGGERED.replace("hourly", "often")})
     for id in (hourly, pushed, "trig-1"):
         go(account, f"GET {path}/{{id}}", id=id)

@@ -4,6 +4,7 @@ from typing import Any
 
 from api.shapes import assert_error
 from support.client import Client
+from support.waiting import wait_for
 
 FLOW = """
 nodes: {a: {type: return}}
@@ -116,3 +117,47 @@ def test_a_chain_that_leads_back_to_its_flow_is_refused(account: Client) -> None
     details = assert_error(account.post("/api/v1/flows", {"name": "myself", "definition": loop}), 422)
 
     assert [(error["code"], error["path"]) for error in details["errors"]] == [("trigger.loop", "triggers.t.flow")]
+
+
+def test_a_backfill_starts_what_would_have_been_started(account: Client) -> None:
+    flow = account.new_flow(
+        'nodes: {a: {type: return, params: {value: "${flow.input.day}"}}}\n'
+        "triggers: {daily: {type: schedule, cron: '@daily', input: {day: \"${trigger.due_at}\"}}}"
+    )
+    (daily,) = listed(account, flow_id=flow)
+    address, days = f"/api/v1/triggers/{daily['id']}/backfill", {"from": "2026-02-27", "to": "2026-03-02"}
+
+    planned = account.post(f"{address}?dry_run=true", days)
+    jobs = [account.post(address, period) for period in (days, {**days, "from": "2026-02-26"})]
+    for job in jobs:
+        wait_for(lambda job=job: account.get(job.headers["location"]).json["status"] == "completed")  # type: ignore[misc] # a default
+
+    assert (planned.status, planned.json) == (
+        200,
+        {
+            "type": "triggers.backfill",
+            "total": 3,
+            "times": [f"2026-{day}T00:00:00.000Z" for day in ("02-27", "02-28", "03-01")],
+        },
+    )
+    assert [(job.status, job.json["total"], job.json["failed"]) for job in jobs] == [(202, 3, 0), (202, 4, 0)]
+    started = account.get("/api/v1/executions", flow_id=flow).json["executions"]
+    results = [account.ended(execution["id"])["result"] for execution in started]
+    # Each due time is started once, however often it is asked for.
+    assert sorted(results) == [f"2026-{day}T00:00:00.000Z" for day in ("02-26", "02-27", "02-28", "03-01")]
+    assert {execution["trigger"] for execution in started} == {daily["id"]}
+    assert account.get(f"/api/v1/triggers/{daily['id']}").json == daily
+
+
+def test_a_backfill_is_of_a_period_that_is_over_and_bounded(account: Client) -> None:
+    flow = account.new_flow("nodes: {a: {type: return}}\ntriggers: {t: {type: schedule, every: 1s}}")
+    (often,) = listed(account, flow_id=flow)
+    address = f"/api/v1/triggers/{often['id']}/backfill"
+
+    for period, field in (
+        ({"from": "2026-01-01", "to": "2026-02-01"}, "from"),
+        ({"from": "2026-01-01", "to": "2026-01-01"}, "to"),
+        ({"from": "2026-01-01", "to": "2100-01-01"}, "to"),
+        ({"from": "yesterday", "to": "2026-01-01"}, "from"),
+    ):
+        assert assert_error(account.post(address, period), 422)["field"] == field

@@ -22,8 +22,8 @@ from support.server import Server
 from support.temporal import Temporal
 from support.waiting import wait_for
 
-KILLS: Final = int(os.environ.get("SCHEDULE_KILLS", "3"))
-TRIGGERS: Final = 5
+KILLS: Final = int(os.environ.get("SCHEDULE_KILLS", "2"))
+TRIGGERS: Final = 3
 # The usual program, in which another process continues a job soon.
 HASTY: Final = (
     "-c",

@@ -1,21 +1,26 @@
 """Triggers over REST. They are written in the documents of flows."""
 
+from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from msgspec import Meta
+from pydantic import Field
 
 from flowrunner.api.executions import RunAnswer, accepted
-from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, errors
-from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, encoded, errors
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of, repeatable
 from flowrunner.api.http.paging import paged
-from flowrunner.api.http.requests import Paging
+from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
+from flowrunner.api.jobs import JobAnswer
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports.triggers import TriggerView
+from flowrunner.services.backfills import NAME, BackfillPlan
 
 router = APIRouter(prefix="/api/v1/triggers", tags=["Triggers"], route_class=ProtectedRoute)
 
@@ -68,6 +73,30 @@ class TriggerList(ListAnswer, frozen=True):
 
 class NextTimes(Answer, frozen=True, kw_only=True):
     next: Annotated[list[str], Meta(description="The moments at which it starts the flow, the first one first.")]
+
+
+class Backfill(Body):
+    from_: str = Field(alias="from", max_length=50, description="The first moment of the period.")
+    to: str = Field(max_length=50, description="The moment after the period, which is over.")
+
+    def period(self) -> tuple[datetime, datetime]:
+        """Raises: InvalidInput."""
+        first, end = moment_of("from", self.from_), moment_of("to", self.to)
+        assert first is not None, "it is required"
+        assert end is not None, "it is required"
+        return first, end
+
+
+class PlannedBackfill(Answer, frozen=True, kw_only=True):
+    """The answer to a dry run."""
+
+    type: str
+    total: Annotated[int, Meta(description="The due times of the period; those that were started are left out.")]
+    times: Annotated[list[str], Meta(description="The first ones.")]
+
+    @classmethod
+    def of(cls, plan: BackfillPlan) -> Self:
+        return cls(type=NAME, total=plan.total, times=[rfc3339(time) for time in plan.first])
 
 
 def _url(trigger: TriggerView, caller: Caller) -> str | None:
@@ -132,6 +161,30 @@ async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
     key = idempotency_key_of(request)
     started = await services_of(request).triggers.run(caller_of(request), TriggerId(id), idempotency_key=key)
     return accepted(started, RunAnswer.of(started))
+
+
+@router.post(
+    "/{id}/backfill",
+    status_code=202,
+    responses={
+        200: {"description": "What the job would do: the answer to a dry run", "answer": PlannedBackfill},
+        202: {
+            "description": "The job was created",
+            "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
+        },
+        **errors(401, 403, 404, 409, *BODY_ERRORS),
+    },
+    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN)},
+)
+async def backfill_trigger(request: Request, id: str, body: Backfill) -> Reply[JobAnswer]:
+    """Start what a schedule would have started in a period, and has not, in a job."""
+    backfills, caller = services_of(request).backfills, caller_of(request)
+    first, end = body.period()
+    if is_dry_run(request):
+        plan = await backfills.plan(caller, TriggerId(id), first, end)
+        return encoded(msgspec.json.encode(PlannedBackfill.of(plan)))
+    job = await backfills.start(caller, TriggerId(id), first, end)
+    return answer(JobAnswer.of(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
 
 
 @router.get("/{id}/next", responses=errors(401, 403, 404, 422))

@@ -45,6 +45,7 @@ from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.backfills import Backfills, BackfillTrigger
 from flowrunner.services.bulk_executions import BulkExecutions, execution_jobs
 from flowrunner.services.bundle import Services
 from flowrunner.services.callback_deliveries import CallbackDeliveries
@@ -153,7 +154,7 @@ def assemble(
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     journal, broadcast = SqlJournal(database), LocalBroadcast()
     flow_store, account_store = SqlFlows(database), SqlAccounts(database)
-    reader, usage = SqlExecutions(database), SqlUsage(database)
+    reader, usage, record_store = SqlExecutions(database), SqlUsage(database), SqlExecutionRecords(database)
     library, schemas = CompiledFlowCache(flow_store, specs), RustSchemas()
     limits = WorkspaceLimits(
         active=settings.workspace_active,
@@ -235,9 +236,7 @@ def assemble(
         account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
     )
     reruns = Reruns(executions, reader, journal, flow_store, library)
-    record_store = SqlExecutionRecords(database)
     records = ExecutionRecords(record_store, clock)
-    jobs = Jobs(SqlJobs(database), execution_jobs(executions, reruns, records), clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     callbacks = SqlCallbacks(database)
     mailer = None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url)
@@ -252,6 +251,12 @@ def assemble(
         on_attempt=metrics.callback_attempted,
     )
     trigger_store, hook_store = SqlTriggers(database), SqlHooks(database)
+    triggers = Triggers(trigger_store, schedules, clock)
+    jobs = Jobs(
+        SqlJobs(database),
+        (*execution_jobs(executions, reruns, records), BackfillTrigger(schedules, triggers)),
+        clock,
+    )
     refused_hooks = RefusedHooks(hook_store)
     hooks = IncomingHooks(
         hook_store,
@@ -333,7 +338,8 @@ def assemble(
             queued=lambda: dispatcher.queued,
             streams=lambda: streams.count,
         ),
-        triggers=Triggers(trigger_store, schedules, clock),
+        triggers=triggers,
+        backfills=Backfills(triggers, jobs, clock),
         schedules=schedules,
         chains=Chains(
             SqlTriggerEnds(database),

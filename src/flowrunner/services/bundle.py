@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.backfills import Backfills
 from flowrunner.services.bulk_executions import BulkExecutions
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
@@ -74,3 +75,4 @@ class Services:
     triggers: Triggers
     schedules: Schedules
     chains: Chains
+    backfills: Backfills

@@ -166,7 +166,18 @@ class Schedules:
             replace(request, caller=caller, cause=cause, idempotency_key=idempotency_key, digest=digest)
         )
 
-    async def _request(self, trigger: TriggerView, due_at: datetime, now: datetime, fire: TriggerFire) -> StartRequest:
+    async def start_late(self, caller: Caller, trigger: TriggerView, due_at: datetime) -> StartedExecution:
+        """Start a due time that is over, unless it was started; the trigger stays as it is.
+
+        Raises: as `Executions.accept`.
+        """
+        request = await self._request(trigger, due_at, self._clock.now(), None)
+        cause = Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at, by=caller.account_id)
+        return await self._executions.accept(replace(request, caller=caller, cause=cause))
+
+    async def _request(
+        self, trigger: TriggerView, due_at: datetime, now: datetime, fire: TriggerFire | None
+    ) -> StartRequest:
         """Return the request to start a due time. Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
         flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
         written = flow.triggers.get(trigger.name)

@@ -48,12 +48,17 @@ class Triggers:
 
         Raises: NotFound; Conflict if the flow's document has it no more, or it is no schedule; as `Executions.run`.
         """
+        found, _ = await self.schedule(caller, id)
+        return await self._schedules.start_now(caller, found, idempotency_key=idempotency_key)
+
+    async def schedule(self, caller: Caller, id: TriggerId) -> tuple[TriggerView, Schedule]:
+        """Return a schedule that the flow's document has. Raises: NotFound; Conflict if it has it no more, or none."""
         found = await self._present(caller, id)
         if not isinstance(found.spec, Schedule):
             raise Conflict(
                 f"A trigger of type {found.type} starts its flow with what has fired it: run the flow itself"
             )
-        return await self._schedules.start_now(caller, found, idempotency_key=idempotency_key)
+        return found, found.spec
 
     async def _present(self, caller: Caller, id: TriggerId) -> TriggerView:
         """Return a trigger that the flow's document has. Raises: NotFound; Conflict."""
