@@ -125,6 +125,7 @@ function extensions(latest: { readonly current: CodeProps }) {
     autocompletion({ override: [(context) => completionsFor(context, latest.current)], icons: false, maxRenderedOptions: 60 }),
     hoverTooltip((view, offset) => tooltipFor(view, offset, latest.current)),
     EditorView.contentAttributes.of({ "aria-label": latest.current.label ?? texts.label, tabindex: "0" }),
+    EditorView.domEventHandlers({ beforeinput: replaceSelection }),
     EditorView.updateListener.of((update) => report(update, latest.current)),
     keymap.of([
       { key: "Mod-s", preventDefault: true, run: () => (latest.current.onSave?.(), true) },
@@ -154,6 +155,22 @@ const newLine: StateCommand = ({ state, dispatch }) => {
   dispatch(state.update({ changes: { from, to, insert }, selection: { anchor: from + insert.length }, scrollIntoView: true, userEvent: "input" }));
   return true;
 };
+
+/**
+ * Replace the selection by what is typed.
+ *
+ * Chromium would do it by itself, and write the colours of the replaced text into a `style` attribute, which the policy of
+ * the page rejects.
+ */
+function replaceSelection(event: InputEvent, view: EditorView): boolean {
+  const { from, to, empty } = view.state.selection.main;
+  const text = event.data;
+  if (event.inputType !== "insertText" || text === null || empty || view.composing) return false;
+  event.preventDefault();
+  const insert = () => view.state.update(view.state.replaceSelection(text), { userEvent: "input.type", scrollIntoView: true });
+  if (!view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, text, insert))) view.dispatch(insert());
+  return true;
+}
 
 function report(update: ViewUpdate, props: CodeProps): void {
   if (update.docChanged) props.onChange(update.state.doc.toString());

@@ -67,10 +67,17 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
     const before = (event: BeforeUnloadEvent) => {
       if (model.isDirty.peek()) event.preventDefault();
     };
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key !== "s" || !(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
+      event.preventDefault();
+      void save();
+    };
     window.addEventListener("beforeunload", before);
+    window.addEventListener("keydown", onKey);
     const release = guard(() => !model.isDirty.peek() || window.confirm(words.leave));
     return () => {
       window.removeEventListener("beforeunload", before);
+      window.removeEventListener("keydown", onKey);
       release();
     };
   }, []);

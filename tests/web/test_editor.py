@@ -1,0 +1,415 @@
+"""Editing flows in a real Chromium, against a real server."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from support.client import Client
+from support.server import Server
+from web.browser import Tab, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+FLOW: Final = """\
+# The note of the author
+metadata: {name: NAME, description: Two nodes, tags: [shop]}
+inputs:
+  who: {type: string, description: Whom to greet}
+  times: {type: integer, minimum: 1, default: 1}
+nodes:
+  greet:   # says hello
+    type: transform
+    params: {value: "Hello ${flow.input.who}"}
+    next: done
+  done: {type: return, params: {value: "${input}"}}
+tests:
+  ada: {input: {who: Ada}, expect: {result: Hello Ada}}
+  wrong: {input: {who: Ada}, expect: {result: Hello Bo}}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Client:
+    return server.admin()
+
+
+@pytest.fixture
+def tab(browser: Browser, server: Server) -> Iterator[Tab]:
+    opened = Tab(browser, server.url, width=1440).log_in()
+    yield opened
+    opened.close()
+    assert opened.faults == []
+
+
+@pytest.fixture
+def flow(api: Client, request: pytest.FixtureRequest) -> str:
+    return api.new_flow(FLOW.replace("NAME", f"greeting of {request.node.name[:80]}"))
+
+
+def edited(tab: Tab, flow: str) -> Page:
+    page = tab.go(f"/flows/{flow}")
+    expect(page.locator("[data-node=greet]")).to_be_visible()
+    return page
+
+
+def code(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Flow definition")
+
+
+def write(page: Page, text: str) -> None:
+    """Replace the whole text, as a paste does."""
+    code(page).click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(text)
+
+
+def append(page: Page, text: str) -> None:
+    code(page).click()
+    page.keyboard.press("Control+End")
+    page.keyboard.insert_text(text)
+
+
+def definition(api: Client, flow: str) -> str:
+    found: str = api.get(f"/api/v1/flows/{flow}").json["definition"]
+    return found
+
+
+def test_a_fault_is_shown_in_its_place_and_its_fix_is_one_click(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    write(page, definition(api, flow).replace("next: done", "next: doen"))
+    problems = page.get_by_role("region", name="Problems")
+
+    expect(problems).to_contain_text("10:11")
+    expect(page.get_by_role("button", name="greet, transform, has a fault")).to_be_visible()
+    problems.get_by_role("button", name="Change to done").click()
+    expect(problems).to_contain_text("No problems")
+    page.keyboard.press("Control+S")
+
+    expect(page.get_by_text("revision 1", exact=True)).to_be_visible()
+    expect(page.get_by_text("Nothing has changed")).to_be_visible()
+    expect(page.get_by_text("unsaved changes")).to_have_count(0)
+
+
+def test_completion_knows_the_types_of_the_server_and_the_nodes_of_the_text(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    write(page, "nodes:\n  first: {type: log, params: {message: hi}, next: }\n  second:\n    type: ")
+    page.keyboard.type("ht")
+    expect(page.get_by_role("option", name=re.compile("http.request"))).to_be_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.keyboard.type("par")
+    page.get_by_role("option", name=re.compile("^params")).click()
+    page.keyboard.type("ur")
+    page.get_by_role("option", name=re.compile("^url")).click()
+    expect(code(page)).to_contain_text("url:")
+
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Control+Space")
+    page.get_by_role("option", name=re.compile("^second")).click()
+
+    expect(code(page)).to_contain_text("next: second}")
+
+
+def test_a_text_with_syntax_errors_keeps_the_last_graph(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    append(page, "broken: [")
+
+    expect(page.get_by_text("this is the last readable graph")).to_be_visible()
+    expect(page.locator("[data-node]")).to_have_count(2)
+    expect(page.get_by_role("region", name="Problems")).to_contain_text("1 error")
+
+
+def test_the_cursor_and_the_graph_follow_each_other(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    page.locator("[data-node=done]").click()
+    expect(page.get_by_role("region", name="Node done")).to_be_visible()
+    expect(page.locator(".cm-activeLine")).to_contain_text("done: {type: return")
+
+    page.get_by_text("says hello").click()
+
+    expect(page.locator("[data-node=greet]")).to_have_attribute("aria-current", "true")
+    expect(page.get_by_role("region", name="Node greet")).to_be_visible()
+
+
+def test_two_people_who_edit_one_flow_lose_nothing(tab: Tab, browser: Browser, server: Server, api: Client, flow: str) -> None:
+    mine = edited(tab, flow)
+    other = Tab(browser, server.url).log_in()
+    theirs = edited(other, flow)
+    write(theirs, definition(api, flow).replace("# The note of the author", "# Their note"))
+    theirs.get_by_role("button", name="Save", exact=True).click()
+    expect(theirs.get_by_text("revision 2", exact=True)).to_be_visible()
+    other.close()
+
+    write(mine, definition(api, flow).replace("# Their note", "# The note of the author").replace("Hello $", "Hi $"))
+    mine.get_by_role("button", name="Save", exact=True).click()
+    dialog = mine.get_by_role("dialog")
+    expect(dialog).to_contain_text("Somebody else has saved this flow")
+    dialog.get_by_role("button", name="Use the merged text").click()
+    mine.get_by_role("button", name="Save", exact=True).click()
+
+    expect(mine.get_by_text("revision 3", exact=True)).to_be_visible()
+    saved = definition(api, flow)
+    assert "# Their note" in saved and "Hi ${flow.input.who}" in saved
+
+
+def test_what_both_have_changed_is_chosen_line_by_line(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    text = definition(api, flow)
+    assert api.put(f"/api/v1/flows/{flow}", {"definition": text.replace("Hello $", "Good day $")}).status == 200
+    write(page, text.replace("Hello $", "Hi $"))
+    page.get_by_role("button", name="Save", exact=True).click()
+    place = page.get_by_role("group", name="Place 1")
+
+    place.get_by_label("Theirs").check()
+    page.get_by_role("button", name="Use the merged text").click()
+
+    expect(code(page)).to_contain_text("Good day")
+    expect(code(page)).not_to_contain_text("Hi $")
+
+
+def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    append(page, "# not saved yet\n")
+    expect(page.get_by_text("unsaved changes")).to_be_visible()
+
+    page.reload()
+
+    expect(page.get_by_text("were restored")).to_be_visible()
+    expect(code(page)).to_contain_text("# not saved yet")
+    page.get_by_role("button", name="Discard them").click()
+    expect(code(page)).not_to_contain_text("# not saved yet")
+    assert "not saved" not in definition(api, flow)
+
+
+def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    page.locator("[data-node=greet]").click()
+    page.get_by_role("button", name="Insert after", exact=True).click()
+    page.get_by_label("Search node types").fill("log")
+    page.keyboard.press("Enter")
+    form = page.get_by_role("region", name="Node log")
+    form.get_by_label("message").fill("said ${input}")
+    form.get_by_label("level").select_option("warning")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
+
+    saved = definition(api, flow)
+    assert "# The note of the author\n" in saved and "greet:   # says hello\n" in saved
+    assert "    next: log\n" in saved and "      message: said ${input}\n" in saved and "      level: warning\n" in saved
+    expect(page.get_by_role("button", name="log, log, leads to done")).to_be_visible()
+
+
+def test_an_edge_is_drawn_from_one_node_to_another(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    source = page.locator("li", has=page.locator("[data-node=greet]"))
+    source.hover()
+    source.locator(".node-insert").drag_to(page.locator("[data-node=done]"))
+
+    page.get_by_role("dialog").get_by_role("button", name="error", exact=True).click()
+
+    expect(code(page)).to_contain_text("next: {default: done, error: done}")
+
+
+def test_a_node_is_tried_alone(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    page.locator("[data-node=greet]").click()
+    page.get_by_role("button", name="Try", exact=True).click()
+    page.get_by_label("Input of the flow").fill("who: Bo")
+    page.get_by_role("button", name="Try it").click()
+
+    expect(page.get_by_role("region", name="Node greet")).to_contain_text('"Hello Bo"')
+
+
+def test_the_tests_of_the_text_run_before_it_is_saved(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    page.get_by_role("button", name="Test", exact=True).click()
+
+    expect(page.get_by_role("dialog")).to_contain_text("1 passed")
+    expect(page.get_by_role("dialog")).to_contain_text("1 failed")
+    expect(page.get_by_role("dialog")).to_contain_text("Hello Bo")
+
+
+def test_the_run_form_asks_for_what_the_flow_needs(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    page.get_by_role("button", name="Run…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    expect(dialog).to_contain_text("This input is required")
+    dialog.get_by_label("who").fill("it's Ada")
+    dialog.get_by_label("times").fill("2")
+    dialog.get_by_role("tab", name="curl").click()
+    expect(dialog).to_contain_text("""-d '{"input":{"who":"it'\\''s Ada","times":2}}'""")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+
+    page.wait_for_url("**/executions/exec-*")
+    id = page.url.rsplit("/", 1)[-1].split("?")[0]
+    assert api.ended(id)["result"] == "Hello it's Ada"
+
+
+def test_the_graph_and_the_form_need_no_mouse(tab: Tab, flow: str) -> None:
+    page = edited(tab, flow)
+    code(page).focus()
+    # Tab leaves the editor, and the graph is one stop.
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.node") is not None:
+            break
+    expect(page.locator("[data-node=greet]")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("[data-node=done]")).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Node greet")).to_be_visible()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('.inspector') !== null"):
+            break
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("region", name="Node greet")).to_have_count(0)
+
+
+def test_an_old_revision_is_compared_and_restored(tab: Tab, api: Client, flow: str) -> None:
+    text = definition(api, flow)
+    changed = text.replace("Hello $", "Hi $").replace("next: done", "next: pause").replace(
+        "  done:", "  pause: {type: delay, params: {duration: 1s}, next: done}\n  done:"
+    )
+    assert api.put(f"/api/v1/flows/{flow}", {"definition": changed}).status == 200
+    page = tab.go(f"/flows/{flow}/revisions")
+    expect(page.locator(".diff-added")).to_have_count(3)
+    expect(page.locator(".diff-removed")).to_have_count(2)
+    page.get_by_role("button", name="Graph").click()
+    expect(page.get_by_text("1 added, 1 changed")).to_be_visible()
+    expect(page.get_by_role("button", name="pause, delay, added, leads to done")).to_be_visible()
+
+    page.get_by_role("navigation", name="Revisions").get_by_role("link", name=re.compile("^1")).click()
+    page.get_by_role("button", name="Restore").click()
+    page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+
+    expect(page.get_by_text("Restored as revision 3")).to_be_visible()
+    assert definition(api, flow) == text
+
+
+def test_a_disabled_flow_says_so_and_a_deleted_one_is_gone(tab: Tab, api: Client, flow: str) -> None:
+    page = tab.go(f"/flows/{flow}/settings")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("button", name="Enable")).to_be_visible()
+    assert api.get(f"/api/v1/flows/{flow}").json["disabled"] is True
+
+    name = api.get(f"/api/v1/flows/{flow}").json["name"]
+    page.get_by_role("button", name="Delete the flow").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Delete the flow")).to_be_disabled()
+    dialog.get_by_label("to confirm").fill(name)
+    dialog.get_by_role("button", name="Delete the flow").click()
+
+    expect(page.get_by_text("Deleted greeting of")).to_be_visible()
+    assert api.get(f"/api/v1/flows/{flow}").status == 404
+
+
+PAYLOADS: Final = (
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "<a href=javascript:alert(1)>x</a>",
+    "<details open ontoggle=alert(1)>",
+)
+
+
+def test_no_name_of_a_flow_is_markup(tab: Tab, api: Client) -> None:
+    first, second = (payload.replace("/", "") for payload in PAYLOADS[:2])
+    text = json.dumps(
+        {
+            "metadata": {"name": PAYLOADS[0], "description": PAYLOADS[1], "tags": [PAYLOADS[2]], "version": PAYLOADS[3]},
+            "inputs": {PAYLOADS[0]: {"type": "string", "description": PAYLOADS[1], "default": PAYLOADS[2]}},
+            "nodes": {
+                first: {"type": "log", "params": {"message": PAYLOADS[0]}, "description": PAYLOADS[3], "next": second},
+                second: {"type": "switch", "params": {"cases": [{"when": "true", "action": PAYLOADS[3]}]}},
+            },
+            "tests": {PAYLOADS[0]: {"mocks": {}, "expect": {"result": PAYLOADS[1]}}},
+        },
+        indent=2,
+    )
+    flow = api.new_flow(text)
+    api.put(f"/api/v1/flows/{flow}", {"definition": text.replace("onload", "onclick")})
+    api.ended(api.run(flow))
+    for path in ("", "/executions", "/triggers", "/revisions", "/revisions?view=graph", "/settings"):
+        page = settled(tab.go(f"/flows/{flow}{path}"))
+        assert_no_markup(page)
+    page = settled(tab.go("/flows"))
+    assert_no_markup(page)
+    page = settled(tab.go(f"/flows/{flow}"))
+    page.locator("[data-node]").first.click()
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("failed")
+    assert_no_markup(page)
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Run…").click()
+    expect(page.get_by_role("dialog").get_by_label(PAYLOADS[0])).to_be_visible()
+    assert_no_markup(page)
+
+
+def assert_no_markup(page: Page) -> None:
+    assert page.locator("main :is(img, svg[onload], details[ontoggle], a[href^='javascript'])").count() == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["", "?try", "/executions", "/triggers", "/revisions", "/revisions?view=graph", "/settings", "nodes", "run", "palette"]
+)
+def test_a_screen_of_a_flow_is_accessible_in_both_themes_and_fits_a_narrow_one(
+    tab: Tab, api: Client, flow: str, path: str
+) -> None:
+    tab.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    if path == "nodes":
+        page = settled(tab.go("/nodes"))
+    elif path.startswith("/"):
+        api.put(f"/api/v1/flows/{flow}", {"definition": definition(api, flow).replace("Hello $", "Hi $")})
+        api.ended(api.run(flow, {"who": "Ada"}))
+        page = settled(tab.go(f"/flows/{flow}{path}"))
+    else:
+        page = edited(tab, flow)
+        opened(page, path)
+    found = violations(page)
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    found += violations(page, only=["color-contrast"])
+    page.set_viewport_size({"width": 320, "height": 700})
+
+    assert found == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def opened(page: Page, what: str) -> None:
+    if what == "run":
+        page.get_by_role("button", name="Run…").click()
+    elif what == "palette":
+        page.get_by_role("button", name="Add a node").click()
+    else:
+        page.locator("[data-node=greet]").click()
+        if what == "?try":
+            page.get_by_role("button", name="Try", exact=True).click()
+
+
+def settled(page: Page) -> Page:
+    """Return the page once nothing of it is missing any more."""
+    expect(page.locator("h1")).not_to_have_text(re.compile(r"^\s*$"))
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    return page
+
+
+def violations(page: Page, only: list[str] | None = None) -> list[str]:
+    options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
