@@ -33,7 +33,8 @@ _MODULES: Final = (
     "uvloop", "asyncpg", "alembic.command", "sqlalchemy.dialects.sqlite", "temporalio.worker",
     "flowrunner.cli.main", "flowrunner.serving", "flowrunner.storage.postgres.location",
     "flowrunner.dispatch.temporal.dispatcher", "flowrunner.dispatch.temporal.worker",
-    "flowrunner.cli.run", "flowrunner.cli.schema", "flowrunner.cli.test", "flowrunner.cli.validate",
+    "flowrunner.cli.graph", "flowrunner.cli.run", "flowrunner.cli.schema", "flowrunner.cli.test",
+    "flowrunner.cli.validate",
 )  # fmt: skip
 _TESTS: Final = Path(__file__).parents[1]
 _LARGEST_REQUEST: Final = 2**17

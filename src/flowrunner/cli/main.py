@@ -197,6 +197,18 @@ def verify(database: str | None, expect: str | None, **flags: str | None) -> Non
 # Without a server
 
 
+@main.command(short_help="Print the graph of a flow, for documents.")
+@click.argument("file")
+def graph(file: str) -> None:
+    """Print the graph of a flow as a Mermaid flowchart, which Markdown on GitHub and elsewhere draws.
+
+    FILE is a flow, or `-` for the standard input. Exits with 6 if there is nothing to draw.
+    """
+    from flowrunner.cli.graph import print_graph
+
+    sys.exit(print_graph(file))
+
+
 @main.command(short_help="Print the JSON Schema of flows, for editors.")
 @click.argument("type", required=False)
 def schema(type: str | None) -> None:

@@ -74,6 +74,7 @@ function replaceValue(text: string, map: YAMLMap, pair: Pair, value: unknown): T
     const kept = isScalar(old) && typeof value === "string" ? inQuotesOf(text, range!, value) : undefined;
     return { from, to, insert: ` ${kept ?? inline(value)}${endsLine ? "\n" : ""}` };
   }
+  if (isScalar(old) && isSmall(value)) return { from, to, insert: ` ${flow(value)}` };
   const isFlowCollection = range !== undefined && (text[range[0]] === "{" || text[range[0]] === "[");
   if (isFlowCollection && typeof value === "object") return { from, to, insert: ` ${flow(value)}` };
   const block = written({ x: value }, indent).replace(/^x:/, "");
@@ -232,6 +233,11 @@ function endOfLine(text: string, offset: number): number {
 function isInline(value: unknown): boolean {
   if (typeof value === "string") return !value.includes("\n");
   return typeof value !== "object" || value === null || Object.keys(value).length === 0;
+}
+
+/** A few scalars by name stand on one line, as people write edges. */
+function isSmall(value: unknown): boolean {
+  return isMap(value) && Object.values(value).every((inner) => typeof inner !== "object") && flow(value).length <= 80;
 }
 
 function inline(value: unknown): string {

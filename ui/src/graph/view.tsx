@@ -7,6 +7,8 @@ import { Camera } from "./camera";
 import { layoutGraph, type Frame, type Layout, type PlacedLink, type PlacedNode } from "./layout";
 import type { Graph } from "./model";
 import type { GraphStates, NodeStatus } from "./states";
+import { download } from "../parts/download";
+import { svgOf } from "./svg";
 import { firstOf, STEPS, walk } from "./walk";
 
 /** What is special about a node: it differs between two graphs, or the document has a fault there. */
@@ -123,6 +125,7 @@ export function GraphView(props: GraphViewProps) {
         <button aria-label={texts.zoomOut} title={texts.zoomOut} onClick={camera.zoomOut}>−</button>
         <button class="graph-scale" aria-label={texts.fit} title={texts.fit} onClick={() => camera.fitAll(width, height)}><Percent of={camera.scale} /></button>
         <button aria-label={texts.zoomIn} title={texts.zoomIn} onClick={camera.zoomIn}>+</button>
+        <button aria-label={texts.save} title={texts.save} onClick={() => download("graph.svg", svgOf(layout), "image/svg+xml")}>⤓</button>
       </div>
     </div>
   );

@@ -65,10 +65,12 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
   useEffect(() => () => model.dispose(), []);
   useEffect(() => {
     const before = (event: BeforeUnloadEvent) => {
-      if (model.isDirty.peek()) event.preventDefault();
+      if (!model.isDirty.peek()) return;
+      model.keep();
+      event.preventDefault();
     };
     const onKey = (event: KeyboardEvent) => {
-      if (event.key !== "s" || !(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
+      if (event.key.toLowerCase() !== "s" || !(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
       event.preventDefault();
       void save();
     };

@@ -5,6 +5,7 @@ import { useQuery, type Query } from "../api/query";
 import { go, to, type Parameters } from "../app/router";
 import { may, workspace, workspaces } from "../app/session";
 import { Dialog } from "../parts/dialog";
+import { download } from "../parts/download";
 import { Field, Load } from "../parts/parts";
 import { done, failed } from "../parts/toast";
 import { common } from "../texts/common";
@@ -74,7 +75,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
       <section class="card padded setting">
         <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
         <span class="row">
-          <button class="btn" onClick={() => download(`${flow.name}.yaml`, flow.definition)}>{texts.download}</button>
+          <button class="btn" onClick={() => download(`${flow.name}.yaml`, flow.definition, "application/yaml")}>{texts.download}</button>
           <button class="btn" onClick={() => (isCopying.value = true)}>{texts.copy}</button>
         </span>
       </section>
@@ -152,13 +153,4 @@ function DeleteDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => v
       <Field label={texts.deleteConfirm(flow.name)}>{(field) => <input id={field} autocomplete="off" autofocus value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}</Field>
     </Dialog>
   );
-}
-
-export function download(name: string, text: string, type = "application/yaml"): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(url);
 }

@@ -15,6 +15,7 @@ export const graph = {
   zoomOut: "Zoom out",
   fit: "Show all",
   zoom: "Zoom",
+  save: "Save as SVG",
   roles: { on_failure: "on failure", on_finish: "on finish" } as Record<string, string>,
   marks: { added: "added", removed: "removed", changed: "changed", fault: "has a fault" } as Record<string, string>,
   insertAfter: (name: string) => `Insert a node after ${name}`,

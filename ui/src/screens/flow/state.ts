@@ -154,7 +154,8 @@ export class FlowEditor {
     if (node !== undefined) this.selected.value = node.id;
   }
 
-  private keep(): void {
+  /** Keep the draft as it is now. */
+  keep(): void {
     if (!this.isDirty.peek()) return this.drafts.forget(this.key);
     this.isKept.value = this.drafts.keep(this.key, { text: this.text.peek(), etag: this.etag, revision: this.revision, at: new Date().toISOString() });
   }

@@ -1,0 +1,40 @@
+/** A layout as an SVG file that needs nothing else: for documents and slides. */
+import type { Layout } from "./layout";
+
+const MARGIN = 16;
+const COLOURS = { line: "#8f8f99", frame: "#cfcfd6", node: "#ffffff", border: "#cfcfd6", text: "#18181b", muted: "#5f5f6b", bar: "#4f46e5" };
+const FONT = "Inter, system-ui, sans-serif";
+
+export function svgOf(layout: Layout): string {
+  const [width, height] = [layout.width + 2 * MARGIN, layout.height + 2 * MARGIN];
+  const parts = [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="${-MARGIN} ${-MARGIN} ${width} ${height}" font-family="${FONT}">`,
+    `<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path d="M0.5 0.5L7.5 4L0.5 7.5z" fill="${COLOURS.line}"/></marker></defs>`,
+    `<rect x="${-MARGIN}" y="${-MARGIN}" width="${width}" height="${height}" fill="#ffffff"/>`,
+  ];
+  for (const { x, y, width: w, height: h, title } of layout.frames) {
+    parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" rx="10" fill="none" stroke="${COLOURS.frame}" stroke-dasharray="3 3"/>`);
+    if (title !== null) parts.push(`<text x="${x + 10}" y="${y + 15}" font-size="11.5" fill="${COLOURS.muted}">${escaped(title)}</text>`);
+  }
+  for (const { link, path, label } of layout.links) {
+    parts.push(`<path d="${path}" fill="none" stroke="${COLOURS.line}" stroke-width="1.5"${link.isError ? ' stroke-dasharray="4 4"' : ""} marker-end="url(#arrow)"/>`);
+    if (label !== null) parts.push(`<text x="${label.x}" y="${label.y}" font-size="11.5" fill="${COLOURS.muted}" text-anchor="${label.anchor}">${escaped(label.text)}</text>`);
+  }
+  for (const { node, x, y, width: w, height: h } of layout.nodes) {
+    parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" rx="8" fill="${COLOURS.node}" stroke="${COLOURS.border}"/><rect x="${x}" y="${y + 8}" width="3" height="${h - 16}" fill="${COLOURS.bar}"/>`);
+    parts.push(`<text x="${x + 15}" y="${y + 22}" font-size="14" font-weight="600" fill="${COLOURS.text}">${escaped(cut(node.label, 22))}</text><text x="${x + 15}" y="${y + 40}" font-size="12" fill="${COLOURS.muted}">${escaped(cut(node.type, 28))}</text>`);
+  }
+  parts.push("</svg>\n");
+  return parts.join("\n");
+}
+
+function cut(text: string, letters: number): string {
+  return text.length > letters ? `${text.slice(0, letters - 1)}…` : text;
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+
+/** Return a text for XML; letters that no XML file may hold are left out. */
+function escaped(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "").replace(/[&<>"]/g, (letter) => ENTITIES[letter]!);
+}
