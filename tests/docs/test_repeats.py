@@ -1,4 +1,4 @@
-"""The repetition of failed tests: only those of `scenarios`, each named in the summary."""
+"""The repetition of failed tests: not those of pure code, and each is named in the summary."""
 
 import shutil
 import subprocess
@@ -18,8 +18,8 @@ def test_of_{name}():
 """
 
 
-def test_only_scenarios_are_run_once_more_and_the_summary_names_them(tmp_path: Path) -> None:
-    for name in ("scenarios", "engine"):
+def test_all_but_tests_of_pure_code_are_run_once_more_and_the_summary_names_them(tmp_path: Path) -> None:
+    for name in ("scenarios", "domain"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"test_{name}.py").write_text(FAILS_ONCE.format(name=name))
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
@@ -32,7 +32,7 @@ def test_only_scenarios_are_run_once_more_and_the_summary_names_them(tmp_path: P
     )  # fmt: skip
 
     assert "1 failed, 1 passed, 1 rerun" in done.stdout
-    assert "test_of_engine" in done.stdout
+    assert "test_of_domain" in done.stdout
     assert "RERUN" in done.stdout
     (named,) = [line for line in done.stdout.splitlines() if line.startswith("RERUN ")]
     assert named.endswith("::test_of_scenarios")

@@ -128,7 +128,7 @@ def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any
 
     slider.fill("3")
     expect(page.get_by_role("button", name="fetch, transform, running")).to_be_visible()
-    expect(page.get_by_role("button", name="done, return", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="done, return, not started")).to_be_visible()
     slider.fill(slider.get_attribute("max") or "")
     expect(page.get_by_role("button", name="done, return, completed")).to_be_visible()
     expect(page.get_by_role("complementary")).to_contain_text("40 orders from eu")
@@ -242,7 +242,7 @@ def test_the_keyboard_is_enough(tab: Tab, ids: dict[str, Any]) -> None:
     page.keyboard.press("Control+k")
     page.keyboard.type("execu")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Executions")).to_be_visible()
+    expect(page.get_by_role("heading", name="Executions", exact=True)).to_be_visible()
     expect(page.locator("tbody [data-nav]").first).to_be_visible()
 
     page.keyboard.press("j")
@@ -257,7 +257,7 @@ def test_the_keyboard_is_enough(tab: Tab, ids: dict[str, Any]) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("g")
     page.keyboard.press("a")
-    expect(page.get_by_role("heading", name="Approvals")).to_be_visible()
+    expect(page.get_by_role("heading", name="Approvals", exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ADDRESSES)

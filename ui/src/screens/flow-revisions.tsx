@@ -133,7 +133,7 @@ function TextDiff({ before, after, isFirst }: { before: string; after: string; i
   const changes = useMemo(() => diffLines(linesOf(before), linesOf(after)), [before, after]);
   if (!isFirst && changes.every(({ kind }) => kind === "same")) return <div class="card"><Empty title={texts.same} /></div>;
   return (
-    <div class="card scroll">
+    <div class="card scroll" role="group" aria-label={texts.text} tabIndex={0}>
       <table class="diff">
         <tbody>
           {folded(changes, isFirst).map((line, index) =>
