@@ -238,8 +238,9 @@ def test_nothing_that_was_typed_is_lost_when_the_session_ends(tab: Tab, api: Cli
 
 
 def test_the_keyboard_is_enough(tab: Tab, ids: dict[str, Any]) -> None:
-    page = tab.go("")
+    page = settled(tab.go(""))
     page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox")).to_be_focused()
     page.keyboard.type("execu")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Executions", exact=True)).to_be_visible()

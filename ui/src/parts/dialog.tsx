@@ -1,6 +1,6 @@
 /** A modal dialog of the browser: it holds the focus, and Escape closes it. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { common } from "../texts/common";
 import { Icon } from "./icons";
 
@@ -17,7 +17,8 @@ interface Props {
 export function Dialog({ title, wide, onClose, actions, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // Before the next key, which is already for the dialog.
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     ref.current?.showModal();
     return () => before?.focus?.();
