@@ -1063,6 +1063,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/triggers/{id}/backfill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Backfill Trigger
+         * @description Start what a schedule would have started in a period, and has not, in a job.
+         */
+        post: operations["backfillTrigger"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/triggers/{id}/next": {
         parameters: {
             query?: never;
@@ -2098,6 +2118,19 @@ export interface components {
             kind: string;
             /** Id */
             id: string;
+        };
+        /** Backfill */
+        Backfill: {
+            /**
+             * From
+             * @description The first moment of the period.
+             */
+            from: string;
+            /**
+             * To
+             * @description The moment after the period, which is over.
+             */
+            to: string;
         };
         /** BatchBody */
         BatchBody: {
@@ -3918,6 +3951,24 @@ export interface components {
             is_truncated: boolean;
             /** @description Null if the old definition is not valid YAML. */
             summary: components["schemas"]["DifferenceSummary"] | null;
+        };
+        /**
+         * PlannedBackfill
+         * @description The answer to a dry run.
+         */
+        PlannedBackfill: {
+            /** Type */
+            type: string;
+            /**
+             * Total
+             * @description The due times of the period; those that were started are left out.
+             */
+            total: number;
+            /**
+             * Times
+             * @description The first ones.
+             */
+            times: string[];
         };
         /**
          * PlannedJob
@@ -13151,6 +13202,159 @@ export interface operations {
             };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    backfillTrigger: {
+        parameters: {
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Backfill"];
+            };
+        };
+        responses: {
+            /** @description What the job would do: the answer to a dry run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlannedBackfill"];
+                };
+            };
+            /** @description The job was created */
+            202: {
+                headers: {
+                    /** @description The job. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
