@@ -11,6 +11,7 @@ README: Final = ROOT / "README.md"
 CONTRIBUTING: Final = ROOT / "CONTRIBUTING.md"
 ARCHITECTURE: Final = DOCS / "architecture.md"
 FLOW_LANGUAGE: Final = DOCS / "flow-language.md"
+TRIGGERS: Final = DOCS / "triggers.md"
 API: Final = DOCS / "api.md"
 OPERATIONS: Final = DOCS / "operations.md"
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 import pytest
 import pytest_asyncio
 
-from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
+from docs.pages import FLOW_LANGUAGE, README, ROOT, TRIGGERS, all_pages, blocks, first_words, rows, section
 from flowrunner.api.http import routing
 from flowrunner.domain import decide, execution, expression
 from flowrunner.domain.duration import parse_duration
@@ -62,7 +62,11 @@ async def test_every_sample_loads_as_a_flow(text: str, offline: Offline) -> None
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("text", blocks(FLOW_LANGUAGE, "yaml"), ids=lambda text: text.strip().partition("\n")[0])
+@pytest.mark.parametrize(
+    "text",
+    [*blocks(FLOW_LANGUAGE, "yaml"), *blocks(TRIGGERS, "yaml")],
+    ids=lambda text: text.strip().partition("\n")[0],
+)
 async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, offline: Offline) -> None:
     language, runtime = offline
     flow, flows = await language.read(text), GivenFlows()

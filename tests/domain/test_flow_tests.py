@@ -138,3 +138,30 @@ def test_a_test_that_is_not_a_map_is_reported() -> None:
     _, faults = read_tests({"t": [1]}, NODES)
 
     assert [(fault.keys, fault.code) for fault in faults] == [(("t",), "type")]
+
+
+TRIGGERED = """
+inputs: {day: {type: string}}
+nodes: {a: {type: return, params: {value: "${flow.input.day}"}}}
+triggers:
+  nightly: {type: schedule, cron: "0 2 * * *", input: {day: "${trigger.due_at}"}}
+tests:
+  t: TEST
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "faults"),
+    [
+        ("{trigger: nightly}", []),
+        ('{trigger: {name: nightly, due_at: "2027-01-31T02:00:00Z"}}', []),
+        ("{trigger: nightl}", [("test.trigger", "tests.t.trigger", "did you mean 'nightly'?")]),
+        ("{trigger: nightly, input: {day: x}}", [("test.both", "tests.t.trigger", None)]),
+        ("{trigger: {name: nightly, due: x}}", [("unknown_key", "tests.t.trigger.due", "did you mean 'due_at'?")]),
+        ("{trigger: [nightly]}", [("type", "tests.t.trigger", None)]),
+    ],
+)
+def test_a_test_names_a_trigger_of_the_flow(test: str, faults: list[tuple[str, str, str | None]]) -> None:
+    found = study_flow(TRIGGERED.replace("TEST", test), specs()).faults
+
+    assert [(fault.code, fault.path, fault.hint) for fault in found] == faults

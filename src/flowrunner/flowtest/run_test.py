@@ -14,7 +14,8 @@ from flowrunner.domain.events import ErrorValue, Event, Failed, Started
 from flowrunner.domain.execution import replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
+from flowrunner.domain.triggers import WebhookTrigger
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.flowtest.memory import (
@@ -37,6 +38,7 @@ from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
+from flowrunner.services.trigger_values import evaluate, input_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,8 @@ async def run_flow_test(
     events: Sequence[Event]
     waits: Sequence[JSON] = ()
     try:
-        input = await forms.check(NOBODY, given.revision_id, given.flow, test.input)
+        asked = await _input_of(given.flow, test, runtime.sandbox, registry.problem)
+        input = await forms.check(NOBODY, given.revision_id, given.flow, asked)
     except InvalidInput as error:
         events = _rejected(given.flow, test.input, error)
     else:
@@ -173,6 +176,24 @@ async def run_flow_test(
         seconds=time.monotonic() - began,
         virtual_seconds=(clock.now() - test.now).total_seconds(),
     )
+
+
+async def _input_of(
+    flow: Flow, test: FlowTest, sandbox: Sandbox, report: Callable[[str], object]
+) -> Mapping[str, JSON]:
+    """Return the input of a test, or the one that its trigger gives. Raises: InvalidInput."""
+    if test.trigger is None:
+        return test.input
+    trigger = flow.triggers.get(test.trigger.name)
+    if trigger is None:
+        report(f"the flow has no trigger '{test.trigger.name}'")
+        return {}
+    values = {"at": rfc3339(test.now), **test.trigger.values}
+    if isinstance(trigger.spec, WebhookTrigger) and trigger.spec.when is not None:
+        named = {"type": trigger.type, "name": trigger.name, **values}
+        if await evaluate(trigger.spec.when, flow, named, workspace_id=NOBODY, sandbox=sandbox) is not True:
+            report(f"the trigger '{trigger.name}' starts nothing: its 'when' is false")
+    return await input_of(trigger, flow, values, workspace_id=NOBODY, sandbox=sandbox)
 
 
 def _mocks(

@@ -298,7 +298,9 @@ class _FlowReader:
 
     def tests(self, written: Mapping[str, JSON]) -> Mapping[str, JSON]:
         tests = self.document.map_at(written, (), "tests")
-        for found in read_tests(tests, self.nodes_as_written, self.node_types)[1]:
+        triggers = written.get("triggers")
+        names = triggers.keys() if isinstance(triggers, dict) else ()
+        for found in read_tests(tests, self.nodes_as_written, self.node_types, triggers=names)[1]:
             record = self.document.warn if found.is_warning else self.document.fault
             record(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
         return tests

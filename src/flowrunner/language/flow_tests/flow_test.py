@@ -52,6 +52,18 @@ class Mock:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenTrigger:
+    """Trigger that starts the flow, instead of an input.
+
+    Attributes:
+        values: Values of `trigger` besides `type`, `name` and `at`: what has fired it.
+    """
+
+    name: str
+    values: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class GivenSignal:
     """Signal to an execution.
 
@@ -138,6 +150,7 @@ class FlowTest:
 
     name: str
     input: Mapping[str, JSON] = field(default_factory=dict)
+    trigger: GivenTrigger | None = None
     mocks: Mapping[NodePath, Mock] = field(default_factory=dict)
     flow_mocks: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)

@@ -1,11 +1,11 @@
 """Reader of the tests of a flow. It returns all of them, and every fault."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from flowrunner.domain.events import LOG_LEVELS
 from flowrunner.domain.flow import NodeTypeSpec
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.language.flow_tests.document import FlowTestDocument, FoundFault, short
 from flowrunner.language.flow_tests.flow_test import (
     ANY,
@@ -15,6 +15,7 @@ from flowrunner.language.flow_tests.flow_test import (
     FlowTest,
     GivenApproval,
     GivenSignal,
+    GivenTrigger,
     Mock,
     MockedAnswer,
     MockedError,
@@ -25,8 +26,10 @@ from flowrunner.language.flow_tests.node_names import NodeNames
 from flowrunner.language.yaml_source import Keys
 
 TEST_KEYS: Final = (
-    "description", "input", "mocks", "flows", "secrets", "signals", "approvals", "cancel_after", "now", "expect",
+    "description", "input", "trigger", "mocks", "flows", "secrets", "signals", "approvals", "cancel_after", "now",
+    "expect",
 )  # fmt: skip
+TRIGGER_KEYS: Final = ("name", "due_at", "body", "headers", "query", "execution")
 MOCK_KEYS: Final = ("result", "error", "action")
 ERROR_KEYS: Final = ("type", "message", "data")
 SIGNAL_KEYS: Final = ("payload", "after")
@@ -43,7 +46,11 @@ _NO_TYPES: Final[Mapping[str, NodeTypeSpec]] = {}
 
 
 def read_tests(
-    tests: Mapping[str, JSON], nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec] = _NO_TYPES
+    tests: Mapping[str, JSON],
+    nodes: Mapping[str, JSON],
+    node_types: Mapping[str, NodeTypeSpec] = _NO_TYPES,
+    *,
+    triggers: Collection[str] | None = None,
 ) -> tuple[Mapping[str, FlowTest], tuple[FoundFault, ...]]:
     """Return the tests of a flow by name, with every fault.
 
@@ -51,8 +58,9 @@ def read_tests(
         tests: The tests as written.
         nodes: The nodes of the flow as written.
         node_types: Types to compare the mocks with; without them mocks are not compared.
+        triggers: Names of the flow's triggers; without them the names in tests are not compared.
     """
-    reader = _TestReader(nodes, node_types)
+    reader = _TestReader(nodes, node_types, triggers)
     return {name: reader.test(name, test, (name,)) for name, test in tests.items()}, tuple(reader.written.faults)
 
 
@@ -67,9 +75,15 @@ def read_mocks(
 class _TestReader:
     """Reader of the tests of one flow."""
 
-    def __init__(self, nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, JSON],
+        node_types: Mapping[str, NodeTypeSpec],
+        triggers: Collection[str] | None = None,
+    ) -> None:
         self.nodes = nodes
         self.node_types = node_types
+        self.triggers = triggers
         self.written = FlowTestDocument()
         self.names = NodeNames(nodes, self.written)
 
@@ -89,6 +103,7 @@ class _TestReader:
         return FlowTest(
             name=name,
             input=self.written.map_at(test, at, "input"),
+            trigger=self.trigger(test, at),
             mocks=self.mocks(self.written.map_at(test, at, "mocks"), (*at, "mocks")),
             flow_mocks=self.flow_mocks(test, at),
             secrets={key: str(value) for key, value in secrets.items()},
@@ -167,6 +182,27 @@ class _TestReader:
         )
 
     # Inputs
+
+    def trigger(self, test: Mapping[str, JSON], at: Keys) -> GivenTrigger | None:
+        given, at = test.get("trigger"), (*at, "trigger")
+        if given is None:
+            return None
+        if "input" in test:
+            self.written.fault(at, "test.both", "'trigger' and 'input' exclude each other", is_of_key=True)
+        written = {"name": given} if isinstance(given, str) else given
+        if not isinstance(written, dict):
+            self.written.fault(at, "type", "a trigger is its name, or a map: {name, due_at, body, …}")
+            return None
+        self.written.known_keys(written, at, TRIGGER_KEYS)
+        name = self.written.text_at(written, at, "name") or ""
+        if self.triggers is not None and name not in self.triggers:
+            hint = self.written.suggestions.did_you_mean(name, self.triggers)
+            self.written.fault(at, "test.trigger", f"'{short(name)}' is not a trigger of this flow", hint)
+        values = {key: value for key, value in written.items() if key in TRIGGER_KEYS[2:]}
+        # A schedule is due when the test begins, unless it says something else.
+        is_given = "due_at" in written
+        due_at = self.written.moment_at(written if is_given else test, at, "due_at" if is_given else "now")
+        return GivenTrigger(name, values | {"due_at": rfc3339(due_at)})
 
     def signal(self, signal: JSON, at: Keys) -> GivenSignal:
         if not isinstance(signal, dict):

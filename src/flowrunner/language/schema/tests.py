@@ -21,6 +21,10 @@ def tests_definitions() -> Schema:
             {
                 "description": text("For people."),
                 "input": {"description": "The execution's input.", "type": "object"},
+                "trigger": {
+                    "description": "The trigger that starts the flow, instead of an input.",
+                    "anyOf": [text("Its name."), ref("givenTrigger")],
+                },
                 "mocks": mocks,
                 "flows": by_name("Mocks for nodes of started flows, by flow.", object_of({"mocks": mocks})),
                 "secrets": by_name("Values of secrets; other secrets have a default value.", {"type": "string"}),
@@ -45,6 +49,17 @@ def tests_definitions() -> Schema:
                     ]
                 },
             }
+        ),
+        "givenTrigger": object_of(
+            {
+                "name": text("Its name."),
+                "due_at": text("The due time of a schedule; the time of the clock if absent."),
+                "body": {"description": "The body of the request."},
+                "headers": {"description": "The headers of the request, by name in small letters.", "type": "object"},
+                "query": {"description": "The query of the request.", "type": "object"},
+                "execution": {"description": "The execution that has ended.", "type": "object"},
+            },
+            required=["name"],
         ),
         "givenSignal": object_of({"payload": {"description": "Payload of the signal."}, "after": after}),
         "givenApproval": object_of(
