@@ -19,6 +19,7 @@ from flowrunner.ports.callbacks import CallbackId, CallbackView
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.executions import LogFilter
 from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusals
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.storage import copying
@@ -29,6 +30,7 @@ from flowrunner.storage.callbacks import SqlCallbacks
 from flowrunner.storage.copying import COPIED, USAGE, NotCopied, copy_to_postgres
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
@@ -90,6 +92,12 @@ async def source(tmp_path: Path) -> Path:
         address="https://example.com/", created_at=NOON, updated_at=NOON, template={"a": 1},
     )  # fmt: skip
     await SqlCallbacks(database).create(callback, sealing(b"\xff", "callback-1"), most=9)
+    request = HookDelivery(
+        id=HookDeliveryId("hook-1"), workspace_id=MARA, trigger_id=TriggerId("trigger-1"), received_at=NOON,
+        state="received",
+    )  # fmt: skip
+    await SqlHooks(database).add(request, b'{"body": 1}')
+    await SqlHooks(database).add_refusals({TriggerId("trigger-1"): Refusals(1, ())}, most=3)
     journal = SqlJournal(database)
     epoch = [await journal.claim() for _ in range(3)][-1]
     for n in range(60):

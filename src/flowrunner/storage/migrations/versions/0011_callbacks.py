@@ -5,25 +5,6 @@ from alembic import op
 revision = "0011"
 down_revision = "0010"
 
-# Runs for each execution that ends, begins to wait, or asks for another approval.
-_SQLITE_TELL = """
-    INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, execution_id, seq, noted_at, next_at)
-    SELECT 'delivery-' || lower(hex(randomblob(16))), c.workspace_id, c.id, told.event, NEW.id, NEW.last_seq,
-           CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), 0
-      FROM callbacks c
-      JOIN (SELECT 'execution.' || NEW.status AS event WHERE {is_new_status}
-            UNION ALL SELECT 'approval.requested' WHERE {is_new_approval}) told
-     WHERE c.workspace_id = NEW.workspace_id AND c.disabled_at IS NULL
-       AND (c.flow_id IS NULL OR c.flow_id = NEW.flow_id)
-       AND (c.is_for_children OR NEW.parent_id IS NULL)
-       AND EXISTS (SELECT 1 FROM json_each(c.events) WHERE value = told.event)
-       AND (c.tag IS NULL OR EXISTS (SELECT 1 FROM flows f, json_each(f.tags) t
-                                      WHERE f.id = NEW.flow_id AND t.value = c.tag));
-"""
-_NEW_STATUS = "NEW.status <> OLD.status AND NEW.status <> 'running'"
-_NEW_APPROVAL = "NEW.approval_at IS NOT NULL AND NEW.approval_at IS NOT OLD.approval_at"
-_FIRST_STATUS, _FIRST_APPROVAL = "NEW.status <> 'running'", "NEW.approval_at IS NOT NULL"
-
 # Times are milliseconds since 1970.
 SQLITE = (
     """
@@ -77,15 +58,47 @@ CREATE TABLE callback_deliveries (
     "CREATE INDEX callback_deliveries_list ON callback_deliveries (callback_id, noted_at, id)",
     "CREATE INDEX callback_deliveries_due ON callback_deliveries (callback_id, next_at, id) WHERE next_at IS NOT NULL",
     "CREATE INDEX callback_deliveries_ended ON callback_deliveries (last_at) WHERE next_at IS NULL",
-    "CREATE TRIGGER executions_tell_callbacks AFTER UPDATE OF status, approval_at ON executions\n"
-    f"WHEN ({_NEW_STATUS}) OR ({_NEW_APPROVAL})\nBEGIN"
-    + _SQLITE_TELL.format(is_new_status=_NEW_STATUS, is_new_approval=_NEW_APPROVAL)
-    + "END",
+    # For each execution that ends, begins to wait, or asks for another approval.
+    """
+CREATE TRIGGER executions_tell_callbacks AFTER UPDATE OF status, approval_at ON executions
+WHEN (NEW.status <> OLD.status AND NEW.status <> 'running')
+     OR (NEW.approval_at IS NOT NULL AND NEW.approval_at IS NOT OLD.approval_at)
+BEGIN
+    INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, execution_id, seq, noted_at, next_at)
+    SELECT 'delivery-' || lower(hex(randomblob(16))), c.workspace_id, c.id, told.event, NEW.id, NEW.last_seq,
+           CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), 0
+      FROM callbacks c
+      JOIN (SELECT 'execution.' || NEW.status AS event WHERE NEW.status <> OLD.status AND NEW.status <> 'running'
+            UNION ALL
+            SELECT 'approval.requested'
+             WHERE NEW.approval_at IS NOT NULL AND NEW.approval_at IS NOT OLD.approval_at) told
+     WHERE c.workspace_id = NEW.workspace_id AND c.disabled_at IS NULL
+       AND (c.flow_id IS NULL OR c.flow_id = NEW.flow_id)
+       AND (c.is_for_children OR NEW.parent_id IS NULL)
+       AND EXISTS (SELECT 1 FROM json_each(c.events) WHERE value = told.event)
+       AND (c.tag IS NULL OR EXISTS (SELECT 1 FROM flows f, json_each(f.tags) t
+                                      WHERE f.id = NEW.flow_id AND t.value = c.tag));
+END
+""",
     # An execution may end or wait in its first commit.
-    "CREATE TRIGGER executions_tell_callbacks_at_once AFTER INSERT ON executions\n"
-    f"WHEN {_FIRST_STATUS} OR {_FIRST_APPROVAL}\nBEGIN"
-    + _SQLITE_TELL.format(is_new_status=_FIRST_STATUS, is_new_approval=_FIRST_APPROVAL)
-    + "END",
+    """
+CREATE TRIGGER executions_tell_callbacks_at_once AFTER INSERT ON executions
+WHEN NEW.status <> 'running' OR NEW.approval_at IS NOT NULL
+BEGIN
+    INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, execution_id, seq, noted_at, next_at)
+    SELECT 'delivery-' || lower(hex(randomblob(16))), c.workspace_id, c.id, told.event, NEW.id, NEW.last_seq,
+           CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), 0
+      FROM callbacks c
+      JOIN (SELECT 'execution.' || NEW.status AS event WHERE NEW.status <> 'running'
+            UNION ALL SELECT 'approval.requested' WHERE NEW.approval_at IS NOT NULL) told
+     WHERE c.workspace_id = NEW.workspace_id AND c.disabled_at IS NULL
+       AND (c.flow_id IS NULL OR c.flow_id = NEW.flow_id)
+       AND (c.is_for_children OR NEW.parent_id IS NULL)
+       AND EXISTS (SELECT 1 FROM json_each(c.events) WHERE value = told.event)
+       AND (c.tag IS NULL OR EXISTS (SELECT 1 FROM flows f, json_each(f.tags) t
+                                      WHERE f.id = NEW.flow_id AND t.value = c.tag));
+END
+""",
 )
 POSTGRES = """
 CREATE TABLE callbacks (
