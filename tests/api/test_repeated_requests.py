@@ -20,10 +20,13 @@ NOT_REPEATABLE: Final = {
     "/api/v1/auth/login", "/api/v1/auth/logout", "/api/v1/auth/refresh", "/api/v1/auth/ws-ticket", "/api/v1/setup",
     "/api/v1/workspaces/{id}/leave",
     # They read, and change nothing.
-    "/api/v1/flows/validate", "/api/v1/flows/graph", "/api/v1/flows/test",
+    "/api/v1/flows/validate", "/api/v1/flows/graph", "/api/v1/flows/test", "/api/v1/nodes/try",
     # The second time changes nothing, or does again what is asked for.
     "/api/v1/triggers/{id}/pause", "/api/v1/triggers/{id}/resume", "/api/v1/callbacks/{id}/test",
-    "/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver",
+    "/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver", "/api/v1/triggers/{id}/rotate",
+    "/api/v1/triggers/{id}/deliveries/{delivery_id}/replay",
+    # A webhook has its own: the id of the delivery, or what the trigger says.
+    "/hooks/{token}",
     # The repeat of a move completes it.
     "/api/v1/flows/{id}/move",
 }  # fmt: skip
