@@ -1,56 +1,83 @@
-/** The flows of the workspace, with tags to choose from. */
+/** The flows of the workspace: found by name and tag, with their last results and next starts. */
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Icon } from "../parts/icons";
-import { Empty, Load, Time } from "../parts/parts";
+import { Empty, Load, Status, Time } from "../parts/parts";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { flows as texts } from "../texts/flows";
 
 const PAGE = 50;
 
+/** The last execution of each flow and the next start of each, by the flow's id. */
+function useActivity(place: string) {
+  return useQuery(
+    place,
+    async (signal) => {
+      const [overview, triggers] = await Promise.all([api.get("/api/v1/overview", { signal }), api.get("/api/v1/triggers", { query: { type: "schedule", limit: 200 }, signal })]);
+      const last = new Map(overview.flows.map(({ flow_id: id, executions }) => [id, executions[0]]));
+      const next = new Map<string, string>();
+      for (const { flow_id: id, next_at: at } of triggers.triggers) {
+        const known = next.get(id);
+        if (at !== null && (known === undefined || at < known)) next.set(id, at);
+      }
+      return { last, next };
+    },
+    10_000,
+  ).data;
+}
+
 export default function Flows() {
   const { query } = location.value;
-  const tag = query.get("tag") ?? undefined;
-  const offset = Number(query.get("offset") ?? 0) || 0;
-  const list = useQuery(`${workspace.value?.id} ${tag} ${offset}`, (signal) => api.get("/api/v1/flows", { query: { tag, offset, limit: PAGE }, signal }));
+  const [tag, text, cursor] = [query.get("tag") ?? undefined, query.get("q") ?? undefined, query.get("cursor") ?? ""];
+  const place = workspace.value?.id ?? "";
+  const list = useQuery(`${place} ${tag} ${text} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag, q: text, cursor, count: true, limit: PAGE }, signal }));
+  const activity = useActivity(place);
+  const isFiltered = tag !== undefined || text !== undefined;
   return (
     <>
-      <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}><Icon name="plus" />{words.newFlow}</a>} />
+      <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}><Icon name="plus" />{words.newFlow}</a>}>
+        <div class="filters">
+          <input type="search" class="narrow-input" aria-label={texts.find} placeholder={texts.find} value={text ?? ""} onInput={(event) => setQuery({ q: event.currentTarget.value || undefined, cursor: undefined })} />
+          {tag !== undefined && <button class="chip" aria-pressed="true" aria-label={texts.removeTag(tag)} onClick={() => setQuery({ tag: undefined, cursor: undefined })}>{tag} ×</button>}
+        </div>
+      </Head>
       <div class="content">
-        {tag !== undefined && <div class="row"><span class="muted">{texts.tagged}</span><button class="chip" aria-pressed="true" aria-label={texts.removeTag(tag)} onClick={() => setQuery({ tag: undefined, offset: undefined })}>{tag} ×</button></div>}
         <Load query={list} rows={8}>
-          {({ flows, total = 0 }) =>
-            flows.length === 0 && offset === 0 ? (
-              <Empty title={tag === undefined ? texts.none : texts.noneTagged(tag)}>
-                {tag === undefined && <><p>{texts.noneHint}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}</>}
-              </Empty>
+          {({ flows, total = flows.length, next_cursor: next }) =>
+            flows.length === 0 ? (
+              <div class="card">
+                <Empty title={isFiltered ? texts.noMatch : texts.none}>
+                  {isFiltered ? <button class="btn" onClick={() => setQuery({ tag: undefined, q: undefined, cursor: undefined })}>{texts.showAll}</button> : <><p>{texts.noneHint}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}</>}
+                </Empty>
+              </div>
             ) : (
               <>
                 <div class="card scroll">
                   <table>
-                    <thead><tr><th>{texts.name}</th><th>{texts.tags}</th><th>{texts.version}</th><th class="num">{texts.revision}</th><th>{texts.changed}</th></tr></thead>
+                    <thead><tr><th>{texts.name}</th><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><th>{texts.changed}</th></tr></thead>
                     <tbody>
                       {flows.map((flow) => (
                         <tr key={flow.id}>
-                          <td class="name"><a class="cut" href={to(`/flows/${flow.id}`)} title={flow.name}>{flow.name}</a>{flow.description !== "" && <span class="muted small cut block" title={flow.description}>{flow.description}</span>}</td>
-                          <td><span class="row tight">{flow.disabled && <span class="tag">{texts.disabled}</span>}{flow.tags.map((each) => <button key={each} class="chip" onClick={() => setQuery({ tag: each, offset: undefined })}>{each}</button>)}</span></td>
-                          <td class="muted">{flow.version}</td>
-                          <td class="num">{flow.revision}</td>
-                          <td class="muted"><Time at={flow.updated_at} how="relative" /></td>
+                          <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.id}`)} title={flow.name}>{flow.name}</a>{flow.description !== "" && <span class="muted small cut block" title={flow.description}>{flow.description}</span>}</td>
+                          <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : <LastResult of={activity?.last.get(flow.id)} />}</td>
+                          <td class="wide-only"><span class="row tight">{flow.tags.map((each) => <button key={each} class="chip" onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
+                          <td class="muted nowrap wide-only">{activity?.next.has(flow.id) && <Time at={activity.next.get(flow.id)!} />}</td>
+                          <td class="num wide-only">{flow.revision}</td>
+                          <td class="muted nowrap"><Time at={flow.updated_at} how="relative" /></td>
                         </tr>
                       ))}
                     </tbody>
                   </table>
                 </div>
-                {total > PAGE && (
+                {(cursor !== "" || next !== undefined) && (
                   <div class="more">
-                    <button class="btn" disabled={offset === 0} onClick={() => setQuery({ offset: String(Math.max(0, offset - PAGE)) })}>{common.newer}</button>
-                    <button class="btn" disabled={offset + PAGE >= total} onClick={() => setQuery({ offset: String(offset + PAGE) })}>{common.older}</button>
-                    {common.shown(Math.min(total, offset + flows.length), total)}
+                    {cursor !== "" && <button class="btn" onClick={() => setQuery({ cursor: undefined })}>{common.first}</button>}
+                    {next !== undefined && <button class="btn" onClick={() => setQuery({ cursor: next })}>{common.next}</button>}
+                    {common.shown(flows.length, total)}
                   </div>
                 )}
               </>
@@ -60,4 +87,8 @@ export default function Flows() {
       </div>
     </>
   );
+}
+
+function LastResult({ of }: { of: { id: string; status: string } | undefined }) {
+  return of === undefined ? <span class="muted small">{texts.never}</span> : <a href={to(`/executions/${of.id}`)}><Status of={of.status} /></a>;
 }

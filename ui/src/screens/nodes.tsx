@@ -6,6 +6,7 @@ import { location, setQuery, to } from "../app/router";
 import { Head } from "../app/shell";
 import { FlowSchema, choicesOf, propertiesOf } from "../editor/schema";
 import { Empty, Load } from "../parts/parts";
+import { Prose } from "../parts/prose";
 import { done } from "../parts/toast";
 import { common } from "../texts/common";
 import { nodes as texts } from "../texts/nodes";
@@ -34,7 +35,7 @@ export default function Nodes() {
                 <nav class="card type-list" aria-label={texts.title}>
                   {found.map((type) => (
                     <a key={type.name} data-nav href={to("/nodes", { q: text || undefined, type: type.name })} aria-current={type.name === chosen.name ? "true" : undefined}>
-                      <b class="mono">{type.name}</b><span class="muted small cut">{type.description}</span>
+                      <b class="mono">{type.name}</b><span class="muted small cut"><Prose text={type.description} /></span>
                     </a>
                   ))}
                 </nav>
@@ -59,7 +60,7 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
     <article class="card padded stack" aria-label={type.name}>
       <div class="stack tight">
         <h2 class="mono">{type.name}</h2>
-        <p>{type.description}</p>
+        <p><Prose text={type.description} /></p>
         {marks.length > 0 && <p class="row tight">{marks.map((mark) => <span key={String(mark)} class="tag">{mark}</span>)}</p>}
       </div>
       {type.examples.map((example) => (
@@ -78,7 +79,7 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
             return (
               <div key={property.name}>
                 <dt><code>{property.name}</code> <span class="muted small">{notes.join(" · ")}</span></dt>
-                <dd class="small">{property.description}{choices.length > 0 && choices.length < 12 && <span class="muted"> {choices.map(({ value }) => value).join(", ")}</span>}</dd>
+                <dd class="small">{property.description !== undefined && <Prose text={property.description} />}{choices.length > 0 && choices.length < 12 && <span class="muted"> {choices.map(({ value }) => value).join(", ")}</span>}</dd>
               </div>
             );
           })}

@@ -6,6 +6,7 @@ import { SchemaField } from "../../forms/field";
 import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
 import { isMap, type DocumentNode } from "../../graph/document";
 import { Icon } from "../../parts/icons";
+import { Prose } from "../../parts/prose";
 import { build as texts } from "../../texts/build";
 import { edgesAt, nodeValue, siblings, withEdge, withoutEdge, withoutNode, withValue } from "./build";
 import type { Language } from "./language";
@@ -57,7 +58,7 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
         </div>
       )}
       {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} definition={() => model.text.peek()} /> : <fieldset class="stack" disabled={isLocked}>
-        {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small">{type.description}</p>}
+        {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small"><Prose text={type.description} /></p>}
         {type !== undefined && (
           <section class="stack" aria-label={texts.params}>
             {properties.length === 0 && <p class="muted small">{texts.noParams}</p>}

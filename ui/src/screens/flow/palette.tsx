@@ -1,6 +1,7 @@
 /** The node types to choose from, found by their names and descriptions. */
 import { useSignal } from "@preact/signals";
 import { Dialog } from "../../parts/dialog";
+import { Prose } from "../../parts/prose";
 import { build as texts } from "../../texts/build";
 import type { NodeType } from "./language";
 
@@ -39,7 +40,7 @@ export function Palette({ title, types, onChoose, onClose }: Props) {
           <li key={type.name}>
             <button onClick={() => onChoose(type)}>
               <b class="mono">{type.name}</b>
-              <span class="muted small">{type.description}</span>
+              <span class="muted small"><Prose text={type.description} /></span>
             </button>
           </li>
         ))}
