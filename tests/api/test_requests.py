@@ -370,6 +370,13 @@ def test_a_request_id_that_is_no_id_is_replaced(account: Client, id: str) -> Non
     assert reply.error["request_id"] == reply.headers["x-request-id"]
 
 
+def test_a_request_with_a_key_and_without_a_body_is_a_422(admin: Client) -> None:
+    for path in ("/api/v1/accounts", "/api/v1/accounts/me/secrets", "/api/v1/tokens", "/api/v1/workspaces"):
+        reply = admin.request("POST", path, headers={"Idempotency-Key": "without-a-body"})
+
+        assert_error(reply, 422, "A JSON body is required")
+
+
 def test_two_requests_have_two_ids(account: Client) -> None:
     assert account.get("/nothing").error["request_id"] != account.get("/nothing").error["request_id"]
 

@@ -90,6 +90,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         known = _ids.get(_kind(case.operation.path, name), ())
         if known and _draw.random() < 0.5:
             case.path_parameters[name] = _draw.choice(known)
+        if value in (".", ".."):
+            # Clients resolve them, so that the request goes to another address.
+            case.path_parameters[name] = "dots"
         if value == _keeper.get("id"):
             # Without its keeper nobody could go on.
             case.path_parameters[name] = "account-of-nobody"

@@ -82,7 +82,8 @@ class StrictRequest(Request):
     takes_yaml = False
     takes_zip = False
     is_document = False
-    _value: Any
+    # Of an empty body.
+    _value: Any = None
 
     @contextlib.asynccontextmanager
     async def parsed(self) -> AsyncIterator[Self]:
