@@ -146,6 +146,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/executions/{execution}/rerun": {"from": "only", "input": {}, "revision": 1},
     "POST /api/v1/executions/{execution}/signals/k": {"payload": {}},
     "POST /api/v1/executions/{execution}/approvals/only": {"approved": True, "data": {}},
+    "PUT /api/v1/accounts/me/preferences": {"preferences": {"theme": "dark"}},
     "POST /api/v1/tokens": {"name": "N", "scopes": ["read"], "expires_in": "1d"},
     "POST /api/v1/accounts": {"name": "N", "email": "a@", "password": "x", "role": "user"},
     "PUT /api/v1/accounts/{account}": {"name": "N"},

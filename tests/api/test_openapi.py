@@ -650,6 +650,18 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
     for body in ({"token": "x", "name": "N", "email": "e@example.com", "password": PASSWORD}, {}, b"{"):
         go(nobody, "POST /api/v1/setup", body)
     go(nobody, "GET /api/v1/setup")
+    for body in ({"preferences": {"theme": "dark"}}, {"preferences": 1}, b"{"):
+        go(account, "PUT /api/v1/accounts/me/preferences", body)
+    go(account, "GET /api/v1/accounts/me/preferences")
+    other = Client(account.url).login(account.email, PASSWORD)
+    for query in ("?limit=1", "?limit=x"):
+        go(other, "GET /api/v1/sessions", query=query)
+    go(account, "DELETE /api/v1/sessions")
+    (one,) = go(account, "GET /api/v1/sessions").json["sessions"]
+    other = Client(account.url).login(account.email, PASSWORD)
+    for id in (one["id"], "x"):
+        go(other, "DELETE /api/v1/sessions/{id}", id=id)
+    account.token = other.token
     for query in ("", "?flows=1", "?flows=0"):
         go(account, "GET /api/v1/overview", query=query)
     for query in ("?buckets=3", "?buckets=0", "?since=2020-01-01", "?since=x"):

@@ -151,7 +151,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
-            node_trials=Broken(), overviews=Broken(), hooks=Broken(), triggers=Broken(),
+            node_trials=Broken(), overviews=Broken(), logins=Broken(),
+            preferences=Broken(), hooks=Broken(), triggers=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -173,6 +174,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/executions/{id}/rerun": {},
             "/api/v1/executions:batch": {"action": "rerun", "ids": ["x"]},
             "/api/v1/accounts/{id}": {"name": "N"},
+            "/api/v1/accounts/me/preferences": {"preferences": {}},
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
             "/api/v1/keys/rotations": {"kinds": ["data"]},
             "/api/v1/workspaces": {"name": "N"},

@@ -12,6 +12,7 @@ from api.shapes import NAP
 from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
+from flowrunner.domain.audit import session_name
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.ports.page import Page
 from flowrunner.services.flow_changes import FlowDraft
@@ -252,6 +253,14 @@ class Callers:
                     token_id, owner, token_id, workspace,
                 )  # fmt: skip
                 return token_id
+            case "sessions":
+                session = f"session-{self._number}"
+                self._sql(
+                    "INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at)"
+                    " VALUES (?, ?, ?, 9000000000000, 9000000000000, 0)",
+                    session, session, owner,
+                )  # fmt: skip
+                return session_name(session).removeprefix("session:")
             case "callbacks":
                 # Closed to flows and callbacks, so that a test message fails at once.
                 callback, _ = await self.services.callbacks.create(

@@ -50,6 +50,8 @@ ACTIONS: Final = {
     "DELETE /api/v1/accounts/{account_id}/secrets/{key}": "secret.deleted",
     "POST /api/v1/flows": "flow.created",
     "POST /api/v1/nodes/try": "node.tried",
+    "DELETE /api/v1/sessions": "sessions.ended",
+    "DELETE /api/v1/sessions/{id}": "sessions.ended",
     "PUT /api/v1/flows/{id}": "flow.updated",
     "PUT /api/v1/flows/by-name/{name}": "flow.created",
     "POST /api/v1/flows:batch": "flow.created",
@@ -86,6 +88,8 @@ NOT_TOLD: Final = {
     # A ticket is a way in for one socket of the session that asks; a renewed session is the same login.
     "POST /api/v1/auth/ws-ticket",
     "POST /api/v1/auth/refresh",
+    # What an account prefers in the interface concerns nobody else.
+    "PUT /api/v1/accounts/me/preferences",
     # Reads, with a body.
     "POST /api/v1/flows/validate",
     "POST /api/v1/flows/graph",
@@ -214,6 +218,10 @@ async def _change_everything(root: Caller) -> None:
     await _change_workspaces(root, go, me=me, other=other, flow=asking)
     await go("DELETE", "/api/v1/accounts/{id}", id=other)
     await go("POST", "/api/v1/keys/rotations", {"kinds": ["data"]})
+    await go("DELETE", "/api/v1/sessions")
+    (session,) = (await root.go("GET", "/api/v1/sessions")).json["sessions"]
+    await go("DELETE", "/api/v1/sessions/{id}", id=session["id"])
+    await root.login()
     await go("POST", "/api/v1/auth/logout")
     await root.login()
 

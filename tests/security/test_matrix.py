@@ -66,13 +66,14 @@ class Matrix:
         text = "" if body is None else json.dumps(body)
         data = text.replace("{n}", str(self.cases)).replace("{me}", caller.account_id).encode()
         token = caller.token
-        if caller.email is not None and wanted_right(route) == "session" and caller.rights:
-            # The call may end the session.
+        # One route ends all other sessions.
+        may_end_own = wanted_right(route) == "session" and route != ("DELETE", "/api/v1/sessions")
+        if caller.email is not None and may_end_own and caller.rights:
             token = await self.callers.log_in(caller.email)
         headers = caller.headers
         if route in ARCHIVES:
             data, headers = ARCHIVES[route], {**headers, "content-type": "application/zip"}
-        if wanted_right(route) == "session" and caller.name == "cookie":
+        if may_end_own and caller.name == "cookie":
             fresh = await self.callers.log_in(self.callers.by_name["user A"].email or "")
             headers = {**headers, "cookie": f"flowrunner_session={fresh}"}
         return await call(self.callers.app, method, address, token=token, body=data, headers=headers)
@@ -230,14 +231,16 @@ async def test_s17_no_body_sets_a_field_that_is_the_servers(tmp_path: Path, scor
             if not isinstance(api_route, ProtectedRoute) or api_route.body_field is None:
                 continue
             mine = await matrix._own(Places.of(route[1]), admin, "")
-            before = callers.rows_of(admin.account_id)
+            # A route that needs a session is called with new ones.
+            of_logins = ("sessions", "audit") if wanted_right(route) == "session" else ()
+            before = [rows for rows in callers.rows_of(admin.account_id) if rows[0] not in of_logins]
             for name, value in product(SERVERS_FIELDS, ("x", callers.victim, True)):
                 body = {**BODIES[route], name: value}
                 reply = await matrix.ask(admin, route, filled(route[1], mine), body=body)
                 tried += 1
                 if reply.status != 422:
                     taken.append(f"{name} on {route}: {reply.status}")
-            if callers.rows_of(admin.account_id) != before:
+            if [rows for rows in callers.rows_of(admin.account_id) if rows[0] not in of_logins] != before:
                 taken.append(f"something on {route}, although it was refused")
         scoreboard.count("mass assignment: fields taken", cases=tried, failures=len(taken))
         assert taken == []

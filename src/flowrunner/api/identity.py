@@ -79,6 +79,11 @@ class SetupState(Answer, frozen=True, kw_only=True):
 _SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
 
 
+def _agent_of(request: Request) -> str:
+    """Return what the client calls itself, without characters that do not print."""
+    return "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
+
+
 def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Reply[TokenAnswer]:
     reply = answer(
         TokenAnswer(
@@ -98,7 +103,7 @@ async def login(request: Request, body: Login) -> Reply[TokenAnswer]:
     """Log in and get a token."""
     state_of(request).browser.check_is_not_foreign(request.headers)
     identity = services_of(request).identity
-    login = identity.login(body.username, body.password, address=address_of(request))
+    login = identity.login(body.username, body.password, address=address_of(request), agent=_agent_of(request))
     token = await while_connected(request, login)
     return _token_answer(request, token, as_cookie=body.cookie)
 
@@ -109,7 +114,7 @@ async def refresh(request: Request) -> Reply[TokenAnswer]:
 
     Refreshing the same token again later ends the whole session, because the token must have been stolen.
     """
-    token = await services_of(request).identity.refresh(caller_of(request))
+    token = await services_of(request).identity.refresh(caller_of(request), agent=_agent_of(request))
     return _token_answer(request, token, as_cookie=is_by_cookie(request))
 
 

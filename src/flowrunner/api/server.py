@@ -23,6 +23,7 @@ from flowrunner.api import (
     identity,
     jobs,
     keys,
+    logins,
     node_trials,
     node_types,
     overview,
@@ -94,6 +95,9 @@ ROUTERS: Final = (
     identity.router,
     identity.renewing,
     tokens.router,
+    logins.router,
+    # Before the accounts by id, whose paths would fit.
+    logins.preferences,
     workspaces.router,
     workspaces.admin,
     accounts.admin,

@@ -69,6 +69,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
         Background(name="tokens.uses", every=_USES_SECONDS, run=program.token_uses.write),
+        Background(name="sessions.uses", every=_USES_SECONDS, run=services.identity.session_uses.write),
         Background(name="secrets.uses", every=_USES_SECONDS, run=program.vault.write_uses),
         Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
         Background(

@@ -64,10 +64,12 @@ from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
+from flowrunner.services.logins import Logins
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.pause import Pause
+from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
@@ -100,6 +102,7 @@ from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.overview import SqlOverview
 from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
@@ -281,6 +284,8 @@ def assemble(
             most_of_hook=settings.hook_requests,
         ),
         audit=audit,
+        logins=Logins(SqlSessions(database), clock, on_end=identity.sessions_ended),
+        preferences=Preferences(SqlPreferences(database), clock),
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
         workspaces=Workspaces(

@@ -1,12 +1,13 @@
 """Stores of accounts, sessions and API tokens, and the parts that check credentials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
 from flowrunner.domain.account import Account, Caller, Role, Scope
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.audit import Audit
@@ -99,12 +100,41 @@ class AccountStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """A session to open, for an account that has this role."""
+    """A session to open, for an account that has this role.
+
+    Attributes:
+        address: The address of the client, and ``agent`` what it calls itself.
+    """
 
     id: SessionId
     account_id: AccountId
     role: Role
     expires_at: datetime
+    address: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """A login that has not ended: the session that is alive of all that it was refreshed into.
+
+    Attributes:
+        family: The id that these sessions share.
+        last_used_at: The last use, to about a minute; None if an earlier version has opened it.
+    """
+
+    family: str
+    logged_in_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUse:
+    at: datetime
+    address: str
 
 
 class Renewal(Enum):
@@ -152,6 +182,22 @@ class SessionStore(Protocol):
         """End the session and the one it replaced, if that is still alive."""
         ...
 
+    async def logins(self, account_id: AccountId, *, now: datetime, page: Page) -> tuple[Sequence[SessionView], int]:
+        """Return a page of the account's logins that have not ended, the newest first, and the total."""
+        ...
+
+    async def end_logins(
+        self, account_id: AccountId, *, only: str | None, but: str | None, audit: Callable[[int], AuditEntry | None]
+    ) -> int:
+        """End logins of the account, by their families; return how many sessions that were.
+
+        Args:
+            only: The one to end; None for all.
+            but: The one to keep.
+        """
+        ...
+
+    async def note_uses(self, uses: Mapping[SessionId, SessionUse]) -> None: ...
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None: ...
 
     async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:

@@ -23,9 +23,11 @@ from flowrunner.services.identity import Authentication
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
+from flowrunner.services.logins import Logins
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
 from flowrunner.services.pause import Pause
+from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
@@ -43,6 +45,8 @@ from flowrunner.services.workspaces import Workspaces
 class Services:
     identity: Authentication
     rates: Rates
+    logins: Logins
+    preferences: Preferences
     audit: AuditLog
     tokens: Tokens
     accounts: Accounts

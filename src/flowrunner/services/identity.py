@@ -11,7 +11,7 @@ from typing import Final
 from flowrunner.domain.account import Account, ApiToken, Caller, Session
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import Forbidden, QueueFull, Unauthorized
+from flowrunner.domain.errors import QueueFull, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.ports.accounts import (
     AccountStore,
@@ -25,6 +25,7 @@ from flowrunner.ports.accounts import (
 from flowrunner.ports.clock import Clock
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.logins import SessionUses, session_of
 from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
@@ -38,6 +39,7 @@ MOST_RENEWED: Final = 600
 # Weights of cached callers: an account may be a member of many workspaces.
 _KEPT_CALLERS: Final = 40_000
 _WEIGHT_OF_A_CALLER: Final = 4
+_MOST_AGENT_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class Authentication:
         self._sessions = sessions
         self._api_tokens = api_tokens
         self._uses = uses
+        self.session_uses = SessionUses(sessions)
         self._audit = audit
         self._passwords = passwords
         self._hasher = hasher
@@ -102,12 +105,13 @@ class Authentication:
         """Have ``listener`` called with every account whose sessions or API tokens have ended."""
         self._on_end = listener
 
-    async def login(self, username: str, password: str, *, address: str) -> AccessToken:
+    async def login(self, username: str, password: str, *, address: str, agent: str = "") -> AccessToken:
         """Open a session. A call that is cancelled while its password is queued leaves the queue.
 
         Args:
             address: The client's address. Failed logins are also counted by it, and the queue of passwords is fair to
                 addresses.
+            agent: What the client calls itself.
 
         Raises:
             Unauthorized: The same for an unknown name and a wrong password.
@@ -126,12 +130,17 @@ class Authentication:
                 renewed = await self._hasher.hash(password, source=source)
                 if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
                     verified = renewed
-        return await self._open(credential.account, verified, address=address)
+        return await self._open(credential.account, verified, address=address, agent=agent)
 
-    async def _open(self, account: Account, password_hash: str, *, address: str) -> AccessToken:
+    async def _open(self, account: Account, password_hash: str, *, address: str, agent: str) -> AccessToken:
         now = self._clock.now()
         session = NewSession(
-            id=_new_session_id(), account_id=account.id, role=account.role, expires_at=now + self._token_life
+            id=_new_session_id(),
+            account_id=account.id,
+            role=account.role,
+            expires_at=now + self._token_life,
+            address=address,
+            agent=agent[:_MOST_AGENT_CHARACTERS],
         )
         entry = _of_session(session.id, account.id, "login.succeeded", at=now, address=address)
 
@@ -169,6 +178,8 @@ class Authentication:
             raise Unauthorized("The token has expired: get a new one")
         if isinstance(caller.credential, ApiToken):
             self._uses.note(caller.credential.id, now)
+        elif isinstance(caller.credential, Session):
+            self.session_uses.note(caller.credential.id, now, address)
         return caller
 
     def _keep(self, token: str, caller: Caller) -> None:
@@ -207,12 +218,17 @@ class Authentication:
             return await self._api_tokens.is_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
         return await self._sessions.is_family_alive(family, now=now)
 
-    async def refresh(self, caller: Caller) -> AccessToken:
+    async def refresh(self, caller: Caller, *, agent: str = "") -> AccessToken:
         """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
-        old, now = _session_of(caller), self._clock.now()
+        old, now = session_of(caller), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
         new = NewSession(
-            id=_new_session_id(), account_id=caller.account_id, role=caller.role, expires_at=now + self._token_life
+            id=_new_session_id(),
+            account_id=caller.account_id,
+            role=caller.role,
+            expires_at=now + self._token_life,
+            address=caller.address,
+            agent=agent[:_MOST_AGENT_CHARACTERS],
         )
         reuse = act(caller, "refresh.reused", "session", credential_of(caller), at=now)
 
@@ -252,7 +268,7 @@ class Authentication:
 
     async def logout(self, caller: Caller) -> None:
         """End the session, together with the ones that it was refreshed from or into."""
-        session = _session_of(caller)
+        session = session_of(caller)
         entry = act(caller, "logout", "session", credential_of(caller), at=self._clock.now())
         await self._sessions.end(session, audit=entry)
         await self.sessions_ended(caller.account_id)
@@ -278,7 +294,7 @@ class Authentication:
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
         """Raises: TooManyRequests."""
-        session, ticket, now = _session_of(caller), secrets.token_urlsafe(32), self._clock.now()
+        session, ticket, now = session_of(caller), secrets.token_urlsafe(32), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
         expires_at = now + TICKET_LIFE
         await self._sessions.save_ticket(_digest(ticket), session, expires_at=expires_at)
@@ -316,12 +332,6 @@ def _of_session(id: SessionId, account_id: AccountId, action: str, *, at: dateti
         address=address,
         workspace_id=personal_workspace(account_id),
     )
-
-
-def _session_of(caller: Caller) -> SessionId:
-    if not isinstance(caller.credential, Session):
-        raise Forbidden("An API token cannot do this: log in with a password")
-    return caller.credential.id
 
 
 def _new_session_id() -> SessionId:

@@ -1,22 +1,26 @@
 """Sessions, and single-use tickets for WebSockets."""
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller, Session
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports.accounts import NewSession, Renewal
+from flowrunner.ports.accounts import NewSession, Renewal, SessionUse, SessionView
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.transaction import Row, Statement, Transaction
 from flowrunner.storage.workspaces import memberships
 
 # Only if the account is unchanged since the password was checked: a login that races with a new password, a new role or
 # the deletion of the account opens no session.
 OPEN: Final = """
-INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at)
-SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at
+INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at, last_used_at, address, agent)
+SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at, :at, :address, :agent
  WHERE EXISTS (SELECT 1 FROM accounts
                 WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL AND role = :role
                   AND password_hash = coalesce(:password_hash, password_hash))
@@ -48,6 +52,28 @@ DELETE FROM sessions
  WHERE family = (SELECT family FROM sessions WHERE id = :id AND replaced_by IS NOT NULL)
 RETURNING account_id
 """
+# A replaced session lives on for seconds, and is no login of its own. An account never logs in twice within the
+# millisecond that is the position of a page: its passwords are checked one after the other.
+LOGINS: Final = """
+SELECT family, logged_in_at, expires_at, last_used_at, coalesce(address, ''), coalesce(agent, '') FROM sessions
+ WHERE account_id = :account_id AND replaced_by IS NULL AND expires_at > :now AND logged_in_at < :before
+ ORDER BY logged_in_at DESC, id LIMIT :limit OFFSET :offset
+"""
+COUNT_LOGINS: Final = """
+SELECT count(*) FROM sessions WHERE account_id = :account_id AND replaced_by IS NULL AND expires_at > :now
+"""
+END_LOGINS: Final = """
+DELETE FROM sessions
+ WHERE account_id = :account_id AND family = coalesce(:only, family) AND family <> coalesce(:but, '')
+"""
+NOTE_USE: Final = Statement(
+    sqlite="UPDATE sessions SET last_used_at = :at, address = :address WHERE id = :id",
+    postgres="""
+UPDATE sessions SET last_used_at = used.at, address = used.address
+  FROM unnest(CAST(:id AS text[]), CAST(:at AS bigint[]), CAST(:address AS text[])) AS used (id, at, address)
+ WHERE sessions.id = used.id
+""",
+)
 SAVE_TICKET: Final = """
 INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)
 """
@@ -65,7 +91,8 @@ class SqlSessions:
         self._database = database
 
     async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
-        values = _values(session, family=session.id, logged_in_at=to_ms(at)) | {"password_hash": password_hash}
+        values = _values(session, family=session.id, logged_in_at=to_ms(at), at=to_ms(at))
+        values["password_hash"] = password_hash
 
         async def open(tx: Transaction) -> bool:
             return await tx.run(OPEN, values) == 1
@@ -104,7 +131,7 @@ class SqlSessions:
             values = {"old": old, "new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
             row = await tx.row(RETIRE, values)
             if row is not None:
-                is_open = await tx.run(OPEN, _values(new, family=row[0], logged_in_at=row[1])) == 1
+                is_open = await tx.run(OPEN, _values(new, family=row[0], logged_in_at=row[1], at=to_ms(now))) == 1
                 return Renewal.REPLACED if is_open else Renewal.ENDED
             row = await tx.row(IS_REPEAT, values)
             if row is None:
@@ -126,6 +153,21 @@ class SqlSessions:
     async def end(self, id: SessionId, *, audit: Audit = None) -> None:
         await self._database.write(lambda tx: tx.run(END, {"id": id}), audit=audit)
 
+    async def logins(self, account_id: AccountId, *, now: datetime, page: Page) -> tuple[Sequence[SessionView], int]:
+        values = {"account_id": account_id, "now": to_ms(now), "before": page.before}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, LOGINS, COUNT_LOGINS, values))
+        return [_login(row) for row in rows], total
+
+    async def end_logins(
+        self, account_id: AccountId, *, only: str | None, but: str | None, audit: Callable[[int], AuditEntry | None]
+    ) -> int:
+        values = {"account_id": account_id, "only": only, "but": but}
+        return await self._database.write(lambda tx: tx.run(END_LOGINS, values), audit=audit)
+
+    async def note_uses(self, uses: Mapping[SessionId, SessionUse]) -> None:
+        values = [{"id": id, "at": to_ms(use.at), "address": use.address} for id, use in uses.items()]
+        await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
+
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None:
         values = {"digest": digest, "session_id": session_id, "expires_at": to_ms(expires_at)}
         await self._database.write(lambda tx: tx.run(SAVE_TICKET, values))
@@ -142,7 +184,19 @@ class SqlSessions:
         await self._database.write(purge)
 
 
-def _values(session: NewSession, *, family: str, logged_in_at: int) -> dict[str, Any]:
+def _login(row: Row) -> SessionView:
+    family, logged_in_at, expires_at, last_used_at, address, agent = row
+    return SessionView(
+        family=family,
+        logged_in_at=from_ms(logged_in_at),
+        expires_at=from_ms(expires_at),
+        last_used_at=from_ms_or_none(last_used_at),
+        address=address,
+        agent=agent,
+    )
+
+
+def _values(session: NewSession, *, family: str, logged_in_at: int, at: int) -> dict[str, Any]:
     return {
         "id": session.id,
         "family": family,
@@ -151,4 +205,7 @@ def _values(session: NewSession, *, family: str, logged_in_at: int) -> dict[str,
         "password_hash": None,
         "expires_at": to_ms(session.expires_at),
         "logged_in_at": logged_in_at,
+        "at": at,
+        "address": session.address,
+        "agent": session.agent,
     }

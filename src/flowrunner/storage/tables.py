@@ -116,11 +116,21 @@ SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at
     ),
     Table(
         name="sessions",
-        columns=("id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by"),
+        columns=(
+            "id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by",
+            "last_used_at", "address", "agent",
+        ),
         copied="""
-SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by FROM sessions ORDER BY id
+SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by, last_used_at, address, agent
+  FROM sessions ORDER BY id
 """,
         on_deletion={"account": "DELETE FROM sessions WHERE account_id = :id"},
+    ),
+    Table(
+        name="preferences",
+        columns=("account_id", "data", "updated_at"),
+        copied="SELECT account_id, data, updated_at FROM preferences ORDER BY account_id",
+        on_deletion={"account": "DELETE FROM preferences WHERE account_id = :id"},
     ),
     Table(
         name="tickets",

@@ -1,0 +1,95 @@
+"""The logins of the caller's account over REST, and what it prefers in the interface."""
+
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import Field
+
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, stored
+from flowrunner.api.http.paging import paged
+from flowrunner.api.http.requests import Body, Paging
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
+from flowrunner.domain.account import Right
+from flowrunner.domain.values import rfc3339
+from flowrunner.services.logins import LoginView
+
+router = APIRouter(prefix="/api/v1/sessions", tags=["Authentication"], route_class=ProtectedRoute)
+preferences = APIRouter(prefix="/api/v1/accounts/me/preferences", tags=["Accounts"], route_class=ProtectedRoute)
+
+
+class SessionAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    is_current: Annotated[bool, Meta(description="The request is made with it.")]
+    created_at: Annotated[str, Meta(description="The time of the login, which a refresh does not change.")]
+    expires_at: str
+    last_used_at: Annotated[str | UnsetType, Meta(description="To about a minute. Absent if it is not known.")] = UNSET
+    address: Annotated[str | UnsetType, Meta(description="The client's address. Absent if it is not known.")] = UNSET
+    agent: Annotated[str | UnsetType, Meta(description="The client's `User-Agent`. Absent if it is not known.")] = UNSET
+
+    @classmethod
+    def of(cls, login: LoginView) -> Self:
+        view = login.view
+        return cls(
+            id=login.id,
+            is_current=login.is_own,
+            created_at=rfc3339(view.logged_in_at),
+            expires_at=rfc3339(view.expires_at),
+            last_used_at=UNSET if view.last_used_at is None else rfc3339(view.last_used_at),
+            address=view.address or UNSET,
+            agent=view.agent or UNSET,
+        )
+
+
+class SessionList(ListAnswer, frozen=True):
+    sessions: list[SessionAnswer]
+
+
+class PreferencesAnswer(Answer, frozen=True, kw_only=True):
+    preferences: dict[str, Any]
+
+
+class SetPreferences(Body):
+    preferences: dict[str, Any] = Field(description="An object of at most 64 KiB, which replaces the present one.")
+
+
+@router.get("", responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
+async def list_sessions(request: Request, page: Paging) -> Reply[SessionList]:
+    """List the logins of the account that have not ended, the newest first. API tokens are not among them."""
+    return await paged(
+        request,
+        page,
+        lambda page: services_of(request).logins.page(caller_of(request), page=page),
+        kind=SessionList,
+        item=SessionAnswer.of,
+        position=lambda login: round(login.view.logged_in_at.timestamp() * 1000),
+    )
+
+
+@router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=needs(Right.SESSION))
+async def end_session(request: Request, id: str) -> Reply[Message]:
+    """End a login of the account at once, with its tokens and WebSockets."""
+    await services_of(request).logins.end(caller_of(request), id)
+    return answer(Message(message="Session ended successfully"))
+
+
+@router.delete("", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+async def end_other_sessions(request: Request) -> Reply[Message]:
+    """End all logins of the account but the one that makes the request."""
+    await services_of(request).logins.end_others(caller_of(request))
+    return answer(Message(message="All other sessions ended successfully"))
+
+
+@preferences.get("", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+async def get_preferences(request: Request) -> Reply[PreferencesAnswer]:
+    """Return what the account prefers in the interface. The server does not read it."""
+    found = await services_of(request).preferences.get(caller_of(request))
+    return answer(PreferencesAnswer(preferences=stored(found)))
+
+
+@preferences.put("", responses=errors(401, 403, 404, *BODY_ERRORS), openapi_extra=needs(Right.SESSION))
+async def set_preferences(request: Request, body: SetPreferences) -> Reply[PreferencesAnswer]:
+    """Replace what the account prefers in the interface, such as saved views, columns and the theme."""
+    saved = await services_of(request).preferences.put(caller_of(request), body.preferences)
+    return answer(PreferencesAnswer(preferences=stored(saved)))

@@ -1,0 +1,99 @@
+"""The logins of an account: where they come from, when they were last used, and their end."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.account import Caller, Session
+from flowrunner.domain.audit import AuditEntry, act, session_name
+from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.ports.accounts import SessionStore, SessionUse, SessionView
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
+
+# Logins of an account among which one is looked for by its name.
+_MOST_LOGINS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoginView:
+    """A login of an account. Args: id: Its name for clients. is_own: The request is made with it."""
+
+    id: str
+    view: SessionView
+    is_own: bool
+
+
+class SessionUses:
+    """The last use of each session: noted in memory with each request, written from time to time."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self._pending: dict[SessionId, SessionUse] = {}
+
+    def note(self, id: SessionId, at: datetime, address: str) -> None:
+        self._pending[id] = SessionUse(at, address)
+
+    async def write(self) -> None:
+        """Write the uses noted since the last write. After an error they are lost until the session is used again."""
+        if self._pending:
+            pending, self._pending = self._pending, {}
+            await self._store.note_uses(pending)
+
+
+class Logins:
+    """Use cases of the logins of an account.
+
+    Args:
+        on_end: Called with the account some of whose sessions have ended.
+    """
+
+    def __init__(self, store: SessionStore, clock: Clock, *, on_end: Callable[[AccountId], Awaitable[None]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._on_end = on_end
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[LoginView], int]:
+        """Return a page of the account's logins that have not ended, the newest first, and the total."""
+        own = await self._store.family(session_of(caller))
+        found, total = await self._store.logins(caller.account_id, now=self._clock.now(), page=page)
+        return [LoginView(_login_id(view.family), view, is_own=view.family == own) for view in found], total
+
+    async def end(self, caller: Caller, id: str) -> None:
+        """End a login of the account, with all its tokens. Raises: NotFound."""
+        page = Page(limit=_MOST_LOGINS, offset=0)
+        found, _ = await self._store.logins(caller.account_id, now=self._clock.now(), page=page)
+        family = next((view.family for view in found if _login_id(view.family) == id), None)
+        if family is None:
+            raise NotFound("session")
+        await self._end(caller, only=family, but=None)
+
+    async def end_others(self, caller: Caller) -> None:
+        """End all logins of the account but the one that makes the request."""
+        own = await self._store.family(session_of(caller))
+        if own is None:
+            raise Unauthorized("The session has ended: log in again")
+        await self._end(caller, only=None, but=own)
+
+    async def _end(self, caller: Caller, *, only: str | None, but: str | None) -> None:
+        name = "others" if only is None else session_name(only)
+        entry = act(caller, "sessions.ended", "session", name, at=self._clock.now())
+
+        def audit(ended: int) -> AuditEntry | None:
+            return replace(entry, details={"count": ended})
+
+        await self._store.end_logins(caller.account_id, only=only, but=but, audit=audit)
+        await self._on_end(caller.account_id)
+
+
+def _login_id(family: str) -> str:
+    # Names a login, and cannot be used to take it over.
+    return session_name(family).removeprefix("session:")
+
+
+def session_of(caller: Caller) -> SessionId:
+    if not isinstance(caller.credential, Session):
+        raise Forbidden("An API token cannot do this: log in with a password")
+    return caller.credential.id
