@@ -21,6 +21,7 @@ SCREENS: Final = {
     "workspace": "/workspace",
     "account": "/account",
     "tokens": "/account?tab=tokens",
+    "sessions": "/account?tab=sessions",
     "accounts": "/admin",
     "audit": "/admin?tab=audit",
     "system": "/admin?tab=system",

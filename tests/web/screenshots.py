@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from support.server import Server
 from web import sample
@@ -94,7 +94,7 @@ def take_pictures(server: Server, ids: dict[str, Any], screens: dict[str, str]) 
 
 def settle(page: Page) -> None:
     page.locator("h1").filter(has_text=re.compile(r"\S")).wait_for()
-    page.locator("[aria-busy=true]").wait_for(state="detached")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     page.evaluate("document.fonts.ready.then(() => {})")
     # What a screen loads after its frame, such as an editor.
     page.wait_for_timeout(700)

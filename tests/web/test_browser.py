@@ -167,6 +167,34 @@ def test_filters_survive_a_reload(tab: Tab, ids: dict[str, Any]) -> None:
     assert f"flow={page.get_by_label('Flow', exact=True).input_value()}" in page.url
 
 
+def test_filters_and_columns_are_kept_for_the_account(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("/executions?status=failed")
+    page.get_by_role("button", name="View", exact=True).click()
+    page.get_by_label("Log").uncheck()
+    page.get_by_label("Save these filters as").fill("Failures")
+    page.get_by_role("button", name="Save the view").click()
+    expect(page.get_by_role("columnheader", name="Log")).to_have_count(0)
+
+    page = tab.go("/executions")
+    page.get_by_role("link", name="Failures").click()
+
+    expect(page.get_by_role("button", name="failed", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("columnheader", name="Log")).to_have_count(0)
+    page.get_by_role("button", name="Delete Failures").click()
+    expect(page.get_by_role("link", name="Failures")).to_have_count(0)
+
+
+def test_other_sessions_are_ended(tab: Tab, browser: Browser, site: Server) -> None:
+    other = Tab(browser, site.url).log_in()
+    page = tab.go("/account?tab=sessions")
+    page.get_by_role("button", name="End all others").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+    other.page.goto("/")
+    expect(other.page.get_by_role("heading", name="Log in")).to_be_visible()
+    other.close()
+
+
 def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="fails thrice")
     for id in [api.run(flow) for _ in range(3)]:

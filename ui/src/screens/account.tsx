@@ -10,9 +10,10 @@ import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { account as texts } from "../texts/account";
 import { common } from "../texts/common";
+import { Sessions } from "./account/sessions";
 import { Tokens } from "./account/tokens";
 
-const TABS = { profile: Profile, tokens: Tokens } as const;
+const TABS = { profile: Profile, tokens: Tokens, sessions: Sessions } as const;
 
 export default function Account() {
   const asked = location.value.query.get("tab") ?? "profile";

@@ -10,6 +10,7 @@ import { Empty, Load, Status, Time } from "../parts/parts";
 import { common, statuses } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { LogLevels } from "./execution/log-levels";
+import { isShown, ViewDialog, Views } from "./executions/views";
 import { BatchDialog, JobBar, type Batch } from "./executions/jobs";
 
 export type Execution = Schemas["ExecutionAnswer"];
@@ -38,6 +39,7 @@ export default function Executions() {
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const batch = useSignal<Batch | undefined>(undefined);
   const jobId = useSignal<string | undefined>(undefined);
+  const isViewOpen = useSignal(false);
   const cursor = query.get("cursor") ?? "";
   const list = useQuery(
     `${workspace.value?.id} ${query}`,
@@ -55,12 +57,16 @@ export default function Executions() {
     <>
       <Head
         title={texts.title}
-        actions={may("operator") && <>
+        actions={<>
           {selected.value.size > 0 && <span class="muted small" role="status">{texts.selected(selected.value.size)}</span>}
-          <button class="btn" onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
-          <button class="btn" onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
+          <button class="btn" onClick={() => (isViewOpen.value = true)}>{texts.view}</button>
+          {may("operator") && <>
+            <button class="btn" onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
+            <button class="btn" onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
+          </>}
         </>}
       >
+        <Views />
         <Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} />
       </Head>
       <div class="content">
@@ -86,6 +92,7 @@ export default function Executions() {
           )}
         </Load>
       </div>
+      {isViewOpen.value && <ViewDialog onClose={() => (isViewOpen.value = false)} />}
       {batch.value !== undefined && (
         <BatchDialog
           batch={batch.value}
@@ -149,7 +156,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
         <thead>
           <tr>
             {canSelect && <th class="tick"><input type="checkbox" aria-label={texts.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
-            <th>{texts.status}</th><th>{texts.flow}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th>{texts.started}</th><th class="num roomy-only">{texts.took}</th>
+            <th>{texts.status}</th><th>{texts.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <th>{texts.started}</th>}{isShown("took") && <th class="num roomy-only">{texts.took}</th>}
           </tr>
         </thead>
         <tbody>
@@ -158,11 +165,11 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
               {canSelect && <td class="tick"><input type="checkbox" aria-label={texts.select(execution.flow_name ?? execution.id)} checked={selected.value.has(execution.id)} onChange={(event) => select([execution.id], event.currentTarget.checked)} /></td>}
               <td><Status of={execution.status} /></td>
               <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a></td>
-              <td class="wide-only where"><Where of={execution} /></td>
-              <td class="wide-only muted"><StartedBy of={execution} /></td>
-              <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
-              <td class="muted nowrap"><Time at={execution.started_at} /></td>
-              <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
+              {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
+              {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} /></td>}
+              {isShown("log") && <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>}
+              {isShown("started") && <td class="muted nowrap"><Time at={execution.started_at} /></td>}
+              {isShown("took") && <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>}
             </tr>
           ))}
         </tbody>

@@ -1,0 +1,50 @@
+/** The logins of the account, each of which can be ended. */
+import { api } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { logOut } from "../../app/session";
+import { Load, Time } from "../../parts/parts";
+import { done } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { account as texts } from "../../texts/account";
+
+export function Sessions() {
+  const list = useQuery("sessions", (signal) => api.get("/api/v1/sessions", { query: { limit: 100 }, signal }));
+  const action = useAction();
+  function end(id: string | undefined): void {
+    action.run(async () => {
+      if (id === undefined) await api.delete("/api/v1/sessions");
+      else await api.delete("/api/v1/sessions/{id}", { path: { id } });
+      await list.reload();
+      done(id === undefined ? texts.othersEnded : texts.sessionEnded);
+    });
+  }
+  return (
+    <div class="content">
+      <div class="row"><p class="muted grow">{texts.sessionsHint}</p><button class="btn" disabled={action.busy} onClick={() => end(undefined)}>{texts.endOthers}</button></div>
+      <Load query={list} rows={3}>
+        {({ sessions }) => (
+          <div class="card scroll">
+            <table>
+              <thead><tr><th>{texts.browser}</th><th class="wide-only">{texts.address}</th><th>{texts.loggedIn}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
+              <tbody>
+                {sessions.map((session) => (
+                  <tr key={session.id}>
+                    <td class="name"><span class="cut block" title={session.agent}>{session.agent ?? texts.unknown}</span></td>
+                    <td class="wide-only muted">{session.address ?? texts.unknown}</td>
+                    <td class="muted"><Time at={session.created_at} /></td>
+                    <td class="wide-only muted">{session.last_used_at !== undefined && <Time at={session.last_used_at} how="relative" />}</td>
+                    <td class="num">
+                      {session.is_current
+                        ? <button class="btn quiet" onClick={() => void logOut()}>{texts.logOut}</button>
+                        : <button class="btn quiet" disabled={action.busy} onClick={() => end(session.id)}>{texts.endSession}</button>}
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        )}
+      </Load>
+    </div>
+  );
+}

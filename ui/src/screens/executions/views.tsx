@@ -1,0 +1,75 @@
+/** Saved views of the executions, and the columns that are shown. */
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { loadPreferences, preferences, prefer } from "../../app/preferences";
+import { location, to } from "../../app/router";
+import { Dialog } from "../../parts/dialog";
+import { Field } from "../../parts/parts";
+import { done } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { common } from "../../texts/common";
+import { executions as texts } from "../../texts/executions";
+
+export const COLUMNS = ["where", "startedBy", "log", "started", "took"] as const;
+export type Column = (typeof COLUMNS)[number];
+
+/** True if the reader has not hidden the column. */
+export function isShown(column: Column): boolean {
+  return !(preferences.value.hidden ?? []).includes(column);
+}
+
+/** The saved views as links; the one that is open can be deleted. */
+export function Views() {
+  useEffect(() => void loadPreferences(), []);
+  const action = useAction();
+  const views = preferences.value.views ?? [];
+  if (views.length === 0) return null;
+  const current = location.value.query.toString();
+  return (
+    <nav class="filters" aria-label={texts.views}>
+      {views.map((view) => (
+        <span key={view.name} class="row tight">
+          <a class="chip" href={`${to("/executions")}?${view.query}`} aria-current={view.query === current ? "page" : undefined}>{view.name}</a>
+          {view.query === current && <button class="btn quiet small" disabled={action.busy} onClick={() => action.run(() => prefer({ views: views.filter((each) => each !== view) }))}>{texts.deleteView(view.name)}</button>}
+        </span>
+      ))}
+    </nav>
+  );
+}
+
+export function ViewDialog({ onClose }: { onClose: () => void }) {
+  const action = useAction();
+  const hasFilters = location.value.query.toString() !== "";
+  const name = useSignal("");
+  function toggle(column: Column): void {
+    const hidden = preferences.value.hidden ?? [];
+    action.run(() => prefer({ hidden: hidden.includes(column) ? hidden.filter((each) => each !== column) : [...hidden, column] }));
+  }
+  function save(event: Event): void {
+    event.preventDefault();
+    const query = new URLSearchParams(location.peek().query);
+    query.delete("cursor");
+    action.run(async () => {
+      const others = (preferences.peek().views ?? []).filter((view) => view.name !== name.value.trim());
+      await prefer({ views: [...others, { name: name.value.trim(), query: query.toString() }] });
+      done(texts.viewSaved(name.value.trim()));
+      onClose();
+    });
+  }
+  return (
+    <Dialog title={texts.view} onClose={onClose}>
+      <fieldset class="plain stack tight">
+        <legend class="label">{texts.columns}</legend>
+        {COLUMNS.map((column) => <label key={column} class="check"><input type="checkbox" checked={isShown(column)} onChange={() => toggle(column)} />{texts[column]}</label>)}
+      </fieldset>
+      {hasFilters && (
+        <form class="stack tight" onSubmit={save}>
+          <Field label={texts.viewName} hint={texts.viewHint}>{(id, note) => <input id={id} aria-describedby={note} required maxLength={60} value={name.value} onInput={(event) => (name.value = event.currentTarget.value)} />}</Field>
+          <div class="row"><button class="btn primary right" disabled={action.busy}>{texts.saveView}</button></div>
+        </form>
+      )}
+      {!hasFilters && <p class="muted small">{texts.viewNeedsFilters}</p>}
+      <div class="row"><button class="btn right" onClick={onClose}>{common.close}</button></div>
+    </Dialog>
+  );
+}
