@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from bench import costs, floods, memory, report, sockets
+from bench import costs, floods, memory, report, schedules, sockets
 from bench.engine import NoOp
 from bench.hooks import HookBench
 from bench.machine import describe
@@ -33,6 +33,7 @@ PARTS: Final = {
     "memory": "memory",
     "startup": "start-up",
     "hooks": "requests to webhook triggers",
+    "schedules": "armed schedules, and many that are due together",
     "javascript": "JavaScript",
     "language": "the flow language",
     "logins": "logins, and floods of them",
@@ -53,6 +54,7 @@ class Effort:
     many_seconds: float
     one_seconds: float
     list_seconds: float
+    idle_seconds: float
     finished: int
     costed: int
     memory_seconds: float
@@ -61,12 +63,12 @@ class Effort:
 
 
 FULL: Final = Effort(
-    rounds=5, engine_seconds=3, many_seconds=5, one_seconds=3, list_seconds=3, finished=100_000, costed=2_000,
-    memory_seconds=150, temporal_rounds=3, temporal_seconds=10,
+    rounds=5, engine_seconds=3, many_seconds=5, one_seconds=3, list_seconds=3, idle_seconds=15, finished=100_000,
+    costed=2_000, memory_seconds=150, temporal_rounds=3, temporal_seconds=10,
 )  # fmt: skip
 QUICK: Final = Effort(
-    rounds=2, engine_seconds=1, many_seconds=2, one_seconds=1, list_seconds=1, finished=10_000, costed=300,
-    memory_seconds=20, temporal_rounds=1, temporal_seconds=4,
+    rounds=2, engine_seconds=1, many_seconds=2, one_seconds=1, list_seconds=1, idle_seconds=5, finished=10_000,
+    costed=300, memory_seconds=20, temporal_rounds=1, temporal_seconds=4,
 )  # fmt: skip
 
 
@@ -161,6 +163,7 @@ class Bench:
                 ("postgres", "one-postgres", lambda: on_postgres.run_one(effort.one_seconds)),
             ]
         steps.append(("startup", "startup", self._start_twice))
+        steps.append(("schedules", "schedules", self._schedule))
         steps.append(("javascript", "javascript", lambda: self._alone("bench.javascript")))
         steps.append(("language", "language", lambda: self._alone("bench.language")))
         return [(name, step) for parts, name, step in steps if self.parts & set(parts.split())]
@@ -174,6 +177,10 @@ class Bench:
         with scratch(self.directory) as directory:
             fresh, existing = start_twice(directory / "data")
             return {"fresh_seconds": fresh, "existing_seconds": existing}
+
+    def _schedule(self) -> Any:
+        with scratch(self.directory) as directory:
+            return schedules.measure(directory, idle_seconds=self.effort.idle_seconds)
 
     def _measure(self, name: str, step: Callable[[], Any]) -> None:
         if any(fault.startswith(f"{name}: ") for fault in self.faults):

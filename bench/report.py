@@ -19,6 +19,7 @@ PART_OF: Final = {
     "list": "lists",
     "hooks-result": "hooks",
     "hooks-accepted": "hooks",
+    "schedules": "schedules",
     "parked": "memory",
     "startup": "startup",
     "javascript": "javascript",
@@ -140,6 +141,8 @@ def rows(rounds: Rounds) -> list[Row]:
     add("a parked execution, young server", "bytes", "parked.bytes_each", at_most(2048, "2 KB"))
     if finished := rounds.get("finished"):
         found += _after_finished(finished[0])
+    add("500 of 10,000 schedules due: last start", "s", "schedules.last_start_seconds", at_most(2, "2"), digits=2)
+    add("10,000 armed schedules, idle server", "% of a core", "schedules.idle_percent", at_most(1, "1"), digits=2)
     add("start to /readyz, fresh data", "s", "startup.fresh_seconds", at_most(1.5, "1.5"), digits=2)
     add("start to /readyz, existing data", "s", "startup.existing_seconds", at_most(1.5, "1.5"), digits=2)
     add("JavaScript over 5 KB, one worker", "expressions/s", "javascript.per_second", at_least(2000, "2,000"))

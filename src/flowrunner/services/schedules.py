@@ -30,9 +30,9 @@ from flowrunner.services.trigger_values import input_of
 
 logger = structlog.get_logger()
 
-_AT_A_TIME: Final = 100
+_AT_A_TIME: Final = 500
 # As many starts share transactions.
-_CONCURRENT: Final = 20
+_CONCURRENT: Final = 64
 _LONG: Final = timedelta(hours=1)
 _ON_LIMIT: Final[dict[Overlap, OnLimit]] = {"queue": "queue", "replace": "replace"}
 
