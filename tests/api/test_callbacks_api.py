@@ -387,3 +387,28 @@ def test_acts_on_callbacks_are_audited_without_their_contents(
 
     assert [entry["action"] for entry in entries] == ["callback.deleted", "callback.changed", "callback.created"]
     assert "private" not in json.dumps(entries).lower()
+
+
+def test_pauses_and_failures_of_triggers_are_told(account: Client, receiver: Receiver) -> None:
+    flow = (
+        "metadata: {name: Hooked}\ninputs: {n: {type: integer}}\n"
+        "triggers:\n  in: {type: webhook, verify: none, input: {n: '${trigger.body}'}}\n" + SMALLEST
+    )
+    flow_id = account.new_flow(flow, name="Hooked")
+    (trigger,) = account.get("/api/v1/triggers").json["triggers"]
+    _, path = new_callback(account, receiver, events=["trigger.paused", "trigger.failing"], flow_id=flow_id)
+
+    for _ in range(4):
+        assert account.post(trigger["url"], "x").status == 422
+    (failing,) = arrived(receiver, path)
+    assert account.post(f"/api/v1/triggers/{trigger['id']}/pause").status == 200
+    _, paused = arrived(receiver, path, 2)
+
+    assert failing.json["type"] == "dev.flowrunner.trigger.failing.v1"
+    failed = failing.json["data"]
+    assert "n" in failed.pop("reason")
+    assert paused.json["type"] == "dev.flowrunner.trigger.paused.v1"
+    assert failing.json["subject"] == paused.json["subject"] == trigger["id"]
+    assert failed == paused.json["data"] == {
+        "trigger": {"id": trigger["id"], "name": "in"}, "flow_id": flow_id, "flow_name": "Hooked",
+    }  # fmt: skip

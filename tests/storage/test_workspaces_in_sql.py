@@ -44,6 +44,12 @@ EXCEPTIONS: Final = {
     "a background job delivers the callbacks of all workspaces": {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
     },
+    "background jobs start what is due by triggers of all workspaces, with ids from the store": {
+        "ALL", "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER",
+    },
+    "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {
+        "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE",
+    },
     "what became of a request to a webhook is recorded for the stored one": {
         "SETTLE", "TRIGGER_FAILED",
     },

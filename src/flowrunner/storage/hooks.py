@@ -8,15 +8,15 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.triggers import FAILING_AFTER, TriggerId
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
 from flowrunner.ports.page import Page
-from flowrunner.storage.callbacks import tell_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Row, Transaction
+from flowrunner.storage.trigger_events import tell_if_failing
 
 ADD: Final = """
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
@@ -25,9 +25,7 @@ VALUES (:id, :workspace_id, :trigger_id, :received_at, :state, :execution_id, :r
 SETTLE: Final = """
 UPDATE hook_deliveries SET state = :state, execution_id = :execution_id, error = :error WHERE id = :id
 """
-TRIGGER_FAILED: Final = """
-UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :trigger_id RETURNING flow_id, name, failures
-"""
+TRIGGER_FAILED: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :trigger_id"
 # The server may have ended after the start and before it has noted that.
 PAGE: Final = """
 SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
@@ -104,18 +102,9 @@ class SqlHooks:
 
         async def settle(tx: Transaction) -> None:
             await tx.run(SETTLE, values)
-            if delivery.state == "failed" and (row := await tx.row(TRIGGER_FAILED, values)) is not None:
-                flow_id, name, failures = row
-                if failures == FAILING_AFTER:
-                    await tell_callbacks(
-                        tx,
-                        "trigger.failing",
-                        workspace_id=delivery.workspace_id,
-                        flow_id=FlowId(flow_id),
-                        subject=delivery.trigger_id,
-                        details={"trigger": {"id": delivery.trigger_id, "name": name}, "reason": delivery.error},
-                        at=delivery.received_at,
-                    )
+            if delivery.state == "failed":
+                await tx.run(TRIGGER_FAILED, values)
+                await tell_if_failing(tx, delivery.trigger_id, error=delivery.error, at=delivery.received_at)
 
         await self._database.write(settle)
 

@@ -7,7 +7,9 @@ from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.triggers import EndedExecution
 from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.trigger_events import tell_if_failing
 from flowrunner.storage.trigger_starts import MOST_ERROR_CHARACTERS, TAKE_END
 from flowrunner.storage.triggers import of_ids
 
@@ -21,6 +23,7 @@ SELECT trigger_id, execution_id FROM trigger_outbox
  WHERE (SELECT paused_at IS NULL FROM engine)
  ORDER BY execution_id, trigger_id LIMIT :limit
 """
+ENDED_AT: Final = "SELECT completed_at FROM executions WHERE id = :id"
 FAIL: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :id"
 
 
@@ -55,6 +58,8 @@ class SqlTriggerEnds:
             # Another process may have started it.
             if await tx.run(TAKE_END, _values(end)):
                 await tx.run(FAIL, {"id": end.trigger_id, "error": error[:MOST_ERROR_CHARACTERS]})
+                if (ended := await tx.row(ENDED_AT, {"id": end.execution_id})) is not None:
+                    await tell_if_failing(tx, end.trigger_id, error=error, at=from_ms(ended[0]))
 
         await self._database.write(fail)
 

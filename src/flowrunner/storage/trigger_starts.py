@@ -6,11 +6,13 @@ from typing import Any, Final
 
 from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports.journal import NewExecution
 from flowrunner.ports.triggers import TriggerHasMoved, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.trigger_events import tell_if_failing, tell_of_trigger
 from flowrunner.storage.triggers import ALL, view
 
 # The due time that is started must be the stored one: so it is started once, by whichever process is first.
@@ -61,6 +63,9 @@ async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None
             values |= _next(fire.next) | {"due_at": to_ms(fire.due_at), "missed": fire.missed}
         if await tx.run(statement, values) != 1:
             raise TriggerHasMoved
+        if fire.missed and fire.due_at is not None:
+            due_at = rfc3339(fire.due_at)
+            await tell_of_trigger(tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed)
         if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
             raise TriggerHasMoved
 
@@ -83,15 +88,31 @@ class SqlSchedules:
         self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, skipped: int = 0
     ) -> bool:
         values = _next(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed, "skipped": skipped}
-        return await self._database.write(lambda tx: tx.run(ADVANCE, values)) == 1
+
+        async def advance(tx: Transaction) -> bool:
+            has_changed = await tx.run(ADVANCE, values) == 1
+            if has_changed and missed:
+                await tell_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
+            return has_changed
+
+        return await self._database.write(advance)
 
     async def fail(
         self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
     ) -> int:
         values = _next(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed}
         values["error"] = error[:MOST_ERROR_CHARACTERS]
-        row = await self._database.write(lambda tx: tx.row(FAIL, values))
-        return 0 if row is None else int(row[0])
+
+        async def fail(tx: Transaction) -> int:
+            row = await tx.row(FAIL, values)
+            if row is None:
+                return 0
+            if missed:
+                await tell_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
+            await tell_if_failing(tx, id, error=values["error"], at=due_at)
+            return int(row[0])
+
+        return await self._database.write(fail)
 
 
 def _next(next: NextStart | None) -> dict[str, Any]:
