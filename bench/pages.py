@@ -37,6 +37,7 @@ _BETWEEN: Final = timedelta(milliseconds=900)
 _FLOW: Final = 'metadata: {name: "Flow"}\nnodes:\n  done: {type: return, params: {value: 1}}\n'
 _ERRORS: Final = ("http.500", "http.503", "timeout", "connection.refused", "expression")
 
+_OTHERS: Final = [(f"other-{n}",) for n in range(_ACCOUNTS - 1)]
 _COLUMNS: Final = (
     "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "is_idle",
     "waiting_for", "epoch", "last_seq", "size", "rerun_of",
@@ -77,6 +78,7 @@ def rows(count: int, workspace_id: str, flows: Sequence[tuple[str, str]]) -> Ite
 def fill_sqlite(path: Path, values: Iterator[tuple[Any, ...]], *, is_older: bool) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA busy_timeout = 60000")
+        connection.executemany("INSERT INTO workspaces (id, created_at) VALUES (?, 1)", _OTHERS)
         width, statement = (len(_COLUMNS), _INSERT_OLDER) if is_older else (None, _INSERT)
         while batch := [row[:width] for row in islice(values, _ROWS_AT_ONCE)]:
             connection.execute("BEGIN IMMEDIATE")
@@ -88,6 +90,7 @@ async def fill_postgres(url: str, values: Iterator[tuple[Any, ...]], *, is_older
     connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
     columns = _COLUMNS if is_older else (*_COLUMNS, *_FURTHER)
     try:
+        await connection.executemany("INSERT INTO workspaces (id, created_at) VALUES ($1, 1)", _OTHERS)
         while batch := [row[: len(columns)] for row in islice(values, _ROWS_AT_ONCE)]:
             await connection.copy_records_to_table("executions", records=batch, columns=columns)
         await connection.execute("VACUUM ANALYZE executions")

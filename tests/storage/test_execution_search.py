@@ -160,7 +160,8 @@ async def test_every_filter_finds_what_fits_by_offset_and_by_cursor(database: Da
 async def test_a_search_looks_at_a_limited_number_of_executions_a_page(
     database: Database, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution_search, "MOST_LOOKED_AT", 10)
+    monkeypatch.setattr(execution_search, "MOST_EXAMINED", 10)
+    monkeypatch.setattr(execution_search, "MOST_COUNTED", 10)
     executions = SqlExecutions(database)
     for wanted in filters():
         ids = fitting(wanted, samples)
@@ -168,7 +169,7 @@ async def test_a_search_looks_at_a_limited_number_of_executions_a_page(
         assert await walked(executions, wanted, Page(limit=4, is_reversed=True)) == ids[::-1], wanted
         listed = await executions.page(MARA, wanted, Page(limit=4))
         assert listed.total == len(ids) or (not listed.is_exact and listed.total is not None and listed.total <= 10)
-    monkeypatch.setattr(execution_search, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(execution_search, "MOST_EXAMINED", 1)
     failures = ExecutionFilter(error_type="timeout", failed_node="b")
     listed = await executions.page(MARA, failures, Page(limit=4))
     assert len(listed.items) <= 1 < len(fitting(failures, samples))
@@ -290,7 +291,8 @@ def test_no_search_reads_the_whole_table(path: str) -> None:
 _SOME: Final[dict[str, Any]] = {
     "workspace_id": "mara", "flow_id": "flow-1", "statuses": ",failed,", "is": True, "error_type": "type-1",
     "failed_node": "node-1", "trigger_id": "t-1", "rerun_of": "exec-100", "first_id": "exec-001", "end_id": "exec-01",
-    "cursor": "exec-009", "last_id": "exec-004", "limit": 11, "offset": 0, "most": 11, "looked_at": 10_000,
+    "cursor": "exec-009", "last_id": "exec-004", "limit": 11, "offset": 0, "most": 11, "examined": 2500,
+    "counted": 10_000,
 }  # fmt: skip
 
 

@@ -356,7 +356,7 @@ async def list_executions(
 ) -> Reply[ExecutionList]:
     """List executions, the newest first.
 
-    A request examines 10,000 executions at most, so a page may be shorter than `limit` and have a `next_cursor`.
+    A request examines a limited number of executions, so a page may be shorter than `limit` and have a `next_cursor`.
     """
     page = page_of(limit, offset, cursor, count=count, is_reversed=sort == "started_at")
     wanted = filter_of(
