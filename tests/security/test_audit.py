@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.shapes import NAP, assert_error
+from api.shapes import NAP, SMALLEST, assert_error
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
@@ -37,6 +37,11 @@ ASKS: Final = "nodes:\n  ask: {type: approval}\n"
 KILLS: Final = int(os.environ.get("AUDIT_KILLS", "200"))
 
 # What each request that changes something is called in the log, when it succeeds.
+TRIGGERED: Final = f"""
+triggers:
+  hourly: {{type: schedule, every: 1h}}
+  hook: {{type: webhook, verify: none}}
+{SMALLEST}"""
 ACTIONS: Final = {
     "POST /api/v1/setup": "account.created",
     "POST /api/v1/auth/login": "login.succeeded",
@@ -70,6 +75,16 @@ ACTIONS: Final = {
     "DELETE /api/v1/executions/{id}/record": "execution.deleted",
     "POST /api/v1/executions:batch": "job.created",
     "DELETE /api/v1/jobs/{id}": "job.cancelled",
+    "POST /api/v1/triggers/{id}/pause": "trigger.paused",
+    "POST /api/v1/triggers/{id}/resume": "trigger.resumed",
+    "POST /api/v1/triggers/{id}/rotate": "trigger.rotated",
+    "POST /api/v1/triggers/{id}/run": "execution.started",
+    "POST /api/v1/triggers/{id}/backfill": "job.created",
+    "POST /api/v1/triggers/{id}/deliveries/{delivery_id}/replay": "execution.started",
+    "POST /api/v1/callbacks": "callback.created",
+    "PUT /api/v1/callbacks/{id}": "callback.changed",
+    "DELETE /api/v1/callbacks/{id}": "callback.deleted",
+    "POST /api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver": "callback.redelivered",
     "POST /api/v1/keys/rotations": "keys.rotation.requested",
     "POST /api/v1/workspaces": "workspace.created",
     "PUT /api/v1/workspaces/{id}": "workspace.updated",
@@ -95,6 +110,11 @@ NOT_TOLD: Final = {
     "POST /api/v1/flows/graph",
     # It runs offline, and nothing is kept of it.
     "POST /api/v1/flows/test",
+    # A message that tells of nothing; it is in the list of the callback's deliveries.
+    "POST /api/v1/callbacks/{id}/test",
+    # No account acts; the list of the trigger's deliveries has each.
+    "POST /hooks/{token}",
+    "POST /hooks/{token}/{rest}",
     # Written as a batch, which has its entries.
     "POST /api/v1/flows/import",
 }
@@ -215,6 +235,7 @@ async def _change_everything(root: Caller) -> None:
     account = {"name": "N", "email": "n@example.com", "password": PASSWORD}
     other = (await go("POST", "/api/v1/accounts", account))["id"]
     await go("PUT", "/api/v1/accounts/{id}", {"role": "viewer"}, id=other)
+    await _change_triggers(root, go)
     await _change_workspaces(root, go, me=me, other=other, flow=asking)
     await go("DELETE", "/api/v1/accounts/{id}", id=other)
     await go("POST", "/api/v1/keys/rotations", {"kinds": ["data"]})
@@ -224,6 +245,29 @@ async def _change_everything(root: Caller) -> None:
     await root.login()
     await go("POST", "/api/v1/auth/logout")
     await root.login()
+
+
+async def _change_triggers(root: Caller, go: Callable[..., Awaitable[Any]]) -> None:
+    """Each route that changes something of a trigger or a callback."""
+    trigger, callback = "/api/v1/triggers/{id}", "/api/v1/callbacks/{id}"
+    await go("POST", "/api/v1/flows", {"name": "T", "definition": TRIGGERED})
+    listed = (await root.go("GET", "/api/v1/triggers")).json["triggers"]
+    found = {each["type"]: each for each in listed}
+    schedule, hook = found["schedule"]["id"], found["webhook"]["id"]
+    for change in ("pause", "resume", "run"):
+        await go("POST", f"{trigger}/{change}", id=schedule)
+    period = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T03:00:00Z"}
+    await go("POST", f"{trigger}/backfill", period, id=schedule)
+    assert (await root.go("POST", found["webhook"]["url"], {})).status < 300
+    (delivery,) = (await root.go("GET", f"/api/v1/triggers/{hook}/deliveries")).json["deliveries"]
+    await go("POST", f"{trigger}/deliveries/{{delivery_id}}/replay", id=hook, delivery_id=delivery["id"])
+    await go("POST", f"{trigger}/rotate", id=hook)
+    body = {"url": "https://receiver.example/", "events": ["execution.failed"]}
+    id = (await go("POST", "/api/v1/callbacks", body))["id"]
+    await go("PUT", callback, {"name": "N"}, id=id)
+    sent = (await go("POST", f"{callback}/test", id=id))["id"]
+    await go("POST", f"{callback}/deliveries/{{delivery_id}}/redeliver", id=id, delivery_id=sent)
+    await go("DELETE", callback, id=id)
 
 
 async def _change_workspaces(
@@ -618,7 +662,7 @@ def test_s60_admins_find_entries_by_what_they_know(admin: Client, account: Clien
     assert mine[1] in found(since=at, account_id=account.account_id)
     assert mine[1] not in found(until=at, account_id=account.account_id)
     assert mine[0]["previous_hash"] == mine[1]["hash"] or mine[0]["seq"] > mine[1]["seq"] + 1
-    for query in ("since=x", "until=2027-01-01", "outcome=x", "since=0001-01-01T00:00:00Z", "limit=0"):
+    for query in ("since=x", "until=2027-13-01", "outcome=x", "since=0001-01-01T00:00:00Z", "limit=0"):
         assert admin.request("GET", f"/api/v1/audit?{query}").status == 422
     assert account.get("/api/v1/audit").status == 403
 

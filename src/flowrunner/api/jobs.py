@@ -92,7 +92,7 @@ class BatchBody(Body):
 
 class JobErrorAnswer(Answer, frozen=True, kw_only=True):
     item: Annotated[
-        str | UnsetType, Meta(description="The id of the execution. Absent if the whole job cannot go on.")
+        str | UnsetType, Meta(description="The execution, or the due time. Absent if the whole job cannot go on.")
     ] = UNSET
     message: str
 
