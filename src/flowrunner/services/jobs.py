@@ -111,7 +111,8 @@ class Jobs:
         """Do the items of all running jobs, each independently of the others, until no job is left."""
         tasks: dict[JobId, asyncio.Task[None]] = {}
         try:
-            while ids := await self._store.running():
+            # A job that was stopped still completes the items that it has begun.
+            while (ids := await self._store.running()) or tasks:
                 for id in ids:
                     if id not in tasks:
                         tasks[id] = asyncio.create_task(self._run(id), name=f"job {id}")
