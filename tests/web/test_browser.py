@@ -228,7 +228,7 @@ def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server
     api.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True, "data": {"amount": 1}})
 
     expect(page.locator("header .pill")).to_have_text("completed")
-    assert len(sockets) == 2
+    assert len(sockets) >= 2
     assert not sockets[1].url.endswith("after=0")
     tab.close()
     assert tab.faults == []

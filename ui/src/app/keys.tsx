@@ -75,14 +75,15 @@ function Palette({ onClose }: { onClose: () => void }) {
   const text = useSignal("");
   const at = useSignal(0);
   const list = useRef<HTMLUListElement>(null);
-  const flows = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/flows", { query: { limit: 1000 }, signal }));
+  // The server finds flows: there may be more than a page can hold.
+  const wanted = text.value.trim();
+  const flows = useQuery(`${workspace.value?.id} ${wanted}`, (signal) => api.get("/api/v1/flows", { query: { q: wanted || undefined, limit: MOST }, signal }));
   const choices = matching(text.value, [
     ...allowed().map((entry) => ({ label: entry.label, kind: texts.go, icon: entry.icon, run: () => go(to(entry.path)) })),
-    ...(flows.data?.flows ?? []).map(({ id, name }) => ({ label: name, kind: texts.flow, icon: "flows" as const, run: () => go(to(`/flows/${id}`)) })),
     ...(["auto", "light", "dark"] as Theme[]).map((theme) => ({ label: texts.themes[theme]!, kind: "", icon: "account" as const, run: () => setTheme(theme) })),
     { label: texts.help, kind: "?", icon: "help", run: () => (open.value = "help") },
     { label: texts.logOut, kind: "", icon: "account", run: () => void logOut() },
-  ]);
+  ], (flows.data?.flows ?? []).map(({ id, name }) => ({ label: name, kind: texts.flow, icon: "flows", run: () => go(to(`/flows/${id}`)) })));
   const chosen = Math.min(at.value, choices.length - 1);
   useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [chosen]);
   function run(choice: Choice | undefined): void {
@@ -105,7 +106,7 @@ function Palette({ onClose }: { onClose: () => void }) {
       />
       <ul id="palette" class="palette" role="listbox" aria-label={texts.results} ref={list}>
         {choices.map((choice, i) => (
-          <li key={`${choice.kind} ${choice.label}`} id={`palette-${i}`} role="option" aria-selected={i === chosen} onClick={() => run(choice)}>
+          <li key={`${choice.kind} ${choice.label} ${i}`} id={`palette-${i}`} role="option" aria-selected={i === chosen} onClick={() => run(choice)}>
             <Icon name={choice.icon} /><span class="cut">{choice.label}</span><span class="muted small right">{choice.kind}</span>
           </li>
         ))}
@@ -115,14 +116,14 @@ function Palette({ onClose }: { onClose: () => void }) {
   );
 }
 
-/** The choices with all words of the text, those that begin with it first; an id leads to its execution. */
-function matching(text: string, choices: Choice[]): Choice[] {
+/** The choices with all words of the text, those that begin with it first, then the flows; an id leads to its execution. */
+function matching(text: string, choices: Choice[], flows: Choice[]): Choice[] {
   const wanted = text.trim().toLowerCase();
   if (/^exec-\w+$/.test(wanted)) return [{ label: wanted, kind: texts.execution, icon: "executions", run: () => go(to(`/executions/${wanted}`)) }];
   const words = wanted.split(/\s+/);
   const found = choices.filter(({ label, kind }) => words.every((word) => `${label} ${kind}`.toLowerCase().includes(word)));
   const rank = ({ label }: Choice) => (label.toLowerCase().startsWith(wanted) ? 0 : 1);
-  return found.sort((a, b) => rank(a) - rank(b)).slice(0, MOST);
+  return [...found.sort((a, b) => rank(a) - rank(b)), ...flows].slice(0, MOST + flows.length);
 }
 
 function Help({ onClose }: { onClose: () => void }) {
