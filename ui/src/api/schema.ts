@@ -75,7 +75,7 @@ export interface paths {
          * List Executions
          * @description List executions, the newest first.
          *
-         *     A request examines 10,000 executions at most, so a page may be shorter than `limit` and have a `next_cursor`.
+         *     A request examines a limited number of executions, so a page may be shorter than `limit` and have a `next_cursor`.
          */
         get: operations["listExecutions"];
         put?: never;
@@ -3516,7 +3516,7 @@ export interface components {
         JobErrorAnswer: {
             /**
              * Item
-             * @description The id of the execution. Absent if the whole job cannot go on.
+             * @description The execution, or the due time. Absent if the whole job cannot go on.
              */
             item?: string;
             /** Message */
