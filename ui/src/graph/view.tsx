@@ -41,6 +41,8 @@ export function GraphView(props: GraphViewProps) {
   const list = useRef<HTMLUListElement>(null);
   const drag = useConnections(props.onConnect, camera);
   const named = useMemo(() => new Map(layout.nodes.map((placed) => [placed.node.id, placed])), [layout]);
+  const targets = useMemo(() => targetsOf(layout), [layout]);
+  const open = useMemo(() => new Set(layout.frames.map(({ owner }) => owner)), [layout]);
   const active = useComputed(() => (selected.value !== undefined && named.has(selected.value) ? selected.value : firstOf(layout)?.node.id));
   const [width, height] = [layout.width + 2 * MARGIN, layout.height + 2 * MARGIN];
 
@@ -105,8 +107,8 @@ export function GraphView(props: GraphViewProps) {
               <Node
                 key={placed.node.id}
                 placed={placed}
-                targets={targetsOf(layout, placed)}
-                isOpen={layout.frames.some(({ owner }) => owner === placed.node.id)}
+                targets={targets.get(placed.node.id) ?? ""}
+                isOpen={open.has(placed.node.id)}
                 selected={selected}
                 active={active}
                 states={states}
@@ -144,9 +146,16 @@ function Canvas({ camera, width, height, children }: { camera: Camera; width: nu
   );
 }
 
-function targetsOf(layout: Layout, { node }: PlacedNode): string {
-  const labels = new Map(layout.nodes.map((placed) => [placed.node.id, placed.node.label]));
-  return layout.links.filter(({ link }) => link.source === node.id).map(({ link }) => labels.get(link.target)).join(", ");
+/** Return the names of the nodes that each node leads to. */
+function targetsOf(layout: Layout): ReadonlyMap<string, string> {
+  const labels = new Map(layout.nodes.map(({ node }) => [node.id, node.label]));
+  const targets = new Map<string, string>();
+  for (const { link } of layout.links) {
+    const before = targets.get(link.source);
+    const label = labels.get(link.target) ?? "";
+    targets.set(link.source, before === undefined ? label : `${before}, ${label}`);
+  }
+  return targets;
 }
 
 const CLASSES: Record<NodeStatus, string> = {

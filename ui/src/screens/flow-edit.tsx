@@ -76,7 +76,11 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
     };
     window.addEventListener("beforeunload", before);
     window.addEventListener("keydown", onKey);
-    const release = guard(() => !model.isDirty.peek() || window.confirm(words.leave));
+    const release = guard(() => {
+      // A draft that is kept is there again when the reader comes back: only a text without one needs a question.
+      if (model.isDirty.peek()) model.keep();
+      return !model.isDirty.peek() || model.isKept.peek() || window.confirm(words.leave);
+    });
     return () => {
       window.removeEventListener("beforeunload", before);
       window.removeEventListener("keydown", onKey);
@@ -156,7 +160,7 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
     <>
       {mayEdit && <button class="btn quiet" onClick={tidy}>{texts.format}</button>}
       {hasTests && <button class="btn quiet" onClick={() => (isTesting.value = true)}>{texts.test}</button>}
-      {mayEdit && <button class="btn" disabled={!model.isDirty.value || model.isSaving.value} onClick={() => void save()}>{texts.save}</button>}
+      {mayEdit && <button class="btn" disabled={(flow !== undefined && !model.isDirty.value) || model.isSaving.value} onClick={() => void save()}>{texts.save}</button>}
       {flow !== undefined && may("operator") && <button class="btn primary" onClick={() => (isRunning.value = true)}>{texts.run}</button>}
     </>
   );

@@ -5,7 +5,7 @@ export const flow = {
   tabs: { label: "Flow", edit: "Edit", executions: "Executions", triggers: "Triggers", revisions: "Revisions", settings: "Settings" },
   revision: (number: number) => `revision ${number}`,
   notSaved: "not saved yet",
-  leave: "There are unsaved changes. They are kept in this browser. Leave the page?",
+  leave: "The unsaved text is too large to be kept in this browser. Leave and lose it?",
   saved: (name: string, revision: number) => `Saved ${name} as revision ${revision}`,
   unchanged: "Nothing has changed since the last revision",
   created: (name: string) => `Created ${name}`,

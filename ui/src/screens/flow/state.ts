@@ -25,7 +25,8 @@ export interface Conflict {
 
 export async function loadFlow(id: string, abort?: AbortSignal): Promise<Saved> {
   const { data, headers } = await request("get", "/api/v1/flows/{id}", { path: { id }, signal: abort });
-  return { flow: data, etag: headers.get("ETag") ?? "" };
+  // The editor knows one kind of line break; offsets of faults are in its text.
+  return { flow: { ...data, definition: data.definition.replace(/\r\n?/g, "\n") }, etag: headers.get("ETag") ?? "" };
 }
 
 export class FlowEditor {
@@ -42,7 +43,7 @@ export class FlowEditor {
   readonly isSaving = signal(false);
   readonly isKept = signal(true);
 
-  readonly isDirty = computed(() => this.text.value !== (this.saved.value?.flow.definition ?? ""));
+  readonly isDirty = computed(() => this.text.value !== (this.saved.value?.flow.definition ?? this.initial));
   readonly graph = computed<Graph>(() => this.reading.value?.graph ?? EMPTY);
   readonly marks = computed(() => this.marksOf());
 
@@ -57,7 +58,7 @@ export class FlowEditor {
   constructor(
     private readonly key: string,
     saved: Saved | undefined,
-    initial = "",
+    private readonly initial = "",
   ) {
     this.saved.value = saved;
     this.etag = saved?.etag ?? "";
@@ -162,7 +163,7 @@ export class FlowEditor {
 
   discard(): void {
     const saved = this.saved.peek();
-    this.text.value = saved?.flow.definition ?? "";
+    this.text.value = saved?.flow.definition ?? this.initial;
     this.etag = saved?.etag ?? "";
     this.revision = saved?.flow.revision ?? 0;
     this.restored.value = undefined;
