@@ -141,6 +141,10 @@ FAULTS = {
         "{type: webhook, verify: {scheme: stripe, secret: whsec_123}}",
         [("trigger.secret", "triggers.t.verify.secret", 'write secret: "${secrets.NAME}"')],
     ),
+    "a secret that would need JavaScript before the sender is verified": (
+        '{type: webhook, verify: {scheme: stripe, secret: "${secrets.A.trim()}"}}',
+        [("trigger.secret", "triggers.t.verify.secret", 'write secret: "${secrets.NAME}"')],
+    ),
     "a scheme without its header": (
         '{type: webhook, verify: {scheme: hmac, secret: "${secrets.A}"}}',
         [("required", "triggers.t.verify", "the header of the signature or token")],
