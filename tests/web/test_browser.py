@@ -210,11 +210,19 @@ def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, ap
 
 def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server, api: Client) -> None:
     tab = Tab(browser, site.url).log_in()
-    page, sockets = tab.page, []
+    page = tab.page
+    sockets: list[WebSocketRoute] = []
+    received: list[str | bytes] = []
 
     def pass_on(route: WebSocketRoute) -> None:
         sockets.append(route)
-        route.connect_to_server()
+        server = route.connect_to_server()
+
+        def receive(message: str | bytes) -> None:
+            received.append(message)
+            route.send(message)
+
+        server.on_message(receive)
 
     page.route_web_socket("**/ws/**", pass_on)
     id = api.run(api.new_flow(sample.APPROVED, name="is cut"))
@@ -222,6 +230,8 @@ def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server
     tab.go(f"/executions/{id}")
     mark = page.locator(".live")
     expect(mark).to_have_text("live")
+    while not received:
+        page.wait_for_timeout(20)
 
     sockets[0].close(code=1012)
     expect(mark).to_have_text("live")
