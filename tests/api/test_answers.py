@@ -105,6 +105,8 @@ OTHER_CONTENT = {
     "/api/v1/workspaces/{id}/export": "application/zip",
     "/api/v1/executions/{id}/steps/{step_id}/result": "application/json",
     "/metrics": "text/plain",
+    # The challenge by which a sender checks the address.
+    "/hooks/{token}": "text/plain; charset=utf-8",
 }
 
 

@@ -160,6 +160,7 @@ def _keep_ids(answer: Any, path: str = "") -> None:
 
 def _keep(kind: str, id: str) -> None:
     known = _ids.setdefault(kind, [])
-    if id != _keeper.get("id"):
+    # A dry run answers an empty id, which would lead to another address.
+    if id and id != _keeper.get("id"):
         known.append(id)
         del known[:-MOST_IDS]
