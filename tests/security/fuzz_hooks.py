@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import secrets
 import zipfile
 from typing import Any, Final
@@ -49,6 +50,7 @@ DEFINITIONS: Final = (
 )
 ARCHIVE: Final = "application/zip"
 NAMES: Final = ("F.yaml", "A%20flow.yaml", "%2E%2E%2Fup.yaml", "../up.yaml", "%FF.yaml", "other.txt")
+DOTS: Final = re.compile(r"(?:\.|%2E){1,2}", re.IGNORECASE)
 # What stands in paths beside the ids that the server gives.
 PARTS: Final = {"number": ["1", "2", "3"], "node": ["a", "b"], "key": ["k"]}
 
@@ -90,7 +92,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         known = _ids.get(_kind(case.operation.path, name), ())
         if known and _draw.random() < 0.5:
             case.path_parameters[name] = _draw.choice(known)
-        if value in (".", ".."):
+        if DOTS.fullmatch(str(case.path_parameters[name])):
             # Clients resolve them, so that the request goes to another address.
             case.path_parameters[name] = "dots"
         if value == _keeper.get("id"):

@@ -34,6 +34,7 @@ from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
@@ -69,6 +70,7 @@ async def source(tmp_path: Path) -> Path:
     await accounts.create(account("gone", role="user"), password_hash="hash")
     await accounts.delete(AccountId("gone"), at=NOON)
     session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=NOON + timedelta(days=9999))
+    await SqlPreferences(database).put(AccountId(MARA), b'{"theme": "dark"}', at=NOON)
     await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     await SqlSessions(database).save_ticket("digest", session.id, expires_at=NOON)
     token = TokenView(id=TokenId("t"), account_id=AccountId(MARA), name="T", scopes=("read",), created_at=NOON)
