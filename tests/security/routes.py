@@ -183,7 +183,8 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/executions/{id}/approvals/{node}"): {"approved": True},
     ("POST", "/api/v1/executions/{id}/rerun"): {},
     ("POST", "/api/v1/executions:batch"): {"action": "cancel", "filter": {"flow_id": "none"}},
-    ("POST", "/api/v1/triggers/{id}/backfill"): {"from": "2026-01-01", "to": "2026-01-02"},
+    # A period without due times, whose job has ended.
+    ("POST", "/api/v1/triggers/{id}/backfill"): {"from": "2026-02-01", "to": "2026-02-02"},
     ("POST", "/api/v1/accounts"): {"name": "N", "email": "new-{n}@example.com", "password": PASSWORD},
     ("PUT", "/api/v1/accounts/{id}"): {"name": "N"},
     ("POST", "/api/v1/accounts/{account_id}/secrets"): {"key": "KEY", "value": "a long value"},
