@@ -147,6 +147,15 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/executions/{execution}/signals/k": {"payload": {}},
     "POST /api/v1/executions/{execution}/approvals/only": {"approved": True, "data": {}},
     "PUT /api/v1/accounts/me/preferences": {"preferences": {"theme": "dark"}},
+    "POST /api/v1/executions:batch": {"action": "rerun", "ids": ["x"], "filter": None, "dry_run": True},
+    "POST /api/v1/callbacks": {
+        "name": "N",
+        "url": "http://127.0.0.1/",
+        "events": ["execution.failed"],
+        "format": "slack",
+    },
+    "PUT /api/v1/callbacks/{callback}": {"name": "N", "events": ["execution.failed"]},
+    "POST /api/v1/triggers/{trigger}/backfill": {"from": "2026-01-01", "to": "2026-01-02", "dry_run": True},
     "POST /api/v1/tokens": {"name": "N", "scopes": ["read"], "expires_in": "1d"},
     "POST /api/v1/accounts": {"name": "N", "email": "a@", "password": "x", "role": "user"},
     "PUT /api/v1/accounts/{account}": {"name": "N"},
@@ -231,9 +240,12 @@ def test_s43_s57_hostile_bodies_are_answered(
     method, path = operation.split()
     flow = account.new_flow(SMALLEST)
     workspace = account.post("/api/v1/workspaces", {"name": "T", "slug": f"t-{secrets.token_hex(6)}"}).json["id"]
+    account.new_flow(f"triggers: {{t: {{type: schedule, every: 1d}}}}\n{SMALLEST}")
+    callback = account.post("/api/v1/callbacks", FIELDS["POST /api/v1/callbacks"]).json["id"]
     path = path.format(
-        flow=flow, name="A%20flow", account=account.account_id, execution=account.run(flow), workspace=workspace
-    )
+        flow=flow, name="A%20flow", account=account.account_id, execution=account.run(flow), workspace=workspace,
+        callback=callback, trigger=account.get("/api/v1/triggers").json["triggers"][0]["id"],
+    )  # fmt: skip
     caller = admin if operation in FOR_ADMINS else account
 
     def replies() -> Iterator[tuple[Any, Reply]]:

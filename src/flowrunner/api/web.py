@@ -43,6 +43,9 @@ async def _answer(request: Request, name: str) -> Response:
 @router.get("/setup")
 async def shell(request: Request) -> Response:
     """Return the page in which each screen is shown."""
+    # The patterns of paths also match before a last line break.
+    if request.scope["path"].endswith("\n"):
+        raise NotFound("page")
     return await _answer(request, _SHELL)
 
 
