@@ -120,9 +120,10 @@ async def test_the_key_of_another_request_is_rejected(tmp_path: Path) -> None:
     assert total == 1
 
 
-async def test_two_requests_with_one_key_at_a_time_are_done_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("headers", [{}, {"X_Request_Id": "one"}])
+async def test_two_requests_with_one_key_at_a_time_are_done_once(tmp_path: Path, headers: dict[str, str]) -> None:
     async with team_at(tmp_path) as team:
-        replies = await asyncio.gather(*[create(team.mara, Idempotency_Key="k") for _ in range(8)])
+        replies = await asyncio.gather(*[create(team.mara, Idempotency_Key="k", **headers) for _ in range(8)])
         total = (await team.mara.request("GET", "/api/v1/flows")).json["total"]
 
     assert {reply.status for reply in replies} == {201}

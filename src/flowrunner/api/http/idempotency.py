@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -87,9 +88,9 @@ def once(handle: Handler, repeats: Repeats, *, takes_body: bool) -> Handler:
         if key is None or request.query_params.get("dry_run") == "true":
             return await handle(request)
         caller: Caller = request.scope["caller"]
-        asked = RequestKey(
-            key, request.scope["request_id"], await _digest(request, caller, repeats, takes_body=takes_body)
-        )
+        # Not the id of the log: a client may choose that, and send a repeat with the same one.
+        request_id = secrets.token_hex(16)
+        asked = RequestKey(key, request_id, await _digest(request, caller, repeats, takes_body=takes_body))
         keys = services_of(request).request_keys
         if (before := await keys.answer_before(caller, asked)) is not None:
             return _repeated(before)
