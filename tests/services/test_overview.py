@@ -1,6 +1,8 @@
 """Percentiles and distributions of what an overview shows."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -114,3 +116,35 @@ async def test_a_time_too_short_for_its_buckets_is_rejected() -> None:
     for since in (NOON, NOON + timedelta(days=1), NOON - timedelta(milliseconds=5)):
         with pytest.raises(InvalidInput):
             await Overviews(Given(), Stopped()).histogram(CALLER, flow_id=None, since=since, until=NOON, buckets=10)
+
+
+class Slow(Given):
+    """A reader whose counts take until they are released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[WorkspaceId] = []
+        self.released = asyncio.Event()
+
+    async def counts(
+        self, workspace_id: WorkspaceId, flow_id: FlowId | None, ranges: Sequence[IdRange], *, most: int
+    ) -> Sequence[Mapping[Status, int]]:
+        self.readers.append(workspace_id)
+        await self.released.wait()
+        return await super().counts(workspace_id, flow_id, ranges, most=most)
+
+
+async def test_many_histograms_of_an_account_do_not_delay_another() -> None:
+    reader = Slow()
+    overviews, other = Overviews(reader, Stopped()), replace(CALLER, account_id=AccountId("acct-other"))
+
+    async with asyncio.TaskGroup() as tasks:
+        for caller in (*[CALLER] * 20, other):
+            tasks.create_task(overviews.histogram(caller, flow_id=None, since=None, until=None, buckets=1))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        reading = list(reader.readers)
+        reader.released.set()
+
+    assert reading == [CALLER.workspace_id, other.workspace_id]
+    assert len(reader.readers) == 21

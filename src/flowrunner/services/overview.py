@@ -14,6 +14,7 @@ from flowrunner.domain.execution import FINAL, Status
 from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.overview import IdRange, OverviewReader, RecentActivity, RecentExecution, RecentFlow
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.ids import first_id
 
 # Executions of a flow that are shown, and that its percentiles are of.
@@ -26,7 +27,7 @@ _SAMPLE: Final = 1000
 _DEFAULT_SPAN: Final = timedelta(days=1)
 # Limits of the distribution of durations, in milliseconds: 0, 1, 2, 5, 10 … up to 11 days.
 _EDGES: Final = (0, *(step * 10**power for power in range(9) for step in (1, 2, 5)), 10**9)
-# Reads at a time over all accounts, so that the other connections stay free.
+# Reads at a time over all accounts, so that the other connections stay free. An account has one of them.
 _AT_ONCE: Final = 2
 
 
@@ -102,11 +103,12 @@ class Overviews:
     def __init__(self, reader: OverviewReader, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
+        self._locks = AccountLocks()
         self._reading = asyncio.Semaphore(_AT_ONCE)
 
     async def of_workspace(self, caller: Caller, *, flows: int) -> Overview:
         """Return the overview of the workspace that the request acts in, with at most ``flows`` flows."""
-        async with self._reading:
+        async with self._locks.of(caller.account_id), self._reading:
             activity = await self._reader.activity(
                 caller.workspace_id, flows=flows, of_each=SHOWN_OF_A_FLOW, open_ones=_OPEN_ONES
             )
@@ -124,7 +126,7 @@ class Overviews:
         # Several moments may be in one millisecond after rounding, and ids have milliseconds.
         ranges = [IdRange(first_id("exec", a), first_id("exec", b)) for a, b in pairwise(moments)]
         within = IdRange(ranges[0].first, ranges[-1].end)
-        async with self._reading:
+        async with self._locks.of(caller.account_id), self._reading:
             counts = await self._reader.counts(caller.workspace_id, flow_id, ranges, most=MOST_IN_A_BUCKET + 1)
             durations = await self._reader.durations(caller.workspace_id, flow_id, within, most=_SAMPLE)
         return ExecutionHistogram(
