@@ -102,6 +102,13 @@ def test_a_node_reads_its_own_previous_result(account: Client) -> None:
     assert trial(account, "again", results={"again": "before"})["params"] == {"message": "before"}
 
 
+@pytest.mark.parametrize("name", ["[before]", "", "a/b", "each.1[0]", "on_failure"])
+def test_a_result_of_what_is_no_node_is_not_read(account: Client, name: str) -> None:
+    found = trial(account, "sum", input={"n": 1}, results={name: 3, "fetch": {"n": 5}}, flow_input={"order": 7})
+
+    assert found["result"] == 11
+
+
 @pytest.mark.parametrize(
     ("node", "given", "wanted"),
     [

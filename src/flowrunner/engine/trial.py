@@ -147,7 +147,8 @@ def _history(place: _TriedNode, given: TrialContext, by: AccountId) -> tuple[Ste
         ]  # fmt: skip
         scope = Step(owner.name, 1, scope).child_scope(key)
     for name, result in given.results.items():
-        events += _ran(name, result, scope)
+        if name != _BEFORE:
+            events += _ran(name, result, scope)
     if given.error is not None:
         error = ErrorValue(
             type=str(given.error.get("type", "error")),
