@@ -107,8 +107,13 @@ def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_ta
 
 
 @pytest.mark.parametrize(
-    "url", ["ops@example.com", "mailto:", "mailto:a", "https://example.com", "mailto:" + ",".join(["a@b.c"] * 6)]
-)
+    "url",
+    [
+        "ops@example.com", "mailto:", "mailto:a", "https://example.com", "mailto:" + ",".join(["a@b.c"] * 6),
+        # Several addresses, or none, to the reader of a header.
+        "mailto:root%2Cstaff@b.c", 'mailto:-=@%2C"', "mailto:a@b.c%0D%0ABcc:x", "mailto:all:;@b.c", "mailto:<a@b.c>",
+    ],
+)  # fmt: skip
 def test_what_is_no_address_is_rejected(mailing: Client, url: str) -> None:
     reply = mailing.post("/api/v1/callbacks", {"url": url, "format": "email", "events": ["execution.failed"]})
 

@@ -25,7 +25,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from storage.samples import ALL
-from support.databases import MARA, NOON, add_flows, new_database_file, open_database
+from support.databases import MARA, NOON, OMAR, add_flows, new_database_file, open_database
 from support.dependencies import SteppingClock
 
 
@@ -71,28 +71,24 @@ class Installation:
 
     async def callback(self, url: str, *, pending: int, **fields: Any) -> CallbackView:
         view = CallbackView(
-            id=CallbackId(f"callback-{url}"), workspace_id=MARA, name="C", format="standard", address=url,
-            created_at=NOON, updated_at=NOON, **{"events": ["execution.failed"]} | fields,
+            id=CallbackId(f"callback-{url}"), name="C", format="standard", address=url, created_at=NOON,
+            updated_at=NOON, **{"events": ["execution.failed"], "workspace_id": MARA} | fields,
         )  # fmt: skip
-        seal = self.vault.sealer(MARA, view.id, Credentials.new(url).text)
+        seal = self.vault.sealer(view.workspace_id, view.id, Credentials.new(url).text)
         await self.store.create(view, seal, most=9)
         for n in range(pending):
-            await self.store.add_delivery(
-                DeliveryView(
-                    id=DeliveryId(f"{url}-{n}"),
-                    workspace_id=MARA,
-                    callback_id=view.id,
-                    event=TEST_EVENT,
-                    subject="s",
-                    details={},
-                    noted_at=NOON,
-                    next_at=NOON,
-                )
-            )
+            await self.pend(view, f"{url}-{n}")
         return view
 
+    async def pend(self, view: CallbackView, id: str) -> None:
+        delivery = DeliveryView(
+            id=DeliveryId(id), workspace_id=view.workspace_id, callback_id=view.id, event=TEST_EVENT, subject="s",
+            details={}, noted_at=NOON, next_at=NOON,
+        )  # fmt: skip
+        await self.store.add_delivery(delivery)
+
     async def states(self, view: CallbackView) -> Counter[str]:
-        found, _ = await self.store.deliveries(MARA, view.id, page=ALL)
+        found, _ = await self.store.deliveries(view.workspace_id, view.id, page=ALL)
         return Counter(each.state for each in found)
 
     async def get(self, view: CallbackView) -> CallbackView:
@@ -165,6 +161,87 @@ async def test_a_receiver_that_takes_nothing_for_a_day_has_its_callback_disabled
     assert delivery.error == "connection.refused"
     assert installation.network.asked["http://alive"] == 1
     assert await installation.states(other) == {"delivered": 1}
+
+
+async def until_disabled(installation: Installation, view: CallbackView, *, hours: int) -> int:
+    """Tell of another event every hour; the hours until the callback is disabled."""
+    for hour in range(hours):
+        await installation.deliveries.deliver_due()
+        if (await installation.get(view)).disabled_at is not None:
+            return hour
+        await installation.pend(view, f"hour-{hour}")
+        installation.clock.advance(hours=1.3)
+    return hours
+
+
+async def test_s74_new_events_do_not_keep_a_callback_of_a_dead_receiver_alive(installation: Installation) -> None:
+    installation.network.says("http://dead", 500)
+    view = await installation.callback("http://dead", pending=40)
+
+    hours = await until_disabled(installation, view, hours=40)
+
+    assert 15 <= hours <= 22
+    assert set(await installation.states(view)) == {"failed"}
+
+
+async def test_a_receiver_that_takes_the_last_attempt_keeps_its_callback(installation: Installation) -> None:
+    installation.network.says("http://ill", 500)
+    view = await installation.callback("http://ill", pending=1)
+    await installation.deliveries.deliver_due()
+    for _ in range(9):
+        installation.clock.advance(hours=2.6)
+        await installation.deliveries.deliver_due()
+    assert (await installation.get(view)).failures == 10
+
+    installation.network.says("http://ill", 200)
+    installation.clock.advance(minutes=30)
+    await installation.deliveries.deliver_due()
+
+    found = await installation.get(view)
+    assert (found.disabled_at, found.failures) == (None, 0)
+    assert await installation.states(view) == {"delivered": 1}
+
+
+async def test_s63_a_callback_that_breaks_stops_no_other_one(installation: Installation) -> None:
+    async def broken() -> HttpAnswer:
+        raise IndexError("in a library")
+
+    installation.network.answers["http://broken"] = broken
+    installation.network.says("http://right", 200)
+    view = await installation.callback("http://broken", pending=1)
+    right = await installation.callback("http://right", pending=20)
+
+    await installation.deliveries.deliver_due()
+
+    assert await installation.states(right) == {"delivered": 20}
+    (delivery,), _ = await installation.store.deliveries(MARA, view.id, page=ALL)
+    assert (delivery.state, delivery.error, delivery.attempts) == ("pending", "internal", 1)
+
+
+async def test_s63_slow_receivers_of_a_workspace_leave_room_for_others(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_deliveries, "_CALLBACKS_AT_ONCE", 3)
+    monkeypatch.setattr(callback_deliveries, "_CALLBACKS_OF_A_WORKSPACE", 2)
+    done = asyncio.Event()
+
+    async def slow() -> HttpAnswer:
+        await done.wait()
+        return HttpAnswer(status=200, headers={}, body=b"", url="", redirects=0)
+
+    for n in range(4):
+        installation.network.answers[f"http://a{n}"] = slow
+        await installation.callback(f"http://a{n}", pending=1)
+    installation.network.says("http://other", 200)
+    other = await installation.callback("http://other", pending=30, workspace_id=OMAR)
+
+    running = asyncio.create_task(installation.deliveries.deliver_due())
+    async with asyncio.timeout(20):
+        while await installation.states(other) != {"delivered": 30}:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.01)
+    assert installation.network.asked == {"http://other": 30, "http://a0": 1, "http://a1": 1}
+    done.set()
+    await running
 
 
 async def test_a_receiver_that_asks_for_time_gets_it(installation: Installation) -> None:

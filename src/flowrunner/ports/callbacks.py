@@ -168,8 +168,8 @@ class CallbackStore(Protocol):
         """Return when the next delivery is due, and whether any callback is enabled."""
         ...
 
-    async def due_callbacks(self, *, now: datetime, limit: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        """Return the callbacks that have deliveries to make now."""
+    async def due_callbacks(self, *, now: datetime, limit: int, most: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
+        """Return callbacks that have deliveries to make now: of each workspace at most ``most``, and all in turn."""
         ...
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:

@@ -23,7 +23,7 @@ from flowrunner.domain.callbacks import (
     delay_after,
     text_of,
 )
-from flowrunner.domain.errors import InvalidInput, NotFound
+from flowrunner.domain.errors import InvalidInput, NotFound, Unavailable
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import NodeFailure
@@ -35,6 +35,7 @@ from flowrunner.ports.callbacks import (
     DeliveryView,
     Mailer,
     MailFailed,
+    SealedCallback,
 )
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.http import HttpClients
@@ -45,7 +46,9 @@ from flowrunner.services.callback_secrets import Credentials
 logger = structlog.get_logger()
 
 TIMEOUT_SECONDS: Final = 15.0
+# Callbacks that send at a time: of all workspaces, and of each.
 _CALLBACKS_AT_ONCE: Final = 32
+_CALLBACKS_OF_A_WORKSPACE: Final = 8
 _MESSAGES_AT_ONCE: Final = 4
 _PORTION: Final = 20
 # How soon a new delivery is noticed.
@@ -117,7 +120,9 @@ class CallbackDeliveries:
         async with asyncio.TaskGroup() as group:
             while True:
                 free = _CALLBACKS_AT_ONCE - len(tasks)
-                due = await self._store.due_callbacks(now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2)
+                due = await self._store.due_callbacks(
+                    now=self._clock.now(), limit=_CALLBACKS_AT_ONCE * 2, most=_CALLBACKS_OF_A_WORKSPACE
+                )
                 for workspace_id, id in [(w, id) for w, id in due if id not in tasks][:free]:
                     tasks[id] = group.create_task(self._deliver_all(workspace_id, id), name=f"deliver {id}")
                 if not tasks:
@@ -130,11 +135,7 @@ class CallbackDeliveries:
         while True:
             try:
                 found = await self._store.get(workspace_id, id)
-                credentials = Credentials.opened(self._vault, found)
             except NotFound:
-                return
-            except WrongKey as error:
-                logger.error("callback.unreadable", callback_id=id, error=str(error))
                 return
             failures = found.view.failures
             at_once = 1 if failures or PAUSES[found.view.format] >= 1.0 else _MESSAGES_AT_ONCE
@@ -143,16 +144,16 @@ class CallbackDeliveries:
                 return
             for first in range(0, len(due), at_once):
                 portion = due[first : first + at_once]
-                results = await asyncio.gather(*[self._deliver(found.view, credentials, each) for each in portion])
+                results = await asyncio.gather(*[self._deliver(found, each) for each in portion])
                 await asyncio.sleep(PAUSES[found.view.format] * len(portion))
                 if not all(results):
                     break
             if failures + 1 >= FAILURES_BEFORE_PAUSE and not all(results):
                 return
 
-    async def _deliver(self, callback: CallbackView, credentials: Credentials, delivery: DeliveryView) -> bool:
+    async def _deliver(self, found: SealedCallback, delivery: DeliveryView) -> bool:
         """Make one attempt and record it; return whether it succeeded."""
-        outcome = await self.attempt(callback, credentials, delivery)
+        callback, outcome = found.view, await self.attempt(found, delivery)
         now = self._clock.now()
         has_succeeded = outcome.error is None
         self._on_attempt("delivered" if has_succeeded else "failed")
@@ -178,7 +179,7 @@ class CallbackDeliveries:
         )
         if outcome.is_gone:
             await self._disable(callback, "the receiver answered 410 Gone", now)
-        elif next_at is None and _is_persistent(callback, outcome, now):
+        elif _is_persistent(callback, outcome, now, is_given_up=next_at is None):
             await self._disable(callback, "no message was taken for a day", now)
         return has_succeeded
 
@@ -191,14 +192,17 @@ class CallbackDeliveries:
         at = now + timedelta(seconds=seconds)
         return at if at <= retry_until else None
 
-    async def attempt(self, callback: CallbackView, credentials: Credentials, delivery: DeliveryView) -> AttemptOutcome:
-        """Send a message once."""
-        event = await self._messages.event_of(delivery)
+    async def attempt(self, found: SealedCallback, delivery: DeliveryView) -> AttemptOutcome:
+        """Send a message once. Raises: Unavailable if it cannot be read now."""
         try:
+            credentials = Credentials.opened(self._vault, found)
+            event = await self._messages.event_of(delivery)
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                if callback.format == "email":
+                if found.view.format == "email":
                     return await self._mail(credentials, event)
-                return await self._post(callback, credentials, event)
+                return await self._post(found.view, credentials, event)
+        except Unavailable:
+            raise
         except TimeoutError:
             return AttemptOutcome(error="timeout")
         except NodeFailure as failure:
@@ -208,6 +212,13 @@ class CallbackDeliveries:
             return AttemptOutcome(error=str(failure))
         except (ExpressionFailed, InvalidInput):
             return AttemptOutcome(error="template", is_final=True)
+        except WrongKey as error:
+            logger.error("callback.unreadable", callback_id=found.view.id, error=str(error))
+            return AttemptOutcome(error="unreadable")
+        except Exception as error:
+            # A callback that always fails must not stop the others.
+            logger.error("callback.crashed", callback_id=found.view.id, exc_info=error)
+            return AttemptOutcome(error="internal")
 
     async def _post(self, callback: CallbackView, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
         now = self._clock.now()
@@ -252,10 +263,18 @@ class CallbackDeliveries:
             purged = await self._store.purge(before=self._clock.now() - _KEPT_FOR, most=MOST_KEPT, limit=_PURGE_BATCH)
 
 
-def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetime) -> bool:
-    """Return whether a callback has failed for so long that it is given up with its delivery."""
-    since = callback.failing_since
-    return outcome.error != "template" and since is not None and now - since >= RETRIED_FOR - timedelta(hours=1)
+def _is_persistent(callback: CallbackView, outcome: AttemptOutcome, now: datetime, *, is_given_up: bool) -> bool:
+    """Return whether a callback has failed for so long that it is given up.
+
+    Args:
+        is_given_up: The delivery is not repeated. That is up to an hour before its day is over.
+    """
+    if outcome.error in (None, "template") or callback.failing_since is None:
+        return False
+    if is_given_up:
+        return now - callback.failing_since >= RETRIED_FOR - timedelta(hours=1)
+    # New deliveries are made before repeats, so while there are new ones, no delivery may be given up.
+    return callback.failures + 1 >= FAILURES_BEFORE_PAUSE and now - callback.failing_since >= RETRIED_FOR
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:

@@ -1,5 +1,6 @@
 """The URL and the signing secret of a callback, which are sealed together."""
 
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Final, Self
@@ -17,6 +18,7 @@ from flowrunner.ports.secrets import ValueSealer
 _KEY_BYTES: Final = 32
 _MOST_ADDRESSES: Final = 5
 _MAILTO: Final = "mailto:"
+_SPECIAL: Final = re.compile(r"[\s<>()\[\]\\,;:\"]")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +47,15 @@ class Credentials:
         return tuple(unquote(address) for address in self.url.removeprefix(_MAILTO).split(","))
 
 
+def _is_mailable(address: str) -> bool:
+    """Return whether a text is one address, without characters that have a meaning in a header of addresses."""
+    try:
+        normal_email(address)
+    except ValueError:
+        return False
+    return not _SPECIAL.search(address)
+
+
 def shown_address(url: str, format: Format) -> str:
     """Return a URL without what could be a credential. Raises: InvalidInput if the format cannot have it."""
     if format == "email":
@@ -53,11 +64,8 @@ def shown_address(url: str, format: Format) -> str:
         addresses = url.removeprefix(_MAILTO).split(",")
         if len(addresses) > _MOST_ADDRESSES:
             raise invalid("url", f"has more than {_MOST_ADDRESSES} addresses")
-        for address in addresses:
-            try:
-                normal_email(unquote(address))
-            except ValueError:
-                raise invalid("url", "must be e-mail addresses: mailto:ops@example.com") from None
+        if not all(_is_mailable(unquote(address)) for address in addresses):
+            raise invalid("url", "must be e-mail addresses: mailto:ops@example.com")
         return url
     try:
         parts = urlsplit(url)

@@ -166,8 +166,7 @@ class Callbacks:
             details={"callback": {"id": id, "name": found.view.name}},
             noted_at=now,
         )
-        credentials = Credentials.opened(self._vault, found)
-        outcome = await self._deliveries.attempt(found.view, credentials, delivery)
+        outcome = await self._deliveries.attempt(found, delivery)
         done = replace(
             delivery,
             state="delivered" if outcome.error is None else "failed",
