@@ -57,6 +57,30 @@ async def test_s56_an_account_that_changes_things_without_end_does_not_fill_the_
         assert (await accounts.refusals())["account_changes"] == statuses[429]
 
 
+async def test_s56_each_kind_of_request_that_adds_an_audit_entry_counts_as_a_change(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path / "data", account_changes=20) as accounts:
+        mara = accounts.mara
+        me = (await mara.request("GET", "/api/v1/workspaces")).json["workspaces"][0]["id"]
+        flow = await mara.flow("triggers: {daily: {type: schedule, cron: '0 9 * * *'}}\nnodes: {a: {type: return}}")
+        (trigger,) = (await mara.request("GET", "/api/v1/triggers")).json["triggers"]
+        at = f"/api/v1/triggers/{trigger['id']}"
+        period = {"from": "2027-01-01T10:00:00Z", "to": "2027-01-01T11:00:00Z"}
+        requests = [
+            ("POST", "/api/v1/executions:batch", {"action": "cancel", "filter": {"flow_id": flow}}),
+            ("POST", f"{at}/pause", None),
+            ("POST", f"{at}/resume", None),
+            ("POST", f"{at}/backfill", period),
+            ("DELETE", "/api/v1/sessions", None),
+            ("HEAD", f"/api/v1/workspaces/{me}/export", None),
+        ]
+
+        replies = [await mara.request(*request) for request in requests for _ in range(4)]
+        again = [await mara.request(*request) for request in requests]
+
+    assert {reply.status for reply in again} == {429}
+    assert sum(reply.status == 429 for reply in replies) >= 4
+
+
 async def test_s56_documents_of_one_account_without_end_let_those_of_another_through(tmp_path: Path) -> None:
     # Long enough to be read on the one thread for such, and with scripts for the workers that all share.
     long = "nodes: {a: {type: transform, params: {value: '" + "${input.a + 1} " * 3000 + "'}}}"

@@ -154,7 +154,7 @@ class JobList(ListAnswer, frozen=True):
         },
         **errors(401, 403, 409, *BODY_ERRORS),
     },
-    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN)},
+    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN, is_change=True)},
 )
 async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
     """Re-run, cancel or delete many executions, in a job. To delete requires the right to write."""

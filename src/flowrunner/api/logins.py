@@ -74,7 +74,7 @@ async def end_session(request: Request, id: str) -> Reply[Message]:
     return answer(Message(message="Session ended successfully"))
 
 
-@router.delete("", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+@router.delete("", responses=errors(401, 403), openapi_extra=needs(Right.SESSION, is_change=True))
 async def end_other_sessions(request: Request) -> Reply[Message]:
     """End all logins of the account but the one that makes the request."""
     await services_of(request).logins.end_others(caller_of(request))

@@ -136,14 +136,14 @@ async def get_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     return _answer(await services_of(request).triggers.get(caller_of(request), TriggerId(id)), request)
 
 
-@router.post("/{id}/pause", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN))
+@router.post("/{id}/pause", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN, is_change=True))
 async def pause_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     """Let a trigger start nothing, also after the flow is saved again, until it is resumed."""
     triggers = services_of(request).triggers
     return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=True), request)
 
 
-@router.post("/{id}/resume", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN))
+@router.post("/{id}/resume", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN, is_change=True))
 async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     """Let a paused trigger start the flow again; what would have started it during the pause is left out."""
     triggers = services_of(request).triggers
@@ -174,7 +174,7 @@ async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
         },
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN)},
+    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN, is_change=True)},
 )
 async def backfill_trigger(request: Request, id: str, body: Backfill) -> Reply[JobAnswer]:
     """Start what a schedule would have started in a period, and has not, in a job."""

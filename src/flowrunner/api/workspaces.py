@@ -232,7 +232,7 @@ class _Archive(StreamingResponse):
     "/{id}/export",
     response_class=_Archive,
     responses=errors(401, 403, 404),
-    openapi_extra=needs(Right.EXPORT),
+    openapi_extra=needs(Right.EXPORT, is_change=True),
 )
 async def export_workspace(request: Request, id: str) -> _Archive:
     """Return all that the workspace holds as a zip archive, without the values of secrets.

@@ -331,12 +331,15 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(doing, listening, return_exceptions=True)
 
 
-def needs(right: Right) -> dict[str, Any]:
+def needs(right: Right, *, is_change: bool = False) -> dict[str, Any]:
     """Return the `openapi_extra` that makes a route require this right.
 
     Without it, `GET` and `HEAD` require `Right.READ` and other methods `Right.WRITE`.
+
+    Args:
+        is_change: Each request adds an audit entry, which other requests that require this right do not.
     """
-    return {_RIGHT: right.value}
+    return {_RIGHT: right.value, _IS_CHANGE: is_change}
 
 
 WORKSPACE_HEADER: Final = "Flowrunner-Workspace"
@@ -384,6 +387,7 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
 
 
 _RIGHT: Final = "x-right"
+_IS_CHANGE: Final = "x-is-change"
 _ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")
 # Stands for the caller's own account in a path.
 OWN_ACCOUNT: Final = "me"
@@ -403,6 +407,7 @@ class ProtectedRoute(BoundedRoute):
         extra = dict(options.pop("openapi_extra", None) or {})
         by_method = Right.READ if set(options.get("methods") or ("GET",)) <= _READING else Right.WRITE
         self.right = Right(extra.get(_RIGHT, by_method))
+        self._is_change = extra.pop(_IS_CHANGE, False) or (by_method is not Right.READ and self.right in _CHANGING)
         extra |= {_RIGHT: self.right.value, "security": [{SECURITY_SCHEME: []}]}
         # A route that describes a 304 compares the state of its object itself.
         self._is_tagged = (
@@ -444,7 +449,7 @@ class ProtectedRoute(BoundedRoute):
                 caller = request.scope["caller"] = placed
                 authorise(caller, self.right)
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
-        if self.right in _CHANGING and request.method not in _READING:
+        if self._is_change:
             count(request.scope, rates.change(caller.account_id))
 
     async def admit_again(self, request: Request) -> None:
