@@ -36,15 +36,19 @@ router = APIRouter(prefix="/api/v1", tags=["Jobs"], route_class=ProtectedRoute)
 class SelectExecutions(Body):
     """The filters of `GET /api/v1/executions`."""
 
-    flow_id: str | None = Field(default=None, max_length=200)
-    flow: str | None = Field(default=None, max_length=200, description="The id or the name of a flow.")
-    status: str | None = Field(default=None, max_length=200, description="One, or several separated by commas.")
-    since: str | None = Field(default=None, max_length=50, description="Those that started then or later.")
-    until: str | None = Field(default=None, max_length=50, description="Those that started before.")
-    error_type: str | None = Field(default=None, max_length=200)
-    node: str | None = Field(default=None, max_length=200, description="Those that failed at this node.")
-    trigger: str | None = Field(default=None, max_length=200)
-    rerun_of: str | None = Field(default=None, max_length=200)
+    flow_id: str | None = Field(default=None, min_length=1, max_length=200)
+    flow: str | None = Field(default=None, min_length=1, max_length=200, description="The id or the name of a flow.")
+    status: str | None = Field(
+        default=None, min_length=1, max_length=200, description="One, or several separated by commas."
+    )
+    since: str | None = Field(
+        default=None, min_length=1, max_length=50, description="Those that started then or later."
+    )
+    until: str | None = Field(default=None, min_length=1, max_length=50, description="Those that started before.")
+    error_type: str | None = Field(default=None, min_length=1, max_length=200)
+    node: str | None = Field(default=None, min_length=1, max_length=200, description="Those that failed at this node.")
+    trigger: str | None = Field(default=None, min_length=1, max_length=200)
+    rerun_of: str | None = Field(default=None, min_length=1, max_length=200)
     unrepaired: bool = Field(default=False, description="Failed ones that no completed rerun has repaired.")
 
     def selection(self) -> Selection:
@@ -85,7 +89,8 @@ class BatchBody(Body):
         if self.ids is not None:
             return Selection(ids=[ExecutionId(id) for id in self.ids])
         assert self.filter is not None, "checked above"
-        if not self.filter.model_fields_set:
+        # A null is no filter either.
+        if not any(self.filter.model_dump().values()):
             raise invalid("filter", "names nothing to filter by", code="required", hint="name a flow or a status")
         return self.filter.selection()
 
