@@ -8,13 +8,18 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from api.shapes import assert_error, assert_recent
+from flowrunner.api.http.state import Waiting
 from flowrunner.domain.standard_webhooks import signature
+from flowrunner.domain.values import WorkspaceId
 from support.client import Client, Reply
+from support.server import Server
 from support.waiting import wait_for
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so").decode()
@@ -399,3 +404,47 @@ def test_hooks_of_others_do_not_exist(account: Client, other: Client) -> None:
         ("POST", "rotate"),
     ):  # fmt: skip
         assert_error(other.request(method, f"/api/v1/triggers/{id}/{rest}"), 404)
+
+
+def test_s63_long_requests_of_one_workspace_that_wait_for_results_delay_no_other_sender(
+    account: Client, other: Client
+) -> None:
+    flow = FLOW.replace(
+        '{type: transform, params: {value: {got: "${flow.input.got}"}}}', "{type: delay, params: {duration: 1h}}"
+    )
+    slow, id = new_hook(account, "none", "respond: {mode: result, timeout: 20s}", flow)
+    quick, _ = new_hook(other, "none")
+    # 64 of them would fill the room of all senders that are not verified yet.
+    long, headers = b"x" * 70_000, {"Content-Type": "text/plain"}
+    with ThreadPoolExecutor(70) as pool:
+        waiting = [pool.submit(send, account, slow, long, headers) for _ in range(70)]
+        wait_for(lambda: deliveries(account, id)["total"] >= 60, 15.0)
+
+        reply = send(other, quick, long, headers)
+
+        assert reply.status == 202
+        assert not any(each.done() for each in waiting)
+        for each in account.get("/api/v1/executions", limit=1000).json["executions"]:
+            account.post(f"/api/v1/executions/{each['id']}/cancel")
+
+
+def test_s63_one_workspace_cannot_take_all_places_of_requests_that_wait_for_a_result() -> None:
+    waiting, mara, omar = Waiting(most=3, most_of_workspace=2), WorkspaceId("mara"), WorkspaceId("omar")
+    with waiting.hold(mara), waiting.hold(mara):
+        assert not waiting.is_free(mara)
+        assert waiting.is_free(omar)
+        with waiting.hold(omar):
+            assert not waiting.is_free(omar)
+    assert waiting.is_free(mara)
+
+
+def test_s54_challenges_count_for_the_address_that_asks_for_them(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"ANONYMOUS_REQUESTS": "20"})
+    try:
+        url, _ = new_hook(server.start().admin(), "none")
+        nobody = Client(server.url)
+        replies = [nobody.request("POST", f"{url}?validationToken=a", b"") for _ in range(40)]
+    finally:
+        server.stop()
+
+    assert {reply.status for reply in replies} == {200, 429}

@@ -1,8 +1,8 @@
 """Webhook triggers: the addresses that other servers call, and what has arrived there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -54,8 +54,6 @@ from flowrunner.services.hooks import Challenge, HookOutcome, HookRefused, OpenH
 # Refusals take this long, whatever their reason, so that their time tells nothing.
 REFUSAL_SECONDS: Final = 0.05
 _LONG_BYTES: Final = 64 * 1024
-# Requests that wait for a result, on this server.
-_MOST_WAITING: Final = 1000
 _STRANGERS: Final = WorkspaceId("hooks")
 NOT_FOUND: Final = "webhook"
 
@@ -124,24 +122,25 @@ async def verify_decorated_hook(request: Request, token: str, rest: str) -> Resp
 async def _serve(request: Request, token: str) -> Response:
     services, loop = services_of(request), asyncio.get_running_loop()
     began_at = loop.time()
-    async with _body(request) as received:
-        try:
+    received = await _received(request)
+    try:
+        # Anybody can send a long body; all that is not verified yet shares one limit.
+        async with _room(request, _STRANGERS, len(received.body)):
             opened = await services.hooks.open(token, received)
-        except HookRefused:
-            await asyncio.sleep(max(0.0, began_at + REFUSAL_SECONDS - loop.time()))
-            raise NotFound(NOT_FOUND) from None
-        services.rates.verified(address_of(request))
-        if isinstance(opened, Challenge):
-            return PlainTextResponse(opened.text)
-        services.rates.hook(opened.trigger.id)
-        if len(received.body) <= _LONG_BYTES:
-            return await _start(request, opened, received)
-        async with state_of(request).body_room.hold(opened.trigger.workspace_id, memory_of_json(received.body)):
-            return await _start(request, opened, received)
+    except HookRefused:
+        await asyncio.sleep(max(0.0, began_at + REFUSAL_SECONDS - loop.time()))
+        raise NotFound(NOT_FOUND) from None
+    if isinstance(opened, Challenge):
+        # It counts for its address, as no limit of the trigger applies to it.
+        return PlainTextResponse(opened.text)
+    services.rates.verified(address_of(request))
+    services.rates.hook(opened.trigger.id)
+    size = memory_of_json(received.body) if len(received.body) > _LONG_BYTES else 0
+    async with _room(request, opened.trigger.workspace_id, size):
+        return await _start(request, opened, received)
 
 
-@asynccontextmanager
-async def _body(request: Request) -> AsyncIterator[HookRequest]:
+async def _received(request: Request) -> HookRequest:
     """Read a body of any type. Raises: InvalidRequest if it is too large, before anything else is looked at."""
     strict = StrictRequest(request.scope, request.receive)
     strict.most_bytes = MAX_BODY_BYTES
@@ -149,21 +148,23 @@ async def _body(request: Request) -> AsyncIterator[HookRequest]:
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    received = HookRequest(method=request.method, headers=headers, query=request.url.query, body=body)
-    if len(body) <= _LONG_BYTES:
-        yield received
-        return
-    # Anybody can send this much; all that is not verified yet shares one limit.
-    async with state_of(request).body_room.hold(_STRANGERS, len(body)):
-        yield received
+    return HookRequest(method=request.method, headers=headers, query=request.url.query, body=body)
+
+
+def _room(request: Request, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+    """Reserve the memory of a long body; a short one needs no room."""
+    if size <= _LONG_BYTES:
+        return nullcontext()
+    return state_of(request).body_room.hold(workspace_id, size)
 
 
 async def _start(request: Request, hook: OpenHook, received: HookRequest) -> Response:
     services, state = services_of(request), state_of(request)
     respond, id = hook.spec.respond, services.executions.new_execution_id()
-    if respond.mode == "accepted" or state.hooks_waiting.count >= _MOST_WAITING:
+    waiting, workspace_id = state.hooks_waiting, hook.trigger.workspace_id
+    if respond.mode == "accepted" or not waiting.is_free(workspace_id):
         return _accepted(await services.hooks.receive(hook, received, id))
-    with state.hooks_waiting, state.feed.subscribed(id) as subscription:
+    with waiting.hold(workspace_id), state.feed.subscribed(id) as subscription:
         # Before the start, so that nothing has to be read until the end.
         outcome = await services.hooks.receive(hook, received, id)
         if outcome.started is None:
@@ -172,7 +173,7 @@ async def _start(request: Request, hook: OpenHook, received: HookRequest) -> Res
         if not started.is_repeat:
             has_ended = await _has_ended(request, id, subscription, look=False, seconds=respond.timeout_seconds)
     if started.is_repeat:
-        with state.hooks_waiting, state.feed.subscribed(started.id) as subscription:
+        with waiting.hold(workspace_id), state.feed.subscribed(started.id) as subscription:
             has_ended = await _has_ended(request, started.id, subscription, look=True, seconds=respond.timeout_seconds)
     if not has_ended:
         return _accepted(outcome)

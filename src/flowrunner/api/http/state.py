@@ -1,7 +1,9 @@
 """The services and settings that routes find on the application."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -12,6 +14,7 @@ from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.assets import Asset
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain.account import Account
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.bundle import Services
@@ -43,16 +46,30 @@ class Once(Generic[T]):
 
 
 class Waiting:
-    """The number of requests that wait for something; each waits within `with`."""
+    """Requests that wait for something on this server, which have a limit together and one of each workspace."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, *, most: int, most_of_workspace: int) -> None:
+        self._most = most
+        self._most_of_workspace = most_of_workspace
+        self._all = 0
+        self._held: Counter[WorkspaceId] = Counter()
 
-    def __enter__(self) -> None:
-        self.count += 1
+    def is_free(self, workspace_id: WorkspaceId) -> bool:
+        """Return whether another request of the workspace may wait."""
+        return self._all < self._most and self._held[workspace_id] < self._most_of_workspace
 
-    def __exit__(self, *error: object) -> None:
-        self.count -= 1
+    @contextmanager
+    def hold(self, workspace_id: WorkspaceId) -> Iterator[None]:
+        """Count a request until the end of the context."""
+        self._all += 1
+        self._held[workspace_id] += 1
+        try:
+            yield
+        finally:
+            self._all -= 1
+            self._held[workspace_id] -= 1
+            if not self._held[workspace_id]:
+                del self._held[workspace_id]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +96,7 @@ class AppState:
     streams: OpenStreams
     feed: EventFeed
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
-    hooks_waiting: Waiting = field(default_factory=Waiting)
+    hooks_waiting: Waiting = field(default_factory=lambda: Waiting(most=1000, most_of_workspace=250))
     openapi: Once[bytes] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
     node_types: Once[tuple[bytes, str]] = field(default_factory=Once)
