@@ -90,6 +90,9 @@ nodes:
 
 SHORT: Final = """\
 metadata: {name: report-weekly, description: Numbers for Monday, tags: [reports]}
+triggers:
+  asked: {type: webhook, verify: {scheme: none}, description: A colleague asks for it}
+  monday: {type: schedule, cron: "0 6 * * 1", timezone: Europe/Berlin}
 nodes:
   collect:
     type: parallel
@@ -125,10 +128,15 @@ def fill(client: Client, flows: dict[str, str] | None = None) -> dict[str, Any]:
     """Run the flows, which are saved before if they are not yet; return the ids of executions in each state."""
     flows = flows or save(client)
     orders, expense, report, mail = flows.values()
+    callback = client.post(
+        "/api/v1/callbacks", {"name": "Alerts", "url": "http://127.0.0.1:9/alerts", "events": ["execution.failed"]}
+    ).json["id"]
+    asked, monday = client.get("/api/v1/triggers", flow_id=report).json["triggers"]
+    assert client.post(asked["url"], {"week": 5}).status == 202
     started = [client.run(report) for _ in range(7)] + [client.run(mail, {"seconds": 0}) for _ in range(9)]
     started += [client.run(orders) for _ in range(4)]
     failed = client.run(orders, {"broken": True})
-    asked = client.run(orders, {"ask_above": 10})
+    waits = client.run(orders, {"ask_above": 10})
     waiting = [client.run(expense, {"customer": name, "amount": amount}) for name, amount in (("Ada", 120), ("Bo", 80))]
     rejected = client.run(expense)
     client.waiting_at(rejected, "ask")
@@ -139,7 +147,7 @@ def fill(client: Client, flows: dict[str, str] | None = None) -> dict[str, Any]:
     client.delete(f"/api/v1/executions/{cancelled}")
     for id in (*started, failed, rejected, cancelled):
         client.ended(id)
-    client.waiting_at(asked, "ask")
+    client.waiting_at(waits, "ask")
     client.new_secret("WAREHOUSE_KEY", "a-key-of-some-length")
     client.new_secret("SMTP_PASSWORD", "another-long-password")
     return {
@@ -148,8 +156,11 @@ def fill(client: Client, flows: dict[str, str] | None = None) -> dict[str, Any]:
         "completed": started[-1],
         "report": started[0],
         "failed": failed,
-        "asked": asked,
+        "asked": waits,
         "waiting": waiting[0],
         "running": running,
         "cancelled": cancelled,
+        "webhook": asked["id"],
+        "schedule": monday["id"],
+        "callback": callback,
     }

@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from support.client import Client
+from support.receiver import Receiver
 from support.server import Server
 from web import sample
 from web.browser import Tab, fill_login, needs_chromium, opened_browser
@@ -22,6 +23,14 @@ pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 CHAIN: Final = "metadata: {name: chain}\nnodes:\n" + "".join(
     f"  step_{n:02}: {{type: delay, params: {{duration: 20ms}}, next: step_{n + 1:02}}}\n" for n in range(29)
 ) + "  step_29: {type: return, params: {value: done}}\n"  # fmt: skip
+SCHEDULED: Final = """\
+triggers: {yearly: {type: schedule, cron: "@yearly"}}
+nodes: {done: {type: return, params: {value: done}}}
+"""
+HOOKED: Final = """\
+triggers: {ordered: {type: webhook, verify: {scheme: none}}}
+nodes: {done: {type: return, params: {value: done}}}
+"""
 ADDRESSES: Final = (*SCREENS.values(), "/executions?status=cancelled&error=none", "/nothing")
 
 
@@ -47,6 +56,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def ids(site: Server) -> dict[str, Any]:
     return sample.fill(site.admin())
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    running = Receiver(tmp_path)
+    try:
+        yield running.start()
+    finally:
+        running.stop()
 
 
 @pytest.fixture
@@ -208,6 +226,90 @@ def test_many_executions_are_run_again_after_a_look_at_their_number(tab: Tab, ap
     expect(page.locator("tbody tr")).to_have_count(6)
 
 
+def test_a_trigger_is_paused_and_a_schedule_is_started_by_hand(tab: Tab, api: Client) -> None:
+    api.new_flow(SCHEDULED, name="is scheduled")
+    page = tab.go("/triggers?type=schedule")
+    row = page.get_by_role("row").filter(has_text="is scheduled")
+
+    row.get_by_role("button", name="Pause yearly").click()
+    expect(row).to_contain_text("paused")
+    row.get_by_role("link", name="yearly").click()
+    dialog = page.get_by_role("dialog", name="yearly")
+    expect(dialog.get_by_role("list").get_by_role("listitem")).to_have_count(5)
+    dialog.get_by_role("button", name="Resume yearly").click()
+    expect(row).to_contain_text("armed")
+    dialog.get_by_role("button", name="Run now: yearly").click()
+
+    page.wait_for_url("**/executions/**")
+    expect(page.locator("header .pill")).to_have_text("completed")
+
+
+def test_a_request_to_a_webhook_is_looked_at_and_replayed(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(HOOKED, name="is hooked")
+    url = api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"]
+    assert api.post(url, {"order": 1001}).status == 202
+    page = tab.go(f"/flows/{flow}/triggers")
+    page.get_by_role("link", name="ordered").click()
+    dialog = page.get_by_role("dialog", name="ordered")
+
+    expect(dialog).to_contain_text("started")
+    expect(dialog).not_to_contain_text(url)
+    dialog.get_by_role("button", name="Show").click()
+    expect(dialog).to_contain_text(url)
+    dialog.get_by_role("button", name="Request").click()
+    expect(dialog.get_by_role("group", name="Request")).to_contain_text("1001")
+    dialog.get_by_role("button", name="Replay").click()
+
+    page.wait_for_url("**/executions/**")
+    expect(page.locator("header .pill")).to_have_text("completed")
+    assert len(api.get("/api/v1/executions", flow_id=flow).json["executions"]) == 2
+
+
+def test_a_callback_is_made_tested_disabled_and_deleted(tab: Tab, receiver: Receiver) -> None:
+    page = tab.go("/callbacks")
+    page.get_by_role("button", name="New callback").click()
+    form = page.get_by_role("dialog", name="New callback")
+    form.get_by_label("Name").fill("To the office")
+    form.get_by_label("Address").fill(f"{receiver.url}/ok")
+    form.get_by_label("approval.requested").check()
+    form.get_by_role("button", name="Create the callback").click()
+    secret = page.get_by_role("dialog", name="Copy the signing secret now")
+    expect(secret.locator("pre")).to_have_text(re.compile("^whsec_"))
+    secret.get_by_role("button", name="Close").last.click()
+
+    page.get_by_role("link", name="To the office").click()
+    dialog = page.get_by_role("dialog", name="To the office")
+    expect(dialog).to_contain_text("execution.failed, approval.requested")
+    dialog.get_by_role("button", name="Send a test").click()
+    expect(page.get_by_role("status").filter(has_text="The test was delivered")).to_be_visible()
+    expect(dialog.get_by_role("listitem")).to_contain_text("answered 200")
+    dialog.get_by_role("button", name="Redeliver").click()
+    expect(page.get_by_role("status").filter(has_text="The message is sent again")).to_be_visible()
+    dialog.get_by_role("button", name="Disable").click()
+    expect(dialog.get_by_role("button", name="Enable")).to_be_visible()
+    dialog.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete the callback").click()
+
+    expect(page.get_by_role("link", name="To the office")).to_have_count(0)
+    assert receiver.effects("/ok")
+
+
+def test_lines_of_a_log_are_found_by_node_and_text(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go(f"/executions/{ids['failed']}?tab=logs")
+    lines = page.get_by_role("group", name="Log lines")
+    expect(lines).to_contain_text("40 orders from eu")
+
+    page.get_by_label("Node", exact=True).select_option("push")
+    expect(lines).to_contain_text("the warehouse answered 503")
+    expect(lines).not_to_contain_text("40 orders from eu")
+    page.get_by_label("Text in the message").fill("nowhere")
+    expect(page.get_by_role("heading", name="No line fits")).to_be_visible()
+    page.get_by_role("button", name="Clear the filters").click()
+
+    expect(lines).to_contain_text("40 orders from eu")
+    expect(page.get_by_label("Text in the message")).to_have_value("")
+
+
 def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server, api: Client) -> None:
     tab = Tab(browser, site.url).log_in()
     page = tab.page
@@ -361,6 +463,7 @@ def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
     api.post(f"/api/v1/executions/{failing}/approvals/ask", {"approved": True, "data": {}})
     api.ended(failing)
     api.post("/api/v1/tokens", {"name": text[:90], "scopes": ["read"]})
+    api.post("/api/v1/callbacks", {"name": text[:90], "url": "http://127.0.0.1:9/", "events": ["trigger.missed"]})
     api.post("/api/v1/workspaces", {"name": text[:60], "slug": "markup"})
 
     screens = [
@@ -369,6 +472,7 @@ def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
         f"/flows/{flow}",
         "/executions",
         "/approvals",
+        "/callbacks",
         "/account?tab=tokens",
         "/admin",
         "/admin?tab=audit",

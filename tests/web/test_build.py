@@ -43,7 +43,16 @@ def test_no_lock_file_names_a_host_of_a_registry() -> None:
 
 @pytest.mark.parametrize(
     ("screen", "most"),
-    [("overview", 60), ("executions", 60), ("flows", 60), ("approvals", 60), ("execution", 60), ("flow-edit", 250)],
+    [
+        ("overview", 60),
+        ("executions", 60),
+        ("flows", 60),
+        ("approvals", 60),
+        ("triggers", 60),
+        ("callbacks", 60),
+        ("execution", 60),
+        ("flow-edit", 250),
+    ],
 )
 def test_a_screen_loads_little(screen: str, most: int) -> None:
     assert first_load(screen) <= most * KILOBYTE

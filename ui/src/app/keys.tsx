@@ -13,7 +13,7 @@ import { setTheme, type Theme } from "./theme";
 
 export const open = signal<"palette" | "help" | undefined>(undefined);
 
-const PLACES: Record<string, string> = { o: "", f: "/flows", e: "/executions", a: "/approvals" };
+const PLACES: Record<string, string> = { o: "", f: "/flows", e: "/executions", a: "/approvals", t: "/triggers" };
 /** Milliseconds in which the second key must follow `g`. */
 const SEQUENCE = 1000;
 

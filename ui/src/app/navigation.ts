@@ -17,6 +17,8 @@ export const entries: Entry[] = [
   { label: shell.flows, path: "/flows", icon: "flows", narrow: true },
   { label: shell.executions, path: "/executions", icon: "executions", narrow: true },
   { label: shell.approvals, path: "/approvals", icon: "approvals", narrow: true },
+  { label: shell.triggers, path: "/triggers", icon: "triggers" },
+  { label: shell.callbacks, path: "/callbacks", icon: "callbacks" },
   { label: shell.secrets, path: "/secrets", icon: "secrets" },
   { label: shell.nodes, path: "/nodes", icon: "nodes" },
   { label: shell.workspace, path: "/workspace", icon: "workspace" },

@@ -28,6 +28,11 @@ export function done(text: string): void {
   show(text, false);
 }
 
+/** Say that something has not succeeded, though the server has answered. */
+export function warn(text: string): void {
+  show(text, true);
+}
+
 /** Say why something was not done. */
 export function failed(error: unknown): void {
   if (!(error instanceof ApiError)) throw error;

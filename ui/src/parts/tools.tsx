@@ -4,14 +4,14 @@ import { common } from "../texts/common";
 import { Icon } from "./icons";
 import { failed } from "./toast";
 
-export function CopyButton({ text, label = common.copy }: { text: string; label?: string }) {
+export function CopyButton({ text, label = common.copy, look = "btn" }: { text: string; label?: string; look?: string }) {
   const isDone = useSignal(false);
   async function copy(): Promise<void> {
     await navigator.clipboard.writeText(text);
     isDone.value = true;
     setTimeout(() => (isDone.value = false), 2000);
   }
-  return <button type="button" class="btn" onClick={() => void copy()}><Icon name="copy" />{isDone.value ? common.copied : label}</button>;
+  return <button type="button" class={look} onClick={() => void copy()}><Icon name="copy" />{isDone.value ? common.copied : label}</button>;
 }
 
 export interface Action {

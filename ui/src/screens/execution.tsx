@@ -7,6 +7,7 @@ import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
 import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
 import { pathOf } from "../execution/names";
+import { CurlButton } from "../parts/curl";
 import { duration, now, shortId } from "../parts/format";
 import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
 import { executions as texts } from "../texts/executions";
@@ -98,6 +99,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           )}
           {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
           <span class="cut" title={detail.id}><code>{shortId(detail.id)}</code></span>
+          <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
         </div>
         {children}
       </Head>

@@ -7,6 +7,7 @@ import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { duration, now, shortId } from "../parts/format";
 import { Empty, Load, Status, Time } from "../parts/parts";
+import { CurlButton } from "../parts/curl";
 import { common, statuses } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { LogLevels } from "./execution/log-levels";
@@ -79,6 +80,7 @@ export default function Executions() {
                 {page.total !== undefined && <span>{texts.count(page.total, page.total_is_exact !== false)}</span>}
                 {cursor !== "" && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: undefined })}>{common.first}</a>}
                 {page.next_cursor !== undefined && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: page.next_cursor })}>{common.older}</a>}
+                <span class="right"><CurlButton path="/api/v1/executions" query={{ ...filtersOf(query), limit: PAGE, cursor }} /></span>
               </nav>
             </>
           ) : (

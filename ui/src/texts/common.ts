@@ -9,6 +9,7 @@ export const common = {
   delete: "Delete",
   copy: "Copy",
   copied: "Copied",
+  copyCurl: "Copy as curl",
   hint: (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."),
   requestId: (id: string) => `Request ${id}`,
   newer: "Newer",

@@ -20,6 +20,7 @@ export const keys = {
     ["g f", "Flows"],
     ["g e", "Executions"],
     ["g a", "Approvals"],
+    ["g t", "Triggers"],
     ["/", "The first filter of the screen"],
     ["Esc", "Close"],
     ["Arrows", "Walk along the graph, once it has the focus"],

@@ -8,6 +8,8 @@ export const shell = {
   flows: "Flows",
   executions: "Executions",
   approvals: "Approvals",
+  triggers: "Triggers",
+  callbacks: "Callbacks",
   secrets: "Secrets",
   nodes: "Node types",
   admin: "Admin",

@@ -14,21 +14,57 @@ type Line = Schemas["LogAnswer"];
 const HEIGHT = 22;
 const PAGE = 200;
 
+/** What the lines are filtered by; it is in the address. */
+interface Filter {
+  level: string;
+  node: string;
+  text: string;
+}
+
+function filterOf(query: URLSearchParams): Filter {
+  return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", text: query.get("q") ?? "" };
+}
+
+/** Milliseconds after the last key until a text is searched. */
+const PAUSE = 300;
+
 export function LogsTab({ store }: { store: ExecutionStore }) {
-  const level = location.value.query.get("level") ?? "";
-  const lines = useMemo(() => new Lines(store.id, level), [store.id, level]);
+  const filter = filterOf(location.value.query);
+  const { level, node, text } = filter;
+  const lines = useMemo(() => new Lines(store.id, filter), [store.id, level, node, text]);
   useEffect(() => void lines.renew(), [lines, store.version.value]);
+  const nodes = [...new Set([...(store.graph.value?.nodes ?? []), ...store.steps.value].map(({ node_id: id }) => id))].sort();
   return (
     <div>
       <div class="log-tools">
         <select aria-label={texts.level} value={level} onChange={(event) => setQuery({ level: event.currentTarget.value || undefined })}>
           {Object.entries(texts.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
+        <select aria-label={texts.node} value={node} onChange={(event) => setQuery({ log_node: event.currentTarget.value || undefined })}>
+          <option value="">{texts.anyNode}</option>
+          {nodes.map((id) => <option key={id} value={id}>{id}</option>)}
+          {node !== "" && !nodes.includes(node) && <option value={node}>{node}</option>}
+        </select>
+        <Search text={text} />
         <Count lines={lines} />
       </div>
-      <Window lines={lines} isLive={store.isLive.value} />
+      <Window key={`${level} ${node} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || text !== ""} isLive={store.isLive.value} />
     </div>
   );
+}
+
+function Search({ text }: { text: string }) {
+  const ref = useRef<HTMLInputElement>(null);
+  const timer = useRef(0);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  useEffect(() => {
+    if (ref.current !== null) ref.current.value = text;
+  }, [text]);
+  function wait({ currentTarget: { value } }: { currentTarget: HTMLInputElement }): void {
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => setQuery({ q: value || undefined }), PAUSE);
+  }
+  return <input ref={ref} type="search" aria-label={texts.search} placeholder={texts.search} maxLength={200} onInput={wait} />;
 }
 
 function Count({ lines }: { lines: Lines }) {
@@ -43,7 +79,7 @@ class Lines {
   private readonly pages = new Map<number, Line[] | "loading">();
   private readonly listeners = new Set<() => void>();
 
-  constructor(private readonly id: string, private readonly level: string) {}
+  constructor(private readonly id: string, private readonly filter: Filter) {}
 
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);
@@ -69,7 +105,8 @@ class Lines {
   private async load(page: number): Promise<void> {
     if (!this.pages.has(page)) this.pages.set(page, "loading");
     try {
-      const query = { level: (this.level || undefined) as Line["level"] | undefined, limit: PAGE, offset: page * PAGE };
+      const { level, node, text } = this.filter;
+      const query = { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, q: text || undefined, limit: PAGE, offset: page * PAGE };
       const found = await api.get("/api/v1/executions/{id}/logs", { path: { id: this.id }, query });
       this.pages.set(page, found.logs);
       this.total = found.total;
@@ -88,7 +125,7 @@ function useSubscription(lines: Lines): void {
   void version.value;
 }
 
-function Window({ lines, isLive }: { lines: Lines; isLive: boolean }) {
+function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boolean; isLive: boolean }) {
   useSubscription(lines);
   const ref = useRef<HTMLDivElement>(null);
   const top = useSignal(0);
@@ -112,7 +149,10 @@ function Window({ lines, isLive }: { lines: Lines; isLive: boolean }) {
     if (total > 0) lines.need(first, last);
   }, [first, last, total, lines]);
   if (lines.error !== undefined) return <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
-  if (lines.total === 0) return <Empty title={texts.noLog} />;
+  if (lines.total === 0) {
+    if (!isFiltered) return <Empty title={texts.nothingLogged}><p>{texts.nothingLoggedHint}</p></Empty>;
+    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setQuery({ level: undefined, log_node: undefined, q: undefined })}>{texts.clear}</button></Empty>;
+  }
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (
     <>

@@ -1,0 +1,1 @@
+import{K as e,U as t,d as n}from"./index.js";import{t as r}from"./commands.js";import{t as i}from"./tools.js";import{t as a}from"./jsxRuntime.js";function o({path:o,query:s}){let c=r({method:`GET`,path:e(o,{},s),workspace:n.value?.slug,body:void 0},window.location.origin);return a(i,{text:c,label:t.copyCurl,look:`btn quiet small-btn`})}export{o as t};

@@ -1,0 +1,78 @@
+/** The callbacks of the workspace: whom they tell, and whether that works. */
+import { useSignal } from "@preact/signals";
+import { api } from "../api/client";
+import { useQuery } from "../api/query";
+import { location, setQuery, to } from "../app/router";
+import { may, workspace } from "../app/session";
+import { Head } from "../app/shell";
+import { CurlButton } from "../parts/curl";
+import { Empty, Load } from "../parts/parts";
+import { common } from "../texts/common";
+import { callbacks as texts } from "../texts/callbacks";
+import { CallbackDialog } from "./callbacks/details";
+import { NewCallback } from "./callbacks/form";
+import { CallbackState, TestButton, nameOf, type Callback } from "./callbacks/parts";
+
+const PAGE = 100;
+
+export default function Callbacks() {
+  const { query } = location.value;
+  const cursor = query.get("cursor") ?? "";
+  const list = useQuery(
+    `${workspace.value?.id} ${cursor}`,
+    (signal) => api.get("/api/v1/callbacks", { query: { limit: PAGE, cursor, count: true }, signal }),
+    15_000,
+  );
+  const isNew = useSignal(false);
+  const add = may("editor") && <button class="btn primary" onClick={() => (isNew.value = true)}>{texts.add}</button>;
+  const opened = list.data?.callbacks.find(({ id }) => id === query.get("callback"));
+  return (
+    <>
+      <Head title={texts.title} actions={add} />
+      <div class="content">
+        <p class="muted">{texts.hint}</p>
+        <Load query={list} rows={4}>
+          {({ callbacks, total, next_cursor: next }) => callbacks.length === 0 ? (
+            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p></Empty></div>
+          ) : (
+            <>
+              <Table callbacks={callbacks} reload={list.reload} />
+              <nav class="more" aria-label={common.next}>
+                {total !== undefined && <span>{texts.count(total)}</span>}
+                {cursor !== "" && <a class="link" href={to("/callbacks")}>{common.first}</a>}
+                {next !== undefined && <a class="link" href={to("/callbacks", { cursor: next })}>{common.next}</a>}
+                <span class="right"><CurlButton path="/api/v1/callbacks" query={{ limit: PAGE, cursor }} /></span>
+              </nav>
+            </>
+          )}
+        </Load>
+      </div>
+      {isNew.value && <NewCallback onCreated={list.reload} onClose={() => (isNew.value = false)} />}
+      {opened !== undefined && <CallbackDialog key={opened.id} callback={opened} reload={list.reload} onClose={() => setQuery({ callback: undefined })} />}
+    </>
+  );
+}
+
+function Table({ callbacks, reload }: { callbacks: Callback[]; reload: () => Promise<void> }) {
+  return (
+    <div class="card scroll">
+      <table>
+        <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.format}</th><th class="wide-only">{texts.events}</th><th>{texts.state}</th><th class="roomy-only"><span class="hidden">{texts.actions}</span></th></tr></thead>
+        <tbody>
+          {callbacks.map((callback) => (
+            <tr key={callback.id}>
+              <td class="name">
+                <a class="cut" data-nav href={to("/callbacks", { callback: callback.id, cursor: location.value.query.get("cursor") ?? undefined })} title={nameOf(callback)}>{nameOf(callback)}</a>
+                {callback.name !== "" && <span class="muted small cut block" title={callback.url}>{callback.url}</span>}
+              </td>
+              <td class="wide-only muted nowrap">{texts.formats[callback.format]}</td>
+              <td class="wide-only muted where"><span class="cut block" title={callback.events.join(", ")}>{callback.events.join(", ")}</span></td>
+              <td><CallbackState of={callback} /></td>
+              <td class="num roomy-only"><TestButton callback={callback} onDone={reload} /></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

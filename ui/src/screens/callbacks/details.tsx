@@ -1,0 +1,106 @@
+/** One callback: what it tells of, its deliveries, and what can be done to it. */
+import { useSignal } from "@preact/signals";
+import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { to } from "../../app/router";
+import { may } from "../../app/session";
+import { Confirm, Dialog } from "../../parts/dialog";
+import { now } from "../../parts/format";
+import { Empty, Load, Time } from "../../parts/parts";
+import { done } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { common } from "../../texts/common";
+import { callbacks as texts } from "../../texts/callbacks";
+import { CallbackState, TestButton, nameOf, type Callback } from "./parts";
+
+type Delivery = Schemas["DeliveryAnswer"];
+const SHOWN = 50;
+const TONES = { delivered: "ok", failed: "bad", pending: "wait" } as const;
+
+export function CallbackDialog({ callback, reload, onClose }: { callback: Callback; reload: () => Promise<void>; onClose: () => void }) {
+  const { id, enabled } = callback;
+  const isDeleting = useSignal(false);
+  const action = useAction();
+  const list = useQuery(id, (signal) => api.get("/api/v1/callbacks/{id}/deliveries", { path: { id }, query: { limit: SHOWN }, signal }), 5000);
+  const renew = async () => void (await Promise.all([reload(), list.reload()]));
+  const toggle = async () => {
+    await api.put("/api/v1/callbacks/{id}", { path: { id }, body: { enabled: !enabled } });
+    await renew();
+    done(enabled ? texts.disabled(nameOf(callback)) : texts.enabled(nameOf(callback)));
+  };
+  const remove = async () => {
+    await api.delete("/api/v1/callbacks/{id}", { path: { id } });
+    onClose();
+    done(texts.deleted(nameOf(callback)));
+    await reload();
+  };
+  if (isDeleting.value) {
+    return (
+      <Confirm title={texts.deleteTitle(nameOf(callback))} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={() => (isDeleting.value = false)}>
+        <p class="muted">{texts.deleteHint}</p>
+      </Confirm>
+    );
+  }
+  return (
+    <Dialog
+      title={nameOf(callback)}
+      wide
+      onClose={onClose}
+      actions={may("editor") && <>
+        <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.delete}</button>
+        <button class="btn" disabled={action.busy} onClick={() => action.run(toggle)}>{enabled ? texts.disable : texts.enable}</button>
+        <TestButton callback={callback} onDone={renew} />
+      </>}
+    >
+      <dl class="facts-list">
+        <dt>{texts.url}</dt><dd class="wrap"><code>{callback.url}</code></dd>
+        <dt>{texts.format}</dt><dd>{texts.formats[callback.format]}</dd>
+        <dt>{texts.events}</dt><dd class="wrap">{callback.events.join(", ")}</dd>
+        <dt>{texts.scope}</dt><dd class="wrap"><Scope of={callback} /></dd>
+        <dt>{texts.state}</dt><dd class="row"><CallbackState of={callback} />{callback.failures > 0 && <span class="muted small">{texts.failures(callback.failures)}</span>}</dd>
+      </dl>
+      {callback.disabled_reason !== undefined && <div class="alert"><b>{texts.disabledBy}</b><span>{callback.disabled_reason}</span><span>{texts.disabledHint}</span></div>}
+      <section class="stack tight">
+        <h3>{texts.deliveries}</h3>
+        <Load query={list} rows={3}>
+          {({ deliveries, total }) => deliveries.length === 0 ? <Empty title={texts.noDeliveries}><p>{texts.noDeliveriesHint}</p></Empty> : (
+            <>
+              <ul class="card lines">{deliveries.map((delivery) => <Line key={delivery.id} delivery={delivery} reload={renew} />)}</ul>
+              {total !== undefined && total > deliveries.length && <p class="muted small">{common.shown(deliveries.length, total)}</p>}
+            </>
+          )}
+        </Load>
+      </section>
+    </Dialog>
+  );
+}
+
+function Scope({ of: { flow_id: flow, tag } }: { of: Callback }) {
+  if (flow !== null) return <a class="link" href={to(`/flows/${flow}`)}>{flow}</a>;
+  return <>{tag === null ? texts.scopes["all"] : texts.tagged(tag)}</>;
+}
+
+function Line({ delivery, reload }: { delivery: Delivery; reload: () => Promise<void> }) {
+  const action = useAction();
+  const { id, callback_id: callback, execution_id: execution, status_code: status, error, next_attempt_at: next } = delivery;
+  const redeliver = async () => {
+    await api.post("/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver", { path: { id: callback, delivery_id: id } });
+    await reload();
+    done(texts.redelivered);
+  };
+  return (
+    <li class="row">
+      <span class={`pill ${TONES[delivery.state]}`}>{texts.deliveryStates[delivery.state]}</span>
+      <code class="wrap">{delivery.event}</code>
+      <span class="muted nowrap"><Time at={delivery.created_at} /></span>
+      <span class="muted small">
+        {texts.attempts(delivery.attempts)}
+        {status !== undefined && ` · ${texts.answered(status)}`}
+        {status === undefined && error !== undefined && ` · ${error}`}
+        {next !== undefined && Date.parse(next) > now.value && <> · {texts.again} <Time at={next} how="relative" /></>}
+      </span>
+      {execution !== undefined && <a class="link small" href={to(`/executions/${execution}`)}>{texts.execution}</a>}
+      {may("editor") && <button class="btn right" disabled={action.busy} onClick={() => action.run(redeliver)}>{texts.redeliver}</button>}
+    </li>
+  );
+}

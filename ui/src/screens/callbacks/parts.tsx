@@ -1,0 +1,30 @@
+/** What the list of callbacks and the details of one show. */
+import { api, type Schemas } from "../../api/client";
+import { may } from "../../app/session";
+import { done, warn } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { callbacks as texts } from "../../texts/callbacks";
+
+export type Callback = Schemas["CallbackAnswer"];
+
+export function nameOf({ name, url }: Callback): string {
+  return name || url;
+}
+
+export function CallbackState({ of: { enabled, failures } }: { of: Callback }) {
+  if (!enabled) return <span class="pill off">{texts.states.off}</span>;
+  return failures > 0 ? <span class="pill bad" title={texts.failures(failures)}>{texts.states.failing}</span> : <span class="pill ok">{texts.states.on}</span>;
+}
+
+/** Send a message now, and say how that went. */
+export function TestButton({ callback, onDone }: { callback: Callback; onDone: () => Promise<void> }) {
+  const action = useAction();
+  if (!may("editor")) return null;
+  const test = async () => {
+    const sent = await api.post("/api/v1/callbacks/{id}/test", { path: { id: callback.id } });
+    await onDone();
+    if (sent.state === "delivered") done(texts.tested(sent.status_code));
+    else warn(texts.testFailed(sent.error ?? sent.state));
+  };
+  return <button class="btn" aria-label={`${texts.test}: ${nameOf(callback)}`} disabled={action.busy} onClick={() => action.run(test)}>{texts.test}</button>;
+}

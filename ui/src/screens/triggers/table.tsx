@@ -1,0 +1,48 @@
+/** A table of triggers with what can be done to each, and the details of the one that the address names. */
+import { location, setQuery, to, withQuery } from "../../app/router";
+import { Time } from "../../parts/parts";
+import { useAction } from "../../parts/tools";
+import { triggers as texts } from "../../texts/triggers";
+import { TriggerDialog } from "./details";
+import { LastStart, TriggerActions, TriggerState, type Trigger } from "./parts";
+
+/** `showsFlow` names the flow of each trigger; `reload` loads them again after a change. */
+export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers: Trigger[]; showsFlow?: boolean; reload: () => Promise<void> }) {
+  const opened = triggers.find(({ id }) => id === location.value.query.get("trigger"));
+  return (
+    <>
+      <div class="card scroll">
+        <table>
+          <thead>
+            <tr>
+              <th>{texts.name}</th>{showsFlow && <th class="wide-only">{texts.flow}</th>}<th class="wide-only">{texts.type}</th><th>{texts.state}</th>
+              <th class="wide-only">{texts.next}</th><th class="wide-only">{texts.last}</th><th class="roomy-only"><span class="hidden">{texts.actions}</span></th>
+            </tr>
+          </thead>
+          <tbody>{triggers.map((trigger) => <Row key={trigger.id} trigger={trigger} showsFlow={showsFlow} reload={reload} />)}</tbody>
+        </table>
+      </div>
+      {opened !== undefined && <TriggerDialog trigger={opened} reload={reload} onClose={() => setQuery({ trigger: undefined })} />}
+    </>
+  );
+}
+
+function Row({ trigger, showsFlow, reload }: { trigger: Trigger; showsFlow: boolean; reload: () => Promise<void> }) {
+  const action = useAction();
+  const { path, query } = location.value;
+  return (
+    <tr>
+      <td class="name">
+        <a class="cut" data-nav href={withQuery(path, { ...Object.fromEntries(query), trigger: trigger.id })} title={trigger.name}>{trigger.name}</a>
+        {showsFlow && <span class="muted small cut narrow-only">{trigger.flow_name}</span>}
+        {trigger.error !== null && <span class="bad small cut block" title={trigger.error}>{trigger.error}</span>}
+      </td>
+      {showsFlow && <td class="wide-only where"><a class="link cut block" href={to(`/flows/${trigger.flow_id}`)} title={trigger.flow_name}>{trigger.flow_name}</a></td>}
+      <td class="wide-only muted nowrap">{texts.types[trigger.type]}</td>
+      <td><TriggerState of={trigger} /></td>
+      <td class="wide-only muted nowrap">{trigger.next_at === null ? texts.never : <Time at={trigger.next_at} />}</td>
+      <td class="wide-only muted nowrap"><LastStart of={trigger} /></td>
+      <td class="num roomy-only"><TriggerActions trigger={trigger} action={action} reload={reload} /></td>
+    </tr>
+  );
+}
