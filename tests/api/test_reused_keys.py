@@ -73,12 +73,17 @@ def subject(account: Client, operation: str) -> str:
     return f"/api/v1/executions/{id}"
 
 
-def test_each_request_that_takes_a_key_is_tested_with_each_field_of_its_body(admin: Client) -> None:
+def test_each_request_about_an_execution_is_tested_with_each_field_of_its_body(admin: Client) -> None:
     document = admin.get("/api/v1/openapi.json").json
     fields: dict[str, set[str]] = {}
     for path, item in document["paths"].items():
+        # Other requests are compared by all bytes of their bodies: see `test_repeated_requests`.
+        if not path.endswith("/run") and not path.startswith("/api/v1/executions/{id}/"):
+            continue
         for method, operation in item.items():
-            if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
+            if "requestBody" in operation and any(
+                parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())
+            ):
                 text = str(operation["requestBody"]["content"]["application/json"]["schema"])
                 (model,) = [name for name in document["components"]["schemas"] if f"/{name}'" in text]
                 fields[f"{method.upper()} {path}"] = set(document["components"]["schemas"][model]["properties"])
