@@ -1,4 +1,4 @@
-"""Runs a flow on a real server, twice: undisturbed, and through a crash.
+"""Runs a flow on a real server, undisturbed and through a crash, and another one by its triggers.
 
 Everything happens on this machine's loopback address, in a temporary directory that is deleted at
 the end. The exit code is 0 only if everything came out as it should.
@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ from demo.server import ADMIN, PASSWORD, Server, ServerFailed
 from demo.shop import TOKEN, Received, Shop
 
 FLOW: Final = Path(__file__).with_name("order.yaml")
+TRIGGERED: Final = Path(__file__).with_name("greeting.yaml")
+_HOOK_TOKEN: Final = "a-token-of-the-one-who-asks"  # noqa: S105
 _LONGEST_SECONDS: Final = 50.0
 
 
@@ -55,6 +57,14 @@ class Client:
         self._headers = {"Authorization": f"Bearer {answer['token']}"}
         return str(answer["account_id"])
 
+    async def ask(self, path: str, body: object, headers: Mapping[str, str]) -> Any:
+        """Send a request as another system does, without the login."""
+        async with self._session.post(f"{self._server.url}{path}", json=body, headers=headers) as response:
+            answer = await response.json()
+            if response.status != 200:
+                raise Unexpected(f"the webhook answered {response.status}: {screen.compact(answer)}")
+            return answer
+
     async def watch(self, execution_id: str, *, after: int = 0) -> list[Any]:
         """Print every message from the one behind ``after`` on, until the server closes the socket."""
         address = f"{self._server.url}/ws/executions/{execution_id}?after={after}"
@@ -77,6 +87,7 @@ async def demo(directory: Path) -> None:
                 flow_id = await _create(client)
                 await _run(client, shop, flow_id)
                 await _run_through_a_crash(client, shop, server, flow_id)
+                await _start_by_triggers(client)
         except (Unexpected, aiohttp.ClientError) as error:
             raise Unexpected(f"{error}\n\nThe last lines of the server's log:\n{server.words}") from error
 
@@ -144,6 +155,33 @@ async def _run_through_a_crash(client: Client, shop: Shop, server: Server, flow_
 
     screen.chapter("What the shop got: the node that was cut off ran again, with its key; nothing else did")
     _check_received(shop.received, execution_id, fetches=2, receipt=expected["receipt"])
+
+
+async def _start_by_triggers(client: Client) -> None:
+    await client.call("POST", "/accounts/me/secrets", {"key": "HOOK_TOKEN", "value": _HOOK_TOKEN}, status=201)
+    flow = await client.call("POST", "/flows", {"definition": TRIGGERED.read_text()}, status=201)
+    screen.chapter(f"A flow that starts by itself: demo/{TRIGGERED.name}")
+    triggers = {trigger["name"]: trigger for trigger in (await client.call("GET", "/triggers"))["triggers"]}
+    screen.fact("often", f"next at {triggers['often']['next_at']}")
+    screen.fact("asked", "POST /hooks/…, with a token")
+
+    answer = await client.ask(triggers["asked"]["url"], {"name": "Ada"}, {"X-Token": _HOOK_TOKEN})
+    screen.fact("the request gets", answer)
+    expect(answer, "Hello, Ada!", "The request should get the result")
+    started = await _started_by(client, triggers["often"]["id"])
+    result = (await client.call("GET", f"/executions/{started}"))["result"]
+    screen.fact("the schedule gives", result)
+    expect(result, "Hello, the clock!", "The schedule should start the flow")
+    await client.call("DELETE", f"/flows/{flow['id']}")
+
+
+async def _started_by(client: Client, trigger_id: str) -> str:
+    """Return the first execution that a trigger has started and that has completed, once there is one."""
+    while True:
+        listed = await client.call("GET", f"/executions?trigger={trigger_id}&status=completed")
+        if listed["executions"]:
+            return str(listed["executions"][0]["id"])
+        await asyncio.sleep(0.2)
 
 
 async def _start(client: Client, flow_id: str, shop: Shop, order: str) -> str:

@@ -22,12 +22,14 @@ def run_demo(directory: Path, temporary: Path) -> subprocess.CompletedProcess[st
     )
 
 
-def test_the_demo_runs_a_flow_twice_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_runs_flows_and_leaves_nothing(tmp_path: Path) -> None:
     done = run_demo(ROOT, tmp_path / "temporary")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("execution_completed") == 2
     assert "Idempotency-Key: exec-" in done.stdout
+    assert "Hello, Ada!" in done.stdout
+    assert "Hello, the clock!" in done.stdout
     assert "\x1b" not in done.stdout
     assert list((tmp_path / "temporary").iterdir()) == []
 
