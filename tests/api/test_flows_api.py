@@ -288,7 +288,7 @@ def test_every_fault_of_a_definition_is_told_with_its_place(account: Client) -> 
     lines = {error["line"] for error in errors}
     assert {3, 6, 11, 12, 13, 16} <= lines
     for error in errors:
-        assert error.keys() - {"hint"} == {"pointer", "path", "code", "message", "line", "column"}
+        assert error.keys() - {"hint", "fix"} == {"pointer", "path", "code", "message", "line", "column"}
         assert error["pointer"] == "/definition"
     by_line = {error["line"]: error for error in errors}
     assert by_line[6]["path"] == "nodes.a.type"

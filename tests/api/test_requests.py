@@ -37,7 +37,7 @@ def deep(levels: int) -> bytes:
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/flows", "/api/v1/flows/", "/api/v1//flows",
+        "/api", "/api/v1", "/api/v1/nothing", "/api/v2/flows", "/api/v1/flows/", "/api/v1//flows",
         "/API/v1/flows", "/api/v1/flows/a/b/c", "/api/v1/flows/a/run/", "/docs", "/redoc", "/openapi.json",
         "/api/v1/flows;x=1", "/healthz/", "/metrics/x", "/favicon.ico", "/.env", "/api/v1/auth",
     ],

@@ -45,7 +45,8 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
 from flowrunner.domain.expression import Constant
-from flowrunner.domain.flow import Flow, FlowLimits, Graph, Node, prepared
+from flowrunner.domain.flow import Flow, FlowLimits, Graph, Node
+from flowrunner.domain.prepared import prepared
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ChildWait, SignalWait, TimeWait, signal_key

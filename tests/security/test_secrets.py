@@ -323,7 +323,7 @@ def test_s25_no_answer_gives_a_secret_back(account: Client, admin: Client, score
     workspace = account.get("/api/v1/workspaces").json["workspaces"][0]["id"]
     parts = {
         "account_id": account.account_id, "key": "KEY", "number": "1", "node": "a", "execution_id": execution,
-        "step_id": "a.1", "name": "A%20flow",
+        "step_id": "a.1", "name": "A%20flow", "delivery_id": "none", "token": "none",
     }  # fmt: skip
     ids = {"flows": flow, "executions": execution, "accounts": account.account_id, "workspaces": workspace}
 

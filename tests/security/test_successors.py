@@ -47,7 +47,8 @@ async def log_in(accounts: TwoAccounts, email: str, password: str = PASSWORD) ->
 
 def told(reply: Reply) -> tuple[Any, ...]:
     """An answer but for what differs between any two requests."""
-    headers = {name: text for name, text in reply.headers.items() if name not in ("x-request-id", "content-length")}
+    of_each = ("x-request-id", "content-length", "ratelimit")
+    headers = {name: text for name, text in reply.headers.items() if name not in of_each}
     return reply.status, headers, {**reply.error, "request_id": ""}
 
 
