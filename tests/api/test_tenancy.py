@@ -37,7 +37,8 @@ EXECUTION_CALLS: Final[dict[str, Call]] = {
 
 def without_id(reply: Reply) -> tuple[int, dict[str, str], Any]:
     """An answer but for what differs between any two requests."""
-    headers = {name: value for name, value in reply.headers.items() if name not in ("x-request-id", "date")}
+    of_each = ("x-request-id", "date", "ratelimit")
+    headers = {name: value for name, value in reply.headers.items() if name not in of_each}
     body = reply.json
     body["error"]["request_id"] = "?" * len(body["error"]["request_id"])
     return reply.status, headers, json.dumps(body)
