@@ -21,7 +21,7 @@ from demo.shop import TOKEN, Received, Shop
 
 FLOW: Final = Path(__file__).with_name("order.yaml")
 TRIGGERED: Final = Path(__file__).with_name("greeting.yaml")
-_HOOK_TOKEN: Final = "a-token-of-the-one-who-asks"  # noqa: S105
+_HOOK_TOKEN: Final = "a-token-of-the-one-who-asks"  # noqa: S105 # made up, for a server that lives for seconds
 _LONGEST_SECONDS: Final = 50.0
 
 

@@ -182,7 +182,7 @@ def next_start(id: TriggerId, schedule: Schedule, after: datetime) -> NextStart 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class DueStep:
-    """What to do at a moment at which a trigger is due.
+    """The decision at a moment at which a trigger is due.
 
     Attributes:
         due_at: The due time to start; None if it is too late for all of them.

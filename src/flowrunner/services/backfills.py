@@ -26,7 +26,7 @@ _FIRST: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillPlan:
-    """What a backfill would do: the number of due times, and the first ones of them."""
+    """A preview of a backfill: the number of due times, and the first ones of them."""
 
     total: int
     first: Sequence[datetime]

@@ -56,7 +56,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a job would do: the number of executions, and the first ones of them."""
+    """A preview of a job: the number of executions, and the first ones of them."""
 
     total: int
     first: Sequence[ExecutionView]

@@ -23,7 +23,7 @@ _SPECIAL: Final = re.compile(r"[\s<>()\[\]\\,;:\"]")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What is needed to send to a receiver."""
+    """The URL of a receiver, and the secret that signs what is sent to it."""
 
     url: str
     secret: str

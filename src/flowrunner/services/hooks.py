@@ -84,7 +84,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookOutcome:
-    """What a request has started.
+    """The outcome of a request.
 
     Attributes:
         started: The execution, or the earlier one of a repeat; None if `when` is false.

@@ -99,7 +99,7 @@ def source_of(address: str) -> str:
 
 
 class Remaining(NamedTuple):
-    """What is left of an allowance.
+    """The rest of an allowance.
 
     Attributes:
         tokens: Requests that would be served at once.

@@ -1,5 +1,6 @@
 """Triggers: list, read, pause, resume and run; they are written in the documents of flows."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -76,11 +77,18 @@ class Triggers:
         schedule = found.spec
         if not isinstance(schedule, Schedule):
             raise invalid("id", f"The trigger is of type {found.type}: only a schedule has due times")
-        times: list[datetime] = []
-        after = self._clock.now()
+        after, times = self._clock.now(), []
         if found.due_at is not None and found.next_at is not None:
-            times, after = [found.next_at], found.due_at
-        while len(times) < count and (start := next_start(id, schedule, after)) is not None:
-            times.append(start.starts_at)
-            after = start.due_at
-        return times[:count]
+            after, times = found.due_at, [found.next_at]
+        # The times of a rare expression are far apart, so a thread looks for them.
+        following = await asyncio.to_thread(_following, id, schedule, after, count - len(times))
+        return [*times, *following]
+
+
+def _following(id: TriggerId, schedule: Schedule, after: datetime, count: int) -> Sequence[datetime]:
+    """Return at most ``count`` starts of a schedule whose due times are later than ``after``."""
+    times: list[datetime] = []
+    while len(times) < count and (start := next_start(id, schedule, after)) is not None:
+        times.append(start.starts_at)
+        after = start.due_at
+    return times
