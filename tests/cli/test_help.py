@@ -8,11 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from flowrunner.cli import main
+from flowrunner.cli.lazy import LazyCommand
 
 
 def commands(group: click.Group, around: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield around, group
-    for name, command in group.commands.items():
+    for name, entry in group.commands.items():
+        command = entry.load() if isinstance(entry, LazyCommand) else entry
         if isinstance(command, click.Group):
             yield from commands(command, (*around, name))
         else:

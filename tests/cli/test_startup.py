@@ -38,6 +38,7 @@ def test_help_loads_nothing_but_the_command_line(tmp_path: Path) -> None:
     names = loaded("--help", at=tmp_path)
 
     assert names & {*HEAVY, "pydantic", "yaml", "asyncio", "flowrunner.nodes", "flowrunner.language"} == set()
+    assert {name for name in names if name.startswith("flowrunner.cli.commands")} == set()
 
 
 @pytest.mark.parametrize("command", [("validate", "flow.yaml"), ("schema",)], ids=" ".join)

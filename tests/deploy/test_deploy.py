@@ -17,7 +17,8 @@ import yaml
 
 from docs.pages import ROOT
 from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES
-from flowrunner.cli.main import EXIT_USAGE, main
+from flowrunner.cli.exits import USAGE
+from flowrunner.cli.main import main
 from flowrunner.security.keys import load_keys
 from flowrunner.serving import PING_SECONDS
 from flowrunner.settings import InvalidSettings, Settings, load_settings
@@ -321,7 +322,7 @@ def test_a_unit_whose_settings_are_wrong_is_not_started_again_and_one_that_died_
     text = (DEPLOY / "flowrunner.service").read_text()
 
     assert "Restart=always" in text
-    assert f"RestartPreventExitStatus={EXIT_USAGE}" in text
+    assert f"RestartPreventExitStatus={USAGE}" in text
     assert "StartLimitIntervalSec=0" in text
 
 

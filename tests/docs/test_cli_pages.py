@@ -15,6 +15,7 @@ import pytest
 
 from docs.pages import ROOT, first_words, section
 from flowrunner.cli import main
+from flowrunner.cli.lazy import LazyCommand
 from flowrunner.language import flow_tests
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, clean_environment
 
@@ -105,9 +106,11 @@ def serve(script: str, at: Path) -> None:
 
 @pytest.mark.parametrize("name", ["validate", "test", "run"])
 def test_the_options_of_each_command_are_described(name: str) -> None:
+    command = main.commands[name]
+    assert isinstance(command, LazyCommand)
     options = {
         flag
-        for option in main.commands[name].params
+        for option in command.load().params
         if isinstance(option, click.Option)
         for flag in (option.opts if len(option.opts) < 3 else option.opts[:2])
     }

@@ -1,0 +1,1 @@
+"""Commands, one module each, which is imported when its command is called."""

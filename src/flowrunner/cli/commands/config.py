@@ -1,0 +1,16 @@
+"""Command `config`."""
+
+import os
+
+import click
+
+from flowrunner.cli.settings_options import settings_options
+from flowrunner.settings import describe, load_settings
+
+
+@click.command("config")
+@settings_options()
+def config(**flags: str | None) -> None:
+    """Print the settings in force, secrets masked."""
+    for name, value, help in describe(load_settings(flags, os.environ)):
+        click.echo(f"# {help}\n{name} = {value}\n")

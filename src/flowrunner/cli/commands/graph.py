@@ -1,0 +1,17 @@
+"""Command `graph`."""
+
+import sys
+
+import click
+
+
+@click.command("graph")
+@click.argument("file")
+def graph(file: str) -> None:
+    """Print the graph of a flow as a Mermaid flowchart, which Markdown on GitHub and elsewhere draws.
+
+    FILE is a flow, or `-` for the standard input. Exits with 6 if there is nothing to draw.
+    """
+    from flowrunner.cli.graph import print_graph
+
+    sys.exit(print_graph(file))

@@ -1,0 +1,25 @@
+"""Command `migrate`."""
+
+import os
+import sys
+
+import click
+
+from flowrunner.cli.exits import FAILED
+from flowrunner.cli.settings_options import settings_options
+from flowrunner.settings import load_settings
+
+
+@click.command("migrate")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database has another schema.")
+@settings_options("data_dir")
+def migrate(check: bool, **flags: str | None) -> None:
+    """Bring the database to the schema of this version. The server does the same when it starts.
+
+    The database is the file in the data directory, or the one that FLOWRUNNER_DATABASE_URL names.
+    """
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.database import migrate as run
+
+    if not run(settings, check=check):
+        sys.exit(FAILED)

@@ -1,0 +1,54 @@
+"""Command `test`."""
+
+import sys
+from typing import Any
+
+import click
+
+
+@click.command(
+    "test",
+    epilog="""
+    \b
+    Examples:
+      flowrunner test order.yaml
+      flowrunner test flows/ -k refund
+      flowrunner test flows/ --coverage --junit results.xml
+
+    Exits with 0 if all tests passed, with 1 if one failed, with 6 if a flow has faults, and with 2 if there
+    was nothing to run.
+    """,
+)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("-k", "wanted", metavar="TEXT", help="Only tests with this in their name.")
+@click.option("--coverage", is_flag=True, help="Print the edges that no test has taken.")
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    default="60s",
+    show_default=True,
+    help="How long one test may take. Waits of the flow are skipped and do not count.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the results.",
+)
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Also write the results as JUnit XML.",
+)
+def test(**options: Any) -> None:
+    """Run the tests in flows: offline, with mocked nodes, on a virtual clock.
+
+    FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input. Flows
+    may start each other.
+    """
+    from flowrunner.cli.test import run_tests
+
+    sys.exit(run_tests(options.pop("files"), **options))

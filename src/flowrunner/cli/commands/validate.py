@@ -1,0 +1,58 @@
+"""Command `validate`."""
+
+import os
+import sys
+
+import click
+
+from flowrunner.cli.settings_options import settings_options
+from flowrunner.settings import load_settings
+
+
+@click.command(
+    "validate",
+    epilog="""
+    \b
+    Examples:
+      flowrunner validate order.yaml
+      flowrunner validate --strict -o github flows/
+      flowrunner validate - < order.yaml
+      flowrunner validate --stored --data-dir /var/lib/flowrunner
+
+    Exits with 0 if there is no fault, with 6 if a flow has faults, and with 2 if a file cannot be read.
+    """,
+)
+@click.argument("files", metavar="FILE...", nargs=-1)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="Format of the output; github: annotations for a pull request.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--secrets", metavar="FILE", help="A .env file: warn about secrets that it does not have.")
+@click.option("--stored", is_flag=True, help="Check the flows in the database instead, before an upgrade.")
+@settings_options("data_dir")
+def validate(
+    files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, **flags: str | None
+) -> None:
+    """Check flows without a server: every fault and warning, each with its place and a hint.
+
+    FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input.
+    With --stored: check the flows of an installation with this version, and the revisions that running executions
+    follow. The database is only read; a server of another version may use it meanwhile.
+    """
+    if stored == bool(files):
+        raise click.UsageError("Name files, or give --stored: one of the two")
+    if stored:
+        if secrets is not None:
+            raise click.UsageError("--secrets is for files: a server knows the secrets of each account")
+        settings = load_settings(flags, os.environ)
+        from flowrunner.cli.stored import validate_stored
+
+        sys.exit(validate_stored(settings, output=output, strict=strict))
+    from flowrunner.cli.validate import validate as run
+
+    sys.exit(run(files, output=output, strict=strict, secrets_file=secrets))
