@@ -75,6 +75,16 @@ RESEAL_CALLBACK: Final = """
 UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND id = :key
 """
 
+# And for second factors, which are sealed under the data keys of the personal workspaces.
+SEALED_FACTORS: Final = """
+SELECT f.id, f.key_version, f.sealed, d.version, d.master_key_id, d.wrapped
+  FROM second_factors f LEFT JOIN data_keys d ON d.workspace_id = f.account_id AND d.version = f.key_version
+ WHERE f.account_id = :workspace_id ORDER BY f.id
+"""
+RESEAL_FACTOR: Final = """
+UPDATE second_factors SET key_version = :key_version, sealed = :sealed WHERE account_id = :workspace_id AND id = :key
+"""
+
 TABLES: Final = (
     Table(
         name="engine",
@@ -85,8 +95,10 @@ TABLES: Final = (
     Table(
         # Before accounts: a trigger on accounts would create the workspaces otherwise.
         name="workspaces",
-        columns=("id", "created_at", "name", "slug", "deleted_at"),
-        copied="SELECT id, created_at, name, slug, deleted_at FROM workspaces ORDER BY id",
+        columns=("id", "created_at", "name", "slug", "deleted_at", "second_factor_required_at"),
+        copied="""
+SELECT id, created_at, name, slug, deleted_at, second_factor_required_at FROM workspaces ORDER BY id
+""",
         on_deletion=Untouched("Executions refer to it"),
     ),
     Table(
@@ -118,10 +130,11 @@ SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at
         name="sessions",
         columns=(
             "id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by",
-            "last_used_at", "address", "agent",
+            "last_used_at", "address", "agent", "proof",
         ),
         copied="""
-SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by, last_used_at, address, agent
+SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by, last_used_at, address, agent,
+       proof
   FROM sessions ORDER BY id
 """,
         on_deletion={"account": "DELETE FROM sessions WHERE account_id = :id"},
@@ -182,6 +195,45 @@ SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys OR
 """,
         # Without the data key, no copy of the workspace's secrets can be read.
         on_deletion={"workspace": "DELETE FROM data_keys WHERE workspace_id = :id"},
+    ),
+    Table(
+        name="second_factors",
+        columns=(
+            "id", "account_id", "type", "name", "created_at", "confirmed_at", "last_used_at", "counter",
+            "credential_id", "key_version", "sealed",
+        ),
+        copied="""
+SELECT id, account_id, type, name, created_at, confirmed_at, last_used_at, counter, credential_id, key_version, sealed
+  FROM second_factors ORDER BY id
+""",
+        on_deletion={"account": "DELETE FROM second_factors WHERE account_id = :id"},
+        sealed=SealedValues(read=SEALED_FACTORS, replace=RESEAL_FACTOR),
+    ),
+    Table(
+        name="recovery_codes",
+        columns=("account_id", "digest", "created_at"),
+        copied="SELECT account_id, digest, created_at FROM recovery_codes ORDER BY account_id, digest",
+        on_deletion={"account": "DELETE FROM recovery_codes WHERE account_id = :id"},
+    ),
+    Table(
+        name="wrong_codes",
+        columns=("account_id", "number", "not_before"),
+        copied="SELECT account_id, number, not_before FROM wrong_codes ORDER BY account_id",
+        on_deletion={"account": "DELETE FROM wrong_codes WHERE account_id = :id"},
+    ),
+    Table(
+        name="login_challenges",
+        columns=("digest", "account_id", "purpose", "attempts", "expires_at"),
+        copied="SELECT digest, account_id, purpose, attempts, expires_at FROM login_challenges ORDER BY digest",
+        on_deletion={"account": "DELETE FROM login_challenges WHERE account_id = :id"},
+    ),
+    Table(
+        name="identities",
+        columns=("id", "account_id", "provider", "issuer", "subject", "created_at", "last_used_at"),
+        copied="""
+SELECT id, account_id, provider, issuer, subject, created_at, last_used_at FROM identities ORDER BY id
+""",
+        on_deletion={"account": "DELETE FROM identities WHERE account_id = :id"},
     ),
     Table(
         name="secrets",
