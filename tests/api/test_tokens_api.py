@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from api.live import close_code, read, waiting
 from api.shapes import SMALLEST, assert_error, assert_recent, moment
@@ -36,6 +37,23 @@ def test_a_token_is_made_shown_once_and_listed(account: Client) -> None:
         "tokens": [{k: v for k, v in token.items() if k != "token"} for token in (made, plain)],
         "total": 2, "limit": 10, "offset": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ["user", "admin"])
+def test_s76_a_token_for_agents_is_good_for_nothing_but_the_mcp_server(admin: Client, role: str) -> None:
+    agent, _ = program(admin.new_account(role), "mcp", "read", "run", "write")
+
+    for reply in (
+        agent.get("/api/v1/flows"),
+        agent.post("/api/v1/flows", {"name": "N", "definition": SMALLEST}),
+        agent.get("/api/v1/schemas/flow"),
+        agent.get("/api/v1/system"),
+        agent.get("/api/v1/accounts"),
+        agent.post("/api/v1/auth/ws-ticket"),
+    ):
+        assert_error(reply, 403, "This API token has the scope 'mcp', and is good for /mcp only")
+    with pytest.raises(InvalidStatus, match="403"), agent.watch("exec-1"):
+        pass
 
 
 def test_a_program_does_what_its_scopes_say_and_no_more(account: Client) -> None:

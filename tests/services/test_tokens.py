@@ -98,6 +98,8 @@ async def test_a_token_makes_no_token_and_is_no_session(services: AccountService
     [
         ({"name": " "}, ["name"]),
         ({"scopes": []}, ["scopes"]),
+        ({"scopes": ["mcp"]}, ["scopes"]),
+        ({"scopes": ["mcp", "read", "members"]}, ["scopes"]),
         ({"life": timedelta(0)}, ["expires_in"]),
         ({"life": timedelta(days=3651)}, ["expires_in"]),
         ({"name": "", "scopes": [], "life": timedelta(-1)}, ["name", "scopes", "expires_in"]),

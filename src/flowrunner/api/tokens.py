@@ -30,7 +30,7 @@ class CreateToken(Body):
         max_length=10,
         description="Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets),"
         " `members` (of the workspace), `admin` (accounts, but not their credentials). No scope implies another,"
-        " or exceeds the account's current role.",
+        " or exceeds the account's current role. With `mcp`, the token is good for the MCP server and nothing else.",
     )
     expires_in: str | None = Field(
         default=None, max_length=20, description="For example `90d`. Without it, the token does not expire."

@@ -15,8 +15,12 @@ from flowrunner.domain.workspace import WORKSPACE_ROLES, Membership, WorkspaceRo
 
 Role: TypeAlias = Literal["admin", "user", "viewer"]
 # Scopes of an API token, chosen when it is created. No scope implies another.
-Scope: TypeAlias = Literal["read", "run", "write", "members", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "members", "admin")
+Scope: TypeAlias = Literal["read", "run", "write", "members", "admin", "mcp"]
+SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "members", "admin", "mcp")
+# The scopes that have an effect beside `mcp`.
+SCOPES_AT_MCP: Final = frozenset[Scope]({"read", "run", "write"})
+# A way into the program. A credential is good for one of them.
+Surface: TypeAlias = Literal["rest", "mcp"]
 
 MIN_PASSWORD_CHARACTERS: Final = 12
 MAX_PASSWORD_CHARACTERS: Final = 1024
@@ -58,11 +62,13 @@ class Right(StrEnum):
     # Give an account a role in any workspace.
     APPOINT = "appoint"
     ADMIN = "admin"
+    # Use the MCP server. Its tools require further rights.
+    MCP = "mcp"
 
 
 _OF_ADMINS: Final = frozenset({Right.ADMIN, Right.CREATE_ACCOUNT, Right.APPOINT})
 _RIGHTS_OF_ROLE: Final[Mapping[Role, frozenset[Right]]] = {
-    "viewer": frozenset({Right.SESSION, Right.READ}),
+    "viewer": frozenset({Right.SESSION, Right.READ, Right.MCP}),
     "user": frozenset(Right) - _OF_ADMINS,
     "admin": frozenset(Right),
 }
@@ -77,8 +83,8 @@ _OF_WORKSPACES: Final = _RIGHTS_OF_WORKSPACE_ROLE["admin"]
 # The scopes that an account may give a token. A token that is older than a change of role keeps its scopes, but the
 # ones beyond the current role have no effect.
 SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
-    "viewer": frozenset({"read"}),
-    "user": frozenset({"read", "run", "write", "members"}),
+    "viewer": frozenset({"read", "mcp"}),
+    "user": frozenset({"read", "run", "write", "members", "mcp"}),
     "admin": frozenset(SCOPES),
 }
 # No scope grants SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT or APPOINT: a leaked token must not be able to create
@@ -89,6 +95,7 @@ _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "write": frozenset({Right.WRITE}),
     "members": frozenset({Right.MEMBERS}),
     "admin": frozenset({Right.ACCOUNT, Right.ADMIN}),
+    "mcp": frozenset({Right.MCP}),
 }
 
 
@@ -152,6 +159,7 @@ class Caller:
     Attributes:
         memberships: The workspaces of others in which the account has a role.
         acts_in: The workspace that the request acts in; None for the one that the credential implies.
+        surface: The way that the request takes.
         address: The client's address.
         request: The idempotency key that the first change of the request claims.
     """
@@ -162,6 +170,7 @@ class Caller:
     expires_at: datetime
     memberships: tuple[Membership, ...] = ()
     acts_in: WorkspaceId | None = None
+    surface: Surface = "rest"
     address: str = ""
     request: RequestKey | None = None
 
@@ -202,7 +211,15 @@ class Caller:
         return self if workspace_id == self.workspace_id else replace(self, acts_in=workspace_id)
 
     @property
+    def own_surface(self) -> Surface:
+        """Return the only way that the credential is good for."""
+        credential = self.credential
+        return "mcp" if isinstance(credential, ApiToken) and "mcp" in credential.scopes else "rest"
+
+    @property
     def rights(self) -> frozenset[Right]:
+        if self.surface != self.own_surface:
+            return frozenset()
         credential, role = self.credential, self.role_in(self.workspace_id)
         assert role is not None, "a request acts only where its account has a role"
         return rights_of(self.role, credential.scopes if isinstance(credential, ApiToken) else None, role)
@@ -213,6 +230,12 @@ class Caller:
         return Right.ADMIN in self.rights
 
 
+_WRONG_SURFACE: Final[Mapping[Surface, str]] = {
+    "rest": "This API token has the scope 'mcp', and is good for /mcp only",
+    "mcp": "The MCP server takes only API tokens with the scope 'mcp'",
+}
+
+
 def authorise(caller: Caller, right: Right) -> None:
     """Check that the caller has a right; all decisions on rights are made here.
 
@@ -220,6 +243,8 @@ def authorise(caller: Caller, right: Right) -> None:
     """
     if right in caller.rights:
         return
+    if caller.surface != caller.own_surface:
+        raise Forbidden(_WRONG_SURFACE[caller.surface])
     if right not in rights_of(caller.role):
         raise Forbidden("Only an admin can do this" if right in _OF_ADMINS else "A viewer can only read")
     role = caller.role_in(caller.workspace_id)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Caller, Scope, Session, check_scopes
+from flowrunner.domain.account import SCOPES_AT_MCP, Caller, Scope, Session, check_scopes
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, Unavailable
 from flowrunner.domain.values import JSON, AccountId, TokenId, personal_workspace
@@ -80,6 +80,8 @@ class Tokens:
             faults.append(Fault(path="name", code="required", message="Name is required"))
         if not scopes:
             faults.append(Fault(path="scopes", code="required", message="must name at least one scope"))
+        if "mcp" in scopes:
+            faults += _faults_at_mcp(scopes)
         if life is not None and not timedelta(seconds=1) <= life <= LONGEST_LIFE:
             faults.append(Fault(path="expires_in", code="range", message="must be between 1s and 3650d"))
         if faults:
@@ -126,6 +128,18 @@ class Tokens:
         entry = act(caller, "token.revoked", "token", id, at=self._clock.now())
         account_id = await self._store.delete_of_workspace(caller.workspace_id, id, audit=entry)
         await self._on_end(account_id)
+
+
+def _faults_at_mcp(scopes: Sequence[Scope]) -> list[Fault]:
+    """Return the faults of the scopes of a token for the MCP server."""
+    others = set(scopes) - {"mcp"}
+    if not others:
+        message = "'mcp' alone allows nothing: add 'read', and 'run' or 'write' if its tools may do that"
+        return [Fault(path="scopes", code="required", message=message)]
+    if others - SCOPES_AT_MCP:
+        message = "'mcp' can be combined with 'read', 'run' and 'write': it gives a token for /mcp only"
+        return [Fault(path="scopes", code="range", message=message)]
+    return []
 
 
 def is_api_token(text: str) -> bool:

@@ -2477,9 +2477,9 @@ export interface components {
             name: string;
             /**
              * Scopes
-             * @description Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets), `members` (of the workspace), `admin` (accounts, but not their credentials). No scope implies another, or exceeds the account's current role.
+             * @description Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets), `members` (of the workspace), `admin` (accounts, but not their credentials). No scope implies another, or exceeds the account's current role. With `mcp`, the token is good for the MCP server and nothing else.
              */
-            scopes: ("read" | "run" | "write" | "members" | "admin")[];
+            scopes: ("read" | "run" | "write" | "members" | "admin" | "mcp")[];
             /**
              * Expires In
              * @description For example `90d`. Without it, the token does not expire.
@@ -3854,7 +3854,7 @@ export interface components {
             /** Name */
             name: string;
             /** Scopes */
-            scopes: ("admin" | "members" | "read" | "run" | "write")[];
+            scopes: ("admin" | "mcp" | "members" | "read" | "run" | "write")[];
             /**
              * Created At
              * Format: date-time
@@ -5084,7 +5084,7 @@ export interface components {
             /** Name */
             name: string;
             /** Scopes */
-            scopes: ("admin" | "members" | "read" | "run" | "write")[];
+            scopes: ("admin" | "mcp" | "members" | "read" | "run" | "write")[];
             /**
              * Created At
              * Format: date-time

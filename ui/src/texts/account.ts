@@ -31,7 +31,7 @@ export const account = {
   noTokens: "No token yet",
   noTokensHint: "Scripts, pipelines and the command line log in with a token instead of your password.",
   scopes: "Scopes",
-  scopeHints: { read: "see flows, executions and logs", run: "start, cancel and answer", write: "change flows and secrets", members: "manage the workspace", admin: "manage the installation" } as Record<string, string>,
+  scopeHints: { read: "see flows, executions and logs", run: "start, cancel and answer", write: "change flows and secrets", members: "manage the workspace", admin: "manage the installation", mcp: "for an agent: good for the MCP server alone" } as Record<string, string>,
   expires: "Expires",
   never: "never",
   lifetimes: { "30d": "in 30 days", "90d": "in 90 days", "365d": "in a year", "": "never" } as Record<string, string>,

@@ -42,6 +42,9 @@ MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
 # Bodies of unauthenticated callers are short: no field exceeds this limit, even fully escaped.
 MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
 
+# In the scope of a request that does not take the usual way: see `Caller.surface`.
+SURFACE: Final = "surface"
+
 _LONG_BYTES: Final = 64 * 1024
 
 SECURITY_SCHEME: Final = "token"
@@ -499,6 +502,8 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
     if is_cookie and not is_safe:
         state_of(connection).browser.check_is_own(connection.headers)
     caller = await services_of(connection).identity.authenticate(token, address=address_of(connection))
+    if (surface := connection.scope.get(SURFACE)) is not None:
+        caller = replace(caller, surface=surface)
     if is_cookie:
         if not isinstance(caller.credential, Session):
             raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")

@@ -63,7 +63,7 @@ function NewToken({ onCreated, onClose }: { onCreated: () => Promise<void>; onCl
   const error = useSignal<unknown>(undefined);
   const made = useSignal<string | undefined>(undefined);
   const action = useAction();
-  const scopes = ["read", "run", "write", ...(workspace.value?.role === "admin" ? ["members"] : []), ...(account.value?.role === "admin" ? ["admin"] : [])];
+  const scopes = ["read", "run", "write", "mcp", ...(workspace.value?.role === "admin" ? ["members"] : []), ...(account.value?.role === "admin" ? ["admin"] : [])];
   function create(event: Event & { currentTarget: HTMLFormElement }): void {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
