@@ -1,0 +1,100 @@
+"""Answers of the API as values, and the errors that they stand for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flowrunner.client.errors import ApiError, UnreadableAnswer, class_of
+from flowrunner.client.requests import Origin
+
+_LONGEST_MESSAGE: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer of the server.
+
+    Attributes:
+        headers: By their names in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Return the value of the body; None without a body. Raises: UnreadableAnswer."""
+        if not self.body:
+            return None
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise UnreadableAnswer(f"The answer with status {self.status} is not JSON") from None
+
+    def object(self) -> dict[str, Any]:
+        """Return the body, which is an object. Raises: UnreadableAnswer."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise UnreadableAnswer(f"The answer with status {self.status} is not a JSON object")
+        return value
+
+    @property
+    def etag(self) -> str | None:
+        return self.headers.get("etag")
+
+    @property
+    def is_replay(self) -> bool:
+        """The request had been done before, under the same key."""
+        return self.headers.get("idempotent-replayed") == "true"
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before the same request is sent again."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def check(answer: Answer, origin: Origin, *, was_lost: bool = False) -> Answer:
+    """Return the answer of a request that has succeeded.
+
+    Args:
+        was_lost: An earlier attempt of the same request got no answer, and may have done it.
+
+    Raises:
+        ApiError: The answer is an error.
+        UnreadableAnswer: It is a redirect.
+    """
+    if 200 <= answer.status < 300 or answer.status == 304:
+        return answer
+    if 300 <= answer.status < 400:
+        # The token is for this origin alone, so redirects are not followed.
+        place = answer.headers.get("location", "")[:_LONGEST_MESSAGE].partition("?")[0]
+        raise UnreadableAnswer(f"{origin} redirects to {place!r}: if that is your server, use its URL")
+    raise _error(answer, was_lost=was_lost)
+
+
+def _error(answer: Answer, *, was_lost: bool) -> ApiError:
+    try:
+        found = json.loads(answer.body)["error"]
+        code, message = str(found["code"]), str(found["message"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        found, code = {}, ""
+        message = f"The server answered with status {answer.status}, and not as FlowRunner does"
+    if was_lost and answer.status in (404, 409, 412):
+        message += " (an earlier attempt got no answer, and may have done it)"
+    details = found.get("details")
+    return class_of(answer.status, code)(
+        answer.status,
+        code,
+        message[:_LONGEST_MESSAGE],
+        hint=_text(found.get("hint")),
+        details=details if isinstance(details, dict) else None,
+        request_id=_text(found.get("request_id")) or answer.headers.get("x-request-id"),
+        docs=_text(found.get("docs")),
+        retry_after=answer.retry_after,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,170 @@
+"""Connections of the synchronous client, with `http.client` of the standard library."""
+
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any, Final
+
+from flowrunner.client.answers import Answer
+from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer
+from flowrunner.client.requests import Origin, Request
+
+_MOST_IDLE: Final = 10
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one attempt.
+
+    Attributes:
+        silence: Seconds without a byte.
+        deadline: The moment on the monotonic clock at which it ends.
+        size: Bytes of the body.
+    """
+
+    silence: float
+    deadline: float
+    size: int
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that the next operation of the socket may take. Raises: TimeoutError."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time for the request is up")
+        return min(self.silence, left)
+
+
+class SyncTransport:
+    """Connections to one origin, which are kept open. Threads may share it."""
+
+    def __init__(self, origin: Origin, *, ca_file: str | None) -> None:
+        self._origin = origin
+        self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
+        self._idle: list[http.client.HTTPConnection] = []
+
+    def send(self, request: Request, limits: Limits) -> Answer:
+        """Send a request once, and return its answer. Raises: ServerUnreachable, UnreadableAnswer."""
+        with self._exchange(request, limits) as response:
+            declared = response.length
+            if declared is not None and declared > limits.size:
+                raise _too_large(limits)
+            chunks, size = [], 0
+            while chunk := response.read(_CHUNK_BYTES):
+                size += len(chunk)
+                if size > limits.size:
+                    raise _too_large(limits)
+                chunks.append(chunk)
+            return Answer(status=response.status, headers=_headers(response), body=b"".join(chunks))
+
+    @contextmanager
+    def stream(self, request: Request, limits: Limits) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """Send a request once; give its answer without the body, and the chunks of that as they arrive.
+
+        Raises: ServerUnreachable, UnreadableAnswer. So do the chunks.
+        """
+        with self._exchange(request, limits) as response:
+            answer = Answer(status=response.status, headers=_headers(response), body=b"")
+            yield answer, iter(partial(response.read1, _CHUNK_BYTES), b"")
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def _exchange(self, request: Request, limits: Limits) -> Iterator[http.client.HTTPResponse]:
+        """Give the response to a request. The connection is kept if it was read to its end."""
+        connection, is_done = self._connected(limits), False
+        try:
+            connection.response_class = partial(_BoundedResponse, limits)  # type: ignore[assignment]
+            connection.sock.settimeout(limits.seconds)
+            connection.request(
+                request.method, self._origin.prefix + request.target, request.body, dict(request.headers)
+            )
+            response = connection.getresponse()
+            yield response
+            is_done = response.isclosed() and not response.will_close
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerUnreachable(f"{self._origin} gave no answer: {_reason(error)}", was_sent=True) from None
+        finally:
+            if is_done and len(self._idle) < _MOST_IDLE:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _connected(self, limits: Limits) -> http.client.HTTPConnection:
+        while self._idle:
+            with suppress(IndexError):
+                connection = self._idle.pop()
+                if not _is_closed(connection):
+                    return connection
+                connection.close()
+        connection = self._new_connection(limits)
+        try:
+            connection.connect()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise ServerUnreachable(f"Cannot connect to {self._origin}: {_reason(error)}", was_sent=False) from None
+        return connection
+
+    def _new_connection(self, limits: Limits) -> http.client.HTTPConnection:
+        origin = self._origin
+        if self._context is None:
+            return http.client.HTTPConnection(origin.host, origin.port, timeout=limits.seconds)
+        return http.client.HTTPSConnection(origin.host, origin.port, timeout=limits.seconds, context=self._context)
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """A response whose every read ends at the deadline."""
+
+    def __init__(self, limits: Limits, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_BoundedReader(sock, limits))
+
+
+class _BoundedReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._limits = limits
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        self._sock.settimeout(self._limits.seconds)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _is_closed(connection: http.client.HTTPConnection) -> bool:
+    """Return True if the server has closed an idle connection, or has sent something that nobody asked for."""
+    with DefaultSelector() as selector:
+        selector.register(connection.sock, EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
+def _too_large(limits: Limits) -> UnreadableAnswer:
+    return UnreadableAnswer(f"The answer has more than {limits.size} bytes")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return str(error) or type(error).__name__
