@@ -15,11 +15,13 @@ from flowrunner.domain.errors import FlowRunnerError
 # named after it (`module:name`).
 _COMMANDS: Final = {
     "audit": "Check the audit log.",
+    "backup": "Write a checked backup, also of a running server.",
     "config": "Print the settings in force.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
     "graph": "Print the graph of a flow, for documents.",
     "keys": "Replace the keys in the data directory.",
     "migrate": "Bring the database to the schema of this version.",
+    "restore": "Restore a backup into an empty data directory.",
     "run": "Run a flow here, without a server.",
     "schema": "Print the JSON Schema of flows, for editors.",
     "serve": "Start the server.",

@@ -1,0 +1,379 @@
+"""`flowrunner backup` of a running server under load, and `flowrunner restore` elsewhere."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from cli import command
+from support.invariants import check_accepted, check_database
+from support.postgres import PostgresServer
+from support.server import Server, clean_environment
+
+FLOW: Final = """
+metadata: {name: Goes on, version: "1"}
+nodes:
+  first: {type: transform, params: {value: 1}, next: second}
+  second: {type: log, params: {message: between}, next: ask}
+  ask: {type: wait, params: {key: go}, next: last}
+  last: {type: log, params: {message: on}}
+"""
+SHORT: Final = """
+metadata: {name: Ends, version: "1"}
+nodes: {a: {type: transform, params: {value: 1}, next: b}, b: {type: log, params: {message: x}}}
+"""
+USES_SECRET: Final = """
+nodes: {a: {type: return, params: {value: "${secrets.KEPT.length}"}}}
+"""
+SECRET: Final = "a value that nobody else knows"
+PASSPHRASE: Final = "nine brown hares"
+
+
+def flowrunner(*arguments: str | Path, input: str = "") -> "subprocess.CompletedProcess[str]":
+    return command.flowrunner(*arguments, at=Path.cwd(), stdin=input)
+
+
+@contextmanager
+def load(server: Server, token: str | None, flow: str) -> Iterator[list[str]]:
+    """Start executions all the time; yields those that were accepted."""
+    accepted: list[str] = []
+    ends = threading.Event()
+
+    def start() -> None:
+        client = server.client(token)
+        while not ends.is_set():
+            accepted.append(client.run(flow))
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield accepted
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_backup_under_load_goes_on_elsewhere_with_all_executions_and_secrets(tmp_path: Path) -> None:
+    server, file = Server(tmp_path).start(), tmp_path / "all.backup"
+    try:
+        admin = server.admin()
+        admin.new_secret("KEPT", SECRET)
+        waiting_flow, short_flow = admin.new_flow(FLOW), admin.new_flow(SHORT)
+        waiting = [admin.run(waiting_flow) for _ in range(5)]
+        for id in waiting:
+            admin.waiting_at(id, "ask")
+        with load(server, admin.token, short_flow) as accepted:
+            while len(accepted) < 20:
+                time.sleep(0.01)
+            before = list(accepted)
+            made = flowrunner(
+                "backup", file, "--with-keys", "--passphrase-file", "-", "--data-dir", server.data_dir, input=PASSPHRASE
+            )
+            assert made.returncode == 0, made.stderr
+            assert len(accepted) > len(before), "the server went on meanwhile"
+    finally:
+        server.stop()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.backup", "data", "server.log"]
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    new = Server(elsewhere)
+    done = flowrunner("restore", file, "--passphrase-file", "-", "--data-dir", new.data_dir, input=PASSPHRASE)
+    assert done.returncode == 0, done.stderr
+    assert check_accepted(new.database, [*waiting, *before], all_ended=False) == []
+    with closing(sqlite3.connect(new.database)) as database:
+        in_backup = [id for (id,) in database.execute("SELECT id FROM executions")]
+    try:
+        client = new.start().admin()
+        for id in waiting:
+            assert client.post(f"/api/v1/executions/{id}/signals/go", {}).status in (200, 202)
+        for id in in_backup:
+            assert client.ended(id)["status"] == "completed"
+        decrypts = client.run_to_end(USES_SECRET)
+        assert (decrypts["status"], decrypts["result"]) == ("completed", len(SECRET))
+    finally:
+        new.stop()
+    # Among them that no completed node started again.
+    assert check_database(new.database) == []
+    assert check_accepted(new.database, in_backup) == []
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a secret, whose server has stopped."""
+    directory = tmp_path_factory.mktemp("installation")
+    server = Server(directory).start()
+    try:
+        server.admin().new_secret("KEPT", SECRET)
+    finally:
+        server.stop()
+    return server.data_dir
+
+
+@pytest.fixture(scope="module")
+def backup(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup with sealed keys."""
+    file = tmp_path_factory.mktemp("backup") / "all.backup"
+    passphrase = file.with_name("passphrase")
+    passphrase.write_text(PASSPHRASE + "\n")
+    made = flowrunner("backup", file, "--with-keys", "--passphrase-file", passphrase, "--data-dir", installation)
+    assert made.returncode == 0, made.stderr
+    return file
+
+
+def test_keys_are_in_a_backup_only_if_asked_for_and_then_sealed(
+    installation: Path, backup: Path, tmp_path: Path
+) -> None:
+    keys = [bytes.fromhex(path.read_text()) for path in (installation / "keys").glob("*.key")]
+    made = flowrunner("backup", tmp_path / "plain.backup", "--data-dir", installation)
+
+    assert made.returncode == 0
+    assert f"Keep a copy of {installation / 'keys'}" in made.stderr
+    for file in (backup, tmp_path / "plain.backup"):
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            content = b"".join(map(archive.read, names))
+        assert ("keys.sealed" in names) == (file == backup)
+        assert len(keys) == 2
+        for key in keys:
+            assert key not in content
+            assert key.hex().encode() not in content
+        assert SECRET.encode() not in content
+
+
+def test_keys_that_are_there_are_used_and_others_are_refused(installation: Path, backup: Path, tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    for directory, change in ((right, str), (wrong, lambda text: text[::-1].strip() + "\n")):
+        (directory / "keys").mkdir(mode=0o700, parents=True)
+        directory.chmod(0o700)
+        for path in (installation / "keys").glob("*.key"):
+            target = directory / "keys" / path.name
+            target.write_text(change(path.read_text()))
+            target.chmod(0o600)
+
+    done = flowrunner("restore", backup, "--data-dir", right)
+    refused = flowrunner("restore", backup, "--data-dir", wrong)
+
+    assert done.returncode == 0, done.stderr
+    assert refused.returncode == 1
+    assert "are not those of the backup" in refused.stderr
+    assert not (wrong / "flowrunner.db").exists()
+
+
+def test_nothing_is_restored_into_a_directory_in_use_or_with_data(
+    installation: Path, backup: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    (other / "letter.txt").write_text("mine")
+    running = tmp_path / "running"
+    running.mkdir()
+    server = Server(running).start()
+    try:
+        content = server.database.read_bytes()
+        answers = [
+            flowrunner("restore", backup, "--data-dir", place) for place in (installation, other, server.data_dir)
+        ]
+        assert server.database.read_bytes() == content
+    finally:
+        server.stop()
+
+    for answer in answers:
+        assert answer.returncode == 1
+        assert "is not empty" in answer.stderr
+        assert "--data-dir" in answer.stderr
+    assert [path.name for path in other.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("passphrase", ["", "nine brown hare", "x" * 100_000], ids=["none", "wrong", "long"])
+def test_a_wrong_passphrase_restores_nothing(passphrase: str, backup: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+
+    refused = flowrunner("restore", backup, "--passphrase-file", "-", "--data-dir", target, input=passphrase)
+
+    assert refused.returncode == 1
+    assert "The passphrase does not open the keys" in refused.stderr
+    assert not (target / "flowrunner.db").exists()
+    assert not (target / "keys").exists()
+
+
+def test_without_a_terminal_the_passphrase_has_to_be_in_a_file(backup: Path, tmp_path: Path) -> None:
+    refused = flowrunner("restore", backup, "--data-dir", tmp_path / "new")
+
+    assert refused.returncode == 1
+    assert "--passphrase-file" in refused.stderr
+
+
+def test_a_short_passphrase_seals_nothing(installation: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.backup"
+    refused = flowrunner(
+        "backup", file, "--with-keys", "--passphrase-file", "-", "--data-dir", installation, input="short"
+    )
+
+    assert refused.returncode == 1
+    assert "at least 12 characters" in refused.stderr
+    assert not file.exists()
+
+
+def damaged(backup: Path, kind: str, to: Path) -> None:
+    content = backup.read_bytes()
+    if kind == "cut":
+        to.write_bytes(content[: len(content) // 2])
+    elif kind == "empty":
+        to.write_bytes(b"")
+    elif kind == "flipped":
+        # In the middle of the packed database.
+        middle = len(content) // 2
+        to.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        with zipfile.ZipFile(backup) as old, zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as new:
+            manifest = json.loads(old.read("manifest.json"))
+            database = old.read("database")
+            if kind == "other database":
+                database = database[:-1] + bytes([database[-1] ^ 1])
+            elif kind == "larger than it says":
+                database += b"\0" * 50_000_000
+            elif kind == "other types":
+                manifest["size"] = "1"
+            elif kind == "nested":
+                manifest = json.loads("[" * 500 + "]" * 500)
+            elif kind == "other names":
+                manifest["more"] = 1
+            new.writestr("manifest.json", json.dumps(manifest))
+            new.writestr("database", database)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cut", "empty", "flipped", "other database", "larger than it says", "other types", "nested", "other names"],
+)
+def test_a_damaged_backup_is_refused_completely(kind: str, backup: Path, tmp_path: Path) -> None:
+    file, target = tmp_path / "damaged.backup", tmp_path / "new"
+    damaged(backup, kind, file)
+
+    refused = flowrunner("restore", file, "--passphrase-file", "-", "--data-dir", target, input=PASSPHRASE)
+
+    assert refused.returncode == 1
+    assert "is damaged" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (target / "flowrunner.db").exists()
+    assert not (target / "restore.new").exists()
+
+
+def test_a_backup_of_a_newer_version_is_refused(backup: Path, tmp_path: Path) -> None:
+    schema, layout = tmp_path / "schema.backup", tmp_path / "format.backup"
+    for file, change in ((schema, {"schema": "9999"}), (layout, {"format": "flowrunner-backup-9"})):
+        with zipfile.ZipFile(backup) as old, zipfile.ZipFile(file, "w") as new:
+            new.writestr("manifest.json", json.dumps(json.loads(old.read("manifest.json")) | change))
+            new.writestr("database", old.read("database"))
+
+    of_schema = flowrunner("restore", schema, "--data-dir", tmp_path / "new")
+    of_format = flowrunner("restore", layout, "--data-dir", tmp_path / "new")
+
+    assert (of_schema.returncode, of_format.returncode) == (1, 1)
+    assert "has the schema '9999', which this version does not know" in of_schema.stderr
+    assert "was made by a newer version of FlowRunner" in of_format.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_that_fails_leaves_the_earlier_one(installation: Path, tmp_path: Path) -> None:
+    file = tmp_path / "nightly.backup"
+    assert flowrunner("backup", file, "--data-dir", installation).returncode == 0
+    before = file.read_bytes()
+
+    # As on a disk that has room for a part of it.
+    limited = 'ulimit -f 64; exec "$@"', "sh", sys.executable, "-m", "flowrunner"
+    failed = subprocess.run(
+        ["sh", "-c", *limited, "backup", file, "--data-dir", installation],
+        env=clean_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert failed.returncode == 1
+    assert "choose a place with more room" in failed.stderr
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["nightly.backup"]
+
+
+def test_a_backup_replaces_nothing_but_a_backup(installation: Path, tmp_path: Path) -> None:
+    content = (installation / "flowrunner.db").read_bytes()
+
+    refused = flowrunner("backup", installation / "flowrunner.db", "--data-dir", installation)
+    nowhere = flowrunner("backup", tmp_path / "no" / "such" / "file", "--data-dir", installation)
+    without = flowrunner("backup", tmp_path / "a.backup", "--data-dir", tmp_path / "none")
+
+    assert (refused.returncode, nowhere.returncode, without.returncode) == (1, 1, 1)
+    assert "is not a backup: name another file" in refused.stderr
+    assert "Traceback" not in nowhere.stderr
+    assert "There is no database" in without.stderr
+    assert (installation / "flowrunner.db").read_bytes() == content
+
+
+def test_a_damaged_database_makes_no_backup(installation: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    content = bytearray((installation / "flowrunner.db").read_bytes())
+    for page in range(20, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    (data / "flowrunner.db").write_bytes(content)
+
+    failed = flowrunner("backup", tmp_path / "a.backup", "--data-dir", data)
+
+    assert failed.returncode == 1
+    assert "damaged" in failed.stderr
+    assert not (tmp_path / "a.backup").exists()
+
+
+def test_a_postgresql_database_is_backed_up_and_restored_by_its_own_programs(tmp_path: Path) -> None:
+    postgres = PostgresServer()
+    try:
+        url, empty = postgres.start().new_database(), postgres.new_database()
+        path = f"{Path(postgres.program('pg_dump')).parent}:{os.environ['PATH']}"
+        server = Server(tmp_path, {"DATABASE_URL": url}).start()
+        try:
+            admin = server.admin()
+            admin.new_secret("KEPT", SECRET)
+            id = admin.run(admin.new_flow(FLOW))
+            admin.waiting_at(id, "ask")
+            file, new_dir = tmp_path / "pg.backup", tmp_path / "new" / "data"
+            environment = {"PATH": path, "FLOWRUNNER_DATABASE_URL": url}
+
+            def do(*arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
+                return command.flowrunner(
+                    *arguments, "--passphrase-file", "-",
+                    at=tmp_path, stdin=PASSPHRASE, environment={**environment, **more},
+                )  # fmt: skip
+
+            made = do("backup", file, "--with-keys", "--data-dir", server.data_dir)
+            assert made.returncode == 0, made.stderr
+            taken = do("restore", file, "--data-dir", new_dir)
+        finally:
+            server.stop()
+        assert taken.returncode == 1
+        assert "is not empty" in taken.stderr
+        assert not (new_dir / "keys").exists()
+
+        restored = do("restore", file, "--data-dir", new_dir, FLOWRUNNER_DATABASE_URL=empty)
+        assert restored.returncode == 0, restored.stderr
+        new = Server(tmp_path / "new", {"DATABASE_URL": empty}).start()
+        try:
+            client = new.admin()
+            client.post(f"/api/v1/executions/{id}/signals/go", {})
+            assert client.ended(id)["status"] == "completed"
+        finally:
+            new.stop()
+        assert check_database(empty) == []
+    finally:
+        postgres.stop()
