@@ -95,9 +95,13 @@ TABLES: Final = (
     Table(
         # Before accounts: a trigger on accounts would create the workspaces otherwise.
         name="workspaces",
-        columns=("id", "created_at", "name", "slug", "deleted_at", "second_factor_required_at"),
+        columns=(
+            "id", "created_at", "name", "slug", "deleted_at", "second_factor_required_at", "retention_age",
+            "retention_count",
+        ),
         copied="""
-SELECT id, created_at, name, slug, deleted_at, second_factor_required_at FROM workspaces ORDER BY id
+SELECT id, created_at, name, slug, deleted_at, second_factor_required_at, retention_age, retention_count
+  FROM workspaces ORDER BY id
 """,
         on_deletion=Untouched("Executions refer to it"),
     ),
@@ -249,11 +253,12 @@ SELECT workspace_id, key, key_version, sealed, created_at, updated_at, last_used
         name="flows",
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
-            "updated_at", "deleted_at", "moving_from", "disabled_at", "secret_names", "secrets_of",
+            "updated_at", "deleted_at", "moving_from", "disabled_at", "secret_names", "secrets_of", "retention_age",
+            "retention_count",
         ),
         copied="""
 SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at,
-       moving_from, disabled_at, secret_names, secrets_of
+       moving_from, disabled_at, secret_names, secrets_of, retention_age, retention_count
   FROM flows ORDER BY id
 """,
         # Retention deletes them once no execution is left.
