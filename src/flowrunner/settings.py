@@ -19,7 +19,9 @@ MASK: Final = "***"
 # Value of `dispatch`: the server itself advances executions.
 LOCAL: Final = "local"
 # Variables of clients, which the server ignores.
-_OF_CLIENTS: Final = frozenset({f"{PREFIX}TOKEN", f"{PREFIX}URL", f"{PREFIX}SERVER"})
+_OF_CLIENTS: Final = frozenset(
+    f"{PREFIX}{name}" for name in ("URL", "SERVER", "TOKEN", "TOKEN_FILE", "CONTEXT", "WORKSPACE", "COMPLETE")
+)
 # Variables of `flowrunner run --local`: each contains the value of a secret.
 SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 

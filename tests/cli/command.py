@@ -66,6 +66,6 @@ def on_a_terminal(*arguments: str | Path, at: Path, environment: Mapping[str, st
 
 def _environment(home: Path, more: Mapping[str, str] | None) -> dict[str, str]:
     environment = clean_environment(HOME=str(home))
-    for name in ("NO_COLOR", "FORCE_COLOR"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         environment.pop(name, None)
     return {**environment, **(more or {})}

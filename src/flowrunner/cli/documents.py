@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -96,16 +96,6 @@ def _read_text(file: BinaryIO) -> str | None:
 
 def no_text() -> Fault:
     return Fault(path="", code="encoding", message=_NO_TEXT, line=1, column=1, hint="save it as UTF-8")
-
-
-def plain(text: str) -> str:
-    """Return the text with terminal control characters escaped."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
-    """Return whether to print colours: on a terminal, unless `NO_COLOR` is set."""
-    return stream_is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def log_errors_only() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.documents import plain
+from flowrunner.cli.text import plain
 from flowrunner.domain.errors import Fault
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.documents import STDIN, plain
+from flowrunner.cli.documents import STDIN
+from flowrunner.cli.text import plain
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON
 

@@ -11,8 +11,8 @@ from xml.etree import ElementTree  # nosec B405 # it only writes
 
 import click
 
-from flowrunner.cli.documents import plain
 from flowrunner.cli.tested import FlowTestReport, explain
+from flowrunner.cli.text import plain
 from flowrunner.flowtest.run_test import FlowTestResult
 
 # The real host name is not published.

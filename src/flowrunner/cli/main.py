@@ -7,34 +7,44 @@ from typing import Any, Final
 import click
 
 from flowrunner import __version__
+from flowrunner.cli.common import common_options
 from flowrunner.cli.exits import FAILED, INTERRUPTED, USAGE
 from flowrunner.cli.lazy import LazyCommand, LazyGroup
 from flowrunner.domain.errors import FlowRunnerError
 
-# Each name stands for a command in the module of `flowrunner.cli.commands` that has the same name, or the one
-# named after it (`module:name`).
+# Each name stands for a command in the module of `flowrunner.cli.commands` that has the same name, unless it is in
+# another one.
 _COMMANDS: Final = {
     "audit": "Check the audit log.",
     "backup": "Write a checked backup, also of a running server.",
     "config": "Print the settings in force.",
+    "context": "Choose among servers.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
     "graph": "Print the graph of a flow, for documents.",
     "keys": "Replace the keys in the data directory.",
+    "login": "Log in to a server.",
+    "logout": "Forget the token of a server.",
     "migrate": "Bring the database to the schema of this version.",
+    "options": "List the options of all commands that talk to a server.",
     "restore": "Restore a backup into an empty data directory.",
     "run": "Run a flow here, without a server.",
     "schema": "Print the JSON Schema of flows, for editors.",
     "serve": "Start the server.",
     "test": "Run the tests in flows.",
     "validate": "Check flows: every fault and warning.",
+    "whoami": "Print who you are, and where.",
     "worker": "Start a worker, which advances executions for Temporal.",
 }
 
 
+_MODULES: Final = {"logout": "login", "whoami": "login"}
+
+
 def _commands() -> Iterator[LazyCommand]:
     for name, short_help in _COMMANDS.items():
-        module = name.replace("-", "_")
-        yield LazyCommand(name, f"flowrunner.cli.commands.{module}:{module}", short_help)
+        attribute = name.replace("-", "_")
+        module = _MODULES.get(name, attribute)
+        yield LazyCommand(name, f"flowrunner.cli.commands.{module}:{attribute}", short_help)
 
 
 class _Program(LazyGroup):
@@ -79,3 +89,6 @@ def _exit_with(error: FlowRunnerError) -> None:
 @click.version_option(__version__, message="flowrunner %(version)s")
 def main() -> None:
     """Run flows: YAML documents of named nodes joined by named edges."""
+
+
+main.params += common_options()

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 import click
 
-from flowrunner.cli.documents import plain, wants_colour
+from flowrunner.cli.text import plain, wants_colour
 from flowrunner.domain.events import (
     Cancelled,
     Completed,

@@ -13,11 +13,12 @@ from typing import Any, Final, cast
 
 import click
 
-from flowrunner.cli.documents import STDIN, SourceFile, no_text, plain, read_documents, wants_colour
+from flowrunner.cli.documents import STDIN, SourceFile, no_text, read_documents
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
 from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
+from flowrunner.cli.text import plain, wants_colour
 from flowrunner.cli.validate import missing_secrets
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed

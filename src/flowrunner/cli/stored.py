@@ -7,8 +7,9 @@ import sys
 import click
 
 from flowrunner.bootstrap.stored_flows import CheckedFlow, check_stored_flows, unknown_event_types
-from flowrunner.cli.documents import log_errors_only, wants_colour
+from flowrunner.cli.documents import log_errors_only
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
+from flowrunner.cli.text import wants_colour
 from flowrunner.cli.validate import INVALID, OK
 from flowrunner.domain.errors import Fault
 from flowrunner.local.language import open_language

@@ -11,10 +11,11 @@ from typing import Any, Final, cast
 
 import click
 
-from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, plain, read_documents, wants_colour
+from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents
 from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
 from flowrunner.cli.tested import FlowTestReport, explain
+from flowrunner.cli.text import plain, wants_colour
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.values import JSON
 from flowrunner.flowtest.memory import GivenFlows

@@ -8,9 +8,10 @@ from typing import Final
 
 import click
 
-from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents, wants_colour
+from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
+from flowrunner.cli.text import wants_colour
 from flowrunner.domain.errors import Fault
 from flowrunner.language import Reading
 from flowrunner.local.language import open_language

@@ -1,0 +1,136 @@
+"""Options that all commands have which talk to a server, and their questions to the user."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS: Final = ("table", "json", "yaml", "ndjson", "name")
+_META: Final = "flowrunner.cli.common"
+_PREFIX: Final = "common_"
+
+
+@dataclass(slots=True)
+class Common:
+    """The values of the common options; None where one is not given."""
+
+    output: str | None = None
+    fields: str | None = None
+    query: str | None = None
+    context: str | None = None
+    url: str | None = None
+    token: str | None = None
+    workspace: str | None = None
+    http_timeout: str | None = None
+    no_color: bool = False
+    no_input: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+class _CommonOption(click.Option):
+    """Option that the help of each command names in one line, and `flowrunner options` describes."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return None
+
+    @property
+    def record(self) -> tuple[str, str]:
+        record = super().get_help_record(click.Context(click.Command("options")))
+        assert record is not None
+        return record
+
+
+def common() -> Common:
+    """Return the common options of the command that runs."""
+    found = click.get_current_context().meta.setdefault(_META, Common())
+    assert isinstance(found, Common)
+    return found
+
+
+def common_options() -> list[_CommonOption]:
+    """Return new options. Each can stand before a command and after it; the last one counts."""
+
+    def remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+        # An absent option must not undo the one that stands before the command.
+        if value and option.name is not None:
+            setattr(ctx.meta.setdefault(_META, Common()), option.name.removeprefix(_PREFIX), value)
+
+    def option(*names: str, **more: Any) -> _CommonOption:
+        # A prefix, because commands have parameters of the same names.
+        own_name = f"{_PREFIX}{names[-1].removeprefix('--').replace('-', '_')}"
+        return _CommonOption((*names, own_name), expose_value=False, callback=remember, **more)
+
+    def flag(*names: str, help: str) -> _CommonOption:
+        return option(*names, is_flag=True, help=help)
+
+    return [
+        option("-o", "--output", type=click.Choice(FORMATS), help="Format of the output; table by default."),
+        option("--fields", metavar="A,B.C", help="Only these fields, as columns or as keys."),
+        option("--query", metavar="EXPR", help="A JMESPath expression to apply to the JSON output."),
+        option("--context", metavar="NAME", help="The context to use: 'flowrunner context list'."),
+        option("--server", "--url", metavar="URL", help="The server; also FLOWRUNNER_URL."),
+        option("--token", metavar="@FILE|-", help="An API token; also FLOWRUNNER_TOKEN."),
+        option("--workspace", metavar="SLUG", help="The workspace to act in; also FLOWRUNNER_WORKSPACE."),
+        option("--http-timeout", metavar="DURATION", help="How long to wait for one answer; 30s by default."),
+        flag("--no-color", help="No colours; also NO_COLOR."),
+        flag("--no-input", help="Ask nothing; fail where a question would be asked."),
+        flag("-q", "--quiet", help="No messages besides errors."),
+        flag("-v", "--verbose", help="Print each request to the standard error."),
+    ]
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed; without a terminal, only `--yes` answers. Raises: click.Abort, UsageError."""
+    if yes:
+        return
+    if common().no_input or not sys.stdin.isatty():
+        raise click.UsageError(f"{question} There is nobody to ask: give --yes if so.")
+    click.confirm(question, abort=True, err=True)
+
+
+def say(text: str) -> None:
+    """Print a message for people."""
+    if not common().quiet:
+        from flowrunner.cli.text import plain
+
+        click.echo(plain(text), err=True)
+
+
+class CommandFailed(click.ClickException):
+    """Why a command cannot go on, with its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc] # click sets it so itself
+
+    def show(self, file: Any = None) -> None:
+        from flowrunner.cli.text import plain
+
+        click.echo(f"flowrunner: {plain(self.message)}", file=file, err=True)
+
+
+def read_secret(prompt: str, *, given: str | None = None, confirm: bool = False) -> str:
+    """Return a secret of the user: from a prompt, from `@FILE`, or from the standard input. Raises: UsageError."""
+    if given is not None and given.startswith("@"):
+        try:
+            with open(given[1:], encoding="utf-8") as file:
+                return file.read().removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise click.UsageError(f"{given[1:]} cannot be read: {reason}") from None
+    if given not in (None, "-"):
+        raise click.UsageError("A secret is no argument, which others can see: give @FILE, -, or nothing for a prompt.")
+    if given == "-" or not sys.stdin.isatty():
+        return sys.stdin.read().removesuffix("\n")
+    if common().no_input:
+        raise click.UsageError(f"{prompt}: --no-input forbids to ask. Give it by the standard input.")
+    return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+def yes_option(function: F) -> F:
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)

@@ -1,0 +1,177 @@
+"""The server that a command talks to, and the token for it."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from flowrunner.cli.common import common
+from flowrunner.cli.contexts import Context, Contexts, load_contexts, lock_contexts
+from flowrunner.client import Client, ClientError
+from flowrunner.domain.duration import parse_duration
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+# Attempts of a request may begin within this time. People wait meanwhile, and programs have their own repeats.
+_RETRY_SECONDS: Final = 3.0
+_LONGEST_TOKEN: Final = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A server, and how to act there.
+
+    Attributes:
+        name: The context that it comes from, if it does.
+        is_stored: The token is the one of that context.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    workspace: str | None = None
+    name: str | None = None
+    is_stored: bool = False
+
+
+def connect() -> Client:
+    """Return the client of the server that options, variables and contexts name. Raises: click.UsageError."""
+    contexts = load_contexts()
+    target = find_target(contexts)
+    return open_client(refreshed(target, contexts))
+
+
+def open_client(target: Target) -> Client:
+    wanted = common()
+    try:
+        timeout = parse_duration(wanted.http_timeout) if wanted.http_timeout else 30.0
+        make = _VerboseClient if wanted.verbose else Client
+        return make(
+            target.url, target.token, workspace=target.workspace, timeout=timeout, retry_seconds=_RETRY_SECONDS,
+            user_agent="flowrunner-cli",
+        )  # fmt: skip
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def find_target(contexts: Contexts) -> Target:
+    """Return the server and the token.
+
+    A stored token goes only to the server that it is from; that of FLOWRUNNER_TOKEN to no context that is named.
+
+    Raises:
+        click.UsageError: The options contradict each other, or there is no such context.
+    """
+    wanted = common()
+    if wanted.context and wanted.url:
+        raise click.UsageError("--context and --url name a server each: give one of them")
+    named = wanted.context or (None if wanted.url else os.environ.get("FLOWRUNNER_CONTEXT"))
+    url = None if named else wanted.url or os.environ.get("FLOWRUNNER_URL") or os.environ.get("FLOWRUNNER_SERVER")
+    name = named or (_context_of(url, contexts) if url else contexts.current)
+    context = contexts.get(name) if name else Context(url=url or DEFAULT_URL)
+    token = given_token(wanted.token) if wanted.token else None if named else _variable_token()
+    return Target(
+        url=context.url,
+        token=token or context.token,
+        workspace=wanted.workspace or os.environ.get("FLOWRUNNER_WORKSPACE") or context.workspace,
+        name=name,
+        is_stored=not token and context.token is not None,
+    )
+
+
+def given_token(given: str) -> str:
+    """Return the token of `--token`: `-` and `@FILE` keep it out of the list of processes."""
+    if given == "-":
+        return sys.stdin.readline(_LONGEST_TOKEN).strip()
+    if given.startswith("@"):
+        return _read_token(given[1:])
+    click.echo("flowrunner: warning: other users can see arguments: use FLOWRUNNER_TOKEN, or --token @FILE", err=True)
+    return given
+
+
+def warn_of_plain_http(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        click.echo(f"flowrunner: warning: {parts.hostname} gets the token unencrypted: use https://", err=True)
+
+
+def _variable_token() -> str | None:
+    if file := os.environ.get("FLOWRUNNER_TOKEN_FILE"):
+        return _read_token(file)
+    return os.environ.get("FLOWRUNNER_TOKEN")
+
+
+def _read_token(file: str) -> str:
+    try:
+        with Path(file).open(encoding="ascii") as opened:
+            return opened.read(_LONGEST_TOKEN).strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a token"
+        raise click.UsageError(f"The token cannot be read from {file}: {reason}") from None
+
+
+def _context_of(url: str, contexts: Contexts) -> str | None:
+    """Return the context of a server, preferably the current one."""
+    names = [name for name, one in contexts.by_name.items() if one.url.rstrip("/") == url.rstrip("/")]
+    return contexts.current if contexts.current in names else next(iter(names), None)
+
+
+def refreshed(target: Target, contexts: Contexts) -> Target:
+    """Exchange the token of a login that has passed half of its life, so that a user who works stays logged in."""
+    if target.name is None or not target.is_stored:
+        return target
+    if not _is_old(contexts.by_name[target.name]):
+        return target
+    # A second refresh of the same token would look like theft, and end all logins of the account.
+    with lock_contexts():
+        contexts = load_contexts()
+        if target.name not in contexts.by_name:
+            return target
+        if not _is_old(contexts.by_name[target.name]):
+            return replace(target, token=contexts.get(target.name).token)
+        try:
+            answer = open_client(target).request("POST", "/auth/refresh").object()
+        except ClientError:
+            return target  # the command itself will say what is wrong
+        keep_login(contexts, target.name, answer)
+        return replace(target, token=answer["token"])
+
+
+def _is_old(context: Context) -> bool:
+    return context.refresh_at is not None and time.time() >= context.refresh_at
+
+
+def keep_login(contexts: Contexts, name: str, answer: Mapping[str, Any], **changes: Any) -> None:
+    """Store the answer to a login in its context."""
+    from datetime import datetime
+
+    now = time.time()
+    expires_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
+    context = replace(contexts.by_name[name], token=answer["token"], refresh_at=(now + expires_at) / 2, **changes)
+    contexts.put(name, context)
+    contexts.save()
+
+
+class _VerboseClient(Client):
+    """Client that prints each request, without its body and token."""
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        start = time.monotonic()
+        try:
+            answer = super().request(method, path, **more)
+        except ClientError as error:
+            _print_request(method, path, start, getattr(error, "status", "no answer"), error)
+            raise
+        _print_request(method, path, start, answer.status, None)
+        return answer
+
+
+def _print_request(method: str, path: str, start: float, status: object, error: ClientError | None) -> None:
+    request_id = getattr(error, "request_id", None)
+    milliseconds = (time.monotonic() - start) * 1000
+    suffix = f", request {request_id}" if request_id else ""
+    click.echo(f"flowrunner: {method} {path}: {status} in {milliseconds:.0f} ms{suffix}", err=True)

@@ -1,0 +1,82 @@
+"""Logins: from a password or an API token to a context that has the token."""
+
+import contextlib
+import sys
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import click
+
+from flowrunner.cli.common import CommandFailed, common, read_secret, say
+from flowrunner.cli.connection import (
+    DEFAULT_URL,
+    Target,
+    find_target,
+    keep_login,
+    open_client,
+    refreshed,
+    warn_of_plain_http,
+)
+from flowrunner.cli.contexts import Context, load_contexts
+from flowrunner.cli.exits import DENIED
+from flowrunner.cli.output import show
+from flowrunner.client import ClientError
+
+
+def log_in(url: str | None, name: str | None, username: str | None, *, with_token: bool) -> None:
+    if url and common().url:
+        raise click.UsageError("The server is named twice: give its URL once.")
+    contexts = load_contexts()
+    known = None if url else find_target(contexts)
+    url = url or (known.url if known else DEFAULT_URL)
+    workspace = common().workspace or (known.workspace if known else None)
+    warn_of_plain_http(url)
+    client = open_client(Target(url=url))
+    url = client.url
+    name = name or (known.name if known else None) or urlsplit(url).netloc
+    if with_token:
+        token = read_secret("API token")
+        client = open_client(Target(url=url, token=token))
+        account = client.get("/accounts/me")
+        contexts.put(name, Context(url=url, workspace=workspace, token=token, account=account["email"]))
+        contexts.current = name
+        contexts.save()
+    else:
+        if username is None:
+            if common().no_input or not sys.stdin.isatty():
+                raise click.UsageError("Give the account with --username; the standard input has the password.")
+            username = click.prompt("E-mail address", err=True)
+        answer = client.login(username, read_secret("Password"))
+        contexts.by_name[name] = Context(url=url, workspace=workspace, account=username)
+        contexts.current = name
+        keep_login(contexts, name, answer)
+    say(f"Logged in to {url} as {contexts.by_name[name].account}; the context is '{name}'")
+
+
+def log_out() -> None:
+    contexts = load_contexts()
+    target = find_target(contexts)
+    if target.name is None or not target.is_stored:
+        raise CommandFailed("There is no login to end: the token comes from elsewhere, or there is none", DENIED)
+    if contexts.by_name[target.name].refresh_at is not None:
+        # It may have ended already, or the server may be gone: the token is forgotten in any case.
+        with contextlib.suppress(ClientError):
+            open_client(replace(target, workspace=None)).request("POST", "/auth/logout")
+    contexts.forget_token(target.name)
+    contexts.save()
+    say(f"Logged out of {target.url}")
+
+
+def print_account() -> None:
+    contexts = load_contexts()
+    target = refreshed(find_target(contexts), contexts)
+    client = open_client(target)
+    show(
+        {
+            "url": client.url,
+            "context": target.name,
+            "account": client.get("/accounts/me"),
+            "workspace": client.get(f"/workspaces/{target.workspace}") if target.workspace else None,
+        },
+        name="account.email",
+    )

@@ -1,0 +1,78 @@
+"""Objects of a server by name, by id, or by the beginning of their id."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.exits import INVALID, NOT_FOUND
+from flowrunner.client import Client
+
+_ID: Final = re.compile(r"[a-z]+-[0-9a-z]{36}")
+_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+_DIGITS_OF_TIME: Final = 10
+_MOST_SHOWN: Final = 5
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
+def flow_id(client: Client, given: str) -> str:
+    """Return the id of a flow that is named by id, by name, or by the beginning of its id."""
+    if is_id(given):
+        return given
+    named = list(client.entries("/flows", query={"name": given}, most=2))
+    if not named and given.startswith("flow-"):
+        named = [flow for flow in client.entries("/flows") if flow["id"].startswith(given)]
+    return _only("flow", given, named)
+
+
+def execution_id(client: Client, given: str) -> str:
+    """Return the id of an execution that is named by id or by its beginning, which holds the time of its start."""
+    if is_id(given):
+        return given
+    digits = given.removeprefix("exec-")
+    if not digits or set(digits) - set(_DIGITS):
+        raise CommandFailed(f"There is no execution '{given}'", NOT_FOUND)
+    since, until = (_moment(digits, digit) for digit in (_DIGITS[0], _DIGITS[-1]))
+    query = {"since": since.isoformat(), "until": (until + timedelta(milliseconds=1)).isoformat()}
+    found = client.entries("/executions", query=query, most=1000)
+    return _only("execution", given, (one for one in found if one["id"].startswith(f"exec-{digits}")))
+
+
+def object_id(client: Client, path: str, what: str, given: str) -> str:
+    """Return the id of an entry of a list that is named by id, by name, or by the beginning of its id."""
+    if is_id(given):
+        return given
+    entries = list(client.entries(path))
+    named = [one for one in entries if given in (one["id"], one.get("name"), one.get("slug"), one.get("email"))]
+    return _only(what, given, named or [one for one in entries if one["id"].startswith(given)])
+
+
+def trigger_id(client: Client, given: str) -> str:
+    """Return the id of a trigger, which `FLOW/NAME` names too."""
+    flow, slash, name = given.rpartition("/")
+    if not slash:
+        return object_id(client, "/triggers", "trigger", given)
+    triggers = client.entries("/triggers", query={"flow_id": flow_id(client, flow)})
+    return _only("trigger", given, (one for one in triggers if one["name"] == name))
+
+
+def _moment(digits: str, missing: str) -> datetime:
+    number = 0
+    for digit in digits[:_DIGITS_OF_TIME].ljust(_DIGITS_OF_TIME, missing):
+        number = number << 5 | _DIGITS.index(digit)
+    # The first digits of a far future are no time that a server takes.
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=min(number, 7258118400000))
+
+
+def _only(what: str, given: str, found: Iterable[Mapping[str, Any]]) -> str:
+    ids = [str(one["id"]) for one in found]
+    if len(ids) == 1:
+        return ids[0]
+    if not ids:
+        raise CommandFailed(f"There is no {what} '{given}'", NOT_FOUND)
+    more = ", …" if len(ids) > _MOST_SHOWN else ""
+    raise CommandFailed(f"'{given}' stands for {len(ids)} {what}s: {', '.join(ids[:_MOST_SHOWN])}{more}", INVALID)

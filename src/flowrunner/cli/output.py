@@ -1,0 +1,191 @@
+"""Output of data: tables for people, and JSON, YAML or names for programs."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from flowrunner.cli.common import common
+from flowrunner.cli.text import fit, pad, plain, relative, short_duration, short_size, wants_colour, width
+
+_COLOURS: Final = {
+    "completed": "green", "delivered": "green", "armed": "green", "running": "cyan", "waiting": "yellow",
+    "retrying": "yellow", "pending": "yellow", "paused": "yellow", "failed": "red", "failing": "red",
+}  # fmt: skip
+_MOMENTS: Final = ("since", "until", "timestamp")
+_LONGEST_CELL: Final = 60
+# Characters that JSON leaves as they are and a terminal would obey, or that reorder what it shows.
+_UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+def show(value: Any, columns: str = "", *, name: str = "id") -> None:
+    """Print an object, or rows, in the format that the user has chosen.
+
+    Args:
+        value: An object, or an iterable of objects.
+        columns: The fields that a table shows, separated by spaces; `field:TITLE` gives another title. Without
+            them it shows all.
+        name: The field that `-o name` prints.
+    """
+    wanted = common()
+    if wanted.query is not None:
+        _show_query(wanted.query, value, wanted.output)
+        return
+    fields = [field.strip() for field in wanted.fields.split(",") if field.strip()] if wanted.fields else []
+    is_one = isinstance(value, Mapping)
+    rows: Iterable[Mapping[str, Any]] = [value] if is_one else value
+    match wanted.output or "table":
+        case "name":
+            for row in rows:
+                click.echo(plain(str(_at(row, name))))
+        case "ndjson":
+            for row in rows:
+                click.echo(_json(_chosen(row, fields), indent=None))
+        case "json" | "yaml" as form:
+            chosen = [_chosen(row, fields) for row in rows]
+            print_as(form, chosen[0] if is_one else chosen)
+        case _ if is_one:
+            _print_object(_chosen(value, fields))
+        case _:
+            _print_table(list(rows), fields or columns.split())
+
+
+def print_as(form: str, value: Any) -> None:
+    click.echo(_yaml(value).removesuffix("\n") if form == "yaml" else _json(value, indent=2))
+
+
+def print_text(text: str) -> None:
+    """Print text of the server as it is, or escaped where it would reach a terminal."""
+    click.echo("\n".join(map(plain, text.split("\n"))) if sys.stdout.isatty() else text)
+
+
+def _json(value: Any, *, indent: int | None) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return (
+        _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        .encode("utf-8", "surrogatepass")
+        .decode("utf-8", "replace")
+    )
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    text = yaml.safe_dump(value, allow_unicode=True, sort_keys=False)
+    return yaml.safe_dump(value, allow_unicode=False, sort_keys=False) if _UNSAFE.search(text) else text
+
+
+def _show_query(expression: str, value: Any, form: str | None) -> None:
+    import jmespath
+
+    try:
+        found = jmespath.search(expression, value if isinstance(value, Mapping) else list(value))
+    except jmespath.exceptions.JMESPathError as error:
+        raise click.UsageError(f"--query: {plain(str(error))}") from None
+    match form:
+        case "name" | "ndjson":
+            for one in found if isinstance(found, list) else [found]:
+                is_raw = form == "name" and isinstance(one, str)
+                click.echo(plain(one) if is_raw else _json(one, indent=None))
+        case "yaml":
+            print_as("yaml", found)
+        case _:
+            print_as("json", found)
+
+
+def _chosen(row: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, Any]:
+    return {field: _at(row, field) for field in fields} if fields else row
+
+
+def _at(row: Any, path: str) -> Any:
+    for key in path.split("."):
+        row = row.get(key) if isinstance(row, Mapping) else None
+    return row
+
+
+def _print_object(value: Mapping[str, Any]) -> None:
+    longest = max(map(width, value), default=0)
+    now = datetime.now(UTC)
+    for key, one in value.items():
+        if isinstance(one, Mapping | list) and one:
+            text = _json(one, indent=None)
+            if len(text) > _LONGEST_CELL:
+                text = _json(one, indent=2).replace("\n", "\n" + " " * (longest + 2))
+        elif isinstance(one, str) and _is_moment(key):
+            text = f"{one} ({relative(one, now)})"
+        else:
+            text = _cell(key, one, now).replace("\n", "\n" + " " * (longest + 2))
+        click.echo(f"{pad(plain(key), longest)}  {plain(text)}")
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    if not rows:
+        return
+    columns = columns or list(dict.fromkeys(itertools.chain.from_iterable(rows)))
+    fields, titles = zip(*(_column(column) for column in columns), strict=True)
+    now, is_terminal = datetime.now(UTC), sys.stdout.isatty()
+    cells = [[plain(_cell(f, _at(row, f), now).replace("\n", " ")) for f in fields] for row in rows]
+    widths = [max(map(width, column)) for column in zip(titles, *cells, strict=True)]
+    if is_terminal:
+        widths = _narrowed(widths, shutil.get_terminal_size().columns)
+    colour = not common().no_color and wants_colour(is_terminal, os.environ)
+    click.echo(click.style(_line(titles, widths), dim=True), color=colour)
+    for line in cells:
+        styled = (click.style(text, fg=_COLOURS.get(text.rstrip())) for text in _padded(line, widths))
+        click.echo("  ".join(styled) if colour else _line(line, widths), color=colour)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(_padded(cells, widths)).rstrip()
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    return (pad(fit(cell, columns), columns) for cell, columns in zip(cells, widths, strict=True))
+
+
+def _narrowed(widths: list[int], terminal: int) -> list[int]:
+    """Return widths that fit the terminal: the widest columns give way, but the first, which has the ids."""
+    widths = [*widths]
+    while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > terminal:
+        widest = max(range(1, len(widths)), key=widths.__getitem__)
+        if widths[widest] <= 8:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _column(column: str) -> tuple[str, str]:
+    """Return field and title."""
+    field, _, title = column.partition(":")
+    return field, title or field.removesuffix("_at").replace("_", " ").upper()
+
+
+def _cell(field: str, value: Any, now: datetime) -> str:
+    match value:
+        case None | [] | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case str() if _is_moment(field):
+            return relative(value, now)
+        case int() | float() if field.endswith("duration"):
+            return short_duration(value / 1000)
+        case int() if field == "size":
+            return short_size(value)
+        case list() if all(isinstance(one, str) for one in value):
+            return ", ".join(value)
+        case Mapping() | list():
+            return _json(value, indent=None)
+        case _:
+            return str(value)
+
+
+def _is_moment(field: str) -> bool:
+    return field.endswith("_at") or field in _MOMENTS

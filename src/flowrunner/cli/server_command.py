@@ -1,0 +1,99 @@
+"""Commands that talk to a server: their common options, and the exit codes of the answers."""
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from flowrunner.cli.common import common_options
+from flowrunner.cli.exits import (
+    CANCELLED,
+    DENIED,
+    EXECUTION_FAILED,
+    FAILED,
+    INVALID,
+    NOT_FOUND,
+    STILL_RUNNING,
+    UNREACHABLE,
+)
+from flowrunner.cli.text import plain
+
+if TYPE_CHECKING:
+    from flowrunner.client import ClientError
+
+_OF_STATUS: Final = {
+    401: DENIED, 403: DENIED, 404: NOT_FOUND, 409: INVALID, 412: INVALID, 422: INVALID,
+    502: UNREACHABLE, 503: UNREACHABLE, 504: UNREACHABLE,
+}  # fmt: skip
+_LOG_IN: Final = "log in with 'flowrunner login', or set FLOWRUNNER_TOKEN"
+
+
+class ServerCommand(click.Command):
+    """Command that takes the common options, and reports errors of the client."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.params += common_options()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text("Also -o json, --query, --context, --workspace, …: see 'flowrunner options'")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from flowrunner.client import ClientError
+
+        try:
+            return super().invoke(ctx)
+        except ClientError as error:
+            _report(error)
+            sys.exit(exit_code(error))
+
+
+class ServerGroup(click.Group):
+    """Group of commands that talk to a server."""
+
+    command_class = ServerCommand
+    group_class = type
+
+
+def exit_code(error: "ClientError") -> int:
+    from flowrunner.client import ApiError, ExecutionFailed, ServerUnreachable, StillRunning
+
+    match error:
+        case ApiError(code="execution_failed"):
+            return EXECUTION_FAILED
+        case ApiError(status=status):
+            return _OF_STATUS.get(status, FAILED)
+        case ServerUnreachable():
+            return UNREACHABLE
+        case StillRunning():
+            return STILL_RUNNING
+        case ExecutionFailed(execution={"status": "cancelled"}):
+            return CANCELLED
+        case ExecutionFailed():
+            return EXECUTION_FAILED
+        case _:
+            return FAILED
+
+
+def _report(error: "ClientError") -> None:
+    from flowrunner.client import ApiError
+
+    click.echo(f"flowrunner: {plain(str(error))}", err=True)
+    if not isinstance(error, ApiError):
+        return
+    for fault in error.errors:
+        click.echo(f"  {plain(_fault(fault))}", err=True)
+    hint = _LOG_IN if error.status == 401 else error.hint
+    for name, text in (("hint", hint), ("docs", error.docs), ("request", error.request_id)):
+        if text and (name != "request" or error.status >= 500):
+            click.echo(f"  {name}: {plain(text)}", err=True)
+
+
+def _fault(fault: Any) -> str:
+    flow, path, line, hint = (fault.get(name) for name in ("flow", "path", "line", "hint"))
+    place = f"{line}:{fault.get('column')}: " if line else ""
+    prefix = "".join(f"{part}: " for part in (flow, path or fault.get("pointer")) if part)
+    return f"{place}{prefix}{fault.get('message')}{f' ({hint})' if hint else ''}"

@@ -1,0 +1,72 @@
+"""Text for terminals: escaped, coloured, and as wide as it looks."""
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+
+
+def plain(text: str) -> str:
+    """Return the text with terminal control characters escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
+    """Return whether to print colours: on a terminal, unless `NO_COLOR` is set."""
+    return stream_is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def width(text: str) -> int:
+    """Return the number of columns that the text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def fit(text: str, columns: int) -> str:
+    """Return the text, cut with an ellipsis if it takes more columns."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) > columns - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def pad(text: str, columns: int) -> str:
+    return text + " " * (columns - width(text))
+
+
+def relative(moment: str, now: datetime) -> str:
+    """Return an RFC 3339 time as the distance from now: `3 min ago`, `in 2 h`. Other text stays as it is."""
+    try:
+        at = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    seconds = (now - at.replace(tzinfo=at.tzinfo or UTC)).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    distance = short_duration(abs(seconds))
+    return f"{distance} ago" if seconds > 0 else f"in {distance}"
+
+
+def short_duration(seconds: float) -> str:
+    """Return a duration with one unit that fits: `250 ms`, `3.2 s`, `5 min`, `2 h`, `40 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    name, size = next((name, size) for name, size in _UNITS if seconds >= size)
+    return f"{seconds / size:.0f} {name}"
+
+
+def short_size(size: float) -> str:
+    """Return a number of bytes with one unit that fits."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

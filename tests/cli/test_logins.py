@@ -1,0 +1,228 @@
+"""Logins, contexts and where a token goes."""
+
+import json
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.command import flowrunner, on_a_terminal
+from support.client import PASSWORD, Client
+
+TESTS = Path(__file__).parents[1]
+
+
+def contexts_file(home: Path) -> Path:
+    return home / ".config" / "flowrunner" / "contexts.json"
+
+
+def log_in(account: Client, home: Path, *more: str) -> str:
+    done = flowrunner("login", account.url, "--username", account.email, *more, at=home, stdin=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_login_is_kept_where_only_the_user_can_read_it(account: Client, tmp_path: Path) -> None:
+    said = log_in(account, tmp_path)
+
+    file = contexts_file(tmp_path)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert PASSWORD not in file.read_text()
+    assert f"as {account.email}" in said
+    who = flowrunner("whoami", "-o", "json", at=tmp_path)
+    assert json.loads(who.stdout)["account"]["email"] == account.email
+
+
+def test_a_logout_ends_the_login_on_the_server_too(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    [context] = json.loads(contexts_file(tmp_path).read_text())["contexts"].values()
+
+    assert flowrunner("logout", at=tmp_path).returncode == 0
+
+    assert Client(account.url, context["token"]).get("/api/v1/flows").status == 401
+    assert context["token"] not in contexts_file(tmp_path).read_text()
+    assert flowrunner("whoami", at=tmp_path).returncode == 4
+
+
+def test_an_api_token_comes_from_the_standard_input(account: Client, tmp_path: Path) -> None:
+    body = {"name": "cli", "scopes": ["read"]}
+    token = account.post("/api/v1/tokens", body).json["token"]
+
+    done = flowrunner("login", account.url, "--with-token", "--name", "here", at=tmp_path, stdin=f"{token}\n")
+
+    assert done.returncode == 0
+    assert token not in done.stdout + done.stderr
+    listed = json.loads(flowrunner("context", "list", "-o", "json", at=tmp_path).stdout)
+    assert listed == [
+        {"name": "here", "is_current": True, "url": account.url, "workspace": None, "account": account.email,
+         "is_logged_in": True}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stdin", "code"), [("wrong\n", 4), ("", 4)])
+def test_a_wrong_password_stores_nothing(stdin: str, code: int, account: Client, tmp_path: Path) -> None:
+    done = flowrunner("login", account.url, "--username", account.email, at=tmp_path, stdin=stdin)
+
+    assert done.returncode in (code, 6)
+    assert not contexts_file(tmp_path).exists()
+
+
+def test_a_token_goes_to_no_other_server(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def hear() -> None:
+            connection, _ = other.accept()
+            with connection:
+                heard.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=hear)
+        thread.start()
+        done = flowrunner("whoami", "--url", f"http://127.0.0.1:{other.getsockname()[1]}", at=tmp_path)
+        thread.join(30)
+
+    assert done.returncode == 4
+    assert "flowrunner login" in done.stderr
+    assert b"authorization" not in heard[0].lower()
+
+
+def test_a_named_context_does_not_get_the_token_of_the_environment(account: Client, tmp_path: Path) -> None:
+    flowrunner("context", "add", "mine", "--url", account.url, at=tmp_path)
+    variables = {"FLOWRUNNER_TOKEN": account.token or ""}
+
+    assert flowrunner("whoami", "--context", "mine", at=tmp_path, environment=variables).returncode == 4
+    assert flowrunner("whoami", at=tmp_path, environment=variables).returncode == 0
+
+
+def test_a_token_in_an_argument_is_warned_about(account: Client, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{account.token}\n")
+    token = account.token or ""
+
+    seen = flowrunner("--url", account.url, "whoami", "--token", token, at=tmp_path)
+    unseen = flowrunner("--url", account.url, "--token", "@token", "whoami", at=tmp_path)
+    piped = flowrunner("--server", account.url, "whoami", "--token", "-", at=tmp_path, stdin=token)
+
+    assert (seen.returncode, unseen.returncode, piped.returncode) == (0, 0, 0)
+    assert "warning: other users can see arguments" in seen.stderr
+    assert unseen.stderr == piped.stderr == ""
+
+
+def test_a_file_that_others_can_read_is_not_used(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    contexts_file(tmp_path).chmod(0o644)
+
+    done = flowrunner("whoami", at=tmp_path)
+
+    assert done.returncode == 2
+    assert "chmod 600" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"current": 1, "contexts": []}', '{"contexts": {"a": 1}}', "\xff"])
+def test_a_broken_file_of_contexts_is_reported(text: str, tmp_path: Path) -> None:
+    contexts_file(tmp_path).parent.mkdir(parents=True)
+    contexts_file(tmp_path).write_text(text, encoding="latin-1")
+    contexts_file(tmp_path).chmod(0o600)
+
+    done = flowrunner("context", "list", at=tmp_path)
+
+    assert done.returncode == 2
+    assert "is not a file of contexts" in done.stderr
+
+
+def test_contexts_are_chosen_and_removed(tmp_path: Path) -> None:
+    for name, url in (("one", "http://127.0.0.1:1"), ("two", "https://flows.example.com/")):
+        assert flowrunner("context", "add", name, "--url", url, "--workspace", "ops", at=tmp_path).returncode == 0
+    assert flowrunner("context", "use", "two", at=tmp_path).returncode == 0
+
+    listed = flowrunner("context", "list", at=tmp_path).stdout.splitlines()
+    assert listed[0].split() == ["NAME", "CURRENT", "URL", "WORKSPACE", "ACCOUNT", "LOGIN"]
+    assert listed[2].split() == ["two", "yes", "https://flows.example.com", "ops", "-", "no"]
+    assert flowrunner("context", "remove", "two", at=tmp_path).returncode == 0
+    assert flowrunner("context", "list", "-o", "name", at=tmp_path).stdout == "one\n"
+    assert flowrunner("context", "use", "two", at=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("url", ["ftp://a", "flows.example.com", "http://ada:secret@example.com", ""])
+def test_an_address_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
+    assert flowrunner("context", "add", "a", "--url", url, at=tmp_path).returncode == 2
+    assert not contexts_file(tmp_path).exists()
+
+
+def test_a_server_that_does_not_answer_has_a_code_of_its_own(tmp_path: Path) -> None:
+    done = flowrunner("whoami", "--url", "http://127.0.0.1:1", "--http-timeout", "1s", at=tmp_path)
+
+    assert done.returncode == 7
+    assert "Cannot connect to http://127.0.0.1:1" in done.stderr
+
+
+def test_a_login_that_has_lived_for_half_its_time_is_renewed_once(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    stored = json.loads(contexts_file(tmp_path).read_text())
+    [context] = stored["contexts"].values()
+    before = context["token"]
+    context["refresh_at"] = time.time() - 1
+    contexts_file(tmp_path).write_text(json.dumps(stored))
+
+    # Two commands at a time: a token that is renewed twice ends all logins.
+    both = [threading.Thread(target=flowrunner, args=("whoami",), kwargs={"at": tmp_path}) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(60)
+
+    [context] = json.loads(contexts_file(tmp_path).read_text())["contexts"].values()
+    assert context["token"] != before
+    assert context["refresh_at"] > time.time()
+    assert flowrunner("whoami", at=tmp_path).returncode == 0
+
+
+def test_the_keyring_has_the_token_where_there_is_one(account: Client, tmp_path: Path) -> None:
+    (tmp_path / "ring.py").write_text(
+        "import json, pathlib\nfrom keyring.backend import KeyringBackend\n"
+        "file = pathlib.Path(__file__).with_name('ring')\nclass Ring(KeyringBackend):\n    priority = 1\n"
+        "    def set_password(self, service, name, token): file.write_text(json.dumps([service, name, token]))\n"
+        "    def get_password(self, service, name): return json.loads(file.read_text())[2] if file.exists() else None\n"
+        "    def delete_password(self, service, name): file.unlink()\n"
+    )
+    ring = {"PYTHON_KEYRING_BACKEND": "ring.Ring", "PYTHONPATH": str(tmp_path)}
+
+    given = ("login", account.url, "--username", account.email)
+    done = flowrunner(*given, at=tmp_path, stdin=PASSWORD, environment=ring)
+
+    assert done.returncode == 0, done.stderr
+    assert "token" not in json.loads(contexts_file(tmp_path).read_text())["contexts"].popitem()[1]
+    assert flowrunner("whoami", at=tmp_path, environment=ring).returncode == 0
+    assert flowrunner("logout", at=tmp_path, environment=ring).returncode == 0
+    assert not (tmp_path / "ring").exists()
+
+
+def test_without_a_terminal_nothing_is_asked(account: Client, tmp_path: Path) -> None:
+    done = flowrunner("login", account.url, at=tmp_path, stdin=PASSWORD)
+
+    assert done.returncode == 2
+    assert "--username" in done.stderr
+
+
+def test_each_request_is_printed_if_the_user_wants_it(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+
+    done = flowrunner("-v", "whoami", "-o", "name", at=tmp_path)
+
+    assert done.stdout == f"{account.email}\n"
+    assert "flowrunner: GET /accounts/me: 200 in " in done.stderr
+
+
+def test_control_characters_of_a_server_do_not_reach_the_terminal(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path)
+    account.put("/api/v1/accounts/me", {"name": "\x1b]0;owned\x07 日本 \u202eadA"})
+
+    for output in ("table", "json", "yaml", "ndjson"):
+        seen = on_a_terminal("whoami", "-o", output, at=tmp_path)
+        assert "owned" in seen
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(seen), output
