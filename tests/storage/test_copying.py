@@ -103,7 +103,7 @@ async def source(tmp_path: Path) -> Path:
     journal = SqlJournal(database)
     epoch = [await journal.claim() for _ in range(3)][-1]
     for n in range(60):
-        new = creation(f"e{n:02}", epoch=epoch, key=f"k{n}", digest="d")
+        new = creation(f"e{n:02}", epoch=epoch, key=f"k{n}", digest="d", labels={"team": f"t{n}"})
         assert new.create is not None
         slot = ConcurrencySlot("key", 100, is_queued=n > 50) if n >= 50 else None
         await journal.append(replace(new, create=replace(new.create, slot=slot)))

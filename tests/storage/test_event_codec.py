@@ -47,7 +47,7 @@ def test_the_cause_of_an_execution_is_read_as_it_was_written(cause: StartCause) 
 
 
 def test_a_start_is_stored_with_the_same_fields_whatever_its_cause() -> None:
-    fields = {"node", "node_type", "input", "by", "parent", "rerun_of", "trigger", "is_queued", "flow_name"}
+    fields = {"node", "node_type", "input", "by", "parent", "rerun_of", "trigger", "is_queued", "flow_name", "labels"}
 
     assert all(json.loads(encode_event(started(cause))).keys() == fields for cause in CAUSES)
 

@@ -7,7 +7,7 @@ import itertools
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,7 +21,8 @@ from flowrunner.domain.account import Account, Role
 from flowrunner.domain.causes import Requested, StartCause
 from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.labels import NO_LABELS
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.appends import AppendOp, append_together
@@ -219,10 +220,13 @@ def creation(
     digest: str | None = None,
     cause: StartCause = REQUESTED,
     at: datetime = NOON,
+    input: JSON = None,
+    labels: Mapping[str, str] = NO_LABELS,
+    searchable: Sequence[str] = (),
 ) -> Append:
     """The first append of an execution, whose first node has started."""
     events = [
-        Started(node="a", node_type="log", input={"n": 1}, cause=cause),
+        Started(node="a", node_type="log", input={"n": 1} if input is None else input, cause=cause, labels=labels),
         NodeStarted(node="a", node_type="log", iteration=1, attempt=1),
     ]
     return Append(
@@ -240,6 +244,8 @@ def creation(
             cause=cause,
             idempotency_key=key,
             request_digest=digest,
+            labels=labels,
+            searchable=searchable,
         ),
     )
 

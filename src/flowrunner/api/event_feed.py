@@ -195,7 +195,8 @@ def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:
 def _body(recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
         case Started() as event:
-            return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type}
+            labels = {"labels": event.labels} if event.labels else {}
+            return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type} | labels
         case Admitted():
             return _update(Status.RUNNING)
         case NodeStarted() as event:

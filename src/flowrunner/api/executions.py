@@ -48,6 +48,14 @@ from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
+from flowrunner.domain.labels import (
+    MAX_LABELS,
+    MAX_NAME_CHARACTERS,
+    MAX_TERMS,
+    MAX_VALUE_CHARACTERS,
+    input_term,
+    label_term,
+)
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,
@@ -63,8 +71,31 @@ from flowrunner.services.reruns import CURRENT
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
 
+LABEL: Final = {
+    "name": "label",
+    "in": "query",
+    "required": False,
+    "description": "Only executions with this label, written as `team:core`; of several parameters, with all of them.",
+    "schema": {"type": "array", "items": {"type": "string", "maxLength": 300}, "maxItems": MAX_TERMS},
+}
+INPUT: Final = {
+    "name": "input.*",
+    "in": "query",
+    "required": False,
+    "description": "Only executions with this value of an input that their flow declares as `searchable`, such as "
+    "`input.order_id=42`; of several parameters, with all of them.",
+    "schema": {"type": "string", "maxLength": 1000},
+}
+
+
 class RunFlow(Body):
     input: dict[str, Any] = Field(default={}, description="The input, which the flow reads as `${flow.input}`.")
+    labels: dict[str, str] = Field(
+        default={},
+        max_length=MAX_LABELS,
+        description=f"Names and values for lists. A name has 1 to {MAX_NAME_CHARACTERS} letters, digits and "
+        f"`. _ - /`, a value 1 to {MAX_VALUE_CHARACTERS} printable characters.",
+    )
 
 
 ExecutionStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in Status]})]
@@ -190,6 +221,10 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
         ),
     ] = UNSET
 
+    labels: Annotated[
+        dict[str, str] | UnsetType, Meta(description="The labels that it was started with. Absent without any.")
+    ] = UNSET
+
     @classmethod
     def of(cls, execution: ExecutionView) -> Self:
         error = execution.error
@@ -214,6 +249,7 @@ def _shown(execution: ExecutionView) -> dict[str, Any]:
         "trigger": present(execution.trigger_id),
         "rerun_of": present(execution.rerun_of),
         "repaired_by": present(execution.repaired_by),
+        "labels": stored(execution.labels),
     }
 
 
@@ -303,14 +339,14 @@ async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Re
 async def run(request: Request, flow_id: FlowId, body: RunFlow | None) -> Reply[RunAnswer]:
     """Start an execution of a flow, and wait for its end if the client prefers that."""
     executions, key = services_of(request).executions, idempotency_key_of(request)
-    caller, input = caller_of(request), {} if body is None else body.input
+    caller, body = caller_of(request), body or RunFlow()
     seconds = wait_preferred(request)
     if not seconds:
-        started = await executions.run(caller, flow_id, input, idempotency_key=key)
+        started = await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key)
         return accepted(started, RunAnswer.of(started))
 
     async def start(new_id: ExecutionId) -> StartedExecution:
-        return await executions.run(caller, flow_id, input, idempotency_key=key, id=new_id)
+        return await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key, id=new_id)
 
     started, ended = await start_and_wait(request, start, seconds=seconds)
     return accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
@@ -323,7 +359,7 @@ def accepted(started: StartedExecution, body: R, *, waited: int | None = None) -
     return answer(body, 200, headers) if headers else created(body, f"/api/v1/executions/{started.id}")
 
 
-@router.get("/executions", responses=errors(401, 403, 422))
+@router.get("/executions", responses=errors(401, 403, 422), openapi_extra={"parameters": [LABEL, INPUT]})
 async def list_executions(
     request: Request,
     *,
@@ -367,6 +403,8 @@ async def list_executions(
         trigger=trigger,
         rerun_of=rerun_of,
         unrepaired=unrepaired,
+        labels=request.query_params.getlist("label"),
+        inputs=[(name[6:], value) for name, value in request.query_params.multi_items() if name.startswith("input.")],
     )
     listed = await services_of(request).executions.page(
         caller_of(request), wanted, page, flow=flow, since=moment_of("since", since), until=moment_of("until", until)
@@ -384,12 +422,16 @@ def filter_of(
     trigger: str | None,
     rerun_of: str | None,
     unrepaired: bool,
+    labels: Sequence[str] = (),
+    inputs: Sequence[tuple[str, str]] = (),
     within: str = "",
 ) -> ExecutionFilter:
     """Return the filter that a request names.
 
     Args:
         statuses: Texts that name one status each, or several separated by commas.
+        labels: Labels as `name:value`, of which an execution has all.
+        inputs: Searchable inputs with their values, of which an execution has all.
         within: The place of the values in the request, for errors, such as `filter.`.
 
     Raises: InvalidInput.
@@ -404,7 +446,17 @@ def filter_of(
         trigger_id=trigger,
         rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
         is_unrepaired=unrepaired,
+        terms=_terms_of(labels, inputs, within),
     )
+
+
+def _terms_of(labels: Sequence[str], inputs: Sequence[tuple[str, str]], within: str) -> Sequence[tuple[str, str]]:
+    """Raises: InvalidInput."""
+    terms = [label_term(text, f"{within}label") for text in labels]
+    terms += [input_term(name, value) for name, value in inputs]
+    if len(terms) > MAX_TERMS:
+        raise invalid(f"{within}label", f"at most {MAX_TERMS} labels and inputs can be combined", code="too_long")
+    return terms
 
 
 def _statuses_of(texts: Sequence[str], field: str) -> list[Status]:

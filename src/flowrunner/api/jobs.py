@@ -27,6 +27,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
+from flowrunner.domain.labels import MAX_TERMS
 from flowrunner.domain.values import ExecutionId, JobId, rfc3339
 from flowrunner.services.bulk_executions import Plan, Selection
 
@@ -50,6 +51,12 @@ class SelectExecutions(Body):
     trigger: str | None = Field(default=None, min_length=1, max_length=200)
     rerun_of: str | None = Field(default=None, min_length=1, max_length=200)
     unrepaired: bool = Field(default=False, description="Failed ones that no completed rerun has repaired.")
+    label: list[Annotated[str, Field(max_length=300)]] = Field(
+        default=[], max_length=MAX_TERMS, description="Those with all of these labels, each written as `team:core`."
+    )
+    input: dict[str, Annotated[str, Field(max_length=1000)]] = Field(
+        default={}, max_length=MAX_TERMS, description="Those with all of these values of searchable inputs."
+    )
 
     def selection(self) -> Selection:
         """Raises: InvalidInput."""
@@ -61,6 +68,8 @@ class SelectExecutions(Body):
             trigger=self.trigger,
             rerun_of=self.rerun_of,
             unrepaired=self.unrepaired,
+            labels=self.label,
+            inputs=list(self.input.items()),
             within="filter.",
         )
         return Selection(

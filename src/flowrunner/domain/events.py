@@ -1,6 +1,7 @@
 """The events of an execution, as they are recorded."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from datetime import datetime
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never, get_args
 
@@ -68,6 +69,7 @@ class Started:
         cause: What has started it. The kept events of a rerun follow this event.
         is_queued: The execution waits for a concurrency slot of its flow.
         flow_name: The flow's name, if it differs from the metadata of the revision.
+        labels: Names and values that lists select executions by.
     """
 
     type: ClassVar[str] = "execution.started"
@@ -77,6 +79,7 @@ class Started:
     cause: StartCause
     is_queued: bool = False
     flow_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)

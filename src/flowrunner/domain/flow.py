@@ -207,6 +207,7 @@ class Flow(Graph):
         tests: Its tests as written, by name.
         triggers: What starts it by itself, by name.
         secrets: The secrets that its expressions name.
+        searchable: The inputs by whose values lists find its executions.
     """
 
     name: str
@@ -219,6 +220,7 @@ class Flow(Graph):
     on_failure: str | None = None
     on_finish: str | None = None
     secrets: tuple[str, ...] = ()
+    searchable: tuple[str, ...] = ()
     limits: FlowLimits = FlowLimits()
     tests: Mapping[str, JSON] = field(default_factory=dict)
     triggers: Mapping[str, Trigger] = field(default_factory=dict)

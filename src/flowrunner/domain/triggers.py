@@ -115,11 +115,13 @@ class Trigger:
 
     Attributes:
         input: The input of the executions, with the names `trigger` and `vars`.
+        labels: Their labels, with the same names; None if they have none.
     """
 
     name: str
     spec: TriggerSpec
     input: Prepared
+    labels: Prepared | None = None
 
     @property
     def type(self) -> TriggerType:

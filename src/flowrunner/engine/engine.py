@@ -240,4 +240,5 @@ def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
         cause=new.cause,
         is_queued=new.slot is not None and new.slot.is_queued,
         flow_name=new.flow_name if new.flow_name != flow.name else "",
+        labels=new.labels,
     )

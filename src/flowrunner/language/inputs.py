@@ -162,10 +162,18 @@ def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = 
 
 
 def schema_of(written: JSON) -> tuple[JSON, bool]:
-    """Return the schema of an input without its own `required`, and whether the input is required."""
-    if isinstance(written, Mapping) and isinstance(required := written.get("required"), bool):
-        return {key: value for key, value in written.items() if key != "required"}, required
-    return written, True
+    """Return the schema of an input without its own `required` and `searchable`, and whether the input is required."""
+    if not isinstance(written, Mapping):
+        return written, True
+    own = {key for key in ("required", "searchable") if isinstance(written.get(key), bool)}
+    if not own:
+        return written, True
+    return {key: value for key, value in written.items() if key not in own}, written.get("required") is not False
+
+
+def is_searchable(written: JSON) -> bool:
+    """Return whether lists find executions by the value of an input."""
+    return isinstance(written, Mapping) and written.get("searchable") is True
 
 
 def _with_path(at: Keys, fault: ParamFault) -> Fault:

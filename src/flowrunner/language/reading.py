@@ -7,6 +7,7 @@ from typing import Final, cast
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import PARAMETER_NAMES, Code, CodePlace
 from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, FlowLimits, NodeTypeSpec, OnLimit
+from flowrunner.domain.labels import MAX_SEARCHABLE, MAX_SEARCHABLE_NAME
 from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
 from flowrunner.language import yaml_source
@@ -15,7 +16,7 @@ from flowrunner.language.document import CheckSchema, Document
 from flowrunner.language.expressions import Expressions
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.foreign_forms import OF_FLOWS
-from flowrunner.language.inputs import schema_of
+from flowrunner.language.inputs import is_searchable, schema_of
 from flowrunner.language.json_schema import type_meant
 from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
@@ -204,6 +205,7 @@ class _FlowReader:
             tests=self.tests(written),
             triggers=read_triggers(document, self.expressions, context, has_limit=limits.concurrency is not None),
             secrets=tuple(sorted(self.expressions.secrets)),
+            searchable=self.searchable(inputs or {}),
         )
 
     def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:
@@ -247,6 +249,16 @@ class _FlowReader:
                 continue
             self.document.schema(schema_of(schema)[0], at)
         return inputs
+
+    def searchable(self, inputs: Mapping[str, JSON]) -> tuple[str, ...]:
+        found = tuple(name for name, schema in inputs.items() if is_searchable(schema))
+        if len(found) > MAX_SEARCHABLE:
+            self.document.fault(("inputs",), "too_long", f"must have at most {MAX_SEARCHABLE} searchable inputs")
+        for name in found:
+            if len(name) > MAX_SEARCHABLE_NAME:
+                message = f"the name of a searchable input has at most {MAX_SEARCHABLE_NAME} characters"
+                self.document.fault(("inputs", name), "too_long", message, key=True)
+        return tuple(name for name in found if len(name) <= MAX_SEARCHABLE_NAME)[:MAX_SEARCHABLE]
 
     def handler(self, written: Mapping[str, JSON], key: str, nodes: Mapping[str, JSON]) -> str | None:
         name = written.get(key)

@@ -7,6 +7,7 @@ from typing import Final, cast
 from zoneinfo import available_timezones
 
 from flowrunner.domain import triggers as values
+from flowrunner.domain.labels import MAX_LABELS, name_fault, value_fault
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.schedules import InvalidCron, check_cron, next_due, zone_of
 from flowrunner.domain.triggers import (
@@ -36,7 +37,7 @@ LONGEST_JITTER_SECONDS: Final = 86400.0
 LONGEST_ANSWER_SECONDS: Final = 300.0
 MOST_SECRETS: Final = 2
 
-_COMMON: Final = ("type", "input", "description")
+_COMMON: Final = ("type", "input", "labels", "description")
 SCHEDULE_KEYS: Final = (
     *_COMMON, "cron", "every", "at", "timezone", "missed", "missed_window", "overlap", "jitter", "start", "end",
 )  # fmt: skip
@@ -115,9 +116,25 @@ class _Reader:
         context = self.trigger_context(type)
         self.check_input(written, at)
         input = self.expressions.template(written.get("input") or {}, (*at, "input"), _NAMES, context)
+        labels = self.labels(written, at, context)
         spec = readers[type](written, at)
         document.trigger_places[name] = document.code_place(at)
-        return None if spec is None else Trigger(name=name, spec=spec, input=input)
+        return None if spec is None else Trigger(name=name, spec=spec, input=input, labels=labels)
+
+    def labels(self, written: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Prepared | None:
+        document, place = self.document, (*at, "labels")
+        labels = document.map_at(written, at, "labels", "a value for each label, by its name")
+        if len(labels) > MAX_LABELS:
+            document.fault(place, "too_long", f"must have at most {MAX_LABELS} entries")
+        for name, value in labels.items():
+            fault = name_fault(name)
+            if fault is not None:
+                document.fault((*place, name), "trigger.labels", fault, key=True)
+            elif not isinstance(value, str | int | float):
+                document.fault((*place, name), "type", "must be a text, a number or a boolean")
+            elif isinstance(value, str) and "${" not in value and (fault := value_fault(value)) is not None:
+                document.fault((*place, name), "trigger.labels", fault)
+        return self.expressions.template(labels, place, _NAMES, context) if labels else None
 
     def trigger_context(self, type: TriggerType) -> ScopeContext:
         return replace(self.context, trigger=values.KNOWN_KEYS[type])

@@ -10,6 +10,7 @@ import msgspec
 
 from flowrunner.domain.causes import StoredCause, stored_fields
 from flowrunner.domain.events import EVENT_TYPES, ROOT, Event, NodeWaiting, Started
+from flowrunner.domain.labels import NO_LABELS
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import (
@@ -32,6 +33,7 @@ class _StoredStart(StoredCause):
     input: JSON
     is_queued: bool = False
     flow_name: str = ""
+    labels: Mapping[str, str] | None = None
 
 
 # A struct is decoded in less time than a dataclass.
@@ -70,6 +72,7 @@ def encode_event(event: Event) -> bytes:
         input=event.input,
         is_queued=event.is_queued,
         flow_name=event.flow_name,
+        labels=event.labels or None,
         **stored_fields(event.cause),
     )
     return msgspec.json.encode(stored)
@@ -95,6 +98,7 @@ def _start(event: _StoredStart) -> Started:
         cause=event.cause,
         is_queued=event.is_queued,
         flow_name=event.flow_name,
+        labels=event.labels or NO_LABELS,
     )
 
 

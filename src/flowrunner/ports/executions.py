@@ -28,6 +28,7 @@ class ExecutionView:
         trigger_id: The trigger that has started it.
         rerun_of: The execution that it repeats.
         repaired_by: The completed execution that repeats it, or repeats the same one as it does, since.
+        labels: Its labels, as a JSON text; None if it has none.
     """
 
     id: ExecutionId
@@ -44,6 +45,7 @@ class ExecutionView:
     trigger_id: str | None = None
     rerun_of: ExecutionId | None = None
     repaired_by: ExecutionId | None = None
+    labels: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class ExecutionFilter:
         trigger_id: Those that a trigger has started.
         rerun_of: Those that repeat an execution.
         is_unrepaired: Those that nothing has repaired.
+        terms: Those with all of these labels and searchable inputs, which `domain.labels` makes.
     """
 
     flow_id: FlowId | None = None
@@ -69,6 +72,7 @@ class ExecutionFilter:
     trigger_id: str | None = None
     rerun_of: ExecutionId | None = None
     is_unrepaired: bool = False
+    terms: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The journal: durable events of executions."""
 
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import field
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -71,6 +72,8 @@ class NewExecution:
         fire: The change of the trigger that has started it.
         limits: Limits of the account, where the journal counts its executions in memory.
         audit: The audit entry that names the requester.
+        labels: Names and values that lists select executions by.
+        searchable: Names of inputs whose values lists select executions by.
     """
 
     id: ExecutionId
@@ -87,6 +90,8 @@ class NewExecution:
     fire: TriggerFire | None = None
     limits: WorkspaceLimits | None = None
     audit: AuditEntry | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    searchable: Sequence[str] = ()
 
 
 @static_dataclass(frozen=True, slots=True)

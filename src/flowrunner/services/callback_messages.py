@@ -172,6 +172,8 @@ def _execution_value(found: ExecutionDetail, flow_name: str | None, status: str 
         "started_at": rfc3339(found.started_at),
         "completed_at": None if status or found.completed_at is None else rfc3339(found.completed_at),
     }
+    if found.labels is not None:
+        value["labels"] = msgspec.json.decode(found.labels)
     if found.result is not None and status is None:
         if len(found.result) <= MOST_RESULT_BYTES:
             value["result"] = msgspec.json.decode(found.result)

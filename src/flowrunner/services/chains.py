@@ -20,7 +20,7 @@ from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.executions import Executions, StartRequest
-from flowrunner.services.trigger_values import input_of
+from flowrunner.services.trigger_values import input_of, labels_of
 
 logger = structlog.get_logger()
 
@@ -127,11 +127,13 @@ class Chains:
             raise NotFound("trigger")
         values: Mapping[str, JSON] = {"at": rfc3339(now), "execution": _value_of(ended)}
         input = await input_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
+        labels = await labels_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
         return StartRequest(
             workspace_id=trigger.workspace_id,
             flow_id=trigger.flow_id,
             revision_id=trigger.revision_id,
             input=input,
+            labels=labels,
             cause=Chained(trigger=trigger.id, name=trigger.name, of=ended.id, depth=depth),
             # The blank separates it from the keys of clients.
             idempotency_key=f"{trigger.id} {ended.id}",
@@ -163,6 +165,7 @@ def _value_of(ended: ExecutionDetail) -> Mapping[str, Any]:
         "status": ended.status.value,
         "result": None if ended.result is None else msgspec.json.decode(ended.result),
         "error": ended.error,
+        "labels": {} if ended.labels is None else msgspec.json.decode(ended.labels),
         "started_at": rfc3339(ended.started_at),
         "completed_at": None if ended.completed_at is None else rfc3339(ended.completed_at),
     }

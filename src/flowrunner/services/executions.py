@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,6 +26,7 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow, OnLimit
+from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
@@ -83,6 +84,7 @@ class StartRequest:
         idempotency_key: A second request with this key returns the execution that the first one started.
         digest: Digest of the request, to tell its repeat from another request with the same key. None if all requests
             with the key are equal: after a crash a step repeats its request, possibly with another input.
+        labels: Labels that were checked.
         kept: Events that a rerun keeps of another execution.
         fire: The change of the trigger that starts it, in the same transaction.
         overlap: What happens while an execution with the same trigger is open; a limit of the flow's own comes first.
@@ -97,6 +99,7 @@ class StartRequest:
     revision_id: RevisionId | None = None
     idempotency_key: str | None = None
     digest: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     kept: Sequence[tuple[Event, datetime]] = ()
     fire: TriggerFire | None = None
     overlap: OnLimit | None = None
@@ -136,17 +139,20 @@ class Executions:
         flow_id: FlowId,
         input: Mapping[str, JSON],
         *,
+        labels: Mapping[str, str] = NO_LABELS,
         idempotency_key: str | None = None,
         id: ExecutionId | None = None,
     ) -> StartedExecution:
         """Start an execution; it is durable when this returns.
 
         Args:
+            labels: Names and values that lists select executions by.
             id: A new id of `new_execution_id`, if the caller needs it before.
 
         Raises:
             NotFound.
-            InvalidInput: If the input does not match the flow's schemas, or the key was used for another request.
+            InvalidInput: If the input does not match the flow's schemas, a label is none, or the key was used for
+                another request.
             Conflict: If the flow is disabled, its concurrency limit is reached, or the workspace's storage limit
                 (LimitReached).
             TooManyRequests: If the execution would be queued, and the account's queue is full.
@@ -159,8 +165,9 @@ class Executions:
                 input=input,
                 cause=Requested(by=caller.account_id),
                 caller=caller,
+                labels=checked_labels(labels),
                 idempotency_key=idempotency_key,
-                digest=None if idempotency_key is None else digest_of([flow_id, input]),
+                digest=None if idempotency_key is None else digest_of([flow_id, input, *([labels] if labels else [])]),
                 id=id,
             )
         )
@@ -208,6 +215,8 @@ class Executions:
             flow_name=current.name,
             slot=slot,
             fire=asked.fire,
+            labels=asked.labels,
+            searchable=flow.searchable,
             audit=None if asked.caller is None else _start_of(id, flow_id, asked.caller, asked.cause, at=now),
         )
         try:

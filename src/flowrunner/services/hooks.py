@@ -49,7 +49,7 @@ from flowrunner.services.executions import Executions, StartedExecution, StartRe
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
 from flowrunner.services.ids import new_id
-from flowrunner.services.trigger_values import evaluate, input_of
+from flowrunner.services.trigger_values import evaluate, input_of, labels_of
 from flowrunner.services.usage import StoredBytes
 
 logger = structlog.get_logger()
@@ -276,12 +276,16 @@ class IncomingHooks:
         input = await input_of(
             hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
         )
+        labels = await labels_of(
+            hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
+        )
         started = await self._accept(
             StartRequest(
                 workspace_id=trigger.workspace_id,
                 flow_id=trigger.flow_id,
                 revision_id=trigger.revision_id,
                 input=input,
+                labels=labels,
                 cause=Hook(
                     trigger=trigger.id,
                     name=trigger.name,

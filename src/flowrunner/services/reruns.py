@@ -106,6 +106,7 @@ class Reruns:
                     revision_id=revision_id,
                     idempotency_key=idempotency_key,
                     digest=digest,
+                    labels={} if before.labels is None else msgspec.json.decode(before.labels),
                     kept=kept,
                     id=new_id,
                 )

@@ -26,7 +26,7 @@ from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
-from flowrunner.services.trigger_values import input_of
+from flowrunner.services.trigger_values import input_of, labels_of
 
 logger = structlog.get_logger()
 
@@ -185,11 +185,13 @@ class Schedules:
             raise NotFound("trigger")
         values = {"at": rfc3339(now), "due_at": rfc3339(due_at)}
         input = await input_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
+        labels = await labels_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
         return StartRequest(
             workspace_id=trigger.workspace_id,
             flow_id=trigger.flow_id,
             revision_id=trigger.revision_id,
             input=input,
+            labels=labels,
             cause=Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at),
             idempotency_key=_key_of(trigger, due_at),
             fire=fire,

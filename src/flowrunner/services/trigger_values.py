@@ -6,6 +6,7 @@ from typing import Final
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.labels import NO_LABELS, labels_of_values
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.triggers import Trigger
 from flowrunner.domain.values import JSON, WorkspaceId
@@ -54,3 +55,18 @@ async def input_of(
         raise invalid("input", f"The input of the trigger has no value: {error}") from None
     assert isinstance(input, Mapping), "the reader of documents accepts only maps"
     return input
+
+
+async def labels_of(
+    trigger: Trigger, flow: Flow, values: Mapping[str, JSON], *, workspace_id: WorkspaceId, sandbox: Sandbox
+) -> Mapping[str, str]:
+    """Return the labels that a trigger gives to its executions. Args and Raises: as `input_of`."""
+    if trigger.labels is None:
+        return NO_LABELS
+    named = {"type": trigger.type, "name": trigger.name, **values}
+    try:
+        labels = await evaluate(trigger.labels, flow, named, workspace_id=workspace_id, sandbox=sandbox)
+    except ExpressionFailed as error:
+        raise invalid("labels", f"The labels of the trigger have no value: {error}") from None
+    assert isinstance(labels, Mapping), "the reader of documents accepts only maps"
+    return labels_of_values(labels)

@@ -17,6 +17,7 @@ from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecut
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
+from flowrunner.storage.execution_terms import ADD_TERM, terms_of_start
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 from flowrunner.storage.trigger_starts import record_fires
@@ -30,12 +31,12 @@ CREATE: Final = Statement(
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
                         error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
                         request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
-                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, original_id,
+                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, labels, original_id,
                         queue_position)
 SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
        :error, :is_idle, :wake_at, :waiting_for, :approval_at, :epoch, :last_seq, :size, :idempotency_key,
        :request_digest, :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
-       :error_type, :failed_node, :log_counts, :trigger_id,
+       :error_type, :failed_node, :log_counts, :trigger_id, :labels,
        coalesce((SELECT original_id FROM executions WHERE id = :rerun_of), :rerun_of),
        CASE WHEN :concurrency_key IS NOT NULL
             THEN 1 + max(coalesce((SELECT max(queue_position) FROM executions
@@ -55,7 +56,7 @@ SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :comple
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
                         error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
                         request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
-                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, original_id,
+                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, labels, original_id,
                         queue_position)
 SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.rerun_of), new.rerun_of),
        CASE WHEN new.concurrency_key IS NOT NULL
@@ -72,11 +73,11 @@ SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.
               :size::bigint[], :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
               :concurrency_key::text[], :concurrency_limit::bigint[], :is_queued::boolean[], :is_active::boolean[],
               :queued_at::bigint[], :error_type::text[], :failed_node::text[], :log_counts::text[],
-              :trigger_id::text[])
+              :trigger_id::text[], :labels::text[])
     AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at,
             waiting_for, approval_at, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of,
             concurrency_key, concurrency_limit, is_queued, is_active, queued_at, error_type, failed_node, log_counts,
-            trigger_id)
+            trigger_id, labels)
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
                 WHERE f.id = new.flow_id AND f.workspace_id = new.workspace_id AND f.deleted_at IS NULL)
@@ -212,6 +213,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
     messages: list[dict[str, Any]] = []
+    terms: list[Sequence[str]] = []
     grown: dict[WorkspaceId, tuple[WorkspaceLimits, int]] = {}
     for work in works:
         append = work.append
@@ -227,6 +229,8 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
             advanced.append(row)
         else:
             created.append((append.create, row))
+            row["labels"], found = terms_of_start(append.create, append.records[0].data)
+            terms += found
         events += event_rows(append)
     await assign_active_slots(tx, created)
     # Each execution with a concurrency limit needs a count that includes the ones before it.
@@ -238,6 +242,8 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     await record_fires(tx, [new for new, _ in created if new.fire is not None])
     await _check_quotas(tx, grown, works[0].free)
     await tx.run_many(ADD_EVENT, events)
+    if terms:
+        await tx.run_many(ADD_TERM, terms)
     if messages and await tx.run_many(TAKE_MESSAGE, messages) != len(messages):
         # The sender has cancelled it and reported that it was not done, or it was taken before.
         raise Fenced("a message that these events answer was cancelled")

@@ -38,7 +38,8 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 
             THEN (SELECT min(later.id) FROM executions later
                    WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
                      AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
-                     AND later.workspace_id = x.workspace_id) END
+                     AND later.workspace_id = x.workspace_id) END,
+       x.labels
 """
 # The name of a flow that is being moved belongs to another workspace.
 _SOURCE: Final = """
@@ -193,7 +194,7 @@ class SqlExecutions:
 
 
 # The number of `_COLUMNS`, and more characters than an error has.
-_WIDTH: Final = 14
+_WIDTH: Final = 15
 _WHOLE: Final = 2**30
 
 
@@ -213,6 +214,7 @@ def _view(row: tuple[Any, ...]) -> ExecutionView:
         trigger_id=row[11],
         rerun_of=None if row[12] is None else ExecutionId(row[12]),
         repaired_by=None if row[13] is None else ExecutionId(row[13]),
+        labels=None if row[14] is None else row[14].encode(),
     )
 
 

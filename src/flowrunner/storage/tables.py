@@ -282,7 +282,7 @@ SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at,
             "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "is_idle",
             "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
             "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
-            "approval_at", "error_type", "failed_node", "log_counts", "trigger_id", "original_id",
+            "approval_at", "error_type", "failed_node", "log_counts", "trigger_id", "original_id", "labels",
         ),
         booleans=frozenset({"is_idle", "is_queued", "is_active"}),
         copied="""
@@ -290,7 +290,7 @@ SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
        CASE WHEN is_idle THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
        size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
        CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at,
-       approval_at, error_type, failed_node, log_counts, trigger_id, original_id
+       approval_at, error_type, failed_node, log_counts, trigger_id, original_id, labels
   FROM executions ORDER BY id
 """,
         # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open
@@ -304,6 +304,14 @@ UPDATE executions INDEXED BY executions_open SET wake_at = :at
 UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND workspace_id = :id
 """,
         )},
+    ),
+    Table(
+        name="execution_terms",
+        columns=("workspace_id", "name", "value", "execution_id"),
+        copied="""
+SELECT workspace_id, name, value, execution_id FROM execution_terms ORDER BY workspace_id, name, value, execution_id
+""",
+        on_deletion=Untouched("They are deleted with their executions"),
     ),
     Table(
         # After executions: the end of one that is copied must start nothing.

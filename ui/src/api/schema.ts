@@ -2922,6 +2922,13 @@ export interface components {
              * @description The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
              */
             repaired_by?: string;
+            /**
+             * Labels
+             * @description The labels that it was started with. Absent without any.
+             */
+            labels?: {
+                [key: string]: string;
+            };
         };
         /** ExecutionDetailAnswer */
         ExecutionDetailAnswer: {
@@ -2992,6 +2999,13 @@ export interface components {
              * @description The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
              */
             repaired_by?: string;
+            /**
+             * Labels
+             * @description The labels that it was started with. Absent without any.
+             */
+            labels?: {
+                [key: string]: string;
+            };
             /** Input */
             input: unknown;
             /**
@@ -4420,6 +4434,14 @@ export interface components {
             input?: {
                 [key: string]: unknown;
             };
+            /**
+             * Labels
+             * @description Names and values for lists. A name has 1 to 63 letters, digits and `. _ - /`, a value 1 to 200 printable characters.
+             * @default {}
+             */
+            labels?: {
+                [key: string]: string;
+            };
         };
         /**
          * ScopesAnswer
@@ -4547,6 +4569,20 @@ export interface components {
              * @default false
              */
             unrepaired?: boolean;
+            /**
+             * Label
+             * @description Those with all of these labels, each written as `team:core`.
+             * @default []
+             */
+            label?: string[];
+            /**
+             * Input
+             * @description Those with all of these values of searchable inputs.
+             * @default {}
+             */
+            input?: {
+                [key: string]: string;
+            };
         };
         /** SessionAnswer */
         SessionAnswer: {
@@ -5995,6 +6031,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description With `cursor`: return the `total` too. */
                 count?: boolean;
+                /** @description Only executions with this label, written as `team:core`; of several parameters, with all of them. */
+                label?: string[];
+                /** @description Only executions with this value of an input that their flow declares as `searchable`, such as `input.order_id=42`; of several parameters, with all of them. */
+                "input.*"?: string;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */

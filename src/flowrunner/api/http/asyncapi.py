@@ -37,6 +37,11 @@ _MESSAGES: Final[Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]]] =
             "scopes": {"type": "integer", "description": "So many runs of a loop or branches begin."},
             "scope_outcome": _ANY,
             "received": _ANY,
+            "labels": {
+                "type": "object",
+                "additionalProperties": _TEXT,
+                "description": "Of the start, if there are any.",
+            },
         },
         ("status",),
     ),

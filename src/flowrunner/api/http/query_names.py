@@ -31,7 +31,7 @@ def _names_of(takes: Dependant) -> list[str]:
 
 def check_query_names(request: Request, known: Collection[str]) -> None:
     """Raises: InvalidInput if the request has a query parameter that is not known."""
-    unknown = (name for name in request.query_params if name not in known)
+    unknown = (name for name in request.query_params if name not in known and _family(name) not in known)
     suggestions = Suggestions()
     faults = [
         Fault(
@@ -47,6 +47,12 @@ def check_query_names(request: Request, known: Collection[str]) -> None:
 
 
 _LONGEST: Final = 60
+
+
+def _family(name: str) -> str:
+    """Return the name under which all parameters with the same beginning are known, such as `input.*`."""
+    first, dot, _ = name.partition(".")
+    return f"{first}{dot}*"
 
 
 def _hint(near: str | None, known: Collection[str]) -> str:

@@ -67,7 +67,8 @@ def _document() -> Schema:
         "inputs": {
             "description": (
                 "The input of the flow: a JSON Schema for each name. It is checked before an execution is created. "
-                "An input is required unless it has a default or `required: false`."
+                "An input is required unless it has a default or `required: false`. With `searchable: true`, lists "
+                "find executions by its value."
             ),
             "type": "object",
             "additionalProperties": {

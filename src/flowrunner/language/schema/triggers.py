@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from flowrunner.domain.labels import MAX_LABELS, MAX_NAME_CHARACTERS, NAME_PATTERN
 from flowrunner.language.schema.pieces import Schema, object_of, ref, text
 from flowrunner.language.triggers import (
     ALGORITHMS,
@@ -51,6 +52,13 @@ def _trigger(type: str, keys: Schema, *, required: list[str] | None = None) -> S
         "type": {"const": type},
         "description": text("For people.", maxLength=10_000),
         "input": {"description": "The input of the executions, in which ${trigger…} can be read.", "type": "object"},
+        "labels": {
+            "description": "The labels of the executions, in whose values ${trigger…} can be read.",
+            "type": "object",
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"pattern": f"^{NAME_PATTERN}$", "maxLength": MAX_NAME_CHARACTERS},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
     }
     return object_of({**common, **keys}, required=["type", *(required or [])])
 

@@ -1,0 +1,42 @@
+"""Terms of executions: the labels and searchable inputs by which lists select them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.labels import NO_LABELS, terms_of
+from flowrunner.ports.journal import NewExecution
+from flowrunner.storage.transaction import Statement
+
+ADD_TERM: Final = Statement(
+    sqlite="INSERT INTO execution_terms (workspace_id, name, value, execution_id) VALUES (?, ?, ?, ?)",
+    postgres="""
+INSERT INTO execution_terms (workspace_id, name, value, execution_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+""",
+)
+
+
+class _Start(msgspec.Struct):
+    """The values of a start that have terms."""
+
+    input: dict[str, Any] = {}
+    labels: dict[str, str] | None = None
+
+
+_START: Final = msgspec.json.Decoder(_Start)
+
+
+def terms_of_start(new: NewExecution, started: bytes) -> tuple[str | None, Sequence[Sequence[str]]]:
+    """Return the labels of a new execution as a JSON text, and the rows of its terms.
+
+    Args:
+        started: Its first event as it is stored, and therefore without secrets.
+    """
+    if not new.labels and not new.searchable:
+        return None, ()
+    start = _START.decode(started)
+    labels = start.labels or NO_LABELS
+    terms = [(new.workspace_id, *term, new.id) for term in terms_of(labels, start.input, new.searchable)]
+    return msgspec.json.encode(labels).decode() if labels else None, terms
