@@ -76,7 +76,7 @@ screenshots: $(VENV)/.dev ## Take a picture of each screen into docs/images; ARG
 	@PYTHONPATH=tests $(RUN) -m web.screenshots $(ARGS)
 
 $(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
-	@cd ui && $(NODE) npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@cd ui && $(NODE) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@cp ui/package-lock.json $@
 
 .PHONY: upgrade-fixture

@@ -1,7 +1,22 @@
+import { readFileSync } from "node:fs";
+import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+
+/** The page of the API: Swagger UI as it is published, because it is built and compressed already. */
+const swagger: Plugin = {
+  name: "swagger",
+  generateBundle() {
+    for (const [fileName, name] of [["assets/swagger-ui.js", "swagger-ui-bundle.js"], ["assets/swagger-ui.css", "swagger-ui.css"]] as const) {
+      // The maps are not shipped.
+      const [source = ""] = readFileSync(`node_modules/swagger-ui-dist/${name}`, "utf8").split(/\n\/[/*]# sourceMappingURL=/);
+      this.emitFile({ type: "asset", fileName, source });
+    }
+  },
+};
 
 // The bundle is committed, so names have no hashes and nothing in it depends on the machine.
 export default defineConfig({
+  plugins: [swagger],
   build: {
     outDir: "../src/flowrunner/web",
     emptyOutDir: true,

@@ -61,6 +61,14 @@ def test_every_route_of_the_reference_is_described(document: Any) -> None:
     assert operations(document).keys() >= REFERENCE
 
 
+def test_every_route_is_summed_up_by_its_first_sentence(document: Any) -> None:
+    summaries = {name: operation["summary"] for name, operation in operations(document).items()}
+
+    assert summaries["POST /api/v1/flows"] == "Save a new flow"
+    assert summaries["GET /api/v1/workspaces"] == "List the caller's workspaces, the personal one first"
+    assert [summary for summary in summaries.values() if "\n" in summary or len(summary) > 120] == []
+
+
 def test_its_schemas_are_schemas(document: Any) -> None:
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)

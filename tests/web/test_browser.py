@@ -109,6 +109,25 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
         server.stop()
 
 
+def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
+    tab.page.get_by_role("link", name="API", exact=True).click()
+    tab.page.locator(".opblock-tag", has_text="Workspaces").first.click()
+    operation = tab.page.locator(".opblock", has_text="List the caller's workspaces")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_role("button", name="Execute").click()
+
+    answer = operation.locator(".live-responses-table tbody")
+    expect(answer).to_contain_text("200")
+    expect(answer).to_contain_text('"role": "admin"')
+
+
+def test_an_address_that_is_no_encoding_is_not_found(tab: Tab) -> None:
+    tab.page.goto("/w/%")
+
+    expect(tab.page.get_by_role("heading", name="There is nothing here", level=1)).to_be_visible()
+
+
 def test_an_execution_is_seen_live(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(CHAIN, name="chain"))
     page = tab.go(f"/executions/{id}")

@@ -38,6 +38,12 @@ def test_pages_may_load_and_run_only_what_the_server_sends(server: Server) -> No
         assert "camera=()" in headers["permissions-policy"]
 
 
+def test_the_page_of_the_api_has_the_same_policy_without_trusted_types(server: Server) -> None:
+    pages = {path: fetched(server, path).headers["content-security-policy"] for path in ("/", "/docs")}
+
+    assert pages["/"] == f"{pages['/docs']}; require-trusted-types-for 'script'"
+
+
 def test_a_file_is_compressed_for_whom_can_read_it(server: Server) -> None:
     plain = fetched(server, "/assets/index.js")
     packed = fetched(server, "/assets/index.js", Accept_Encoding="br, gzip")

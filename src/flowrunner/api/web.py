@@ -11,13 +11,14 @@ from starlette.responses import Response
 
 from flowrunner.api.http.assets import read_assets
 from flowrunner.api.http.conditions import is_known, not_modified
-from flowrunner.api.http.edge import OWN_HEADERS, PAGE_HEADERS
+from flowrunner.api.http.edge import API_PAGE_HEADERS, OWN_HEADERS, PAGE_HEADERS
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import state_of
 from flowrunner.domain.errors import NotFound
 
 _SHELL: Final = "index.html"
+_API_PAGE: Final = "docs.html"
 
 # Files in memory, which cost less than the counting of requests would.
 router = APIRouter(route_class=ProbeRoute, include_in_schema=False)
@@ -29,7 +30,7 @@ async def _answer(request: Request, name: str) -> Response:
     asset = assets.get(name)
     if asset is None:
         raise NotFound("file")
-    request.scope[OWN_HEADERS] = PAGE_HEADERS
+    request.scope[OWN_HEADERS] = API_PAGE_HEADERS if name == _API_PAGE else PAGE_HEADERS
     if is_known(request, asset.state):
         return not_modified(asset.state)
     headers = {"ETag": etag(asset.state), "Vary": "Accept-Encoding"}
@@ -55,6 +56,15 @@ async def screen(request: Request, screen: str) -> Response:
     return await _answer(request, _SHELL)
 
 
+@router.get("/docs")
+async def api_page(request: Request) -> Response:
+    """Return the page that shows the API by its OpenAPI description."""
+    if request.scope["path"].endswith("\n"):
+        raise NotFound("page")
+    return await _answer(request, _API_PAGE)
+
+
+@router.get("/docs.js")
 @router.get("/favicon.svg")
 @router.get("/theme.js")
 async def file(request: Request) -> Response:

@@ -12,7 +12,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Overview
+         * Return what runs, waits and fails in the workspace, with the latest executions of each flow
          * @description Return what runs, waits and fails in the workspace, with the latest executions of each flow.
          */
         get: operations["getOverview"];
@@ -32,7 +32,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Histogram
+         * Count executions by status over time, of the last day if nothing else is asked for, and their durations
          * @description Count executions by status over time, of the last day if nothing else is asked for, and their durations.
          */
         get: operations["getHistogram"];
@@ -54,7 +54,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Run Flow
+         * Start an execution
          * @description Start an execution. It is stored durably before this answers, so a crash does not lose it.
          */
         post: operations["runFlow"];
@@ -72,7 +72,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Executions
+         * List executions, the newest first
          * @description List executions, the newest first.
          *
          *     A request examines a limited number of executions, so a page may be shorter than `limit` and have a `next_cursor`.
@@ -94,14 +94,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Execution
+         * Return an execution with its input, result and failure, and what it waits for
          * @description Return an execution with its input, result and failure, and what it waits for.
          */
         get: operations["getExecution"];
         put?: never;
         post?: never;
         /**
-         * Cancel Execution
+         * Cancel an execution
          * @description Cancel an execution. Its flow has ended when this answers; `on_finish` may still run.
          *
          *     A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
@@ -122,7 +122,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Rerun Execution
+         * Start a new execution that repeats this one: completely, with another input, or from one of its steps
          * @description Start a new execution that repeats this one: completely, with another input, or from one of its steps.
          */
         post: operations["rerunExecution"];
@@ -143,7 +143,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete Record
+         * Delete an execution that has ended, with its events and logs
          * @description Delete an execution that has ended, with its events and logs. It is in the audit log that it was deleted.
          */
         delete: operations["deleteRecord"];
@@ -160,7 +160,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Logs
+         * List the lines of the log of an execution, in their order
          * @description List the lines of the log of an execution, in their order.
          */
         get: operations["getLogs"];
@@ -182,7 +182,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Change Executions
+         * Re-run, cancel or delete many executions, in a job
          * @description Re-run, cancel or delete many executions, in a job. To delete requires the right to write.
          */
         post: operations["changeExecutions"];
@@ -200,7 +200,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Jobs
+         * List the jobs of the workspace, the newest first
          * @description List the jobs of the workspace, the newest first.
          */
         get: operations["listJobs"];
@@ -220,14 +220,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Job
+         * Return a job with its progress and its first errors
          * @description Return a job with its progress and its first errors.
          */
         get: operations["getJob"];
         put?: never;
         post?: never;
         /**
-         * Stop Job
+         * Stop a job
          * @description Stop a job. What it has done stays done.
          */
         delete: operations["stopJob"];
@@ -246,7 +246,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Send Signal
+         * Send the signal that a `wait` node waits for
          * @description Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node.
          */
         post: operations["sendSignal"];
@@ -266,7 +266,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Answer Approval
+         * Answer an `approval` node
          * @description Answer an `approval` node. The first answer counts; later ones are rejected.
          */
         post: operations["answerApproval"];
@@ -284,7 +284,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Approvals
+         * List the approvals that wait for the caller in all workspaces, the execution with the latest one first
          * @description List the approvals that wait for the caller in all workspaces, the execution with the latest one first.
          */
         get: operations["listApprovals"];
@@ -304,13 +304,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Callbacks
+         * List the callbacks of the workspace, the oldest first
          * @description List the callbacks of the workspace, the oldest first.
          */
         get: operations["listCallbacks"];
         put?: never;
         /**
-         * Create Callback
+         * Create a callback
          * @description Create a callback. Its signing secret is in this answer only.
          */
         post: operations["createCallback"];
@@ -328,18 +328,18 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Callback
+         * Return a callback, without its secret
          * @description Return a callback, without its secret.
          */
         get: operations["getCallback"];
         /**
-         * Change Callback
+         * Change the fields that the body has
          * @description Change the fields that the body has. A callback that is enabled begins without its earlier failures.
          */
         put: operations["changeCallback"];
         post?: never;
         /**
-         * Delete Callback
+         * Delete a callback and its deliveries; what it has not told is dropped
          * @description Delete a callback and its deliveries; what it has not told is dropped.
          */
         delete: operations["deleteCallback"];
@@ -358,7 +358,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Test Callback
+         * Send a test message now, once, and return how that went
          * @description Send a test message now, once, and return how that went.
          */
         post: operations["testCallback"];
@@ -376,7 +376,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Callback Deliveries
+         * List the deliveries of a callback, the newest first: about 1,000 of the last seven days, and what is pending
          * @description List the deliveries of a callback, the newest first: about 1,000 of the last seven days, and what is pending.
          */
         get: operations["listCallbackDeliveries"];
@@ -398,7 +398,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Redeliver
+         * Send a message again, under its id; it is tried for a day as a new one is
          * @description Send a message again, under its id; it is tried for a day as a new one is.
          */
         post: operations["redeliver"];
@@ -416,7 +416,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Hook Deliveries
+         * List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days
          * @description List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days.
          */
         get: operations["listHookDeliveries"];
@@ -436,7 +436,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Hook Delivery
+         * Return a delivery with its request
          * @description Return a delivery with its request.
          */
         get: operations["getHookDelivery"];
@@ -458,7 +458,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Replay Hook Delivery
+         * Start another execution with a stored request
          * @description Start another execution with a stored request. `when` is asked again, and `dedupe` is not.
          */
         post: operations["replayHookDelivery"];
@@ -478,7 +478,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Rotate Hook
+         * Give a webhook trigger another URL
          * @description Give a webhook trigger another URL. The old one is unknown from now on.
          */
         post: operations["rotateHook"];
@@ -496,13 +496,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Verify Hook
+         * Answer the challenge with which some servers verify an address before they use it
          * @description Answer the challenge with which some servers verify an address before they use it.
          */
         get: operations["verifyHook"];
         put?: never;
         /**
-         * Receive Hook
+         * Start a flow by a request of another server, with a body of any type
          * @description Start a flow by a request of another server, with a body of any type. The trigger says how it is verified.
          */
         post: operations["receiveHook"];
@@ -520,12 +520,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Flow By Name
+         * Return the flow with this name, with its definition
          * @description Return the flow with this name, with its definition.
          */
         get: operations["getFlowByName"];
         /**
-         * Put Flow By Name
+         * Create the flow with this name, or change it
          * @description Create the flow with this name, or change it. A flow that has all of the changes stays as it is.
          */
         put: operations["putFlowByName"];
@@ -546,7 +546,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Run Flow By Name
+         * Start an execution of the flow with this name
          * @description Start an execution of the flow with this name.
          */
         post: operations["runFlowByName"];
@@ -566,7 +566,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Save Flows
+         * Create or change the flow of each name, all of them or none
          * @description Create or change the flow of each name, all of them or none. Each document is whole.
          */
         post: operations["saveFlows"];
@@ -586,7 +586,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Import Flows
+         * Create or change the flow of each file of a zip, all of them or none
          * @description Create or change the flow of each file of a zip, all of them or none.
          *
          *     A file is called `<percent-encoded name>.yaml`, as in an export.
@@ -606,7 +606,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export Flows
+         * Return the documents of all flows of the workspace
          * @description Return the documents of all flows of the workspace.
          */
         get: operations["exportFlows"];
@@ -626,7 +626,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Steps
+         * List steps in the order of their starts
          * @description List steps in the order of their starts. A page may be shorter than the limit and have a `next_cursor`.
          */
         get: operations["listSteps"];
@@ -646,7 +646,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Step
+         * Return a step with its whole input and result, and each of its attempts
          * @description Return a step with its whole input and result, and each of its attempts.
          */
         get: operations["getStep"];
@@ -666,7 +666,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Step Result
+         * Return the result of a step as it is stored
          * @description Return the result of a step as it is stored.
          */
         get: operations["getStepResult"];
@@ -686,7 +686,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Execution Graph
+         * Return the nodes and edges of the revision that runs, with the states of their latest runs, for a picture
          * @description Return the nodes and edges of the revision that runs, with the states of their latest runs, for a picture.
          */
         get: operations["getExecutionGraph"];
@@ -706,7 +706,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Events
+         * Return events, as the WebSocket sends them
          * @description Return events, as the WebSocket sends them.
          *
          *     With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; a stream of
@@ -729,13 +729,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Flows
+         * List the flows of the workspace, the oldest first, without their definitions
          * @description List the flows of the workspace, the oldest first, without their definitions.
          */
         get: operations["listFlows"];
         put?: never;
         /**
-         * Create Flow
+         * Save a new flow
          * @description Save a new flow. A dry run is answered with 200.
          */
         post: operations["createFlow"];
@@ -753,18 +753,18 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Flow
+         * Return a flow with its definition
          * @description Return a flow with its definition.
          */
         get: operations["getFlow"];
         /**
-         * Update Flow
+         * Update a flow
          * @description Update a flow. A changed definition becomes a new revision; running executions keep theirs.
          */
         put: operations["updateFlow"];
         post?: never;
         /**
-         * Delete Flow
+         * Delete a flow
          * @description Delete a flow. Running executions continue, and the history stays readable.
          */
         delete: operations["deleteFlow"];
@@ -783,7 +783,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Move Flow
+         * Move a flow with its revisions and executions to another workspace
          * @description Move a flow with its revisions and executions to another workspace. Secrets are not moved.
          *
          *     The caller must be able to change flows in both workspaces. A repeated request completes a move that was cut off.
@@ -805,7 +805,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Copy Flow
+         * Save the current definition as a new flow, in the same or in another workspace
          * @description Save the current definition as a new flow, in the same or in another workspace.
          *
          *     The caller must be able to change flows in both workspaces.
@@ -825,7 +825,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Revisions
+         * List the revisions of a flow, the newest first
          * @description List the revisions of a flow, the newest first.
          */
         get: operations["listRevisions"];
@@ -845,14 +845,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Revision
+         * Return a revision of a flow, with its definition
          * @description Return a revision of a flow, with its definition.
          */
         get: operations["getRevision"];
         put?: never;
         post?: never;
         /**
-         * Delete Revision
+         * Delete an old revision
          * @description Delete an old revision. Its finished executions stay readable.
          */
         delete: operations["deleteRevision"];
@@ -869,7 +869,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Compare Revisions
+         * Return the differences between two revisions
          * @description Return the differences between two revisions.
          */
         get: operations["compareRevisions"];
@@ -891,7 +891,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Restore Revision
+         * Restore an old definition as a new revision
          * @description Restore an old definition as a new revision. The history is unchanged.
          */
         post: operations["restoreRevision"];
@@ -911,7 +911,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Validate Flow
+         * Report all errors and warnings of a definition without saving it
          * @description Report all errors and warnings of a definition without saving it.
          */
         post: operations["validateFlow"];
@@ -931,7 +931,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Sketch Flow
+         * Return the nodes and edges of a definition as far as it can be read, and its errors and warnings
          * @description Return the nodes and edges of a definition as far as it can be read, and its errors and warnings.
          */
         post: operations["sketchFlow"];
@@ -951,7 +951,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Test Flow
+         * Run the tests of a definition as `flowrunner test` does: offline, by a clock of their own
          * @description Run the tests of a definition as `flowrunner test` does: offline, by a clock of their own.
          *
          *     They may take 10 s each and 30 s together. A node of type `flow` needs a mock.
@@ -971,7 +971,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Triggers
+         * List the triggers of the workspace's flows, with those that their documents have no more
          * @description List the triggers of the workspace's flows, with those that their documents have no more.
          */
         get: operations["listTriggers"];
@@ -991,7 +991,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Trigger
+         * Return a trigger with its configuration and its next start
          * @description Return a trigger with its configuration and its next start.
          */
         get: operations["getTrigger"];
@@ -1013,7 +1013,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Pause Trigger
+         * Let a trigger start nothing, also after the flow is saved again, until it is resumed
          * @description Let a trigger start nothing, also after the flow is saved again, until it is resumed.
          */
         post: operations["pauseTrigger"];
@@ -1033,7 +1033,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Resume Trigger
+         * Let a paused trigger start the flow again; what would have started it during the pause is left out
          * @description Let a paused trigger start the flow again; what would have started it during the pause is left out.
          */
         post: operations["resumeTrigger"];
@@ -1053,7 +1053,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Run Trigger
+         * Start what a schedule would start now, also if it is paused
          * @description Start what a schedule would start now, also if it is paused. Its due times stay as they are.
          */
         post: operations["runTrigger"];
@@ -1073,7 +1073,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Backfill Trigger
+         * Start what a schedule would have started in a period, and has not, in a job
          * @description Start what a schedule would have started in a period, and has not, in a job.
          */
         post: operations["backfillTrigger"];
@@ -1091,7 +1091,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Next Times
+         * Return when a schedule starts the flow next, or would if it is paused
          * @description Return when a schedule starts the flow next, or would if it is paused.
          */
         get: operations["nextTimes"];
@@ -1111,7 +1111,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Healthz
+         * Report that the process is alive
          * @description Report that the process is alive.
          */
         get: operations["healthz"];
@@ -1131,7 +1131,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Readyz
+         * Report that the server is ready: the database answers and the engine is active
          * @description Report that the server is ready: the database answers and the engine is active.
          *
          *     The status of a ready server is `paused` while the installation starts no executions.
@@ -1153,7 +1153,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Metrics
+         * Return the metrics of this process
          * @description Return the metrics of this process. They contain no names and no values of users.
          */
         get: operations["metrics"];
@@ -1175,7 +1175,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Login
+         * Log in and get a token
          * @description Log in and get a token.
          */
         post: operations["login"];
@@ -1193,13 +1193,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Setup
+         * Report whether there is an account already, so that a browser knows which screen to show first
          * @description Report whether there is an account already, so that a browser knows which screen to show first.
          */
         get: operations["getSetup"];
         put?: never;
         /**
-         * Setup
+         * Create the first admin, with the token that the server printed at its first start
          * @description Create the first admin, with the token that the server printed at its first start.
          */
         post: operations["setup"];
@@ -1219,7 +1219,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Logout
+         * Revoke the current token and every token of the same session
          * @description Revoke the current token and every token of the same session.
          */
         post: operations["logout"];
@@ -1239,7 +1239,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ticket
+         * Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers
          * @description Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers.
          */
         post: operations["ticket"];
@@ -1259,7 +1259,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Refresh
+         * Get a new token
          * @description Get a new token. The current one stays valid for at most ten seconds.
          *
          *     Refreshing the same token again later ends the whole session, because the token must have been stolen.
@@ -1279,13 +1279,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Tokens
+         * List the account's API tokens without their secret part
          * @description List the account's API tokens without their secret part.
          */
         get: operations["listTokens"];
         put?: never;
         /**
-         * Create Token
+         * Create an API token for a program
          * @description Create an API token for a program. This requires a login session; API tokens are rejected.
          *
          *     The token reaches the workspace that the request acts in, and no other.
@@ -1308,7 +1308,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Revoke Token
+         * Revoke a token immediately and close the WebSockets that it opened
          * @description Revoke a token immediately and close the WebSockets that it opened.
          */
         delete: operations["revokeToken"];
@@ -1325,14 +1325,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Sessions
+         * List the logins of the account that have not ended, the newest first
          * @description List the logins of the account that have not ended, the newest first. API tokens are not among them.
          */
         get: operations["listSessions"];
         put?: never;
         post?: never;
         /**
-         * End Other Sessions
+         * End all logins of the account but the one that makes the request
          * @description End all logins of the account but the one that makes the request.
          */
         delete: operations["endOtherSessions"];
@@ -1352,7 +1352,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * End Session
+         * End a login of the account at once, with its tokens and WebSockets
          * @description End a login of the account at once, with its tokens and WebSockets.
          */
         delete: operations["endSession"];
@@ -1369,12 +1369,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Preferences
+         * Return what the account prefers in the interface
          * @description Return what the account prefers in the interface. The server does not read it.
          */
         get: operations["getPreferences"];
         /**
-         * Set Preferences
+         * Replace what the account prefers in the interface, such as saved views, columns and the theme
          * @description Replace what the account prefers in the interface, such as saved views, columns and the theme.
          */
         put: operations["setPreferences"];
@@ -1393,13 +1393,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Workspaces
+         * List the caller's workspaces, the personal one first
          * @description List the caller's workspaces, the personal one first.
          */
         get: operations["listWorkspaces"];
         put?: never;
         /**
-         * Create Workspace
+         * Create a workspace, with the caller as its admin
          * @description Create a workspace, with the caller as its admin. This requires a login session; API tokens are rejected.
          */
         post: operations["createWorkspace"];
@@ -1417,18 +1417,18 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Workspace
+         * Return a workspace, by its id or slug
          * @description Return a workspace, by its id or slug.
          */
         get: operations["getWorkspace"];
         /**
-         * Update Workspace
+         * Change the given fields
          * @description Change the given fields. A personal workspace is called after its account.
          */
         put: operations["updateWorkspace"];
         post?: never;
         /**
-         * Delete Workspace
+         * Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled
          * @description Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled.
          */
         delete: operations["deleteWorkspace"];
@@ -1445,7 +1445,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Usage
+         * Return what a workspace holds, beside its limits
          * @description Return what a workspace holds, beside its limits.
          */
         get: operations["getUsage"];
@@ -1465,7 +1465,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export Workspace
+         * Return all that the workspace holds as a zip archive, without the values of secrets
          * @description Return all that the workspace holds as a zip archive, without the values of secrets.
          *
          *     This requires a login session; API tokens are rejected.
@@ -1487,13 +1487,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Members
+         * List the members, the owner of a personal workspace first
          * @description List the members, the owner of a personal workspace first.
          */
         get: operations["listMembers"];
         put?: never;
         /**
-         * Add Member
+         * Add an account as a member
          * @description Add an account as a member.
          */
         post: operations["addMember"];
@@ -1512,13 +1512,13 @@ export interface paths {
         };
         get?: never;
         /**
-         * Change Member
+         * Change the role of a member
          * @description Change the role of a member.
          */
         put: operations["changeMember"];
         post?: never;
         /**
-         * Remove Member
+         * Remove a member
          * @description Remove a member. Its tokens and sockets for the workspace end at once.
          */
         delete: operations["removeMember"];
@@ -1537,7 +1537,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Leave Workspace
+         * End the caller's own membership
          * @description End the caller's own membership. This requires a login session; API tokens are rejected.
          */
         post: operations["leaveWorkspace"];
@@ -1555,7 +1555,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Workspace Tokens
+         * List the API tokens of all members that reach the workspace
          * @description List the API tokens of all members that reach the workspace.
          */
         get: operations["listWorkspaceTokens"];
@@ -1578,7 +1578,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Revoke Workspace Token
+         * Revoke an API token that reaches the workspace, of any member
          * @description Revoke an API token that reaches the workspace, of any member.
          */
         delete: operations["revokeWorkspaceToken"];
@@ -1595,7 +1595,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List All Workspaces
+         * List all workspaces of the installation but the personal ones, without anything that they hold
          * @description List all workspaces of the installation but the personal ones, without anything that they hold.
          */
         get: operations["listAllWorkspaces"];
@@ -1617,7 +1617,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Appoint Member
+         * Add an account, such as the caller's own, to any workspace
          * @description Add an account, such as the caller's own, to any workspace. This requires a login session of an admin.
          *
          *     An admin of the installation sees nothing of a workspace without a role in it; this is recorded in the audit log.
@@ -1637,13 +1637,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Accounts
+         * List the accounts of the installation
          * @description List the accounts of the installation.
          */
         get: operations["listAccounts"];
         put?: never;
         /**
-         * Create Account
+         * Create an account
          * @description Create an account. This requires an admin's login session; API tokens are rejected.
          */
         post: operations["createAccount"];
@@ -1661,12 +1661,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Account
+         * Return an account
          * @description Return an account. Admins can read every account, other callers only their own.
          */
         get: operations["getAccount"];
         /**
-         * Update Account
+         * Change the given fields
          * @description Change the given fields. Only admins can change roles, disable accounts or change other accounts.
          *
          *     API tokens cannot change passwords, e-mail addresses or roles. Changing your own password requires
@@ -1675,7 +1675,7 @@ export interface paths {
         put: operations["updateAccount"];
         post?: never;
         /**
-         * Delete Account
+         * End the account's sessions and API tokens, and decide what becomes of its personal workspace
          * @description End the account's sessions and API tokens, and decide what becomes of its personal workspace.
          *
          *     A deleted workspace takes its secrets along, and its executions are cancelled. Giving one to an account requires a
@@ -1695,13 +1695,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Secrets
+         * List the secrets of the account's personal workspace, without their values
          * @description List the secrets of the account's personal workspace, without their values.
          */
         get: operations["listSecrets"];
         put?: never;
         /**
-         * Create Secret
+         * Create a secret (201), or replace the value of an existing one (200)
          * @description Create a secret (201), or replace the value of an existing one (200).
          */
         post: operations["createSecret"];
@@ -1722,7 +1722,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete Secret
+         * Delete a secret
          * @description Delete a secret.
          */
         delete: operations["deleteSecret"];
@@ -1739,13 +1739,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Workspace Secrets
+         * List the secrets of a workspace, without their values
          * @description List the secrets of a workspace, without their values.
          */
         get: operations["listWorkspaceSecrets"];
         put?: never;
         /**
-         * Create Workspace Secret
+         * Create a secret of a workspace (201), or replace the value of an existing one (200)
          * @description Create a secret of a workspace (201), or replace the value of an existing one (200).
          */
         post: operations["createWorkspaceSecret"];
@@ -1766,7 +1766,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete Workspace Secret
+         * Delete a secret of a workspace
          * @description Delete a secret of a workspace.
          */
         delete: operations["deleteWorkspaceSecret"];
@@ -1783,13 +1783,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Rotations
+         * List key rotations, the newest first
          * @description List key rotations, the newest first.
          */
         get: operations["listRotations"];
         put?: never;
         /**
-         * Rotate Keys
+         * Replace keys in the background
          * @description Replace keys in the background. Stored data stays readable, and sessions stay valid.
          */
         post: operations["rotateKeys"];
@@ -1807,12 +1807,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Pause
+         * Return whether the installation is paused
          * @description Return whether the installation is paused.
          */
         get: operations["getPause"];
         /**
-         * Set Pause
+         * Let no further execution start, or let them start again
          * @description Let no further execution start, or let them start again. Open executions go on, with their sub-flows.
          */
         put: operations["setPause"];
@@ -1831,7 +1831,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get System
+         * Return the version, and the pause; to admins of the installation also its parts, queue and size
          * @description Return the version, and the pause; to admins of the installation also its parts, queue and size.
          */
         get: operations["getSystem"];
@@ -1851,7 +1851,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Entries
+         * List audit entries, the newest first
          * @description List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable.
          *
          *     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
@@ -1873,7 +1873,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Entries Of Workspace
+         * List the audit entries of a workspace, the newest first, for its admins
          * @description List the audit entries of a workspace, the newest first, for its admins.
          *
          *     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
@@ -1895,7 +1895,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Flow Schema
+         * Return the JSON Schema of flow documents, with the parameters of this server's node types
          * @description Return the JSON Schema of flow documents, with the parameters of this server's node types.
          */
         get: operations["getFlowSchema"];
@@ -1915,7 +1915,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Node Types
+         * List the node types of this server, those of installed packages included, by name
          * @description List the node types of this server, those of installed packages included, by name.
          */
         get: operations["listNodeTypes"];
@@ -1937,7 +1937,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Try Node
+         * Run one attempt of a node of a definition that is not saved, for at most 60 s
          * @description Run one attempt of a node of a definition that is not saved, for at most 60 s.
          *
          *     Its effects are real: a request is sent, with the secrets that the node reads. Nothing is retried, waits do not

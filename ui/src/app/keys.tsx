@@ -81,6 +81,7 @@ function Palette({ onClose }: { onClose: () => void }) {
   const choices = matching(text.value, [
     ...allowed().map((entry) => ({ label: entry.label, kind: texts.go, icon: entry.icon, run: () => go(to(entry.path)) })),
     ...(["auto", "light", "dark"] as Theme[]).map((theme) => ({ label: texts.themes[theme]!, kind: "", icon: "account" as const, run: () => setTheme(theme) })),
+    { label: texts.api, kind: texts.go, icon: "docs", run: () => window.location.assign("/docs") },
     { label: texts.help, kind: "?", icon: "help", run: () => (open.value = "help") },
     { label: texts.logOut, kind: "", icon: "account", run: () => void logOut() },
   ], (flows.data?.flows ?? []).map(({ id, name }) => ({ label: name, kind: texts.flow, icon: "flows", run: () => go(to(`/flows/${id}`)) })));

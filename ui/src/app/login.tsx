@@ -7,7 +7,7 @@ import { Dialog } from "../parts/dialog";
 import { Failure, Field } from "../parts/parts";
 import { common } from "../texts/common";
 import { shell } from "../texts/shell";
-import { go, location } from "./router";
+import { go, location, within } from "./router";
 import { account, expired, isSetUp, logIn, open } from "./session";
 
 function LoginForm({ email, onDone }: { email?: string; onDone: () => void }) {
@@ -48,7 +48,7 @@ export function LoginPage() {
   }, []);
   async function enter(): Promise<void> {
     await open();
-    go(location.value.query.get("next") ?? "/", { replace: true });
+    go(within(window.location.origin, location.value.query.get("next")), { replace: true });
   }
   return (
     <main class="alone">

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { match, withQuery } from "./router";
+import { match, within, withQuery } from "./router";
 import { addressOf } from "../api/client";
 
 describe("the router", () => {
@@ -9,8 +9,24 @@ describe("the router", () => {
     expect(match("/w/:slug/flows", "/w/data/flows/flow-1")).toBeUndefined();
   });
 
+  it("takes a segment that is no valid encoding as it is", () => {
+    expect(match("/w/:slug/flows", "/w/%/flows")).toEqual({ slug: "%" });
+  });
+
   it("leaves empty values out of addresses", () => {
     expect(withQuery("/x", { status: "failed", flow: "", page: undefined })).toBe("/x?status=failed");
+  });
+});
+
+describe("the screen after a login", () => {
+  const next = (address: string | null) => within("https://flows.example", address);
+
+  it("is the one that was asked for", () => {
+    expect(next("/w/data/executions?status=failed")).toBe("/w/data/executions?status=failed");
+  });
+
+  it.each([null, "//elsewhere.example/w", "https://elsewhere.example", "javascript:alert(1)", "\\\\elsewhere.example", "https://", "/\\elsewhere.example"])("is the first one for %s", (address) => {
+    expect(next(address)).toBe("/");
   });
 });
 

@@ -23,8 +23,23 @@ export const location = signal<Location>(typeof window === "undefined" ? { path:
 /** The slug in the address; undefined outside `/w/{slug}/`. */
 export const slug = computed<string | undefined>(() => {
   const found = /^\/w\/([^/]+)/.exec(location.value.path)?.[1];
-  return found === undefined ? undefined : decodeURIComponent(found);
+  return found === undefined ? undefined : decoded(found);
 });
+
+/** Return the text of a segment; as it is, if it is no valid encoding. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+/** Return the address if it is within ``origin``, and that of the first screen otherwise. */
+export function within(origin: string, address: string | null): string {
+  const target = URL.canParse(address ?? "/", origin) ? new URL(address ?? "/", origin) : undefined;
+  return target?.origin === origin ? target.pathname + target.search + target.hash : "/";
+}
 
 /** Return the address of a screen in the current workspace: `to("/flows")`. */
 export function to(path: string, query?: Record<string, string | undefined>): string {
@@ -69,7 +84,7 @@ export function match(pattern: string, path: string): Parameters | undefined {
   const found: Parameters = {};
   for (const [i, part] of expected.entries()) {
     const value = given[i] ?? "";
-    if (part.startsWith(":")) found[part.slice(1)] = decodeURIComponent(value);
+    if (part.startsWith(":")) found[part.slice(1)] = decoded(value);
     else if (part !== value) return undefined;
   }
   return found;
@@ -85,7 +100,7 @@ export function listen(): void {
     const link = (event.target as Element | null)?.closest?.("a");
     if (!link || link.target !== "" || link.hasAttribute("download") || link.origin !== window.location.origin) return;
     if (link.hash !== "" && link.pathname === window.location.pathname && link.search === window.location.search) return;
-    if (link.pathname.startsWith("/api/")) return;
+    if (link.pathname.startsWith("/api/") || link.pathname === "/docs") return;
     event.preventDefault();
     go(link.href);
   });

@@ -66,6 +66,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <WorkspaceChoice />
         {entries.filter(({ path }) => path !== "/account").map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
         <span class="grow" />
+        <a href="/docs"><Icon name="docs" />{shell.api}</a>
         <button class="item" onClick={() => (open.value = "help")}><Icon name="help" />{shell.keyboard}</button>
         {entries.some(({ path }) => path === "/account") && (
           <a href={to("/account")} aria-current={location.value.path === to("/account") ? "page" : undefined} title={account.value?.email}>

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { go, guard, to, type Parameters } from "../app/router";
 import { Head } from "../app/shell";
-import { may, workspace } from "../app/session";
+import { account, may, workspace } from "../app/session";
 import { Code, type CodeHandle } from "../editor/code";
 import { complete } from "../editor/complete";
 import { applyChange, format } from "../editor/edits";
@@ -52,7 +52,7 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
 
 export function Editor({ saved, language, initial }: { saved?: Saved; language: Language; initial?: string }) {
   const id = saved?.flow.id;
-  const model = useMemo(() => new FlowEditor(`${workspace.peek()?.id}.${id ?? "new"}`, saved, initial), []);
+  const model = useMemo(() => new FlowEditor(`${account.peek()?.id}.${workspace.peek()?.id}.${id ?? "new"}`, saved, initial), []);
   const code = useRef<CodeHandle | undefined>(undefined);
   const isRunning = useSignal(false);
   const isTesting = useSignal(false);

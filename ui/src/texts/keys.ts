@@ -9,6 +9,7 @@ export const keys = {
   theme: "Appearance",
   themes: { auto: "Appearance: as the system", light: "Appearance: light", dark: "Appearance: dark" } as Record<string, string>,
   logOut: "Log out",
+  api: "API",
   help: "Keyboard",
   helpTitle: "Keyboard",
   shortcuts: [

@@ -15,6 +15,7 @@ export const shell = {
   admin: "Admin",
   account: "Account",
   find: "Search or do…",
+  api: "API",
   keyboard: "Keyboard",
   more: "More",
   logIn: "Log in",

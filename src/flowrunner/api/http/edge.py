@@ -31,19 +31,23 @@ SECURITY_HEADERS: Final = (
 OWN_HEADERS: Final = "own_headers"
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'"
+    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 # Pages and what they consist of. A browser asks each time whether it still has them.
-PAGE_HEADERS: Final = (
+_PAGE_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
-    (b"content-security-policy", _POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
+PAGE_HEADERS: Final = (
+    *_PAGE_HEADERS,
+    (b"content-security-policy", f"{_POLICY}; require-trusted-types-for 'script'".encode()),
+)
+# Swagger UI writes markup as text, which trusted types refuse.
+API_PAGE_HEADERS: Final = (*_PAGE_HEADERS, (b"content-security-policy", _POLICY.encode()))
 # A browser that has reached the server over TLS uses nothing else for a year.
 _TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 CRASHED: Final = "An internal error occurred; its id is in request_id"

@@ -1,5 +1,6 @@
 """The OpenAPI document: routes and bodies by the framework, answers by the structs that are encoded."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -88,6 +89,8 @@ def _operations(document: Schema, routes: Sequence[BaseRoute]) -> Iterator[tuple
 def _describe(route: BoundedRoute, operation: Schema) -> None:
     """Add what follows from the class of the route, and the examples."""
     operation["operationId"] = _operation_id(route)
+    # The framework makes titles of functions' names.
+    operation["summary"] = re.split(r"\.\s", operation["description"] + " ", maxsplit=1)[0]
     operation.setdefault("security", [])
     possible = errors(is_limited=False)
     if isinstance(route, ProtectedRoute):
