@@ -52,7 +52,7 @@ check: lint test ## Lint and test: required before a review
 
 .PHONY: security
 security: $(VENV)/.dev ## Run every attack in the tests, and print the numbers
-	@ANONYMOUS_CALLS=$${ANONYMOUS_CALLS:-100000} $(RUN) -m pytest --scoreboard --continue-on-collection-errors $(ARGS)
+	@ANONYMOUS_CALLS=$${ANONYMOUS_CALLS:-100000} AUDIT_KILLS=$${AUDIT_KILLS:-200} $(RUN) -m pytest --scoreboard --continue-on-collection-errors $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Fuzz the API in every role; FUZZ_CASES=100000, a quarter of an hour
