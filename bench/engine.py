@@ -30,7 +30,8 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, Revis
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.language import read_flow
-from flowrunner.metrics import CountingBroadcast, Metrics
+from flowrunner.metrics.executions import ExecutionMetrics
+from flowrunner.metrics.flow_series import FlowRanking
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType, Params, StepContext
 from flowrunner.ports.flows import SavedFlow
@@ -147,7 +148,8 @@ async def open_engine(
         journal=wrap(SqlJournal(database)),
         library=CompiledFlowCache(SqlFlows(database), specs),
         vault=AesVault(SqlSecrets(database), MasterKeys(secrets.token_bytes(32)), clock),
-        broadcast=CountingBroadcast(ends, Metrics()),
+        broadcast=ends,
+        observer=ExecutionMetrics(node_types, FlowRanking(20)),
         sandbox=sandbox,
         node_types=node_types,
         http=http,

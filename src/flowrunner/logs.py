@@ -28,12 +28,15 @@ _MOST_KINDS: Final = 100
 _OTHER: Final = "other"
 # Events that clients can cause at any rate, with the fields that distinguish their kinds.
 _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
+    "execution.cancelled": ("workspace_id",),
+    "execution.completed": ("workspace_id",),
     "execution.failed": ("workspace_id",),
+    "hook.refused": ("trigger_id",),
     "login.failed": ("account_id",),
     "request.crashed": (),
     "request.finished": ("status", "account_id"),
 }
-_MOST_FAILED_EXECUTIONS: Final = 60
+_MOST_ENDED_EXECUTIONS: Final = 60
 # Messages of uvicorn about requests that already have a `request.finished` with their id.
 _REDUNDANT: Final = frozenset(
     {"Invalid HTTP request received.", "ASGI callable returned without completing handshake."}
@@ -165,7 +168,9 @@ def _report_left_out(kind: str, count: int) -> None:
 def _sampler(level: int) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
     """Return the processor that drops events that are too frequent."""
     samplings = {
-        event: Sampling(_report_left_out, most=_MOST_FAILED_EXECUTIONS if event == "execution.failed" else _MOST_LINES)
+        event: Sampling(
+            _report_left_out, most=_MOST_ENDED_EXECUTIONS if event.startswith("execution.") else _MOST_LINES
+        )
         for event in _SAMPLED
     }
     if level <= logging.DEBUG:

@@ -281,6 +281,14 @@ class Settings:
     drain_time: float = setting(
         parse_duration, "Time that running nodes have to finish when the server stops.", default=30.0
     )
+    metrics_token: str | None = setting(
+        _text, "Bearer token that readers of /metrics need; with it, the metrics name flows.", secret=True
+    )
+    metrics_flows: int | None = setting(
+        _limit,
+        "Flows that the metrics name if there is a metrics_token, those that run most; 0 names none.",
+        default=20,
+    )
     log_level: str = setting(
         _choice("debug", "info", "warning", "error"), "Least severe level that the server logs.", default="info"
     )

@@ -5,7 +5,6 @@ import asyncio
 from flowrunner.broadcast import MAX_PENDING, LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
-from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.ports.journal import Recorded
 from support.databases import NOON
 
@@ -45,15 +44,3 @@ async def test_a_subscriber_with_more_is_sent_to_the_journal_and_nothing_is_kept
         await asyncio.sleep(0)
         assert not taking.done()
         taking.cancel()
-
-
-async def test_counting_events_passes_on_everything_that_subscribers_are_told() -> None:
-    local, metrics = LocalBroadcast(), Metrics()
-    counting, subscription = CountingBroadcast(local, metrics), local.subscribe(ID)
-
-    counting.publish(ID, lines(1, 1))
-    assert await subscription.take() == lines(1, 1)
-    # The outcome of an append is unknown: the subscriber reads the journal.
-    counting.mark_stale(ID)
-    async with asyncio.timeout(5):
-        assert await subscription.take() is None

@@ -14,6 +14,7 @@ FLOW_LANGUAGE: Final = DOCS / "flow-language.md"
 TRIGGERS: Final = DOCS / "triggers.md"
 API: Final = DOCS / "api.md"
 OPERATIONS: Final = DOCS / "operations.md"
+TELEMETRY: Final = DOCS / "telemetry.md"
 
 _FENCE: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

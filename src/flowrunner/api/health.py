@@ -1,12 +1,14 @@
 """Health, readiness and metrics of the server."""
 
+from hmac import compare_digest
+
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from flowrunner.api.http.answers import Health, Reply, answer, errors
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import services_of, state_of
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import Unauthorized, Unavailable
 
 router = APIRouter(tags=["Operation"], route_class=ProbeRoute)
 
@@ -36,5 +38,16 @@ async def readyz(request: Request) -> Reply[Health]:
     responses={200: {"description": "Metrics for Prometheus"}, **errors(is_limited=False)},
 )
 async def metrics(request: Request) -> Response:
-    """Return the metrics of this process. They contain no names and no values of users."""
-    return Response(state_of(request).metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """Return the metrics of this process.
+
+    If the server has a `metrics_token`, the request needs it as a bearer token, and the metrics contain the names of
+    the flows that run most. Otherwise they contain no names and no values of users.
+    """
+    state = state_of(request)
+    if state.metrics_token is not None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), state.metrics_token.encode()):
+            raise Unauthorized("The metrics need the token of the setting metrics_token as a bearer token")
+    text, content_type = await state.metrics(request.headers.get("accept", ""))
+    # The framework would add another charset.
+    return Response(text, headers={"Content-Type": content_type})

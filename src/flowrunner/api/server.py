@@ -39,7 +39,7 @@ from flowrunner.api import (
     workspaces,
 )
 from flowrunner.api.http.asyncapi import asyncapi_document
-from flowrunner.api.http.edge import Edge
+from flowrunner.api.http.edge import Edge, OnRequest
 from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.openapi import openapi_document
@@ -116,7 +116,7 @@ ROUTERS: Final = (
 )
 
 
-def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts) -> FastAPI:
+def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts, on_request: OnRequest) -> FastAPI:
     app = FastAPI(
         title="FlowRunner",
         version=__version__,
@@ -134,5 +134,5 @@ def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts) ->
     app.router.routes.extend(live.routes())
     app.router.middleware_stack = RouteIndex(app.router)
     add_error_handlers(app)
-    app.add_middleware(Edge, proxies=proxies, hosts=hosts, is_behind_tls=state.browser.is_secure)
+    app.add_middleware(Edge, proxies=proxies, hosts=hosts, is_behind_tls=state.browser.is_secure, on_request=on_request)
     return app

@@ -61,7 +61,9 @@ async def open_data(
             make_private(settings.data_dir / DATABASE_FILE)
         if not is_standby:
             await location.migrate()
-        database = location.open(on_commit=metrics.commit_size.observe, is_standby=is_standby)
+        database = location.open(
+            on_commit=metrics.database.committed, on_duration=metrics.database.took, is_standby=is_standby
+        )
         try:
             secrets = SqlSecrets(database)
             master_keys = MasterKeys(keys.master, keys.others[MASTER])

@@ -23,6 +23,7 @@ from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.readiness import Readiness
+from flowrunner.bootstrap.telemetry import add_gauges, observe_executions
 from flowrunner.bootstrap.test_process import TestProcesses
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
@@ -32,7 +33,7 @@ from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.trial import EngineTrials
 from flowrunner.mail import SmtpMailer
-from flowrunner.metrics import CountingBroadcast, Metrics
+from flowrunner.metrics import Metrics
 from flowrunner.nodes import installed
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.sandbox.pool import JailedSandbox
@@ -169,7 +170,8 @@ def assemble(
         journal=journal,
         library=library,
         vault=vault,
-        broadcast=CountingBroadcast(broadcast, metrics),
+        broadcast=broadcast,
+        observer=observe_executions(metrics, settings, node_types),
         sandbox=sandbox,
         node_types=node_types,
         http=http,
@@ -361,11 +363,14 @@ def assemble(
     identity.on_end(streams.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
-    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
-    metrics.gauge(
-        "flowrunner_executions_queued",
-        "Executions that wait for an active slot; with Temporal: of all processes, or not yet started by a worker.",
-        lambda: dispatcher.queued,
+    exposition = add_gauges(
+        metrics,
+        dispatcher=dispatcher,
+        advancing=advancing,
+        database=database,
+        sandbox=sandbox,
+        settings=settings,
+        clock=clock,
     )
     metrics.gauge(
         "flowrunner_sockets_open", "Open WebSockets, event streams and waiting requests.", lambda: streams.count
@@ -381,7 +386,8 @@ def assemble(
                 services=services,
                 setup=setup,
                 readiness=readiness,
-                metrics=metrics.text,
+                metrics=exposition,
+                metrics_token=settings.metrics_token,
                 refused=metrics.refused,
                 browser=Browser(settings.public_url),
                 body_room=FairBodies(),
@@ -391,6 +397,7 @@ def assemble(
             Live(services, feed, ExecutionFeed(reader, broadcast), streams),
             proxies=Proxies(settings.trusted_proxies),
             hosts=Hosts(settings.public_url, settings.allowed_hosts),
+            on_request=metrics.requests.count,
         ),
         services=services,
         setup=setup,

@@ -1,5 +1,6 @@
 """The order and the limits in which executions are loaded into memory: round-robin over accounts."""
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
@@ -14,7 +15,7 @@ class FairQueue:
 
     def __init__(self) -> None:
         # The account that is next comes first.
-        self._waiting: OrderedDict[WorkspaceId, OrderedDict[ExecutionId, None]] = OrderedDict()
+        self._waiting: OrderedDict[WorkspaceId, OrderedDict[ExecutionId, float]] = OrderedDict()
         self._accounts: dict[ExecutionId, WorkspaceId] = {}
 
     def __len__(self) -> int:
@@ -25,12 +26,18 @@ class FairQueue:
 
     def add(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         self._accounts[id] = workspace_id
-        self._waiting.setdefault(workspace_id, OrderedDict())[id] = None
+        self._waiting.setdefault(workspace_id, OrderedDict())[id] = time.monotonic()
 
     def remove(self, id: ExecutionId) -> None:
         workspace_id = self._accounts.pop(id, None)
         if workspace_id is not None:
             self._drop(workspace_id, id)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Return how long the execution waits that was added first; 0 if none waits."""
+        first = [next(iter(waiting.values())) for waiting in self._waiting.values()]
+        return time.monotonic() - min(first) if first else 0.0
 
     def count(self, workspace_id: WorkspaceId) -> int:
         """Return the number of the account's queued executions."""

@@ -114,6 +114,10 @@ class LocalDispatcher(LinkingDispatcher):
     def queued(self) -> int:
         return len(self._queue)
 
+    @property
+    def oldest_queued_seconds(self) -> float:
+        return self._queue.oldest_seconds
+
     async def open(self) -> None:
         """Claim the journal and resume every unfinished execution."""
         self._ready = asyncio.get_running_loop().create_future()

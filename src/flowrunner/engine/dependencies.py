@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
-from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeType
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
@@ -22,6 +22,7 @@ from flowrunner.ports.live import Broadcast
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Vault
+from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Unobserved
 from flowrunner.retrying import retry
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class EngineDependencies:
     http: HttpClients
     clock: Clock
     draw: Callable[[], float]
+    observer: ExecutionObserver = field(default_factory=Unobserved)
     memory: MemoryRoom | None = None
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
@@ -108,15 +110,12 @@ class EngineDependencies:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionRef:
+class ExecutionRef(ObservedExecution):
     """The identity of an execution, for its steps.
 
     Attributes:
         keys_of: The execution whose idempotency keys its steps send: itself, or for some reruns the earlier execution.
     """
 
-    execution_id: ExecutionId
-    workspace_id: WorkspaceId
-    flow_id: FlowId
     flow: Flow
     keys_of: ExecutionId

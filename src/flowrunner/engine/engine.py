@@ -18,12 +18,13 @@ from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_failed, replayed
+from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_ended, replayed
 from flowrunner.engine.recorder import record, storable_soon
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.ports.secrets import LONG_BYTES
+from flowrunner.ports.telemetry import ObservedExecution
 
 logger = structlog.get_logger()
 
@@ -57,6 +58,7 @@ class FlowEngine:
             execution_id=new.id,
             workspace_id=new.workspace_id,
             flow_id=new.flow_id,
+            flow_name=started.flow_name or flow.name,
             flow=flow,
             keys_of=keys_of(new.cause) or new.id,
         )
@@ -140,6 +142,7 @@ class FlowEngine:
             execution_id=stored.id,
             workspace_id=stored.workspace_id,
             flow_id=stored.flow_id,
+            flow_name=started.flow_name or flow.name,
             flow=flow,
             keys_of=keys_of(started.cause) or stored.id,
         )
@@ -214,8 +217,10 @@ class FlowEngine:
         append = Append(execution_id=id, epoch=epoch, after=stored.last_seq, records=records, summary=summary)
         await self._deps.journal.append(append)
         self._deps.broadcast.publish(id, records)
-        if isinstance(last, Failed):
-            log_failed(id, stored.workspace_id, stored.flow_id, last.error)
+        ended = ObservedExecution(execution_id=id, workspace_id=stored.workspace_id, flow_id=stored.flow_id)
+        self._deps.observer.observe(ended, records)
+        assert isinstance(last, Failed | Cancelled), "an ending stays one"
+        log_ended(ended, last, records[-1])
         self._deps.links.reconcile_children(id)
         first = await self._deps.journal.events(id, after=0, limit=1)
         notify_links(self._deps, id, stored.parent_id, stored.slot, [first[0].event if first else last, last])

@@ -1,7 +1,7 @@
 """The events of an execution in memory, those not durable yet, and log lines about them."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
     LOG_LEVELS,
     Admitted,
+    Cancelled,
     Completed,
     Ending,
     ErrorValue,
@@ -23,6 +24,7 @@ from flowrunner.domain.events import (
     LogLevel,
     NodeCompleted,
     NodeFailed,
+    NodeStarted,
     NodeWaiting,
     ScopeEnded,
     ScopesOpened,
@@ -32,13 +34,14 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
+from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import Storable, storable
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, StoredExecution, Summary
 from flowrunner.ports.secrets import Redactor
+from flowrunner.ports.telemetry import ObservedExecution
 from flowrunner.retrying import rising
 
 logger = structlog.get_logger()
@@ -75,8 +78,6 @@ class PendingAppend:
         self.messages: list[int] = []
         # Set to True when the append is durable.
         self.answers: list[asyncio.Future[bool]] = []
-        # Lines of the server's log after the append.
-        self.steps: list[dict[str, Any]] = []
 
     def answer(self) -> None:
         for answer in self.answers:
@@ -168,10 +169,13 @@ class EventLog:
         """Apply an event and return its stored form, which may be another event. Raises: See `storable`."""
         state, pending = self.state, self._pending
         stored, data = event if isinstance(event, Storable) else storable(event, self._redactor)
-        recorded = Recorded(state.seq + 1, at or self._deps.clock.now(), stored, data)
-        # Events with a time of their own come from another execution, which has logged them.
-        if self._deps.logs_steps and at is None and isinstance(stored, NodeCompleted | NodeFailed):
-            pending.steps.append(_step_facts(stored, state, recorded.at))
+        if at is None:
+            begun = _BEGINNINGS.get(type(stored))
+            since = None if begun is None else begun(stored, state)
+            recorded = Recorded(state.seq + 1, self._deps.clock.now(), stored, data, since)
+        else:
+            # Events with a time of their own come from another execution.
+            recorded = Recorded(state.seq + 1, at, stored, data, None, True)
         state.apply(stored, recorded.at)
         size = len(data)
         pending.records.append(recorded)
@@ -250,17 +254,19 @@ class EventLog:
         self._create = None
         self.status = append.summary.status
         self._deps.broadcast.publish(self._execution.execution_id, pending.records)
+        self._deps.observer.observe(self._execution, pending.records)
         pending.answer()
         self._write_server_log(pending)
         return True
 
     def _write_server_log(self, pending: PendingAppend) -> None:
-        id, workspace_id = self._execution.execution_id, self._execution.workspace_id
-        for facts in pending.steps:
-            logger.debug("step.finished", execution_id=id, workspace_id=workspace_id, **facts)
-        ending = pending.records[-1].event
-        if isinstance(ending, Failed):
-            log_failed(id, workspace_id, self._execution.flow_id, ending.error)
+        if self._deps.logs_steps:
+            for recorded in pending.records:
+                if isinstance(recorded.event, NodeCompleted | NodeFailed) and not recorded.is_kept:
+                    log_step(self._execution, recorded.event, recorded)
+        last = pending.records[-1]
+        if isinstance(last.event, Completed | Failed | Cancelled):
+            log_ended(self._execution, last.event, last)
 
     async def _append(self, append: Append, pending: PendingAppend) -> None:
         attempts = 0
@@ -377,29 +383,65 @@ def line_of_end(event: Ending | ScopeEnded, last: StepState | None) -> Logged:
 # Lines about executions in the server's log: names, numbers and error types, never values of users.
 
 
-def _step_facts(event: NodeCompleted | NodeFailed, state: ExecutionState, at: datetime) -> dict[str, Any]:
-    """Return the fields of `step.finished` for a step that is about to end or to be retried."""
-    step = Step(event.node, event.iteration, event.scope)
-    facts: dict[str, Any] = {
-        "step": str(step),
-        "node": event.node,
-        "type": event.node_type,
-        "attempt": event.attempt,
-        "duration_ms": round((at - state.at(step).started_at).total_seconds() * 1000),
-    }
+def log_step(execution: ObservedExecution, event: NodeCompleted | NodeFailed, recorded: Recorded) -> None:
+    """Log a step that has ended or will be retried, once that is durable."""
     if isinstance(event, NodeCompleted):
-        return {**facts, "state": (StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED).value}
-    status = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING
-    return {**facts, "state": status.value, "error_type": event.error.type}
-
-
-def log_failed(execution_id: ExecutionId, workspace_id: WorkspaceId, flow_id: FlowId, error: ErrorValue) -> None:
-    """Log a failed execution, once its end is durable."""
-    logger.info(
-        "execution.failed",
-        execution_id=execution_id,
-        workspace_id=workspace_id,
-        flow_id=flow_id,
-        node=error.node,
-        error_type=error.type,
+        state, error_type = StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED, None
+    else:
+        state, error_type = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING, event.error.type
+    logger.debug(
+        "step.finished",
+        execution_id=execution.execution_id,
+        workspace_id=execution.workspace_id,
+        step=str(Step(event.node, event.iteration, event.scope)),
+        node=event.node,
+        type=event.node_type,
+        attempt=event.attempt,
+        duration_ms=_milliseconds(recorded),
+        state=state.value,
+        **({} if error_type is None else {"error_type": error_type}),
     )
+
+
+def log_ended(execution: ObservedExecution, ending: Ending, recorded: Recorded) -> None:
+    """Log an execution that has ended, once that is durable. The event has the name of its last event."""
+    failure = {"node": ending.error.node, "error_type": ending.error.type} if isinstance(ending, Failed) else {}
+    logger.info(
+        ending.type,
+        execution_id=execution.execution_id,
+        workspace_id=execution.workspace_id,
+        flow_id=execution.flow_id,
+        duration_ms=_milliseconds(recorded),
+        **failure,
+    )
+
+
+def _milliseconds(recorded: Recorded) -> int | None:
+    return None if recorded.since is None else round((recorded.at - recorded.since).total_seconds() * 1000)
+
+
+# The beginnings of what events end: see `Recorded.since`.
+
+
+def _beginning_of_step(event: Any, state: ExecutionState) -> datetime:
+    return state.frames[event.scope].steps[event.node].started_at
+
+
+def _beginning_of_wait(event: NodeStarted, state: ExecutionState) -> datetime | None:
+    """Return the start of the execution for its first step."""
+    return None if state.started_attempts else state.started_at
+
+
+def _beginning_of_execution(event: Any, state: ExecutionState) -> datetime | None:
+    return state.started_at
+
+
+_BEGINNINGS: Final[Mapping[type, Callable[[Any, ExecutionState], datetime | None]]] = {
+    NodeStarted: _beginning_of_wait,
+    Admitted: _beginning_of_execution,
+    NodeCompleted: _beginning_of_step,
+    NodeFailed: _beginning_of_step,
+    Completed: _beginning_of_execution,
+    Failed: _beginning_of_execution,
+    Cancelled: _beginning_of_execution,
+}

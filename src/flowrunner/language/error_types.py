@@ -21,6 +21,12 @@ _KNOWN: Final = (
     *("node.crashed", "node.result_too_large", "flow.not_found", "flow.ambiguous", "flow.disabled", "flow.recursion"),
     *("flow.too_deep", "limit.items", "limit.iterations", "limit.concurrency", "limit.redaction"),
 )
+# Errors of executions, and of nodes whose flow or installation has changed.
+_OF_EXECUTIONS: Final = (
+    *("internal", "events.unreadable", "flow.invalid", "limit.size", "limit.workspace_stored"),
+    *("limit.workspace_queued", "limit.collect", "limit.steps", "node.fail"),
+)
+_CLASSES: Final = frozenset({*_KNOWN, *_OF_EXECUTIONS})
 _LOOSE_STATUS: Final = re.compile(r"(?:http[._]?)?([1-5])([\dx*]{0,2})", re.ASCII)
 # Flows define their own errors, so only a very similar word counts as a typing error.
 _TYPO: Final = 0.8
@@ -48,6 +54,20 @@ def may_fail_with(pattern: str, spec: NodeTypeSpec) -> bool:
         family in ("*", pattern) or pattern.startswith(f"{family}.") or family.startswith(f"{pattern}.")
         for family in (*spec.errors, *COMMON_ERRORS)
     )
+
+
+def class_of_error(type: str) -> str:
+    """Return the type of an error if FlowRunner itself raises it, `http.5xx` for a status, or else `other`.
+
+    Flows and scripts choose the types of their own errors, so that their number has no bound.
+
+    >>> class_of_error("http.503"), class_of_error("order.lost")
+    ('http.5xx', 'other')
+    """
+    if type in _CLASSES:
+        return type
+    family, _, member = type.partition(".")
+    return f"http.{member[0]}xx" if family == "http" and _STATUS.fullmatch(member) else "other"
 
 
 def nearest_error(pattern: str, *, cutoff: float = 0.6) -> str | None:

@@ -258,6 +258,7 @@ class Advancing(Protocol):
         is_open: Executions advance.
         active: Number of executions in memory.
         queued: Number of executions that wait for an active slot.
+        oldest_queued_seconds: The longest of these waits so far; 0 if they wait outside of this process.
     """
 
     @property
@@ -266,6 +267,8 @@ class Advancing(Protocol):
     def active(self) -> int: ...
     @property
     def queued(self) -> int: ...
+    @property
+    def oldest_queued_seconds(self) -> float: ...
 
     async def open(self) -> None: ...
 

@@ -24,12 +24,17 @@ class Recorded:
 
     Attributes:
         data: The event's fields as a JSON object.
+        since: The beginning of what the event ends: of the step, of the wait before the first step or before the
+            admission, or of the execution. None for other events, and for events that were read from the journal.
+        is_kept: A rerun has kept it of another execution.
     """
 
     seq: int
     at: datetime
     event: Event
     data: bytes
+    since: datetime | None = field(default=None, compare=False)
+    is_kept: bool = field(default=False, compare=False)
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
 """Facts about the installation that only its database knows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,5 +19,31 @@ class DatabaseFacts:
     listeners: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Work that waits in the database, of all processes on it.
+
+    Attributes:
+        callbacks: Messages of callbacks that wait to be delivered; more are not counted beyond `MOST_COUNTED`.
+        due_since: The earliest due time of the schedules; None if nothing is planned, or while starts are paused.
+        waiting_for_slot_since: The start of the longest wait for an active slot that is stored.
+        waiting_for_concurrency_since: The start of the longest wait for a concurrency slot.
+        job_runs: The end of the last run of each background job that one of all processes runs.
+    """
+
+    callbacks: int
+    due_since: datetime | None
+    waiting_for_slot_since: datetime | None
+    waiting_for_concurrency_since: datetime | None
+    job_runs: Mapping[str, datetime]
+
+
+MOST_COUNTED: Final = 100_000
+
+
 class DatabaseInspector(Protocol):
     async def facts(self) -> DatabaseFacts: ...
+
+    async def backlog(self) -> Backlog:
+        """Return the work that waits. Raises: Unavailable."""
+        ...

@@ -183,6 +183,16 @@ class JailedSandbox:
             # Running requests lose their worker, and waiting ones get none.
             await asyncio.wait(self._serving)
 
+    @property
+    def busy(self) -> int:
+        """Return the number of workers that evaluate scripts now."""
+        return self._running.total()
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of requests that wait for a worker."""
+        return sum(map(len, self._waiting.values()))
+
     async def _ask(
         self, workspace_id: WorkspaceId | None, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None
     ) -> list[_Answer]:

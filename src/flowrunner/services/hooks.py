@@ -158,6 +158,14 @@ class IncomingHooks:
         if not isinstance(verdict, Verified) or request.method != "POST":
             reason = verdict.reason if isinstance(verdict, Rejected) else f"The method is {request.method[:20]}"
             self._refused.add(trigger.id, reason, at=self._clock.now())
+            logger.info(
+                "hook.refused",
+                trigger_id=trigger.id,
+                workspace_id=trigger.workspace_id,
+                flow_id=trigger.flow_id,
+                # Another method is the sender's own word.
+                reason=verdict.reason if isinstance(verdict, Rejected) else "The method is not POST",
+            )
             self._count("refused")
             raise HookRefused
         return OpenHook(

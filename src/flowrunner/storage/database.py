@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Unavailable
@@ -13,6 +13,28 @@ from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
+
+# Called with the seconds that each commit took, or a read by a connection of its own with the wait for it.
+OnDuration: TypeAlias = Callable[[Literal["commit", "read"], float], None]
+
+
+def unmeasured(kind: Literal["commit", "read"], seconds: float) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionUse:
+    """The connections for reads.
+
+    Attributes:
+        most: The maximum number of them.
+        waiting: Reads that wait for a connection.
+    """
+
+    most: int
+    open: int
+    used: int
+    waiting: int
 
 
 class Overtaken(Unavailable, Fenced):
@@ -120,6 +142,10 @@ class Database(Protocol):
 
     async def give_space_back(self) -> bool:
         """Return some of the space that deletions freed to the file system; return whether there is more."""
+        ...
+
+    def connections(self) -> ConnectionUse:
+        """Return how the connections for reads are used now."""
         ...
 
     async def check_readable(self) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from flowrunner.ports.dispatch import Ownership
 from flowrunner.storage.audit_chain import ChainReport
-from flowrunner.storage.database import Database
+from flowrunner.storage.database import Database, OnDuration, unmeasured
 from flowrunner.storage.migrations import Schema
 from flowrunner.storage.sqlite.location import SqliteFile
 
@@ -34,7 +34,13 @@ class Location(Protocol):
         """
         ...
 
-    def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
+    def open(
+        self,
+        *,
+        on_commit: Callable[[int], None] = lambda size: None,
+        on_duration: OnDuration = unmeasured,
+        is_standby: bool = False,
+    ) -> Database:
         """Open the database. Args: as of the databases."""
         ...
 

@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from flowrunner.ports.system import DatabaseFacts
+from flowrunner.ports.system import MOST_COUNTED, Backlog, DatabaseFacts
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import HOLDERS
+from flowrunner.storage.rows import from_ms, from_ms_or_none
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 # Neither reads the data: SQLite has the number of pages in the header, PostgreSQL asks the file system.
@@ -12,6 +13,14 @@ SIZE: Final = Statement(
     sqlite="SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
     postgres="SELECT pg_database_size(current_database())",
 )
+# Each part reads one entry of an index, or the entries of a partial one that has only what waits.
+BACKLOG: Final = """
+SELECT (SELECT count(*) FROM (SELECT 1 FROM callback_deliveries WHERE next_at IS NOT NULL LIMIT :most) AS pending),
+       (SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL),
+       (SELECT min(queued_at) FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL),
+       (SELECT min(started_at) FROM executions WHERE is_queued AND completed_at IS NULL)
+"""
+JOB_RUNS: Final = "SELECT name, last_run_at FROM background_jobs WHERE last_run_at IS NOT NULL ORDER BY name"
 
 
 class SqlInspector:
@@ -25,3 +34,16 @@ class SqlInspector:
             return DatabaseFacts(size=(await one_row(tx, SIZE))[0], listeners=len(await tx.rows(HOLDERS)))
 
         return await self._database.read(read)
+
+    async def backlog(self) -> Backlog:
+        async def read(tx: Transaction) -> Backlog:
+            callbacks, due, slot, concurrency = await one_row(tx, BACKLOG, {"most": MOST_COUNTED})
+            return Backlog(
+                callbacks=callbacks,
+                due_since=from_ms_or_none(due),
+                waiting_for_slot_since=from_ms_or_none(slot),
+                waiting_for_concurrency_since=from_ms_or_none(concurrency),
+                job_runs={name: from_ms(at) for name, at in await tx.rows(JOB_RUNS)},
+            )
+
+        return await self._database.read_long(read)

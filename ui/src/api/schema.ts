@@ -1154,7 +1154,10 @@ export interface paths {
         };
         /**
          * Return the metrics of this process
-         * @description Return the metrics of this process. They contain no names and no values of users.
+         * @description Return the metrics of this process.
+         *
+         *     If the server has a `metrics_token`, the request needs it as a bearer token, and the metrics contain the names of
+         *     the flows that run most. Otherwise they contain no names and no values of users.
          */
         get: operations["metrics"];
         put?: never;

@@ -3,8 +3,9 @@
 import re
 import secrets
 import time
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from starlette.datastructures import Headers
@@ -50,6 +51,8 @@ PAGE_HEADERS: Final = (
 API_PAGE_HEADERS: Final = (*_PAGE_HEADERS, (b"content-security-policy", _POLICY.encode()))
 # A browser that has reached the server over TLS uses nothing else for a year.
 _TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
+# Called with the template of the route, the method, the status and the seconds of a request.
+OnRequest: TypeAlias = Callable[[str | None, str, int | None, float], None]
 CRASHED: Final = "An internal error occurred; its id is in request_id"
 
 
@@ -59,12 +62,22 @@ class Edge:
     Args:
         hosts: The host names that are served.
         is_behind_tls: Browsers reach the server over TLS.
+        on_request: Called with the route, the method, the status and the seconds of each finished request.
     """
 
-    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts, is_behind_tls: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        proxies: Proxies,
+        hosts: Hosts,
+        is_behind_tls: bool = False,
+        on_request: OnRequest = lambda route, method, status, seconds: None,
+    ) -> None:
         self._app = app
         self._proxies = proxies
         self._hosts = hosts
+        self._on_request = on_request
         self._logs_every_request = logs_every_request()
         self._tls_only = (_TLS_ONLY,) if is_behind_tls else ()
 
@@ -79,7 +92,10 @@ class Edge:
         try:
             await serve(scope, receive, send)
         finally:
-            log_request(scope, seconds=time.perf_counter() - began, even_if_served=self._logs_every_request)
+            seconds, route, status = time.perf_counter() - began, scope.get("route"), scope.get(ANSWERED)
+            template = None if route is None else route.path_format
+            self._on_request(template, scope.get("method", "WEBSOCKET"), status, seconds)
+            log_request(scope, seconds=seconds, even_if_served=self._logs_every_request)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["request_id"]

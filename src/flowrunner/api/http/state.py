@@ -77,6 +77,8 @@ class AppState:
     """The services and settings of an application.
 
     Attributes:
+        metrics: Returns the metrics and their content type, for a value of the `Accept` header.
+        metrics_token: The token that readers of the metrics need; None if any client may read them.
         refused: Called with the name of each limit that rejects a request.
         hooks_waiting: Requests to webhook triggers that wait for a result.
         long_bodies: The locks of accounts whose long bodies are being parsed.
@@ -89,12 +91,13 @@ class AppState:
     services: Services
     setup: SetUp
     readiness: ReadinessCheck
-    metrics: Callable[[], bytes]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     refused: Callable[[str], None]
     browser: Browser
     body_room: BodyRoom
     streams: OpenStreams
     feed: EventFeed
+    metrics_token: str | None = field(default=None, repr=False)
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
     hooks_waiting: Waiting = field(default_factory=lambda: Waiting(most=1000, most_of_workspace=250))
     openapi: Once[bytes] = field(default_factory=Once)

@@ -77,6 +77,11 @@ class TemporalDispatcher(LinkingDispatcher):
         """Number of queued executions of all processes, as last counted."""
         return self._queued
 
+    @property
+    def oldest_queued_seconds(self) -> float:
+        """Return 0: executions wait in the database."""
+        return 0.0
+
     async def open(self) -> None:
         await self._engine.open_shared()
         self._is_open = True

@@ -127,6 +127,10 @@ class TemporalWorker:
         """Zero, as executions wait in Temporal."""
         return 0
 
+    @property
+    def oldest_queued_seconds(self) -> float:
+        return 0.0
+
     async def open(self) -> None:
         self._tasks = [
             asyncio.create_task(self._worker.run(), name="temporal worker"),

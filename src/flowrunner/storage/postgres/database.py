@@ -8,6 +8,7 @@ processes at the same time, in statements that check the ownership of each execu
 import asyncio
 import contextlib
 import itertools
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, ClassVar, Final, TypeVar
@@ -18,7 +19,16 @@ import structlog
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, Pending, Writability, by_kind, executions_of
-from flowrunner.storage.database import Bulk, Call, ConcurrentAppends, Overtaken, WriteOp
+from flowrunner.storage.database import (
+    Bulk,
+    Call,
+    ConcurrentAppends,
+    ConnectionUse,
+    OnDuration,
+    Overtaken,
+    WriteOp,
+    unmeasured,
+)
 from flowrunner.storage.postgres.connections import (
     as_unavailable,
     close,
@@ -52,6 +62,7 @@ class PostgresDatabase:
         concurrent: A function for each class of operations that can run several of them in one statement, outside a
             transaction.
         on_commit: Called after each commit with the number of operations.
+        on_duration: Called with the durations of commits and reads.
         readers: The maximum number of connections for reading.
         statement_seconds: The maximum duration of a statement.
         is_standby: Write nothing until this process has claimed the database.
@@ -64,6 +75,7 @@ class PostgresDatabase:
         bulk: dict[type[WriteOp], Bulk] | None = None,
         concurrent: dict[type[WriteOp], ConcurrentAppends] | None = None,
         on_commit: Callable[[int], None] = lambda size: None,
+        on_duration: OnDuration = unmeasured,
         readers: int = 10,
         statement_seconds: float = 30.0,
         is_standby: bool = False,
@@ -72,6 +84,9 @@ class PostgresDatabase:
         self._bulk = bulk or {}
         self._concurrent = concurrent or {}
         self._on_commit = on_commit
+        self._on_duration = on_duration
+        self._most_readers = readers
+        self._reads = 0
         self._statement_seconds = statement_seconds
         # The epoch of the last claim by this process; None before the first.
         self._epoch: int | None = _NO_EPOCH if is_standby else None
@@ -111,6 +126,8 @@ class PostgresDatabase:
     async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
         if self._closed:
             raise Unavailable("The database is closed")
+        began = time.perf_counter()
+        self._reads += 1
         try:
             async with self._reader() as connection:
                 return await function(PostgresTransaction(connection))
@@ -119,6 +136,9 @@ class PostgresDatabase:
                 raise
             logger.error("storage.read_failed", error=repr(error))
             raise as_unavailable(error) from error
+        finally:
+            self._reads -= 1
+            self._on_duration("read", time.perf_counter() - began)
 
     read_long = read
 
@@ -150,6 +170,11 @@ class PostgresDatabase:
         # Autovacuum does this.
         return False
 
+    def connections(self) -> ConnectionUse:
+        is_open, most = self._pool_is_open is not None and self._pool_is_open.done(), self._most_readers
+        size, idle = (self._pool.get_size(), self._pool.get_idle_size()) if is_open else (0, 0)
+        return ConnectionUse(most=most, open=size, used=size - idle, waiting=max(0, self._reads - most))
+
     async def check_readable(self) -> None:
         await self.read(_read_nothing)
 
@@ -180,6 +205,7 @@ class PostgresDatabase:
                 await self._has_work.wait()
                 continue
             batch = self._limit.take(self._waiting)
+            began = time.perf_counter()
             try:
                 await self._commit(batch)
             except Exception as error:
@@ -187,6 +213,7 @@ class PostgresDatabase:
                 await self._roll_back()
                 self._split_or_fail([pending for pending in batch if not pending.is_resolved], error)
             else:
+                self._on_duration("commit", time.perf_counter() - began)
                 self._limit.raise_again()
                 self._writability.note(has_failed=False)
             # Otherwise the written data would stay in memory until the next operation, which may be long.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from flowrunner.storage.appends import AcquireOp, AppendOp, append_together
 from flowrunner.storage.audit_chain import ChainReport, check_chain
-from flowrunner.storage.database import Database
+from flowrunner.storage.database import Database, OnDuration, unmeasured
 from flowrunner.storage.migrations import Schema, UnusableDatabase
 from flowrunner.storage.postgres.concurrent_appends import acquire_concurrently, append_concurrently
 from flowrunner.storage.postgres.connections import check_server
@@ -43,12 +43,19 @@ class PostgresUrl:
         """Migrate to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
         await migrate_postgres(self.url)
 
-    def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
+    def open(
+        self,
+        *,
+        on_commit: Callable[[int], None] = lambda size: None,
+        on_duration: OnDuration = unmeasured,
+        is_standby: bool = False,
+    ) -> Database:
         return PostgresDatabase(
             self.url,
             bulk={AppendOp: append_together},
             concurrent={AppendOp: append_concurrently, AcquireOp: acquire_concurrently},
             on_commit=on_commit,
+            on_duration=on_duration,
             readers=self.readers,
             statement_seconds=self.statement_seconds,
             is_standby=is_standby,

@@ -9,6 +9,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ import structlog
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
-from flowrunner.storage.database import Bulk, Call, WriteOp
+from flowrunner.storage.database import Bulk, Call, ConnectionUse, OnDuration, WriteOp, unmeasured
 from flowrunner.storage.sqlite.files import DatabaseFiles
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Transaction, Values
 
@@ -124,7 +125,8 @@ class SqliteDatabase:
 
     Args:
         bulk: A function for each class of operations that runs several of them together, for speed.
-        on_commit: Called after each commit with the number of operations.
+        on_commit: Called after each commit with the number of operations, on a thread.
+        on_duration: Called with the durations of commits, on the same thread, and of long reads.
     """
 
     def __init__(
@@ -133,12 +135,15 @@ class SqliteDatabase:
         *,
         bulk: dict[type[WriteOp], Bulk] | None = None,
         on_commit: Callable[[int], None] = lambda size: None,
+        on_duration: OnDuration = unmeasured,
     ) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             needed = ".".join(map(str, OLDEST_SQLITE))
             raise FlowRunnerError(f"SQLite {sqlite3.sqlite_version} is too old: this needs {needed} or later")
         self._bulk = bulk or {}
         self._on_commit = on_commit
+        self._on_duration = on_duration
+        self._long_reads = 0
         self._loop = asyncio.get_running_loop()
         self._writes: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
@@ -216,7 +221,13 @@ class SqliteDatabase:
 
     async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
         """Call ``function`` on a read-only connection of a reader thread."""
-        result: T = await self._send(self._reads, Call(function))
+        began = time.perf_counter()
+        self._long_reads += 1
+        try:
+            result: T = await self._send(self._reads, Call(function))
+        finally:
+            self._long_reads -= 1
+            self._on_duration("read", time.perf_counter() - began)
         return result
 
     def _send(self, to: queue.SimpleQueue[Pending | None], work: WriteOp) -> asyncio.Future[Any]:
@@ -240,6 +251,10 @@ class SqliteDatabase:
 
     async def give_space_back(self) -> bool:
         return await self.write(_give_back)
+
+    def connections(self) -> ConnectionUse:
+        used = min(self._long_reads, READERS)
+        return ConnectionUse(most=READERS, open=READERS, used=used, waiting=self._long_reads - used)
 
     async def check_readable(self) -> None:
         await self.read_long(_read_nothing)
@@ -272,7 +287,9 @@ class SqliteDatabase:
                 goes_on = goes_on and self._gather(waiting)
                 if waiting:
                     batch = limit.take(waiting)
+                    began = time.perf_counter()
                     self._commit(connection, files, batch)
+                    self._on_duration("commit", time.perf_counter() - began)
                     self._return(batch)
                     # Otherwise the written data would stay in memory until the next operation, which may be long.
                     del batch

@@ -9,7 +9,7 @@ from pathlib import Path
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.audit_chain import ChainReport
-from flowrunner.storage.database import Database
+from flowrunner.storage.database import Database, OnDuration, unmeasured
 from flowrunner.storage.migrations import Schema, migrate_sqlite, schema_of_sqlite
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
@@ -59,8 +59,14 @@ class SqliteFile:
             )
         return []
 
-    def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
-        return SqliteDatabase(self.path, bulk={AppendOp: append_together}, on_commit=on_commit)
+    def open(
+        self,
+        *,
+        on_commit: Callable[[int], None] = lambda size: None,
+        on_duration: OnDuration = unmeasured,
+        is_standby: bool = False,
+    ) -> Database:
+        return SqliteDatabase(self.path, bulk={AppendOp: append_together}, on_commit=on_commit, on_duration=on_duration)
 
     @contextlib.asynccontextmanager
     async def ownership(self, *, is_shared: bool = False) -> AsyncIterator[SoleOwnership]:

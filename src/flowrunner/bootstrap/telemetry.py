@@ -1,0 +1,182 @@
+"""The metrics of a running program: what is read when they are collected, and who may read them."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from flowrunner.clock import SystemClock
+from flowrunner.domain.errors import Unavailable
+from flowrunner.metrics import Metrics
+from flowrunner.metrics.database import Gauges
+from flowrunner.metrics.executions import ExecutionMetrics
+from flowrunner.metrics.flow_series import FlowRanking
+from flowrunner.ports.dispatch import Advancing, OpenDispatcher
+from flowrunner.ports.system import Backlog, DatabaseInspector
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.settings import Settings
+from flowrunner.storage.database import Database
+from flowrunner.storage.system import SqlInspector
+
+# The database is asked at most once in this time, and waited for at most that long.
+_BACKLOG_SECONDS: Final = 10.0
+_LONGEST_WAIT_SECONDS: Final = 1.0
+_KEYS: Final = ("master", "signing")
+
+
+class StoredBacklog:
+    """The work that waits in the database, as last read; None before that, and while the database does not answer."""
+
+    def __init__(self, inspector: DatabaseInspector) -> None:
+        self._inspector = inspector
+        self._asked_at = -_BACKLOG_SECONDS
+        self.last: Backlog | None = None
+
+    async def refresh(self) -> None:
+        """Read it again, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - self._asked_at < _BACKLOG_SECONDS:
+            return
+        self._asked_at = now
+        self.last = None
+        with contextlib.suppress(TimeoutError, Unavailable):
+            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                self.last = await self._inspector.backlog()
+
+
+class Exposition:
+    """The answer to `/metrics`."""
+
+    def __init__(self, metrics: Metrics, backlog: StoredBacklog) -> None:
+        self._metrics = metrics
+        self._backlog = backlog
+
+    async def __call__(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics and their content type. Args: accept: The value of the `Accept` header."""
+        await self._backlog.refresh()
+        return self._metrics.text(accept)
+
+
+def observe_executions(metrics: Metrics, settings: Settings, node_types: Collection[str]) -> ExecutionMetrics:
+    """Return the observer of executions, whose numbers are among the metrics."""
+    # The metrics are public without a token, so they name no flow then.
+    most_flows = 0 if settings.metrics_token is None else settings.metrics_flows or 0
+    observer = ExecutionMetrics(node_types, FlowRanking(most_flows))
+    metrics.add(observer)
+    return observer
+
+
+def add_gauges(
+    metrics: Metrics,
+    *,
+    dispatcher: OpenDispatcher,
+    advancing: Advancing,
+    database: Database,
+    sandbox: JailedSandbox,
+    settings: Settings,
+    clock: SystemClock,
+) -> Exposition:
+    """Add the gauges of the parts of the program; return the answer to `/metrics`."""
+    backlog, data_dir = StoredBacklog(SqlInspector(database)), settings.data_dir
+    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
+    metrics.gauge(
+        "flowrunner_executions_queued",
+        "Executions that wait for an active slot; with Temporal: of all processes, or not yet started by a worker.",
+        lambda: dispatcher.queued,
+    )
+
+    def connections() -> dict[str, float]:
+        use = database.connections()
+        return {"most": use.most, "open": use.open, "used": use.used, "waiting": use.waiting}
+
+    metrics.add(
+        Gauges(
+            "flowrunner_database_connections",
+            "Connections for reads: the most, the open and the used ones; and reads that wait for one.",
+            "state",
+            connections,
+        )
+    )
+    metrics.add(
+        Gauges(
+            "flowrunner_script_workers",
+            "Processes for JavaScript: the most and the busy ones; and requests that wait for one.",
+            "state",
+            lambda: {"most": settings.script_workers, "busy": sandbox.busy, "waiting": sandbox.waiting},
+        )
+    )
+    metrics.gauge(
+        "flowrunner_disk_free_bytes", "Free space on the disk of the data directory.", lambda: _free(data_dir)
+    )
+    metrics.add(
+        Gauges(
+            "flowrunner_key_changed_timestamp_seconds",
+            "Time at which the file of a key was written.",
+            "kind",
+            lambda: _key_times(data_dir),
+        )
+    )
+    _add_backlog(metrics, backlog, dispatcher, clock)
+    return Exposition(metrics, backlog)
+
+
+def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher, clock: SystemClock) -> None:
+    """Add the gauges of what waits in the database, which are left out while it does not answer."""
+
+    def oldest() -> dict[str, float]:
+        if (last := backlog.last) is None:
+            return {"active": dispatcher.oldest_queued_seconds}
+        now = clock.now()
+        stored = 0.0 if last.waiting_for_slot_since is None else (now - last.waiting_for_slot_since).total_seconds()
+        since = last.waiting_for_concurrency_since
+        return {
+            "active": max(dispatcher.oldest_queued_seconds, stored),
+            "concurrency": 0.0 if since is None else (now - since).total_seconds(),
+        }
+
+    def late() -> float:
+        if backlog.last is None or backlog.last.due_since is None:
+            return 0.0
+        return max(0.0, (clock.now() - backlog.last.due_since).total_seconds())
+
+    metrics.add(
+        Gauges(
+            "flowrunner_oldest_queued_seconds",
+            "Longest wait so far of an execution that still waits, for an active slot or a concurrency slot.",
+            "queue",
+            oldest,
+        )
+    )
+    metrics.gauge("flowrunner_schedule_lag_seconds", "How late the next schedule is.", late)
+    metrics.gauge(
+        "flowrunner_callbacks_pending",
+        "Messages of callbacks that wait to be delivered, up to 100,000.",
+        lambda: float("nan") if backlog.last is None else backlog.last.callbacks,
+    )
+    metrics.add(
+        Gauges(
+            "flowrunner_background_last_run_timestamp_seconds",
+            "End of the last run of each background job that one of all processes runs.",
+            "job",
+            lambda: {} if backlog.last is None else {j: at.timestamp() for j, at in backlog.last.job_runs.items()},
+        )
+    )
+
+
+def _free(data_dir: Path) -> float:
+    try:
+        found = os.statvfs(data_dir)
+    except OSError:
+        return float("nan")
+    return float(found.f_bavail * found.f_frsize)
+
+
+def _key_times(data_dir: Path) -> dict[str, float]:
+    times = {}
+    for kind in _KEYS:
+        with contextlib.suppress(OSError):
+            times[kind] = (data_dir / "keys" / f"{kind}.key").stat().st_mtime
+    return times

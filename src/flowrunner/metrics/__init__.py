@@ -1,0 +1,107 @@
+"""Prometheus metrics of the process."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from flowrunner import __version__
+from flowrunner.metrics.database import DatabaseMetrics
+from flowrunner.metrics.requests import RequestMetrics
+
+# Any client may ask, and the answer takes milliseconds.
+_SHORTEST_SECONDS: Final = 0.2
+_OPENMETRICS: Final = "application/openmetrics-text"
+
+
+class MetricSource(Protocol):
+    """A source of metrics that are made when somebody collects them."""
+
+    def collect(self) -> Iterator[Metric]: ...
+
+
+class Metrics:
+    """The registry of all metrics, and the counters of rare events."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        # The last answers: when each was made, for OpenMetrics and for older clients.
+        self._texts: dict[bool, tuple[float, bytes]] = {}
+        self.requests = RequestMetrics()
+        self.add(self.requests)
+        self.database = DatabaseMetrics()
+        self.add(self.database)
+        ProcessCollector(registry=self._registry)
+        Gauge("flowrunner_build_info", "1, with the versions.", ["version", "python"], registry=self._registry).labels(
+            __version__, platform.python_version()
+        ).set(1)
+        self._refused = Counter(
+            "flowrunner_requests_refused", "Requests rejected by a limit.", ["limit"], registry=self._registry
+        )
+        self._failed_jobs = Counter(
+            "flowrunner_background_failures",
+            "Failed runs of background jobs, by job.",
+            ["job"],
+            registry=self._registry,
+        )
+        self._callbacks = Counter(
+            "flowrunner_callback_attempts",
+            "Attempts to deliver a message of a callback, by outcome.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._hooks = Counter(
+            "flowrunner_hook_requests",
+            "Requests to webhook triggers, by outcome.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._due_times = Counter(
+            "flowrunner_due_times",
+            "Due times of schedules, by outcome: started, failed, skipped or missed.",
+            ["outcome"],
+            registry=self._registry,
+        )
+
+    def add(self, source: MetricSource) -> None:
+        """Add a source whose metrics are made when they are collected."""
+        self._registry.register(source)
+
+    def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
+        """Register a gauge whose value is read when the metrics are collected."""
+        Gauge(name, help, registry=self._registry).set_function(read)
+
+    def refused(self, limit: str) -> None:
+        self._refused.labels(limit).inc()
+
+    def job_failed(self, job: str) -> None:
+        self._failed_jobs.labels(job).inc()
+
+    def callback_attempted(self, outcome: str) -> None:
+        self._callbacks.labels(outcome).inc()
+
+    def hook_requested(self, outcome: str) -> None:
+        self._hooks.labels(outcome).inc()
+
+    def due_time(self, outcome: str, count: int) -> None:
+        if count:
+            self._due_times.labels(outcome).inc(count)
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the metrics and their content type; for a moment after that, the same ones again.
+
+        Args:
+            accept: The value of the `Accept` header, which may ask for OpenMetrics.
+        """
+        is_open, now = _OPENMETRICS in accept, time.monotonic()
+        made_at, text = self._texts.get(is_open, (0.0, b""))
+        if not text or now - made_at >= _SHORTEST_SECONDS:
+            encode: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest if is_open else generate_latest
+            text = encode(self._registry)
+            self._texts[is_open] = now, text
+        return text, openmetrics.CONTENT_TYPE_LATEST if is_open else CONTENT_TYPE_PLAIN_0_0_4
