@@ -204,6 +204,28 @@ def test_filters_survive_a_reload(tab: Tab, ids: dict[str, Any]) -> None:
     assert f"flow={page.get_by_label('Flow', exact=True).input_value()}" in page.url
 
 
+def test_a_run_is_labelled_and_found_by_its_labels_and_inputs(tab: Tab, api: Client) -> None:
+    text = "inputs: {order: {type: integer, searchable: true}}\nnodes: {a: {type: log, params: {message: x}}}\n"
+    flow = api.new_flow(text, name="is labelled")
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("button", name="Run…", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Run is labelled")
+    dialog.get_by_label("order").fill("4711")
+    dialog.get_by_label("Labels").fill("team:core\nstage:prod")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/executions/**")
+    page.get_by_role("link", name="team: core").click()
+
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_label("Filter by a label").fill("order=4712")
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(0)
+    page.get_by_role("button", name="Remove the filter: order = 4712").click()
+    page.get_by_role("row").get_by_role("button", name="stage: prod").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert "label.team=core&label.stage=prod" in page.url
+
+
 def test_filters_and_columns_are_kept_for_the_account(tab: Tab, ids: dict[str, Any]) -> None:
     page = tab.go("/executions?status=failed")
     page.get_by_role("button", name="View", exact=True).click()

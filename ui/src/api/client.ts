@@ -80,7 +80,8 @@ export function addressOf(path: string, parameters: Record<string, unknown> = {}
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     // An empty value has a meaning: the first page of a list, or the flow's own scope.
-    if (value !== undefined && value !== null) search.set(name, String(value));
+    if (value === undefined || value === null) continue;
+    for (const each of Array.isArray(value) ? value : [value]) search.append(name, String(each));
   }
   const text = search.toString();
   return text === "" ? filled : `${filled}?${text}`;

@@ -11,6 +11,7 @@ import { CurlButton } from "../parts/curl";
 import { duration, now, shortId } from "../parts/format";
 import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
 import { executions as texts } from "../texts/executions";
+import { LabelTags } from "./executions/labels";
 import { LogLevels } from "./execution/log-levels";
 import { CancelDialog, RerunDialog, rerun } from "./execution/actions";
 import { DataTab } from "./execution/data";
@@ -94,6 +95,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           {detail.revision !== undefined && <span>{texts.revision} <b>{detail.revision}</b></span>}
           {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
           {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
+          {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
           {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
             <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
           )}

@@ -8,9 +8,11 @@ import { Head } from "../app/shell";
 import { duration, now, shortId } from "../parts/format";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { CurlButton } from "../parts/curl";
+import { readTerm, termsOf } from "../forms/labels";
 import { common, statuses } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { LogLevels } from "./execution/log-levels";
+import { LabelTags } from "./executions/labels";
 import { isShown, ViewDialog, Views } from "./executions/views";
 import { BatchDialog, JobBar, type Batch } from "./executions/jobs";
 
@@ -22,14 +24,26 @@ const PAGE = 50;
 function filtersOf(query: URLSearchParams) {
   const value = (name: string) => query.get(name) || undefined;
   const last = value("last");
+  const labels = termsOf(query).filter(({ kind }) => kind === "label");
   return {
     status: value("status"),
     flow_id: value("flow"),
     error_type: value("error"),
     node: value("node"),
     unrepaired: value("unrepaired") === undefined ? undefined : true,
+    label: labels.length > 0 ? labels.map(({ name, value }) => `${name}:${value}`) : undefined,
     since: last === undefined || !(last in SPANS) ? undefined : new Date(Date.now() - SPANS[last]!).toISOString(),
   };
+}
+
+/** The inputs in the address, by name. */
+function inputsOf(query: URLSearchParams): Record<string, string> {
+  return Object.fromEntries(termsOf(query).flatMap(({ kind, name, value }) => (kind === "input" ? [[name, value]] : [])));
+}
+
+/** The same as `filtersOf`, with the inputs as parameters of a list. */
+function listed(query: URLSearchParams) {
+  return { ...filtersOf(query), ...Object.fromEntries(Object.entries(inputsOf(query)).map(([name, value]) => [`input.${name}`, value])) };
 }
 
 const HOUR = 3_600_000;
@@ -44,15 +58,15 @@ export default function Executions() {
   const cursor = query.get("cursor") ?? "";
   const list = useQuery(
     `${workspace.value?.id} ${query}`,
-    (signal) => api.get("/api/v1/executions", { query: { ...filtersOf(query), limit: PAGE, cursor, count: true }, signal }),
+    (signal) => api.get("/api/v1/executions", { query: { ...listed(query), limit: PAGE, cursor, count: true }, signal }),
     5000,
   );
-  const hasFilters = Object.values(filtersOf(query)).some((value) => value !== undefined);
+  const hasFilters = Object.values(listed(query)).some((value) => value !== undefined);
   function ask(action: Batch["action"]): void {
     const ids = [...selected.value];
     // A job needs a filter: without one, it takes all that the action is for.
     const all = { status: action === "cancel" ? "running,waiting" : "failed" };
-    batch.value = ids.length > 0 ? { action, ids } : { action, filter: hasFilters ? filtersOf(query) : all };
+    batch.value = ids.length > 0 ? { action, ids } : { action, filter: hasFilters ? { ...filtersOf(query), input: inputsOf(query) } : all };
   }
   return (
     <>
@@ -80,7 +94,7 @@ export default function Executions() {
                 {page.total !== undefined && <span>{texts.count(page.total, page.total_is_exact !== false)}</span>}
                 {cursor !== "" && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: undefined })}>{common.first}</a>}
                 {page.next_cursor !== undefined && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: page.next_cursor })}>{common.older}</a>}
-                <span class="right"><CurlButton path="/api/v1/executions" query={{ ...filtersOf(query), limit: PAGE, cursor }} /></span>
+                <span class="right"><CurlButton path="/api/v1/executions" query={{ ...listed(query), limit: PAGE, cursor }} /></span>
               </nav>
             </>
           ) : (
@@ -123,6 +137,11 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}</button>)}
       <button class="chip" aria-pressed={isUnrepaired} onClick={() => set({ unrepaired: isUnrepaired ? undefined : "1" })}>{texts.unrepaired}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
+      {termsOf(query).map(({ key, kind, name, value }) => {
+        const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;
+        return <button key={key} class="chip" aria-pressed="true" aria-label={texts.without(shown)} onClick={() => set({ [key]: undefined })}>{shown} ×</button>;
+      })}
+      <TermInput onTerm={([key, value]) => set({ [key]: value })} />
       <FlowChoice value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
       <select aria-label={texts.time} value={query.get("last") ?? ""} onChange={(event) => set({ last: event.currentTarget.value || undefined })}>
         <option value="">{texts.anyTime}</option>
@@ -130,6 +149,25 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
       </select>
       {hasFilters && <button class="btn quiet small" onClick={() => { onChange(); go(to("/executions"), { replace: true }); }}>{texts.clear}</button>}
     </div>
+  );
+}
+
+function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
+  const text = useSignal("");
+  const isBad = useSignal(false);
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        const term = readTerm(text.value);
+        isBad.value = term === undefined;
+        if (term === undefined) return;
+        text.value = "";
+        onTerm(term);
+      }}
+    >
+      <input aria-label={texts.labelFilter} title={texts.labelFilter} placeholder={texts.labelExample} size={16} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
+    </form>
   );
 }
 
@@ -146,6 +184,7 @@ function FlowChoice({ value, onChange }: { value: string; onChange: (flow: strin
 
 function Table({ executions, selected }: { executions: Execution[]; selected: Signal<ReadonlySet<string>> }) {
   const canSelect = may("operator");
+  const hasLabels = isShown("labels") && executions.some(({ labels }) => labels !== undefined);
   const all = executions.every(({ id }) => selected.value.has(id));
   const select = (ids: string[], isOn: boolean) => {
     const next = new Set(selected.value);
@@ -158,7 +197,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
         <thead>
           <tr>
             {canSelect && <th class="tick"><input type="checkbox" aria-label={texts.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
-            <th>{texts.status}</th><th>{texts.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <th>{texts.started}</th>}{isShown("took") && <th class="num roomy-only">{texts.took}</th>}
+            <th>{texts.status}</th><th>{texts.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{hasLabels && <th class="wide-only">{texts.labels}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <th>{texts.started}</th>}{isShown("took") && <th class="num roomy-only">{texts.took}</th>}
           </tr>
         </thead>
         <tbody>
@@ -168,6 +207,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
               <td><Status of={execution.status} /></td>
               <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a></td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
+              {hasLabels && <td class="wide-only"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
               {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} /></td>}
               {isShown("log") && <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>}
               {isShown("started") && <td class="muted nowrap"><Time at={execution.started_at} /></td>}

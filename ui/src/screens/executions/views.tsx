@@ -10,7 +10,7 @@ import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 
-export const COLUMNS = ["where", "startedBy", "log", "started", "took"] as const;
+export const COLUMNS = ["where", "labels", "startedBy", "log", "started", "took"] as const;
 export type Column = (typeof COLUMNS)[number];
 
 /** True if the reader has not hidden the column. */

@@ -8,9 +8,10 @@ import { workspace } from "../../app/session";
 import { curl, python, type Call } from "../../forms/commands";
 import { SchemaField } from "../../forms/field";
 import { inputFields, valueOf } from "../../forms/fields";
+import { readLabels } from "../../forms/labels";
 import { isMap } from "../../graph/document";
 import { Dialog } from "../../parts/dialog";
-import { Failure } from "../../parts/parts";
+import { Failure, Field } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { run as texts } from "../../texts/run";
 import { common } from "../../texts/common";
@@ -61,6 +62,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const tab = useSignal<Tab>("form");
   const typed = useSignal<Readonly<Record<string, string>>>({});
   const json = useSignal<string | undefined>(undefined);
+  const labelText = useSignal("");
   const isTried = useSignal(false);
   const busy = useSignal(false);
   const error = useSignal<unknown>(undefined);
@@ -69,16 +71,18 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const asJson = readJson(text);
   const isJson = json.value !== undefined;
   const input = isJson ? asJson.input : form.input;
-  const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: workspace.value?.slug, body: { input: input ?? {} } };
+  const read = readLabels(labelText.value);
+  const labels = "labels" in read && Object.keys(read.labels).length > 0 ? { labels: read.labels } : {};
+  const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: workspace.value?.slug, body: { input: input ?? {}, ...labels } };
 
   async function start(): Promise<void> {
     isTried.value = true;
-    if (input === undefined || (!isJson && Object.keys(form.faults).length > 0)) return;
+    if ("fault" in read || input === undefined || (!isJson && Object.keys(form.faults).length > 0)) return;
     busy.value = true;
     error.value = undefined;
     try {
       if (save !== undefined && !(await save())) return onClose();
-      const started = await api.post("/api/v1/flows/{id}/run", { path: { id: flow.id }, body: { input } });
+      const started = await api.post("/api/v1/flows/{id}/run", { path: { id: flow.id }, body: { input, ...labels } });
       done(texts.started(flow.name));
       onClose();
       go(to(`/executions/${started.execution_id}`));
@@ -130,6 +134,11 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
           {tab.value === "python" && <Command text={python(call, window.location.origin)} />}
           {tab.value === "cli" && <Command text={cli(flow.name, input ?? {})} />}
         </div>
+        {(tab.value === "form" || tab.value === "json") && (
+          <Field label={texts.labels} hint={texts.labelsHint} fault={isTried.value && "fault" in read ? texts.notALabel(read.fault) : undefined}>
+            {(id, note) => <textarea id={id} aria-describedby={note} rows={2} spellcheck={false} value={labelText.value} onInput={(event) => (labelText.value = event.currentTarget.value)} />}
+          </Field>
+        )}
         {error.value !== undefined && <Failure error={error.value} />}
       </form>
     </Dialog>
