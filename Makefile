@@ -17,7 +17,7 @@ ARGS ?=
 PROCESSES ?= 4
 # Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
-CHECKED := src tests demo bench
+CHECKED := src tests demo bench client/generate.py
 
 .PHONY: help
 help: ## Show this list
@@ -62,8 +62,12 @@ fuzz: $(VENV)/.dev ## Fuzz the API in every role; FUZZ_CASES=100000, a quarter o
 NODE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 UI_INSTALLED := ui/node_modules/.installed
 
+.PHONY: client
+client: $(VENV)/.dev ## Write the models of the Python client from the OpenAPI document; `make ui` does it too
+	@$(RUN) ui/openapi.py | $(RUN) client/generate.py
+
 .PHONY: ui
-ui: $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web
+ui: client $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web
 	@$(RUN) ui/openapi.py | (cd ui && $(NODE) node_modules/.bin/openapi-typescript --default-non-nullable=false --output src/api/schema.ts >/dev/null)
 	@cd ui && $(NODE) node_modules/.bin/tsc && $(NODE) node_modules/.bin/vite build --logLevel warn
 

@@ -1,6 +1,9 @@
 """The synchronous client against a real server."""
 
+import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,7 @@ from flowrunner.client import (
     Client,
     ExecutionFailed,
     NotFoundError,
+    PreconditionFailedError,
     StillRunning,
     UnauthorizedError,
     ValidationError,
@@ -34,7 +38,7 @@ def client(account: PlainClient) -> Iterator[Client]:
 
 
 def test_a_run_is_waited_for_by_the_name_of_its_flow(client: Client) -> None:
-    assert client.run("double", {"n": 21}).wait()["result"] == 42
+    assert client.run("double", {"n": 21}).wait().result == 42
 
 
 def test_a_key_of_the_caller_starts_one_execution(client: Client) -> None:
@@ -50,8 +54,8 @@ def test_a_failed_execution_is_an_error_unless_the_caller_looks_itself(client: C
     with pytest.raises(ExecutionFailed, match="It is night") as caught:
         run.wait()
 
-    assert caught.value.execution["error_type"] == "shop.closed"
-    assert run.wait(check=False)["status"] == "failed"
+    assert caught.value.execution.error_type == "shop.closed"
+    assert run.wait(check=False).status == "failed"
 
 
 def test_an_execution_that_goes_on_is_reported_when_the_time_is_up(client: Client) -> None:
@@ -61,7 +65,7 @@ def test_an_execution_that_goes_on_is_reported_when_the_time_is_up(client: Clien
         run.wait(timeout=0)
 
     assert isinstance(caught.value, TimeoutError)
-    assert caught.value.execution["id"] == run.id
+    assert caught.value.execution.id == run.id
     run.cancel()
     with pytest.raises(ExecutionFailed, match="cancelled"):
         run.wait()
@@ -81,6 +85,88 @@ def test_lists_are_read_page_by_page(client: Client) -> None:
 
     assert names == ["double", "broken", "waiting"]
     assert [flow["name"] for flow in client.entries("/flows", most=1)] == ["double"]
+
+
+def test_answers_are_typed_objects(client: Client) -> None:
+    run = client.run("double", {"n": 2})
+    execution = run.wait()
+    (step,) = client.executions.steps(run.id)
+
+    assert abs(datetime.now(UTC) - execution.started_at).days == 0
+    assert execution.flow_name == "double"
+    assert execution.logs is not None
+    assert execution.logs.error == 0
+    assert (execution.parent_id, execution["flow_id"], execution.get("no such member")) == (None, run.flow_id, None)
+    assert (step.node_id, step.result.value if step.result else None) == ("a", 4)
+    assert client.executions.step(run.id, step.id).node_type == "return"
+    assert client.executions.step_result(run.id, step.id) == 4
+    assert [line.level for line in client.executions.logs(run.id, min_level="info")] == ["info"] * 2
+
+
+def test_typed_lists_are_read_page_by_page_or_as_one_page(client: Client) -> None:
+    flows = client.flows.list()
+
+    assert [flow.name for flow in flows] == ["double", "broken", "waiting"]
+    page = flows.page(limit=2, count=True)
+    assert ([flow.name for flow in page.entries], page.total) == (["double", "broken"], 3)
+    assert page.next is not None
+    assert [flow.name for flow in flows.page(limit=2, **page.next).entries] == ["waiting"]
+    assert [flow.name for flow in client.flows.list(name="broken")] == ["broken"]
+
+
+def test_an_edit_of_an_old_state_is_rejected(client: Client) -> None:
+    flow = client.flows.get_by_name("double")
+    client.flows.update(flow.id, description="Doubles", if_match=flow.etag)
+
+    with pytest.raises(PreconditionFailedError):
+        client.flows.update(flow.id, description="Halves", if_match=flow.etag)
+
+
+def test_approvals_and_signals_let_an_execution_go_on(client: Client) -> None:
+    client.flows.create(
+        "metadata: {name: ask}\nnodes:\n"
+        "  ask: {type: approval, next: {approved: paid, rejected: paid, timeout: paid}}\n"
+        "  paid: {type: wait, params: {key: paid/7}}\n"
+    )
+    run = client.run("ask")
+    while not (waiting := [approval for approval in client.executions.approvals() if approval.execution_id == run.id]):
+        pass
+    client.executions.answer(run.id, waiting[0].node, approved=True)
+    client.executions.signal(run.id, "paid/7", {"amount": 20})
+
+    assert run.wait().result == {"amount": 20}
+
+
+def test_a_repeat_of_an_execution_is_waited_for_too(client: Client) -> None:
+    first = client.run("broken")
+    first.wait(check=False)
+    client.flows.put_by_name("broken", definition=DOUBLE.replace("double", "broken"))
+
+    again = client.rerun(first.id, input={"n": 4}).wait()
+    assert (again.result, again.rerun_of) == (8, first.id)
+
+
+def test_many_flows_travel_as_an_archive_or_in_one_request(client: Client, tmp_path: Path) -> None:
+    archive = client.flows.export()
+    client.download("/flows/export", tmp_path / "flows.zip")
+
+    with zipfile.ZipFile(tmp_path / "flows.zip") as read:
+        assert sorted(read.namelist()) == ["broken.yaml", "double.yaml", "waiting.yaml"]
+    assert {flow.action for flow in client.flows.import_archive(archive).flows} == {"none"}
+    saved = client.flows.save([{"name": "double", "definition": BROKEN.replace("broken", "double")}], dry_run=True)
+    assert [(flow.name, flow.action, flow.plan.action if flow.plan else "") for flow in saved.flows] == [
+        ("double", "update", "update")
+    ]
+
+
+def test_secrets_are_named_and_never_shown(client: Client) -> None:
+    client.secrets.set("API_KEY", "a-key-of-some-length")
+
+    assert [secret.key for secret in client.secrets.list()] == ["API_KEY"]
+    assert client.secrets.delete("API_KEY").message
+    token = client.tokens.create("deploy", ["read"])
+    assert token.token.startswith("fr_pat_")
+    assert token.token not in repr(token)
 
 
 def test_an_error_says_what_to_do(client: Client) -> None:

@@ -147,28 +147,3 @@ _CLASS_OF_STATUS: Final[Mapping[int, type[ApiError]]] = {
 
 def class_of(status: int, code: str) -> type[ApiError]:
     return CLASSES.get(code) or _CLASS_OF_STATUS.get(status, ApiError)
-
-
-class ExecutionFailed(ClientError):
-    """An execution that has not completed: it failed, or it was cancelled.
-
-    Attributes:
-        execution: The execution as `GET /api/v1/executions/{id}` returns it.
-    """
-
-    def __init__(self, execution: Mapping[str, Any]) -> None:
-        status, error = execution.get("status"), execution.get("error")
-        super().__init__(f"The execution {execution.get('id')} is {status}{f': {error}' if error else ''}")
-        self.execution = execution
-
-
-class StillRunning(ClientError, TimeoutError):
-    """An execution that has not ended in the time that `wait` was given. It goes on.
-
-    Attributes:
-        execution: The execution as it was last.
-    """
-
-    def __init__(self, execution: Mapping[str, Any], seconds: float) -> None:
-        super().__init__(f"The execution {execution.get('id')} is {execution.get('status')} after {seconds:g} s")
-        self.execution = execution

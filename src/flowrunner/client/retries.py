@@ -1,7 +1,12 @@
 """Decisions about failed attempts: which requests are sent again, and when."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+from flowrunner.client.answers import Answer, check
+from flowrunner.client.errors import ServerUnreachable
+from flowrunner.client.requests import Origin, Request, draw
 
 FIRST_DELAY_SECONDS: Final = 0.1
 LONGEST_DELAY_SECONDS: Final = 5.0
@@ -50,6 +55,48 @@ class Retries:
             # Not earlier than asked, and not all at the same moment.
             delay = max(delay, retry_after + draw * FIRST_DELAY_SECONDS)
         return delay if elapsed + delay <= self.seconds else None
+
+
+class Attempts:
+    """The attempts of one request so far.
+
+    Args:
+        now: The monotonic clock.
+    """
+
+    def __init__(self, request: Request, origin: Origin, retries: Retries, now: Callable[[], float]) -> None:
+        self._request = request
+        self._origin = origin
+        self._retries = retries
+        self._now = now
+        self._start = now()
+        self._count = 0
+        self._was_lost = False
+
+    def after_loss(self, error: ServerUnreachable) -> float:
+        """Return the seconds to wait before the next attempt. Raises: ServerUnreachable: There is none."""
+        self._was_lost = self._was_lost or error.was_sent
+        delay = self._delay(was_sent=error.was_sent)
+        if delay is None:
+            raise error
+        return delay
+
+    def after(self, answer: Answer) -> float | None:
+        """Return the seconds to wait before the next attempt, or None if the answer is final."""
+        return self._delay(status=answer.status, retry_after=answer.retry_after) if answer.status >= 400 else None
+
+    def checked(self, answer: Answer) -> Answer:
+        """Return the final answer. Raises: ApiError, UnreadableAnswer."""
+        return check(answer, self._origin, was_lost=self._was_lost)
+
+    def _delay(
+        self, *, status: int | None = None, was_sent: bool = True, retry_after: float | None = None
+    ) -> float | None:
+        self._count += 1
+        return self._retries.delay(
+            self._count, elapsed=self._now() - self._start, draw=draw(), is_repeatable=self._request.is_repeatable,
+            status=status, was_sent=was_sent, retry_after=retry_after,
+        )  # fmt: skip
 
 
 def _may_repeat(status: int | None, *, is_repeatable: bool, was_sent: bool) -> bool:

@@ -21,7 +21,7 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Bounds:
     """The bounds of one attempt.
 
     Attributes:
@@ -51,41 +51,41 @@ class SyncTransport:
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
         self._idle: list[http.client.HTTPConnection] = []
 
-    def send(self, request: Request, limits: Limits) -> Answer:
+    def send(self, request: Request, bounds: Bounds) -> Answer:
         """Send a request once, and return its answer. Raises: ServerUnreachable, UnreadableAnswer."""
-        with self._exchange(request, limits) as response:
+        with self._exchange(request, bounds) as response:
             declared = response.length
-            if declared is not None and declared > limits.size:
-                raise _too_large(limits)
+            if declared is not None and declared > bounds.size:
+                raise _too_large(bounds)
             chunks, size = [], 0
-            while chunk := response.read(_CHUNK_BYTES):
+            for chunk in _chunks(response):
                 size += len(chunk)
-                if size > limits.size:
-                    raise _too_large(limits)
+                if size > bounds.size:
+                    raise _too_large(bounds)
                 chunks.append(chunk)
             return Answer(status=response.status, headers=_headers(response), body=b"".join(chunks))
 
     @contextmanager
-    def stream(self, request: Request, limits: Limits) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    def stream(self, request: Request, bounds: Bounds) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Send a request once; give its answer without the body, and the chunks of that as they arrive.
 
         Raises: ServerUnreachable, UnreadableAnswer. So do the chunks.
         """
-        with self._exchange(request, limits) as response:
+        with self._exchange(request, bounds) as response:
             answer = Answer(status=response.status, headers=_headers(response), body=b"")
-            yield answer, iter(partial(response.read1, _CHUNK_BYTES), b"")
+            yield answer, _chunks(response)
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
     @contextmanager
-    def _exchange(self, request: Request, limits: Limits) -> Iterator[http.client.HTTPResponse]:
+    def _exchange(self, request: Request, bounds: Bounds) -> Iterator[http.client.HTTPResponse]:
         """Give the response to a request. The connection is kept if it was read to its end."""
-        connection, is_done = self._connected(limits), False
+        connection, is_done = self._connected(bounds), False
         try:
-            connection.response_class = partial(_BoundedResponse, limits)  # type: ignore[assignment]
-            connection.sock.settimeout(limits.seconds)
+            connection.response_class = partial(_BoundedResponse, bounds)  # type: ignore[assignment]
+            connection.sock.settimeout(bounds.seconds)
             connection.request(
                 request.method, self._origin.prefix + request.target, request.body, dict(request.headers)
             )
@@ -100,14 +100,14 @@ class SyncTransport:
             else:
                 connection.close()
 
-    def _connected(self, limits: Limits) -> http.client.HTTPConnection:
+    def _connected(self, bounds: Bounds) -> http.client.HTTPConnection:
         while self._idle:
             with suppress(IndexError):
                 connection = self._idle.pop()
                 if not _is_closed(connection):
                     return connection
                 connection.close()
-        connection = self._new_connection(limits)
+        connection = self._new_connection(bounds)
         try:
             connection.connect()
         except (OSError, http.client.HTTPException) as error:
@@ -115,38 +115,46 @@ class SyncTransport:
             raise ServerUnreachable(f"Cannot connect to {self._origin}: {_reason(error)}", was_sent=False) from None
         return connection
 
-    def _new_connection(self, limits: Limits) -> http.client.HTTPConnection:
+    def _new_connection(self, bounds: Bounds) -> http.client.HTTPConnection:
         origin = self._origin
         if self._context is None:
-            return http.client.HTTPConnection(origin.host, origin.port, timeout=limits.seconds)
-        return http.client.HTTPSConnection(origin.host, origin.port, timeout=limits.seconds, context=self._context)
+            return http.client.HTTPConnection(origin.host, origin.port, timeout=bounds.seconds)
+        return http.client.HTTPSConnection(origin.host, origin.port, timeout=bounds.seconds, context=self._context)
 
 
 class _BoundedResponse(http.client.HTTPResponse):
     """A response whose every read ends at the deadline."""
 
-    def __init__(self, limits: Limits, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+    def __init__(self, bounds: Bounds, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
         self.fp.close()
-        self.fp = io.BufferedReader(_BoundedReader(sock, limits))
+        self.fp = io.BufferedReader(_BoundedReader(sock, bounds))
 
 
 class _BoundedReader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, bounds: Bounds) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
-        self._limits = limits
+        self._bounds = bounds
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        self._sock.settimeout(self._limits.seconds)
+        self._sock.settimeout(self._bounds.seconds)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the body as it arrives. Raises: http.client.HTTPException: It is cut off."""
+    while chunk := response.read1(_CHUNK_BYTES):
+        yield chunk
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
 
 
 def _is_closed(connection: http.client.HTTPConnection) -> bool:
@@ -160,8 +168,8 @@ def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.getheaders()}
 
 
-def _too_large(limits: Limits) -> UnreadableAnswer:
-    return UnreadableAnswer(f"The answer has more than {limits.size} bytes")
+def _too_large(bounds: Bounds) -> UnreadableAnswer:
+    return UnreadableAnswer(f"The answer has more than {bounds.size} bytes")
 
 
 def _reason(error: Exception) -> str:

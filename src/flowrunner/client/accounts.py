@@ -1,0 +1,167 @@
+"""Operations on accounts, their logins and API tokens, and the secrets of their personal workspaces."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.models import (
+    Account,
+    ListedSecret,
+    LoginToken,
+    Message,
+    NewToken,
+    Preferences,
+    Secret,
+    Session,
+    Token,
+)
+from flowrunner.client.requests import segment
+
+
+class Accounts(Group[K]):
+    """Accounts. `me` is the id of the caller's."""
+
+    @list_operation("listAccounts")
+    def list(self, *, role: Literal["admin", "user", "viewer"] | None = None) -> Listing[Account]:
+        """List the accounts of the installation, for admins."""
+        return listing("/accounts", Account, role=role)
+
+    @operation("createAccount")
+    def create(
+        self,
+        name: str,
+        email: str,
+        password: str,
+        *,
+        role: Literal["admin", "user", "viewer"] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[Account]:
+        """Create an account, for admins who have logged in."""
+        body = {"name": name, "email": email, "password": password, "role": role}
+        return call(Account, "POST", "/accounts", body=body, key=idempotency_key or True)
+
+    @operation("getAccount")
+    def get(self, id: str = "me") -> Call[Account]:
+        """Return an account."""
+        return call(Account, "GET", f"/accounts/{segment(id)}")
+
+    @operation("updateAccount")
+    def update(
+        self,
+        id: str = "me",
+        *,
+        name: str | None = None,
+        email: str | None = None,
+        role: Literal["admin", "user", "viewer"] | None = None,
+        password: str | None = None,
+        current_password: str | None = None,
+        disabled: bool | None = None,
+    ) -> Call[Account]:
+        """Change what is given of an account."""
+        body = {
+            "name": name, "email": email, "role": role, "password": password, "current_password": current_password,
+            "disabled": disabled,
+        }  # fmt: skip
+        return call(Account, "PUT", f"/accounts/{segment(id)}", body=body)
+
+    @operation("deleteAccount")
+    def delete(
+        self, id: str, *, workspace: Literal["delete", "give", "keep"] | None = None, to: str | None = None
+    ) -> Call[Message]:
+        """Delete an account, and decide what becomes of its personal workspace.
+
+        Args:
+            to: The id of the account that gets the workspace.
+        """
+        return call(Message, "DELETE", f"/accounts/{segment(id)}", query={"workspace": workspace, "to": to})
+
+    @operation("getPreferences")
+    def preferences(self) -> Call[Preferences]:
+        """Return what the caller prefers in the web interface."""
+        return call(Preferences, "GET", "/accounts/me/preferences")
+
+    @operation("setPreferences")
+    def set_preferences(self, preferences: Mapping[str, Any]) -> Call[Preferences]:
+        """Replace what the caller prefers in the web interface."""
+        return call(Preferences, "PUT", "/accounts/me/preferences", body={"preferences": preferences})
+
+
+class Secrets(Group[K]):
+    """Secrets of personal workspaces. `Workspaces` has those of shared ones."""
+
+    @list_operation("listSecrets")
+    def list(self, account_id: str = "me") -> Listing[ListedSecret]:
+        """List the secrets, without their values."""
+        return listing(f"/accounts/{segment(account_id)}/secrets", ListedSecret)
+
+    @operation("createSecret")
+    def set(self, key: str, value: str, *, account_id: str = "me", idempotency_key: str | None = None) -> Call[Secret]:
+        """Create a secret, or replace the value of one."""
+        path, sent = f"/accounts/{segment(account_id)}/secrets", idempotency_key or True
+        return call(Secret, "POST", path, body={"key": key, "value": value}, key=sent)
+
+    @operation("deleteSecret")
+    def delete(self, key: str, *, account_id: str = "me") -> Call[Message]:
+        """Delete a secret."""
+        return call(Message, "DELETE", f"/accounts/{segment(account_id)}/secrets/{segment(key)}")
+
+
+class Tokens(Group[K]):
+    """API tokens of the caller."""
+
+    @list_operation("listTokens")
+    def list(self) -> Listing[Token]:
+        """List the tokens without their secret part."""
+        return listing("/tokens", Token)
+
+    @operation("createToken")
+    def create(
+        self, name: str, scopes: Sequence[str], *, expires_in: str | None = None, idempotency_key: str | None = None
+    ) -> Call[NewToken]:
+        """Create an API token, which is in this answer only. It reaches the workspace in which the client acts.
+
+        Args:
+            scopes: Of `read`, `run`, `write`, `members` and `admin`.
+            expires_in: A duration, such as `90d`.
+        """
+        body, key = {"name": name, "scopes": scopes, "expires_in": expires_in}, idempotency_key or True
+        return call(NewToken, "POST", "/tokens", body=body, key=key)
+
+    @operation("revokeToken")
+    def revoke(self, id: str) -> Call[Message]:
+        """Revoke a token at once."""
+        return call(Message, "DELETE", f"/tokens/{segment(id)}")
+
+
+class Sessions(Group[K]):
+    """Logins of the caller."""
+
+    @operation("login")
+    def login(self, username: str, password: str) -> Call[LoginToken]:
+        """Return the token of a new login. `Client.login` does the same, and uses the token."""
+        return call(LoginToken, "POST", "/auth/login", body={"username": username, "password": password})
+
+    @operation("refresh")
+    def refresh(self) -> Call[LoginToken]:
+        """Return a new token of the login whose token the client has. The old one ends within ten seconds."""
+        return call(LoginToken, "POST", "/auth/refresh")
+
+    @operation("logout")
+    def logout(self) -> Call[Message]:
+        """End the login whose token the client has, with all its tokens."""
+        return call(Message, "POST", "/auth/logout")
+
+    @list_operation("listSessions")
+    def list(self) -> Listing[Session]:
+        """List the logins that have not ended, the newest first."""
+        return listing("/sessions", Session)
+
+    @operation("endSession")
+    def end(self, id: str) -> Call[Message]:
+        """End a login at once."""
+        return call(Message, "DELETE", f"/sessions/{segment(id)}")
+
+    @operation("endOtherSessions")
+    def end_others(self) -> Call[Message]:
+        """End all logins but the one whose token the client has."""
+        return call(Message, "DELETE", "/sessions")

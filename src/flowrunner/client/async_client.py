@@ -1,0 +1,253 @@
+"""The asynchronous client."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from aiohttp import ClientTimeout
+
+from flowrunner.client.answers import Answer, check
+from flowrunner.client.async_transport import AsyncTransport
+from flowrunner.client.calls import PAGE_SIZE, Async, Call, entries_of, first_page, next_page
+from flowrunner.client.core import (
+    LARGEST_ANSWER_BYTES,
+    LINES,
+    SILENT_STREAM_SECONDS,
+    ClientCore,
+    execution_of,
+    execution_request,
+    rerun_request,
+    run_request,
+)
+from flowrunner.client.errors import ApiError, ServerUnreachable
+from flowrunner.client.following import EventPosition, Lines, Waiting
+from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
+from flowrunner.client.retries import Attempts
+
+if TYPE_CHECKING:
+    from flowrunner.client.models import ExecutionDetail
+
+T = TypeVar("T")
+
+
+class AsyncClient(ClientCore[Async]):
+    """A client of one server, with the rights of one token, for asyncio. Its methods are those of `Client`.
+
+    Args:
+        url: The address of the server, such as `https://flows.example.com`.
+        token: An API token, or that of a login. Only this origin gets it.
+        workspace: Id or slug of the workspace in which lists and creations act; the personal one by default.
+        timeout: Seconds that one attempt of a request may take.
+        retry_seconds: Seconds within which the attempts of a request may begin; 0 for one attempt. Only what is safe to
+            repeat is repeated.
+        ca_file: Certificates to trust instead of those of the system, as a PEM file.
+        user_agent: The name of the program, for the lists of sessions.
+    """
+
+    is_async = True
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        workspace: str | None = None,
+        timeout: float = 30.0,
+        retry_seconds: float = 30.0,
+        ca_file: str | None = None,
+        user_agent: str | None = None,
+    ) -> None:
+        super().__init__(
+            url, token, workspace=workspace, timeout=timeout, retry_seconds=retry_seconds, user_agent=user_agent
+        )
+        self._transport = AsyncTransport(self._origin, ca_file=ca_file)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections that are kept open. The client can be used again."""
+        await self._transport.close()
+
+    # Any request
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        json: Any = None,
+        content: bytes | str | None = None,
+        content_type: str | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        idempotency_key: str | bool | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Send a request, again where that is safe and may help, and return its answer. See `Client.request`."""
+        made = request(
+            method, path, query=query, json=json, content=content, content_type=content_type, headers=headers,
+            idempotency_key=idempotency_key,
+        )  # fmt: skip
+        return await self._send(made, self._timeout if timeout is None else timeout)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """Return the value that a GET answers with."""
+        return (await self.request("GET", path, query=query)).json()
+
+    async def entries(
+        self, path: str, *, query: Query | None = None, most: int | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the entries of a list as they were sent, page by page, up to ``most``. See `Client.entries`."""
+        size = PAGE_SIZE if most is None else max(1, min(most, PAGE_SIZE))
+        asked: Query | None = {**first_page(path, size), **(query or {})}
+        count = 0
+        while asked is not None:
+            page = (await self.request("GET", path, query=asked)).object()
+            for entry in entries_of(page):
+                if count == most:
+                    return
+                yield entry
+                count += 1
+            following = next_page(page)
+            asked = None if following is None or count == most else {**asked, **following}
+
+    async def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
+        """Write the body of an answer to a file, of any size. It is incomplete after an error."""
+        made = self._authorized(request("GET", path, query=query, headers={"Accept": "*/*"}))
+        timeout = ClientTimeout(total=None, sock_connect=self._timeout, sock_read=self._timeout)
+        async with self._transport.stream(made, timeout) as (answer, chunks):
+            await self._check_stream(answer, chunks)
+            with file.open("wb") as target:
+                async for chunk in chunks:
+                    await asyncio.to_thread(target.write, chunk)
+
+    async def perform(self, call: Call[T]) -> T:
+        """Return the answer to a call of an operation."""
+        return call.decode(await self._send(call.request, self._timeout + call.seconds))
+
+    async def login(self, username: str, password: str) -> dict[str, Any]:
+        """Log in, use the new token from now on, and return the answer, which has it."""
+        answer = await self.request("POST", "/auth/login", json={"username": username, "password": password})
+        self.use_token(str(answer.object()["token"]))
+        return answer.object()
+
+    # Executions
+
+    async def run(self, flow: str, input: Any = None, *, idempotency_key: str | None = None) -> "AsyncRun":
+        """Start an execution of the flow with this name or id. See `Client.run`."""
+        return await self._started(run_request(flow, input, idempotency_key))
+
+    async def rerun(
+        self,
+        execution_id: str,
+        *,
+        from_: str | None = None,
+        input: Any = None,
+        revision: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> "AsyncRun":
+        """Start an execution that repeats another one, completely or from a node. See `executions.rerun`."""
+        body = {"from": from_, "input": input, "revision": revision}
+        return await self._started(rerun_request(execution_id, body, idempotency_key))
+
+    async def wait(self, execution_id: str, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":
+        """Return an execution once it has ended. See `Client.wait`."""
+        waiting, made = Waiting(timeout, check=check, now=time.monotonic), execution_request(execution_id)
+        while True:
+            execution = execution_of(await self._send(made, self._timeout))
+            delay = waiting.delay(execution)
+            if delay is None:
+                return execution
+            await asyncio.sleep(delay)
+
+    async def events(self, execution_id: str, *, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of an execution as they happen, up to the last one. See `Client.events`."""
+        position = EventPosition(execution_id, after, self._retries, time.monotonic)
+        while True:
+            try:
+                async for line in self.lines(position.path, query={"after": position.after}):
+                    yield position.event(line)
+            except (ServerUnreachable, ApiError) as error:
+                await asyncio.sleep(position.after_loss(error))
+                continue
+            # A server that stops ends its streams early.
+            page = await self.get(position.path, after=position.after, limit=1)
+            if page["has_ended"] and not page["events"]:
+                return
+
+    async def lines(self, path: str, *, query: Query | None = None) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
+        made = self._authorized(request("GET", path, query=query, headers=LINES))
+        timeout = ClientTimeout(total=None, sock_connect=self._timeout, sock_read=SILENT_STREAM_SECONDS)
+        async with self._transport.stream(made, timeout) as (answer, chunks):
+            await self._check_stream(answer, chunks)
+            lines = Lines()
+            async for chunk in chunks:
+                for line in lines.of(chunk):
+                    yield line
+
+    async def _started(self, made: Request) -> "AsyncRun":
+        answer = await self._send(made, self._timeout)
+        return AsyncRun(self, answer.object(), is_replay=answer.is_replay)
+
+    async def _check_stream(self, answer: Answer, chunks: AsyncIterator[bytes]) -> None:
+        if answer.status not in (200, 204):
+            body = await anext(chunks, b"")
+            check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
+
+    async def _send(self, made: Request, seconds: float) -> Answer:
+        """Send a request, and repeat it as `Retries` decides."""
+        sent = self._authorized(made)
+        attempts = Attempts(made, self._origin, self._retries, time.monotonic)
+        while True:
+            try:
+                answer = await self._transport.send(sent, seconds=seconds, size=LARGEST_ANSWER_BYTES)
+            except ServerUnreachable as error:
+                await asyncio.sleep(attempts.after_loss(error))
+                continue
+            delay = attempts.after(answer)
+            if delay is None:
+                return attempts.checked(answer)
+            await asyncio.sleep(delay)
+
+
+class AsyncRun:
+    """An execution that was started.
+
+    Attributes:
+        answer: The answer to the request that started it.
+        is_replay: It had been started before, under the same key.
+    """
+
+    def __init__(self, client: AsyncClient, answer: Mapping[str, Any], *, is_replay: bool = False) -> None:
+        self._client = client
+        self.answer = answer
+        self.is_replay = is_replay
+
+    @property
+    def id(self) -> str:
+        return str(self.answer["execution_id"])
+
+    @property
+    def flow_id(self) -> str:
+        return str(self.answer["flow_id"])
+
+    def __repr__(self) -> str:
+        return f"AsyncRun({self.id!r})"
+
+    async def wait(self, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":
+        """Return the execution once it has ended. See `Client.wait`."""
+        return await self._client.wait(self.id, timeout, check=check)
+
+    def events(self, *, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Yield its events up to the last one. See `Client.events`."""
+        return self._client.events(self.id, after=after)
+
+    async def cancel(self) -> None:
+        await self._client.executions.cancel(self.id)

@@ -1,0 +1,97 @@
+"""Connections of the asynchronous client, with aiohttp."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from yarl import URL
+
+from flowrunner.client.answers import Answer
+from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer
+from flowrunner.client.requests import Origin, Request
+
+_CHUNK_BYTES = 256 * 1024
+
+
+class AsyncTransport:
+    """Connections to one origin, which are kept open. They belong to the event loop of the first request."""
+
+    def __init__(self, origin: Origin, *, ca_file: str | None) -> None:
+        self._origin = origin
+        self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, request: Request, *, seconds: float, size: int) -> Answer:
+        """Send a request once, and return its answer.
+
+        Args:
+            seconds: How long it may take.
+            size: Bytes that the body may have.
+
+        Raises:
+            ServerUnreachable, UnreadableAnswer
+        """
+        async with self.stream(request, aiohttp.ClientTimeout(total=seconds)) as (answer, chunks):
+            found, read = [], 0
+            async for chunk in chunks:
+                read += len(chunk)
+                if read > size:
+                    raise UnreadableAnswer(f"The answer has more than {size} bytes")
+                found.append(chunk)
+        return Answer(status=answer.status, headers=answer.headers, body=b"".join(found))
+
+    @asynccontextmanager
+    async def stream(
+        self, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Send a request once; give its answer without the body, and the chunks of that as they arrive.
+
+        Raises: ServerUnreachable. So do the chunks.
+        """
+        url = URL(f"{self._origin}{request.target}", encoded=True)
+        try:
+            async with self._opened().request(
+                request.method, url, data=request.body, headers=request.headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                answer = Answer(status=response.status, headers=headers, body=b"")
+                yield answer, response.content.iter_chunked(_CHUNK_BYTES)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._context or True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                middlewares=(self._attempt_once,),
+                headers={"Accept-Encoding": "identity"},
+            )
+        return self._session
+
+    async def _attempt_once(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        # aiohttp repeats some requests by itself, unless the error is none of its own.
+        try:
+            return await handler(request)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: BaseException) -> ServerUnreachable:
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            return ServerUnreachable(f"Cannot connect to {self._origin}: {_reason(error)}", was_sent=False)
+        return ServerUnreachable(f"{self._origin} gave no answer: {_reason(error)}", was_sent=True)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return str(error) or type(error).__name__

@@ -1,0 +1,254 @@
+"""Operations of the API as values, which the synchronous and the asynchronous client perform alike."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from flowrunner.client.answers import Answer
+from flowrunner.client.errors import UnreadableAnswer
+from flowrunner.client.model import Model, wire_name
+from flowrunner.client.requests import Query, QueryValue, Request, request
+
+P = ParamSpec("P")
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+K = TypeVar("K", bound="Sync | Async")
+PAGE_SIZE: Final = 100
+
+
+class Sync:
+    """The kind of groups whose methods return their answers."""
+
+
+class Async:
+    """The kind of groups whose methods return awaitables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """A request, and the type of its answer.
+
+    Attributes:
+        seconds: How much longer than usual the server may take.
+    """
+
+    request: Request
+    decode: Callable[[Answer], T]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Generic[M]):
+    """A list of the API, whose pages are requested as they are read.
+
+    Attributes:
+        path: The path below `/api/v1`.
+        query: The filters.
+    """
+
+    path: str
+    entry: type[M]
+    query: Query
+
+    def page(self, paging: Query) -> "Call[Page[M]]":
+        made = request("GET", self.path, query={**self.query, **paging})
+        return Call(request=made, decode=lambda answer: Page(answer.object(), self.entry))
+
+
+class Page(Generic[M]):
+    """A page of a list.
+
+    Attributes:
+        raw: The page as the server sent it.
+    """
+
+    def __init__(self, raw: Mapping[str, Any], entry: type[M]) -> None:
+        self.raw = raw
+        self.entries = [entry.of(value) for value in entries_of(raw)]
+
+    @property
+    def total(self) -> int | None:
+        """The number of all entries, if it was asked for."""
+        total = self.raw.get("total")
+        return total if isinstance(total, int) else None
+
+    @property
+    def next(self) -> Mapping[str, str] | None:
+        """The parameters for the page that follows; None on the last one."""
+        return next_page(self.raw)
+
+
+def entries_of(page: Mapping[str, Any]) -> list[Any]:
+    """Return the entries of a page: the first list in it. Raises: UnreadableAnswer."""
+    for value in page.values():
+        if isinstance(value, list):
+            return value
+    raise UnreadableAnswer("The answer is not a list")
+
+
+def first_page(path: str, limit: int) -> dict[str, QueryValue]:
+    """Return the parameters for the first page of a list."""
+    # The lists of steps and of approvals begin without a cursor.
+    return {"limit": limit} if path.endswith(("/steps", "/approvals")) else {"limit": limit, "cursor": ""}
+
+
+def next_page(page: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return the parameters for the page after this one; None after the last."""
+    for member, parameter in (("next_cursor", "cursor"), ("next", "after")):
+        if isinstance(page.get(member), str):
+            return {parameter: page[member]}
+    return None
+
+
+class Performer(Protocol):
+    """A client, as groups of operations see it."""
+
+    is_async: bool
+
+    def perform(self, call: Call[Any]) -> Any: ...
+
+
+class Group(Generic[K]):
+    """Operations on one kind of objects."""
+
+    def __init__(self, performer: Performer) -> None:
+        self._performer = performer
+
+
+class SyncEntries(Generic[M]):
+    """The entries of a list: iterate over all of them, or ask for a page."""
+
+    def __init__(self, performer: Performer, listing: Listing[M]) -> None:
+        self._performer = performer
+        self._listing = listing
+
+    def page(self, limit: int = PAGE_SIZE, **paging: QueryValue) -> Page[M]:
+        """Return one page: the first, or that of `cursor` or `offset`; with `count=True` also the `total`."""
+        page: Page[M] = self._performer.perform(self._listing.page({"limit": limit, **paging}))
+        return page
+
+    def __iter__(self) -> Iterator[M]:
+        asked: Query | None = first_page(self._listing.path, PAGE_SIZE)
+        while asked is not None:
+            page: Page[M] = self._performer.perform(self._listing.page(asked))
+            yield from page.entries
+            asked = None if page.next is None else {**asked, **page.next}
+
+
+class AsyncEntries(Generic[M]):
+    """The entries of a list: iterate over all of them, or ask for a page."""
+
+    def __init__(self, performer: Performer, listing: Listing[M]) -> None:
+        self._performer = performer
+        self._listing = listing
+
+    async def page(self, limit: int = PAGE_SIZE, **paging: QueryValue) -> Page[M]:
+        """Return one page: the first, or that of `cursor` or `offset`; with `count=True` also the `total`."""
+        page: Page[M] = await self._performer.perform(self._listing.page({"limit": limit, **paging}))
+        return page
+
+    async def __aiter__(self) -> AsyncIterator[M]:
+        asked: Query | None = first_page(self._listing.path, PAGE_SIZE)
+        while asked is not None:
+            page: Page[M] = await self._performer.perform(self._listing.page(asked))
+            for entry in page.entries:
+                yield entry
+            asked = None if page.next is None else {**asked, **page.next}
+
+
+class Operation(Generic[P, T]):
+    """A method that makes a call, which the client of its group performs."""
+
+    def __init__(self, id: str, make: Callable[Concatenate[Any, P], Call[T]]) -> None:
+        self.id = id
+        self.make = make
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, group: Group[Sync], owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, group: Group[Async], owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, group: Any, owner: type) -> Any:
+        if group is None:
+            return self
+
+        @wraps(self.make)
+        def perform(*arguments: P.args, **options: P.kwargs) -> Any:
+            return group._performer.perform(self.make(group, *arguments, **options))
+
+        return perform
+
+
+class ListOperation(Generic[P, M]):
+    """A method that describes a list, which the client of its group reads."""
+
+    def __init__(self, id: str, make: Callable[Concatenate[Any, P], Listing[M]]) -> None:
+        self.id = id
+        self.make = make
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, group: Group[Sync], owner: type) -> Callable[P, SyncEntries[M]]: ...
+    @overload
+    def __get__(self, group: Group[Async], owner: type) -> Callable[P, AsyncEntries[M]]: ...
+    def __get__(self, group: Any, owner: type) -> Any:
+        if group is None:
+            return self
+
+        @wraps(self.make)
+        def entries(*arguments: P.args, **options: P.kwargs) -> Any:
+            kind = AsyncEntries if group._performer.is_async else SyncEntries
+            return kind(group._performer, self.make(group, *arguments, **options))
+
+        return entries
+
+
+def operation(id: str) -> Callable[[Callable[Concatenate[Any, P], Call[T]]], Operation[P, T]]:
+    """Make a method of a group from a function that returns the call of the operation with this id in OpenAPI."""
+    return lambda make: Operation(id, make)
+
+
+def list_operation(id: str) -> Callable[[Callable[Concatenate[Any, P], Listing[M]]], ListOperation[P, M]]:
+    """Make a method of a group from a function that returns the list of the operation with this id in OpenAPI."""
+    return lambda make: ListOperation(id, make)
+
+
+def call(
+    answer: type[M],
+    method: str,
+    path: str,
+    *,
+    query: Query | None = None,
+    body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str | None] | None = None,
+    key: str | bool | None = None,
+    wait: int | None = None,
+    seconds: float = 0.0,
+) -> Call[M]:
+    """Return a call whose answer is an object.
+
+    Args:
+        body: Its members that are None are left out.
+        key: The caller's idempotency key; True for one that is made here.
+        wait: Seconds for which the server waits for the end of an execution.
+        seconds: How much longer than usual the server may take.
+    """
+    return Call(
+        request=request(
+            method, path, query=query, json=None if body is None else members(body), idempotency_key=key,
+            headers={**(headers or {}), "Prefer": None if wait is None else f"wait={wait}"},
+        ),
+        decode=lambda found: answer.of(found.object(), etag=found.etag),
+        seconds=seconds + (wait or 0),
+    )  # fmt: skip
+
+
+def members(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the members of a body by their names in JSON, without those that are None."""
+    return {wire_name(name): value for name, value in body.items() if value is not None}
+
+
+def listing(path: str, entry: type[M], **query: QueryValue) -> Listing[M]:
+    """Return a list with its filters. Those that are None are left out."""
+    return Listing(path=path, entry=entry, query=query)

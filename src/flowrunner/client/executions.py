@@ -1,0 +1,234 @@
+"""Operations on executions, what they wait for, and jobs about many of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from flowrunner.client.answers import Answer
+from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.models import (
+    Approval,
+    EventList,
+    Execution,
+    ExecutionDetail,
+    Graph,
+    Histogram,
+    Job,
+    Log,
+    Message,
+    Overview,
+    PlannedJob,
+    StartedRerun,
+    StepDetail,
+    StepListItem,
+)
+from flowrunner.client.requests import request, segment, segments
+
+
+class Executions(Group[K]):
+    """Executions with their steps, logs and events, and the approvals and signals that they wait for."""
+
+    @list_operation("listExecutions")
+    def list(
+        self,
+        *,
+        flow: str | None = None,
+        flow_id: str | None = None,
+        status: Sequence[str] | str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        error_type: str | None = None,
+        node: str | None = None,
+        trigger: str | None = None,
+        rerun_of: str | None = None,
+        unrepaired: bool | None = None,
+        sort: Literal["started_at", "-started_at"] | None = None,
+    ) -> Listing[Execution]:
+        """List executions, the newest first.
+
+        Args:
+            flow: The id or the name of a flow.
+            since: RFC 3339, or a date for its beginning in UTC.
+            unrepaired: Only those that failed and that no later execution has repaired.
+        """
+        return listing(
+            "/executions", Execution, flow=flow, flow_id=flow_id, status=status, since=since, until=until,
+            error_type=error_type, node=node, trigger=trigger, rerun_of=rerun_of, unrepaired=unrepaired, sort=sort,
+        )  # fmt: skip
+
+    @operation("getExecution")
+    def get(self, id: str, *, view: Literal["summary", "preview", "full"] | None = None) -> Call[ExecutionDetail]:
+        """Return an execution with its input, result and failure, and what it waits for."""
+        return call(ExecutionDetail, "GET", _execution(id), query={"view": view})
+
+    @operation("cancelExecution")
+    def cancel(self, id: str, *, force: bool | None = None) -> Call[Message]:
+        """Cancel an execution. With `force` it ends at once, without its handlers."""
+        return call(Message, "DELETE", _execution(id), query={"force": force})
+
+    @operation("rerunExecution")
+    def rerun(
+        self,
+        id: str,
+        *,
+        from_: str | None = None,
+        input: Any = None,
+        revision: int | str | None = None,
+        idempotency: Literal["new", "same"] | None = None,
+        wait: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[StartedRerun]:
+        """Start an execution that repeats this one.
+
+        Args:
+            from_: The node or step to begin from; what was before it is kept.
+            revision: A number, `same`, `current` or `label:…`.
+            idempotency: `same` sends the keys of the original to other servers.
+            wait: Seconds, at most 60, for which the server waits for the end.
+        """
+        body = {"from_": from_, "input": input, "revision": revision, "idempotency": idempotency}
+        path, key = f"{_execution(id)}/rerun", idempotency_key or True
+        return call(StartedRerun, "POST", path, body=body, key=key, wait=wait)
+
+    @operation("deleteRecord")
+    def delete(self, id: str) -> Call[Message]:
+        """Delete an execution that has ended, with its events and logs."""
+        return call(Message, "DELETE", f"{_execution(id)}/record")
+
+    @list_operation("getLogs")
+    def logs(
+        self,
+        id: str,
+        *,
+        level: Literal["debug", "info", "warn", "error"] | None = None,
+        min_level: Literal["debug", "info", "warn", "error"] | None = None,
+        node: str | None = None,
+        q: str | None = None,
+    ) -> Listing[Log]:
+        """List the lines of the log of an execution, in their order."""
+        return listing(f"{_execution(id)}/logs", Log, level=level, min_level=min_level, node=node, q=q)
+
+    @operation("getEvents")
+    def events_page(
+        self, id: str, *, after: int | None = None, limit: int | None = None, wait: int | None = None
+    ) -> Call[EventList]:
+        """Return events after one of them. `Client.events` iterates over all as they happen.
+
+        Args:
+            wait: Seconds, at most 60, to wait for an event if there is none yet.
+        """
+        query = {"after": after, "limit": limit, "wait": wait}
+        return call(EventList, "GET", f"{_execution(id)}/events", query=query, seconds=wait or 0)
+
+    @list_operation("listSteps")
+    def steps(self, id: str, *, scope: str | None = None, step: str | None = None) -> Listing[StepListItem]:
+        """List steps in the order of their starts."""
+        return listing(f"{_execution(id)}/steps", StepListItem, scope=scope, step=step)
+
+    @operation("getStep")
+    def step(self, id: str, step_id: int) -> Call[StepDetail]:
+        """Return a step with its whole input and result, and its attempts."""
+        return call(StepDetail, "GET", f"{_execution(id)}/steps/{segment(step_id)}")
+
+    @operation("getStepResult")
+    def step_result(self, id: str, step_id: int) -> Call[Any]:
+        """Return the result of a step alone."""
+        made = request("GET", f"{_execution(id)}/steps/{segment(step_id)}/result")
+        return Call(request=made, decode=Answer.json)
+
+    @operation("getExecutionGraph")
+    def graph(self, id: str) -> Call[Graph]:
+        """Return the nodes and edges of the revision that runs, with their states."""
+        return call(Graph, "GET", f"{_execution(id)}/graph")
+
+    @operation("sendSignal")
+    def signal(self, id: str, key: str, payload: Any = None, *, idempotency_key: str | None = None) -> Call[Message]:
+        """Send the signal that a `wait` node waits for, or will wait for."""
+        path, sent = f"{_execution(id)}/signals/{segments(key)}", idempotency_key or True
+        return call(Message, "POST", path, body={"payload": payload}, key=sent)
+
+    @operation("answerApproval")
+    def answer(
+        self, id: str, node: str, *, approved: bool, data: Any = None, idempotency_key: str | None = None
+    ) -> Call[Message]:
+        """Approve or reject what an `approval` node asks for.
+
+        Args:
+            node: The node, or the step if several of its steps wait.
+        """
+        path, key = f"{_execution(id)}/approvals/{segment(node)}", idempotency_key or True
+        return call(Message, "POST", path, body={"approved": approved, "data": data}, key=key)
+
+    @list_operation("listApprovals")
+    def approvals(self) -> Listing[Approval]:
+        """List the approvals that wait for the caller in all workspaces, the latest first."""
+        return listing("/approvals", Approval)
+
+    @operation("changeExecutions")
+    def change_many(
+        self,
+        action: Literal["rerun", "cancel", "delete"],
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[Job]:
+        """Re-run, cancel or delete many executions, in a job.
+
+        Args:
+            filter: Conditions, as those of `list`.
+        """
+        body, key = {"action": action, "ids": ids, "filter": filter}, idempotency_key or True
+        return call(Job, "POST", "/executions:batch", body=body, key=key)
+
+    @operation("changeExecutions")
+    def plan_many(
+        self,
+        action: Literal["rerun", "cancel", "delete"],
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> Call[PlannedJob]:
+        """Return the number of executions that `change_many` would change, and the first ones."""
+        body = {"action": action, "ids": ids, "filter": filter}
+        return call(PlannedJob, "POST", "/executions:batch", query={"dry_run": True}, body=body)
+
+    @operation("getOverview")
+    def overview(self, *, flows: int | None = None) -> Call[Overview]:
+        """Return what runs, waits and fails in the workspace, with the latest executions of each flow."""
+        return call(Overview, "GET", "/overview", query={"flows": flows})
+
+    @operation("getHistogram")
+    def histogram(
+        self,
+        *,
+        flow_id: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        buckets: int | None = None,
+    ) -> Call[Histogram]:
+        """Count executions by status over time, by default of the last day, and their durations."""
+        query = {"flow_id": flow_id, "since": since, "until": until, "buckets": buckets}
+        return call(Histogram, "GET", "/executions/histogram", query=query)
+
+
+class Jobs(Group[K]):
+    """Jobs about many executions."""
+
+    @list_operation("listJobs")
+    def list(self) -> Listing[Job]:
+        """List the jobs of the workspace, the newest first."""
+        return listing("/jobs", Job)
+
+    @operation("getJob")
+    def get(self, id: str) -> Call[Job]:
+        """Return a job with its progress and its first errors."""
+        return call(Job, "GET", f"/jobs/{segment(id)}")
+
+    @operation("stopJob")
+    def stop(self, id: str) -> Call[Message]:
+        """Stop a job. What it has done stays done."""
+        return call(Message, "DELETE", f"/jobs/{segment(id)}")
+
+
+def _execution(id: str) -> str:
+    return f"/executions/{segment(id)}"

@@ -1,0 +1,1566 @@
+"""Answers of the API as typed objects. Written by `make client` from the OpenAPI document."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from flowrunner.client.model import Model
+
+
+class Account(Model):
+    """The schema `AccountAnswer` of the API."""
+
+    id: str
+    name: str
+    email: str
+    role: Literal["admin", "user", "viewer"]
+    disabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class Approval(Model):
+    """The schema `ApprovalInList` of the API.
+
+    Attributes:
+        step: The step, by which it can be answered.
+        form: JSON Schema of the data in the answer; null for any data.
+        until: The time at which it is no longer waited for; null for never.
+        needed: The number of approvals that are needed.
+        given: The number of approvals so far.
+    """
+
+    execution_id: str
+    flow_id: str
+    flow_name: str
+    workspace_id: str
+    node: str
+    step: str
+    prompt: str
+    form: Any
+    since: datetime
+    until: datetime | None
+    needed: int
+    given: int
+
+
+class Attempt(Model):
+    """The schema `AttemptAnswer` of the API.
+
+    Attributes:
+        duration: Milliseconds. Absent until it has ended.
+        retry_at: The time of the next attempt. Absent if there is none.
+    """
+
+    attempt: int
+    status: Literal["running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled", "interrupted"]
+    started_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    error: StepError | None
+    retry_at: datetime | None
+
+
+class AuditEntry(Model):
+    """The schema `AuditEntryAnswer` of the API."""
+
+    seq: int
+    at: datetime
+    actor: str | None
+    credential: str
+    address: str
+    action: str
+    object: AuditObject
+    account_id: str | None
+    outcome: Literal["denied", "done", "failed"]
+    details: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+class AuditObject(Model):
+    """The schema `AuditObject` of the API."""
+
+    kind: str
+    id: str
+
+
+class Bucket(Model):
+    """The schema `BucketAnswer` of the API.
+
+    Attributes:
+        is_exact: `false` if one of the numbers, 10,000, is a lower bound.
+    """
+
+    since: datetime
+    until: datetime
+    counts: StatusCounts
+    is_exact: bool
+
+
+class Callback(Model):
+    """The schema `CallbackAnswer` of the API.
+
+    Attributes:
+        url: Without what could be a credential.
+        template: Absent unless the format is `template`.
+        disabled_reason: Why the server has disabled it.
+        failures: Failed attempts in a row.
+    """
+
+    id: str
+    workspace_id: str
+    name: str
+    url: str
+    events: list[str]
+    format: Literal["discord", "email", "slack", "standard", "teams", "template"]
+    flow_id: str | None
+    tag: str | None
+    children: bool
+    template: Any
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    failures: int
+    failing_since: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Coverage(Model):
+    """The schema `CoverageAnswer` of the API."""
+
+    edges: int
+    taken: int
+    never: list[UntakenEdge]
+
+
+class Database(Model):
+    """The schema `DatabaseAnswer` of the API.
+
+    Attributes:
+        size: In bytes.
+    """
+
+    kind: Literal["postgresql", "sqlite"]
+    size: int
+
+
+class Delivery(Model):
+    """The schema `DeliveryAnswer` of the API.
+
+    Attributes:
+        id: The id of the message, equal in all repeats.
+        next_attempt_at: Absent unless it is pending.
+        status_code: The receiver's last answer.
+        error: Kind of the last failure, such as `http.503`.
+    """
+
+    id: str
+    callback_id: str
+    event: str
+    execution_id: str | None
+    state: Literal["delivered", "failed", "pending"]
+    attempts: int
+    created_at: datetime
+    last_attempt_at: datetime | None
+    next_attempt_at: datetime | None
+    status_code: int | None
+    error: str | None
+
+
+class DeployedFlow(Model):
+    """The schema `DeployedFlow` of the API.
+
+    Attributes:
+        revision: Revision number of the definition.
+        disabled: `true` if it starts no executions; absent otherwise.
+        plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
+        action: `none` if the flow had all of the changes.
+    """
+
+    id: str
+    name: str
+    description: str
+    version: str
+    created_at: datetime
+    updated_at: datetime
+    tags: list[str]
+    revision: int
+    disabled: bool | None
+    plan: Plan | None
+    action: Literal["create", "update", "none"]
+
+
+class DeployedFlows(Model):
+    """The schema `DeployedFlows` of the API."""
+
+    flows: list[DeployedFlow]
+
+
+class Difference(Model):
+    """The schema `DifferenceAnswer` of the API.
+
+    Attributes:
+        against: The revision compared against; null if there is no earlier one.
+        diff: A unified diff; empty if nothing changed.
+        is_truncated: `true` if the difference is longer than 1 MiB and was cut off.
+        summary: Null if one of the two is not valid YAML.
+    """
+
+    number: int
+    against: int | None
+    diff: str
+    is_truncated: bool
+    summary: DifferenceSummary | None
+
+
+class DifferenceSummary(Model):
+    """The schema `DifferenceSummary` of the API.
+
+    Attributes:
+        keys_changed: Changed top-level keys of the document, such as `vars`.
+    """
+
+    nodes_added: list[str]
+    nodes_removed: list[str]
+    nodes_changed: list[str]
+    keys_changed: list[str]
+
+
+class Dispatcher(Model):
+    """The schema `DispatcherAnswer` of the API.
+
+    Attributes:
+        active: Executions in the memory of this process.
+        queued: Executions that wait to be advanced.
+        limit: Executions that one process advances at the same time.
+    """
+
+    kind: Literal["local", "temporal"]
+    active: int
+    queued: int
+    limit: int
+
+
+class DurationBucket(Model):
+    """The schema `DurationBucket` of the API.
+
+    Attributes:
+        at_least: Milliseconds.
+        below: Milliseconds.
+    """
+
+    at_least: int
+    below: int
+    count: int
+
+
+class Durations(Model):
+    """The schema `DurationsAnswer` of the API.
+
+    Attributes:
+        sample: The number of executions, the latest ones.
+        p50: Milliseconds.
+        p95: Milliseconds.
+    """
+
+    sample: int
+    p50: int
+    p95: int
+
+
+class Event(Model):
+    """The schema `EventAnswer` of the API.
+
+    Attributes:
+        type: execution_update, node_completed, log, execution_completed or execution_failed.
+    """
+
+    type: str
+    execution_id: str
+    seq: int
+    timestamp: datetime
+
+
+class EventList(Model):
+    """The schema `EventList` of the API.
+
+    Attributes:
+        after: Send it as `after` for the events that follow.
+        has_ended: The last event of the execution is among these, or before them.
+    """
+
+    events: list[Event]
+    after: int
+    has_ended: bool
+
+
+class Execution(Model):
+    """The schema `ExecutionAnswer` of the API.
+
+    Attributes:
+        completed_at: Absent until the execution has ended.
+        duration: Milliseconds. Absent until the execution has ended.
+        error: The error message. Absent unless the execution failed.
+        flow_name: The present name of the flow.
+        revision: The flow revision that this execution runs.
+        error_type: The type of the error, such as http.500.
+        failed_node: The node whose error it is. Absent if no node's.
+        logs: Absent until the execution has ended.
+        trigger: The id of the trigger that has started it.
+        rerun_of: The execution that this one repeats.
+        repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
+    """
+
+    id: str
+    flow_id: str
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"]
+    started_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    error: str | None
+    flow_name: str | None
+    revision: int | None
+    error_type: str | None
+    failed_node: str | None
+    logs: LogCounts | None
+    trigger: str | None
+    rerun_of: str | None
+    repaired_by: str | None
+
+
+class ExecutionDetail(Model):
+    """The schema `ExecutionDetailAnswer` of the API.
+
+    Attributes:
+        completed_at: Absent until the execution has ended.
+        duration: Milliseconds. Absent until the execution has ended.
+        error: The error message. Absent unless the execution failed.
+        flow_name: The present name of the flow.
+        revision: The flow revision that this execution runs.
+        error_type: The type of the error, such as http.500.
+        failed_node: The node whose error it is. Absent if no node's.
+        logs: Absent until the execution has ended.
+        trigger: The id of the trigger that has started it.
+        rerun_of: The execution that this one repeats.
+        repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
+        result: Absent until the execution has completed.
+        waiting_for: Absent unless the execution waits.
+        failure: Absent unless the execution failed.
+        parent_id: The parent execution, which waits for this one.
+    """
+
+    id: str
+    flow_id: str
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"]
+    started_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    error: str | None
+    flow_name: str | None
+    revision: int | None
+    error_type: str | None
+    failed_node: str | None
+    logs: LogCounts | None
+    trigger: str | None
+    rerun_of: str | None
+    repaired_by: str | None
+    input: Any
+    result: Any
+    waiting_for: list[WaitingFor] | None
+    failure: Failure | None
+    parent_id: str | None
+
+
+class Failure(Model):
+    """The schema `FailureAnswer` of the API.
+
+    Attributes:
+        input: The step's input.
+    """
+
+    type: str
+    message: str
+    node: str | None
+    step: str | None
+    attempt: int | None
+    input: Any
+    data: Any
+
+
+class Fault(Model):
+    """The schema `ErrorEntry` of the API.
+
+    Attributes:
+        pointer: JSON pointer to the faulty value of the request.
+        path: Dotted path of the faulty value, within the flow document if the fault is there.
+        line: Line in the flow document, from 1.
+        fix: The edit of the document that removes the fault, where validation is sure of one.
+        flow: The flow's name, if the request has several flows.
+    """
+
+    pointer: str
+    path: str
+    code: str
+    message: str
+    line: int | None
+    column: int | None
+    hint: str | None
+    fix: Fix | None
+    flow: str | None
+
+
+class Fix(Model):
+    """The schema `FixAnswer` of the API.
+
+    Attributes:
+        end_column: The column after the last one.
+    """
+
+    line: int
+    column: int
+    end_column: int
+    text: str
+
+
+class Flow(Model):
+    """The schema `FlowAnswer` of the API.
+
+    Attributes:
+        revision: Revision number of the definition.
+        disabled: `true` if it starts no executions; absent otherwise.
+        plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
+    """
+
+    id: str
+    name: str
+    description: str
+    version: str
+    created_at: datetime
+    updated_at: datetime
+    tags: list[str]
+    revision: int
+    disabled: bool | None
+    plan: Plan | None
+
+
+class FlowActivity(Model):
+    """The schema `FlowActivityAnswer` of the API.
+
+    Attributes:
+        failing: Absent unless the last execution that has ended has failed.
+        durations: Of those of the executions below that completed.
+        executions: The last 20, the newest first.
+    """
+
+    flow_id: str
+    name: str
+    disabled: bool
+    failing: LatestFailure | None
+    durations: Durations | None
+    executions: list[RecentExecution]
+
+
+class FlowDetail(Model):
+    """The schema `FlowDetail` of the API.
+
+    Attributes:
+        revision: Revision number of the definition.
+        disabled: `true` if it starts no executions; absent otherwise.
+        plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
+    """
+
+    id: str
+    name: str
+    description: str
+    version: str
+    created_at: datetime
+    updated_at: datetime
+    tags: list[str]
+    revision: int
+    disabled: bool | None
+    plan: Plan | None
+    definition: str
+
+
+class FlowName(Model):
+    """The schema `FlowNameAnswer` of the API."""
+
+    id: str
+    name: str
+
+
+class FlowTest(Model):
+    """The schema `FlowTestAnswer` of the API.
+
+    Attributes:
+        path: The flow's own nodes that ran, in order.
+        handlers: The nodes of on_failure and on_finish that ran.
+        duration: Milliseconds that the test took.
+        virtual_duration: Milliseconds by the clock of the execution, waits included.
+        problems: Reasons why the test says nothing, such as a missing mock.
+    """
+
+    name: str
+    ok: bool
+    status: Literal["completed", "failed", "cancelled", "waiting"]
+    path: list[str]
+    handlers: list[str]
+    duration: int
+    virtual_duration: int
+    problems: list[str]
+    mismatches: list[Mismatch]
+
+
+class FlowTests(Model):
+    """The schema `FlowTestsAnswer` of the API."""
+
+    passed: int
+    failed: int
+    tests: list[FlowTest]
+    coverage: Coverage
+
+
+class Graph(Model):
+    """The schema `GraphAnswer` of the API."""
+
+    nodes: list[GraphNode]
+    edges: list[GraphEdge]
+
+
+class GraphEdge(Model):
+    """The schema `GraphEdgeAnswer` of the API.
+
+    Attributes:
+        source: The id of a node.
+        target: The id of a node.
+        action: An action or an error pattern of the source.
+        taken: How often the execution has followed the edge.
+    """
+
+    source: str
+    target: str
+    action: str
+    taken: int
+
+
+class GraphNode(Model):
+    """The schema `GraphNodeAnswer` of the API.
+
+    Attributes:
+        id: Its path: push, each/push in a loop, both[left]/push in a branch.
+        parent: The id of the node that holds it.
+        is_start: The flow, the loop or the branch begins here.
+        status: Of its latest run. Absent if it has not run.
+        step: The id of its latest run.
+        runs: The number of its runs, by status.
+    """
+
+    id: str
+    node_id: str
+    node_type: str
+    parent: str | None
+    branch: str | None
+    is_start: bool
+    status: Literal["running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled"] | None
+    step: int | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    runs: dict[str, int]
+
+
+class Health(Model):
+    """The schema `Health` of the API."""
+
+    status: str
+
+
+class Histogram(Model):
+    """The schema `HistogramAnswer` of the API.
+
+    Attributes:
+        buckets: The oldest first, by the start of the executions.
+        durations: Of the last 1,000 executions that completed.
+        distribution: The durations of these executions.
+    """
+
+    buckets: list[Bucket]
+    durations: Durations | None
+    distribution: list[DurationBucket]
+
+
+class HookDelivery(Model):
+    """The schema `HookDeliveryAnswer` of the API.
+
+    Attributes:
+        state: `received`: the server ended before it started anything; `skipped`: `when` was false.
+        error: Why it started nothing.
+        size: Bytes of the stored request.
+        request: `method`, `body`, `headers` and `query`, without secrets; not in lists.
+    """
+
+    id: str
+    received_at: datetime
+    state: Literal["failed", "received", "repeated", "skipped", "started"]
+    execution_id: str | None
+    error: str | None
+    size: int
+    request: Any
+
+
+class Job(Model):
+    """The schema `JobAnswer` of the API.
+
+    Attributes:
+        type: What it does: `executions.rerun`, `executions.cancel`, …
+        failed: How many could not be done.
+        errors: The first 100.
+        completed_at: Absent until the job has ended.
+    """
+
+    id: str
+    type: str
+    status: Literal["running", "completed", "failed", "cancelled"]
+    total: int
+    done: int
+    failed: int
+    errors: list[JobError]
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class JobError(Model):
+    """The schema `JobErrorAnswer` of the API.
+
+    Attributes:
+        item: The execution, or the due time. Absent if the whole job cannot go on.
+    """
+
+    item: str | None
+    message: str
+
+
+class LatestFailure(Model):
+    """The schema `LatestFailure` of the API.
+
+    Attributes:
+        error: The beginning of the error's message.
+    """
+
+    execution_id: str
+    failed_at: datetime | None
+    error: str | None
+    error_type: str | None
+    failed_node: str | None
+
+
+class Limits(Model):
+    """The schema `LimitsAnswer` of the API.
+
+    Attributes:
+        stored: Bytes.
+    """
+
+    active: int | None
+    queued: int | None
+    flows: int | None
+    stored: int | None
+
+
+class ListedSecret(Model):
+    """The schema `SecretInList` of the API.
+
+    Attributes:
+        last_used_at: When an execution last read it, known within two minutes. Absent if none has.
+        used_by: The flows whose current revision names it, at most the first 100.
+    """
+
+    key: str
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+    used_by: list[FlowName]
+
+
+class Log(Model):
+    """The schema `LogAnswer` of the API.
+
+    Attributes:
+        step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+    """
+
+    timestamp: datetime
+    level: Literal["debug", "info", "warn", "error"]
+    message: str
+    node_id: str | None
+    node_type: str | None
+    step: str | None
+    data: Any
+
+
+class LogCounts(Model):
+    """The schema `LogCounts` of the API."""
+
+    debug: int | None
+    info: int | None
+    warn: int | None
+    error: int | None
+
+
+class LoginToken(Model):
+    """The schema `TokenAnswer` of the API.
+
+    Attributes:
+        token: Absent if the token was set as a cookie.
+    """
+
+    token: str | None
+    expires_at: datetime
+    account_id: str
+
+
+class Member(Model):
+    """The schema `MemberAnswer` of the API.
+
+    Attributes:
+        owner: The workspace is the personal one of this account.
+    """
+
+    account_id: str
+    name: str
+    email: str
+    role: Literal["admin", "editor", "operator", "viewer"]
+    owner: bool
+    added_at: datetime
+
+
+class Message(Model):
+    """The schema `Message` of the API."""
+
+    message: str
+
+
+class Mismatch(Model):
+    """The schema `MismatchAnswer` of the API.
+
+    Attributes:
+        what: What differs, such as `status`, `path` or `result`.
+    """
+
+    what: str
+    expected: Any
+    actual: Any
+
+
+class Move(Model):
+    """The schema `MoveAnswer` of the API.
+
+    Attributes:
+        missing_secrets: Names of secrets that the flow reads and the workspace does not have.
+    """
+
+    flow: Flow
+    workspace_id: str
+    missing_secrets: list[str]
+
+
+class NewCallback(Model):
+    """The schema `NewCallback` of the API.
+
+    Attributes:
+        url: Without what could be a credential.
+        template: Absent unless the format is `template`.
+        disabled_reason: Why the server has disabled it.
+        failures: Failed attempts in a row.
+        secret: The secret that signs the messages. It is shown only once.
+    """
+
+    id: str
+    workspace_id: str
+    name: str
+    url: str
+    events: list[str]
+    format: Literal["discord", "email", "slack", "standard", "teams", "template"]
+    flow_id: str | None
+    tag: str | None
+    children: bool
+    template: Any
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    failures: int
+    failing_since: str | None
+    created_at: datetime
+    updated_at: datetime
+    secret: str
+
+
+class NewToken(Model):
+    """The schema `NewToken` of the API.
+
+    Attributes:
+        workspace_id: The workspace that the token reaches.
+        expires_at: Absent if the token does not expire.
+        last_used_at: Absent if the token was never used.
+        token: The token. It is shown only once.
+    """
+
+    id: str
+    account_id: str
+    workspace_id: str
+    name: str
+    scopes: list[Literal["admin", "mcp", "members", "read", "run", "write"]]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    token: str
+
+
+class NextTimes(Model):
+    """The schema `NextTimes` of the API.
+
+    Attributes:
+        next: The moments at which it starts the flow, the first one first.
+    """
+
+    next: list[str]
+
+
+class NodeType(Model):
+    """The schema `NodeTypeAnswer` of the API.
+
+    Attributes:
+        params_schema: A JSON Schema (draft-07); an expression may stand for each value.
+        actions: Actions that a node can end with. Absent if its parameters decide. Empty if it ends its scope.
+        errors: Types or families of its own errors; `*` is any. `common_errors` come on top.
+        child_scopes: The key that holds the nodes inside it.
+        pure: It touches nothing outside the execution.
+        repeatable: A node without further parameters may run twice without harm.
+        examples: Nodes in YAML, without their names.
+    """
+
+    name: str
+    description: str
+    params_schema: dict[str, Any]
+    actions: list[str] | None
+    errors: list[str]
+    child_scopes: Literal["branches", "nodes"] | None
+    pure: bool
+    repeatable: bool
+    starts_executions: bool
+    sets_variables: bool
+    examples: list[str]
+
+
+class NodeTypeList(Model):
+    """The schema `NodeTypeList` of the API.
+
+    Attributes:
+        common_errors: Errors that every node can fail with.
+    """
+
+    node_types: list[NodeType]
+    common_errors: list[str]
+
+
+class OpenExecution(Model):
+    """The schema `OpenExecutionAnswer` of the API.
+
+    Attributes:
+        waiting_for: Absent unless it waits.
+    """
+
+    id: str
+    flow_id: str
+    flow_name: str | None
+    started_at: datetime
+    waiting_for: list[WaitingFor] | None
+
+
+class Overview(Model):
+    """The schema `OverviewAnswer` of the API.
+
+    Attributes:
+        waiting: The newest that wait for a signal or an approval, at most 10.
+        running: The newest that run, at most 10.
+        flows: Those with the newest executions first.
+    """
+
+    at: datetime
+    counts: StatusCounts
+    waiting: list[OpenExecution]
+    running: list[OpenExecution]
+    flows: list[FlowActivity]
+
+
+class Pause(Model):
+    """The schema `PauseAnswer` of the API.
+
+    Attributes:
+        paused_at: Absent unless the installation is paused.
+    """
+
+    paused: bool
+    paused_at: datetime | None
+
+
+class Plan(Model):
+    """The schema `PlanAnswer` of the API.
+
+    Attributes:
+        action: `none` if the flow has all of the changes.
+        diff: A unified diff of the definitions; empty if they are equal.
+        is_truncated: `true` if the difference is longer than 1 MiB and was cut off.
+        summary: Null if the old definition is not valid YAML.
+    """
+
+    action: Literal["create", "update", "none"]
+    diff: str
+    is_truncated: bool
+    summary: DifferenceSummary | None
+
+
+class PlannedBackfill(Model):
+    """The schema `PlannedBackfill` of the API.
+
+    Attributes:
+        total: The due times of the period; those that were started are left out.
+        times: The first ones.
+    """
+
+    type: str
+    total: int
+    times: list[str]
+
+
+class PlannedJob(Model):
+    """The schema `PlannedJob` of the API.
+
+    Attributes:
+        executions: The first ones.
+    """
+
+    type: str
+    total: int
+    executions: list[Execution]
+
+
+class Preferences(Model):
+    """The schema `PreferencesAnswer` of the API."""
+
+    preferences: dict[str, Any]
+
+
+class Preview(Model):
+    """The schema `PreviewAnswer` of the API.
+
+    Attributes:
+        size: Bytes of the whole value as JSON.
+        value: The whole value. Absent if it is too long.
+        text: The beginning of a value that is too long.
+    """
+
+    size: int
+    value: Any
+    text: str | None
+
+
+class Received(Model):
+    """The schema `ReceivedAnswer` of the API.
+
+    Attributes:
+        by: The account that sent it. Absent if no account did.
+    """
+
+    at: datetime
+    by: str | None
+    payload: Preview
+
+
+class RecentExecution(Model):
+    """The schema `RecentExecutionAnswer` of the API.
+
+    Attributes:
+        duration: Milliseconds. Absent until it has ended.
+    """
+
+    id: str
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"]
+    started_at: datetime
+    duration: int | None
+
+
+class Refusal(Model):
+    """The schema `RefusalAnswer` of the API."""
+
+    at: datetime
+    reason: str
+
+
+class Refusals(Model):
+    """The schema `RefusalsAnswer` of the API.
+
+    Attributes:
+        last: The last few, the newest last.
+    """
+
+    count: int
+    last: list[Refusal]
+
+
+class Revision(Model):
+    """The schema `RevisionAnswer` of the API.
+
+    Attributes:
+        number: Counted from 1 within the flow.
+        version: The author's label: the definition's `metadata.version`.
+        created_by: The id of the account that saved it.
+        size: Bytes of the definition.
+    """
+
+    number: int
+    version: str
+    created_at: datetime
+    created_by: str
+    is_current: bool
+    size: int
+
+
+class RevisionDetail(Model):
+    """The schema `RevisionDetail` of the API.
+
+    Attributes:
+        number: Counted from 1 within the flow.
+        version: The author's label: the definition's `metadata.version`.
+        created_by: The id of the account that saved it.
+        size: Bytes of the definition.
+    """
+
+    number: int
+    version: str
+    created_at: datetime
+    created_by: str
+    is_current: bool
+    size: int
+    definition: str
+
+
+class Rotation(Model):
+    """The schema `RotationAnswer` of the API.
+
+    Attributes:
+        needed_until: The time until which tokens signed by the previous key are valid.
+        completed_at: The time at which the previous keys were no longer needed.
+    """
+
+    id: int
+    kind: Literal["data", "master", "signing"]
+    status: Literal["completed", "running"]
+    requested_at: datetime
+    needed_until: str | None
+    completed_at: datetime | None
+
+
+class Rotations(Model):
+    """The schema `Rotations` of the API."""
+
+    rotations: list[Rotation]
+
+
+class Scopes(Model):
+    """The schema `ScopesAnswer` of the API."""
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class Secret(Model):
+    """The schema `SecretAnswer` of the API."""
+
+    key: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Session(Model):
+    """The schema `SessionAnswer` of the API.
+
+    Attributes:
+        is_current: The request is made with it.
+        created_at: The time of the login, which a refresh does not change.
+        last_used_at: To about a minute. Absent if it is not known.
+        address: The client's address. Absent if it is not known.
+        agent: The client's `User-Agent`. Absent if it is not known.
+    """
+
+    id: str
+    is_current: bool
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    address: str | None
+    agent: str | None
+
+
+class SetupState(Model):
+    """The schema `SetupState` of the API.
+
+    Attributes:
+        is_set_up: False as long as there is no account.
+    """
+
+    is_set_up: bool
+
+
+class SharedWorkspace(Model):
+    """The schema `SharedWorkspaceAnswer` of the API."""
+
+    id: str
+    name: str
+    slug: str
+    created_at: datetime
+    members: int
+    admins: int
+
+
+class Sketch(Model):
+    """The schema `SketchAnswer` of the API.
+
+    Attributes:
+        is_valid: `true` if the definition can be saved.
+        errors: Faults that prevent saving, in document order.
+        warnings: Valid but probably unintended constructs, and dependencies that are missing at run time.
+        nodes: In document order.
+        edges: Those that lead to a node of their scope.
+    """
+
+    is_valid: bool
+    errors: list[Fault]
+    warnings: list[Fault]
+    nodes: list[SketchNode]
+    edges: list[SketchEdge]
+
+
+class SketchEdge(Model):
+    """The schema `SketchEdge` of the API.
+
+    Attributes:
+        source: The id of a node.
+        target: The id of a node.
+        action: An action or an error pattern of the source.
+        line: Where the target is named.
+    """
+
+    source: str
+    target: str
+    action: str
+    line: int
+    column: int
+
+
+class SketchNode(Model):
+    """The schema `SketchNode` of the API.
+
+    Attributes:
+        id: Its path: push, each/push in a loop, both[left]/push in a branch.
+        node_type: Absent if the node has none yet.
+        parent: The id of the node that holds it.
+        is_start: The flow, the loop or the branch begins here.
+        handles: The end of the flow that it is run at.
+        path: Its place in the document, as in the `path` of faults.
+    """
+
+    id: str
+    node_id: str
+    node_type: str | None
+    parent: str | None
+    branch: str | None
+    is_start: bool
+    handles: Literal["failure", "finish"] | None
+    path: str
+    line: int
+    column: int
+
+
+class StartedByHook(Model):
+    """The schema `HookAnswer` of the API.
+
+    Attributes:
+        started: Whether this request has started an execution.
+        execution_id: The execution, or that of an earlier request with the same key.
+    """
+
+    started: bool
+    execution_id: str | None
+    status: Literal["cancelled", "completed", "failed", "running", "waiting"] | None
+
+
+class StartedExecution(Model):
+    """The schema `RunAnswer` of the API.
+
+    Attributes:
+        completed_at: Only with `Prefer: wait`, of an execution that has ended in time.
+        duration: Milliseconds. Only with `Prefer: wait`.
+        result: Only with `Prefer: wait`, of an execution that has ended in time.
+        error: Only with `Prefer: wait`, of an execution that has ended in time.
+        failure: Only with `Prefer: wait`, of an execution that has ended in time.
+    """
+
+    execution_id: str
+    flow_id: str
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"]
+    created_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    result: Any
+    error: str | None
+    failure: Failure | None
+
+
+class StartedRerun(Model):
+    """The schema `RerunAnswer` of the API.
+
+    Attributes:
+        completed_at: Only with `Prefer: wait`, of an execution that has ended in time.
+        duration: Milliseconds. Only with `Prefer: wait`.
+        result: Only with `Prefer: wait`, of an execution that has ended in time.
+        error: Only with `Prefer: wait`, of an execution that has ended in time.
+        failure: Only with `Prefer: wait`, of an execution that has ended in time.
+        revision: The flow revision that this execution runs.
+    """
+
+    execution_id: str
+    flow_id: str
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"]
+    created_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    result: Any
+    error: str | None
+    failure: Failure | None
+    revision: int | None
+
+
+class StatusCounts(Model):
+    """The schema `StatusCounts` of the API."""
+
+    running: int
+    waiting: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class StepDetail(Model):
+    """The schema `StepDetailAnswer` of the API.
+
+    Attributes:
+        id: The number of its first event.
+        step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+        scope: The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.
+        parent: The id of the step whose scope it belongs to.
+        completed_at: Absent until it has ended.
+        duration: Milliseconds. Absent until it has ended.
+        queued: Milliseconds from when it could have started to its start.
+        action: The action that it ended with.
+        error: The error of its latest failed attempt.
+        wait: Its latest wait. Absent if it has never waited.
+        result: Absent until it has completed.
+        each_attempt: The latest 100 attempts, the oldest first.
+        waits: The latest 20 waits, the oldest first.
+    """
+
+    id: int
+    step: str
+    node_id: str
+    node_type: str
+    scope: str | None
+    parent: int | None
+    status: Literal["running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled"]
+    attempts: int
+    started_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    queued: int
+    action: str | None
+    error: StepError | None
+    wait: StepWait | None
+    scopes: Scopes | None
+    input: Any
+    result: Any
+    each_attempt: list[Attempt]
+    waits: list[StepWait]
+
+
+class StepError(Model):
+    """The schema `StepError` of the API.
+
+    Attributes:
+        message: A list shows at most 2,000 characters of a long one.
+        data: Absent from lists if it is long.
+    """
+
+    type: str
+    message: str
+    data: Any
+
+
+class StepListItem(Model):
+    """The schema `StepListItem` of the API.
+
+    Attributes:
+        id: The number of its first event.
+        step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+        scope: The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.
+        parent: The id of the step whose scope it belongs to.
+        completed_at: Absent until it has ended.
+        duration: Milliseconds. Absent until it has ended.
+        queued: Milliseconds from when it could have started to its start.
+        action: The action that it ended with.
+        error: The error of its latest failed attempt.
+        wait: Its latest wait. Absent if it has never waited.
+        result: Absent until it has completed.
+    """
+
+    id: int
+    step: str
+    node_id: str
+    node_type: str
+    scope: str | None
+    parent: int | None
+    status: Literal["running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled"]
+    attempts: int
+    started_at: datetime
+    completed_at: datetime | None
+    duration: int | None
+    queued: int
+    action: str | None
+    error: StepError | None
+    wait: StepWait | None
+    scopes: Scopes | None
+    input: Preview | None
+    result: Preview | None
+
+
+class StepWait(Model):
+    """The schema `StepWait` of the API."""
+
+    since: datetime
+    waiting_for: WaitingFor
+    received: Received | None
+
+
+class System(Model):
+    """The schema `SystemAnswer` of the API.
+
+    Attributes:
+        paused: The installation starts no executions.
+        paused_at: Absent unless the installation is paused.
+        details: For admins of the installation only.
+    """
+
+    version: str
+    paused: bool
+    paused_at: datetime | None
+    details: SystemDetails | None
+
+
+class SystemDetails(Model):
+    """The schema `SystemDetails` of the API.
+
+    Attributes:
+        started_at: The start of this process.
+        processes: Servers and workers on the database, with those that stand by.
+        script_workers: Processes of one server that evaluate JavaScript.
+        streams: Open WebSockets, event streams and waiting requests of this process.
+    """
+
+    started_at: datetime
+    database: Database
+    dispatcher: Dispatcher
+    processes: int
+    script_workers: int
+    streams: int
+
+
+class Ticket(Model):
+    """The schema `TicketAnswer` of the API.
+
+    Attributes:
+        ticket: Send it as the WebSocket subprotocol `ticket.<ticket>`. It is valid for one connection.
+    """
+
+    ticket: str
+    expires_at: datetime
+
+
+class Token(Model):
+    """The schema `TokenInList` of the API.
+
+    Attributes:
+        workspace_id: The workspace that the token reaches.
+        expires_at: Absent if the token does not expire.
+        last_used_at: Absent if the token was never used.
+    """
+
+    id: str
+    account_id: str
+    workspace_id: str
+    name: str
+    scopes: list[Literal["admin", "mcp", "members", "read", "run", "write"]]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class Trial(Model):
+    """The schema `TrialAnswer` of the API.
+
+    Attributes:
+        status: `waiting`: the node would wait now. `opened`: the nodes inside it would run now.
+        has_effects: A node of this type may have had effects outside.
+        params: The evaluated parameters. Null if they could not be evaluated.
+        result: Only of a completed or skipped node.
+        scopes: The keys of the runs of the nodes inside it.
+        duration: Milliseconds.
+    """
+
+    status: Literal["completed", "failed", "opened", "skipped", "waiting"]
+    has_effects: bool
+    node_type: str
+    params: Any
+    result: Any
+    action: str | None
+    error: TrialError | None
+    wait: TrialWait | None
+    scopes: list[str] | None
+    logs: list[TrialLine]
+    duration: int
+
+
+class TrialError(Model):
+    """The schema `TrialError` of the API."""
+
+    type: str
+    message: str
+    node: str | None
+    data: Any
+
+
+class TrialLine(Model):
+    """The schema `TrialLineAnswer` of the API."""
+
+    level: Literal["debug", "error", "info", "warn"]
+    message: str
+    data: Any
+
+
+class TrialWait(Model):
+    """The schema `TrialWait` of the API.
+
+    Attributes:
+        waiting_for: As in `waiting_for` of an execution.
+        until: Absent if it would wait indefinitely.
+    """
+
+    waiting_for: dict[str, Any]
+    until: datetime | None
+
+
+class Trigger(Model):
+    """The schema `TriggerAnswer` of the API.
+
+    Attributes:
+        state: `failing` after several failed starts; `paused` also while its flow is disabled.
+        next_at: When a schedule starts the flow next.
+        last_at: When it last started the flow.
+        url: Path of a webhook on this server; its secret part only for those who may write.
+        error: Why the last start failed.
+        skipped: Due times without a start, because an execution was open.
+        missed: Due times without a start, because they were found too late.
+    """
+
+    id: str
+    flow_id: str
+    flow_name: str
+    name: str
+    type: Literal["execution", "schedule", "webhook"]
+    state: Literal["armed", "ended", "failing", "paused"]
+    next_at: datetime | None
+    last_at: datetime | None
+    last_execution_id: str | None
+    url: str | None
+    error: str | None
+    skipped: int
+    missed: int
+
+
+class UntakenEdge(Model):
+    """The schema `UntakenEdgeAnswer` of the API."""
+
+    node: str
+    action: str
+    target: str
+
+
+class Usage(Model):
+    """The schema `UsageAnswer` of the API.
+
+    Attributes:
+        stored: Bytes of its flows, secrets and executions.
+    """
+
+    flows: int
+    secrets: int
+    open_executions: int
+    members: int
+    stored: int
+    limits: Limits
+
+
+class Validation(Model):
+    """The schema `Validation` of the API.
+
+    Attributes:
+        is_valid: `true` if the definition can be saved.
+        errors: Faults that prevent saving, in document order.
+        warnings: Valid but probably unintended constructs, and dependencies that are missing at run time.
+    """
+
+    is_valid: bool
+    errors: list[Fault]
+    warnings: list[Fault]
+
+
+class WaitingFor(Model):
+    """The schema `WaitingFor` of the API.
+
+    Attributes:
+        type: retry, delay, signal, approval, flow, concurrency, room, or a type defined by the node type.
+        step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+        until: The time at which the step continues on its own; null if it never does.
+    """
+
+    type: str
+    node: str | None
+    step: str | None
+    until: datetime | None
+
+
+class Workspace(Model):
+    """The schema `WorkspaceAnswer` of the API.
+
+    Attributes:
+        slug: A unique name, which the header `Flowrunner-Workspace` and paths accept.
+        role: The caller's role.
+    """
+
+    id: str
+    name: str
+    slug: str
+    role: Literal["admin", "editor", "operator", "viewer"]
+    created_at: datetime

@@ -1,0 +1,172 @@
+"""Operations on triggers, which start flows, and callbacks, which tell other servers of executions."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.models import (
+    Callback,
+    Delivery,
+    HookDelivery,
+    Job,
+    Message,
+    NewCallback,
+    NextTimes,
+    PlannedBackfill,
+    StartedByHook,
+    StartedExecution,
+    Trigger,
+)
+from flowrunner.client.requests import segment
+
+
+class Triggers(Group[K]):
+    """Triggers. They are written in the documents of flows."""
+
+    @list_operation("listTriggers")
+    def list(
+        self, *, flow_id: str | None = None, type: Literal["schedule", "webhook", "execution"] | None = None
+    ) -> Listing[Trigger]:
+        """List the triggers of the workspace's flows."""
+        return listing("/triggers", Trigger, flow_id=flow_id, type=type)
+
+    @operation("getTrigger")
+    def get(self, id: str) -> Call[Trigger]:
+        """Return a trigger with its next start."""
+        return call(Trigger, "GET", _trigger(id))
+
+    @operation("pauseTrigger")
+    def pause(self, id: str) -> Call[Trigger]:
+        """Let a trigger start nothing until it is resumed."""
+        return call(Trigger, "POST", f"{_trigger(id)}/pause")
+
+    @operation("resumeTrigger")
+    def resume(self, id: str) -> Call[Trigger]:
+        """Let a paused trigger start the flow again."""
+        return call(Trigger, "POST", f"{_trigger(id)}/resume")
+
+    @operation("runTrigger")
+    def run(self, id: str, *, idempotency_key: str | None = None) -> Call[StartedExecution]:
+        """Start now what a schedule would start."""
+        return call(StartedExecution, "POST", f"{_trigger(id)}/run", key=idempotency_key or True)
+
+    @operation("backfillTrigger")
+    def backfill(self, id: str, *, from_: str, to: str, idempotency_key: str | None = None) -> Call[Job]:
+        """Start, in a job, what a schedule would have started from one moment until before another, and has not."""
+        body, key = {"from_": from_, "to": to}, idempotency_key or True
+        return call(Job, "POST", f"{_trigger(id)}/backfill", body=body, key=key)
+
+    @operation("backfillTrigger")
+    def plan_backfill(self, id: str, *, from_: str, to: str) -> Call[PlannedBackfill]:
+        """Return the number of executions that `backfill` would start, and the first times."""
+        path, query = f"{_trigger(id)}/backfill", {"dry_run": True}
+        return call(PlannedBackfill, "POST", path, query=query, body={"from_": from_, "to": to})
+
+    @operation("nextTimes")
+    def next(self, id: str, *, count: int | None = None) -> Call[NextTimes]:
+        """Return when a schedule starts the flow next, or would if it is paused."""
+        return call(NextTimes, "GET", f"{_trigger(id)}/next", query={"count": count})
+
+    @operation("rotateHook")
+    def rotate(self, id: str) -> Call[Trigger]:
+        """Give a webhook trigger another URL. The old one is unknown from now on."""
+        return call(Trigger, "POST", f"{_trigger(id)}/rotate")
+
+    @list_operation("listHookDeliveries")
+    def deliveries(self, id: str) -> Listing[HookDelivery]:
+        """List the requests that a webhook trigger has accepted, the newest first."""
+        return listing(f"{_trigger(id)}/deliveries", HookDelivery)
+
+    @operation("getHookDelivery")
+    def delivery(self, id: str, delivery_id: str) -> Call[HookDelivery]:
+        """Return a request with its content."""
+        return call(HookDelivery, "GET", f"{_trigger(id)}/deliveries/{segment(delivery_id)}")
+
+    @operation("replayHookDelivery")
+    def replay(self, id: str, delivery_id: str) -> Call[StartedByHook]:
+        """Start another execution with a stored request."""
+        return call(StartedByHook, "POST", f"{_trigger(id)}/deliveries/{segment(delivery_id)}/replay")
+
+
+class Callbacks(Group[K]):
+    """Callbacks."""
+
+    @list_operation("listCallbacks")
+    def list(self) -> Listing[Callback]:
+        """List the callbacks of the workspace, the oldest first."""
+        return listing("/callbacks", Callback)
+
+    @operation("createCallback")
+    def create(
+        self,
+        url: str,
+        events: Sequence[str],
+        *,
+        format: Literal["standard", "slack", "discord", "teams", "email", "template"] | None = None,
+        name: str | None = None,
+        flow_id: str | None = None,
+        tag: str | None = None,
+        children: bool | None = None,
+        template: Any = None,
+        idempotency_key: str | None = None,
+    ) -> Call[NewCallback]:
+        """Create a callback. Its signing secret is in this answer only."""
+        body = {
+            "url": url, "events": events, "format": format, "name": name, "flow_id": flow_id, "tag": tag,
+            "children": children, "template": template,
+        }  # fmt: skip
+        return call(NewCallback, "POST", "/callbacks", body=body, key=idempotency_key or True)
+
+    @operation("getCallback")
+    def get(self, id: str) -> Call[Callback]:
+        """Return a callback, without its secret."""
+        return call(Callback, "GET", _callback(id))
+
+    @operation("changeCallback")
+    def update(
+        self,
+        id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        name: str | None = None,
+        flow_id: str | None = None,
+        tag: str | None = None,
+        children: bool | None = None,
+        template: Any = None,
+        enabled: bool | None = None,
+    ) -> Call[Callback]:
+        """Change what is given of a callback. One that is enabled begins without its earlier failures."""
+        body = {
+            "url": url, "events": events, "name": name, "flow_id": flow_id, "tag": tag, "children": children,
+            "template": template, "enabled": enabled,
+        }  # fmt: skip
+        return call(Callback, "PUT", _callback(id), body=body)
+
+    @operation("deleteCallback")
+    def delete(self, id: str) -> Call[Message]:
+        """Delete a callback and its deliveries."""
+        return call(Message, "DELETE", _callback(id))
+
+    @operation("testCallback")
+    def test(self, id: str) -> Call[Delivery]:
+        """Send a test message now, once, and return how that went."""
+        return call(Delivery, "POST", f"{_callback(id)}/test")
+
+    @list_operation("listCallbackDeliveries")
+    def deliveries(self, id: str) -> Listing[Delivery]:
+        """List the deliveries of a callback, the newest first."""
+        return listing(f"{_callback(id)}/deliveries", Delivery)
+
+    @operation("redeliver")
+    def redeliver(self, id: str, delivery_id: str) -> Call[Delivery]:
+        """Send a message again, under its id."""
+        return call(Delivery, "POST", f"{_callback(id)}/deliveries/{segment(delivery_id)}/redeliver")
+
+
+def _trigger(id: str) -> str:
+    return f"/triggers/{segment(id)}"
+
+
+def _callback(id: str) -> str:
+    return f"/callbacks/{segment(id)}"

@@ -1,0 +1,153 @@
+"""Operations on workspaces, their members, tokens and secrets."""
+
+from typing import Literal
+
+from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.models import (
+    AuditEntry,
+    ListedSecret,
+    Member,
+    Message,
+    Secret,
+    SharedWorkspace,
+    Token,
+    Usage,
+    Workspace,
+)
+from flowrunner.client.requests import segment
+
+Role = Literal["viewer", "operator", "editor", "admin"]
+
+
+class Workspaces(Group[K]):
+    """Workspaces. An id may also be a slug."""
+
+    @list_operation("listWorkspaces")
+    def list(self) -> Listing[Workspace]:
+        """List the caller's workspaces, the personal one first."""
+        return listing("/workspaces", Workspace)
+
+    @operation("createWorkspace")
+    def create(self, name: str, *, slug: str | None = None, idempotency_key: str | None = None) -> Call[Workspace]:
+        """Create a workspace, with the caller as its admin. This requires a login."""
+        return call(Workspace, "POST", "/workspaces", body={"name": name, "slug": slug}, key=idempotency_key or True)
+
+    @operation("getWorkspace")
+    def get(self, id: str) -> Call[Workspace]:
+        """Return a workspace."""
+        return call(Workspace, "GET", _workspace(id))
+
+    @operation("updateWorkspace")
+    def update(self, id: str, *, name: str | None = None, slug: str | None = None) -> Call[Workspace]:
+        """Change the name or the slug of a workspace."""
+        return call(Workspace, "PUT", _workspace(id), body={"name": name, "slug": slug})
+
+    @operation("deleteWorkspace")
+    def delete(self, id: str, *, name: str | None = None) -> Call[Message]:
+        """Delete a workspace with all that it holds.
+
+        Args:
+            name: Its name, unless it is empty.
+        """
+        return call(Message, "DELETE", _workspace(id), query={"name": name})
+
+    @operation("getUsage")
+    def usage(self, id: str) -> Call[Usage]:
+        """Return what a workspace holds, beside its limits."""
+        return call(Usage, "GET", f"{_workspace(id)}/usage")
+
+    @operation("leaveWorkspace")
+    def leave(self, id: str) -> Call[Message]:
+        """End the caller's own membership. This requires a login."""
+        return call(Message, "POST", f"{_workspace(id)}/leave")
+
+    @list_operation("listEntriesOfWorkspace")
+    def audit(
+        self,
+        id: str,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        object_kind: str | None = None,
+        object_id: str | None = None,
+        outcome: Literal["done", "failed", "denied"] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Listing[AuditEntry]:
+        """List the audit entries of a workspace, the newest first, for its admins."""
+        return listing(
+            f"{_workspace(id)}/audit", AuditEntry, actor=actor, action=action, object_kind=object_kind,
+            object_id=object_id, outcome=outcome, since=since, until=until,
+        )  # fmt: skip
+
+    # Members
+
+    @list_operation("listMembers")
+    def members(self, id: str) -> Listing[Member]:
+        """List the members."""
+        return listing(f"{_workspace(id)}/members", Member)
+
+    @operation("addMember")
+    def add_member(self, id: str, account: str, role: Role, *, idempotency_key: str | None = None) -> Call[Member]:
+        """Add an account as a member.
+
+        Args:
+            account: The id or the e-mail address of the account.
+        """
+        body, key = {"account": account, "role": role}, idempotency_key or True
+        return call(Member, "POST", f"{_workspace(id)}/members", body=body, key=key)
+
+    @operation("changeMember")
+    def change_member(self, id: str, account_id: str, role: Role) -> Call[Member]:
+        """Change the role of a member."""
+        return call(Member, "PUT", f"{_workspace(id)}/members/{segment(account_id)}", body={"role": role})
+
+    @operation("removeMember")
+    def remove_member(self, id: str, account_id: str) -> Call[Message]:
+        """Remove a member. Its tokens for the workspace end at once."""
+        return call(Message, "DELETE", f"{_workspace(id)}/members/{segment(account_id)}")
+
+    # Tokens and secrets
+
+    @list_operation("listWorkspaceTokens")
+    def tokens(self, id: str) -> Listing[Token]:
+        """List the API tokens of all members that reach the workspace."""
+        return listing(f"{_workspace(id)}/tokens", Token)
+
+    @operation("revokeWorkspaceToken")
+    def revoke_token(self, id: str, token_id: str) -> Call[Message]:
+        """Revoke an API token that reaches the workspace, of any member."""
+        return call(Message, "DELETE", f"{_workspace(id)}/tokens/{segment(token_id)}")
+
+    @list_operation("listWorkspaceSecrets")
+    def secrets(self, id: str) -> Listing[ListedSecret]:
+        """List the secrets of a workspace, without their values."""
+        return listing(f"{_workspace(id)}/secrets", ListedSecret)
+
+    @operation("createWorkspaceSecret")
+    def set_secret(self, id: str, key: str, value: str, *, idempotency_key: str | None = None) -> Call[Secret]:
+        """Create a secret of a workspace, or replace the value of one."""
+        path, sent = f"{_workspace(id)}/secrets", idempotency_key or True
+        return call(Secret, "POST", path, body={"key": key, "value": value}, key=sent)
+
+    @operation("deleteWorkspaceSecret")
+    def delete_secret(self, id: str, key: str) -> Call[Message]:
+        """Delete a secret of a workspace."""
+        return call(Message, "DELETE", f"{_workspace(id)}/secrets/{segment(key)}")
+
+    # For admins of the installation
+
+    @list_operation("listAllWorkspaces")
+    def list_all(self) -> Listing[SharedWorkspace]:
+        """List all shared workspaces of the installation, without anything that they hold."""
+        return listing("/admin/workspaces", SharedWorkspace)
+
+    @operation("appointMember")
+    def appoint(self, id: str, account: str, role: Role, *, idempotency_key: str | None = None) -> Call[Member]:
+        """Add an account, such as the caller's own, to any workspace. This requires a login."""
+        body, key = {"account": account, "role": role}, idempotency_key or True
+        return call(Member, "POST", f"/admin/workspaces/{segment(id)}/members", body=body, key=key)
+
+
+def _workspace(id: str) -> str:
+    return f"/workspaces/{segment(id)}"

@@ -1,0 +1,58 @@
+"""The asynchronous client against a real server."""
+
+import asyncio
+
+import pytest
+
+from flowrunner.client import AsyncClient, ExecutionFailed, NotFoundError, StillRunning
+from support.client import Client as PlainClient
+from support.server import Server
+
+DOUBLE = "metadata: {name: double}\nnodes:\n  a: {type: return, params: {value: '${flow.input.n * 2}'}}\n"
+WAITING = "metadata: {name: waiting}\nnodes:\n  a: {type: wait, params: {key: go}}\n"
+
+
+@pytest.fixture
+def account(server: Server) -> PlainClient:
+    return server.admin().new_account()
+
+
+async def test_executions_are_started_followed_and_waited_for_together(account: PlainClient) -> None:
+    async with AsyncClient(account.url, account.token) as client:
+        await client.flows.create(DOUBLE)
+        runs = await asyncio.gather(*(client.run("double", {"n": n}) for n in range(5)))
+
+        assert [(await run.wait()).result for run in runs] == [0, 2, 4, 6, 8]
+        events = [event async for event in runs[0].events()]
+        assert events[-1]["type"] == "execution_completed"
+        assert len([execution async for execution in client.executions.list(flow="double")]) == 5
+        assert (await client.executions.list().page(limit=2, count=True)).total == 5
+        assert [flow["name"] async for flow in client.entries("/flows")] == ["double"]
+
+
+async def test_what_does_not_end_or_fails_is_an_error(account: PlainClient) -> None:
+    async with AsyncClient(account.url, account.token) as client:
+        await client.flows.create(WAITING)
+        run = await client.run("waiting")
+
+        with pytest.raises(StillRunning):
+            await run.wait(timeout=0)
+        await run.cancel()
+        with pytest.raises(ExecutionFailed, match="cancelled"):
+            await run.wait()
+        with pytest.raises(NotFoundError):
+            await client.flows.get("no-such-flow")
+
+
+async def test_the_names_of_flows_keep_their_slashes(account: PlainClient) -> None:
+    async with AsyncClient(account.url, account.token) as client:
+        await client.flows.put_by_name("reports/daily", definition="nodes:\n  a: {type: return}\n")
+
+        assert (await client.flows.get_by_name("reports/daily")).name == "reports/daily"
+
+
+async def test_a_login_is_used_from_then_on(account: PlainClient) -> None:
+    async with AsyncClient(account.url) as client:
+        await client.login(account.email, "five-blue-otters-swim")
+
+        assert (await client.accounts.get()).email == account.email

@@ -1,0 +1,350 @@
+"""Both clients before servers that fail, lie or never end."""
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.scripted import answer, drip, error, hang_up, scripted
+from flowrunner.client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ConflictError,
+    NotFoundError,
+    ServerUnreachable,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+    UnreadableAnswer,
+)
+from support.tls import Issuer
+
+TOKEN = "fr_pat_a-secret-token"
+Ask = Callable[..., Any]
+
+
+def ask_synchronously(url: str, method: str, path: str, *, settings: Any = None, **options: Any) -> Any:
+    with Client(url, TOKEN, **(settings or {})) as client:
+        return client.request(method, path, **options)
+
+
+def ask_asynchronously(url: str, method: str, path: str, *, settings: Any = None, **options: Any) -> Any:
+    async def ask() -> Any:
+        async with AsyncClient(url, TOKEN, **(settings or {})) as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(params=[ask_synchronously, ask_asynchronously], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    made: Ask = request.param
+    return made
+
+
+# What is repeated
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_lost_answer_of_what_is_idempotent_is_asked_for_again(ask: Ask, method: str) -> None:
+    with scripted(hang_up, error(503, "unavailable"), answer(200, {})) as server:
+        assert ask(server.url, method, "/x").status == 200
+
+    assert len(server.requests) == 3
+
+
+def test_a_post_without_a_key_is_sent_once(ask: Ask) -> None:
+    for step in (hang_up, error(503, "unavailable")):
+        with scripted(step, answer(200, {})) as server:
+            with pytest.raises((ServerUnreachable, UnavailableError)):
+                ask(server.url, "POST", "/x", json={})
+
+        assert len(server.requests) == 1
+
+
+def test_a_post_with_a_key_is_repeated_with_the_same_key(ask: Ask) -> None:
+    with scripted(hang_up, answer(201, {})) as server:
+        ask(server.url, "POST", "/x", json={"a": 1}, idempotency_key=True)
+
+    keys = {server.header(number, "Idempotency-Key") for number in range(2)}
+    assert len(keys) == 1
+    assert keys != {None}
+    assert server.requests[0].partition("\r\n\r\n")[2] == server.requests[1].partition("\r\n\r\n")[2] == '{"a":1}'
+
+
+def test_a_limit_is_waited_for_as_long_as_the_server_says(ask: Ask) -> None:
+    with scripted(error(429, "too_many_requests", Retry_After="1"), answer(200, {})) as server:
+        assert ask(server.url, "POST", "/x", json={}).status == 200
+
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_beyond_the_time_for_attempts_is_left_to_the_caller(ask: Ask, status: int) -> None:
+    with scripted(error(status, "", Retry_After="3600")) as server:
+        with pytest.raises((TooManyRequestsError, UnavailableError)) as caught:
+            ask(server.url, "GET", "/x")
+
+    assert caught.value.retry_after == 3600
+    assert len(server.requests) == 1
+
+
+def test_no_attempt_begins_when_there_is_no_time_for_attempts(ask: Ask) -> None:
+    with scripted(error(503, "unavailable"), answer(200, {})) as server:
+        with pytest.raises(UnavailableError):
+            ask(server.url, "GET", "/x", settings={"retry_seconds": 0})
+
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"), [(401, "unauthorized", UnauthorizedError), (409, "conflict", ConflictError)]
+)
+def test_an_answer_that_would_be_the_same_again_is_final(
+    ask: Ask, status: int, code: str, kind: type[ApiError]
+) -> None:
+    with scripted(error(status, code)) as server:
+        with pytest.raises(kind):
+            ask(server.url, "GET", "/x")
+
+    assert len(server.requests) == 1
+
+
+def test_what_an_earlier_attempt_may_have_done_is_said(ask: Ask) -> None:
+    with scripted(hang_up, error(404, "not_found")) as server:
+        with pytest.raises(NotFoundError, match="an earlier attempt got no answer, and may have done it"):
+            ask(server.url, "DELETE", "/flows/x")
+
+
+def test_a_server_that_is_not_there_has_done_nothing(ask: Ask) -> None:
+    with scripted() as server:
+        pass
+
+    with pytest.raises(ServerUnreachable) as caught:
+        ask(server.url, "POST", "/x", json={}, settings={"retry_seconds": 0.2})
+
+    assert not caught.value.was_sent
+
+
+# What an answer may not do
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("path", ["/elsewhere", "/api/v1/flows"])
+def test_no_redirect_is_followed_and_no_other_origin_gets_the_token(ask: Ask, status: int, path: str) -> None:
+    with scripted(answer(200, {})) as other, scripted(answer(status, Location=f"{other.url}{path}?t=1")) as server:
+        with pytest.raises(UnreadableAnswer, match="redirects to"):
+            ask(server.url, "GET", "/flows")
+
+    assert other.requests == []
+
+
+def test_an_answer_has_a_largest_size(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("sync_client", "async_client"):
+        monkeypatch.setattr(f"flowrunner.client.{module}.LARGEST_ANSWER_BYTES", 1000)
+    endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b" " * 1024 + b"\r\n"
+
+    for step in (answer(200, "x" * 2000), endless):
+        with scripted(step) as server, pytest.raises(UnreadableAnswer, match="more than 1000 bytes"):
+            ask(server.url, "GET", "/x")
+
+
+def test_an_answer_that_never_ends_is_given_up_in_time(ask: Ask) -> None:
+    with scripted(drip) as server, pytest.raises(ServerUnreachable, match="took too long"):
+        ask(server.url, "GET", "/x", timeout=0.3, settings={"retry_seconds": 0})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>", b"[" * 200_000, b'{"a": ' * 100_000, b"\xff", b"1" * 10_000],
+    ids=["html", "nested lists", "nested objects", "not text", "long number"],
+)
+def test_what_is_no_json_is_an_error_of_its_own(ask: Ask, content: bytes) -> None:
+    with scripted(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)) as server:
+        with pytest.raises(UnreadableAnswer):
+            ask(server.url, "GET", "/x").object()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {"error": "x"}, {"error": {"code": 7, "message": None, "details": [], "hint": {}, "docs": 1}}],
+    ids=json.dumps,
+)
+def test_errors_of_other_forms_are_still_errors(ask: Ask, body: Any) -> None:
+    with scripted(answer(418, body)) as server, pytest.raises(ApiError) as caught:
+        ask(server.url, "GET", "/x")
+
+    assert (caught.value.status, caught.value.details, caught.value.hint) == (418, {}, None)
+
+
+def test_an_answer_that_is_cut_off_is_no_answer(ask: Ask) -> None:
+    def cut_off(connection: Any) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}")
+
+    with scripted(cut_off) as server, pytest.raises(ServerUnreachable) as caught:
+        ask(server.url, "GET", "/x", settings={"retry_seconds": 0})
+
+    assert caught.value.was_sent
+
+
+@pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", b"HTTP/1.1 abc X\r\n\r\n", b"\x16\x03\x01\r\n\r\n"])
+def test_what_is_no_http_is_no_answer(ask: Ask, head: bytes) -> None:
+    with scripted(head) as server, pytest.raises(ServerUnreachable) as caught:
+        ask(server.url, "GET", "/x", settings={"retry_seconds": 0})
+
+    assert TOKEN not in str(caught.value)
+
+
+def test_cookies_and_encodings_are_left_alone(ask: Ask) -> None:
+    with scripted(answer(200, {}, Set_Cookie="a=b", Content_Encoding="identity"), answer(200, {})) as server:
+        with Client(server.url, TOKEN) as client:
+            client.get("/x")
+            client.get("/x")
+
+    assert server.header(1, "Cookie") is None
+    assert server.header(1, "Accept-Encoding") == "identity"
+
+
+# Connections
+
+
+def test_a_connection_is_used_again_and_not_after_the_server_has_closed_it() -> None:
+    closing = threading.Event()
+
+    def close(connection: Any) -> None:
+        connection.sendall(answer(200, {}))
+        closing.wait(5)
+
+    with scripted(answer(200, {}), close, answer(200, {})) as server, Client(server.url) as client:
+        client.get("/x")
+        client.get("/x")
+        assert server.connections == 1
+        closing.set()
+        while not client._transport._idle or not _is_closed(client):
+            pass
+        # Sent once, although it may not be repeated: the closed connection is noticed before.
+        client.request("POST", "/x", json={})
+
+        assert server.connections == 2
+
+
+def _is_closed(client: Client) -> bool:
+    from flowrunner.client.sync_transport import _is_closed
+
+    return _is_closed(client._transport._idle[0])
+
+
+def test_a_certificate_of_somebody_unknown_is_refused(ask: Ask, tmp_path: Path) -> None:
+    issuer = Issuer(tmp_path, "issuer")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*issuer.issue("server", "localhost"))
+    trusting = {"ca_file": str(issuer.file), "retry_seconds": 0}
+    with scripted(answer(200, {}), context=context) as server:
+        with pytest.raises(ServerUnreachable, match="certificate verify failed"):
+            ask(f"https://localhost:{server.port}", "GET", "/x", settings={"retry_seconds": 0})
+        with pytest.raises(ServerUnreachable, match="certificate"):
+            ask(f"https://127.0.0.1:{server.port}", "GET", "/x", settings=trusting)
+        assert server.requests == []
+
+        assert ask(f"https://localhost:{server.port}", "GET", "/x", settings=trusting).status == 200
+
+
+# Events
+
+
+def events(url: str, *, is_async: bool) -> list[int]:
+    if not is_async:
+        with Client(url, TOKEN) as client:
+            return [event["seq"] for event in client.events("exec-1")]
+
+    async def read() -> list[int]:
+        async with AsyncClient(url, TOKEN) as client:
+            return [event["seq"] async for event in client.events("exec-1")]
+
+    return asyncio.run(read())
+
+
+def stream(*lines: str, ends: bool) -> bytes:
+    chunks = b"".join(f"{len(line) + 1:x}\r\n{line}\n\r\n".encode() for line in lines)
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + (b"0\r\n\r\n" if ends else b"")
+
+
+def cut(*lines: str) -> Callable[[Any], None]:
+    def send(connection: Any) -> None:
+        connection.sendall(stream(*lines, ends=False))
+
+    return send
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_events_go_on_where_they_were_cut_off(is_async: bool) -> None:
+    more, over = {"events": [{"seq": 3}], "after": 3, "has_ended": False}, {"events": [], "after": 4, "has_ended": True}
+    with scripted(
+        cut('{"seq": 1}', "", '{"seq": 2}'),
+        error(503, "unavailable"),
+        # It ends early and in order, as that of a server which stops.
+        stream(ends=True),
+        answer(200, more),
+        stream('{"seq": 3}', '{"seq": 4}', ends=True),
+        answer(200, over),
+    ) as server:
+        assert events(server.url, is_async=is_async) == [1, 2, 3, 4]
+
+    asked = [head.split()[1].partition("?")[2] for head in server.heads()]
+    assert asked == ["after=0", "after=2", "after=2", "after=2&limit=1", "after=2", "after=4&limit=1"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"seq": "x"}', "1"])
+def test_a_line_that_is_no_event_is_an_error(is_async: bool, line: str) -> None:
+    with scripted(stream(line, ends=True)) as server, pytest.raises(UnreadableAnswer):
+        events(server.url, is_async=is_async)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_line_has_a_largest_size(is_async: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowrunner.client.following.LONGEST_LINE_BYTES", 100)
+
+    with scripted(stream("x" * 99, "x" * 200, ends=False)) as server, pytest.raises(UnreadableAnswer, match="not an"):
+        events(server.url, is_async=is_async)
+    with scripted(stream("", ends=False) + b"ff\r\n" + b"x" * 255 + b"\r\n") as server:
+        with pytest.raises(UnreadableAnswer, match="more than 100 bytes"):
+            events(server.url, is_async=is_async)
+
+
+# Addresses and tokens
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8080", "ftp://x", "http://", "http://user:pass@x", "http://x/?a=b", "http://x/#a", "http://x/a b"],
+)
+def test_an_address_that_means_no_server_is_rejected(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        Client(url)
+
+
+@pytest.mark.parametrize("id", ["", ".", "..", "../accounts"])
+def test_an_id_stays_one_part_of_the_path(id: str) -> None:
+    with scripted(answer(200, {})) as server, Client(server.url) as client:
+        try:
+            client.flows.get(id)
+        except ValueError:
+            assert server.requests == []
+        else:
+            assert server.heads() == ["GET /api/v1/flows/..%2Faccounts HTTP/1.1"]
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ü"])
+def test_a_token_that_is_no_token_is_rejected_without_being_shown(token: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="The token is empty") as caught:
+            kind("http://127.0.0.1:1", token)
+
+        assert len(token) < 2 or token not in str(caught.value)

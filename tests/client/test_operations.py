@@ -1,0 +1,250 @@
+"""The typed methods and models of the client, compared with the OpenAPI document."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from types import UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+
+from docs.pages import ROOT
+from flowrunner.api.http.openapi import openapi_document
+from flowrunner.api.server import ROUTERS
+from flowrunner.client import AsyncClient, Client, models
+from flowrunner.client.calls import Listing, ListOperation, Operation
+from flowrunner.client.groups import Groups
+from flowrunner.client.model import Model, wire_name
+
+DOCUMENT: Final[Any] = openapi_document([route for router in ROUTERS for route in router.routes])
+SCHEMAS: Final[Any] = DOCUMENT["components"]["schemas"]
+# The operations without a typed method, each with the reason.
+WITHOUT_METHOD: Final = {
+    "receiveHook": "for other servers, which have no token",
+    "verifyHook": "for other servers, which have no token",
+    "healthz": "for probes",
+    "readyz": "for probes",
+    "metrics": "for Prometheus",
+    "ticket": "for browsers, whose WebSockets have no headers; `Client.events` needs none",
+    "exportWorkspace": "an archive of any size: `Client.download` writes it to a file",
+}
+# Parameters that the client itself sends.
+SENT_BY_THE_CLIENT: Final = {"flowrunner-workspace", "if-none-match"}
+PAGING: Final = {"limit", "offset", "cursor", "count", "after"}
+PARAMETERS_OF_HEADERS: Final = {
+    "Idempotency-Key": "idempotency_key",
+    "Prefer": "wait",
+    "If-Match": "if_match",
+    "If-None-Match": "if_none_match",
+}
+# Fields of bodies that a method leaves out, each with the reason.
+LEFT_OUT: Final = {
+    ("login", "cookie"): "for browsers",
+    ("changeExecutions", "dry_run"): "a method of its own",
+    ("backfillTrigger", "dry_run"): "a method of its own",
+}
+
+
+class _Groups(Groups[Any]):
+    """The groups without a client."""
+
+
+def methods() -> "Iterator[tuple[str, Any]]":
+    """Yield each typed method with its name."""
+    for name in vars(Groups):
+        if not name.startswith("_"):
+            group = type(getattr(_Groups(), name))
+            for method, value in vars(group).items():
+                if isinstance(value, Operation | ListOperation):
+                    yield f"{name}.{method}", value
+
+
+METHODS: Final = dict(methods())
+OPERATIONS: Final = {
+    operation["operationId"]: (method, path, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+}
+
+
+def test_each_operation_has_a_method_or_a_reason_to_have_none() -> None:
+    covered = {value.id for value in METHODS.values()}
+
+    assert covered | set(WITHOUT_METHOD) == set(OPERATIONS)
+    assert covered & set(WITHOUT_METHOD) == set()
+
+
+def schema_of(schema: Any) -> Any:
+    """Return the object schema that a schema refers to."""
+    for part in (schema, *schema.get("anyOf", ())):
+        if "$ref" in part:
+            return SCHEMAS[part["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def expected_parameters(id: str) -> set[str]:
+    _, path, operation = OPERATIONS[id]
+    names = set(re.findall(r"{(\w+)}", path))
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "query":
+            names.add(parameter["name"])
+        elif parameter["in"] == "header" and parameter["name"] in PARAMETERS_OF_HEADERS:
+            names.add(PARAMETERS_OF_HEADERS[parameter["name"]])
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if body is not None:
+        names |= set(schema_of(body["schema"]).get("properties", {}))
+    if operation["operationId"] != "putFlowByName":
+        # Answers to GET are not kept, so there is nothing to compare them with.
+        names.discard("if_none_match")
+    return {name for name in names if (id, name) not in LEFT_OUT}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_the_parameters_of_its_operation(name: str) -> None:
+    method = METHODS[name]
+    parameters = {wire_name(parameter) for parameter in inspect.signature(method.make).parameters} - {"self"}
+    expected = expected_parameters(method.id)
+    if isinstance(method, ListOperation):
+        expected -= PAGING
+    if name in ("executions.plan_many", "triggers.plan_backfill"):
+        # A plan changes nothing, and may be asked for again.
+        expected.discard("idempotency_key")
+    if name == "flows.import_archive":
+        expected.add("archive")
+    if name.startswith("accounts.") and "preferences" in name:
+        expected.discard("id")
+
+    assert parameters == expected
+
+
+def sample(annotation: Any) -> Any:
+    """Return a value of a type, as a parameter of a method."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return sample(arguments[0])
+    if origin is Literal:
+        return arguments[0]
+    if annotation in (str, Any):
+        return "a/b"
+    if annotation in (int, bool, bytes):
+        return {int: 7, bool: True, bytes: b"x"}[annotation]
+    return {} if "Mapping" in str(annotation) else ["x"]
+
+
+def made_by(method: Any) -> Any:
+    """Return the call or list that a method makes of samples."""
+    hints = get_type_hints(method.make)
+    names = [name for name in inspect.signature(method.make).parameters if name != "self"]
+    return method.make(None, **{name: sample(hints[name]) for name in names})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_makes_the_request_of_its_operation(name: str) -> None:
+    method = METHODS[name]
+    verb, path, operation = OPERATIONS[method.id]
+    made = made_by(method)
+    if isinstance(made, Listing):
+        made = made.page({"limit": 5})
+    request = made.request
+    target, _, query = request.target.partition("?")
+    # The key of a signal has slashes, every other part of a path has none.
+    pattern = re.sub(r"\\{\w+\\}", "[^/]+" if method.id != "sendSignal" else ".+", re.escape(path))
+
+    assert request.method == verb.upper()
+    assert re.fullmatch(pattern, target), target
+    known = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"}
+    assert {part.partition("=")[0] for part in query.split("&") if part} <= known
+    known = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "header"}
+    assert set(request.headers) - {"Content-Type", "Accept"} <= known
+    content = operation.get("requestBody", {}).get("content", {})
+    assert (request.body is None) == (content == {})
+    if request.headers.get("Content-Type") == "application/json":
+        fields = set(schema_of(content["application/json"]["schema"])["properties"])
+        assert set(json.loads(request.body)) <= fields
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_creates_is_repeated_under_a_key(name: str) -> None:
+    made, operation = made_by(METHODS[name]), OPERATIONS[METHODS[name].id][2]
+    takes_key = any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+    if isinstance(made, Listing) or name in ("executions.plan_many", "triggers.plan_backfill"):
+        return
+
+    assert ("Idempotency-Key" in made.request.headers) == takes_key
+
+
+def answered(id: str) -> set[str]:
+    """Return the names of the schemas with which an operation answers."""
+    names = set()
+    for status, response in OPERATIONS[id][2]["responses"].items():
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        if status.startswith("2"):
+            names |= {part["$ref"].rpartition("/")[2] for part in (schema, *schema.get("anyOf", ())) if "$ref" in part}
+    return names
+
+
+def schema_name(model: type[Model]) -> str:
+    found = re.search(r"The schema `(\w+)`", model.__doc__ or "")
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_returns_what_its_operation_answers(name: str) -> None:
+    method = METHODS[name]
+    (answer,) = get_args(get_type_hints(method.make)["return"])
+    if isinstance(answer, type) and issubclass(answer, Model):
+        schema = schema_name(answer)
+        if isinstance(method, ListOperation):
+            (page,) = answered(method.id)
+            (entries,) = [part for part in SCHEMAS[page]["properties"].values() if part.get("type") == "array"]
+            assert entries["items"]["$ref"].rpartition("/")[2] == schema
+        else:
+            assert schema in answered(method.id)
+    else:
+        assert name in ("flows.export", "executions.step_result", "installation.flow_schema")
+
+
+MODELS: Final = [value for value in vars(models).values() if isinstance(value, type) and issubclass(value, Model)]
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model is not Model], ids=lambda model: model.__name__)
+def test_a_model_has_the_fields_of_its_schema(model: type[Model]) -> None:
+    schema = SCHEMAS[schema_name(model)]
+    hints = get_type_hints(model)
+
+    assert {wire_name(name) for name in hints} == {name for name in schema["properties"] if name.isidentifier()}
+    for name, part in schema["properties"].items():
+        if part.get("format") == "date-time":
+            assert datetime in (hints[name], *get_args(hints[name]))
+
+
+def test_the_models_are_those_of_the_present_document() -> None:
+    program = ROOT / "client" / "generate.py"
+    code = "import json, sys; sys.path.insert(0, sys.argv[1]); import generate; "
+    code += "sys.stdout.write(generate.models_of(json.load(sys.stdin)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, program.parent],
+        input=json.dumps(DOCUMENT),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    written = (ROOT / "src" / "flowrunner" / "client" / "models.py").read_text()
+    assert done.stdout == written, "the API has changed: make client"
+
+
+def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
+    def signatures(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(value).parameters)
+            for name, value in vars(kind).items()
+            if callable(value) and not name.startswith("_")
+        }
+
+    assert signatures(AsyncClient) == signatures(Client)
