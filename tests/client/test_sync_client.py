@@ -41,6 +41,14 @@ def test_a_run_is_waited_for_by_the_name_of_its_flow(client: Client) -> None:
     assert client.run("double", {"n": 21}).wait().result == 42
 
 
+def test_a_run_is_found_by_the_id_of_its_flow_and_by_its_labels(client: Client) -> None:
+    run = client.run(client.flows.get_by_name("double").id, {"n": 1}, labels={"customer": "42"})
+
+    assert run.wait().flow_name == "double"
+    assert [found.id for found in client.executions.list(label=["customer:42"])] == [run.id]
+    assert list(client.executions.list(label=["customer:43"])) == []
+
+
 def test_a_key_of_the_caller_starts_one_execution(client: Client) -> None:
     first = client.run("double", {"n": 1}, idempotency_key="order-7")
     second = client.run("double", {"n": 1}, idempotency_key="order-7")

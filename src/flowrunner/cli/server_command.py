@@ -70,10 +70,8 @@ def exit_code(error: "ClientError") -> int:
             return UNREACHABLE
         case StillRunning():
             return STILL_RUNNING
-        case ExecutionFailed(execution={"status": "cancelled"}):
-            return CANCELLED
-        case ExecutionFailed():
-            return EXECUTION_FAILED
+        case ExecutionFailed(execution=execution):
+            return CANCELLED if execution.status == "cancelled" else EXECUTION_FAILED
         case _:
             return FAILED
 

@@ -139,9 +139,16 @@ class AsyncClient(ClientCore[Async]):
 
     # Executions
 
-    async def run(self, flow: str, input: Any = None, *, idempotency_key: str | None = None) -> "AsyncRun":
+    async def run(
+        self,
+        flow: str,
+        input: Any = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> "AsyncRun":
         """Start an execution of the flow with this name or id. See `Client.run`."""
-        return await self._started(run_request(flow, input, idempotency_key))
+        return await self._started(run_request(flow, input, labels, idempotency_key))
 
     async def rerun(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.calls import K
+from flowrunner.client.calls import K, members
 from flowrunner.client.groups import Groups
 from flowrunner.client.requests import Origin, Request, authorization, request, segment
 from flowrunner.client.retries import Retries
@@ -18,7 +18,7 @@ LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 # The server sends an empty line at least every 15 s.
 SILENT_STREAM_SECONDS: Final = 60.0
 LINES: Final = {"Accept": "application/x-ndjson"}
-_FLOW_ID: Final = re.compile(r"flow-[0-9a-z]{26}")
+_FLOW_ID: Final = re.compile(r"flow-[0-9a-z]{36}")
 
 
 class ClientCore(Groups[K]):
@@ -62,17 +62,16 @@ class ClientCore(Groups[K]):
         return Request(method=made.method, target=made.target, headers=headers, body=made.body)
 
 
-def run_request(flow: str, input: Any, idempotency_key: str | None) -> Request:
+def run_request(flow: str, input: Any, labels: Mapping[str, str] | None, idempotency_key: str | None) -> Request:
     """Return the request that starts an execution of the flow with this name or id."""
     place = segment(flow) if _FLOW_ID.fullmatch(flow) else f"by-name/{segment(flow)}"
-    body = {"input": {} if input is None else input}
+    body = members({"input": input, "labels": labels})
     return request("POST", f"/flows/{place}/run", json=body, idempotency_key=idempotency_key or True)
 
 
 def rerun_request(execution_id: str, body: Mapping[str, Any], idempotency_key: str | None) -> Request:
-    sent = {name: value for name, value in body.items() if value is not None}
     path = f"/executions/{segment(execution_id)}/rerun"
-    return request("POST", path, json=sent, idempotency_key=idempotency_key or True)
+    return request("POST", path, json=members(body), idempotency_key=idempotency_key or True)
 
 
 def execution_request(execution_id: str) -> Request:

@@ -41,6 +41,8 @@ class Executions(Group[K]):
         trigger: str | None = None,
         rerun_of: str | None = None,
         unrepaired: bool | None = None,
+        label: Sequence[str] | None = None,
+        inputs: Mapping[str, str] | None = None,
         sort: Literal["started_at", "-started_at"] | None = None,
     ) -> Listing[Execution]:
         """List executions, the newest first.
@@ -49,10 +51,13 @@ class Executions(Group[K]):
             flow: The id or the name of a flow.
             since: RFC 3339, or a date for its beginning in UTC.
             unrepaired: Only those that failed and that no later execution has repaired.
+            label: Only those with all of these labels, such as `customer:42`.
+            inputs: Only those with these values of inputs that their flow declares as `searchable`.
         """
         return listing(
             "/executions", Execution, flow=flow, flow_id=flow_id, status=status, since=since, until=until,
-            error_type=error_type, node=node, trigger=trigger, rerun_of=rerun_of, unrepaired=unrepaired, sort=sort,
+            error_type=error_type, node=node, trigger=trigger, rerun_of=rerun_of, unrepaired=unrepaired,
+            label=label, sort=sort, **{f"input.{name}": value for name, value in (inputs or {}).items()},
         )  # fmt: skip
 
     @operation("getExecution")

@@ -165,6 +165,7 @@ class Flows(Group[K]):
         id: str,
         input: Any = None,
         *,
+        labels: Mapping[str, str] | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> Call[StartedExecution]:
@@ -174,7 +175,7 @@ class Flows(Group[K]):
             wait: Seconds, at most 60, for which the server waits for the end.
         """
         path, key = f"/flows/{segment(id)}/run", idempotency_key or True
-        return call(StartedExecution, "POST", path, body={"input": input}, key=key, wait=wait)
+        return call(StartedExecution, "POST", path, body={"input": input, "labels": labels}, key=key, wait=wait)
 
     @operation("runFlowByName")
     def run_by_name(
@@ -182,12 +183,13 @@ class Flows(Group[K]):
         name: str,
         input: Any = None,
         *,
+        labels: Mapping[str, str] | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> Call[StartedExecution]:
         """Start an execution of the flow with this name. `Client.run` does the same, and waits for it."""
         path, key = f"{_by_name(name)}/run", idempotency_key or True
-        return call(StartedExecution, "POST", path, body={"input": input}, key=key, wait=wait)
+        return call(StartedExecution, "POST", path, body={"input": input, "labels": labels}, key=key, wait=wait)
 
     @operation("validateFlow")
     def validate(self, definition: str) -> Call[Validation]:

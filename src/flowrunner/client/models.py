@@ -312,6 +312,7 @@ class Execution(Model):
         trigger: The id of the trigger that has started it.
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
+        labels: The labels that it was started with. Absent without any.
     """
 
     id: str
@@ -329,6 +330,7 @@ class Execution(Model):
     trigger: str | None
     rerun_of: str | None
     repaired_by: str | None
+    labels: dict[str, str] | None
 
 
 class ExecutionDetail(Model):
@@ -346,6 +348,7 @@ class ExecutionDetail(Model):
         trigger: The id of the trigger that has started it.
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
+        labels: The labels that it was started with. Absent without any.
         result: Absent until the execution has completed.
         waiting_for: Absent unless the execution waits.
         failure: Absent unless the execution failed.
@@ -367,6 +370,7 @@ class ExecutionDetail(Model):
     trigger: str | None
     rerun_of: str | None
     repaired_by: str | None
+    labels: dict[str, str] | None
     input: Any
     result: Any
     waiting_for: list[WaitingFor] | None

@@ -154,15 +154,23 @@ class Client(ClientCore[Sync]):
 
     # Executions
 
-    def run(self, flow: str, input: Any = None, *, idempotency_key: str | None = None) -> "Run":
+    def run(
+        self,
+        flow: str,
+        input: Any = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> "Run":
         """Start an execution.
 
         Args:
             flow: The name or the id of the flow.
+            labels: Names and values by which lists find the execution.
             idempotency_key: What stands for this start in your own data, such as the number of an order: a second
                 request with it starts nothing. Without one the client makes a key, for its own repeats.
         """
-        return self._started(run_request(flow, input, idempotency_key))
+        return self._started(run_request(flow, input, labels, idempotency_key))
 
     def rerun(
         self,
