@@ -4,6 +4,8 @@ import asyncio
 import smtplib
 import ssl
 from collections.abc import Sequence
+from email.errors import HeaderParseError
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import partial
@@ -51,22 +53,32 @@ class SmtpMailer:
         )
 
     async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+        try:
+            message = self._message(to, subject, text, message_id=message_id)
+        except (ValueError, HeaderParseError):
+            # A line break in a header, or an address that cannot be written in one.
+            raise MailFailed("email.invalid") from None
+        async with self._free:
+            await asyncio.to_thread(partial(self._send, message, to))
+
+    def _message(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> EmailMessage:
+        """Raises: ValueError, HeaderParseError."""
         message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self._sender, ", ".join(to), subject
+        message["From"], message["Subject"] = self._sender, subject
+        message["To"] = [_address(text) for text in to]
         message["Date"] = formatdate()
         # Equal in every repeat, so that mailboxes can show it once.
         message["Message-ID"] = f"<{message_id}@{self._sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(text)
-        async with self._free:
-            await asyncio.to_thread(partial(self._send, message))
+        return message
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, message: EmailMessage, to: Sequence[str]) -> None:
         try:
             with self._connected() as server:
                 if self._user is not None:
                     server.login(self._user, self._password or "")
-                server.send_message(message)
+                server.send_message(message, to_addrs=to)
         except ssl.SSLError:
             raise MailFailed("email.tls") from None
         except smtplib.SMTPAuthenticationError:
@@ -94,3 +106,12 @@ class SmtpMailer:
             server.close()
             raise
         return server
+
+
+def _address(text: str) -> Address:
+    """Raises: ValueError, HeaderParseError for a text that some readers take for another address, or for several."""
+    local, _, domain = text.rpartition("@")
+    address = Address(username=local, domain=domain)
+    if address.addr_spec != text:
+        raise ValueError
+    return address

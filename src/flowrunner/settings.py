@@ -226,8 +226,15 @@ class Settings:
     )
     smtp_url: str | None = setting(
         _smtp_url,
-        "The server that sends e-mails of callbacks: smtps://user:password@host?from=flows@example.com.",
+        "The server that sends e-mails of callbacks, invitations and lost passwords: "
+        "smtps://user:password@host?from=flows@example.com.",
         secret=True,
+    )
+    sign_up: str = setting(
+        _choice("no", "admins", "invited"),
+        "Whose invitations create accounts: nobody's (no), those of admins of the installation (admins), or those of "
+        "every admin of a workspace (invited).",
+        default="admins",
     )
     token_life: float = setting(
         _at_least("1s"), "Lifetime of a login without a refresh; at least one second.", default=86400.0

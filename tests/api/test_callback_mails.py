@@ -1,64 +1,27 @@
 """Callbacks as e-mails, through a real SMTP server."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import nullcontext
-from email import message_from_bytes, policy
-from email.message import EmailMessage, Message
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.callbacks import MailFailed
 from support.client import Client
+from support.mailbox import Mailbox, free_port, open_mailbox, text_of
 from support.server import Server
 from support.waiting import wait_for
 
 FAILING: Final = "metadata: {name: Pläne}\nnodes:\n  only: {type: fail, params: {message: 'out of paper'}}\n"
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-class Mailbox:
-    """Keeps what arrives, and rejects recipients and messages on request."""
-
-    def __init__(self) -> None:
-        self.arrived: list[tuple[Envelope, Message]] = []
-        self.rejections = 0
-
-    async def handle_RCPT(  # noqa: N802 # the name of the hook
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address.startswith("nobody@"):
-            return "550 No such mailbox"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 # likewise
-        if self.rejections:
-            self.rejections -= 1
-            return "451 Later"
-        assert isinstance(envelope.content, bytes)
-        self.arrived.append((envelope, message_from_bytes(envelope.content, policy=policy.default)))
-        return "250 OK"
-
-
 @pytest.fixture(scope="module")
 def smtp() -> Iterator[tuple[Mailbox, int]]:
-    mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port("127.0.0.1"))
-    controller.start()
-    yield mailbox, controller.port
-    controller.stop()
+    with open_mailbox() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +36,6 @@ def mailing(tmp_path_factory: pytest.TempPathFactory, smtp: tuple[Mailbox, int])
         yield server.start().admin()
     finally:
         server.stop()
-
-
-def text_of(message: Message) -> str:
-    assert isinstance(message, EmailMessage)
-    text: Any = message.get_content()
-    return str(text).replace("\r\n", "\n")
 
 
 def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_take_it(

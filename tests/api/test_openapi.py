@@ -214,12 +214,13 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _accounts(made.go, admin, account)
     _tokens(made.go, account)
     _workspaces(made.go, admin, account)
+    _invitations(made.go, admin, account)
     _keys(made.go, admin, account)
     _pause(made.go, admin, account)
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            names = ("id", "account_id", "token_id", "delivery_id", "key", "node", "name")
+            names = ("id", "account_id", "token_id", "delivery_id", "invitation_id", "key", "node", "name")
             parts = dict.fromkeys(names, "x") | {"number": "1", "step_id": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
@@ -592,6 +593,28 @@ def _workspaces(go: Go, admin: Client, account: Client) -> None:
     for query in ("?name=x", "?name=Team", ""):
         go(account, f"DELETE {one}", query=query, id=id)
     go(account, f"DELETE {one}", id=account.account_id)
+
+
+def _invitations(go: Go, admin: Client, account: Client) -> None:
+    nobody, invited = Client(admin.url), "/api/v1/invitations"
+    mine, path = "/api/v1/workspaces/{id}/invitations", {"id": account.account_id}
+    for body in ({"email": admin.email, "role": "viewer"}, {"email": "x", "role": "viewer"}, b"{"):
+        made = go(account, f"POST {mine}", body, **path)
+        for client in (account, admin, nobody):
+            go(client, f"POST {mine}", body, id="workspace-1")
+            for query in ("?limit=1", "?limit=x"):
+                go(client, f"GET {mine}", query=query, **path)
+        for client in (admin, account, account):
+            go(client, f"DELETE {mine}/{{invitation_id}}", **path, invitation_id=made.json.get("id", "x"))
+    for client, use, more in (
+        (account, "lookup", {}), (account, "accept", {}), (admin, "accept", {}),
+        (nobody, "sign-up", {"name": "N", "password": PASSWORD}),
+    ):  # fmt: skip
+        email = admin.email if use == "accept" else f"new-{account.account_id}@example.com"
+        made = go(admin, f"POST {mine}", {"email": email, "role": "viewer"}, id=admin.account_id)
+        token = made.json["link"].partition("#")[2]
+        for body in ({"token": token, **more}, {"token": token, **more}, {"token": "x", **more}, {"x": 1}, b"{"):
+            go(client, f"POST {invited}/{use}", body)
 
 
 def _accounts(go: Go, admin: Client, account: Client) -> None:

@@ -27,12 +27,24 @@ OPEN: Final = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    # Whoever has the link of an invitation.
+    ("POST", "/api/v1/invitations/lookup"),
+    ("POST", "/api/v1/invitations/sign-up"),
     # Their senders prove themselves as a trigger says.
     *((method, path) for method in ("GET", "POST") for path in ("/hooks/{token}", "/hooks/{token}/{rest}")),
     # The web interface: files that are the same for everybody.
     *(
         ("GET", path)
-        for path in ("/", "/login", "/setup", "/w/{screen}", "/assets/{name}", "/favicon.svg", "/theme.js")
+        for path in (
+            "/",
+            "/login",
+            "/setup",
+            "/invitation",
+            "/w/{screen}",
+            "/assets/{name}",
+            "/favicon.svg",
+            "/theme.js",
+        )
     ),
 }
 SOCKETS: Final = {"/ws/executions", "/ws/executions/{execution_id}"}
@@ -150,6 +162,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
+            invitations=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
             node_trials=Broken(), overviews=Broken(), logins=Broken(),
             preferences=Broken(), hooks=Broken(), triggers=Broken(),
@@ -178,6 +191,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
             "/api/v1/keys/rotations": {"kinds": ["data"]},
             "/api/v1/workspaces": {"name": "N"},
+            "/api/v1/workspaces/{id}/invitations": {"email": "a@b.c", "role": "viewer"},
+            "/api/v1/invitations/accept": {"token": "x"},
             "/api/v1/admin/pause": {"paused": False},
             "/api/v1/callbacks": {"url": "https://example.com/", "events": ["execution.failed"]},
             "/api/v1/callbacks/{id}": {"name": "N"},

@@ -179,6 +179,7 @@ def allowed(caller: Caller) -> set[str]:
                 "create_workspace",
                 "delete_workspace",
                 "export",
+                "invite",
             },
         ),
         (caller("admin"), {right.value for right in Right}),
@@ -204,7 +205,7 @@ def test_s16_who_may_do_what(who: Caller, rights: set[str]) -> None:
 @given(st.sampled_from(["viewer", "user", "admin"]), st.sets(st.sampled_from(SCOPES), min_size=1))
 def test_s16_s66_a_token_never_has_more_rights_than_its_account(role: Role, scopes: set[Scope]) -> None:
     assert allowed(caller(role, *scopes)) < allowed(caller(role))
-    assert not allowed(caller(role, *scopes)) & {"session", "tokens", "credentials", "create_account"}
+    assert not allowed(caller(role, *scopes)) & {"session", "tokens", "credentials", "create_account", "invite"}
 
 
 @given(st.sets(st.sampled_from(SCOPES), min_size=1))

@@ -23,7 +23,7 @@ from support.databases import NOON, owner_of
 
 _OF_USERS: Final = frozenset({
     "session", "read", "run", "write", "account", "tokens", "members", "create_workspace", "delete_workspace",
-    "export",
+    "export", "invite",
 })  # fmt: skip
 _ALL: Final = _OF_USERS | {"admin", "create_account", "appoint"}
 # Nobody else uses it, so that it shows in an answer whose flow that is.
@@ -245,6 +245,15 @@ class Callers:
             case "new account":
                 id, _ = await self._account(f"thing-{self._number}", "user")
                 return id
+            case "invitations":
+                invitation = f"invitation-{self._number}"
+                self._sql(
+                    "INSERT INTO invitations"
+                    " (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
+                    " VALUES (?, ?, ?, 'viewer', ?, ?, 0, 9000000000000)",
+                    invitation, workspace or owner, f"{invitation}@example.com", invitation, owner,
+                )  # fmt: skip
+                return invitation
             case "tokens":
                 token_id = f"token-{self._number}"
                 self._sql(

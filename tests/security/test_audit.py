@@ -89,6 +89,10 @@ ACTIONS: Final = {
     "POST /api/v1/workspaces": "workspace.created",
     "PUT /api/v1/workspaces/{id}": "workspace.updated",
     "DELETE /api/v1/workspaces/{id}": "workspace.deleted",
+    "POST /api/v1/workspaces/{id}/invitations": "invitation.created",
+    "DELETE /api/v1/workspaces/{id}/invitations/{invitation_id}": "invitation.revoked",
+    "POST /api/v1/invitations/accept": "invitation.accepted",
+    "POST /api/v1/invitations/sign-up": "invitation.accepted",
     "POST /api/v1/workspaces/{id}/members": "member.added",
     "PUT /api/v1/workspaces/{id}/members/{account_id}": "member.changed",
     "DELETE /api/v1/workspaces/{id}/members/{account_id}": "member.removed",
@@ -106,6 +110,7 @@ NOT_TOLD: Final = {
     # What an account prefers in the interface concerns nobody else.
     "PUT /api/v1/accounts/me/preferences",
     # Reads, with a body.
+    "POST /api/v1/invitations/lookup",
     "POST /api/v1/flows/validate",
     "POST /api/v1/flows/graph",
     # It runs offline, and nothing is kept of it.
@@ -188,7 +193,7 @@ async def test_s60_every_request_that_changes_something_leaves_an_entry(tmp_path
     assert rows[0]["credential"] == "setup"
     for row in rows[3:]:
         assert row["actor"], row
-        assert row["credential"].startswith(("session:", "token:")), row
+        assert row["credential"].startswith(("session:", "token:", "invitation")), row
         assert row["address"] == "127.0.0.1"
         assert row["outcome"] == ("denied" if row["action"] == "request.denied" else "done")
     assert rows[-1]["action"] == "request.denied"
@@ -284,6 +289,17 @@ async def _change_workspaces(
     await go("POST", "/api/v1/flows/{id}/move", {"workspace": team}, id=copy)
     await go("POST", f"{workspace}/secrets", {"key": "K", "value": "a long value"}, id=team)
     await go("DELETE", f"{workspace}/secrets/{{key}}", id=team, key="K")
+    invitations = f"{workspace}/invitations"
+    for address, use, body in (
+        ("root@example.com", "accept", {}),
+        ("kim@example.com", "sign-up", {"name": "Kim", "password": PASSWORD}),
+        ("lee@example.com", "", {}),
+    ):
+        invited = await go("POST", invitations, {"email": address, "role": "viewer"}, id=team)
+        if use:
+            await go("POST", f"/api/v1/invitations/{use}", {"token": invited["link"].partition("#")[2], **body})
+        else:
+            await go("DELETE", f"{invitations}/{{invitation_id}}", id=team, invitation_id=invited["id"])
     token = (await go("POST", "/api/v1/tokens", {"name": "N", "scopes": ["read"]}))["id"]
     await go("DELETE", f"{workspace}/tokens/{{token_id}}", id=me, token_id=token)
     admins = "/api/v1/admin/workspaces/{id}/members"

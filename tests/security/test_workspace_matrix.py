@@ -30,7 +30,7 @@ OF_ROLE: Final[Mapping[str, frozenset[str]]] = {
     "viewer": frozenset({"read"}),
     "operator": frozenset({"read", "run"}),
     "editor": frozenset({"read", "run", "write"}),
-    "admin": frozenset({"read", "run", "write", "members", "delete_workspace", "export"}),
+    "admin": frozenset({"read", "run", "write", "members", "invite", "delete_workspace", "export"}),
 }
 OF_ACCOUNT: Final = frozenset({"session", "account", "tokens", "create_workspace"})
 OF_INSTALLATION: Final = frozenset({"admin", "create_account", "appoint"})

@@ -195,6 +195,9 @@ async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, p
 # A row in each table that nothing else in the next test fills, with the id of an account or of its workspace.
 OF_A_WORKSPACE: Final = (
     "INSERT INTO preferences (account_id, data, updated_at) VALUES (?, '{}', 0)",
+    "INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
+    " VALUES ('invitation-1', ?, 'kim@example.com', 'viewer', 'd', ?, 0, 1)",
+    "INSERT INTO password_resets (digest, account_id, created_at, expires_at) VALUES ('d', ?, 0, 1)",
     "INSERT INTO request_keys (account_id, key, workspace_id, request_id, digest, created_at)"
     " VALUES (?, 'k', ?, 'r', 'd', 0)",
     "INSERT INTO jobs (id, workspace_id, created_by, type, status, total, created_at, work)"

@@ -162,7 +162,7 @@ def test_foreign_keys_named_workspace_id_refer_to_workspaces(both: Any) -> None:
             if columns == ("workspace_id",)
         }
         of_tenants = ("usage", "data_keys", "secrets", "flows", "members", "api_tokens", "jobs", "triggers")
-        more = ("callbacks", "callback_deliveries", "request_keys", "hook_deliveries", "execution_terms")
+        more = ("callbacks", "callback_deliveries", "request_keys", "hook_deliveries", "execution_terms", "invitations")
         assert found == dict.fromkeys((*of_tenants, *more), "workspaces")
 
 

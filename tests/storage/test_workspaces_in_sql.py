@@ -39,7 +39,7 @@ EXCEPTIONS: Final = {
     },
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
-        "PURGE_OLD", "PURGE_MANY", "PURGE_REFUSALS",
+        "PURGE_OLD", "PURGE_MANY", "PURGE_REFUSALS", "PURGE_INVITATIONS",
     },
     "a background job delivers the callbacks of all workspaces": {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",

@@ -33,7 +33,6 @@ NOT_YET: Final[Mapping[str, str]] = {
     "S55": "there are no incoming webhooks yet",
     "S71": "there are no workspaces yet",
     "S72": "there are no logins through OpenID Connect yet",
-    "S73": "there are no invitations, resets or approval links yet",
     "S74": "there are no callbacks yet",
     "S75": "there is no interface for browsers yet",
     "S76": "there are no nodes for language models and no MCP server yet",

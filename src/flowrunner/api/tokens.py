@@ -1,7 +1,6 @@
 """The caller's API tokens over REST."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
@@ -11,12 +10,10 @@ from pydantic import Field
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
-from flowrunner.api.http.requests import Body, Paging
+from flowrunner.api.http.requests import Body, Paging, life_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right, Scope
-from flowrunner.domain.duration import parse_duration
-from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import TokenId, rfc3339
 from flowrunner.ports.accounts import TokenView
 
@@ -94,7 +91,7 @@ async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     The token reaches the workspace that the request acts in, and no other.
     """
     made, token = await services_of(request).tokens.create(
-        caller_of(request), name=body.name, scopes=body.scopes, life=_life(body.expires_in)
+        caller_of(request), name=body.name, scopes=body.scopes, life=life_of(body.expires_in)
     )
     new = NewToken(
         id=made.id,
@@ -107,15 +104,6 @@ async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
         token=token,
     )
     return created(new, f"/api/v1/tokens/{made.id}")
-
-
-def _life(text: str | None) -> timedelta | None:
-    if text is None:
-        return None
-    try:
-        return timedelta(seconds=parse_duration(text))
-    except (ValueError, OverflowError) as error:
-        raise invalid("expires_in", str(error)) from None
 
 
 @router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=needs(Right.TOKENS))

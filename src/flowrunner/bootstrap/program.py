@@ -63,9 +63,11 @@ from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identity import Authentication
+from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
 from flowrunner.services.logins import Logins
+from flowrunner.services.mails import Mails
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
 from flowrunner.services.password_check import PasswordCheck
@@ -99,6 +101,7 @@ from flowrunner.storage.exports import SqlExports
 from flowrunner.storage.flow_moves import SqlFlowMoves
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
+from flowrunner.storage.invitations import SqlInvitations
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.overview import SqlOverview
@@ -298,6 +301,16 @@ def assemble(
             on_access_change=identity.sessions_ended,
             on_rename=identity.workspace_changed,
             on_delete=on_workspace_delete,
+        ),
+        invitations=Invitations(
+            SqlInvitations(database),
+            account_store,
+            hasher,
+            Mails(mailer, public_url=settings.public_url),
+            clock,
+            sign_up=settings.sign_up,
+            public_url=settings.public_url,
+            on_access_change=identity.sessions_ended,
         ),
         exports=WorkspaceExports(
             SqlExports(database),

@@ -48,6 +48,8 @@ class Right(StrEnum):
     WRITE = "write"
     # Manage a workspace: its name, members and API tokens; read its part of the audit log.
     MEMBERS = "members"
+    # Invite people. The link of an invitation is a credential.
+    INVITE = "invite"
     CREATE_WORKSPACE = "create_workspace"
     DELETE_WORKSPACE = "delete_workspace"
     # Take a copy of all that a workspace holds.
@@ -77,7 +79,9 @@ _RIGHTS_OF_WORKSPACE_ROLE: Final[Mapping[WorkspaceRole, frozenset[Right]]] = {
     "viewer": frozenset({Right.READ}),
     "operator": frozenset({Right.READ, Right.RUN}),
     "editor": frozenset({Right.READ, Right.RUN, Right.WRITE}),
-    "admin": frozenset({Right.READ, Right.RUN, Right.WRITE, Right.MEMBERS, Right.DELETE_WORKSPACE, Right.EXPORT}),
+    "admin": frozenset(
+        {Right.READ, Right.RUN, Right.WRITE, Right.MEMBERS, Right.INVITE, Right.DELETE_WORKSPACE, Right.EXPORT}
+    ),
 }
 _OF_WORKSPACES: Final = _RIGHTS_OF_WORKSPACE_ROLE["admin"]
 # The scopes that an account may give a token. A token that is older than a change of role keeps its scopes, but the
@@ -87,8 +91,8 @@ SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "user": frozenset({"read", "run", "write", "members", "mcp"}),
     "admin": frozenset(SCOPES),
 }
-# No scope grants SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT or APPOINT: a leaked token must not be able to create
-# other credentials. Nor does one grant the creation, deletion or export of workspaces.
+# No scope grants SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT, APPOINT or INVITE: a leaked token must not be able to
+# create other credentials. Nor does one grant the creation, deletion or export of workspaces.
 _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "read": frozenset({Right.READ}),
     "run": frozenset({Right.RUN}),

@@ -13,6 +13,7 @@ ExecutionId = NewType("ExecutionId", str)
 SessionId = NewType("SessionId", str)
 TokenId = NewType("TokenId", str)
 JobId = NewType("JobId", str)
+InvitationId = NewType("InvitationId", str)
 
 if TYPE_CHECKING:
     # Read-only on purpose: a value of an execution is never changed in place.

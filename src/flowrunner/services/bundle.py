@@ -20,6 +20,7 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identity import Authentication
+from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
@@ -51,6 +52,7 @@ class Services:
     tokens: Tokens
     accounts: Accounts
     workspaces: Workspaces
+    invitations: Invitations
     exports: WorkspaceExports
     secrets: Secrets
     keys: KeyRotations

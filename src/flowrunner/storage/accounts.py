@@ -72,8 +72,7 @@ class SqlAccounts:
         async def create(tx: Transaction) -> None:
             if only_if_first and (await one_row(tx, ANY))[0]:
                 raise Conflict("The server has been set up already: log in instead")
-            with _rules():
-                await tx.run(CREATE, _values(account) | {"password_hash": password_hash})
+            await create_account(tx, account, password_hash=password_hash)
 
         await self._database.write(create, audit=audit)
 
@@ -123,7 +122,7 @@ class SqlAccounts:
                 await tx.run(END_SESSIONS, values)
             if password_hash is not None:
                 await tx.run(END_TOKENS, values)
-            return _account(row), ends_sessions
+            return account_of(row), ends_sessions
 
         return await self._database.write(update, audit=audit)
 
@@ -146,11 +145,11 @@ class SqlAccounts:
         row = await self._database.read(lambda tx: tx.row(GET, {"id": id}))
         if row is None:
             raise NotFound("account")
-        return _account(row)
+        return account_of(row)
 
     async def credential(self, email: str) -> Credential | None:
         row = await self._database.read(lambda tx: tx.row(CREDENTIAL, {"email": email}))
-        return None if row is None else Credential(account=_account(row), password_hash=row[7])
+        return None if row is None else Credential(account=account_of(row), password_hash=row[7])
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         values = {"id": id, "old": old, "new": new}
@@ -159,11 +158,17 @@ class SqlAccounts:
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
         values = {"role": role, "after": page.after}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
-        return [_account(row) for row in rows], total
+        return [account_of(row) for row in rows], total
 
     async def any(self) -> bool:
         row = await self._database.read(lambda tx: one_row(tx, ANY))
         return bool(row[0])
+
+
+async def create_account(tx: Transaction, account: Account, *, password_hash: str) -> None:
+    """Raises: EmailTaken."""
+    with _rules():
+        await tx.run(CREATE, _values(account) | {"password_hash": password_hash})
 
 
 class _rules:  # noqa: N801 # reads as a statement at its uses
@@ -186,7 +191,7 @@ async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:
     return row == ("admin", None)
 
 
-def _account(row: tuple[Any, ...]) -> Account:
+def account_of(row: tuple[Any, ...]) -> Account:
     return Account(
         id=AccountId(row[0]),
         name=row[1],

@@ -170,6 +170,21 @@ SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_a
         },
     ),
     Table(
+        name="invitations",
+        columns=("id", "workspace_id", "email", "role", "digest", "invited_by", "created_at", "expires_at"),
+        copied="""
+SELECT id, workspace_id, email, role, digest, invited_by, created_at, expires_at FROM invitations ORDER BY id
+""",
+        # Those of a deleted account are void: one that invites must still be an admin when they are accepted.
+        on_deletion={"workspace": "DELETE FROM invitations WHERE workspace_id = :id"},
+    ),
+    Table(
+        name="password_resets",
+        columns=("digest", "account_id", "created_at", "expires_at"),
+        copied="SELECT digest, account_id, created_at, expires_at FROM password_resets ORDER BY digest",
+        on_deletion={"account": "DELETE FROM password_resets WHERE account_id = :id"},
+    ),
+    Table(
         name="request_keys",
         columns=("account_id", "key", "workspace_id", "request_id", "digest", "created_at", "answer"),
         copied="""

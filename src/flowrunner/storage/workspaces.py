@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import AccountId, WorkspaceId
-from flowrunner.domain.workspace import Member, Membership, SharedWorkspace, Workspace, WorkspaceRole
+from flowrunner.domain.workspace import Member, Membership, SharedWorkspace, Workspace, WorkspaceRole, includes
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 from flowrunner.ports.workspaces import ObjectKind
@@ -261,16 +261,7 @@ class SqlWorkspaces:
         values = {"workspace_id": id, "account_id": account_id, "role": role, "at": to_ms(at)}
 
         async def add(tx: Transaction) -> None:
-            await _check_is_not_owner(tx, id, account_id, "is an admin of it already")
-            if await tx.row(IS_ACCOUNT, values) is None:
-                raise NotFound("account")
-            if await tx.row(ROLE, values) is not None:
-                raise Conflict("This account is a member already: change its role instead")
-            if (await one_row(tx, COUNT_MEMBERS, values))[0] >= most_members:
-                raise Conflict(f"A workspace has at most {most_members} members")
-            if (await one_row(tx, COUNT_JOINED, values))[0] >= most_joined:
-                raise Conflict(f"This account is a member of {most_joined} workspaces, and cannot join another")
-            await tx.run(ADD_MEMBER, values)
+            await _add_member(tx, values, most_members=most_members, most_joined=most_joined)
 
         async def change(tx: Transaction) -> None:
             await _check_is_not_owner(tx, id, account_id, "remains an admin of it")
@@ -300,6 +291,38 @@ class SqlWorkspaces:
 
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
         return await self._database.read(lambda tx: _contents(tx, id))
+
+
+async def join(
+    tx: Transaction,
+    id: WorkspaceId,
+    account_id: AccountId,
+    role: WorkspaceRole,
+    *,
+    at: datetime,
+    most_members: int,
+    most_joined: int,
+) -> None:
+    """Make an account a member, or raise the role of one that has a lower one. Raises: NotFound, Conflict."""
+    values = {"workspace_id": id, "account_id": account_id, "role": role, "at": to_ms(at)}
+    member = await tx.row(MEMBER, values)
+    if member is None:
+        await _add_member(tx, values, most_members=most_members, most_joined=most_joined)
+    elif not includes(_member(member).role, role):
+        await tx.run(CHANGE_ROLE, values)
+
+
+async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_members: int, most_joined: int) -> None:
+    await _check_is_not_owner(tx, values["workspace_id"], values["account_id"], "is an admin of it already")
+    if await tx.row(IS_ACCOUNT, values) is None:
+        raise NotFound("account")
+    if await tx.row(ROLE, values) is not None:
+        raise Conflict("This account is a member already: change its role instead")
+    if (await one_row(tx, COUNT_MEMBERS, values))[0] >= most_members:
+        raise Conflict(f"A workspace has at most {most_members} members")
+    if (await one_row(tx, COUNT_JOINED, values))[0] >= most_joined:
+        raise Conflict(f"This account is a member of {most_joined} workspaces, and cannot join another")
+    await tx.run(ADD_MEMBER, values)
 
 
 async def memberships(tx: Transaction, account_id: AccountId) -> tuple[Membership, ...]:

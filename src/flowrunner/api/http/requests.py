@@ -1,13 +1,14 @@
 """The base of request bodies, and common query parameters."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import invalid
 from flowrunner.ports.page import Page
 
@@ -39,6 +40,16 @@ class Body(BaseModel):
                 },
             )
         return value
+
+
+def life_of(text: str | None) -> timedelta | None:
+    """Return the duration in `expires_in`; None without one. Raises: InvalidInput."""
+    if text is None:
+        return None
+    try:
+        return timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError) as error:
+        raise invalid("expires_in", str(error)) from None
 
 
 # Read by `is_dry_run`: a parameter of the framework's would cost every request of the route its short way.

@@ -397,7 +397,8 @@ OWN_ACCOUNT: Final = "me"
 _ADMITTED_AT: Final = "admitted_at"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({
-    Right.WRITE, Right.ACCOUNT, Right.TOKENS, Right.MEMBERS, Right.CREATE_WORKSPACE, Right.DELETE_WORKSPACE,
+    Right.WRITE, Right.ACCOUNT, Right.TOKENS, Right.MEMBERS, Right.INVITE, Right.CREATE_WORKSPACE,
+    Right.DELETE_WORKSPACE,
 })  # fmt: skip
 
 

@@ -1,0 +1,260 @@
+"""Invitations to workspaces: links that make the account of an e-mail address a member."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from flowrunner.domain.account import Account, Caller, Session, password_faults
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, invalid
+from flowrunner.domain.values import AccountId, InvitationId, personal_workspace
+from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ports.accounts import AccountStore, PasswordHasher
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.invitations import Invitation, InvitationStore, OpenInvitation
+from flowrunner.ports.page import Page
+from flowrunner.services.ids import new_id
+from flowrunner.services.links import digest_of_token, link_to, new_token
+from flowrunner.services.mails import Mails, shown_name
+from flowrunner.services.rates import SlidingWindow, source_of
+from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
+
+PAGE: Final = "/invitation"
+USUAL_LIFE: Final = timedelta(days=7)
+SHORTEST_LIFE: Final = timedelta(minutes=5)
+LONGEST_LIFE: Final = timedelta(days=30)
+# Open invitations of a workspace.
+MOST_OPEN: Final = 100
+# Invitations of an account in an hour: each may be an e-mail to anybody.
+MOST_SENT: Final = 50
+# Sign-ups from an address in an hour.
+MOST_SIGN_UPS: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInvitation:
+    """A new invitation.
+
+    Attributes:
+        link: The only copy of its link.
+        was_mailed: A mail server has taken it.
+    """
+
+    invitation: Invitation
+    link: str
+    was_mailed: bool
+
+
+class Invitations:
+    """Use cases of invitations.
+
+    Args:
+        sign_up: Whose invitations create accounts: nobody's (`no`), those of `admins` of the installation, or those of
+            everybody who may invite (`invited`).
+        public_url: The origin in links; None makes them paths.
+        on_access_change: Called with an account that has become a member.
+    """
+
+    def __init__(
+        self,
+        store: InvitationStore,
+        accounts: AccountStore,
+        hasher: PasswordHasher,
+        mails: Mails,
+        clock: Clock,
+        *,
+        sign_up: str,
+        public_url: str | None,
+        on_access_change: Callable[[AccountId], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._hasher = hasher
+        self._mails = mails
+        self._clock = clock
+        self._sign_up = sign_up
+        self._public_url = public_url
+        self._on_access_change = on_access_change
+        self._sent: SlidingWindow[AccountId] = SlidingWindow(
+            MOST_SENT,
+            limit="account_invitations",
+            message="An account invites at most {most} people an hour: wait before the next one",
+            length=timedelta(hours=1),
+        )
+        self._sign_ups: SlidingWindow[str] = SlidingWindow(
+            MOST_SIGN_UPS,
+            limit="sign_ups",
+            message="More than {most} accounts an hour are made from this address: wait before the next one",
+            length=timedelta(hours=1),
+        )
+
+    async def create(
+        self, caller: Caller, *, email: str, role: WorkspaceRole, life: timedelta | None = None
+    ) -> NewInvitation:
+        """Invite an address to the workspace that the request acts in; an earlier invitation of it ends.
+
+        Nothing depends on whether the address has an account.
+
+        Raises: InvalidInput, Conflict, TooManyRequests.
+        """
+        try:
+            address = normal_email(email)
+        except ValueError:
+            message = "must be an e-mail address such as name@example.com, with letters of one script"
+            raise invalid("email", message, code="email") from None
+        if life is not None and not SHORTEST_LIFE <= life <= LONGEST_LIFE:
+            raise invalid("expires_in", "must be between 5m and 30d", code="range")
+        now = self._clock.now()
+        self._sent.check(caller.account_id, at=now)
+        self._sent.add(caller.account_id, at=now)
+        token = new_token()
+        invitation = Invitation(
+            id=InvitationId(new_id("invitation", now)),
+            workspace_id=caller.workspace_id,
+            email=address,
+            role=role,
+            invited_by=caller.account_id,
+            created_at=now,
+            expires_at=now + (life or USUAL_LIFE),
+        )
+        entry = act(caller, "invitation.created", "invitation", invitation.id, at=now, details={"role": role})
+        digest = digest_of_token(token)
+        await self._store.save(invitation, digest=digest, most=MOST_OPEN, audit=entry)
+        return NewInvitation(
+            invitation=invitation,
+            link=link_to(self._public_url, PAGE, token),
+            was_mailed=await self._mail(invitation, digest, token),
+        )
+
+    async def _mail(self, invitation: Invitation, digest: str, token: str) -> bool:
+        if not self._mails.are_possible:
+            return False
+        found = await self._store.find(digest, now=invitation.created_at)
+        if found is None:
+            return False
+        inviter, workspace = shown_name(found.inviter.name), shown_name(found.workspace_name)
+        text = (
+            f"{inviter} ({found.inviter.email}) invites you to the workspace '{workspace}' on FlowRunner. Open this "
+            f"link to accept; it can be used once, until {invitation.expires_at:%Y-%m-%d %H:%M} UTC. If you do not "
+            "know them, ignore this e-mail."
+        )
+        return await self._mails.send(
+            invitation.email,
+            f"Invitation to '{workspace}' on FlowRunner",
+            text,
+            page=PAGE,
+            token=token,
+            message_id=invitation.id,
+        )
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[Invitation], int]:
+        """Return a page of the open invitations to the workspace, the oldest first, and the total."""
+        return await self._store.page(caller.workspace_id, now=self._clock.now(), page=page)
+
+    async def revoke(self, caller: Caller, id: InvitationId) -> None:
+        """Raises: NotFound."""
+        entry = act(caller, "invitation.revoked", "invitation", id, at=self._clock.now())
+        await self._store.delete(caller.workspace_id, id, audit=entry)
+
+    async def open(self, token: str) -> OpenInvitation:
+        """Return the invitation of a link, without using it. Raises: NotFound."""
+        found = await self._store.find(digest_of_token(token), now=self._clock.now())
+        if found is None:
+            raise NotFound("invitation")
+        return found
+
+    def lets_sign_up(self, found: OpenInvitation) -> bool:
+        """Return whether an account may be created with an invitation."""
+        return self._sign_up == "invited" or (self._sign_up == "admins" and found.inviter.role == "admin")
+
+    async def accept(self, caller: Caller, token: str) -> Invitation:
+        """Make the caller a member.
+
+        Raises:
+            NotFound: The invitation was used or revoked, or has expired.
+            Forbidden: It is for another e-mail address, or an API token makes the request.
+            Conflict: The workspace or the account has too many memberships.
+        """
+        if not isinstance(caller.credential, Session):
+            raise Forbidden("An API token cannot do this: log in with a password")
+        found = await self.open(token)
+        account = await self._accounts.get(caller.account_id)
+        # A link that was passed on gives nothing to another account.
+        if account.email != found.invitation.email:
+            raise Forbidden("This invitation is for another e-mail address: log in with the account that has it")
+        return await self._use(token, account.id, act(caller, *_ACCEPTED, found.invitation.id, at=self._clock.now()))
+
+    async def sign_up(self, token: str, *, name: str, password: str, address: str) -> Account:
+        """Create an account for the invited address, and make it a member.
+
+        Args:
+            address: The client's address.
+
+        Raises:
+            NotFound: As of `accept`.
+            Forbidden: No account can be created: invitations may not, or the address has one already.
+            InvalidInput, TooManyRequests, Conflict.
+        """
+        found = await self.open(token)
+        if not self.lets_sign_up(found):
+            raise _no_sign_up()
+        invitation, now = found.invitation, self._clock.now()
+        faults = [] if name.strip() else [Fault(path="name", code="required", message="Name is required")]
+        faults += password_faults(password, email=invitation.email, name=name)
+        if faults:
+            raise InvalidInput(faults)
+        source = source_of(address)
+        self._sign_ups.check(source, at=now)
+        self._sign_ups.add(source, at=now)
+        id = AccountId(new_id("account", now))
+        account = Account(id=id, name=name, email=invitation.email, role="user", created_at=now, updated_at=now)
+        password_hash = await self._hasher.hash(password, source=source)
+
+        def entry(action: str, kind: str, object_id: str) -> AuditEntry:
+            return AuditEntry(
+                at=now,
+                action=action,
+                object=(kind, object_id),
+                actor=id,
+                credential="invitation",
+                address=address,
+                workspace_id=personal_workspace(id) if kind == "account" else invitation.workspace_id,
+                details={"role": account.role} if kind == "account" else {"role": invitation.role},
+            )
+
+        entries = [entry("account.created", "account", id), entry(*_ACCEPTED, invitation.id)]
+        try:
+            await self._use(token, id, *entries, new=account, password_hash=password_hash)
+        except EmailTaken:
+            # The same as above: the account that invites has the link, too, and does not learn who has an account.
+            raise _no_sign_up() from None
+        return account
+
+    async def _use(
+        self, token: str, id: AccountId, *entries: AuditEntry, new: Account | None = None, password_hash: str = ""
+    ) -> Invitation:
+        invitation = await self._store.accept(
+            digest_of_token(token),
+            id,
+            at=self._clock.now(),
+            new=new,
+            password_hash=password_hash,
+            most_members=MAX_MEMBERS,
+            most_joined=MAX_JOINED,
+            audit=lambda _: entries,
+        )
+        await self._on_access_change(id)
+        return invitation
+
+    async def purge(self) -> None:
+        """Delete invitations that have expired."""
+        await self._store.purge(now=self._clock.now())
+
+
+_ACCEPTED: Final = ("invitation.accepted", "invitation")
+
+
+def _no_sign_up() -> Forbidden:
+    return Forbidden("No account can be created with this invitation: log in to accept it")

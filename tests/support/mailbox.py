@@ -1,0 +1,68 @@
+"""A mailbox behind a real SMTP server on loopback."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage, Message
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Mailbox:
+    """Keeps what arrives, and rejects recipients and messages on request."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[Envelope, Message]] = []
+        self.rejections = 0
+
+    async def handle_RCPT(  # noqa: N802 # the name of the hook
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("nobody@"):
+            return "550 No such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 # likewise
+        if self.rejections:
+            self.rejections -= 1
+            return "451 Later"
+        assert isinstance(envelope.content, bytes)
+        self.arrived.append((envelope, message_from_bytes(envelope.content, policy=policy.default)))
+        return "250 OK"
+
+    def to(self, address: str) -> list[EmailMessage]:
+        """Return the messages whose envelope names an address."""
+        return [
+            message
+            for envelope, message in self.arrived
+            if address in envelope.rcpt_tos and isinstance(message, EmailMessage)
+        ]
+
+
+@contextmanager
+def open_mailbox() -> Iterator[tuple[Mailbox, int]]:
+    """Give a mailbox, and the port of its server."""
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port("127.0.0.1"))
+    controller.start()
+    try:
+        yield mailbox, controller.port
+    finally:
+        controller.stop()
+
+
+def text_of(message: Message) -> str:
+    assert isinstance(message, EmailMessage)
+    text: Any = message.get_content()
+    return str(text).replace("\r\n", "\n")
