@@ -240,6 +240,9 @@ class Settings:
         _at_least("1s"), "Lifetime of a login without a refresh; at least one second.", default=86400.0
     )
     retention: float = setting(parse_duration, "Time for which finished executions are kept.", default=30 * 86400.0)
+    retention_count: int | None = setting(
+        _limit, "Finished executions of each flow that are kept, the latest; 0 is no limit.", default=None
+    )
     # A database trigger always keeps the last day.
     audit_retention: float = setting(
         _at_least("2d"), "Time for which entries of the audit log are kept; at least two days.", default=90 * 86400.0

@@ -652,6 +652,12 @@ def _tokens(go: Go, account: Client) -> None:
 
 
 def _pause(go: Go, admin: Client, account: Client) -> None:
+    flow, workspace = "/api/v1/flows/{id}/retention", "/api/v1/workspaces/{id}/retention"
+    for path, id in ((flow, account.new_flow(SMALLEST)), (workspace, account.account_id)):
+        for target in (id, "none"):
+            go(account, f"GET {path}", id=target)
+            for rule in ({"max_age_seconds": 86400}, {"max_count": 0}, b"{"):
+                go(account, f"PUT {path}", rule, id=target)
     for client in (admin, account):
         go(client, "GET /api/v1/admin/pause")
         go(client, "GET /api/v1/system")

@@ -1,7 +1,7 @@
 """What servers delete by themselves."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from flowrunner.bootstrap import housekeeping
 from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
 from flowrunner.settings import Settings
+from flowrunner.storage.executions import SqlExecutions
 from support.asgi import program_at
 
 
@@ -26,7 +27,7 @@ async def test_what_cannot_be_deleted_keeps_nothing_else_from_being_deleted(
         return 0
 
     async with program_at(tmp_path / "data") as program:
-        monkeypatch.setattr(program.services.executions, "purge", fail)
+        monkeypatch.setattr(program.services.retention, "purge", fail)
         monkeypatch.setattr(program.services.audit, "purge", purge)
         jobs = active_jobs(Settings(data_dir=tmp_path / "data"), program)
 
@@ -45,18 +46,19 @@ async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
     kept: dict[str, timedelta] = {}
     has_purged = {"executions": asyncio.Event(), "audit": asyncio.Event()}
 
-    async def purge_executions(*, older_than: timedelta) -> int:
-        kept["executions"] = older_than
+    async def purge_executions(*, ended_before: datetime, limit: int) -> tuple[int, bool]:
+        # Retention purges with the time of its clock, a moment ago.
+        kept["executions"] = timedelta(days=round((datetime.now(UTC) - ended_before) / timedelta(days=1)))
         has_purged["executions"].set()
-        return 0
+        return 0, False
 
     async def purge_audit(*, older_than: timedelta) -> int:
         kept["audit"] = older_than
         has_purged["audit"].set()
         return 0
 
-    async with program_at(tmp_path / "data") as program:
-        monkeypatch.setattr(program.services.executions, "purge", purge_executions)
+    async with program_at(tmp_path / "data", retention=86400.0) as program:
+        monkeypatch.setattr(SqlExecutions, "purge", staticmethod(purge_executions))
         monkeypatch.setattr(program.services.audit, "purge", purge_audit)
         async with asyncio.timeout(10), run_jobs(active_jobs(settings, program), program):
             for event in has_purged.values():

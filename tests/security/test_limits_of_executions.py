@@ -6,6 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from flowrunner.domain.retention import RetentionRule
+from flowrunner.services.retention import Retention
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.retention import SqlRetention
 from security.two_accounts import RETURN, TwoAccounts, assert_limited, two_accounts_at, until
 from support.databases import rows_of
 from support.receiver import Receiver
@@ -153,7 +157,10 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
 
     async with two_accounts_at(path, workspace_stored=200_000) as accounts:
         assert (await accounts.mara.run(flow)).status == 409, "a server that starts again knows it too"
-        assert await accounts.program.services.executions.purge(older_than=timedelta()) > accepted
+        database, clock = accounts.program.database, accounts.program.clock
+        nothing = RetentionRule(max_age=timedelta())
+        store = SqlExecutions(database)
+        assert await Retention(SqlRetention(database), store, clock, installation=nothing).purge() > accepted
 
         async def starts() -> bool:
             return (await accounts.mara.run(flow)).status == 201

@@ -12,6 +12,7 @@ from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page
@@ -19,9 +20,11 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
+from flowrunner.services.retention import Retention
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.retention import SqlRetention
 from flowrunner.storage.usage import SqlUsage
 from support.databases import rows_of
 from support.dependencies import Machine, never
@@ -287,7 +290,9 @@ async def test_only_executions_that_ended_long_ago_are_purged(
     recent = (await executions.run(mara, flow.id, {})).id
     await engine.until_ended(recent)
 
-    assert await executions.purge(older_than=timedelta(days=1)) == 450
+    rule = RetentionRule(max_age=timedelta(days=1))
+    store = SqlExecutions(engine.database)
+    assert await Retention(SqlRetention(engine.database), store, engine.clock, installation=rule).purge() == 450
 
     left = await executions.page(mara, ExecutionFilter(), ALL)
     assert ({e.id for e in left.items}, left.total) == ({parked, recent}, 2)

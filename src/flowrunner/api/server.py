@@ -29,6 +29,7 @@ from flowrunner.api import (
     node_types,
     overview,
     pause,
+    retention,
     schemas,
     secrets,
     signals,
@@ -87,6 +88,7 @@ ROUTERS: Final = (
     deployment.router,
     steps.router,
     events.router,
+    retention.of_flows,
     flows.router,
     drafts.router,
     triggers.router,
@@ -99,6 +101,7 @@ ROUTERS: Final = (
     logins.router,
     # Before the accounts by id, whose paths would fit.
     logins.preferences,
+    retention.of_workspaces,
     workspaces.router,
     workspaces.admin,
     invitations.router,

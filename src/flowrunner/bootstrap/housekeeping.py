@@ -95,7 +95,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
     services = program.services
 
     async def purge_executions() -> None:
-        purged = await services.executions.purge(older_than=timedelta(seconds=settings.retention))
+        purged = await services.retention.purge()
         if purged:
             logger.info("executions.purged", count=purged)
 

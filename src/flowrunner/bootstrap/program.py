@@ -19,6 +19,7 @@ from flowrunner.api.live import Live
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.api.server import build_app
 from flowrunner.bootstrap.background import Background
+from flowrunner.bootstrap.beside import retention_of
 from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.ownership import is_shared
@@ -344,6 +345,7 @@ def assemble(
         # Separate from the room of bodies, which must not wait for reads.
         steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
         pause=Pause(SqlPause(database), clock),
+        retention=retention_of(settings, database, clock),
         overviews=Overviews(SqlOverview(database), clock),
         system=System(
             SystemParts(

@@ -26,18 +26,21 @@ _COMMANDS: Final = {
     "logout": "Forget the token of a server.",
     "migrate": "Bring the database to the schema of this version.",
     "options": "List the options of all commands that talk to a server.",
+    "pause": "Let no further execution start.",
+    "prune": "Delete the executions that retention does not keep.",
     "restore": "Restore a backup into an empty data directory.",
     "run": "Run a flow here, without a server.",
     "schema": "Print the JSON Schema of flows, for editors.",
     "serve": "Start the server.",
     "test": "Run the tests in flows.",
+    "unpause": "Let executions start again.",
     "validate": "Check flows: every fault and warning.",
     "whoami": "Print who you are, and where.",
     "worker": "Start a worker, which advances executions for Temporal.",
 }
 
 
-_MODULES: Final = {"logout": "login", "whoami": "login"}
+_MODULES: Final = {"logout": "login", "unpause": "pause", "whoami": "login"}
 
 
 def _commands() -> Iterator[LazyCommand]:

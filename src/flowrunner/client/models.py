@@ -8,6 +8,17 @@ from typing import Any, Literal
 from flowrunner.client.model import Model
 
 
+class Accepted(Model):
+    """The schema `AcceptedAnswer` of the API.
+
+    Attributes:
+        role: The role of the invitation; a higher one is kept.
+    """
+
+    workspace_id: str
+    role: Literal["admin", "editor", "operator", "viewer"]
+
+
 class Account(Model):
     """The schema `AccountAnswer` of the API."""
 
@@ -614,6 +625,22 @@ class HookDelivery(Model):
     request: Any
 
 
+class InvitationInList(Model):
+    """The schema `InvitationInList` of the API.
+
+    Attributes:
+        invited_by: The id of the account that invites.
+    """
+
+    id: str
+    workspace_id: str
+    email: str
+    role: Literal["admin", "editor", "operator", "viewer"]
+    invited_by: str
+    created_at: datetime
+    expires_at: datetime
+
+
 class Job(Model):
     """The schema `JobAnswer` of the API.
 
@@ -801,6 +828,26 @@ class NewCallback(Model):
     secret: str
 
 
+class NewInvitation(Model):
+    """The schema `NewInvitationAnswer` of the API.
+
+    Attributes:
+        invited_by: The id of the account that invites.
+        link: Shown only once. It is a path if the setting `public_url` does not name the server.
+        mailed: Whether a mail server has taken an e-mail with the link.
+    """
+
+    id: str
+    workspace_id: str
+    email: str
+    role: Literal["admin", "editor", "operator", "viewer"]
+    invited_by: str
+    created_at: datetime
+    expires_at: datetime
+    link: str
+    mailed: bool
+
+
 class NewToken(Model):
     """The schema `NewToken` of the API.
 
@@ -881,6 +928,24 @@ class OpenExecution(Model):
     flow_name: str | None
     started_at: datetime
     waiting_for: list[WaitingFor] | None
+
+
+class OpenInvitation(Model):
+    """The schema `OpenInvitationAnswer` of the API.
+
+    Attributes:
+        workspace: The name of the workspace.
+        email: The address of the account that may accept.
+        invited_by: The name of the account that invites.
+        sign_up: Whether an account may be created with it.
+    """
+
+    workspace: str
+    role: Literal["admin", "editor", "operator", "viewer"]
+    email: str
+    invited_by: str
+    expires_at: datetime
+    sign_up: bool
 
 
 class Overview(Model):
@@ -1014,6 +1079,18 @@ class Refusals(Model):
     last: list[Refusal]
 
 
+class Retention(Model):
+    """The schema `RetentionAnswer` of the API.
+
+    Attributes:
+        in_force: The rule that holds, with those of the workspace and of the server.
+    """
+
+    max_age_seconds: int | None
+    max_count: int | None
+    in_force: Rule
+
+
 class Revision(Model):
     """The schema `RevisionAnswer` of the API.
 
@@ -1071,6 +1148,13 @@ class Rotations(Model):
     """The schema `Rotations` of the API."""
 
     rotations: list[Rotation]
+
+
+class Rule(Model):
+    """The schema `RuleAnswer` of the API."""
+
+    max_age_seconds: int | None
+    max_count: int | None
 
 
 class Scopes(Model):

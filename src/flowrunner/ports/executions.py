@@ -166,6 +166,14 @@ class ExecutionReader(Protocol):
         """
         ...
 
+    async def delete(self, ids: Sequence[ExecutionId]) -> tuple[int, Sequence[ExecutionId]]:
+        """Delete ended executions with their events, as many as one short commit can hold.
+
+        Returns:
+            How many were deleted, and those that are left.
+        """
+        ...
+
     async def give_space_back(self) -> bool:
         """Return a small part of the space freed by a purge to the file system; return whether more is left."""
         ...

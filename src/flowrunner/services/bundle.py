@@ -32,6 +32,7 @@ from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
+from flowrunner.services.retention import Retention
 from flowrunner.services.schedules import Schedules
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
@@ -76,6 +77,7 @@ class Services:
     bulk: BulkExecutions
     steps: Steps
     pause: Pause
+    retention: Retention
     system: System
     overviews: Overviews
     triggers: Triggers

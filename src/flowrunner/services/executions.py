@@ -1,11 +1,10 @@
-"""Executions: start, read, cancel and purge."""
+"""Executions: start, read and cancel."""
 
-import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -53,8 +52,7 @@ from flowrunner.services.usage import StoredBytes
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
 LINES_AT_ONCE: Final = 50
-_PURGE_BATCH: Final = 200
-_PURGE_PAUSE_SECONDS: Final = 0.02
+_CANCELLED_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +359,7 @@ class Executions:
     async def cancel_all(self, workspace_id: WorkspaceId) -> None:
         """Cancel all open executions of the account."""
         is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
-        page = Page(limit=_PURGE_BATCH, cursor="", counts=False)
+        page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:
             for execution in open_ones:
                 try:
@@ -369,21 +367,6 @@ class Executions:
                     await self._dispatcher.cancel(execution.id, reason="the workspace was deleted", force=True)
                 except Conflict:
                     continue
-
-    async def purge(self, *, older_than: timedelta) -> int:
-        """Delete executions that ended longer ago, in small batches; return how many were deleted."""
-        before = self._clock.now() - older_than
-        total, has_more = 0, True
-        while has_more:
-            purged, has_more = await self._reader.purge(ended_before=before, limit=_PURGE_BATCH)
-            total += purged
-            # The pause lets running executions write first.
-            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
-        has_more = True
-        while has_more:
-            has_more = await self._reader.give_space_back()
-            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
-        return total
 
 
 def key_was_reused() -> InvalidInput:

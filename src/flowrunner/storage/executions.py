@@ -171,26 +171,34 @@ class SqlExecutions:
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         async def purge(tx: Transaction) -> tuple[int, bool]:
-            until = time.monotonic() + _SECONDS_A_COMMIT
-            events = purged = 0
-            old = await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})
-            for (id,) in old:
-                values = {"id": id, "events": _EVENTS_AT_ONCE}
-                while (deleted := await tx.run(PURGE_EVENTS, values)) == _EVENTS_AT_ONCE:
-                    events += deleted
-                    if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
-                        return purged, True
-                await tx.run(PURGE_EXECUTION, values)
-                events += deleted
-                purged += 1
-                if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
-                    return purged, True
-            return purged, len(old) == limit
+            old = [id for (id,) in await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})]
+            purged, is_complete = await _delete(tx, old)
+            return purged, not is_complete or len(old) == limit
 
         return await self._database.write(purge)
 
+    async def delete(self, ids: Sequence[ExecutionId]) -> tuple[int, Sequence[ExecutionId]]:
+        deleted, _ = await self._database.write(lambda tx: _delete(tx, ids))
+        return deleted, ids[deleted:]
+
     async def give_space_back(self) -> bool:
         return await self._database.give_space_back()
+
+
+async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
+    """Delete ended executions, in this order; return how many were deleted, and whether all were."""
+    until, events = time.monotonic() + _SECONDS_A_COMMIT, 0
+    for done, id in enumerate(ids):
+        values = {"id": id, "events": _EVENTS_AT_ONCE}
+        while (deleted := await tx.run(PURGE_EVENTS, values)) == _EVENTS_AT_ONCE:
+            events += deleted
+            if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+                return done, False
+        await tx.run(PURGE_EXECUTION, values)
+        events += deleted
+        if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+            return done + 1, done + 1 == len(ids)
+    return len(ids), True
 
 
 # The number of `_COLUMNS`, and more characters than an error has.

@@ -1,0 +1,75 @@
+"""Work of commands on a database beside the servers that may be running on it."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from flowrunner.bootstrap.location import DATABASE_FILE, make_private, stored_at
+from flowrunner.clock import SystemClock
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.retention import RetentionRule
+from flowrunner.ports.clock import Clock
+from flowrunner.services.pause import BEGUN, ENDED
+from flowrunner.services.retention import Outlived, Retention
+from flowrunner.settings import Settings
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.retention import SqlRetention
+
+
+@contextlib.asynccontextmanager
+async def open_beside(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database for short transactions between those of its servers.
+
+    Raises:
+        FlowRunnerError: If there is none, or it has the schema of another version.
+    """
+    location = stored_at(settings)
+    await location.check()
+    if not await location.has_data():
+        raise FlowRunnerError(
+            f"There is no database in {settings.data_dir}: name its directory with --data-dir, "
+            "or the database with FLOWRUNNER_DATABASE_URL"
+        )
+    if not (await location.schema()).is_usable:
+        raise FlowRunnerError("The database has the schema of another version: use the flowrunner of its server")
+    if settings.database_url is None:
+        make_private(settings.data_dir / DATABASE_FILE)
+    database = location.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def retention_of(settings: Settings, database: Database, clock: Clock) -> Retention:
+    """Return the use cases of retention with the rule of the settings."""
+    rule = RetentionRule(max_age=timedelta(seconds=settings.retention), max_count=settings.retention_count)
+    return Retention(SqlRetention(database), SqlExecutions(database), clock, installation=rule)
+
+
+async def outlived(settings: Settings) -> list[Outlived]:
+    """Count what the next purge deletes. Raises: FlowRunnerError."""
+    async with open_beside(settings) as database:
+        return [found async for found in retention_of(settings, database, SystemClock()).outlived()]
+
+
+async def prune(settings: Settings) -> int:
+    """Delete what has outlived its rule; return how many executions were deleted. Raises: FlowRunnerError."""
+    async with open_beside(settings) as database:
+        return await retention_of(settings, database, SystemClock()).purge()
+
+
+async def set_pause(settings: Settings, *, paused: bool) -> datetime | None:
+    """Pause the installation or end its pause; return since when it is paused. Raises: FlowRunnerError."""
+    now = SystemClock().now()
+    entry = AuditEntry(
+        at=now,
+        action=BEGUN if paused else ENDED,
+        object=("installation", "executions"),
+        credential="server",
+    )
+    async with open_beside(settings) as database:
+        return await SqlPause(database).set(now if paused else None, audit=entry)

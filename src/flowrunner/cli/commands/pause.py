@@ -1,0 +1,46 @@
+"""Commands `pause` and `unpause`."""
+
+import os
+
+import click
+
+from flowrunner.cli.settings_options import settings_options
+from flowrunner.settings import load_settings
+
+
+@click.command(
+    "pause",
+    epilog="""
+    \b
+    Example:
+      flowrunner pause --data-dir /var/lib/flowrunner
+    """,
+)
+@settings_options("data_dir")
+def pause(**flags: str | None) -> None:
+    """Let no further execution start, on all servers of the database, until 'flowrunner unpause'.
+
+    Open executions go on. This needs access to the data directory or the database, and no account; admins of a server
+    use PUT /api/v1/admin/pause.
+    """
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.maintenance import set_pause
+
+    set_pause(settings, paused=True)
+
+
+@click.command(
+    "unpause",
+    epilog="""
+    \b
+    Example:
+      flowrunner unpause --data-dir /var/lib/flowrunner
+    """,
+)
+@settings_options("data_dir")
+def unpause(**flags: str | None) -> None:
+    """End the pause that 'flowrunner pause' or an admin has begun."""
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.maintenance import set_pause
+
+    set_pause(settings, paused=False)

@@ -1,0 +1,29 @@
+"""Commands `pause`, `unpause` and `prune`."""
+
+import asyncio
+
+import click
+
+from flowrunner.bootstrap import beside
+from flowrunner.settings import Settings
+
+
+def set_pause(settings: Settings, *, paused: bool) -> None:
+    """Pause the installation or end its pause. Raises: FlowRunnerError."""
+    since = asyncio.run(beside.set_pause(settings, paused=paused))
+    if since is None:
+        click.echo("Executions start")
+    else:
+        click.echo(f"Paused since {since:%Y-%m-%d %H:%M:%S} UTC: no execution starts until 'flowrunner unpause'")
+
+
+def prune(settings: Settings, *, dry_run: bool) -> None:
+    """Delete or count what retention does not keep. Raises: FlowRunnerError."""
+    if not dry_run:
+        click.echo(f"Executions deleted: {asyncio.run(beside.prune(settings))}")
+        return
+    found = asyncio.run(beside.outlived(settings))
+    for part in found:
+        which = "older than the installation keeps any" if part.flow_id is None else f"of the flow {part.flow_id}"
+        click.echo(f"{which}: {part.count} executions, {part.size:,} bytes of events")
+    click.echo(f"Executions to delete: {sum(part.count for part in found)}")

@@ -1,0 +1,159 @@
+"""Retention of ended executions: its rules, and the deletion of what has outlived them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.values import JSON, FlowId
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import ExecutionReader
+from flowrunner.ports.retention import EndedExecutions, RetentionStore, RuledFlow
+from flowrunner.services.ids import first_id
+
+_BATCH: Final = 200
+_FLOWS_AT_ONCE: Final = 500
+_PAUSE_SECONDS: Final = 0.02
+# A parent, a chain and a callback are notified of an end before it may be deleted.
+_SETTLING: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionInForce:
+    """The rule of a flow or a workspace, and the one that holds with those around it."""
+
+    own: RetentionRule
+    in_force: RetentionRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlived:
+    """Executions that the next purge deletes.
+
+    Attributes:
+        flow_id: Their flow; None for those of all flows that are older than the installation keeps any.
+    """
+
+    flow_id: FlowId | None
+    count: int
+    size: int
+
+
+class Retention:
+    """Use cases of retention.
+
+    Args:
+        installation: The rule of the settings.
+    """
+
+    def __init__(
+        self, store: RetentionStore, reader: ExecutionReader, clock: Clock, *, installation: RetentionRule
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._clock = clock
+        self._installation = installation
+
+    async def of_flow(self, caller: Caller, id: FlowId) -> RetentionInForce:
+        """Return the rule of a flow. Raises: NotFound."""
+        own, around = await self._store.of_flow(caller.workspace_id, id)
+        return RetentionInForce(own=own, in_force=own.within(around).in_installation(self._installation))
+
+    async def set_of_flow(self, caller: Caller, id: FlowId, rule: RetentionRule) -> RetentionInForce:
+        """Replace the rule of a flow. Raises: NotFound."""
+        audit = self._entry(caller, "flow", id, rule)
+        await self._store.set_of_flow(caller.workspace_id, id, rule, audit=audit)
+        return await self.of_flow(caller, id)
+
+    async def of_workspace(self, caller: Caller) -> RetentionInForce:
+        """Return the rule of the workspace. Raises: NotFound."""
+        own = await self._store.of_workspace(caller.workspace_id)
+        return RetentionInForce(own=own, in_force=own.in_installation(self._installation))
+
+    async def set_of_workspace(self, caller: Caller, rule: RetentionRule) -> RetentionInForce:
+        """Replace the rule of the workspace. Raises: NotFound."""
+        audit = self._entry(caller, "workspace", caller.workspace_id, rule)
+        await self._store.set_of_workspace(caller.workspace_id, rule, audit=audit)
+        return await self.of_workspace(caller)
+
+    def _entry(self, caller: Caller, kind: str, id: str, rule: RetentionRule) -> AuditEntry:
+        details: dict[str, JSON] = {
+            "max_age_seconds": None if rule.max_age is None else int(rule.max_age.total_seconds()),
+            "max_count": rule.max_count,
+        }
+        return act(caller, f"{kind}.retention.changed", kind, id, at=self._clock.now(), details=details)
+
+    async def purge(self) -> int:
+        """Delete what has outlived its rule, in small batches; return how many executions were deleted."""
+        now = self._clock.now()
+        total, has_more = 0, True
+        while has_more:
+            purged, has_more = await self._reader.purge(ended_before=self._oldest(now), limit=_BATCH)
+            total += purged
+            # The pause lets running executions write first.
+            await asyncio.sleep(_PAUSE_SECONDS)
+        async for flow in self._flows():
+            for part in await self._parts(flow, now):
+                total += await self._purge_part(part)
+        has_more = True
+        while has_more:
+            has_more = await self._reader.give_space_back()
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return total
+
+    async def _purge_part(self, part: EndedExecutions) -> int:
+        total, after = 0, ""
+        # Looked up on a reading connection, because open executions may stand in between.
+        while ids := await self._store.ids(part, after=after, limit=_BATCH):
+            after, left = ids[-1], ids
+            while left:
+                purged, left = await self._reader.delete(left)
+                total += purged
+                await asyncio.sleep(_PAUSE_SECONDS)
+        return total
+
+    async def outlived(self) -> AsyncIterator[Outlived]:
+        """Count what a purge would delete now."""
+        now = self._clock.now()
+        oldest = self._oldest(now)
+        count, size = await self._store.count_before(oldest)
+        if count:
+            yield Outlived(flow_id=None, count=count, size=size)
+        async for flow in self._flows():
+            if parts := await self._parts(flow, now):
+                count, size = await self._store.count(parts, since=oldest)
+                if count:
+                    yield Outlived(flow_id=flow.id, count=count, size=size)
+
+    def _oldest(self, now: datetime) -> datetime:
+        age = self._installation.max_age
+        assert age is not None, "the settings have one"
+        return now - age
+
+    async def _flows(self) -> AsyncIterator[RuledFlow]:
+        after, is_every = "", self._installation.max_count is not None
+        while flows := await self._store.ruled_flows(after=after, limit=_FLOWS_AT_ONCE, is_every=is_every):
+            for flow in flows:
+                yield flow
+            after = flows[-1].id
+
+    async def _parts(self, flow: RuledFlow, now: datetime) -> Sequence[EndedExecutions]:
+        """Return the executions of a flow that have outlived its rule, by age and by number."""
+        rule = flow.rule.in_installation(self._installation)
+        found: list[tuple[datetime, str]] = []
+        if rule.max_age is not None and rule.max_age != self._installation.max_age:
+            before = now - max(rule.max_age, _SETTLING)
+            # What began later cannot have ended before.
+            found.append((before, first_id("exec", before)))
+        if rule.max_count is not None:
+            last = await self._store.last_beyond(flow.workspace_id, flow.id, rule.max_count)
+            if last is not None:
+                found.append((now - _SETTLING, last))
+        return [
+            EndedExecutions(workspace_id=flow.workspace_id, flow_id=flow.id, before=before, up_to=up_to)
+            for before, up_to in found
+        ]

@@ -1,0 +1,137 @@
+"""The rules of retention, columns of flows and workspaces, and the executions that have outlived them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.retention import EndedExecutions, RuledFlow
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import to_ms
+from flowrunner.storage.transaction import Transaction, one_row
+
+OF_WORKSPACE: Final = """
+SELECT retention_age, retention_count FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL
+"""
+OF_FLOW: Final = """
+SELECT f.retention_age, f.retention_count, w.retention_age, w.retention_count
+  FROM flows f JOIN workspaces w ON w.id = f.workspace_id
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
+"""
+SET_OF_WORKSPACE: Final = """
+UPDATE workspaces SET retention_age = CAST(:age AS bigint), retention_count = CAST(:count AS bigint)
+ WHERE id = :workspace_id AND deleted_at IS NULL
+"""
+SET_OF_FLOW: Final = """
+UPDATE flows SET retention_age = CAST(:age AS bigint), retention_count = CAST(:count AS bigint)
+ WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
+"""
+# Deleted flows too: their executions remain, under the same rules.
+RULED_FLOWS: Final = """
+SELECT f.id, f.workspace_id, coalesce(f.retention_age, w.retention_age), coalesce(f.retention_count, w.retention_count)
+  FROM flows f JOIN workspaces w ON w.id = f.workspace_id
+ WHERE f.id > :after
+   AND (:is_every OR f.retention_age IS NOT NULL OR f.retention_count IS NOT NULL
+        OR w.retention_age IS NOT NULL OR w.retention_count IS NOT NULL)
+ ORDER BY f.id LIMIT :limit
+"""
+LAST_BEYOND: Final = """
+SELECT id FROM executions
+ WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND completed_at IS NOT NULL
+ ORDER BY id DESC LIMIT 1 OFFSET :count
+"""
+# In the order of the index of a flow's executions. The sign keeps the planner from the index of the ends of all flows.
+IDS: Final = """
+SELECT id FROM executions
+ WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND id > :after AND id <= :up_to
+   AND +completed_at < :before
+ ORDER BY id LIMIT :limit
+"""
+COUNT: Final = """
+SELECT count(*), coalesce(sum(size), 0) FROM executions
+ WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND +completed_at >= :since
+   AND (id <= :first_up_to AND +completed_at < :first_before OR id <= :second_up_to AND +completed_at < :second_before)
+"""
+COUNT_BEFORE: Final = "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE completed_at < :before"
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class SqlRetention:
+    """Implements `ports.RetentionStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_workspace(self, id: WorkspaceId) -> RetentionRule:
+        row = await self._database.read(lambda tx: tx.row(OF_WORKSPACE, {"workspace_id": id}))
+        if row is None:
+            raise NotFound("workspace")
+        return _rule(*row)
+
+    async def of_flow(self, workspace_id: WorkspaceId, id: FlowId) -> tuple[RetentionRule, RetentionRule]:
+        row = await self._database.read(lambda tx: tx.row(OF_FLOW, {"id": id, "workspace_id": workspace_id}))
+        if row is None:
+            raise NotFound("flow")
+        return _rule(*row[:2]), _rule(*row[2:])
+
+    async def set_of_workspace(self, id: WorkspaceId, rule: RetentionRule, *, audit: Audit = None) -> None:
+        await self._set(SET_OF_WORKSPACE, {"workspace_id": id}, rule, "workspace", audit)
+
+    async def set_of_flow(
+        self, workspace_id: WorkspaceId, id: FlowId, rule: RetentionRule, *, audit: Audit = None
+    ) -> None:
+        await self._set(SET_OF_FLOW, {"workspace_id": workspace_id, "id": id}, rule, "flow", audit)
+
+    async def _set(self, statement: str, of: Mapping[str, str], rule: RetentionRule, kind: str, audit: Audit) -> None:
+        age = None if rule.max_age is None else rule.max_age // _MILLISECOND
+
+        async def set(tx: Transaction) -> None:
+            if not await tx.run(statement, {**of, "age": age, "count": rule.max_count}):
+                raise NotFound(kind)
+
+        await self._database.write(set, audit=audit)
+
+    async def ruled_flows(self, *, after: str, limit: int, is_every: bool) -> Sequence[RuledFlow]:
+        values = {"after": after, "limit": limit, "is_every": is_every}
+        rows = await self._database.read_long(lambda tx: tx.rows(RULED_FLOWS, values))
+        return [
+            RuledFlow(id=FlowId(id), workspace_id=WorkspaceId(workspace_id), rule=_rule(age, count))
+            for id, workspace_id, age, count in rows
+        ]
+
+    async def last_beyond(self, workspace_id: WorkspaceId, flow_id: FlowId, count: int) -> ExecutionId | None:
+        values = {"workspace_id": workspace_id, "flow_id": flow_id, "count": count}
+        row = await self._database.read_long(lambda tx: tx.row(LAST_BEYOND, values))
+        return None if row is None else ExecutionId(row[0])
+
+    async def ids(self, wanted: EndedExecutions, *, after: str, limit: int) -> Sequence[ExecutionId]:
+        values = {
+            "workspace_id": wanted.workspace_id, "flow_id": wanted.flow_id, "before": to_ms(wanted.before),
+            "up_to": wanted.up_to, "after": after, "limit": limit,
+        }  # fmt: skip
+        rows = await self._database.read_long(lambda tx: tx.rows(IDS, values))
+        return [ExecutionId(id) for (id,) in rows]
+
+    async def count(self, wanted: Sequence[EndedExecutions], *, since: datetime) -> tuple[int, int]:
+        first, second = wanted[0], wanted[-1]
+        values = {
+            "workspace_id": first.workspace_id, "flow_id": first.flow_id, "since": to_ms(since),
+            "first_up_to": first.up_to, "first_before": to_ms(first.before),
+            "second_up_to": second.up_to, "second_before": to_ms(second.before),
+        }  # fmt: skip
+        return await self._counted(COUNT, values)
+
+    async def count_before(self, before: datetime) -> tuple[int, int]:
+        return await self._counted(COUNT_BEFORE, {"before": to_ms(before)})
+
+    async def _counted(self, statement: str, values: Mapping[str, Any]) -> tuple[int, int]:
+        count, size = await self._database.read_long(lambda tx: one_row(tx, statement, values))
+        return int(count), int(size)
+
+
+def _rule(age: int | None, count: int | None) -> RetentionRule:
+    return RetentionRule(max_age=None if age is None else age * _MILLISECOND, max_count=count)

@@ -1,0 +1,153 @@
+"""Retention by workspace and by flow, on the executions of both databases."""
+
+from datetime import timedelta
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.services.ids import new_id
+from flowrunner.services.retention import Retention
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.retention import SqlRetention
+from support.databases import MARA, NOON, OMAR, Place, completion, creation, rows_of
+from support.dependencies import SteppingClock
+
+DAY = timedelta(days=1)
+MONTH = RetentionRule(max_age=30 * DAY)
+
+
+@pytest.fixture
+async def ids(journal: SqlJournal) -> dict[str, str]:
+    """Make ten executions, a day apart: of flow-1 and flow-2 by turns; those of the days 4 and 5 stay open."""
+    epoch, found = await journal.claim(), {}
+    for day in range(10):
+        at = NOON + day * DAY
+        id = found[f"{day}"] = new_id("exec", at)
+        await journal.append(creation(id, epoch=epoch, flow_id=f"flow-{1 + day % 2}", at=at))
+        if day not in (4, 5):
+            await journal.append(completion(id, epoch=epoch, at=at + timedelta(seconds=1)))
+    return found
+
+
+def retention(database: Database, *, day: float = 10, installation: RetentionRule = MONTH) -> Retention:
+    clock = SteppingClock(NOON + day * DAY)
+    return Retention(SqlRetention(database), SqlExecutions(database), clock, installation=installation)
+
+
+async def left(path: Place, ids: dict[str, str]) -> str:
+    """Return the days of the executions that are left."""
+    stored = {id for (id,) in rows_of(path, "SELECT id FROM executions")}
+    events = {id for (id,) in rows_of(path, "SELECT DISTINCT execution_id FROM events")}
+    assert events == stored
+    return "".join(day for day, id in ids.items() if id in stored)
+
+
+async def purge(retention: Retention) -> int:
+    """Purge, after a dry run that counts the same."""
+    expected = sum([part.count async for part in retention.outlived()])
+    purged = await retention.purge()
+    assert purged == expected
+    assert [part async for part in retention.outlived()] == []
+    return purged
+
+
+async def test_a_flow_keeps_its_latest_ended_executions_and_every_open_one(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-1"), RetentionRule(max_count=2))
+
+    assert await purge(retention(database)) == 2
+
+    assert await left(path, ids) == "13456789"
+
+
+async def test_a_flow_keeps_executions_for_its_own_time(database: Database, ids: dict[str, str], path: Place) -> None:
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-2"), RetentionRule(max_age=4 * DAY))
+
+    assert await purge(retention(database)) == 2
+
+    assert await left(path, ids) == "02456789"
+
+
+async def test_a_workspace_has_a_rule_for_flows_that_have_none(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    store = SqlRetention(database)
+    await store.set_of_workspace(MARA, RetentionRule(max_count=1, max_age=3 * DAY))
+    await store.set_of_flow(MARA, FlowId("flow-1"), RetentionRule(max_count=3, max_age=20 * DAY))
+    await store.set_of_workspace(OMAR, RetentionRule(max_age=DAY / 24))
+
+    assert await purge(retention(database)) == 4
+
+    assert await left(path, ids) == "245689"
+
+
+async def test_nothing_is_kept_for_longer_than_the_installation_keeps_it(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-1"), RetentionRule(max_age=300 * DAY))
+
+    assert await purge(retention(database, installation=RetentionRule(max_age=5 * DAY))) == 4
+
+    assert await left(path, ids) == "456789"
+
+
+async def test_the_installation_limits_the_number_of_each_flow(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    await SqlRetention(database).set_of_flow(MARA, FlowId("flow-2"), RetentionRule(max_count=50))
+
+    assert await purge(retention(database, installation=RetentionRule(max_age=30 * DAY, max_count=1))) == 3
+
+    assert await left(path, ids) == "1345789"
+
+
+async def test_an_end_of_the_last_minutes_is_kept_for_those_that_are_notified_of_it(
+    database: Database, ids: dict[str, str], path: Place
+) -> None:
+    await SqlRetention(database).set_of_workspace(MARA, RetentionRule(max_count=1))
+    just_ended = retention(database, day=8 + 1 / 24 / 60)
+
+    await just_ended.purge()
+
+    # The latest ends: of flow-1 on day 8, a minute ago, and of flow-2 on day 9, which has not come for this clock.
+    assert await left(path, ids) == "4589"
+    assert await purge(retention(database, day=8 + 1 / 24)) == 0
+
+
+async def test_a_rule_belongs_to_its_workspace_and_is_replaced_as_a_whole(
+    database: Database, journal: SqlJournal
+) -> None:
+    store = SqlRetention(database)
+    rule = RetentionRule(max_age=2 * DAY, max_count=7)
+    await store.set_of_flow(MARA, FlowId("flow-1"), rule)
+
+    assert await store.of_flow(MARA, FlowId("flow-1")) == (rule, RetentionRule())
+    await store.set_of_workspace(MARA, RetentionRule(max_count=9))
+    await store.set_of_flow(MARA, FlowId("flow-1"), RetentionRule(max_age=DAY))
+    assert await store.of_flow(MARA, FlowId("flow-1")) == (RetentionRule(max_age=DAY), RetentionRule(max_count=9))
+    for workspace, flow in ((OMAR, "flow-1"), (MARA, "flow-none"), (WorkspaceId("nowhere"), "flow-1")):
+        with pytest.raises(NotFound):
+            await store.of_flow(workspace, FlowId(flow))
+        with pytest.raises(NotFound):
+            await store.set_of_flow(workspace, FlowId(flow), rule)
+    with pytest.raises(NotFound):
+        await store.set_of_workspace(WorkspaceId("nowhere"), rule)
+
+
+async def test_a_long_history_is_deleted_in_pages(database: Database, journal: SqlJournal, path: Place) -> None:
+    epoch = await journal.claim()
+    for n in range(450):
+        id = new_id("exec", NOON + timedelta(seconds=n))
+        await journal.append(creation(id, epoch=epoch, at=NOON + timedelta(seconds=n)))
+        if n % 3:
+            await journal.append(completion(id, epoch=epoch, at=NOON + timedelta(seconds=n)))
+    await SqlRetention(database).set_of_workspace(MARA, RetentionRule(max_count=10))
+
+    assert await purge(retention(database, day=1)) == 290
+
+    assert rows_of(path, "SELECT count(*) FROM executions") == [(160,)]
