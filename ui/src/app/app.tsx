@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { Empty, Skeleton } from "../parts/parts";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
+import { InvitationPage } from "./invitation";
 import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
@@ -71,7 +72,7 @@ function home(): string {
 
 export function App() {
   const { path, query } = location.value;
-  const isOutside = path === "/login" || path === "/setup";
+  const isOutside = ["/login", "/setup", "/invitation"].includes(path);
   useEffect(() => {
     if (isOutside) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
@@ -82,6 +83,7 @@ export function App() {
   useEffect(keepSession, []);
   if (path === "/setup") return <SetUpPage />;
   if (path === "/login") return <LoginPage />;
+  if (path === "/invitation") return <InvitationPage />;
   if (account.value === undefined || path === "/") return null;
   return (
     <>

@@ -10,6 +10,7 @@ import { Confirm, Dialog } from "../parts/dialog";
 import { Failure, Field, Load, Time } from "../parts/parts";
 import { done, failed } from "../parts/toast";
 import { useAction } from "../parts/tools";
+import { Invitations } from "./invitations";
 import { common } from "../texts/common";
 import { workspace as texts } from "../texts/workspace";
 
@@ -29,6 +30,7 @@ export default function WorkspaceScreen() {
       <div class="content">
         {may("admin") && place.id !== account.value?.id ? <NameForm key={place.id} place={place} /> : place.id === account.value?.id && <p class="muted">{texts.personal}</p>}
         <Members place={place} members={members} />
+        {may("admin") && <Invitations place={place} />}
         <Usage id={id} />
       </div>
       {isNew.value && <NewWorkspace onClose={() => (isNew.value = false)} />}

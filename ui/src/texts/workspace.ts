@@ -3,7 +3,7 @@ export const workspace = {
   members: "Members",
   usage: "Usage",
   add: "Add a member",
-  addHint: "The account must exist: an admin of the installation creates it.",
+  addHint: "The account must exist: otherwise invite its person.",
   account: "E-mail address or account id",
   role: "Role",
   roles: { viewer: "viewer", operator: "operator", editor: "editor", admin: "admin" } as Record<string, string>,

@@ -1,0 +1,98 @@
+/** The page of an invitation: its owner logs in and accepts, or makes an account. */
+import { useSignal } from "@preact/signals";
+import type { TargetedEvent } from "preact";
+import { useEffect, useMemo } from "preact/hooks";
+import { api, ApiError, type Schemas } from "../api/client";
+import { Failure, Field, Skeleton, Time } from "../parts/parts";
+import { common } from "../texts/common";
+import { invitation as texts } from "../texts/invitation";
+import { shell } from "../texts/shell";
+import { workspace as workspaceTexts } from "../texts/workspace";
+import { go } from "./router";
+import { account, logIn, logOut, open } from "./session";
+
+/** Take the token out of the address, so that neither the history nor a copied address has it. */
+export function takeToken(): string {
+  const token = window.location.hash.slice(1);
+  if (token !== "") window.history.replaceState(null, "", window.location.pathname);
+  return token;
+}
+
+export function InvitationPage() {
+  document.title = `${texts.title} · ${common.product}`;
+  const token = useMemo(takeToken, []);
+  const found = useSignal<Schemas["OpenInvitationAnswer"] | undefined>(undefined);
+  const fault = useSignal<unknown>(undefined);
+  const busy = useSignal(false);
+  const makesAccount = useSignal(false);
+  useEffect(() => {
+    api.post("/api/v1/invitations/lookup", { body: { token } }).then((answer) => (found.value = answer), (error: unknown) => (fault.value = error));
+  }, []);
+  async function run(work: () => Promise<void>): Promise<void> {
+    busy.value = true;
+    try {
+      await work();
+    } catch (error) {
+      fault.value = error;
+    } finally {
+      busy.value = false;
+    }
+  }
+  async function accept(): Promise<void> {
+    const accepted = await api.post("/api/v1/invitations/accept", { body: { token } });
+    await enter(accepted.workspace_id);
+  }
+  async function enter(workspace: string): Promise<void> {
+    await open();
+    go(`/w/${encodeURIComponent(workspace)}`, { replace: true });
+  }
+  function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const password = String(form.get("password"));
+    const email = found.value?.email ?? "";
+    void run(async () => {
+      if (makesAccount.value) {
+        await api.post("/api/v1/invitations/sign-up", { body: { token, name: String(form.get("name")).trim(), password } });
+        await logIn(email, password);
+        await open();
+        go("/", { replace: true });
+      } else {
+        await logIn(email, password);
+        await accept();
+      }
+    });
+  }
+  const invitation = found.value;
+  const isOwn = account.value !== undefined && account.value.email === invitation?.email;
+  const isUnknown = invitation === undefined && fault.value instanceof ApiError && fault.value.status === 404;
+  return (
+    <main class="alone">
+      <div class="card">
+        <div class="brand">{common.product}</div>
+        <h1>{isUnknown ? texts.over : texts.title}</h1>
+        {isUnknown ? <p class="muted">{texts.overHint}</p> : fault.value !== undefined && <Failure error={fault.value} />}
+        {invitation === undefined ? fault.value === undefined && <Skeleton rows={3} /> : (
+          <>
+            <p>{texts.invites(invitation.invited_by)} <b>{invitation.workspace}</b> ({workspaceTexts.roles[invitation.role]}).</p>
+            <p class="muted small">{texts.forAddress(invitation.email)} <Time at={invitation.expires_at} />.</p>
+            {isOwn ? <button class="btn primary" disabled={busy.value} onClick={() => void run(accept)}>{texts.accept}</button>
+              : account.value !== undefined ? <><p>{texts.otherAccount(account.value.email)}</p><button class="btn" onClick={() => void logOut()}>{shell.logOut}</button></>
+              : (
+                <form class="stack" onSubmit={submit}>
+                  {makesAccount.value && <Field label={shell.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} autofocus />}</Field>}
+                  <input type="hidden" name="email" autocomplete="username" value={invitation.email} />
+                  <Field label={shell.password} hint={makesAccount.value ? shell.setUpPasswordHint : undefined}>
+                    {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete={makesAccount.value ? "new-password" : "current-password"} required />}
+                  </Field>
+                  <button class="btn primary" disabled={busy.value}>{makesAccount.value ? texts.signUp : texts.logIn}</button>
+                  {invitation.sign_up && <button class="btn quiet" type="button" onClick={() => (makesAccount.value = !makesAccount.value)}>{makesAccount.value ? texts.toLogIn : texts.toSignUp}</button>}
+                </form>
+              )}
+          </>
+        )}
+        {isUnknown && <p class="small"><a href="/login">{shell.logIn}</a></p>}
+      </div>
+    </main>
+  );
+}
