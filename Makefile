@@ -115,6 +115,10 @@ jobs: $(VENV)/.dev ## Re-run JOB_EXECUTIONS=5000 failed executions in a job whos
 schedules: $(VENV)/.dev ## Kill processes SCHEDULE_KILLS=40 times while schedules start executions, on each database
 	@SCHEDULE_KILLS=$${SCHEDULE_KILLS:-40} $(RUN) -m pytest tests/scenarios/test_schedules.py $(ARGS)
 
+.PHONY: retention
+retention: $(VENV)/.dev ## Start RETENTION_EXECUTIONS=100000 while retention deletes: sizes, memory, delays of starts
+	@$(RUN) -m bench.retention --executions $${RETENTION_EXECUTIONS:-100000} $(ARGS)
+
 .PHONY: mutants
 mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and report which are caught; takes long
 	@PYTHONPATH=tests $(RUN) -m mutants $(ARGS)

@@ -59,12 +59,14 @@ class Server:
     Attributes:
         settings: `FLOWRUNNER_…` variables without their prefix.
         command: Another one than `serve`, which has the same data directory.
+        program: What the interpreter runs.
     """
 
     data_dir: Path
     database_url: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     command: str = "serve"
+    program: Sequence[str] = ("-m", "flowrunner")
     port: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     token: str = field(default="", repr=False)
@@ -97,7 +99,7 @@ class Server:
         if self.database_url is not None:
             environment["FLOWRUNNER_DATABASE_URL"] = self.database_url
         environment |= {f"FLOWRUNNER_{name}": value for name, value in self.settings.items()}
-        command = [sys.executable, "-m", "flowrunner", self.command, "--host", HOST, "--port", str(self.port),
+        command = [sys.executable, *self.program, self.command, "--host", HOST, "--port", str(self.port),
                    "--data-dir", str(self.data_dir)]  # fmt: skip
         begun = time.perf_counter()
         with self.log_file.open("ab") as log:
@@ -185,10 +187,14 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(
-    data_dir: Path, *, database_url: str | None = None, settings: Mapping[str, str] | None = None
+    data_dir: Path,
+    *,
+    database_url: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("-m", "flowrunner"),
 ) -> Iterator[Server]:
     """A server that has started, with a login."""
-    server = Server(data_dir, database_url, settings or {})
+    server = Server(data_dir, database_url, settings or {}, program=program)
     try:
         server.start()
         server.log_in()

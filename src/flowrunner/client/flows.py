@@ -12,6 +12,7 @@ from flowrunner.client.models import (
     FlowTests,
     Message,
     Move,
+    Retention,
     Revision,
     RevisionDetail,
     Sketch,
@@ -113,6 +114,19 @@ class Flows(Group[K]):
         """Delete a flow. Open executions continue, and the history stays readable."""
         headers = {"If-Match": if_match}
         return call(Message, "DELETE", f"/flows/{segment(id)}", query={"dry_run": dry_run}, headers=headers)
+
+    @operation("getFlowRetention")
+    def retention(self, id: str) -> Call[Retention]:
+        """Return how long ended executions of a flow are kept."""
+        return call(Retention, "GET", f"/flows/{segment(id)}/retention")
+
+    @operation("setFlowRetention")
+    def set_retention(
+        self, id: str, *, max_age_seconds: int | None = None, max_count: int | None = None
+    ) -> Call[Retention]:
+        """Replace the rule of a flow; what is left out holds as for its workspace."""
+        body = {"max_age_seconds": max_age_seconds, "max_count": max_count}
+        return call(Retention, "PUT", f"/flows/{segment(id)}/retention", body=body)
 
     @operation("saveFlows")
     def save(

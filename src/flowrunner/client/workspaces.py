@@ -8,6 +8,7 @@ from flowrunner.client.models import (
     ListedSecret,
     Member,
     Message,
+    Retention,
     Secret,
     SharedWorkspace,
     Token,
@@ -55,6 +56,19 @@ class Workspaces(Group[K]):
     def usage(self, id: str) -> Call[Usage]:
         """Return what a workspace holds, beside its limits."""
         return call(Usage, "GET", f"{_workspace(id)}/usage")
+
+    @operation("getWorkspaceRetention")
+    def retention(self, id: str) -> Call[Retention]:
+        """Return how long ended executions of the flows of a workspace are kept."""
+        return call(Retention, "GET", f"{_workspace(id)}/retention")
+
+    @operation("setWorkspaceRetention")
+    def set_retention(
+        self, id: str, *, max_age_seconds: int | None = None, max_count: int | None = None
+    ) -> Call[Retention]:
+        """Replace the rule of a workspace, for its flows that have none."""
+        body = {"max_age_seconds": max_age_seconds, "max_count": max_count}
+        return call(Retention, "PUT", f"{_workspace(id)}/retention", body=body)
 
     @operation("leaveWorkspace")
     def leave(self, id: str) -> Call[Message]:
