@@ -20,6 +20,8 @@ RENAMED: Final = {
     "SecretInList": "ListedSecret",
     "ApprovalInList": "Approval",
     "HookAnswer": "StartedByHook",
+    "InvitationInList": "Invitation",
+    "AcceptedAnswer": "AcceptedInvitation",
     "ErrorEntry": "Fault",
 }
 # The pages of lists have a class that is written by hand.

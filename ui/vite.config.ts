@@ -14,9 +14,17 @@ const swagger: Plugin = {
   },
 };
 
+/** The types of the API for programs in TypeScript, which the server offers as a file. */
+const types: Plugin = {
+  name: "types",
+  generateBundle() {
+    this.emitFile({ type: "asset", fileName: "flowrunner-api.d.ts", source: readFileSync("src/api/schema.ts", "utf8") });
+  },
+};
+
 // The bundle is committed, so names have no hashes and nothing in it depends on the machine.
 export default defineConfig({
-  plugins: [swagger],
+  plugins: [swagger, types],
   build: {
     outDir: "../src/flowrunner/web",
     emptyOutDir: true,

@@ -44,6 +44,9 @@ OPEN: Final = {
             "/assets/{name}",
             "/favicon.svg",
             "/theme.js",
+            "/docs",
+            "/docs.js",
+            "/flowrunner-api.d.ts",
         )
     ),
 }

@@ -67,6 +67,7 @@ async def api_page(request: Request) -> Response:
 
 @router.get("/docs.js")
 @router.get("/favicon.svg")
+@router.get("/flowrunner-api.d.ts")
 @router.get("/theme.js")
 async def file(request: Request) -> Response:
     """Return a file of the interface that has its place at the top."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from flowrunner.client.model import Model
 
 
-class Accepted(Model):
+class AcceptedInvitation(Model):
     """The schema `AcceptedAnswer` of the API.
 
     Attributes:
@@ -625,7 +625,7 @@ class HookDelivery(Model):
     request: Any
 
 
-class InvitationInList(Model):
+class Invitation(Model):
     """The schema `InvitationInList` of the API.
 
     Attributes:

@@ -4,10 +4,15 @@ from typing import Literal
 
 from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
 from flowrunner.client.models import (
+    AcceptedInvitation,
+    Account,
     AuditEntry,
+    Invitation,
     ListedSecret,
     Member,
     Message,
+    NewInvitation,
+    OpenInvitation,
     Retention,
     Secret,
     SharedWorkspace,
@@ -57,19 +62,6 @@ class Workspaces(Group[K]):
         """Return what a workspace holds, beside its limits."""
         return call(Usage, "GET", f"{_workspace(id)}/usage")
 
-    @operation("getWorkspaceRetention")
-    def retention(self, id: str) -> Call[Retention]:
-        """Return how long ended executions of the flows of a workspace are kept."""
-        return call(Retention, "GET", f"{_workspace(id)}/retention")
-
-    @operation("setWorkspaceRetention")
-    def set_retention(
-        self, id: str, *, max_age_seconds: int | None = None, max_count: int | None = None
-    ) -> Call[Retention]:
-        """Replace the rule of a workspace, for its flows that have none."""
-        body = {"max_age_seconds": max_age_seconds, "max_count": max_count}
-        return call(Retention, "PUT", f"{_workspace(id)}/retention", body=body)
-
     @operation("leaveWorkspace")
     def leave(self, id: str) -> Call[Message]:
         """End the caller's own membership. This requires a login."""
@@ -93,6 +85,19 @@ class Workspaces(Group[K]):
             f"{_workspace(id)}/audit", AuditEntry, actor=actor, action=action, object_kind=object_kind,
             object_id=object_id, outcome=outcome, since=since, until=until,
         )  # fmt: skip
+
+    @operation("getWorkspaceRetention")
+    def retention(self, id: str) -> Call[Retention]:
+        """Return how long ended executions of the flows are kept that have no rule of their own."""
+        return call(Retention, "GET", f"{_workspace(id)}/retention")
+
+    @operation("setWorkspaceRetention")
+    def set_retention(
+        self, id: str, *, max_age_seconds: int | None = None, max_count: int | None = None
+    ) -> Call[Retention]:
+        """Replace the rule of a workspace. What is not given is as it is otherwise."""
+        body = {"max_age_seconds": max_age_seconds, "max_count": max_count}
+        return call(Retention, "PUT", f"{_workspace(id)}/retention", body=body)
 
     # Members
 
@@ -120,6 +125,46 @@ class Workspaces(Group[K]):
     def remove_member(self, id: str, account_id: str) -> Call[Message]:
         """Remove a member. Its tokens for the workspace end at once."""
         return call(Message, "DELETE", f"{_workspace(id)}/members/{segment(account_id)}")
+
+    @operation("createInvitation")
+    def invite(
+        self,
+        id: str,
+        email: str,
+        role: Role,
+        *,
+        expires_in: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[NewInvitation]:
+        """Invite an e-mail address, which may have no account yet. The link is in this answer only."""
+        body, key = {"email": email, "role": role, "expires_in": expires_in}, idempotency_key or True
+        return call(NewInvitation, "POST", f"{_workspace(id)}/invitations", body=body, key=key)
+
+    @list_operation("listInvitations")
+    def invitations(self, id: str) -> Listing[Invitation]:
+        """List the invitations that are neither accepted nor expired, the oldest first."""
+        return listing(f"{_workspace(id)}/invitations", Invitation)
+
+    @operation("revokeInvitation")
+    def revoke_invitation(self, id: str, invitation_id: str) -> Call[Message]:
+        """Revoke an invitation. Its link is worthless from now on."""
+        return call(Message, "DELETE", f"{_workspace(id)}/invitations/{segment(invitation_id)}")
+
+    @operation("lookUpInvitation")
+    def look_up_invitation(self, token: str) -> Call[OpenInvitation]:
+        """Return the invitation of a link, whose token follows its `#`."""
+        return call(OpenInvitation, "POST", "/invitations/lookup", body={"token": token})
+
+    @operation("acceptInvitation")
+    def accept_invitation(self, token: str) -> Call[AcceptedInvitation]:
+        """Become a member, with the account that has the invited address. This requires a login."""
+        return call(AcceptedInvitation, "POST", "/invitations/accept", body={"token": token})
+
+    @operation("signUp")
+    def sign_up(self, token: str, *, name: str, password: str) -> Call[Account]:
+        """Create the account of an invited address."""
+        body = {"token": token, "name": name, "password": password}
+        return call(Account, "POST", "/invitations/sign-up", body=body)
 
     # Tokens and secrets
 

@@ -12,7 +12,9 @@ import flowrunner
 
 BUILT: Final = Path(flowrunner.__file__).parent / "web"
 # Types by name differ between machines.
-_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2"}
+_TYPES: Final = {
+    ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2", ".ts": "text/plain",
+}  # fmt: skip
 _IS_COMPRESSED: Final = frozenset({".woff2", ".png"})
 
 
