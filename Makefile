@@ -17,7 +17,7 @@ ARGS ?=
 PROCESSES ?= 4
 # Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
-CHECKED := src tests demo bench client/generate.py
+CHECKED := src tests demo bench client/generate.py docs/site
 
 .PHONY: help
 help: ## Show this list
@@ -82,6 +82,10 @@ screenshots: $(VENV)/.dev ## Take a picture of each screen into docs/images; ARG
 $(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
 	@cd ui && $(NODE) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@cp ui/package-lock.json $@
+
+.PHONY: site
+site: $(VENV)/.dev ## Build the documentation as a site, into build/site
+	@$(RUN) docs/site
 
 .PHONY: upgrade-fixture
 upgrade-fixture: $(VENV)/.dev ## Record the stored installation of tests/upgrades again; only before the first release

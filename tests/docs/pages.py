@@ -13,6 +13,7 @@ ARCHITECTURE: Final = DOCS / "architecture.md"
 FLOW_LANGUAGE: Final = DOCS / "flow-language.md"
 TRIGGERS: Final = DOCS / "triggers.md"
 API: Final = DOCS / "api.md"
+SETTINGS: Final = DOCS / "settings.md"
 OPERATIONS: Final = DOCS / "operations.md"
 TELEMETRY: Final = DOCS / "telemetry.md"
 

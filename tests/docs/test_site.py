@@ -1,0 +1,57 @@
+"""The documentation as a site."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.pages import DOCS, ROOT
+from flowrunner.language.yaml_source import read_yaml
+
+CONFIGURATION = DOCS / "site" / "mkdocs.yml"
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    done = subprocess.run([sys.executable, "docs/site"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / done.stdout.strip()
+
+
+def test_no_link_of_the_site_leads_nowhere_and_code_is_shown_as_code(site: Path) -> None:
+    api = (site.parent / "api" / "index.html").read_text()
+
+    assert "Tutorial" in site.read_text()
+    # A block whose language has a status behind it.
+    assert 'id="errors"' in api
+    assert "```" not in api
+
+
+def test_nothing_of_the_site_is_loaded_from_elsewhere(site: Path) -> None:
+    for page in site.parent.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|link)\b[^>]*?\b(?:src|href)="(https?:)?//([^"/]+)', page.read_text())
+        assert loaded == [], page
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = CONFIGURATION.read_text()
+    navigation = read_yaml(text[text.index("nav:") :]).value
+    assert isinstance(navigation, dict)
+    named = {name for name in pages_of(navigation["nav"]) if (DOCS / name).is_file()}
+
+    assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} == {name for name in named if "/" not in name}
+
+
+def pages_of(navigation: Any) -> Iterator[str]:
+    if isinstance(navigation, str):
+        yield navigation
+    elif isinstance(navigation, dict):
+        for entry in navigation.values():
+            yield from pages_of(entry)
+    else:
+        for entry in navigation:
+            yield from pages_of(entry)
