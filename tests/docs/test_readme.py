@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from docs.pages import CONTRIBUTING, DOCS, README, ROOT, SETTINGS, all_pages, anchors, rows, section
+from flowrunner.cli import connection
 from flowrunner.settings import SECRET_PREFIX, Settings
 from mutants.planted import BUGS
 from support.client import PASSWORD, Client
@@ -32,7 +33,8 @@ def test_every_setting_is_described_with_its_default() -> None:
 
 
 def test_the_variables_that_documents_name_exist() -> None:
-    known = {setting.name.upper() for setting in fields(Settings)} | {"CONFIG"}
+    read_by_commands = re.findall(r'"FLOWRUNNER_([A-Z_]+)"', Path(connection.__file__).read_text())
+    known = {setting.name.upper() for setting in fields(Settings)} | {"CONFIG", *read_by_commands}
     for page in all_pages():
         for name in re.findall(r"(?<!_)FLOWRUNNER_([A-Z][A-Z_]*)", page.read_text()):
             is_of_a_flow = f"FLOWRUNNER_{name}".startswith(SECRET_PREFIX)
