@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "config": "Print the settings in force.",
     "context": "Choose among servers.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
+    "doctor": "Check an installation, and say what to do.",
     "graph": "Print the graph of a flow, for documents.",
     "keys": "Replace the keys in the data directory.",
     "login": "Log in to a server.",

@@ -1,0 +1,277 @@
+"""Checks of an installation that change nothing: its settings, files, database and surroundings."""
+
+import http.client
+import os
+import resource
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from flowrunner.bootstrap.dispatching import check_dispatch
+from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, read_keys
+from flowrunner.settings import CONFIG_FILE, PREFIX, Settings, without_credentials
+from flowrunner.storage.sqlite.quick_check import OLDEST, VERSION, faults_of, last_written_at
+
+State: TypeAlias = Literal["ok", "warn", "fail"]
+
+# What CI runs on.
+_TESTED_PYTHONS: Final = ((3, 11), (3, 12), (3, 13))
+_CHECK_SECONDS: Final = 20.0
+_LEAST_FREE: Final = 100 * 2**20
+_WANTED_FREE: Final = 2**30
+_WANTED_FILES: Final = 10_000
+_OLDEST_KEY: Final = timedelta(days=366)
+_SKEW: Final = timedelta(minutes=1)
+# A random key has fewer different bytes than this in one of 10**18 cases.
+_LEAST_VARIED: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of a check.
+
+    Attributes:
+        hint: What to do; empty if all is well.
+    """
+
+    check: str
+    state: State
+    message: str
+    hint: str = ""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Return the findings of all checks. Nothing is changed, and no finding contains a secret."""
+    return [
+        *_settings(settings),
+        *_python(),
+        *_data_dir(settings),
+        *_keys(settings),
+        *await _database(settings),
+        *_clock(settings),
+        *_disk(settings),
+        *_port(settings),
+        *_exposure(settings),
+        *_open_files(),
+    ]
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    yield Finding("settings", "ok", "all settings are valid; 'flowrunner config' prints them")
+    file = Path(os.environ.get(f"{PREFIX}CONFIG") or CONFIG_FILE)
+    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077 and _has_secrets(file):
+        yield Finding(
+            "settings file", "warn", f"{file} holds passwords, and others can read it", f"run 'chmod 600 {file}'"
+        )
+    try:
+        check_dispatch(settings)
+    except FlowRunnerError as error:
+        yield Finding("dispatch", "fail", str(error), "change FLOWRUNNER_DISPATCH, or install what it needs")
+
+
+def _has_secrets(file: Path) -> bool:
+    secrets = tuple(known.name for known in fields(Settings) if known.metadata["secret"])
+    return any(line.strip().startswith(secrets) for line in file.read_text(errors="replace").splitlines())
+
+
+def _python() -> Iterator[Finding]:
+    version, sqlite = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, VERSION))
+    if VERSION < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        yield Finding("python", "fail", f"SQLite {sqlite} is older than {oldest}", "use a newer Python or system")
+    elif sys.version_info[:2] not in _TESTED_PYTHONS:
+        tested = ", ".join(f"{major}.{minor}" for major, minor in _TESTED_PYTHONS)
+        yield Finding("python", "warn", f"Python {version} with SQLite {sqlite} is not tested", f"use one of {tested}")
+    else:
+        yield Finding("python", "ok", f"Python {version} with SQLite {sqlite}")
+
+
+def _data_dir(settings: Settings) -> Iterator[Finding]:
+    path = settings.data_dir
+    if not path.exists():
+        yield Finding("data directory", "warn", f"there is no {path} yet", "the first start of the server creates it")
+        return
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        yield Finding("data directory", "fail", f"others can enter {path} (mode {mode:04o})", f"run 'chmod 700 {path}'")
+    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        hint = f"run this and the server as the user {found.st_uid}, or change the owner"
+        yield Finding("data directory", "fail", f"{path} belongs to the user {found.st_uid}", hint)
+    else:
+        yield Finding("data directory", "ok", f"{path}, mode {mode:04o}")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    directory = settings.data_dir / "keys"
+    if not directory.exists():
+        has_data = (settings.data_dir / DATABASE_FILE).exists()
+        yield (
+            Finding("keys", "fail", f"{directory} is missing beside a database", "restore it from your backup")
+            if has_data
+            else Finding("keys", "warn", f"there is no {directory} yet", "the first start of the server creates it")
+        )
+        return
+    for kind in (MASTER, SIGNING):
+        name, path = f"{kind} key", directory / f"{kind}.key"
+        try:
+            keys = read_keys(settings.data_dir, kind)
+            age = datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except (UnsafeDataDir, OSError) as error:
+            yield Finding(name, "fail", str(error), "correct its rights, or restore it from your backup")
+            continue
+        if any(len(set(key)) < _LEAST_VARIED for key in keys):
+            yield Finding(name, "fail", f"{path} is not random", f"run 'flowrunner keys rotate {kind}'")
+        elif age > _OLDEST_KEY:
+            yield Finding(name, "warn", f"{path} is {age.days} days old", f"run 'flowrunner keys rotate {kind}'")
+        else:
+            yield Finding(name, "ok", f"256 bits, {max(age.days, 0)} days old")
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    url, path = settings.database_url, settings.data_dir / DATABASE_FILE
+    place = str(path) if url is None else without_credentials(url)
+    if url is None and not path.exists():
+        return [Finding("database", "warn", f"there is no {path} yet", "the first start of the server creates it")]
+    location = stored_at(settings)
+    try:
+        warnings = await location.check()
+        # The schema of a file is read last, because that opens it for writing.
+        faults = faults_of(path, seconds=_CHECK_SECONDS) if url is None else []
+        schema = await location.schema() if not faults else None
+    except FlowRunnerError as error:
+        return [Finding("database", "fail", f"{place}: {error}", "see 'PostgreSQL' and 'Backup' in docs/operations.md")]
+    found = [Finding("database settings", "warn", warning, "change it in PostgreSQL") for warning in warnings]
+    if faults:
+        hint = "stop the server and restore a backup: flowrunner restore"
+        found.append(Finding("integrity", "fail", f"{place} is damaged: {faults[0]}", hint))
+    elif url is None and faults is None:
+        message = f"{place} is too large for a check in {_CHECK_SECONDS:.0f} s; 'flowrunner backup' checks its copy"
+        found.append(Finding("integrity", "ok", message))
+    elif url is None:
+        found.append(Finding("integrity", "ok", "SQLite's quick check found no fault"))
+    if schema is None:
+        return found
+    if schema.is_usable:
+        found.append(Finding("database", "ok", f"{place} answers, with the schema {schema.revision}"))
+    elif schema.is_newer or schema.is_obsolete:
+        message = f"{place} has the schema {schema.revision} of another version"
+        found.append(Finding("database", "fail", message, "use the version of FlowRunner that wrote it"))
+    else:
+        message = f"{place} has the schema {schema.revision or 'of no version'}"
+        found.append(Finding("database", "warn", message, "make a backup; the start of the server migrates it"))
+    return found
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    written = None
+    if settings.database_url is None and (settings.data_dir / DATABASE_FILE).exists():
+        written = last_written_at(settings.data_dir / DATABASE_FILE)
+    if written is not None and datetime.fromtimestamp(written / 1000, UTC) > now + _SKEW:
+        last = datetime.fromtimestamp(written / 1000, UTC)
+        message = (
+            f"it is {now:%Y-%m-%d %H:%M:%S} UTC, and the last entry of the audit log is of {last:%Y-%m-%d %H:%M:%S}"
+        )
+        yield Finding("clock", "fail", message, "set the clock, and let NTP keep it")
+    else:
+        yield Finding("clock", "ok", f"it is {now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    place = next(path for path in (settings.data_dir, *settings.data_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    message = f"{free / 2**30:.1f} GiB are free at {place}"
+    if free < _LEAST_FREE:
+        yield Finding("disk", "fail", message, "make room: a full disk stops all executions")
+    elif free < _WANTED_FREE:
+        yield Finding("disk", "warn", message, "make room, or keep executions for a shorter time (retention)")
+    else:
+        yield Finding("disk", "ok", message)
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    host = _reachable(settings.host)
+    address = f"{host} port {settings.port}"
+    if settings.port == 0:
+        yield Finding("port", "ok", "the server takes a free port")
+        return
+    connection = http.client.HTTPConnection(host, settings.port, timeout=3)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        text = answer.read(4096)
+    except (ConnectionRefusedError, socket.gaierror):
+        yield Finding("port", "ok", f"{address} is free; no server runs there")
+        return
+    except (OSError, http.client.HTTPException):
+        yield Finding("port", "fail", f"another program is on {address}", "stop it, or choose another --port")
+        return
+    finally:
+        connection.close()
+    if not any(said in text for said in (b'{"status"', b'{"error"')):
+        yield Finding("port", "fail", f"another program is on {address}", "stop it, or choose another --port")
+    elif answer.status == 200:
+        yield Finding("port", "ok", f"a server on {address} is ready")
+    else:
+        yield Finding("port", "warn", f"a server on {address} is not ready", "its answer at /readyz says why")
+
+
+def _reachable(host: str) -> str:
+    """Return an address of this machine at which a server that listens on ``host`` answers."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    loopback = "127.0.0.1" if address.version == 4 else "::1"
+    return loopback if address.is_unspecified else host
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    public = settings.public_url
+    try:
+        is_local = ip_address(settings.host).is_loopback
+    except ValueError:
+        is_local = settings.host == "localhost"
+    if public is None:
+        yield (
+            Finding("public_url", "ok", "not set: the server is for this machine")
+            if is_local
+            else Finding(
+                "public_url", "warn", f"the server listens on {settings.host} without TLS",
+                "put a proxy with TLS in front, and set public_url to its address",
+            )
+        )  # fmt: skip
+    elif public.startswith("http://") and urlsplit(public).hostname not in ("localhost", "127.0.0.1", "::1"):
+        yield Finding("public_url", "warn", f"{public} has no TLS", "passwords and tokens can be read on the way")
+    else:
+        yield Finding("public_url", "ok", public)
+    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
+        hint = "name the addresses of your proxies alone: now every caller can claim any address"
+        yield Finding("trusted_proxies", "fail", "every address is trusted", hint)
+    elif public is not None and public.startswith("https://") and not settings.trusted_proxies:
+        hint = "name the address of the proxy: without it all callers share one limit"
+        yield Finding("trusted_proxies", "warn", "no proxy is named", hint)
+    else:
+        yield Finding("trusted_proxies", "ok", ",".join(map(str, settings.trusted_proxies)) or "none")
+
+
+def _open_files() -> Iterator[Finding]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _WANTED_FILES:
+        hint = "raise it for many connections: LimitNOFILE= of systemd, or ulimit -Hn"
+        yield Finding("open files", "warn", f"a process may open {hard}", hint)
+    else:
+        yield Finding(
+            "open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"a process may open {hard}"
+        )

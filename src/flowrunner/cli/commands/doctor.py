@@ -1,0 +1,39 @@
+"""Command `doctor`."""
+
+import os
+import sys
+
+import click
+
+from flowrunner.cli.exits import FAILED
+from flowrunner.cli.settings_options import settings_options
+
+
+@click.command(
+    "doctor",
+    epilog="""
+    \b
+    Examples:
+      flowrunner doctor
+      flowrunner doctor -o json --data-dir /var/lib/flowrunner
+    """,
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the findings.",
+)
+@settings_options("host", "port", "data_dir")
+def doctor(*, output: str, **flags: str | None) -> None:
+    """Check an installation, and say what to do about each fault. The server may be running.
+
+    It checks the settings, the data directory, the keys, the database, the clock, the disk, the port and the limits of
+    this machine, and changes nothing. Exits with 1 if a check has failed.
+    """
+    from flowrunner.cli.doctor import doctor as run
+
+    if not run(flags, os.environ, output=output):
+        sys.exit(FAILED)

@@ -1,0 +1,189 @@
+"""`flowrunner doctor`: a finding for each fault, with what to do, and no secret."""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.server import ADMIN_PASSWORD, Server
+
+from .command import flowrunner
+
+SECRETS = ("geheim-of-the-database", "geheim-of-the-admin")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("examined")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def data_dir(server: Server, tmp_path: Path) -> Path:
+    """Return a copy of the data directory, which nothing uses."""
+    copy = tmp_path / "data"
+    copy.mkdir(mode=0o700)
+    shutil.copytree(server.data_dir / "keys", copy / "keys")
+    with (
+        closing(sqlite3.connect(server.database)) as source,
+        closing(sqlite3.connect(copy / "flowrunner.db")) as target,
+    ):
+        source.backup(target)
+    return copy
+
+
+def examine(at: Path, *arguments: str, **settings: str) -> tuple[int, dict[str, Any]]:
+    """Return the exit code, and the findings by check."""
+    environment = {f"FLOWRUNNER_{name}": value for name, value in settings.items()}
+    done = flowrunner("doctor", "-o", "json", "--port", "0", *arguments, at=at, environment=environment)
+    assert done.stderr == ""
+    return done.returncode, {finding["check"]: finding for finding in json.loads(done.stdout)}
+
+
+def test_a_running_server_is_healthy_and_stays_untouched(server: Server, tmp_path: Path) -> None:
+    before = sorted(path.name for path in server.data_dir.rglob("*"))
+    port = server.url.rpartition(":")[2]
+
+    code, found = examine(tmp_path, "--port", port, "--data-dir", str(server.data_dir))
+    text = flowrunner("doctor", "--port", port, "--data-dir", server.data_dir, at=tmp_path)
+
+    assert (code, text.returncode) == (0, 0)
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    assert found["port"]["message"].endswith("is ready")
+    assert found.keys() == {
+        "settings", "python", "data directory", "master key", "signing key", "integrity", "database", "clock", "disk",
+        "port", "public_url", "trusted_proxies", "open files",
+    }  # fmt: skip
+    assert len(text.stdout.splitlines()) == len(found)
+    assert sorted(path.name for path in server.data_dir.rglob("*")) == before
+
+
+def test_before_the_first_start_nothing_has_failed_and_nothing_is_created(tmp_path: Path) -> None:
+    code, found = examine(tmp_path, "--data-dir", str(tmp_path / "none"))
+
+    assert code == 0
+    assert {name for name, finding in found.items() if finding["state"] == "warn"} == {
+        "data directory", "keys", "database"
+    }  # fmt: skip
+    assert not (tmp_path / "none").exists()
+
+
+def _open_to_others(data: Path) -> None:
+    data.chmod(0o755)
+
+
+def _without_key(data: Path) -> None:
+    (data / "keys" / "master.key").unlink()
+
+
+def _without_keys(data: Path) -> None:
+    shutil.rmtree(data / "keys")
+
+
+def _readable_key(data: Path) -> None:
+    (data / "keys" / "signing.key").chmod(0o644)
+
+
+def _weak_key(data: Path) -> None:
+    (data / "keys" / "master.key").write_text("ab" * 32)
+
+
+def _damaged(data: Path) -> None:
+    content = bytearray((data / "flowrunner.db").read_bytes())
+    for page in range(20, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    (data / "flowrunner.db").write_bytes(content)
+
+
+def _newer(data: Path) -> None:
+    with closing(sqlite3.connect(data / "flowrunner.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.execute("UPDATE engine SET compatible_with = '9999'")
+
+
+def _written_in_the_future(data: Path) -> None:
+    with closing(sqlite3.connect(data / "flowrunner.db")) as database, database:
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'"):
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("UPDATE audit SET at = at + 86400000")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "hint"),
+    [
+        (_open_to_others, "data directory", "chmod 700"),
+        (_without_key, "master key", "restore it from your backup"),
+        (_without_keys, "keys", "restore it from your backup"),
+        (_readable_key, "signing key", "restore it from your backup"),
+        (_weak_key, "master key", "keys rotate master"),
+        (_damaged, "integrity", "flowrunner restore"),
+        (_newer, "database", "the version of FlowRunner that wrote it"),
+        (_written_in_the_future, "clock", "set the clock"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_each_fault_of_the_data_is_found_with_what_to_do(
+    spoil: Callable[[Path], None], check: str, hint: str, data_dir: Path, tmp_path: Path
+) -> None:
+    spoil(data_dir)
+
+    code, found = examine(tmp_path, "--data-dir", str(data_dir))
+
+    assert code == 1
+    assert found[check]["state"] == "fail"
+    assert hint in found[check]["hint"]
+
+
+def test_an_old_key_and_an_exposed_server_are_warned_about(data_dir: Path, tmp_path: Path) -> None:
+    os.utime(data_dir / "keys" / "master.key", (1_600_000_000, 1_600_000_000))
+
+    code, found = examine(tmp_path, "--data-dir", str(data_dir), "--host", "0.0.0.0")
+
+    assert code == 0
+    assert found["master key"]["state"] == found["public_url"]["state"] == "warn"
+
+
+def test_faults_of_the_settings_are_findings(tmp_path: Path) -> None:
+    code, found = examine(tmp_path, PORT="many", RETENTION="soon")
+    assert (code, found["settings"]["state"]) == (1, "fail")
+
+    code, found = examine(tmp_path, TRUSTED_PROXIES="0.0.0.0/0", PUBLIC_URL="http://flows.example.com")
+    assert code == 1
+    assert found["trusted_proxies"]["state"] == "fail"
+    assert found["public_url"]["state"] == "warn"
+
+
+def test_a_port_of_another_program_is_found(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(1)
+
+        code, found = examine(tmp_path, "--port", str(other.getsockname()[1]))
+
+    assert code == 1
+    assert "another program" in found["port"]["message"]
+
+
+def test_no_finding_contains_a_secret(data_dir: Path, tmp_path: Path) -> None:
+    url = f"postgresql://user:{SECRETS[0]}@127.0.0.1:9/name"
+    (tmp_path / "flowrunner.toml").write_text(
+        f'database_url = "{url}"\nadmin_email = "a@example.com"\nadmin_password = "{SECRETS[1]}"\n'
+    )
+    (tmp_path / "flowrunner.toml").chmod(0o644)
+
+    code, found = examine(tmp_path, "--data-dir", str(data_dir))
+
+    assert code == 1
+    assert found["database"]["state"] == "fail"
+    assert "chmod 600" in found["settings file"]["hint"]
+    said = json.dumps(found)
+    keys = [path.read_text().strip() for path in (data_dir / "keys").glob("*.key")]
+    assert [secret for secret in (*SECRETS, ADMIN_PASSWORD, *keys) if secret in said] == []
