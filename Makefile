@@ -142,6 +142,7 @@ lock: $(RUN) ## Lock the dependencies again; ARGS=--upgrade takes newer versions
 	$(PIP) install --quiet uv
 	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
 	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) requirements/mcp.in --constraint requirements/dev.txt --output-file requirements/mcp.txt
 	$(COMPILE) requirements/temporal.in --constraint requirements/dev.txt --output-file requirements/temporal.txt
 
 .PHONY: clean

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from api.shapes import assert_error
 from flowrunner.api.http.routing import AdminRoute, ProbeRoute, ProtectedRoute, PublicRoute
+from flowrunner.api.mcp.route import McpRoute
 from support.asgi import call, program_at
 from support.client import PASSWORD
 
@@ -63,6 +64,7 @@ ADMINS_ONLY: Final = {
     ("PUT", "/api/v1/admin/pause"),
     ("POST", "/api/v1/admin/workspaces/{id}/members"),
 }
+AGENTS_ONLY: Final = {("POST", "/mcp")}
 
 
 def unknown_routes(app: FastAPI) -> list[str]:
@@ -124,8 +126,8 @@ async def test_s13_s15_s16_every_protected_route_refuses_whoever_may_not(tmp_pat
             assert reply.status != 401
             if reply.status == 403:
                 admin_routes.add((method, path))
-            assert isinstance(route, AdminRoute) == (reply.status == 403)
-        assert admin_routes == ADMINS_ONLY
+            assert isinstance(route, AdminRoute | McpRoute) == (reply.status == 403)
+        assert admin_routes == ADMINS_ONLY | AGENTS_ONLY
 
 
 async def _callers(services: Any) -> dict[str, str | None]:

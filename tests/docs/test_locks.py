@@ -18,6 +18,7 @@ def test_the_runtime_has_the_versions_that_are_tested() -> None:
     runtime, dev = pins("runtime.txt"), pins("dev.txt")
 
     assert runtime.items() <= pins("temporal.txt").items() <= dev.items()
+    assert runtime.items() <= pins("mcp.txt").items() <= dev.items()
     assert len(runtime) > 15
 
 
@@ -31,7 +32,7 @@ def test_everything_the_project_depends_on_is_locked() -> None:
 
 
 def test_every_pin_has_a_hash() -> None:
-    for name in ("runtime.txt", "temporal.txt", "dev.txt"):
+    for name in ("runtime.txt", "temporal.txt", "mcp.txt", "dev.txt"):
         text = (ROOT / "requirements" / name).read_text()
         entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
         assert len(entries) == len(pins(name))

@@ -80,6 +80,7 @@ class Callers:
         )  # fmt: skip
         for scope, rights in scopes:
             await self._token(f"token: {scope}", "user", [scope], rights)
+        await self._token("token: agent", "user", ["mcp", "read", "run", "write"], frozenset({"mcp"}))
         await self._token("token: admin", "admin", ["admin"], frozenset({"account", "admin"}))
         await self._token("token: read-only admin", "admin", ["read"], frozenset({"read"}))
         demoted = await self._token("token: demoted admin", "admin", ["admin", "read"], frozenset({"read"}))

@@ -70,6 +70,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("GET", "/api/v1/admin/pause"): "admin",
     ("PUT", "/api/v1/admin/pause"): "admin",
     ("POST", "/api/v1/admin/workspaces/{id}/members"): "appoint",
+    ("POST", "/mcp"): "mcp",
 }
 # What a route needs besides, which its service checks.
 FURTHER_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {"POST /api/v1/nodes/try": ("run",)}
@@ -167,6 +168,8 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/sessions/{id}": "account",
     "/api/v1/accounts/me/preferences": "account",
     "/api/v1/node-types": "account",
+    # Its tools act where the other routes act.
+    "/mcp": "account",
     "/api/v1/accounts": "installation",
     "/api/v1/admin/pause": "installation",
     "/api/v1/admin/workspaces": "installation",
@@ -211,6 +214,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("PUT", "/api/v1/admin/pause"): {"paused": False},
     ("PUT", "/api/v1/flows/{id}/retention"): {"max_count": 100},
     ("PUT", "/api/v1/workspaces/{id}/retention"): {"max_age_seconds": 86400},
+    ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "ping"},
     ("POST", "/api/v1/callbacks"): {"url": "https://example.com/", "events": ["execution.failed"]},
     ("PUT", "/api/v1/callbacks/{id}"): {"name": "N"},
     ("POST", "/api/v1/admin/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},

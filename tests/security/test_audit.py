@@ -113,6 +113,8 @@ NOT_TOLD: Final = {
     "POST /api/v1/invitations/lookup",
     "POST /api/v1/flows/validate",
     "POST /api/v1/flows/graph",
+    # A message of a protocol: `tests/api/test_mcp_access.py` looks for the entry of each call.
+    "POST /mcp",
     # It runs offline, and nothing is kept of it.
     "POST /api/v1/flows/test",
     # A message that tells of nothing; it is in the list of the callback's deliveries.

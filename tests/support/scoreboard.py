@@ -35,7 +35,6 @@ NOT_YET: Final[Mapping[str, str]] = {
     "S72": "there are no logins through OpenID Connect yet",
     "S74": "there are no callbacks yet",
     "S75": "there is no interface for browsers yet",
-    "S76": "there are no nodes for language models and no MCP server yet",
 }
 
 _IDS: Final = re.compile(r"test((?:_s\d\d)+)(?:_|\[|$)")

@@ -50,6 +50,7 @@ from flowrunner.api.http.route_index import RouteIndex
 from flowrunner.api.http.routing import PublicRoute
 from flowrunner.api.http.state import AppState, state_of
 from flowrunner.api.live import Live
+from flowrunner.api.mcp import route as mcp
 
 documents = APIRouter(route_class=PublicRoute)
 
@@ -119,6 +120,7 @@ ROUTERS: Final = (
     schemas.router,
     node_types.router,
     node_trials.router,
+    mcp.router,
     web.router,
 )
 

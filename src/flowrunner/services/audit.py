@@ -6,7 +6,7 @@ alone; and a client may be rejected any number of times, so of many rejections o
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from flowrunner.domain.account import Caller, Right, authorise
-from flowrunner.domain.audit import AuditEntry, AuditRow, credential_of
+from flowrunner.domain.audit import AuditEntry, AuditRow, act, credential_of
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.ports.audit import AuditFilter, AuditStore
@@ -156,6 +156,15 @@ class AuditLog:
                     outcome="denied",
                 )
             )
+
+    async def called(self, caller: Caller, kind: str, name: str, ids: Mapping[str, JSON]) -> None:
+        """Record that an agent calls something, before it is done: what it changes has entries of its own.
+
+        Args:
+            kind: A tool or a resource of the MCP server.
+            ids: The objects that the call names.
+        """
+        await self._store.add(act(caller, "mcp.called", kind, name, at=self._clock.now(), details=ids))
 
     def _has_entry(self, action: str, by: str) -> bool:
         """Count a rejection; return whether it gets an entry of its own.

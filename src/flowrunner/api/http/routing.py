@@ -438,7 +438,7 @@ class ProtectedRoute(BoundedRoute):
 
     async def admit(self, request: Request) -> None:
         request.scope[_ADMITTED_AT] = services_of(request).identity.changes
-        with _counted_unless_known(request):
+        with counted_unless_known(request):
             caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
         if self._account_parameter is not None and request.path_params[self._account_parameter] == OWN_ACCOUNT:
@@ -536,7 +536,7 @@ async def admit_socket(websocket: WebSocket, right: Right, kind: _PlaceKind | No
     offered: list[str] = websocket.scope.get("subprotocols", [])
     protocol = PROTOCOL if PROTOCOL in offered else None
     ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
-    with _counted_unless_known(websocket):
+    with counted_unless_known(websocket):
         state_of(websocket).browser.check_is_not_foreign(websocket.headers)
         if ticket is not None:
             caller = replace(await services_of(websocket).identity.redeem_ticket(ticket), address=address_of(websocket))
@@ -559,7 +559,7 @@ def is_by_cookie(request: Request) -> bool:
 
 
 @contextlib.contextmanager
-def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
+def counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
     """Count the request against its address if authentication fails.
 
     Raises: TooManyRequests, in place of the original error.

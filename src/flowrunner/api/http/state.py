@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from flowrunner.api.browser import Browser
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.assets import Asset
+from flowrunner.api.manual import Manual
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain.account import Account
 from flowrunner.domain.values import WorkspaceId
@@ -86,6 +88,8 @@ class AppState:
         flow_schema: The encoded schema of flow documents, and its digest.
         node_types: The encoded descriptions of the node types, and their digest.
         web: The built files of the web interface, by path.
+        mcp: Answers messages of the Model Context Protocol.
+        manual: The documentation.
     """
 
     services: Services
@@ -104,6 +108,8 @@ class AppState:
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
     node_types: Once[tuple[bytes, str]] = field(default_factory=Once)
     web: Once[Mapping[str, Asset]] = field(default_factory=Once)
+    mcp: Once[Callable[..., Awaitable[Response]]] = field(default_factory=Once)
+    manual: Once[Manual] = field(default_factory=Once)
 
 
 def state_of(connection: HTTPConnection) -> AppState:

@@ -1,0 +1,65 @@
+"""Answers that do not fill an agent's context: values that are too long are cut, and say so."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+# Bytes of an answer as JSON.
+MOST_BYTES: Final = 24 * 1024
+MOST_BYTES_IN_FULL: Final = 96 * 1024
+# Lengths of texts and of lists, tried one after the other until the answer is short enough.
+_LIMITS: Final = ((8000, 200), (2000, 100), (500, 50), (200, 20), (80, 5), (40, 1))
+_DEPTH: Final = 12
+
+
+def shortened(value: Any, most: int = MOST_BYTES) -> Any:
+    """Return an object that has at most ``most`` bytes as JSON, with `is_shortened` if something was left out.
+
+    Long: call it on a thread for values that may be large.
+    """
+    if len(msgspec.json.encode(value)) <= most:
+        return value
+    for characters, items in _LIMITS:
+        cut = {**_cut(value, characters, items, _DEPTH), "is_shortened": True}
+        if len(msgspec.json.encode(cut)) <= most:
+            return cut
+    text = msgspec.json.encode(value)[: most // 4].decode(errors="ignore")
+    return {"text": text, "is_shortened": True}
+
+
+def _cut(value: Any, characters: int, items: int, depth: int) -> Any:
+    if isinstance(value, str):
+        return text_of(value, characters)
+    if isinstance(value, list):
+        if depth == 0:
+            return f"… ({len(value)} items)"
+        kept = [_cut(one, characters, items, depth - 1) for one in value[:items]]
+        return kept if len(value) <= items else [*kept, f"… ({len(value) - items} more items)"]
+    if isinstance(value, dict):
+        if depth == 0:
+            return f"… ({len(value)} members)"
+        names = list(value)[:items]
+        kept_members = {text_of(name, characters): _cut(value[name], characters, items, depth - 1) for name in names}
+        return kept_members if len(value) <= items else {**kept_members, "…": f"{len(value) - items} more members"}
+    return value
+
+
+def text_of(text: str, most: int) -> str:
+    """Return a text, or its beginning with the number of characters left out."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
+
+
+def picked(value: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return these members of an object, as far as it has them."""
+    return {name: value[name] for name in names if name in value}
+
+
+# Of characters in a name or a description that move the cursor, end the line, or turn the direction of the text.
+_IS_SHOWN: Final[Callable[[str], bool]] = str.isprintable
+
+
+def plain(text: str, most: int) -> str:
+    """Return a text of a user for one line of a description, without control characters."""
+    shown = "".join(character if _IS_SHOWN(character) else " " for character in text[: 2 * most])
+    return text_of(" ".join(shown.split()), most)

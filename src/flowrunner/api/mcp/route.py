@@ -1,0 +1,94 @@
+"""The address of the MCP server: Streamable HTTP, without sessions and streams."""
+
+import asyncio
+import importlib
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi import Body as BodyOf
+from starlette.responses import Response
+
+from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.routing import (
+    MAX_FLOW_BODY_BYTES,
+    SURFACE,
+    ProtectedRoute,
+    counted_unless_known,
+    needs,
+    until_disconnected,
+)
+from flowrunner.api.http.state import state_of
+from flowrunner.api.mcp.calls import AgentCall, manual_of
+from flowrunner.api.mcp.inner_requests import InnerRequests
+from flowrunner.domain.account import Right
+from flowrunner.domain.errors import Unavailable
+
+_PROTOCOL: Final = "flowrunner.api.mcp.protocol"
+_MOST_METHOD_CHARACTERS: Final = 100
+_MOST_ID_CHARACTERS: Final = 200
+
+
+class McpRoute(ProtectedRoute):
+    """The route of the MCP server, which takes API tokens for it and no other credential."""
+
+    async def admit(self, request: Request) -> None:
+        request.scope[SURFACE] = "mcp"
+        with counted_unless_known(request):
+            # A page that has rebound its own name to this address says so in Origin.
+            state_of(request).browser.check_is_not_foreign(request.headers)
+        await super().admit(request)
+
+
+router = APIRouter(route_class=McpRoute)
+
+
+@router.post(
+    "/mcp",
+    # The protocol describes its messages itself, and its tools with `tools/list`.
+    include_in_schema=False,
+    openapi_extra={"x-max-bytes": MAX_FLOW_BODY_BYTES, **needs(Right.MCP)},
+)
+async def mcp(request: Request, message: Annotated[dict[str, Any], BodyOf()]) -> Response:
+    """Answer a message of the Model Context Protocol."""
+    _check(message)
+    serve = await state_of(request).mcp.get(_load)
+    gone = asyncio.Event()
+    call = AgentCall(request, InnerRequests(request, gone), await manual_of(request))
+    leaving = asyncio.create_task(_tell(request, gone))
+    try:
+        response: Response = await serve(call, await request.body())
+        return response
+    finally:
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+
+def _check(message: dict[str, Any]) -> None:
+    """Raises: InvalidRequest unless it is a message of JSON-RPC 2.0."""
+    id, method = message.get("id", 0), message.get("method")
+    is_one = (
+        message.keys() <= {"jsonrpc", "id", "method", "params"}
+        and message.get("jsonrpc") == "2.0"
+        and isinstance(method, str)
+        and len(method) <= _MOST_METHOD_CHARACTERS
+        and (isinstance(id, int) or (isinstance(id, str) and len(id) <= _MOST_ID_CHARACTERS))
+        and isinstance(message.get("params", {}), dict)
+    )
+    if not is_one:
+        hint = 'send one request or notification: {"jsonrpc": "2.0", "id": 1, "method": …, "params": {…}}'
+        raise InvalidRequest("The body is no message of JSON-RPC 2.0", hint=hint)
+
+
+async def _load() -> Any:
+    """Raises: Unavailable."""
+    try:
+        # On a thread: it takes half a second.
+        module = await asyncio.to_thread(importlib.import_module, _PROTOCOL)
+    except ImportError:
+        raise Unavailable("The MCP server needs the package 'mcp': install FlowRunner with the extra 'mcp'") from None
+    return module.serve
+
+
+async def _tell(request: Request, gone: asyncio.Event) -> None:
+    await until_disconnected(request.receive)
+    gone.set()
