@@ -97,8 +97,8 @@ def test_the_state_of_an_execution_is_new_after_each_event_and_another_in_each_v
 def test_each_field_of_an_execution_follows_from_its_events_or_counts_in_its_state() -> None:
     from_events = {
         "id", "flow_id", "status", "started_at", "completed_at", "error", "input", "result", "failure", "parent_id",
-        "rerun_of", "last_seq", "revision_id", "duration", "error_type", "failed_node", "log_counts", "logs", "trigger",
-        "trigger_id",
+        "rerun_of", "last_seq", "revision_id", "duration", "error_type", "failed_node", "log_counts", "logs", "labels",
+        "trigger", "trigger_id",
     }  # fmt: skip
     in_the_state = {"waiting_for", "revision", "flow_name", "repaired_by"}
     # Whoever adds a field has thought about what changes it.

@@ -149,7 +149,7 @@ def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
          [("name", "must be text", None), ("tag", "is not a field of this request", "did you mean 'tags'?")]),
         ("POST", "/api/v1/flows", {}, [("definition", "Definition is required", None)]),
         ("POST", "/api/v1/flows/x/run", {"order": 7},
-         [("order", "is not a field of this request", "known fields: input")]),
+         [("order", "is not a field of this request", "known fields: input, labels")]),
         ("POST", "/api/v1/flows/x/run", {"input": [7]}, [("input", "must be an object", None)]),
         ("POST", "/api/v1/tokens", {"name": "x", "scopes": ["raed"]},
          [("scopes.0", "must be one of: read, run, write, members, admin", None)]),
@@ -173,7 +173,7 @@ def test_each_of_many_unknown_fields_is_told_and_of_too_many_the_number(account:
 
     assert len(some.json["error"]["details"]["errors"]) == 100
     assert many.status == 422
-    assert many.error["message"] == "The body has 101 fields, and the request takes these: input"
+    assert many.error["message"] == "The body has 101 fields, and the request takes these: input, labels"
 
 
 def test_the_input_that_is_missing_is_named(account: Client) -> None:

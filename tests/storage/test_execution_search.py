@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,7 +20,7 @@ from flowrunner.domain.execution import FINAL, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.page import Page
-from flowrunner.storage import execution_search
+from flowrunner.storage import execution_search, executions
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_search import search_of
 from flowrunner.storage.executions import SqlExecutions
@@ -262,6 +263,9 @@ def searches() -> Iterator[tuple[str, str]]:
                 for name in ("page", "last", "number"):
                     if (statement := getattr(found, name)) is not None:
                         yield f"{name} of {given}, {terms=}, {has_cursor=}, {is_reversed=}", statement
+                if found.last is None and size < 2:
+                    listed = execution_search._listed(executions._LISTING, found.page, found.number)
+                    yield f"rows of {given}, {terms=}, {has_cursor=}, {is_reversed=}", listed
 
 
 @pytest.mark.only("sqlite")
@@ -270,10 +274,9 @@ def test_every_search_goes_along_one_index_in_the_order_of_ids(path: Path) -> No
     with closing(sqlite3.connect(path)) as connection:
         for what, statement in searches():
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", _Anything())]
-            looks = [step for step in plan if step.startswith(("SEARCH x ", "SEARCH t "))]
-            if "SEARCH t USING" in str(plan):
-                # The execution of each term is found by its id.
-                looks = [step for step in looks if step != "SEARCH x USING PRIMARY KEY (id=?)"]
+            looks = [step for step in plan if step.startswith(("SEARCH x ", "SEARCH t ", "SEARCH execution_counts "))]
+            # An execution that has been found is read by its id.
+            looks = [step for step in looks if step != "SEARCH x USING PRIMARY KEY (id=?)"]
             if not looks or not all("(workspace_id=?" in step for step in looks):
                 wrong.append((what, plan))
             # The branches of several statuses are merged, and nothing else is sorted.
@@ -306,6 +309,9 @@ SELECT workspace_id, 'input.order', right(id, 5), id FROM executions WHERE id LI
 """
 
 
+_SCANNED: Final = re.compile(r"'Seq Scan'[^{}]*'Relation Name': 'execution")
+
+
 @pytest.mark.only("postgres")
 def test_no_search_reads_the_whole_table(path: str) -> None:
     async def plans(connection: "asyncpg.Connection[Any]") -> list[Any]:
@@ -321,7 +327,8 @@ def test_no_search_reads_the_whole_table(path: str) -> None:
                 await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
                 prepared = await connection.prepare(text)
                 plan = str(await prepared.explain(*values))
-            if "Seq Scan" in plan:
+            # The flows and revisions of the rows are few here.
+            if _SCANNED.search(plan) or ("Seq Scan" in plan and not what.startswith("rows")):
                 wrong.append((what, plan))
         return wrong
 
@@ -332,7 +339,7 @@ _SOME: Final[dict[str, Any]] = {
     "workspace_id": "mara", "flow_id": "flow-1", "statuses": ",failed,", "is": True, "error_type": "type-1",
     "failed_node": "node-1", "trigger_id": "t-1", "rerun_of": "exec-100", "first_id": "exec-001", "end_id": "exec-01",
     "cursor": "exec-009", "last_id": "exec-004", "limit": 11, "offset": 0, "most": 11, "examined": 2500,
-    "counted": 10_000, "name": "label.team", "value": "team-1",
+    "counted": 10_000, "error_characters": 100, "name": "label.team", "value": "team-1",
 }  # fmt: skip
 
 

@@ -85,6 +85,26 @@ async def test_each_event_is_indexed_once_and_a_page_reads_only_what_it_shows(
     assert third.result.value == b'"new"'
 
 
+async def test_a_page_indexes_no_more_events_than_it_needs(
+    journal: SqlJournal, steps: Steps, events: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "_INDEXED_AT_MOST", 20)
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    done = NodeCompleted(node="a", node_type="log", iteration=1, attempt=1, action="default", result=1)
+    runs = [event for number in range(1, 50) for event in run_of_b(number)]
+    await journal.append(following("e", done, *runs, epoch=epoch, after=2))
+
+    first = await page(steps, limit=3)
+    assert ([view.id for view in first], events.indexed[-1]) == ([2, 4, 6], 20)
+    await page(steps, limit=3)
+    assert events.indexed[-1] == 20
+    following_page = await page(steps, after=6, limit=9)
+    assert ([view.id for view in following_page], events.indexed[-1]) == ([*range(8, 25, 2)], 40)
+    assert [view.status for view in await page(steps)] == ["completed"] * 50
+    assert events.indexed == [*range(1, 102)]
+
+
 async def test_long_values_make_a_page_shorter(
     journal: SqlJournal, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:

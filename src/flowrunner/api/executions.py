@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, get_args
 
@@ -234,23 +235,42 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
 def _shown(execution: ExecutionView) -> dict[str, Any]:
     """Return the fields of an execution, without its error."""
     ended_at, log_counts = execution.completed_at, execution.log_counts
-    return {
+    shown: dict[str, Any] = {
         "id": execution.id,
         "flow_id": execution.flow_id,
-        "status": execution.status.value,
+        "status": execution.status,
         "started_at": rfc3339(execution.started_at),
-        "completed_at": UNSET if ended_at is None else rfc3339(ended_at),
-        "duration": UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
-        "flow_name": present(execution.flow_name),
-        "revision": present(execution.revision),
-        "error_type": present(execution.error_type),
-        "failed_node": present(execution.failed_node),
-        "logs": UNSET if log_counts is None else _LOG_COUNTS.decode(log_counts),
-        "trigger": present(execution.trigger_id),
-        "rerun_of": present(execution.rerun_of),
-        "repaired_by": present(execution.repaired_by),
-        "labels": stored(execution.labels),
     }
+    if ended_at is not None:
+        shown["completed_at"] = rfc3339(ended_at)
+        shown["duration"] = _milliseconds(ended_at - execution.started_at)
+    if log_counts is not None:
+        shown["logs"] = _log_counts(log_counts)
+    if execution.labels is not None:
+        shown["labels"] = msgspec.Raw(execution.labels)
+    for name, field in _IF_PRESENT:
+        value = getattr(execution, field)
+        if value is not None:
+            shown[name] = value
+    return shown
+
+
+# Fields of an answer that are left out if there is no value, with those of an execution that hold it.
+_IF_PRESENT: Final = (
+    ("flow_name", "flow_name"),
+    ("revision", "revision"),
+    ("error_type", "error_type"),
+    ("failed_node", "failed_node"),
+    ("trigger", "trigger_id"),
+    ("rerun_of", "rerun_of"),
+    ("repaired_by", "repaired_by"),
+)
+
+
+# Most executions of a flow write as many lines.
+@lru_cache(maxsize=1024)
+def _log_counts(text: bytes) -> LogCounts:
+    return _LOG_COUNTS.decode(text)
 
 
 def _shortened(error: str) -> str:
@@ -258,7 +278,10 @@ def _shortened(error: str) -> str:
 
 
 def _milliseconds(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
+    return duration // _MILLISECOND
+
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):

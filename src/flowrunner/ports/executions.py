@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Listed, Page
 
@@ -16,7 +17,7 @@ LONGEST_LISTED_ERROR: Final = 2000
 LONGEST_LISTED_NAME: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionView:
     """An execution as lists show it.
 
@@ -75,7 +76,7 @@ class ExecutionFilter:
     terms: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionDetail(ExecutionView):
     """An execution with its input and result, which are JSON texts; the result is None before the end.
 

@@ -6,7 +6,7 @@ while an account looks at the execution, and a page of steps reads only the even
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -151,7 +151,16 @@ class Steps:
 
         Raises: NotFound; Conflict if the events cannot be read.
         """
-        async with self._indexed(caller, id) as (_, index):
+
+        def is_settled(index: StepIndex) -> bool:
+            """Return whether later events change nothing of the page: its steps have ended, and another one began."""
+            ids = index.ids if scope is None else index.in_scope(scope)
+            begin = bisect_right(ids, after)
+            return len(ids) > begin + limit and all(
+                index[one].ended_at is not None for one in ids[begin : begin + limit]
+            )
+
+        async with self._indexed(caller, id, until=is_settled if step is None else None) as (_, index):
             ids: Sequence[int] = index.ids if scope is None else index.in_scope(scope)
             if step is not None:
                 named = index.named(step)
@@ -222,21 +231,32 @@ class Steps:
             return await asyncio.to_thread(graph_of, flow, index)
 
     @asynccontextmanager
-    async def _indexed(self, caller: Caller, id: ExecutionId) -> AsyncIterator[tuple[StoredExecution, StepIndex]]:
+    async def _indexed(
+        self, caller: Caller, id: ExecutionId, *, until: Callable[[StepIndex], bool] | None = None
+    ) -> AsyncIterator[tuple[StoredExecution, StepIndex]]:
+        """Give the index of an execution's steps.
+
+        Args:
+            until: Returns whether the index has enough; None indexes all events.
+
+        Raises: NotFound, Conflict.
+        """
         workspace_id = caller.workspace_id
         async with self._locks.of(workspace_id):
             stored = await self._journal.stored(id)
             if stored.workspace_id != workspace_id:
                 raise NotFound("execution")
             index = self._indexes.get(workspace_id, id) or StepIndex()
-            if index.seq < stored.last_seq:
+            if index.seq < stored.last_seq and not (until is not None and until(index)):
                 async with self._room.hold(workspace_id, _PAGE_MEMORY):
-                    await self._extend(stored, index)
+                    await self._extend(stored, index, until)
                 self._indexes.keep(workspace_id, id, index, index.weight + _INDEXED_AT_MOST)
             yield stored, index
 
-    async def _extend(self, stored: StoredExecution, index: StepIndex) -> None:
-        """Add the events up to the last one. Raises: NotFound, Conflict."""
+    async def _extend(
+        self, stored: StoredExecution, index: StepIndex, until: Callable[[StepIndex], bool] | None
+    ) -> None:
+        """Add the events up to the last one, or until the index has enough. Raises: NotFound, Conflict."""
         # The page is limited in the database as well, which has to look at the size of each of its events.
         usual = _INDEXED_BYTES * stored.last_seq // max(stored.size, 1)
         limit = min(max(usual, _INDEXED_AT_LEAST), _INDEXED_AT_MOST)
@@ -251,6 +271,8 @@ class Steps:
                 await asyncio.to_thread(index.add, events)
             except NotIndexable as error:
                 raise Conflict(str(error)) from error
+            if until is not None and until(index):
+                return
         index.seq = max(index.seq, stored.last_seq)
 
 

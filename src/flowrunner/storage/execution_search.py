@@ -4,16 +4,18 @@ One condition of a filter selects the index, which ends with the id. The others 
 than `MOST_EXAMINED` rows of the index: a page may then be short, and the next one goes on after the last of these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Final
 
+import msgspec
+
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports.executions import ExecutionFilter
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter
 from flowrunner.ports.page import Listed, Page
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
 # Rows of an index alone are counted in a tenth of the time in which rows of the table are examined.
 MOST_COUNTED: Final = 10_000
@@ -66,10 +68,11 @@ SELECT count(*) FROM (SELECT 1 FROM execution_terms
 COUNTS: Final = """
 SELECT status, CAST(sum(number) AS bigint) FROM execution_counts WHERE workspace_id = :workspace_id GROUP BY status
 """
-COUNTS_OF_FLOW: Final = """
-SELECT status, CAST(sum(number) AS bigint) FROM execution_counts
- WHERE workspace_id = :workspace_id AND flow_id = :flow_id GROUP BY status
+# The total of a filter that has a flow and statuses alone.
+_COUNTED: Final = """
+SELECT CAST(coalesce(sum(number), 0) AS bigint) FROM execution_counts WHERE workspace_id = :workspace_id
 """
+_COUNTED_STATUSES: Final = "AND :statuses LIKE '%,' || status || ',%'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,34 @@ class Search:
     Attributes:
         page: The ids of a page, in order.
         last: The last id to examine, if there are as many; None if every row of the index fits.
-        number: The number of those that fit, up to one more than `MOST_COUNTED`; None if they are examined.
+        number: The number of those that fit; None if they are examined.
+        is_bounded: The number is one more than `MOST_COUNTED` at most.
     """
 
     page: str
-    last: str | None
-    number: str | None
+    last: str | None = None
+    number: str | None = None
+    is_bounded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The columns that a search returns of each execution, the id first, and the joins that they are from.
+
+    Attributes:
+        of_ids: The statement that returns them for `:ids`.
+    """
+
+    columns: str
+    joins: str
+    of_ids: Statement
+
+
+@cache
+def _listed(listing: Listing, page: str, number: str | None) -> str:
+    """Return the statement for the rows of a page, with the total in each."""
+    total = "NULL" if number is None else f"({number})"
+    return f"{listing.columns}, {total} FROM ({page}) AS found JOIN executions x ON x.id = found.id {listing.joins}"
 
 
 @cache
@@ -150,9 +175,12 @@ def search_of(given: frozenset[str], *, terms: int = 0, has_cursor: bool, is_rev
     page = partial(ids, source, ("LIMIT :limit OFFSET :offset", "LIMIT :most"))
     if examined:
         last = ids(indexes, ("LIMIT 1 OFFSET :examined - 1", "LIMIT :examined"), [])
-        return Search(page=page([order.until, *examined]), last=last, number=None)
+        return Search(page=page([order.until, *examined]), last=last)
+    if not terms and given <= {"flow_id", "statuses"}:
+        conditions = ["AND flow_id = :flow_id"] * ("flow_id" in given) + [_COUNTED_STATUSES] * ("statuses" in given)
+        return Search(page=page([]), number="\n".join((_COUNTED, *conditions)))
     counted = ids(source, ("LIMIT :counted + 1", "LIMIT :counted + 1"), [])
-    return Search(page=page([]), last=None, number="\n".join((_NUMBER_OF, counted, ") AS found")))
+    return Search(page=page([]), number="\n".join((_NUMBER_OF, counted, ") AS found")), is_bounded=True)
 
 
 def _of_all(
@@ -174,32 +202,42 @@ def _of_statuses(
 
 
 async def search(
-    tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page
-) -> Listed[ExecutionId]:
-    """Return the ids of a page, from one snapshot."""
-    given = frozenset(name for name in (*_EXAMINED, *_RANGES) if getattr(wanted, name))
-    statements = search_of(
-        given, terms=len(frozenset(wanted.terms)), has_cursor=bool(page.cursor), is_reversed=page.is_reversed
+    tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page, listing: Listing
+) -> Listed[Row]:
+    """Return the rows of a page, from one snapshot."""
+    given = frozenset(name for name in _CONDITIONS if getattr(wanted, name))
+    terms = frozenset(wanted.terms) if wanted.terms else ()
+    has_cursor = bool(page.cursor)
+    statements = search_of(given, terms=len(terms), has_cursor=has_cursor, is_reversed=page.is_reversed)
+    values = _values(workspace_id, wanted, page)
+    if statements.last is not None:
+        async with tx.snapshot():
+            return await _examine(tx, statements, values | await _terms(tx, workspace_id, terms), page, listing)
+    values |= await _terms(tx, workspace_id, terms)
+    number = statements.number if page.counts else None
+    # One statement, because beginning and ending a transaction takes as long as another one.
+    rows = await tx.rows(_listed(listing, statements.page, number), values)
+    total: int | None = None
+    if number is not None:
+        total = rows[0][-1] if rows else (await one_row(tx, number, values))[0]
+    is_exact = not statements.is_bounded or total is None or total <= MOST_COUNTED
+    rows.sort(key=_id_of, reverse=not page.is_reversed)
+    return Listed(
+        items=rows[: page.limit],
+        total=total if is_exact else MOST_COUNTED,
+        is_exact=is_exact,
+        next_cursor=rows[page.limit - 1][0] if len(rows) > page.limit else None,
     )
-    async with tx.snapshot():
-        values = _values(workspace_id, wanted, page) | await _terms(tx, workspace_id, wanted)
-        if statements.last is not None:
-            return await _examine(tx, statements, values, page)
-        found = [ExecutionId(id) for (id,) in await tx.rows(statements.page, values)]
-        total, is_exact = None, True
-        if page.counts and not wanted.terms and given <= {"flow_id", "statuses"}:
-            counts: dict[str, int] = dict(await tx.rows(COUNTS if wanted.flow_id is None else COUNTS_OF_FLOW, values))
-            total = sum(counts.get(status, 0) for status in wanted.statuses or Status)
-        elif page.counts and statements.number is not None:
-            number = (await one_row(tx, statements.number, values))[0]
-            total, is_exact = min(number, MOST_COUNTED), number <= MOST_COUNTED
-    next_cursor = found[page.limit - 1] if len(found) > page.limit else None
-    return Listed(items=found[: page.limit], total=total, is_exact=is_exact, next_cursor=next_cursor)
 
 
-async def _terms(tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFilter) -> dict[str, Any]:
+def _id_of(row: Row) -> str:
+    id: str = row[0]
+    return id
+
+
+async def _terms(tx: Transaction, workspace_id: WorkspaceId, wanted: Collection[tuple[str, str]]) -> dict[str, Any]:
     """Return the terms of a filter as parameters, the rarest first."""
-    terms = list(dict.fromkeys(wanted.terms))
+    terms = list(wanted)
     if len(terms) > 1:
         numbers = {}
         for name, value in terms:
@@ -213,8 +251,10 @@ async def _terms(tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFi
     }
 
 
-async def _examine(tx: Transaction, statements: Search, values: dict[str, Any], page: Page) -> Listed[ExecutionId]:
-    """Return the ids of a page that fit among the rows that may be examined."""
+async def _examine(
+    tx: Transaction, statements: Search, values: dict[str, Any], page: Page, listing: Listing
+) -> Listed[Row]:
+    """Return the rows of a page that fit among those that may be examined."""
     assert statements.last is not None, "rows are examined"
     last = await tx.row(statements.last, values)
     # Ids are between these two.
@@ -222,26 +262,38 @@ async def _examine(tx: Transaction, statements: Search, values: dict[str, Any], 
     if page.counts:
         # All that fit are read at once, because examining the rows again takes as long.
         values |= {"limit": MOST_EXAMINED, "offset": 0, "most": MOST_EXAMINED}
-    found = [ExecutionId(id) for (id,) in await tx.rows(statements.page, values)]
+    found = [id for (id,) in await tx.rows(statements.page, values)]
     total = len(found) if page.counts else None
     if page.counts:
         found = found[page.offset : page.offset + page.limit + 1]
     has_more = len(found) > page.limit
     next_cursor = found[page.limit - 1] if has_more else None if last is None else values["last_id"]
-    return Listed(items=found[: page.limit], total=total, is_exact=last is None, next_cursor=next_cursor)
+    ids = {"ids": msgspec.json.encode(found[: page.limit]).decode()}
+    rows = await tx.rows(listing.of_ids, values | ids) if found else []
+    rows.sort(key=_id_of, reverse=not page.is_reversed)
+    return Listed(items=rows, total=total, is_exact=last is None, next_cursor=next_cursor)
 
 
 def _values(workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(wanted, name) for name in (*_INDEXED, *_RANGES)}
-    return values | {
+    # One more than is shown tells whether there is another page.
+    limit = page.limit + 1
+    values: dict[str, Any] = {
         "workspace_id": workspace_id,
-        "statuses": f",{','.join(wanted.statuses)},",
-        **{f"is_{status}": status in wanted.statuses for status in Status},
+        "flow_id": wanted.flow_id,
         "cursor": page.cursor,
-        # One more than is shown tells whether there is another page.
-        "limit": page.limit + 1,
+        "limit": limit,
         "offset": page.offset,
-        "most": page.limit + 1 + page.offset,
+        "most": limit + page.offset,
         "examined": MOST_EXAMINED,
         "counted": MOST_COUNTED,
+        "error_characters": LONGEST_LISTED_ERROR + 1,
     }
+    if wanted == _ALL:
+        return values
+    values |= {name: getattr(wanted, name) for name in (*_INDEXED, *_RANGES)}
+    values["statuses"] = f",{','.join(wanted.statuses)},"
+    return values | {f"is_{status}": status in wanted.statuses for status in Status}
+
+
+_ALL: Final = ExecutionFilter()
+_CONDITIONS: Final = (*_EXAMINED, *_RANGES)

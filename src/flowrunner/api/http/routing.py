@@ -26,6 +26,7 @@ from flowrunner.api.http.answers import Answer, answer_of, content_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.idempotency import Handler, once, repeats_of
+from flowrunner.api.http.queries import query_reader_of
 from flowrunner.api.http.query_names import check_query_names, query_names_of
 from flowrunner.api.http.rate_headers import RATES, count
 from flowrunner.api.http.state import services_of, state_of
@@ -250,23 +251,24 @@ class BoundedRoute(APIRoute, ABC):
         return handler
 
     def _direct(self) -> Handler | None:
-        """Return a direct call of the function if it takes only the request, path parameters and a body.
+        """Return a direct call of the function if it takes only the request, a body, and parameters of path and query.
 
         Little is converted or validated then, and bypassing the framework's machinery saves a quarter of the
-        time of such a request.
+        time of such a request, and half of that of a list.
         """
         takes = self.dependant
-        if takes.query_params or takes.header_params or takes.cookie_params or len(takes.body_params) > 1:
-            return None
-        if takes.dependencies or takes.request_param_name is None:
+        if takes.header_params or takes.cookie_params or len(takes.body_params) > 1 or takes.request_param_name is None:
             return None
         if any(param.field_info.annotation is not str for param in takes.path_params):
+            return None
+        read_query = query_reader_of(takes)
+        if read_query is None:
             return None
         function, name = self.endpoint, takes.request_param_name
         body = takes.body_params[0] if takes.body_params else None
 
         async def call(request: Request) -> Response:
-            values: dict[str, Any] = {name: request, **request.path_params}
+            values: dict[str, Any] = {name: request, **request.path_params, **await read_query(request)}
             if body is not None:
                 values[body.name] = await _validated(request, body)
             response: Response = await function(**values)
