@@ -1,6 +1,5 @@
 """Starts of executions by the ends of others."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,6 +18,7 @@ from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.services.batches import handle_all
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.trigger_values import input_of, labels_of
 
@@ -65,31 +65,26 @@ class Chains:
 
     async def start_all(self) -> None:
         """Start an execution for each end. Raises: Unavailable."""
-        handled: set[tuple[str, str]] = set()
-        free = asyncio.Semaphore(_CONCURRENT)
-        while ends := await self._store.ends(limit=_AT_A_TIME):
-            news = [end for end in ends if (end.trigger_id, end.execution_id) not in handled]
-            if not news:
-                return
-            results = await asyncio.gather(*(self._handle(end, free) for end in news), return_exceptions=True)
-            for error in results:
-                if error is not None:
-                    raise error
-            handled.update((end.trigger_id, end.execution_id) for end in news)
+        await handle_all(
+            lambda: self._store.ends(limit=_AT_A_TIME),
+            self._handle,
+            key=lambda end: (end.trigger_id, end.execution_id),
+            concurrent=_CONCURRENT,
+        )
 
-    async def _handle(self, end: EndedExecution, free: asyncio.Semaphore) -> None:
-        async with free:
-            try:
-                await self._start(end)
-            except Unavailable:
-                raise
-            except FlowRunnerError as error:
-                logger.warning("trigger.failed", trigger=end.trigger_id, reason=str(error))
-                await self._store.fail(end, error=str(error))
-            except Exception as error:
-                # An end that always fails must not stop the others.
-                logger.error("trigger.crashed", trigger=end.trigger_id, exc_info=error)
-                await self._store.fail(end, error="An internal error: see the log of the server")
+    async def _handle(self, end: EndedExecution) -> None:
+        """Start what an end starts, or note why it does not. Raises: Unavailable."""
+        try:
+            await self._start(end)
+        except Unavailable:
+            raise
+        except FlowRunnerError as error:
+            logger.warning("trigger.failed", trigger=end.trigger_id, reason=str(error))
+            await self._store.fail(end, error=str(error))
+        except Exception as error:
+            # An end that always fails must not stop the others.
+            logger.error("trigger.crashed", trigger=end.trigger_id, exc_info=error)
+            await self._store.fail(end, error="An internal error: see the log of the server")
 
     async def _start(self, end: EndedExecution) -> None:
         """Raises: Unavailable; another FlowRunnerError if the flow cannot be started."""

@@ -19,12 +19,13 @@ from flowrunner.domain.errors import (
 )
 from flowrunner.domain.flow import OnLimit
 from flowrunner.domain.schedules import DueStep, next_start, step_at
-from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
+from flowrunner.domain.triggers import Overlap, Schedule
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.services.batches import handle_all
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
 from flowrunner.services.trigger_values import input_of, labels_of
 
@@ -70,29 +71,23 @@ class Schedules:
 
     async def start_due(self) -> None:
         """Start everything that is due. Raises: Unavailable."""
-        handled: set[tuple[TriggerId, datetime | None]] = set()
-        free = asyncio.Semaphore(_CONCURRENT)
-        while due := await self._store.due(at=self._clock.now(), limit=_AT_A_TIME):
-            news = [each for each in due if (each.id, each.due_at) not in handled]
-            if not news:
-                return
-            results = await asyncio.gather(*(self._handle(each, free) for each in news), return_exceptions=True)
-            for error in results:
-                if error is not None:
-                    raise error
-            handled.update((each.id, each.due_at) for each in news)
+        await handle_all(
+            lambda: self._store.due(at=self._clock.now(), limit=_AT_A_TIME),
+            self._handle,
+            key=lambda trigger: (trigger.id, trigger.due_at),
+            concurrent=_CONCURRENT,
+        )
 
-    async def _handle(self, trigger: TriggerView, free: asyncio.Semaphore) -> None:
+    async def _handle(self, trigger: TriggerView) -> None:
         """Start a due time, or leave it out. Raises: Unavailable."""
-        async with free:
-            try:
-                await self._step(trigger)
-            except Unavailable:
-                raise
-            except Exception as error:
-                # A trigger that always fails must not stop the others.
-                logger.error("trigger.crashed", trigger=trigger.id, exc_info=error)
-                await self._fail(trigger, "An internal error: see the log of the server")
+        try:
+            await self._step(trigger)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # A trigger that always fails must not stop the others.
+            logger.error("trigger.crashed", trigger=trigger.id, exc_info=error)
+            await self._fail(trigger, "An internal error: see the log of the server")
 
     async def _fail(self, trigger: TriggerView, reason: str) -> None:
         assert isinstance(trigger.spec, Schedule), "only schedules are due"
