@@ -109,7 +109,7 @@ async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(wo
     assert (cause.of, cause.depth, cause.name) == (first, 1, "t")
     assert value == {
         "id": first, "flow_id": sync, "flow_name": "order-sync", "status": "completed", "result": {"pushed": 2},
-        "error": None, "started_at": value["started_at"], "completed_at": value["completed_at"],
+        "error": None, "labels": {}, "started_at": value["started_at"], "completed_at": value["completed_at"],
     }  # fmt: skip
     trigger = await world.trigger_of(listener)
     assert trigger.last_execution_id is not None
