@@ -35,6 +35,8 @@ def test_every_command_says_what_it_does_and_what_each_option_means(
     assert said.output.startswith(f"Usage: {' '.join(('flowrunner', *path))} ")
     assert max(map(len, said.output.splitlines())) <= 80
     assert "..." not in re.sub(r"\S+\.\.\.", "", said.output), "a text is cut off"
+    assert len(said.output.splitlines()) <= 40, "it does not fit a screen"
+    assert re.search(r"^  Examples?:\n(    flowrunner .*\n)+", said.output, re.MULTILINE)
     assert command.help
     assert [option.name for option in command.params if isinstance(option, click.Option) and not option.help] == []
 

@@ -103,11 +103,11 @@ def test_the_flow_itself_may_come_by_the_standard_input(tmp_path: Path) -> None:
 
 
 def test_without_a_flow_it_says_how_to_run_one(tmp_path: Path) -> None:
-    done = flowrunner("run", "order.yaml", at=tmp_path)
+    done = flowrunner("run", at=tmp_path)
 
     assert done.returncode == 2
-    assert "To run a flow here: flowrunner run --local order.yaml" in done.stderr
-    assert "POST /api/v1/flows/{id}/run" in done.stderr
+    assert "Name a flow of the server, or a file: flowrunner run order.yaml" in done.stderr
+    assert "order.yaml cannot be read" in flowrunner("run", "order.yaml", at=tmp_path).stderr
 
 
 def test_input_that_the_flow_does_not_take_is_told_with_every_fault(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Common:
     verbose: bool = False
 
 
-class _CommonOption(click.Option):
+class CommonOption(click.Option):
     """Option that the help of each command names in one line, and `flowrunner options` describes."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -52,7 +52,7 @@ def common() -> Common:
     return found
 
 
-def common_options() -> list[_CommonOption]:
+def common_options() -> list[CommonOption]:
     """Return new options. Each can stand before a command and after it; the last one counts."""
 
     def remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
@@ -60,12 +60,12 @@ def common_options() -> list[_CommonOption]:
         if value and option.name is not None:
             setattr(ctx.meta.setdefault(_META, Common()), option.name.removeprefix(_PREFIX), value)
 
-    def option(*names: str, **more: Any) -> _CommonOption:
+    def option(*names: str, **more: Any) -> CommonOption:
         # A prefix, because commands have parameters of the same names.
         own_name = f"{_PREFIX}{names[-1].removeprefix('--').replace('-', '_')}"
-        return _CommonOption((*names, own_name), expose_value=False, callback=remember, **more)
+        return CommonOption((*names, own_name), expose_value=False, callback=remember, **more)
 
-    def flag(*names: str, help: str) -> _CommonOption:
+    def flag(*names: str, help: str) -> CommonOption:
         return option(*names, is_flag=True, help=help)
 
     return [

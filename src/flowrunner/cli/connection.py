@@ -6,15 +6,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
 from flowrunner.cli.common import common
 from flowrunner.cli.contexts import Context, Contexts, load_contexts, lock_contexts
-from flowrunner.client import Client, ClientError
 from flowrunner.domain.duration import parse_duration
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # Attempts of a request may begin within this time. People wait meanwhile, and programs have their own repeats.
@@ -38,19 +40,20 @@ class Target:
     is_stored: bool = False
 
 
-def connect() -> Client:
+def connect() -> "Client":
     """Return the client of the server that options, variables and contexts name. Raises: click.UsageError."""
     contexts = load_contexts()
     target = find_target(contexts)
     return open_client(refreshed(target, contexts))
 
 
-def open_client(target: Target) -> Client:
+def open_client(target: Target) -> "Client":
+    from flowrunner.client import Client
+
     wanted = common()
     try:
         timeout = parse_duration(wanted.http_timeout) if wanted.http_timeout else 30.0
-        make = _VerboseClient if wanted.verbose else Client
-        return make(
+        return (_verbose_client() if wanted.verbose else Client)(
             target.url, target.token, workspace=target.workspace, timeout=timeout, retry_seconds=_RETRY_SECONDS,
             user_agent="flowrunner-cli",
         )  # fmt: skip
@@ -71,9 +74,10 @@ def find_target(contexts: Contexts) -> Target:
         raise click.UsageError("--context and --url name a server each: give one of them")
     named = wanted.context or (None if wanted.url else os.environ.get("FLOWRUNNER_CONTEXT"))
     url = None if named else wanted.url or os.environ.get("FLOWRUNNER_URL") or os.environ.get("FLOWRUNNER_SERVER")
-    name = named or (_context_of(url, contexts) if url else contexts.current)
-    context = contexts.get(name) if name else Context(url=url or DEFAULT_URL)
     token = given_token(wanted.token) if wanted.token else None if named else _variable_token()
+    # Who names the server and the token needs no context, and gets none of its workspace.
+    name = named or (contexts.current if not url else None if token else _context_of(url, contexts))
+    context = contexts.get(name) if name else Context(url=url or DEFAULT_URL)
     return Target(
         url=context.url,
         token=token or context.token,
@@ -126,6 +130,8 @@ def refreshed(target: Target, contexts: Contexts) -> Target:
         return target
     if not _is_old(contexts.by_name[target.name]):
         return target
+    from flowrunner.client import ClientError
+
     # A second refresh of the same token would look like theft, and end all logins of the account.
     with lock_contexts():
         contexts = load_contexts()
@@ -156,22 +162,7 @@ def keep_login(contexts: Contexts, name: str, answer: Mapping[str, Any], **chang
     contexts.save()
 
 
-class _VerboseClient(Client):
-    """Client that prints each request, without its body and token."""
+def _verbose_client() -> "type[Client]":
+    from flowrunner.cli.verbose_client import VerboseClient
 
-    def request(self, method: str, path: str, **more: Any) -> Any:
-        start = time.monotonic()
-        try:
-            answer = super().request(method, path, **more)
-        except ClientError as error:
-            _print_request(method, path, start, getattr(error, "status", "no answer"), error)
-            raise
-        _print_request(method, path, start, answer.status, None)
-        return answer
-
-
-def _print_request(method: str, path: str, start: float, status: object, error: ClientError | None) -> None:
-    request_id = getattr(error, "request_id", None)
-    milliseconds = (time.monotonic() - start) * 1000
-    suffix = f", request {request_id}" if request_id else ""
-    click.echo(f"flowrunner: {method} {path}: {status} in {milliseconds:.0f} ms{suffix}", err=True)
+    return VerboseClient

@@ -10,16 +10,16 @@ import click
 
 from flowrunner.cli.documents import STDIN
 from flowrunner.cli.text import plain
-from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON
 
 
-def read_inputs(inputs: Sequence[str], params: Sequence[str], flow: Flow) -> Mapping[str, JSON]:
+def read_inputs(inputs: Sequence[str], params: Sequence[str], schemas: Mapping[str, Any]) -> Mapping[str, JSON]:
     """Return the input values by name. The last of several values for one name is used.
 
     Args:
         inputs: Each `NAME=VALUE`, a JSON object, `@FILE` with one, or `-` for the standard input.
         params: Each `NAME=VALUE`.
+        schemas: The `inputs` of the flow: which of them are text.
 
     Raises:
         click.UsageError: If a value has another form or cannot be read.
@@ -33,10 +33,30 @@ def read_inputs(inputs: Sequence[str], params: Sequence[str], flow: Flow) -> Map
         elif given.lstrip().startswith("{"):
             values |= _object("--input", given)
         else:
-            values |= _pair("--input", given, flow)
+            values |= _pair("--input", given, schemas)
     for given in params:
-        values |= _pair("--param", given, flow)
+        values |= _pair("--param", given, schemas)
     return values
+
+
+def read_bytes(given: str) -> bytes:
+    """Return the text of `@FILE`, of `-`, or the argument itself. Raises: click.UsageError."""
+    if given == STDIN:
+        return sys.stdin.buffer.read()
+    return _content(Path(given[1:])) if given.startswith("@") else given.encode()
+
+
+def read_text(option: str, given: str) -> str:
+    """Return the same as text. Raises: click.UsageError."""
+    try:
+        return read_bytes(given).decode()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{option}: it is not UTF-8 text") from None
+
+
+def read_json(option: str, given: str) -> JSON:
+    """Return the same as a JSON value. Raises: click.UsageError."""
+    return _json(option, read_bytes(given))
 
 
 def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
@@ -50,14 +70,14 @@ def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
     return found
 
 
-def _pair(option: str, given: str, flow: Flow) -> Mapping[str, JSON]:
+def _pair(option: str, given: str, schemas: Mapping[str, Any]) -> Mapping[str, JSON]:
     """Return the value as text if the flow declares text, and otherwise as JSON if it is valid JSON."""
     name, equals, text = given.partition("=")
     if not equals or not name:
         hint = f": did you mean @{given}?" if option == "--input" and Path(given).is_file() else ""
         forms = "NAME=VALUE, a JSON object, @FILE or -" if option == "--input" else "NAME=VALUE"
         raise click.UsageError(f"{option} takes {forms}, and not '{plain(given)}'{plain(hint)}")
-    schema = (flow.inputs or {}).get(name)
+    schema = schemas.get(name)
     if isinstance(schema, dict) and schema.get("type") == "string":
         return {name: text}
     try:

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.cli.common import CommandFailed
 from flowrunner.cli.exits import INVALID, NOT_FOUND
-from flowrunner.client import Client
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
 
 _ID: Final = re.compile(r"[a-z]+-[0-9a-z]{36}")
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
@@ -19,17 +21,17 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def flow_id(client: Client, given: str) -> str:
+def flow_id(client: "Client", given: str) -> str:
     """Return the id of a flow that is named by id, by name, or by the beginning of its id."""
     if is_id(given):
         return given
     named = list(client.entries("/flows", query={"name": given}, most=2))
     if not named and given.startswith("flow-"):
         named = [flow for flow in client.entries("/flows") if flow["id"].startswith(given)]
-    return _only("flow", given, named)
+    return only("flow", given, named)
 
 
-def execution_id(client: Client, given: str) -> str:
+def execution_id(client: "Client", given: str) -> str:
     """Return the id of an execution that is named by id or by its beginning, which holds the time of its start."""
     if is_id(given):
         return given
@@ -39,25 +41,25 @@ def execution_id(client: Client, given: str) -> str:
     since, until = (_moment(digits, digit) for digit in (_DIGITS[0], _DIGITS[-1]))
     query = {"since": since.isoformat(), "until": (until + timedelta(milliseconds=1)).isoformat()}
     found = client.entries("/executions", query=query, most=1000)
-    return _only("execution", given, (one for one in found if one["id"].startswith(f"exec-{digits}")))
+    return only("execution", given, (one for one in found if one["id"].startswith(f"exec-{digits}")))
 
 
-def object_id(client: Client, path: str, what: str, given: str) -> str:
+def object_id(client: "Client", path: str, what: str, given: str) -> str:
     """Return the id of an entry of a list that is named by id, by name, or by the beginning of its id."""
     if is_id(given):
         return given
     entries = list(client.entries(path))
     named = [one for one in entries if given in (one["id"], one.get("name"), one.get("slug"), one.get("email"))]
-    return _only(what, given, named or [one for one in entries if one["id"].startswith(given)])
+    return only(what, given, named or [one for one in entries if one["id"].startswith(given)])
 
 
-def trigger_id(client: Client, given: str) -> str:
+def trigger_id(client: "Client", given: str) -> str:
     """Return the id of a trigger, which `FLOW/NAME` names too."""
     flow, slash, name = given.rpartition("/")
     if not slash:
         return object_id(client, "/triggers", "trigger", given)
     triggers = client.entries("/triggers", query={"flow_id": flow_id(client, flow)})
-    return _only("trigger", given, (one for one in triggers if one["name"] == name))
+    return only("trigger", given, (one for one in triggers if one["name"] == name))
 
 
 def _moment(digits: str, missing: str) -> datetime:
@@ -68,7 +70,8 @@ def _moment(digits: str, missing: str) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=min(number, 7258118400000))
 
 
-def _only(what: str, given: str, found: Iterable[Mapping[str, Any]]) -> str:
+def only(what: str, given: str, found: Iterable[Mapping[str, Any]]) -> str:
+    """Return the id of the only object that was found. Raises: CommandFailed."""
     ids = [str(one["id"]) for one in found]
     if len(ids) == 1:
         return ids[0]

@@ -8,6 +8,7 @@ import click
 
 from flowrunner import __version__
 from flowrunner.cli.common import common_options
+from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED, INTERRUPTED, USAGE
 from flowrunner.cli.lazy import LazyCommand, LazyGroup
 from flowrunner.domain.errors import FlowRunnerError
@@ -15,33 +16,60 @@ from flowrunner.domain.errors import FlowRunnerError
 # Each name stands for a command in the module of `flowrunner.cli.commands` that has the same name, unless it is in
 # another one.
 _COMMANDS: Final = {
-    "audit": "Check the audit log.",
+    "account": "Manage accounts.",
+    "api": "Send a request to the API.",
+    "approve": "Answer approvals.",
+    "audit": "Read and check the audit log.",
     "backup": "Write a checked backup, also of a running server.",
+    "callback": "Tell other servers of executions.",
+    "cancel": "Cancel executions.",
+    "completion": "Print the completion for a shell.",
     "config": "Print the settings in force.",
     "context": "Choose among servers.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
     "doctor": "Check an installation, and say what to do.",
+    "executions": "Look at executions.",
+    "flow": "Create and change flows.",
     "graph": "Print the graph of a flow, for documents.",
     "keys": "Replace the keys in the data directory.",
     "login": "Log in to a server.",
     "logout": "Forget the token of a server.",
+    "logs": "Print the log of an execution.",
     "migrate": "Bring the database to the schema of this version.",
+    "node-types": "Look up node types.",
+    "open": "Open the web interface.",
     "options": "List the options of all commands that talk to a server.",
     "pause": "Let no further execution start.",
+    "plugin": "Look up installed packages.",
     "prune": "Delete the executions that retention does not keep.",
+    "rerun": "Repeat executions.",
     "restore": "Restore a backup into an empty data directory.",
-    "run": "Run a flow here, without a server.",
+    "run": "Run a flow, on a server or here.",
     "schema": "Print the JSON Schema of flows, for editors.",
+    "secret": "Set secrets.",
     "serve": "Start the server.",
     "test": "Run the tests in flows.",
+    "token": "Manage API tokens.",
+    "trigger": "Look at triggers, and run them.",
     "unpause": "Let executions start again.",
     "validate": "Check flows: every fault and warning.",
+    "watch": "Follow an execution.",
     "whoami": "Print who you are, and where.",
     "worker": "Start a worker, which advances executions for Temporal.",
+    "workspace": "Work in a workspace.",
 }
 
 
-_MODULES: Final = {"logout": "login", "unpause": "pause", "whoami": "login"}
+# Commands that the help describes; it lists the others by name.
+_SECTIONS: Final = {
+    "Flows": ("new", "validate", "test", "run", "flow", "apply"),
+    "Executions": ("executions", "watch", "logs", "cancel", "rerun", "approve"),
+    "Servers": ("dev", "serve", "doctor", "login", "secret", "trigger"),
+}
+_MODULES: Final = {
+    "logout": "login", "whoami": "login", "unpause": "pause",
+    **dict.fromkeys(("logs", "watch", "cancel", "rerun"), "executions"),
+}  # fmt: skip
 
 
 def _commands() -> Iterator[LazyCommand]:
@@ -53,6 +81,14 @@ def _commands() -> Iterator[LazyCommand]:
 
 class _Program(LazyGroup):
     """Command group that turns exceptions into messages and exit codes."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rest = sorted(self.commands.keys() - {name for names in _SECTIONS.values() for name in names})
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, _COMMANDS[name]) for name in names if name in _COMMANDS], col_max=12)
+        with formatter.section("Other commands"):
+            formatter.write_text(", ".join(rest))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -78,17 +114,7 @@ def _exit_with(error: FlowRunnerError) -> None:
     cls=_Program,
     commands=list(_commands()),
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""
-    \b
-    Without a server:
-      flowrunner validate order.yaml
-      flowrunner test flows/
-      flowrunner run --local order.yaml -i customer=Ada
-
-    \b
-    With one:
-      flowrunner serve
-    """,
+    epilog=examples("run order.yaml -i customer=Ada", "run order-sync -i order=7 --wait"),
 )
 @click.version_option(__version__, message="flowrunner %(version)s")
 def main() -> None:

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import common
+from flowrunner.cli.common import common, say
 from flowrunner.cli.text import fit, pad, plain, relative, short_duration, short_size, wants_colour, width
 
 _COLOURS: Final = {
     "completed": "green", "delivered": "green", "armed": "green", "running": "cyan", "waiting": "yellow",
     "retrying": "yellow", "pending": "yellow", "paused": "yellow", "failed": "red", "failing": "red",
 }  # fmt: skip
-_MOMENTS: Final = ("since", "until", "timestamp")
+_MOMENTS: Final = ("at", "since", "until", "timestamp")
 _LONGEST_CELL: Final = 60
 # Characters that JSON leaves as they are and a terminal would obey, or that reorder what it shows.
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
@@ -50,14 +50,44 @@ def show(value: Any, columns: str = "", *, name: str = "id") -> None:
                 click.echo(_json(_chosen(row, fields), indent=None))
         case "json" | "yaml" as form:
             chosen = [_chosen(row, fields) for row in rows]
-            print_as(form, chosen[0] if is_one else chosen)
+            _print_as(form, chosen[0] if is_one else chosen)
         case _ if is_one:
             _print_object(_chosen(value, fields))
         case _:
             _print_table(list(rows), fields or columns.split())
 
 
-def print_as(form: str, value: Any) -> None:
+def print_bytes(content: bytes) -> None:
+    """Print a body of the server as it is, or escaped where it would reach a terminal."""
+    if sys.stdout.isatty():
+        print_text(content.decode(errors="replace").removesuffix("\n"))
+    else:
+        sys.stdout.buffer.write(content)
+
+
+def show_value(value: Any) -> None:
+    """Print any JSON value, as JSON unless the user has chosen YAML."""
+    wanted = common()
+    if wanted.query is not None:
+        _show_query(wanted.query, value, wanted.output)
+    else:
+        _print_as("yaml" if wanted.output == "yaml" else "json", value)
+
+
+def print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
+    """Print lines of a log as they come: as text, or as JSON."""
+    wanted = common()
+    if wanted.output not in (None, "table") or wanted.query or wanted.fields:
+        show(lines, name="message")
+        return
+    from flowrunner.cli.live import plain_log_line
+
+    colour = not wanted.no_color and wants_colour(sys.stdout.isatty(), os.environ)
+    for line in lines:
+        click.echo(plain_log_line(line), color=colour)
+
+
+def _print_as(form: str, value: Any) -> None:
     click.echo(_yaml(value).removesuffix("\n") if form == "yaml" else _json(value, indent=2))
 
 
@@ -95,9 +125,9 @@ def _show_query(expression: str, value: Any, form: str | None) -> None:
                 is_raw = form == "name" and isinstance(one, str)
                 click.echo(plain(one) if is_raw else _json(one, indent=None))
         case "yaml":
-            print_as("yaml", found)
+            _print_as("yaml", found)
         case _:
-            print_as("json", found)
+            _print_as("json", found)
 
 
 def _chosen(row: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, Any]:
@@ -127,6 +157,7 @@ def _print_object(value: Mapping[str, Any]) -> None:
 
 def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     if not rows:
+        say("There is nothing to show")
         return
     columns = columns or list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     fields, titles = zip(*(_column(column) for column in columns), strict=True)

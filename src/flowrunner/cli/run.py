@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import click
 
 from flowrunner.cli.documents import STDIN, SourceFile, no_text, read_documents
+from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
 from flowrunner.cli.progress import Progress
@@ -33,12 +34,6 @@ from flowrunner.logs import configure_logging
 from flowrunner.services.language import Language
 from flowrunner.services.secrets import MIN_VALUE_CHARACTERS
 from flowrunner.settings import Settings, load_settings
-
-OK: Final = 0
-FAILED: Final = 3
-INVALID: Final = 6
-CANCELLED: Final = 9
-INTERRUPTED: Final = 130
 
 _HINTS: Final = {
     "egress.forbidden": "If the flow may reach it, open its range: --egress-allow 127.0.0.0/8,10.1.0.0/16",
@@ -110,7 +105,7 @@ async def _run(files: Sequence[str], given: _Arguments) -> int:
             return INVALID
         _check_answers(given.answers, [one for one in read if one is not None])
         _warn_of_short_secrets(given.secrets)
-        input = read_inputs(given.inputs, given.params, first.flow)
+        input = read_inputs(given.inputs, given.params, first.flow.inputs or {})
         async with open_local_runner(
             runtime, flows, given.secrets,
             answers=given.answers, egress_allow=given.settings.egress_allow, watch=progress.watch,
@@ -202,7 +197,7 @@ def _print_end(last: Event, unanswered: Sequence[Mapping[str, Any]], *, was_inte
             where = "" if step is None else f" at {step}"
             hint = f"\n  {_HINTS[error.type]}" if error.type in _HINTS else ""
             click.echo(plain(f"flowrunner: the flow failed{where}: {error.type}: {error.message}{hint}"), err=True)
-            return FAILED
+            return EXECUTION_FAILED
         case _:
             reason = getattr(last, "reason", "")
             lines = [f"flowrunner: the flow was cancelled: {reason}", *filter(None, map(_unanswered, unanswered))]

@@ -22,12 +22,15 @@ def given_secrets(path: str | None, environ: Mapping[str, str]) -> Mapping[str, 
         name.removeprefix(SECRET_PREFIX): value for name, value in environ.items() if name.startswith(SECRET_PREFIX)
     }
     if path is not None:
-        found |= read_env(Path(path))
+        found |= read_env(Path(path), "--secrets: ")
     return {name: value for name, value in found.items() if name}
 
 
-def read_env(path: Path) -> Mapping[str, str]:
+def read_env(path: Path, option: str = "") -> Mapping[str, str]:
     """Return the variables of a .env file: `NAME=value`, `NAME="value"`, comments.
+
+    Args:
+        option: Beginning of the messages of errors.
 
     Raises:
         click.UsageError: If the file cannot be read, others can read it, or a line has another form.
@@ -38,9 +41,9 @@ def read_env(path: Path) -> Mapping[str, str]:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise click.UsageError(f"--secrets: {path} cannot be read: {reason}") from None
+        raise click.UsageError(f"{option}{path} cannot be read: {reason}") from None
     if mode & 0o077:
-        raise click.UsageError(f"--secrets: others can read {path} (mode {mode:04o}). Close it: chmod 600 {path}")
+        raise click.UsageError(f"{option}others can read {path} (mode {mode:04o}). Close it: chmod 600 {path}")
     found = {}
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
@@ -48,7 +51,7 @@ def read_env(path: Path) -> Mapping[str, str]:
         match = _LINE.fullmatch(line)
         if match is None:
             # The message does not quote the line, which may hold a secret.
-            raise click.UsageError(f"--secrets: line {number} of {path} is not NAME=value")
+            raise click.UsageError(f"{option}line {number} of {path} is not NAME=value")
         found[match[1]] = _value(match[2])
     return found
 

@@ -7,13 +7,11 @@ import click
 
 from flowrunner.cli.common import common_options
 from flowrunner.cli.exits import (
-    CANCELLED,
     DENIED,
     EXECUTION_FAILED,
     FAILED,
     INVALID,
     NOT_FOUND,
-    STILL_RUNNING,
     UNREACHABLE,
 )
 from flowrunner.cli.text import plain
@@ -59,21 +57,11 @@ class ServerGroup(click.Group):
 
 
 def exit_code(error: "ClientError") -> int:
-    from flowrunner.client import ApiError, ExecutionFailed, ServerUnreachable, StillRunning
+    from flowrunner.client import ApiError, ServerUnreachable
 
-    match error:
-        case ApiError(code="execution_failed"):
-            return EXECUTION_FAILED
-        case ApiError(status=status):
-            return _OF_STATUS.get(status, FAILED)
-        case ServerUnreachable():
-            return UNREACHABLE
-        case StillRunning():
-            return STILL_RUNNING
-        case ExecutionFailed(execution=execution):
-            return CANCELLED if execution.status == "cancelled" else EXECUTION_FAILED
-        case _:
-            return FAILED
+    if isinstance(error, ApiError):
+        return EXECUTION_FAILED if error.code == "execution_failed" else _OF_STATUS.get(error.status, FAILED)
+    return UNREACHABLE if isinstance(error, ServerUnreachable) else FAILED
 
 
 def _report(error: "ClientError") -> None:

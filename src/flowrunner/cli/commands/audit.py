@@ -1,22 +1,51 @@
-"""Command `audit verify`."""
+"""Command `audit`."""
 
 import os
 import sys
 
 import click
 
+from flowrunner.cli.connection import connect
+from flowrunner.cli.durations import moment_of
+from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED, USAGE
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerCommand
 from flowrunner.cli.settings_options import settings_options
+from flowrunner.cli.shared_options import limit_option
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import load_settings
 
 
-@click.group("audit")
+@click.group(epilog=examples("audit list --since 24h --outcome denied"))
 def audit() -> None:
-    """Check the audit log."""
+    """Read the audit log, and check it."""
 
 
-@audit.command(short_help="Check that it was not changed.")
+@audit.command(
+    "list",
+    cls=ServerCommand,
+    short_help="List entries of the audit log.",
+    epilog=examples("audit list --since 24h", "audit list --workspace data-team --action flow.deleted"),
+)
+@click.option("--actor", metavar="ID", help="Of this account.")
+@click.option("--action", metavar="ACTION", help="Such as flow.deleted.")
+@click.option("--object", "object_id", metavar="ID", help="On this object.")
+@click.option("--outcome", type=click.Choice(["done", "denied", "failed"]), help="With this outcome.")
+@click.option("--since", metavar="24h|TIME", help="Since then.")
+@click.option("--until", metavar="1h|TIME", help="Before then.")
+@limit_option
+def list_(limit: int, since: str | None, until: str | None, **query: str | None) -> None:
+    """List entries of the audit log, the newest first: all of them for admins, or those of --workspace."""
+    client = connect()
+    path = "/audit" if client.workspace is None else f"/workspaces/{client.workspace}/audit"
+    found = client.entries(
+        path, query={**query, "since": moment_of(since), "until": moment_of(until)}, most=limit or None
+    )
+    show(found, "seq at actor action object.kind:KIND object.id:OBJECT outcome", name="seq")
+
+
+@audit.command(short_help="Check that it was not changed.", epilog=examples("audit verify"))
 @click.option(
     "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data dir."
 )

@@ -4,11 +4,12 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import describe, load_settings
 
 
-@click.command("config")
+@click.command("config", epilog=examples("config --port 9000"))
 @settings_options()
 def config(**flags: str | None) -> None:
     """Print the settings in force, secrets masked."""

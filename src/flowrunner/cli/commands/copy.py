@@ -4,11 +4,12 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
-@click.command("copy")
+@click.command("copy", epilog=examples("copy --to postgresql://flowrunner@db.example.com/flowrunner"))
 @click.option("--from", "source", metavar="URL", help="sqlite:///PATH; the file in the data directory by default.")
 @click.option("--to", "target", metavar="URL", help="postgresql://…; FLOWRUNNER_DATABASE_URL by default.")
 @settings_options("data_dir")

@@ -4,8 +4,10 @@ import sys
 
 import click
 
+from flowrunner.cli.examples import examples
 
-@click.command("graph")
+
+@click.command("graph", epilog=examples("graph order.yaml > order.mmd"))
 @click.argument("file")
 def graph(file: str) -> None:
     """Print the graph of a flow as a Mermaid flowchart, which Markdown on GitHub and elsewhere draws.

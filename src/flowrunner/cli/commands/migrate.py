@@ -5,12 +5,13 @@ import sys
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
-@click.command("migrate")
+@click.command("migrate", epilog=examples("migrate --check"))
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database has another schema.")
 @settings_options("data_dir")
 def migrate(check: bool, **flags: str | None) -> None:

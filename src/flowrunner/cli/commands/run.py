@@ -1,71 +1,82 @@
 """Command `run`."""
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
+
+from flowrunner.cli.common import common
+from flowrunner.cli.completion import complete_flows
+from flowrunner.cli.examples import examples
+from flowrunner.cli.server_command import ServerCommand
+from flowrunner.cli.shared_options import label_option, wait_options
+
+# A FLOW like this is a file, and not the name of a flow on a server.
+_ENDINGS: Final = (".yaml", ".yml", ".json")
+_OF_SERVER: Final = ("wait", "follow", "timeout", "idempotency_key", "labels")
+_OF_LOCAL: Final = ("others", "secrets_file", "approve", "reject", "signals", "egress_allow")
 
 
 @click.command(
     "run",
-    epilog="""
-    \b
-    Examples:
-      flowrunner run --local order.yaml -i customer=Ada -i count=3
-      flowrunner run --local order.yaml -i @input.json --secrets .env > out.json
-      flowrunner run --local order.yaml --approve ask --signal paid=20
-
-    Nothing is stored: the flow ends with the process. Ctrl-C cancels it and lets on_finish run; a second Ctrl-C
-    stops immediately.
-
-    Exits with 0 if the flow completed, 3 if it failed, 6 if it or its input is invalid, 9 if it was
-    cancelled, and 130 after Ctrl-C.
-    """,
+    cls=ServerCommand,
+    epilog=examples(
+        "run order-sync -i order=7 --wait",
+        "run --local order.yaml -i @input.json --secrets .env > out.json",
+        note="Exits with 0 if it completed, 3 if it failed, 6 if it or its input is invalid, 8 if it has not ended "
+        "within --timeout, 9 if it was cancelled, and 130 after Ctrl-C.",
+    ),
 )
-# The metavar makes the usage line correct, because --local is required.
-@click.argument("misplaced", metavar="--local FILE", nargs=-1)
-@click.option("--local", "file", metavar="FILE", help="The flow; - reads it from the standard input.")
-@click.option(
-    "--with",
-    "others",
-    metavar="FILE",
-    multiple=True,
-    help="A further flow, or a directory of them, for the flow to start.",
-)
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    metavar="NAME=VALUE|JSON|@FILE|-",
-    multiple=True,
-    help="Input: one value, a JSON object, a file with one, or the standard input. The last value is used.",
-)
+@click.argument("flow", metavar="FLOW", nargs=-1, shell_complete=complete_flows)
+@click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="NAME=VALUE, a JSON object, @FILE or -.")
 @click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="The same as -i NAME=VALUE.")
-@click.option(
-    "--secrets",
-    "secrets_file",
-    metavar="FILE",
-    help="A .env file that only you can read. Secrets are also read from FLOWRUNNER_SECRET_<NAME>.",
-)
-@click.option(
-    "--approve", metavar="NODE[=JSON]", multiple=True, help="Approve the request of this node, with optional data."
-)
-@click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Reject the request of this node.")
-@click.option(
-    "--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Send the signal to the node that waits for it."
-)
-@click.option("--egress-allow", metavar="RANGES", help="Closed address ranges that the flow may connect to.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not print the progress.")
-def run(misplaced: tuple[str, ...], file: str | None, **options: Any) -> None:
-    """Run a flow. Its result goes to the standard output as JSON, everything else to the standard error."""
-    if file is None:
-        named = misplaced[0] if misplaced else "FILE"
-        raise click.UsageError(
-            f"To run a flow here: flowrunner run --local {named}\n"
-            "To run one on a server, use its REST API: POST /api/v1/flows/{id}/run"
-        )
-    if misplaced:
-        raise click.UsageError(f"Give the input with -i: -i {misplaced[0]}")
-    from flowrunner.cli.run import run_locally
+@label_option("A label of the execution.")
+@wait_options
+@click.option("--idempotency-key", metavar="KEY", help="Start it once, however often this is repeated.")
+@click.option("--local", "file", metavar="FILE", help="Run this flow here, without a server.")
+@click.option("--with", "others", metavar="FILE", multiple=True, help="Local: flows that it may start.")
+@click.option("--secrets", "secrets_file", metavar="FILE", help="Local: a .env file that only you can read.")
+@click.option("--approve", metavar="NODE[=JSON]", multiple=True, help="Local: approve the request of this node.")
+@click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Local: reject the request of this node.")
+@click.option("--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Local: send it to the node that waits.")
+@click.option("--egress-allow", metavar="RANGES", help="Local: closed address ranges to open for it.")
+def run(flow: tuple[str, ...], file: str | None, **options: Any) -> None:
+    """Run FLOW on a server, or a flow in a file here: FLOW is then - or ends in .yaml, .yml or .json.
 
-    sys.exit(run_locally(file, **options))
+    Its result goes to the standard output as JSON, everything else to the standard error. Ctrl-C detaches, a second
+    one cancels; --local stores nothing, and is cancelled by the first.
+    """
+    if file is None and len(flow) == 1 and (flow[0] == "-" or flow[0].endswith(_ENDINGS)):
+        [file], flow = flow, ()
+    if file is not None:
+        _reject(_OF_SERVER, options, "is for flows on a server")
+        _reject_more(flow)
+        from flowrunner.cli.run import run_locally
+
+        for name in _OF_SERVER:
+            del options[name]
+        sys.exit(run_locally(file, quiet=common().quiet, **options))
+    _reject(_OF_LOCAL, options, "is for --local")
+    if not flow:
+        raise click.UsageError("Name a flow of the server, or a file: flowrunner run order.yaml")
+    _reject_more(flow[1:])
+    from flowrunner.cli.remote_run import run_remotely
+
+    for name in _OF_LOCAL:
+        del options[name]
+    sys.exit(run_remotely(flow[0], **options))
+
+
+def _reject(names: Sequence[str], options: Any, reason: str) -> None:
+    for name in names:
+        if options[name]:
+            option = {"others": "with", "secrets_file": "secrets", "signals": "signal", "labels": "label"}.get(
+                name, name
+            )
+            raise click.UsageError(f"--{option.replace('_', '-')} {reason}")
+
+
+def _reject_more(arguments: Sequence[str]) -> None:
+    if arguments:
+        raise click.UsageError(f"Give the input with -i: -i {arguments[0]}")

@@ -4,16 +4,18 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
-@click.command("serve")
+@click.command("serve", epilog=examples("serve --port 9000 --data-dir /var/lib/flowrunner"))
 @settings_options()
 def serve(**flags: str | None) -> None:
     """Start the server. Ctrl-C or SIGTERM stops it in an orderly way; executions continue after the next start.
 
-    Each option is also a variable (FLOWRUNNER_PORT) and a key of flowrunner.toml (port).
+    Every setting that 'flowrunner config' prints is an option (--token-life), a variable (FLOWRUNNER_TOKEN_LIFE) and a
+    key of flowrunner.toml (token_life).
     """
     settings = load_settings(flags, os.environ)
     import uvloop

@@ -4,11 +4,12 @@ import os
 
 import click
 
+from flowrunner.cli.examples import examples
 from flowrunner.cli.settings_options import settings_options
 from flowrunner.settings import load_settings
 
 
-@click.command("worker")
+@click.command("worker", epilog=examples("worker --data-dir /etc/flowrunner"))
 @settings_options()
 def worker(**flags: str | None) -> None:
     """Start a worker, which advances executions that Temporal assigns to it. Any number of workers share the work.

@@ -1,0 +1,48 @@
+"""Changes of many executions, in a job of the server."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from flowrunner.cli.common import ask, say
+from flowrunner.cli.exits import FAILED, INTERRUPTED, OK
+from flowrunner.cli.output import show
+from flowrunner.client import Client
+
+_POLL_SECONDS: Final = 0.5
+_PATH: Final = "/executions:batch"
+
+
+def required(ids: Sequence[str], selected: Mapping[str, Any]) -> None:
+    """Raises: click.UsageError unless either ids or a selection are there."""
+    if bool(ids) == bool(selected):
+        raise click.UsageError("Name executions by id, or select them with options: one of the two.")
+
+
+def change_many(client: Client, action: str, selected: Mapping[str, Any], *, yes: bool) -> int:
+    """Show how many executions a selection has, ask, and follow the job; return the exit code."""
+    body = {"action": action, "filter": selected}
+    plan = client.request("POST", _PATH, json=body, query={"dry_run": True}).object()
+    if not plan["total"]:
+        say("There is nothing to do: no execution is selected")
+        return OK
+    ask(f"{action.capitalize()} {plan['total']} executions, such as {plan['executions'][0]['id']}?", yes=yes)
+    job = client.request("POST", _PATH, json=body, idempotency_key=True).object()
+    return follow_job(client, job)
+
+
+def follow_job(client: Client, job: Mapping[str, Any]) -> int:
+    """Wait for the end of a job and print it; return the exit code."""
+    try:
+        while job["status"] == "running":
+            time.sleep(_POLL_SECONDS)
+            job = client.get(f"/jobs/{job['id']}")
+    except KeyboardInterrupt:
+        click.echo(f"flowrunner: detached; it goes on: flowrunner api GET /jobs/{job['id']}", err=True)
+        return INTERRUPTED
+    for error in job["errors"]:
+        say(f"{error['item']}: {error['message']}")
+    show(job)
+    return OK if job["status"] == "completed" and not job["failed"] else FAILED

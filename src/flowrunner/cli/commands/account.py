@@ -1,0 +1,106 @@
+"""Command `account`."""
+
+import sys
+from typing import Any
+
+import click
+
+from flowrunner.cli.common import ask, read_secret, say, yes_option
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import object_id
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import limit_option
+
+account_argument = click.argument("account", default="me")
+_PATH = "/accounts"
+_ROLES = click.Choice(["viewer", "user", "admin"])
+_COLUMNS = "id name email role disabled created_at"
+
+
+@click.group(cls=ServerGroup, epilog=examples("account get", "account list"))
+def account() -> None:
+    """Manage accounts. ACCOUNT is an e-mail address, an id or its beginning; your own by default."""
+
+
+@account.command("list", short_help="List accounts.", epilog=examples("account list --role admin"))
+@click.option("--role", type=_ROLES, help="With this role.")
+@limit_option
+def list_(role: str | None, limit: int) -> None:
+    """List the accounts of the installation, for admins."""
+    show(connect().entries(_PATH, query={"role": role}, most=limit or None), _COLUMNS)
+
+
+@account.command(short_help="Print an account.", epilog=examples("account get", "account get ada@example.com"))
+@account_argument
+def get(account: str) -> None:
+    """Print an account."""
+    client = connect()
+    show(client.get(f"{_PATH}/{_id(client, account)}"))
+
+
+@account.command(short_help="Create an account.", epilog=examples("account create ada@example.com --name Ada"))
+@click.argument("email")
+@click.option("--name", required=True, help="The name of the person.")
+@click.option("--role", type=_ROLES, default="user", show_default=True, help="What the account may do.")
+def create(email: str, name: str, role: str) -> None:
+    """Create an account, for admins. Its password is asked for, or read from the standard input."""
+    body = {"email": email, "name": name, "role": role, "password": read_secret("Password", confirm=True)}
+    show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
+
+
+@account.command(short_help="Change an account.", epilog=examples("account update ada@example.com --role admin"))
+@account_argument
+@click.option("--name", help="A new name.")
+@click.option("--email", help="A new e-mail address.")
+@click.option("--role", type=_ROLES, help="Another role, for admins.")
+@click.option("--disable/--enable", "disabled", default=None, help="Whether it can log in, for admins.")
+def update(account: str, **fields: Any) -> None:
+    """Change the name, the address or the role of an account."""
+    body = {name: value for name, value in fields.items() if value is not None}
+    if not body:
+        raise click.UsageError("Say what to change: --name, --email, --role, --disable or --enable.")
+    client = connect()
+    show(client.request("PUT", f"{_PATH}/{_id(client, account)}", json=body).object())
+
+
+@account.command(short_help="Change your password.", epilog=examples("account password"))
+def password() -> None:
+    """Change your password, on a terminal or with both passwords as lines of the standard input.
+
+    All logins and API tokens of the account end.
+    """
+    if sys.stdin.isatty():
+        current, new = read_secret("Current password"), read_secret("New password", confirm=True)
+    else:
+        current, _, new = read_secret("Passwords").partition("\n")
+    body = {"current_password": current, "password": new}
+    connect().request("PUT", f"{_PATH}/me", json=body)
+    say("The password is changed; log in again")
+
+
+@account.command(
+    short_help="Delete an account.",
+    epilog=examples("account delete ada@example.com --workspace-to grace@example.com"),
+)
+@click.argument("account")
+@click.option("--delete-workspace", is_flag=True, help="Delete its personal workspace too, although it is not empty.")
+@click.option("--workspace-to", metavar="ACCOUNT", help="Give its personal workspace to this account.")
+@click.option("--keep-workspace", is_flag=True, help="Leave its personal workspace to its other members.")
+@yes_option
+def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, keep_workspace: bool, yes: bool) -> None:
+    """Delete an account, for admins."""
+    choices = [("delete", delete_workspace), ("give", workspace_to), ("keep", keep_workspace)]
+    chosen = [name for name, is_chosen in choices if is_chosen]
+    if len(chosen) > 1:
+        raise click.UsageError("Say one thing to do with the personal workspace.")
+    client = connect()
+    id = _id(client, account)
+    query = {"workspace": chosen[0] if chosen else None, "to": workspace_to and _id(client, workspace_to)}
+    ask(f"Delete the account '{account}' ({id})?", yes=yes)
+    say(client.request("DELETE", f"{_PATH}/{id}", query=query).object()["message"])
+
+
+def _id(client: Any, given: str) -> str:
+    return given if given == "me" else object_id(client, _PATH, "account", given)

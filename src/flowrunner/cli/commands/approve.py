@@ -1,0 +1,36 @@
+"""Command `approve`."""
+
+import click
+
+from flowrunner.cli.common import say
+from flowrunner.cli.completion import complete_executions
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import execution_id
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerCommand
+
+
+@click.command(
+    cls=ServerCommand,
+    epilog=examples("approve", "approve exec-01m8 ask", 'approve exec-01m8 ask --reject --data \'{"why": "late"}\''),
+)
+@click.argument("execution", metavar="[ID", required=False, shell_complete=complete_executions)
+@click.argument("node", metavar="NODE]", required=False)
+@click.option("--reject", is_flag=True, help="Reject it.")
+@click.option("--data", metavar="JSON|@FILE|-", help="What the form of the node asks for.")
+def approve(execution: str | None, node: str | None, data: str | None, *, reject: bool) -> None:
+    """Approve or reject the request of NODE; without arguments, list what waits for you."""
+    client = connect()
+    if execution is None or node is None:
+        if execution or reject or data:
+            raise click.UsageError("Name the execution and the node: flowrunner approve ID NODE")
+        found = client.get("/approvals", limit=1000)["approvals"]
+        show(found, "execution_id node prompt flow_name:FLOW since until", name="execution_id")
+        return
+    from flowrunner.cli.inputs import read_json
+    from flowrunner.client.requests import segment
+
+    body = {"approved": not reject, **({} if data is None else {"data": read_json("--data", data)})}
+    path = f"/executions/{execution_id(client, execution)}/approvals/{segment(node)}"
+    say(client.request("POST", path, json=body, idempotency_key=True).object()["message"])

@@ -1,0 +1,101 @@
+"""Command `callback`."""
+
+from typing import Any
+
+import click
+
+from flowrunner.cli.common import ask, say, yes_option
+from flowrunner.cli.completion import complete_callbacks, complete_flows
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import flow_id, object_id
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import limit_option
+
+callback_argument = click.argument("callback", shell_complete=complete_callbacks)
+_PATH = "/callbacks"
+
+
+@click.group(cls=ServerGroup, epilog=examples("callback list"))
+def callback() -> None:
+    """Tell other servers of executions that end or wait. CALLBACK is an id, its beginning, or a name."""
+
+
+@callback.command("list", short_help="List callbacks.", epilog=examples("callback list"))
+@limit_option
+def list_(limit: int) -> None:
+    """List the callbacks of the workspace."""
+    show(connect().entries(_PATH, most=limit or None), "id name url events format enabled failures")
+
+
+@callback.command(
+    short_help="Create a callback.",
+    epilog=examples("callback create https://example.com/hook --event execution.failed"),
+)
+@click.argument("url")
+@click.option("--event", "events", metavar="EVENT", multiple=True, required=True, help="Tell of these events.")
+@click.option("--name", help="A name.")
+@click.option(
+    "--format",
+    type=click.Choice(["standard", "slack", "discord", "teams", "email", "template"]),
+    help="Form of the message; standard by default.",
+)
+@click.option("--template", metavar="@FILE", help="The message, for the format template.")
+@click.option("--flow", metavar="NAME|ID", help="Only of this flow.", shell_complete=complete_flows)
+@click.option("--tag", metavar="TAG", help="Only of flows with this tag.")
+@click.option("--children", is_flag=True, help="Of executions that others have started, too.")
+def create(
+    url: str, events: tuple[str, ...], flow: str | None, template: str | None, *, children: bool, **fields: Any
+) -> None:
+    """Create a callback, and print its secret, which is not shown again."""
+    from flowrunner.cli.inputs import read_text
+
+    client = connect()
+    body = {name: value for name, value in fields.items() if value is not None}
+    body |= {"url": url, "events": list(events), "children": children}
+    if flow is not None:
+        body["flow_id"] = flow_id(client, flow)
+    if template is not None:
+        body["template"] = read_text("--template", template)
+    show(client.request("POST", _PATH, json=body, idempotency_key=True).object())
+
+
+@callback.command(short_help="Delete a callback.", epilog=examples("callback delete alerts"))
+@callback_argument
+@yes_option
+def delete(callback: str, *, yes: bool) -> None:
+    """Delete a callback, with the log of its deliveries."""
+    client = connect()
+    id = object_id(client, _PATH, "callback", callback)
+    ask(f"Delete the callback '{callback}' ({id})?", yes=yes)
+    say(client.request("DELETE", f"{_PATH}/{id}").object()["message"])
+
+
+@callback.command(short_help="List the deliveries of a callback.", epilog=examples("callback deliveries alerts"))
+@callback_argument
+@limit_option
+def deliveries(callback: str, limit: int) -> None:
+    """List the deliveries of a callback, the newest first."""
+    client = connect()
+    found = client.entries(f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries", most=limit or None)
+    show(found, "id event state attempts status_code:STATUS created_at next_attempt_at error")
+
+
+@callback.command(short_help="Deliver a message again.", epilog=examples("callback redeliver alerts delivery-01m8"))
+@callback_argument
+@click.argument("delivery")
+def redeliver(callback: str, delivery: str) -> None:
+    """Deliver a message again."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries"
+    id = object_id(client, path, "delivery", delivery)
+    show(client.request("POST", f"{path}/{id}/redeliver").object())
+
+
+@callback.command(short_help="Deliver a test message now.", epilog=examples("callback test alerts"))
+@callback_argument
+def test(callback: str) -> None:
+    """Deliver a test message now, and print how it went."""
+    client = connect()
+    show(client.request("POST", f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/test").object())

@@ -1,0 +1,209 @@
+"""Command `executions`, and `logs`, `watch`, `cancel` and `rerun`, which are also commands of their own."""
+
+import sys
+from typing import Any
+
+import click
+
+from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.completion import complete_executions
+from flowrunner.cli.connection import connect
+from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import execution_id
+from flowrunner.cli.output import print_lines, show, show_value
+from flowrunner.cli.server_command import ServerCommand, ServerGroup
+from flowrunner.cli.shared_options import filter_of, filter_options, limit_option, wait_options
+
+execution_argument = click.argument("execution", metavar="ID", shell_complete=complete_executions)
+many_argument = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_executions)
+
+
+@click.group(cls=ServerGroup, epilog=examples("executions list --status failed --since 24h"))
+def executions() -> None:
+    """Look at executions, and cancel or repeat them. ID may be the beginning of an id."""
+
+
+@executions.command("list", short_help="List executions.", epilog=examples("executions list --flow order-sync -n 5"))
+@filter_options
+@click.option("--oldest-first", is_flag=True, help="Begin with the oldest one.")
+@limit_option
+def list_(limit: int, *, oldest_first: bool, **options: Any) -> None:
+    """List executions, the newest first."""
+    query = {**filter_of(options), "sort": "started_at" if oldest_first else None}
+    found = connect().entries("/executions", query=query, most=limit or None)
+    show(found, "id status flow_name:FLOW started_at duration error")
+
+
+@executions.command(short_help="Print an execution.", epilog=examples("executions get exec-01m8 -o json"))
+@execution_argument
+def get(execution: str) -> None:
+    """Print an execution with its input, its result or failure, and what it waits for."""
+    client = connect()
+    show(client.get(f"/executions/{execution_id(client, execution)}"))
+
+
+@click.command(cls=ServerCommand, epilog=examples("watch exec-01m8", "watch exec-01m8 --timeout 5m"))
+@execution_argument
+@click.option("--timeout", metavar="DURATION", help="How long to wait; no limit by default.")
+def watch(execution: str, timeout: str | None) -> None:
+    """Show what happens in an execution until it ends, and print its result. Ctrl-C detaches.
+
+    Exits with 0 if it completed, 3 if it failed, 8 if it has not ended within --timeout, and 9 if it was cancelled.
+    """
+    from flowrunner.cli.waiting import wait_for
+
+    seconds = seconds_of(timeout, "--timeout")
+    client = connect()
+    sys.exit(wait_for(client, execution_id(client, execution), seconds=seconds, lines=True))
+
+
+@click.command(cls=ServerCommand, epilog=examples("logs exec-01m8 -f", "logs exec-01m8 --failed --level warn"))
+@execution_argument
+@click.option("-f", "--follow", is_flag=True, help="Print further lines as they are written, until the end.")
+@click.option("--level", type=click.Choice(["debug", "info", "warn", "error"]), help="This level and those above.")
+@click.option("--node", metavar="NODE", help="Lines of this node.")
+@click.option("--failed", is_flag=True, help="Lines of the node that failed.")
+@click.option("--search", "q", metavar="TEXT", help="Lines with this text in their message.")
+def logs(execution: str, level: str | None, node: str | None, q: str | None, *, follow: bool, failed: bool) -> None:
+    """Print the log of an execution."""
+    from flowrunner.cli.log_lines import followed_lines
+
+    client = connect()
+    path = f"/executions/{execution_id(client, execution)}"
+    if failed:
+        node = node or client.get(path).get("failed_node")
+    query = {"min_level": level, "node": node, "q": q}
+    found = followed_lines(client, path, query) if follow else client.entries(f"{path}/logs", query=query)
+    print_lines(found)
+
+
+@executions.command(
+    short_help="Print the steps of an execution.",
+    epilog=examples("executions steps exec-01m8", "executions steps exec-01m8 --step fetch.1 -o json"),
+)
+@execution_argument
+@click.option("--step", metavar="STEP", help="The one with this full name, such as each.1[4]/push.1, as a whole.")
+@click.option("--scope", metavar="SCOPE", help="Those of this run of a loop, or of this branch.")
+@limit_option
+def steps(execution: str, step: str | None, scope: str | None, limit: int) -> None:
+    """Print the steps of an execution, in the order of their starts."""
+    client = connect()
+    path = f"/executions/{execution_id(client, execution)}/steps"
+    found = client.entries(path, query={"step": step, "scope": scope, "cursor": None}, most=limit or None)
+    if step is None:
+        show(found, "step node_type:TYPE status attempts duration action error.message:ERROR", name="step")
+        return
+    for one in found:
+        show(client.get(f"{path}/{one['id']}"), name="step")
+
+
+@executions.command(short_help="Print the events of an execution.", epilog=examples("executions events exec-01m8 -f"))
+@execution_argument
+@click.option("-f", "--follow", is_flag=True, help="Print further events as they happen, until the end.")
+def events(execution: str, *, follow: bool) -> None:
+    """Print the events of an execution, one JSON object a line."""
+    from flowrunner.cli.log_lines import recorded_events
+
+    common().output = common().output or "ndjson"
+    client = connect()
+    id = execution_id(client, execution)
+    show(client.events(id) if follow else recorded_events(client, f"/executions/{id}"), name="seq")
+
+
+@executions.command(
+    short_help="Print the result of an execution.",
+    epilog=examples("executions output exec-01m8 > result.json", "executions output exec-01m8 --step fetch.1"),
+)
+@execution_argument
+@click.option("--step", metavar="STEP", help="The result of this step instead.")
+def output(execution: str, step: str | None) -> None:
+    """Print the result of an execution, or of one of its steps, as JSON."""
+    from flowrunner.cli.waiting import result_of
+
+    client = connect()
+    path = f"/executions/{execution_id(client, execution)}"
+    show_value(result_of(client, path, step))
+
+
+@click.command(
+    cls=ServerCommand, epilog=examples("cancel exec-01m8", "cancel --flow order-sync --status waiting --since 2d")
+)
+@many_argument
+@filter_options
+@click.option("--force", is_flag=True, help="End it at once, without on_finish; for ids.")
+@yes_option
+def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> None:
+    """Cancel executions: those with these ids, or all that the options select."""
+    from flowrunner.cli.bulk import change_many, required
+
+    client, selected = connect(), filter_of(options)
+    required(ids, selected)
+    if selected:
+        sys.exit(change_many(client, "cancel", selected, yes=yes))
+    for id in [execution_id(client, one) for one in ids]:
+        ask(f"Cancel {id}?", yes=yes)
+        query = {"force": True} if force else None
+        say(client.request("DELETE", f"/executions/{id}", query=query).object()["message"])
+
+
+@click.command(
+    cls=ServerCommand,
+    epilog=examples("rerun exec-01m8 --from push --wait", "rerun --flow order-sync --unrepaired --since 24h"),
+)
+@many_argument
+@filter_options
+@click.option("--from", "start", metavar="NODE|STEP", help="Keep what was done before it, and go on from there.")
+@click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Other input: see 'flowrunner run'.")
+@click.option("--revision", metavar="NUMBER|same|label:…", help="Another revision than the current one.")
+@click.option("--same-keys", is_flag=True, help="Send the same idempotency keys again.")
+@wait_options
+@yes_option
+def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
+    """Repeat executions: the one with this id, or all that the options select."""
+    from flowrunner.cli.bulk import change_many, required
+    from flowrunner.cli.reruns import rerun_one
+
+    more = {
+        name: options.pop(name) for name in ("start", "inputs", "revision", "same_keys", "wait", "follow", "timeout")
+    }
+    client, selected = connect(), filter_of(options)
+    required(ids, selected)
+    if selected:
+        if any(more.values()):
+            raise click.UsageError("Many executions are repeated as a whole, with the current revision.")
+        sys.exit(change_many(client, "rerun", selected, yes=yes))
+    if len(ids) > 1:
+        raise click.UsageError("Repeat one execution at a time, or select many with options.")
+    sys.exit(rerun_one(client, execution_id(client, ids[0]), **more))
+
+
+@executions.command(
+    short_help="Delete executions that have ended.",
+    epilog=examples("executions delete exec-01m8", "executions delete --flow order-sync --until 30d"),
+)
+@many_argument
+@filter_options
+@yes_option
+def delete(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
+    """Delete executions that have ended, with their events and logs."""
+    from flowrunner.cli.bulk import change_many, required
+
+    client, selected = connect(), filter_of(options)
+    required(ids, selected)
+    if selected:
+        sys.exit(change_many(client, "delete", selected, yes=yes))
+    for id in [execution_id(client, one) for one in ids]:
+        ask(f"Delete {id}?", yes=yes)
+        say(client.request("DELETE", f"/executions/{id}/record").object()["message"])
+
+
+@executions.command(short_help="List jobs on many executions.", epilog=examples("executions jobs"))
+@limit_option
+def jobs(limit: int) -> None:
+    """List the jobs that cancel, repeat or delete many executions, the newest first."""
+    show(connect().entries("/jobs", most=limit or None), "id type status total done failed created_at")
+
+
+for command in (watch, logs, cancel, rerun):
+    executions.add_command(command)

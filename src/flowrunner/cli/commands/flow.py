@@ -1,0 +1,190 @@
+"""Command `flow`."""
+
+from typing import Any
+
+import click
+
+from flowrunner.cli.commands.run import run
+from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.completion import complete_flows, complete_workspaces
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import flow_id
+from flowrunner.cli.output import print_text, show
+from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import limit_option
+
+flow_argument = click.argument("flow", shell_complete=complete_flows)
+
+
+@click.group(cls=ServerGroup, epilog=examples("flow list --tag orders", "flow create order.yaml"))
+def flow() -> None:
+    """Create, change and look at flows. FLOW is a name, an id, or the beginning of an id."""
+
+
+flow.add_command(run)
+
+
+@flow.command("list", short_help="List flows.", epilog=examples("flow list --tag orders"))
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="With this tag; several tags must all be there.")
+@click.option("--search", "q", metavar="TEXT", help="With this text in the name or the description.")
+@limit_option
+def list_(tags: tuple[str, ...], q: str | None, limit: int) -> None:
+    """List flows, in the order of their creation."""
+    found = connect().entries("/flows", query={"tag": list(tags), "q": q}, most=limit or None)
+    show(found, "id name revision updated_at tags disabled")
+
+
+@flow.command(short_help="Print a flow.", epilog=examples("flow get order-sync", "flow get order-sync --definition"))
+@flow_argument
+@click.option("--definition", is_flag=True, help="Print the document alone.")
+@click.option("--revision", type=int, metavar="NUMBER", help="An earlier revision.")
+def get(flow: str, revision: int | None, *, definition: bool) -> None:
+    """Print a flow. Its document is in the JSON, or alone with --definition."""
+    client = connect()
+    path = f"/flows/{flow_id(client, flow)}"
+    found = client.get(path if revision is None else f"{path}/revisions/{revision}")
+    if definition:
+        print_text(found["definition"].removesuffix("\n"))
+        return
+    if common().output in (None, "table") and not common().fields and not common().query:
+        del found["definition"]
+    show(found, name="id" if revision is None else "number")
+
+
+@flow.command(short_help="Create a flow.", epilog=examples("flow create order.yaml", "flow create - < order.yaml"))
+@click.argument("document", metavar="FILE", required=False)
+@click.option("--file", metavar="FILE", help="The same as the argument.")
+@click.option("--name", help="Another name than the one in the document.")
+@click.option("--description", help="Another description.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Other tags.")
+def create(document: str | None, file: str | None, **fields: Any) -> None:
+    """Create a flow from a document; - is the standard input."""
+    body = {"definition": _document(document, file, is_required=True), **_given(fields)}
+    show(connect().request("POST", "/flows", json=body, idempotency_key=True).object())
+
+
+@flow.command(
+    short_help="Change a flow.",
+    epilog=examples("flow update order-sync order.yaml", "flow update order-sync --disable"),
+)
+@flow_argument
+@click.argument("document", metavar="[FILE]", required=False)
+@click.option("--file", metavar="FILE", help="The same as the argument.")
+@click.option("--name", help="A new name.")
+@click.option("--description", help="A new description.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="New tags, instead of those that it has.")
+@click.option("--disable/--enable", "disabled", default=None, help="Whether it starts executions.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and print the difference.")
+def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, **fields: Any) -> None:
+    """Change a flow: its document, its name, or whether it starts executions."""
+    body = _given(fields)
+    if (text := _document(document, file, is_required=not body)) is not None:
+        body["definition"] = text
+    client = connect()
+    query = {"dry_run": True} if dry_run else None
+    answer = client.request("PUT", f"/flows/{flow_id(client, flow)}", json=body, query=query).object()
+    show(answer.get("plan") if dry_run else answer)
+
+
+@flow.command(short_help="Delete a flow.", epilog=examples("flow delete order-sync"))
+@flow_argument
+@yes_option
+def delete(flow: str, *, yes: bool) -> None:
+    """Delete a flow. Executions that have not ended go on, and its history stays readable."""
+    client = connect()
+    id = flow_id(client, flow)
+    ask(f"Delete the flow '{flow}' ({id})?", yes=yes)
+    say(client.request("DELETE", f"/flows/{id}").object()["message"])
+
+
+@flow.command(short_help="List the revisions of a flow.", epilog=examples("flow revisions order-sync"))
+@flow_argument
+@limit_option
+def revisions(flow: str, limit: int) -> None:
+    """List the revisions of a flow, the newest first."""
+    client = connect()
+    found = client.entries(f"/flows/{flow_id(client, flow)}/revisions", most=limit or None)
+    show(found, "number is_current:CURRENT version created_at created_by size", name="number")
+
+
+@flow.command(
+    short_help="Compare a flow with a file, or revisions.",
+    epilog=examples("flow diff order-sync order.yaml", "flow diff order-sync --revision 7 --against 5"),
+)
+@flow_argument
+@click.argument("document", metavar="[FILE]", required=False)
+@click.option("--revision", type=int, metavar="NUMBER", help="This revision, instead of a file; the current one.")
+@click.option("--against", type=int, metavar="NUMBER", help="The one to compare with; the one before by default.")
+def diff(flow: str, document: str | None, revision: int | None, against: int | None) -> None:
+    """Print what a file would change, or what a revision has changed."""
+    if document is not None and (revision or against):
+        raise click.UsageError("Compare with a file, or compare revisions: one of the two.")
+    client = connect()
+    path = f"/flows/{flow_id(client, flow)}"
+    if document is not None:
+        body = {"definition": _document(document, None, is_required=True)}
+        found = client.request("PUT", path, json=body, query={"dry_run": True}).object()["plan"]
+    else:
+        number = revision or client.get(path)["revision"]
+        found = client.get(f"{path}/revisions/{number}/diff", against=against)
+    if common().output in (None, "table") and not common().query:
+        print_text(found.get("diff", "").removesuffix("\n"))
+    else:
+        show(found)
+
+
+@flow.command(short_help="Save an earlier revision again.", epilog=examples("flow restore order-sync 5"))
+@flow_argument
+@click.argument("revision", type=int)
+@yes_option
+def restore(flow: str, revision: int, *, yes: bool) -> None:
+    """Save the document of an earlier revision again, as a new revision."""
+    client = connect()
+    path = f"/flows/{flow_id(client, flow)}"
+    ask(f"Replace the document of '{flow}' by that of revision {revision}?", yes=yes)
+    show(client.request("POST", f"{path}/revisions/{revision}/restore", idempotency_key=True).object())
+
+
+@flow.command(short_help="Move a flow to another workspace.", epilog=examples("flow move order-sync data-team"))
+@flow_argument
+@click.argument("workspace", shell_complete=complete_workspaces)
+@yes_option
+def move(flow: str, workspace: str, *, yes: bool) -> None:
+    """Move a flow with its revisions and executions to another workspace. Secrets are not moved."""
+    client = connect()
+    path = f"/flows/{flow_id(client, flow)}"
+    ask(f"Move the flow '{flow}' with all its executions to '{workspace}'?", yes=yes)
+    moved = client.request("POST", f"{path}/move", json={"workspace": workspace}).object()
+    if moved["missing_secrets"]:
+        say(f"Its new workspace lacks the secrets {', '.join(moved['missing_secrets'])}")
+    show(moved, name="workspace_id")
+
+
+@flow.command(short_help="Copy a flow.", epilog=examples("flow copy order-sync --to data-team"))
+@flow_argument
+@click.option("--to", metavar="WORKSPACE", help="Another workspace.", shell_complete=complete_workspaces)
+@click.option("--name", help="Name of the copy.")
+def copy(flow: str, to: str | None, name: str | None) -> None:
+    """Save the document of a flow as a new flow."""
+    client = connect()
+    body = {key: value for key, value in (("workspace", to), ("name", name)) if value is not None}
+    show(client.request("POST", f"/flows/{flow_id(client, flow)}/copy", json=body, idempotency_key=True).object())
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if name == "tags" else value for name, value in fields.items() if value not in (None, ())}
+
+
+def _document(argument: str | None, option: str | None, *, is_required: bool) -> str | None:
+    from flowrunner.cli.documents import read_documents
+
+    name = argument or option
+    if name is None:
+        if is_required:
+            raise click.UsageError("Name a file, or - for the standard input.")
+        return None
+    [document], _ = read_documents([name])
+    if document.text is None:
+        raise click.UsageError(f"{document.file} is not UTF-8 text")
+    return document.text

@@ -1,0 +1,27 @@
+"""Command `plugin`."""
+
+import click
+
+from flowrunner.cli.examples import examples
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+
+
+@click.group(cls=ServerGroup, epilog=examples("plugin list"))
+def plugin() -> None:
+    """Look up the packages with node types that are installed beside this program."""
+
+
+@plugin.command("list", short_help="List packages with node types.", epilog=examples("plugin list"))
+def list_() -> None:
+    """List the packages that add node types here; 'flowrunner node-types list' lists those of the server."""
+    from importlib.metadata import entry_points
+
+    show(
+        [
+            {"name": one.name, "package": one.dist and one.dist.name, "version": one.dist and one.dist.version}
+            for one in entry_points(group="flowrunner.nodes")
+        ],
+        "name package version",
+        name="name",
+    )

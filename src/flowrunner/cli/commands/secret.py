@@ -1,0 +1,74 @@
+"""Command `secret`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flowrunner.cli.common import ask, read_secret, say, yes_option
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
+
+
+@click.group(cls=ServerGroup, epilog=examples("secret list"))
+def secret() -> None:
+    """Set and delete secrets of the workspace. Their values are never shown again."""
+
+
+@secret.command("list", short_help="List the names of secrets.", epilog=examples("secret list"))
+def list_() -> None:
+    """List the names of the secrets, and the flows that use them."""
+    client = connect()
+    found = client.get(_path(client))["secrets"]
+    rows = [{**one, "used_by": [flow["name"] for flow in one["used_by"]]} for one in found]
+    show(rows, "key updated_at last_used_at used_by", name="key")
+
+
+@secret.command("set", short_help="Set a secret.", epilog=examples("secret set API_KEY", "secret set API_KEY @key.txt"))
+@click.argument("key")
+@click.argument("source", metavar="[@FILE|-]", required=False)
+def set_(key: str, source: str | None) -> None:
+    """Set a secret. Its value comes from a prompt, a file or the standard input, without the last line break."""
+    value = read_secret(f"Value of {key}", given=source)
+    client = connect()
+    show(client.request("POST", _path(client), json={"key": key, "value": value}).object(), name="key")
+
+
+@secret.command(short_help="Delete a secret.", epilog=examples("secret delete API_KEY"))
+@click.argument("key")
+@yes_option
+def delete(key: str, *, yes: bool) -> None:
+    """Delete a secret. Flows that use it fail where they do."""
+    from flowrunner.client.requests import segment
+
+    client = connect()
+    ask(f"Delete the secret '{key}'?", yes=yes)
+    say(client.request("DELETE", f"{_path(client)}/{segment(key)}").object()["message"])
+
+
+@secret.command("import", short_help="Set the secrets of a .env file.", epilog=examples("secret import .env"))
+@click.argument("file")
+@yes_option
+def import_(file: str, *, yes: bool) -> None:
+    """Set all secrets of a .env file, which only you may be able to read. Those that are there get new values."""
+    from flowrunner.cli.secrets import read_env
+
+    found = read_env(Path(file))
+    client = connect()
+    existing = {one["key"] for one in client.get(_path(client))["secrets"]}
+    if replaced := sorted(existing & found.keys()):
+        ask(f"Set other values for {', '.join(replaced)}?", yes=yes)
+    for key, value in found.items():
+        client.request("POST", _path(client), json={"key": key, "value": value})
+    show([{"key": key, "is_new": key not in existing} for key in found], "key is_new:NEW", name="key")
+
+
+def _path(client: "Client") -> str:
+    from flowrunner.client.requests import segment
+
+    return f"/workspaces/{segment(client.workspace)}/secrets" if client.workspace else "/accounts/me/secrets"

@@ -1,0 +1,51 @@
+"""Command `token`."""
+
+import click
+
+from flowrunner.cli.common import ask, say, yes_option
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import object_id
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import limit_option
+
+_PATH = "/tokens"
+
+
+@click.group(cls=ServerGroup, epilog=examples("token create deploy --scope read --scope write --expires-in 90d"))
+def token() -> None:
+    """Create and revoke API tokens, with which programs act for you."""
+
+
+@token.command(
+    short_help="Create a token.",
+    epilog=examples(
+        "token create deploy --scope read --scope write", "token create ci --scope run -o json --fields token"
+    ),
+)
+@click.argument("name")
+@click.option("--scope", "scopes", metavar="SCOPE", multiple=True, required=True, help="A right, such as read or run.")
+@click.option("--expires-in", metavar="DURATION", help="How long it is valid; without an end by default.")
+def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
+    """Create a token, and print it. It is not shown again, and reaches one workspace: that of --workspace."""
+    body = {"name": name, "scopes": list(scopes), **({"expires_in": expires_in} if expires_in else {})}
+    show(connect().request("POST", _PATH, json=body).object())
+
+
+@token.command("list", short_help="List your tokens.", epilog=examples("token list"))
+@limit_option
+def list_(limit: int) -> None:
+    """List your API tokens, with their last use."""
+    show(connect().entries(_PATH, most=limit or None), "id name scopes created_at expires_at last_used_at")
+
+
+@token.command(short_help="Revoke a token.", epilog=examples("token revoke deploy"))
+@click.argument("token")
+@yes_option
+def revoke(token: str, *, yes: bool) -> None:
+    """Revoke a token, which is named by its name or its id."""
+    client = connect()
+    id = object_id(client, _PATH, "token", token)
+    ask(f"Revoke the token '{token}' ({id})?", yes=yes)
+    say(client.request("DELETE", f"{_PATH}/{id}").object()["message"])

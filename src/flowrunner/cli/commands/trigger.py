@@ -1,0 +1,148 @@
+"""Command `trigger`."""
+
+import sys
+
+import click
+
+from flowrunner.cli.common import ask, yes_option
+from flowrunner.cli.completion import complete_flows, complete_triggers
+from flowrunner.cli.connection import connect
+from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import flow_id, object_id, trigger_id
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import limit_option, wait_options
+
+trigger_argument = click.argument("trigger", shell_complete=complete_triggers)
+_COLUMNS = "id flow_name:FLOW name type state next_at last_at error"
+
+
+@click.group(cls=ServerGroup, epilog=examples("trigger list --flow reports/daily"))
+def trigger() -> None:
+    """Look at triggers, and pause, run and replay them. TRIGGER is an id, its beginning, or FLOW/NAME.
+
+    Triggers are written in the documents of flows.
+    """
+
+
+@trigger.command("list", short_help="List triggers.", epilog=examples("trigger list --type schedule"))
+@click.option("--flow", metavar="NAME|ID", help="Of this flow.", shell_complete=complete_flows)
+@click.option("--type", type=click.Choice(["schedule", "webhook", "execution"]), help="Of this type.")
+@limit_option
+def list_(flow: str | None, type: str | None, limit: int) -> None:
+    """List triggers."""
+    client = connect()
+    query = {"flow_id": flow and flow_id(client, flow), "type": type}
+    show(client.entries("/triggers", query=query, most=limit or None), _COLUMNS)
+
+
+@trigger.command(short_help="Print a trigger.", epilog=examples("trigger get reports/daily/every-morning"))
+@trigger_argument
+def get(trigger: str) -> None:
+    """Print a trigger."""
+    client = connect()
+    show(client.get(f"/triggers/{trigger_id(client, trigger)}"))
+
+
+@trigger.command(
+    short_help="Start nothing until it is resumed.", epilog=examples("trigger pause reports/daily/morning")
+)
+@trigger_argument
+def pause(trigger: str) -> None:
+    """Pause a trigger: it starts nothing until it is resumed, also after the flow is saved again."""
+    client = connect()
+    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/pause").object())
+
+
+@trigger.command(short_help="Start the flow again.", epilog=examples("trigger resume reports/daily/morning"))
+@trigger_argument
+def resume(trigger: str) -> None:
+    """Resume a trigger. What it would have started meanwhile is left out."""
+    client = connect()
+    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/resume").object())
+
+
+@trigger.command(
+    short_help="Start what it would start now.", epilog=examples("trigger run reports/daily/morning --wait")
+)
+@trigger_argument
+@wait_options
+def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
+    """Start what a schedule would start now, also if it is paused."""
+    from flowrunner.cli.waiting import show_start
+
+    seconds = seconds_of(timeout, "--timeout")
+    client = connect()
+    path = f"/triggers/{trigger_id(client, trigger)}/run"
+    started = client.request("POST", path, idempotency_key=True).object()
+    sys.exit(show_start(client, started, wait=wait, follow=follow, seconds=seconds))
+
+
+@trigger.command("next", short_help="Print when it starts next.", epilog=examples("trigger next reports/daily/morning"))
+@trigger_argument
+@click.option("-n", "--count", type=click.IntRange(1, 100), default=5, show_default=True, help="So many times.")
+def next_(trigger: str, count: int) -> None:
+    """Print the moments at which a schedule starts its flow next."""
+    client = connect()
+    found = client.get(f"/triggers/{trigger_id(client, trigger)}/next", count=count)["next"]
+    show([{"time": moment, "distance_at": moment} for moment in found], "time distance_at:DISTANCE", name="time")
+
+
+@trigger.command(
+    short_help="Start what a past period would have started.",
+    epilog=examples("trigger backfill daily/morning --from 2027-01-01 --to 2027-02-01"),
+)
+@trigger_argument
+@click.option("--from", "start", metavar="TIME", required=True, help="From this moment on.")
+@click.option("--to", "end", metavar="TIME", required=True, help="Until before this moment.")
+@yes_option
+def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
+    """Start the due times of a past period that were not started, in a job."""
+    from flowrunner.cli.bulk import follow_job
+
+    client = connect()
+    path, body = f"/triggers/{trigger_id(client, trigger)}/backfill", {"from": start, "to": end}
+    plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
+    ask(f"Start {plan['total']} executions?", yes=yes)
+    sys.exit(follow_job(client, client.request("POST", path, json=body, idempotency_key=True).object()))
+
+
+@trigger.command(short_help="List the requests to a webhook.", epilog=examples("trigger deliveries orders/github"))
+@trigger_argument
+@limit_option
+def deliveries(trigger: str, limit: int) -> None:
+    """List the requests that a webhook trigger has accepted, the newest first."""
+    client = connect()
+    path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
+    refused = client.get(path, limit=1)["refused"]
+    if refused["count"]:
+        click.echo(f"flowrunner: {refused['count']} requests were refused", err=True)
+    show(client.entries(path, most=limit or None), "id received_at state execution_id:EXECUTION size error")
+
+
+@trigger.command(
+    short_help="Start again what a request has started.", epilog=examples("trigger replay orders/github d-1")
+)
+@trigger_argument
+@click.argument("delivery")
+def replay(trigger: str, delivery: str) -> None:
+    """Start another execution with a request that was accepted before."""
+    client = connect()
+    path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
+    id = object_id(client, path, "delivery", delivery)
+    show(client.request("POST", f"{path}/{id}/replay").object(), name="execution_id")
+
+
+@trigger.command(
+    short_help="Forward requests to a program of your own.",
+    epilog=examples("trigger listen orders/github --forward http://127.0.0.1:3000/hook"),
+)
+@trigger_argument
+@click.option("--forward", metavar="URL", help="Send each request there too.")
+def listen(trigger: str, forward: str | None) -> None:
+    """Print the requests to a webhook trigger as they arrive, and forward them, until Ctrl-C."""
+    from flowrunner.cli.listening import listen_to
+
+    client = connect()
+    listen_to(client, f"/triggers/{trigger_id(client, trigger)}/deliveries", forward)

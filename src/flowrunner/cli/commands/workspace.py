@@ -1,0 +1,123 @@
+"""Command `workspace`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flowrunner.cli.common import CommandFailed, ask, say, yes_option
+from flowrunner.cli.completion import complete_workspaces
+from flowrunner.cli.connection import connect
+from flowrunner.cli.examples import examples
+from flowrunner.cli.lookup import object_id, only
+from flowrunner.cli.output import show
+from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.shared_options import limit_option
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
+
+workspace_argument = click.argument("workspace", shell_complete=complete_workspaces)
+_PATH = "/workspaces"
+_ROLES = click.Choice(["viewer", "operator", "editor", "admin"])
+
+
+@click.group(cls=ServerGroup, epilog=examples("workspace use data-team"))
+def workspace() -> None:
+    """Work in a workspace, and manage its members. WORKSPACE is a slug, a name or an id."""
+
+
+@workspace.command("list", short_help="List your workspaces.", epilog=examples("workspace list"))
+@limit_option
+def list_(limit: int) -> None:
+    """List the workspaces of which you are a member, with your role."""
+    show(connect().entries(_PATH, most=limit or None), "slug name role id created_at", name="slug")
+
+
+@workspace.command(short_help="Create a workspace.", epilog=examples("workspace create 'Data team' --slug data-team"))
+@click.argument("name")
+@click.option("--slug", help="Its name in addresses; made of the name by default.")
+def create(name: str, slug: str | None) -> None:
+    """Create a shared workspace, of which you are the admin."""
+    body = {"name": name, **({"slug": slug} if slug else {})}
+    show(connect().request("POST", _PATH, json=body, idempotency_key=True).object(), name="slug")
+
+
+@workspace.command(short_help="Work in a workspace from now on.", epilog=examples("workspace use data-team"))
+@workspace_argument
+def use(workspace: str) -> None:
+    """Work in this workspace from now on, in the context that is used."""
+    from dataclasses import replace
+
+    from flowrunner.cli.connection import find_target
+    from flowrunner.cli.contexts import load_contexts
+    from flowrunner.cli.exits import USAGE
+
+    client = connect()
+    slug = client.get(f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}")["slug"]
+    contexts = load_contexts()
+    name = find_target(contexts).name
+    if name is None:
+        raise CommandFailed("Log in first, or set FLOWRUNNER_WORKSPACE: there is no context to keep it", USAGE)
+    contexts.by_name[name] = replace(contexts.by_name[name], workspace=slug)
+    contexts.save()
+    say(f"Commands now work in '{slug}'")
+
+
+@workspace.group(short_help="Manage the members of a workspace.", epilog=examples("workspace members list data-team"))
+def members() -> None:
+    """Manage the members of a workspace. MEMBER is an e-mail address or an id."""
+
+
+@members.command("list", short_help="List the members.", epilog=examples("workspace members list data-team"))
+@workspace_argument
+@limit_option
+def list_members(workspace: str, limit: int) -> None:
+    """List the members of a workspace."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    show(client.entries(path, most=limit or None), "email name role owner added_at account_id", name="account_id")
+
+
+@members.command(short_help="Add a member.", epilog=examples("workspace members add data-team ada@example.com editor"))
+@workspace_argument
+@click.argument("member")
+@click.argument("role", type=_ROLES)
+def add(workspace: str, member: str, role: str) -> None:
+    """Add an account to a workspace."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    body = {"account": member, "role": role}
+    show(client.request("POST", path, json=body, idempotency_key=True).object(), name="account_id")
+
+
+@members.command(
+    "set",
+    short_help="Change the role of a member.",
+    epilog=examples("workspace members set data-team ada@example.com admin"),
+)
+@workspace_argument
+@click.argument("member")
+@click.argument("role", type=_ROLES)
+def set_(workspace: str, member: str, role: str) -> None:
+    """Change the role of a member."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    show(client.request("PUT", f"{path}/{_member(client, path, member)}", json={"role": role}).object())
+
+
+@members.command(short_help="Remove a member.", epilog=examples("workspace members remove data-team ada@example.com"))
+@workspace_argument
+@click.argument("member")
+@yes_option
+def remove(workspace: str, member: str, *, yes: bool) -> None:
+    """Remove a member, with the tokens of that account for the workspace."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
+    id = _member(client, path, member)
+    ask(f"Remove '{member}' from '{workspace}'?", yes=yes)
+    say(client.request("DELETE", f"{path}/{id}").object()["message"])
+
+
+def _member(client: "Client", path: str, given: str) -> str:
+    entries = ({**one, "id": one["account_id"]} for one in client.entries(path))
+    return only("member", given, [one for one in entries if given in (one["id"], one["email"])])

@@ -1,0 +1,33 @@
+"""Logs and events of an execution."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from flowrunner.client import Client
+
+_LEVELS: Final = ("debug", "info", "warn", "error")
+_PAGE: Final = 500
+
+
+def recorded_events(client: Client, path: str) -> Iterator[dict[str, Any]]:
+    """Yield the events that there are at present."""
+    after = 0
+    while True:
+        page = client.get(f"{path}/events", after=after, limit=_PAGE)
+        yield from page["events"]
+        if page["has_ended"] or not page["events"]:
+            return
+        after = page["after"]
+
+
+def followed_lines(client: Client, path: str, query: Mapping[str, str | None]) -> Iterator[Mapping[str, Any]]:
+    """Yield the lines of a log that a query selects, as they are written, until the end of the execution."""
+    levels = _LEVELS[_LEVELS.index(query["min_level"]) :] if query["min_level"] else _LEVELS
+    for event in client.events(path.rpartition("/")[2]):
+        if event["type"] != "log" or event["level"] not in levels:
+            continue
+        if query["node"] and event.get("node_id") != query["node"]:
+            continue
+        if query["q"] and query["q"].lower() not in event["message"].lower():
+            continue
+        yield {name: value for name, value in event.items() if name not in ("type", "execution_id", "seq")}

@@ -1,0 +1,55 @@
+"""Runs of flows on a server: start, wait, and the exit code of the end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from flowrunner.cli.connection import connect
+from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.inputs import read_inputs
+from flowrunner.cli.lookup import flow_id
+from flowrunner.cli.shared_options import labels_of
+from flowrunner.cli.waiting import show_start
+from flowrunner.client import Client
+
+
+def run_remotely(
+    flow: str,
+    *,
+    inputs: Sequence[str],
+    params: Sequence[str],
+    wait: bool,
+    follow: bool,
+    timeout: str | None,
+    labels: Sequence[str],
+    idempotency_key: str | None,
+) -> int:
+    """Start an execution; return the exit code."""
+    seconds = seconds_of(timeout, "--timeout")
+    client = connect()
+    id = flow_id(client, flow)
+    input = read_inputs(inputs, params, _schemas(client, id) if _has_pairs(inputs, params) else {})
+    started = client.request(
+        "POST",
+        f"/flows/{id}/run",
+        json={"input": input, "labels": labels_of(labels)},
+        idempotency_key=idempotency_key or True,
+    ).object()
+    return show_start(client, started, wait=wait, follow=follow, seconds=seconds)
+
+
+def _has_pairs(inputs: Sequence[str], params: Sequence[str]) -> bool:
+    return bool(params) or any("=" in one for one in inputs)
+
+
+def _schemas(client: Client, id: str) -> Mapping[str, Any]:
+    """Return the `inputs` of the flow, which say where `7` is text."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(client.get(f"/flows/{id}")["definition"])
+    except yaml.YAMLError as error:
+        raise click.UsageError("The definition of the flow cannot be read: give the input as JSON") from error
+    schemas = document.get("inputs") if isinstance(document, dict) else None
+    return schemas if isinstance(schemas, dict) else {}

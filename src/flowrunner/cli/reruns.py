@@ -1,0 +1,36 @@
+"""Reruns of one execution."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.inputs import read_inputs
+from flowrunner.cli.waiting import show_start
+from flowrunner.client import Client
+
+
+def rerun_one(
+    client: Client,
+    id: str,
+    *,
+    start: str | None,
+    inputs: Sequence[str],
+    revision: str | None,
+    same_keys: bool,
+    wait: bool,
+    follow: bool,
+    timeout: str | None,
+) -> int:
+    """Repeat an execution; return the exit code."""
+    seconds = seconds_of(timeout, "--timeout")
+    body: dict[str, Any] = {}
+    if start is not None:
+        body["from"] = start
+    if inputs:
+        body["input"] = read_inputs(inputs, (), {})
+    if revision is not None:
+        body["revision"] = int(revision) if revision.isdigit() and len(revision) < 10 else revision
+    if same_keys:
+        body["idempotency"] = "same"
+    started = client.request("POST", f"/executions/{id}/rerun", json=body, idempotency_key=True).object()
+    return show_start(client, started, wait=wait, follow=follow, seconds=seconds)

@@ -1,0 +1,67 @@
+"""Options that several commands have: which executions, how many entries, how long to wait."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import click
+
+from flowrunner.cli.durations import moment_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILTERS: Final = (
+    ("--flow", "NAME|ID", "Of this flow."),
+    ("--status", "STATUS,…", "With one of these statuses."),
+    ("--since", "24h|TIME", "Started since then."),
+    ("--until", "1h|TIME", "Started before then."),
+    ("--error-type", "TYPE", "Failed with this type of error."),
+    ("--node", "NODE", "Failed at this node."),
+    ("--trigger", "ID", "Started by this trigger."),
+    ("--rerun-of", "ID", "Repeating this execution."),
+)
+_NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
+
+
+def limit_option(function: F) -> F:
+    return click.option(
+        "-n", "--limit", type=click.IntRange(0), default=50, show_default=True, help="At most so many; 0 for all."
+    )(function)
+
+
+def wait_options(function: F) -> F:
+    function = click.option("--timeout", metavar="DURATION", help="How long to wait; no limit by default.")(function)
+    function = click.option("--follow", is_flag=True, help="The same, and print what happens.")(function)
+    return click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")(function)
+
+
+def label_option(help: str) -> Callable[[F], F]:
+    return click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help=help)
+
+
+def labels_of(given: Sequence[str]) -> dict[str, str]:
+    """Return labels by name; `team:core` is the same as `team=core`. Raises: click.UsageError."""
+    found = {}
+    for label in given:
+        name, separator, value = label.replace(":", "=", 1 if "=" not in label else 0).partition("=")
+        if not name or not separator:
+            raise click.UsageError(f"--label takes a name and a value, as in team=core, and not '{label}'")
+        found[name] = value
+    return found
+
+
+def filter_options(function: F) -> F:
+    """Add the options that select executions."""
+    function = label_option("With this label; several must all be there.")(function)
+    function = click.option("--unrepaired", is_flag=True, help="Failed, and not repeated with success.")(function)
+    for name, metavar, help in reversed(_FILTERS):
+        function = click.option(name, metavar=metavar, help=help)(function)
+    return function
+
+
+def filter_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options that select executions out of ``options``; return them as the API takes them."""
+    found = {name: options.pop(name) for name in _NAMES}
+    found |= {"unrepaired": options.pop("unrepaired") or None}
+    found |= {"since": moment_of(found["since"]), "until": moment_of(found["until"])}
+    labels = [f"{name}:{value}" for name, value in labels_of(options.pop("labels")).items()]
+    return {name: value for name, value in {**found, "label": labels}.items() if value not in (None, [])}

@@ -1,0 +1,139 @@
+"""Waits for the end of an execution: its events as they happen, Ctrl-C, and the exit code."""
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from flowrunner.cli.common import CommandFailed, common
+from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, NOT_FOUND, OK, STILL_RUNNING
+from flowrunner.cli.live import LiveTree, PlainLines, Silence, View
+from flowrunner.cli.output import show, show_value
+from flowrunner.cli.text import plain, wants_colour
+from flowrunner.client import Client
+
+_DRAW_SECONDS: Final = 0.1
+_SECOND_CTRL_C_SECONDS: Final = 2.0
+_MOST_UNREAD: Final = 1000
+
+
+def wait_for(client: Client, id: str, *, seconds: float | None, lines: bool) -> int:
+    """Wait for the end of an execution, print its result, and return the exit code.
+
+    On a terminal a tree of its nodes shows what happens; elsewhere ``lines`` prints a line for each event.
+
+    Raises:
+        CommandFailed: The time is up.
+    """
+    try:
+        execution = follow(client, id, _view(lines=lines), seconds=seconds)
+    except KeyboardInterrupt:
+        _detach(client, id)
+        return INTERRUPTED
+    return end_with(execution)
+
+
+def show_start(client: Client, started: Mapping[str, Any], *, wait: bool, follow: bool, seconds: float | None) -> int:
+    """Print an execution that was started, or wait for its end; return the exit code."""
+    if wait or follow or seconds is not None:
+        return wait_for(client, started["execution_id"], seconds=seconds, lines=follow)
+    show(started, name="execution_id")
+    return OK
+
+
+def follow(client: Client, id: str, view: "View", *, seconds: float | None) -> dict[str, Any]:
+    """Show the events of an execution as they happen; return it once it has ended. Raises: CommandFailed."""
+    arrived: queue.Queue[Any] = queue.Queue(_MOST_UNREAD)
+
+    def read() -> None:
+        try:
+            for event in client.events(id):
+                arrived.put(event)
+            arrived.put(None)
+        except Exception as error:
+            arrived.put(error)
+
+    # A thread reads, so that the time that passes is shown, and ends, although nothing happens.
+    threading.Thread(target=read, daemon=True).start()
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with view:
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            try:
+                item = arrived.get(timeout=_DRAW_SECONDS if left is None else max(0.0, min(left, _DRAW_SECONDS)))
+            except queue.Empty:
+                if left is not None and left <= 0:
+                    text = f"The execution has not ended after {seconds:g} s. It goes on: flowrunner watch {id}"
+                    raise CommandFailed(text, STILL_RUNNING) from None
+            else:
+                if isinstance(item, Exception):
+                    raise item
+                if item is None:
+                    break
+                view.add(item)
+            view.draw()
+    found: dict[str, Any] = client.get(f"/executions/{id}")
+    return found
+
+
+def end_with(execution: Mapping[str, Any]) -> int:
+    """Print the result of an execution that has ended, or why there is none; return the exit code."""
+    wanted = common()
+    if wanted.output or wanted.query or wanted.fields:
+        show(execution)
+    elif execution["status"] == "completed":
+        show_value(execution.get("result"))
+    match execution["status"]:
+        case "completed":
+            return OK
+        case "failed":
+            failure = execution.get("failure") or {}
+            place = f" at {failure['step']}" if failure.get("step") else ""
+            text = f"flowrunner: the execution failed{place}: {failure.get('type')}: {failure.get('message')}"
+            click.echo(f"{plain(text)}\n  hint: flowrunner logs {execution['id']} --failed", err=True)
+            return EXECUTION_FAILED
+        case _:
+            click.echo("flowrunner: the execution was cancelled", err=True)
+            return CANCELLED
+
+
+def result_of(client: Client, path: str, step: str | None) -> Any:
+    """Return the result of an execution, or of a step of it. Raises: CommandFailed if there is none."""
+    if step is not None:
+        found = list(client.entries(f"{path}/steps", query={"step": step, "cursor": None}, most=1))
+        if not found:
+            raise CommandFailed(f"The execution has no step '{step}'", NOT_FOUND)
+        return client.get(f"{path}/steps/{found[0]['id']}/result")
+    execution = client.get(path)
+    match execution["status"]:
+        case "completed":
+            return execution.get("result")
+        case "failed":
+            raise CommandFailed(f"The execution failed: {execution.get('error')}", EXECUTION_FAILED)
+        case "cancelled":
+            raise CommandFailed("The execution was cancelled", CANCELLED)
+        case status:
+            raise CommandFailed(f"The execution is {status}: there is no result yet", STILL_RUNNING)
+
+
+def _view(*, lines: bool) -> "View":
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if common().quiet or not (lines or is_terminal):
+        return Silence()
+    colour = not common().no_color and wants_colour(sys.stderr.isatty(), os.environ)
+    return LiveTree(colour=colour) if is_terminal else PlainLines(colour=colour)
+
+
+def _detach(client: Client, id: str) -> None:
+    try:
+        click.echo(f"flowrunner: detached; the execution goes on: flowrunner watch {id}", err=True)
+        click.echo("flowrunner: press Ctrl-C again to cancel it", err=True)
+        time.sleep(_SECOND_CTRL_C_SECONDS)
+    except KeyboardInterrupt:
+        client.request("DELETE", f"/executions/{id}")
+        click.echo("flowrunner: cancelled", err=True)

@@ -1,0 +1,216 @@
+"""`flowrunner executions` and what belongs to it, against a server."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from cli.command import on_a_terminal, start_flowrunner
+from cli.servers import User
+
+FAILING = """
+metadata: {name: failing}
+nodes:
+  tell: {type: log, params: {message: "all is \\e]0;owned\\a well"}, next: bad}
+  bad: {type: fail, params: {error: shop.closed, message: "It is night"}}
+"""
+ASKING = """
+metadata: {name: asking}
+nodes:
+  each:
+    {type: foreach, params: {items: [1, 2, 3]}, nodes: {inner: {type: transform, params: {value: 1}}}, next: ask}
+  ask: {type: approval, params: {prompt: "Ship 日本?"}, next: {approved: yes_, rejected: no_}}
+  yes_: {type: return, params: {value: {shipped: true}}}
+  no_: {type: return, params: {value: {shipped: false}}}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flows(user: User) -> None:
+    for document in (FAILING, ASKING):
+        user("flow", "create", "-", stdin=document)
+
+
+def started(user: User, flow: str) -> str:
+    return user("run", flow, "-o", "name").stdout.strip()
+
+
+def failed(user: User) -> str:
+    id = started(user, "failing")
+    user("watch", id, code=3)
+    return id
+
+
+def waiting(user: User) -> str:
+    id = started(user, "asking")
+    deadline = time.monotonic() + 30
+    while user.client.execution(id)["status"] != "waiting" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return id
+
+
+def test_a_failure_is_told_with_what_to_do_next(user: User) -> None:
+    done = user("run", "failing", "--wait", code=3)
+
+    assert done.stdout == ""
+    assert "flowrunner: the execution failed at bad.1: shop.closed: It is night" in done.stderr
+    assert "hint: flowrunner logs exec-" in done.stderr
+
+
+def test_what_happens_is_a_line_each(user: User) -> None:
+    done = user("run", "failing", "--follow", code=3)
+
+    lines = [line.split(" ", 1)[1] for line in done.stderr.splitlines()[:4]]
+    assert lines[0] == "start tell.1 (log)"
+    assert lines[1].startswith("info  tell: all is \\x1b]0;owned\\x07 well")
+    assert lines[2].startswith("done  tell.1 in ")
+
+
+def test_executions_are_found(user: User) -> None:
+    id = failed(user)
+
+    lines = user("executions", "list", "--flow", "failing", "--status", "failed", "--since", "1h").stdout.splitlines()
+    assert lines[0].split() == ["ID", "STATUS", "FLOW", "STARTED", "DURATION", "ERROR"]
+    assert lines[1].startswith(id)
+    assert user("executions", "list", "--until", "1h", "-o", "name").stdout == ""
+    assert user("executions", "list", "--unrepaired", "--node", "bad", "--error-type", "shop.closed", "-n", "1",
+                "-o", "name").stdout == f"{id}\n"  # fmt: skip
+    listed = user("executions", "list", "-o", "ndjson", "--fields", "id,status").stdout.splitlines()
+    assert json.loads(listed[0]).keys() == {"id", "status"}
+    assert user("executions", "list", "--status", "lost", code=6)
+
+
+def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
+    id = user("run", "asking", "--label", "team=core", "--label", "customer:7", "-o", "name").stdout
+
+    assert user("executions", "list", "--label", "team:core", "--label", "customer=7", "-o", "name").stdout == id
+    assert user("executions", "list", "--label", "team=other", "-o", "name").stdout == ""
+    assert user.json("cancel", "--label", "team=core", "-y")["done"] == 1
+    assert "--label takes" in user("run", "asking", "--label", "team", code=2).stderr
+
+
+def test_an_execution_is_named_by_the_beginning_of_its_id(user: User) -> None:
+    id = failed(user)
+
+    for given in (id, id[:20], id.removeprefix("exec-")[:15]):
+        assert user.json("executions", "get", given)["id"] == id
+    assert "There is no execution" in user("executions", "get", "exec-zzzzzzzzzz", code=5).stderr
+    assert "stands for" in user("executions", "get", "exec-01", code=6).stderr
+    for given in ("../flows", "exec-", "", "exec-%2e%2e", "1 OR 1=1"):
+        user("executions", "get", given, code=5)
+
+
+def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) -> None:
+    id = failed(user)
+
+    assert "error bad.1: It is night" in user("logs", id, "--failed").stdout
+    assert "tell" not in user("executions", "logs", id, "--level", "error").stdout
+    assert "\x1b" not in user("logs", id).stdout
+    assert [one["node_id"] for one in user.json("logs", id, "-f", "--node", "tell", "--search", "WELL")] == ["tell"]
+    assert [one["step"] for one in user.json("executions", "steps", id)] == ["tell.1", "bad.1"]
+    assert user.json("executions", "steps", id, "--step", "bad.1")["each_attempt"][0]["status"] == "failed"
+    recorded = user("executions", "events", id).stdout.splitlines()
+    assert recorded == user("executions", "events", id, "-f").stdout.splitlines()
+    assert json.loads(recorded[-1])["type"] == "execution_failed"
+    assert "The execution failed: " in user("executions", "output", id, code=3).stderr
+    assert json.loads(user("executions", "output", id, "--step", "tell.1").stdout) == {}
+    user("executions", "output", id, "--step", "nothing.1", code=5)
+
+
+def test_an_approval_is_listed_and_answered(user: User) -> None:
+    id = waiting(user)
+
+    lines = user("approve").stdout.splitlines()
+    assert lines[0].split() == ["EXECUTION", "ID", "NODE", "PROMPT", "FLOW", "SINCE", "UNTIL"]
+    assert any(line.startswith(id) and "Ship 日本?  asking" in line for line in lines)
+    assert "there is no result yet" in user("executions", "output", id, code=8).stderr
+    assert user("approve", id, code=2)
+    assert user("approve", id, "nobody", code=6)
+    assert user("approve", id[:25], "ask", "--reject").stderr == "Rejected\n"
+    assert json.loads(user("watch", id, "-q").stdout) == {"shipped": False}
+    assert user("approve", id, "ask", code=6)
+
+
+def test_the_time_to_wait_is_limited(user: User) -> None:
+    done = user("run", "asking", "--timeout", "300ms", code=8)
+
+    assert done.stdout == ""
+    assert "after 0.3 s. It goes on: flowrunner watch exec-" in done.stderr
+
+
+def test_executions_are_cancelled(user: User) -> None:
+    id = waiting(user)
+
+    assert "--yes" in user("cancel", id, code=2).stderr
+    assert "cancelled" in user("cancel", id, "-y").stderr
+    assert "was cancelled" in user("watch", id, code=9).stderr
+    assert user("executions", "cancel", id, "-y", code=6)
+    user("cancel", code=2)
+    user("cancel", id, "--flow", "asking", code=2)
+
+
+def test_many_executions_are_changed_after_a_question(user: User) -> None:
+    user("cancel", "--flow", "asking", "-y")
+    ids = {waiting(user) for _ in range(3)}
+
+    assert "Cancel 3 executions, such as exec-" in user("cancel", "--flow", "asking", code=2).stderr
+    assert user.json("cancel", "--flow", "asking", "--yes")["done"] == 3
+    assert {user.client.execution(id)["status"] for id in ids} == {"cancelled"}
+    assert "no execution is selected" in user("cancel", "--flow", "asking").stderr
+    assert user.json("executions", "delete", "--flow", "asking", "--status", "cancelled", "-y")["done"] >= 3
+    assert user.json("rerun", "--flow", "failing", "--since", "1h", "-y")["total"] > 0
+    assert user.json("executions", "jobs")[0]["type"] == "executions.rerun"
+    assert user("rerun", "--flow", "failing", "--from", "bad", code=2)
+
+
+def test_an_execution_is_repeated_from_a_node(user: User) -> None:
+    id = failed(user)
+
+    assert "shop.closed" in user("rerun", id, "--from", "bad", "--wait", code=3).stderr
+    again = user.json("executions", "rerun", id, "--revision", "1", "--same-keys", "-i", '{"a": 1}')
+    assert user.json("executions", "get", again["execution_id"])["rerun_of"] == id
+    assert user("rerun", id, "--from", "nothing", code=6)
+    user("rerun", id, id, code=2)
+
+
+def test_an_execution_that_has_ended_is_deleted(user: User) -> None:
+    id = failed(user)
+
+    user("executions", "delete", id, "-y")
+
+    user("executions", "get", id, code=5)
+
+
+def test_ctrl_c_detaches_and_a_second_one_cancels(user: User) -> None:
+    for interrupts, status in ((1, "waiting"), (2, "cancelled")):
+        id = waiting(user)
+        process = start_flowrunner("watch", id, at=user.home, environment=user.environment)
+        assert process.stderr is not None
+        while "wait  ask.1" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        while "again to cancel" not in process.stderr.readline():
+            pass
+        if interrupts == 2:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+        assert process.returncode == 130
+        assert user.client.execution(id)["status"] == status
+
+
+def test_a_terminal_shows_a_tree_that_is_drawn_again(user: User) -> None:
+    shown = on_a_terminal("run", "asking", "--timeout", "1s", at=user.home, environment=user.environment)
+
+    assert "\x1b[" in shown
+    last = shown.rpartition("\x1b[J")[2]
+    assert "each.1" in last
+    assert 'for an approval: "Ship 日本?"' in last
+    assert "inner" not in last
+
+    coloured = on_a_terminal("executions", "list", at=user.home, environment=user.environment)
+    plain = on_a_terminal("executions", "list", at=user.home, environment={**user.environment, "NO_COLOR": "1"})
+    assert "\x1b[" in coloured
+    assert "\x1b[" not in plain
+    assert "\x1b[" not in on_a_terminal("--no-color", "executions", "list", at=user.home, environment=user.environment)

@@ -1,0 +1,149 @@
+"""`flowrunner flow` and `run FLOW`, against a server."""
+
+import json
+
+import pytest
+
+from cli.servers import User
+
+ECHO = """
+metadata: {name: echo}
+inputs: {code: {type: string}}
+nodes:
+  a: {type: return, params: {value: "${flow.input}"}}
+"""
+DOUBLE = "metadata: {name: double}\nnodes:\n  a: {type: return, params: {value: '${flow.input.n * 2}'}}\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flows(user: User) -> None:
+    (user.home / "echo.yaml").write_text(ECHO)
+    (user.home / "double.yaml").write_text(DOUBLE)
+    user("flow", "create", "echo.yaml")
+    # The old guide's name of the argument.
+    user("flow", "create", "--file", "double.yaml", "--tag", "numbers", "--server", user.client.url)
+
+
+def test_flows_are_listed(user: User) -> None:
+    lines = user("flow", "list", "--tag", "numbers").stdout.splitlines()
+
+    assert lines[0].split() == ["ID", "NAME", "REVISION", "UPDATED", "TAGS", "DISABLED"]
+    assert lines[1].split()[1:3] == ["double", "1"]
+    assert [flow["name"] for flow in user.json("flow", "list", "-n", "1")] == ["echo"]
+    assert user("flow", "list", "--search", "nothing", "-o", "json").stdout == "[]\n"
+
+
+def test_a_flow_is_named_by_its_name_its_id_or_the_beginning_of_it(user: User) -> None:
+    id = user("flow", "get", "echo", "-o", "name").stdout.strip()
+
+    for given in ("echo", id, id[:-4]):
+        assert user.json("flow", "get", given)["definition"] == ECHO
+    assert user("flow", "get", "echo", "--definition").stdout == ECHO
+    assert "2 flows" in user("flow", "get", "flow-", code=6).stderr
+    assert "There is no flow 'nothing'" in user("flow", "get", "nothing", code=5).stderr
+    assert user("flow", "get", f"flow-{'0' * 36}", code=5).stderr.startswith("flowrunner: ")
+
+
+def test_a_flow_with_faults_is_refused_with_every_one(user: User) -> None:
+    document = "nodes:\n  a: {type: webhok, params: {}}\n  b: {type: lig}\n"
+
+    done = user("flow", "create", "-", "--name", "broken", stdin=document, code=6)
+
+    assert done.stdout == ""
+    assert "2:13: nodes.a.type: unknown node type 'webhok' (did you mean 'webhook'?)" in done.stderr
+    assert "3:13: nodes.b.type" in done.stderr
+    assert "  hint: " in done.stderr
+    assert "  docs: " in done.stderr
+
+
+def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
+    story = DOUBLE.replace("double", "story")
+    user("flow", "create", "-", stdin=story)
+    (user.home / "triple.yaml").write_text(story.replace("* 2", "* 3"))
+
+    assert "* 3" in user("flow", "diff", "story", "triple.yaml").stdout
+    assert user.json("flow", "update", "story", "triple.yaml", "--dry-run")["action"] == "update"
+    assert user.json("flow", "update", "story", "triple.yaml", "--description", "Triples")["revision"] == 2
+    assert [one["number"] for one in user.json("flow", "revisions", "story")] == [2, 1]
+    assert "+  a: {type: return, params: {value: '${flow.input.n * 3}'}}" in user("flow", "diff", "story").stdout
+    assert user.json("flow", "diff", "story", "--revision", "2", "--against", "1")["summary"]["nodes_changed"] == ["a"]
+    assert user("flow", "restore", "story", "1", code=2).stderr.count("--yes") == 1
+    assert user.json("flow", "restore", "story", "1", "--yes")["revision"] == 3
+    assert user.json("flow", "get", "story", "--revision", "2")["number"] == 2
+    assert user.json("flow", "copy", "story", "--name", "other")["name"] == "other"
+
+
+def test_a_flow_is_disabled_and_deleted(user: User) -> None:
+    user("flow", "create", "-", "--name", "short", stdin=DOUBLE)
+
+    assert user.json("flow", "update", "short", "--disable")["disabled"]
+    assert "is disabled" in user("run", "short", code=6).stderr
+    user("flow", "update", "short", code=2)
+    assert "--yes" in user("flow", "delete", "short", code=2).stderr
+    user("flow", "delete", "short", "-y")
+    user("flow", "get", "short", code=5)
+
+
+def test_a_flow_moves_to_another_workspace(user: User) -> None:
+    user("workspace", "create", "Data team", "--slug", f"data-{user.client.account_id[-8:]}")
+    slug = f"data-{user.client.account_id[-8:]}"
+    user("flow", "create", "-", "--name", "mover", stdin=DOUBLE)
+
+    assert user.json("flow", "move", "mover", slug, "--yes")["flow"]["name"] == "mover"
+
+    user("flow", "get", "mover", code=5)
+    assert user.json("flow", "list", "--workspace", slug)[0]["name"] == "mover"
+    assert user.json("flow", "list", environment={"FLOWRUNNER_WORKSPACE": slug})[0]["name"] == "mover"
+
+
+# Runs
+
+
+def test_a_run_prints_the_execution_at_once(user: User) -> None:
+    started = user.json("run", "double", "-i", "n=21")
+
+    assert started["status"] == "running"
+    assert user("run", "double", "-p", "n=1", "-o", "name").stdout.startswith("exec-")
+
+
+def test_a_run_that_is_waited_for_prints_the_result_alone(user: User) -> None:
+    done = user("run", "double", "-i", '{"n": 21}', "--wait")
+
+    assert done.stdout == "42\n"
+    assert done.stderr == ""
+    assert json.loads(user("flow", "run", "double", "-i", "-", "--wait", stdin='{"n": 4}').stdout) == 8
+
+
+def test_text_stays_text_where_the_flow_asks_for_it(user: User) -> None:
+    assert user.json("run", "echo", "-p", "code=007", "--wait", "--query", "result") == {"code": "007"}
+
+
+def test_a_key_starts_an_execution_once(user: User) -> None:
+    first, second = (user("run", "double", "-i", "n=1", "--idempotency-key", "k1", "-o", "name").stdout for _ in "12")
+
+    assert first == second
+    assert user("run", "double", "-i", "n=2", "--idempotency-key", "k1", code=6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run",), 2, "Name a flow"),
+        (("run", "double", "Ada"), 2, "Give the input with -i: -i Ada"),
+        (("run", "double", "--approve", "ask"), 2, "--approve is for --local"),
+        (("run", "double", "--with", "a.yaml"), 2, "--with is for --local"),
+        (("run", "echo.yaml", "--wait"), 2, "--wait is for flows on a server"),
+        (("run", "nothing"), 5, "There is no flow 'nothing'"),
+        (("run", "echo", "-i", "code={"), 0, ""),
+        (("run", "double", "-i", "@missing.json"), 2, "cannot be read"),
+        (("run", "double", "--timeout", "soon"), 2, "--timeout"),
+        (("run", "double", "--output", "xml"), 2, "xml"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(arguments: tuple[str, ...], code: int, said: str, user: User) -> None:
+    assert said in user(*arguments, code=code).stderr
+
+
+def test_a_file_is_run_here(user: User) -> None:
+    assert json.loads(user("run", "double.yaml", "-q", "-i", "n=3").stdout) == 6
+    assert json.loads(user("run", "-", "-q", "-i", "n=3", stdin=DOUBLE).stdout) == 6

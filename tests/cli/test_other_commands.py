@@ -1,0 +1,325 @@
+"""Secrets, triggers, callbacks, workspaces, accounts, tokens and the rest, against a server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from cli.command import on_a_terminal, start_flowrunner
+from cli.servers import User
+from support.client import PASSWORD
+from support.receiver import Receiver
+
+VALUE = "a-value-of-some-length"
+TRIGGERED = """
+metadata: {name: triggered}
+triggers:
+  morning: {type: schedule, cron: "0 6 * * *"}
+  push: {type: webhook, verify: none}
+nodes:
+  a: {type: return, params: {value: 1}}
+"""
+
+
+# Secrets
+
+
+def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argument(user: User) -> None:
+    (user.home / "key.txt").write_text(f"{VALUE}\n")
+
+    assert user.json("secret", "set", "FROM_STDIN", stdin=f"{VALUE}\n")["key"] == "FROM_STDIN"
+    assert user("secret", "set", "FROM_DASH", "-", stdin=VALUE, code=0)
+    assert user("secret", "set", "FROM_FILE", "@key.txt", code=0)
+    refused = user("secret", "set", "ARGUMENT", VALUE, code=2)
+    assert VALUE not in refused.stderr
+    assert "A secret is no argument" in refused.stderr
+    listed = user("secret", "list")
+    assert listed.stdout.splitlines()[0].split() == ["KEY", "UPDATED", "LAST", "USED", "USED", "BY"]
+    assert {one["key"] for one in user.json("secret", "list")} == {"FROM_STDIN", "FROM_DASH", "FROM_FILE"}
+    user("flow", "create", "-", "--name", "secret",
+         stdin="nodes:\n  a: {type: return, params: {value: '${secrets.FROM_FILE.length}'}}\n")  # fmt: skip
+    assert user("run", "secret", "--wait").stdout == f"{len(VALUE)}\n"
+    user("secret", "delete", "FROM_DASH", code=2)
+    user("secret", "delete", "FROM_DASH", "--yes")
+    user("secret", "delete", "FROM_DASH", "--yes", code=5)
+    user("secret", "set", "MISSING", "@nothing.txt", code=2)
+
+
+def test_secrets_are_imported_from_a_file_that_only_the_user_can_read(user: User) -> None:
+    file = user.home / ".env"
+    file.write_text(f"ONE={VALUE}\nTWO='{VALUE}'\n")
+    file.chmod(0o644)
+    assert "chmod 600" in user("secret", "import", ".env", code=2).stderr
+    file.chmod(0o600)
+
+    assert user("secret", "import", ".env", "-o", "name").stdout == "ONE\nTWO\n"
+    assert "ONE, TWO" in user("secret", "import", ".env", code=2).stderr
+    assert [one["is_new"] for one in user.json("secret", "import", ".env", "--yes")] == [False, False]
+
+
+def test_a_prompt_does_not_show_the_secret(user: User) -> None:
+    shown = typed(f"{VALUE}\n", user, "secret", "set", "TYPED")
+
+    assert "Value of TYPED" in shown
+    assert VALUE not in shown
+    assert "TYPED" in user("secret", "list", "-o", "name").stdout
+
+
+def typed(text: str, user: User, *arguments: str) -> str:
+    """Run a command on a terminal on which a text is typed; return what the terminal shows."""
+    code = (
+        "import os, pty, sys\n"
+        "pid, ours = pty.fork()\n"
+        "if pid == 0: os.execv(sys.executable, [sys.executable, '-m', 'flowrunner', *sys.argv[2:]])\n"
+        "seen = b''\n"
+        "try:\n"
+        "    while chunk := os.read(ours, 65536):\n"
+        "        seen += chunk\n"
+        "        if seen.endswith((b': ', b'? ')): os.write(ours, sys.argv[1].encode())\n"
+        "except OSError: pass\n"
+        "os.waitpid(pid, 0)\n"
+        "sys.stdout.buffer.write(seen)\n"
+    )
+    environment = {**os.environ, "HOME": str(user.home), "TERM": "xterm", **user.environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code, text, *arguments], cwd=user.home, env=environment, capture_output=True,
+        text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_a_destructive_command_asks_on_a_terminal(user: User) -> None:
+    user("secret", "set", "ASKED", stdin=VALUE)
+
+    assert "Delete the secret 'ASKED'? [y/N]" in typed("n\n", user, "secret", "delete", "ASKED")
+    assert "ASKED" in user("secret", "list", "-o", "name").stdout
+    assert "give --yes" in typed("y\n", user, "--no-input", "secret", "delete", "ASKED")
+    typed("y\n", user, "secret", "delete", "ASKED")
+    assert "ASKED" not in user("secret", "list", "-o", "name").stdout
+
+
+# Triggers
+
+
+@pytest.fixture(scope="module")
+def triggered(user: User) -> str:
+    user("flow", "create", "-", stdin=TRIGGERED)
+    return "triggered"
+
+
+def test_triggers_are_looked_up_paused_and_run(user: User, triggered: str) -> None:
+    listed = user.json("trigger", "list", "--flow", triggered)
+    assert {(one["name"], one["type"]) for one in listed} == {("morning", "schedule"), ("push", "webhook")}
+    [schedule] = [one for one in listed if one["type"] == "schedule"]
+
+    for given in ("triggered/morning", schedule["id"], schedule["id"][:-3]):
+        assert user.json("trigger", "get", given)["id"] == schedule["id"]
+    assert user.json("trigger", "pause", "triggered/morning")["state"] == "paused"
+    assert user.json("trigger", "resume", "triggered/morning")["state"] == "armed"
+    assert user("trigger", "run", "triggered/morning", "--wait").stdout == "1\n"
+    lines = user("trigger", "next", "triggered/morning", "-n", "3").stdout.splitlines()
+    assert len(lines) == 4
+    assert "in " in lines[1]
+    assert [one["type"] for one in user.json("trigger", "list", "--type", "webhook")] == ["webhook"]
+    user("trigger", "get", "triggered/evening", code=5)
+
+
+def test_a_past_period_is_started_after_a_question(user: User, triggered: str) -> None:
+    period = ("--from", "2026-01-01", "--to", "2026-01-03")
+
+    assert "Start 2 executions?" in user("trigger", "backfill", "triggered/morning", *period, code=2).stderr
+    assert user.json("trigger", "backfill", "triggered/morning", *period, "-y")["done"] == 2
+
+
+class _Sink(BaseHTTPRequestHandler):
+    received: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        self.received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, triggered: str) -> None:
+    url = user.json("trigger", "get", "triggered/push")["url"]
+    sink = HTTPServer(("127.0.0.1", 0), _Sink)
+    threading.Thread(target=sink.serve_forever, daemon=True).start()
+    forward = f"http://127.0.0.1:{sink.server_port}/hook"
+    listening = start_flowrunner(
+        "trigger", "listen", "triggered/push", "--forward", forward, at=user.home, environment=user.environment
+    )
+    assert listening.stderr is not None
+    assert "Listening" in listening.stderr.readline()
+
+    assert user.client.post(f"{url}?a=1", {"order": 7}).status == 202
+    assert "Forwarded: 204" in listening.stderr.readline()
+    listening.send_signal(signal.SIGINT)
+    listening.communicate(timeout=30)
+    assert listening.returncode == 130
+    sink.shutdown()
+    sink.server_close()
+
+    assert _Sink.received == [("/hook?a=1", b'{"order": 7}')]
+    [delivery] = user.json("trigger", "deliveries", "triggered/push")
+    assert user.json("trigger", "replay", "triggered/push", delivery["id"][:-5])["started"]
+    user("trigger", "listen", "triggered/push", "--forward", "file:///etc/passwd", code=2)
+
+
+# Callbacks
+
+
+def test_callbacks_are_created_tried_and_deleted(user: User, receiver: Receiver) -> None:
+    made = user.json("callback", "create", f"{receiver.url}/ok", "--event", "execution.failed", "--name", "alerts")
+    assert made["secret"].startswith("whsec_")
+
+    assert user.json("callback", "test", "alerts")["state"] == "delivered"
+    [delivery] = user.json("callback", "deliveries", "alerts")
+    assert user.json("callback", "redeliver", made["id"][:-2], delivery["id"])["callback_id"] == made["id"]
+    assert "whsec_" not in user("callback", "list", "-o", "json").stdout
+    user("callback", "delete", "alerts", code=2)
+    user("callback", "delete", "alerts", "--yes")
+    assert user("callback", "list", "-o", "json").stdout == "[]\n"
+
+
+# Workspaces, accounts and tokens
+
+
+def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: User) -> None:
+    other = root.client.new_account()
+    slug = f"ops-{user.client.account_id[-8:]}"
+    user("workspace", "create", "Operations", "--slug", slug)
+
+    assert slug in user("workspace", "list", "-o", "name").stdout
+    assert user.json("workspace", "members", "add", slug, other.email, "viewer")["role"] == "viewer"
+    assert user.json("workspace", "members", "set", slug, other.email, "editor")["role"] == "editor"
+    assert [one["role"] for one in user.json("workspace", "members", "list", slug)] == ["admin", "editor"]
+    user("workspace", "members", "remove", slug, other.email, "-y")
+    user("workspace", "members", "remove", slug, other.email, "-y", code=5)
+    assert "there is no context" in user("workspace", "use", slug, code=2).stderr
+    nothing = {"FLOWRUNNER_TOKEN": "", "FLOWRUNNER_URL": ""}
+    user("login", user.client.url, "--username", user.client.email, stdin=PASSWORD, environment=nothing)
+    user("workspace", "use", slug, environment=nothing)
+    assert user.json("whoami", environment=nothing)["workspace"]["slug"] == slug
+    assert user.json("audit", "list", environment=nothing)[0]["action"] == "member.removed"
+    user("logout", environment=nothing)
+
+
+def test_admins_manage_accounts(root: User, user: User) -> None:
+    email = f"new-{user.client.account_id[-8:]}@example.com"
+    made = root.json("account", "create", email, "--name", "New", stdin=f"{PASSWORD}\n")
+    assert (made["email"], made["role"]) == (email, "user")
+
+    assert root.json("account", "update", email, "--role", "viewer", "--disable")["disabled"]
+    assert root.json("account", "get", made["id"][:-3])["role"] == "viewer"
+    assert email in root("account", "list", "--role", "viewer", "-n", "0").stdout
+    root("account", "update", email, code=2)
+    root("account", "delete", email, code=2)
+    root("account", "delete", email, "--keep-workspace", "--delete-workspace", "-y", code=2)
+    root("account", "delete", email, "--delete-workspace", "-y")
+    assert user("account", "list", code=4).stderr.startswith("flowrunner: ")
+    assert user.json("account", "get")["email"] == user.client.email
+
+
+def test_a_password_is_changed(root: User, tmp_path: Path) -> None:
+    other = User(root.client.new_account(), tmp_path)
+
+    assert "log in again" in other("account", "password", stdin=f"{PASSWORD}\nnine-quiet-herons\n").stderr
+    other("account", "get", code=4)
+    other.client.login(other.client.email, "nine-quiet-herons")
+
+
+def test_tokens_are_created_used_and_revoked(user: User) -> None:
+    token = user.json("token", "create", "deploy", "--scope", "read", "--expires-in", "1d", "--fields", "token")[
+        "token"
+    ]
+    theirs = {"FLOWRUNNER_TOKEN": token}
+
+    assert user("flow", "list", environment=theirs).returncode == 0
+    assert "token" in user("secret", "set", "A", stdin=VALUE, environment=theirs, code=4).stderr
+    assert token not in user("token", "list", "-o", "json").stdout
+    user("token", "revoke", "deploy", "-y")
+    user("flow", "list", environment=theirs, code=4)
+
+
+def test_the_audit_log_is_listed(root: User) -> None:
+    entries = root.json("audit", "list", "--since", "1h", "-n", "3", "--outcome", "done")
+
+    assert len(entries) == 3
+    assert root("audit", "list", "-n", "1").stdout.split()[:4] == ["SEQ", "AT", "ACTOR", "ACTION"]
+
+
+# The rest
+
+
+def test_node_types_and_packages_are_looked_up(user: User) -> None:
+    assert "http.request" in user("node-types", "list", "-o", "name").stdout
+    assert user.json("node-types", "describe", "http.request")["name"] == "http.request"
+    assert "no node type" in user("node-types", "describe", "http", code=5).stderr
+    user("plugin", "list")
+
+
+def test_any_request_can_be_sent(user: User) -> None:
+    assert json.loads(user("api", "GET", "/flows", "-p", "limit=1").stdout)["limit"] == 1
+    assert json.loads(user("api", "get", "/api/v1/flows?limit=2").stdout)["limit"] == 2
+    (user.home / "flow.yaml").write_text("nodes:\n  a: {type: return}\n")
+    checked = user("api", "POST", "/flows/validate", "-i", "@flow.yaml", "--content-type", "application/yaml")
+    assert json.loads(checked.stdout)["is_valid"]
+    assert user("api", "POST", "/flows", "-i", '{"definition": ""}', code=6).stdout == ""
+    assert user("api", "GET", "/healthz").stdout
+    user("api", "GET", "/nothing", code=5)
+    user("api", "GET", "//example.com/", code=2)
+    user("api", "GET", "/flows", "-H", "X-A: a\r\nX-B: b", code=2)
+    user("api", "PATCH", "/flows", code=2)
+
+
+def test_the_interface_is_opened(user: User, triggered: str) -> None:
+    flow = user("flow", "get", triggered, "-o", "name").stdout.strip()
+
+    address = user("open", "triggered", "--no-browser").stdout.strip()
+    assert address.startswith(f"{user.client.url}/w/")
+    assert address.endswith(f"/flows/{flow}")
+    assert user("open", "approvals", "--no-browser").stdout.endswith("/approvals\n")
+
+
+def test_shells_complete_names_of_the_server_from_a_cache(user: User, triggered: str) -> None:
+    user("flow", "create", "-", "--name", "trig $(touch owned)", stdin="nodes:\n  a: {type: return}\n")
+    words = {"COMP_WORDS": "flowrunner run trig", "COMP_CWORD": "2", "_FLOWRUNNER_COMPLETE": "bash_complete"}
+
+    for environment in (words, {**words, "FLOWRUNNER_URL": user.client.url}):
+        assert user(environment=environment).stdout == "plain,triggered\n"
+    [file] = (user.home / ".cache" / "flowrunner" / "completion").iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    assert "triggered" in file.read_text()
+    # Without a server there is nothing to complete, and nothing to say.
+    silent = user(environment={**words, "FLOWRUNNER_URL": "http://127.0.0.1:1"})
+    assert (silent.stdout.strip(), silent.stderr) == ("", "")
+    for shell in ("bash", "zsh", "fish"):
+        assert "_FLOWRUNNER_COMPLETE" in user("completion", shell).stdout
+
+
+def test_words_and_wide_characters_align(user: User) -> None:
+    user("flow", "create", "-", "--name", "日本語", stdin="nodes:\n  a: {type: return}\n")
+    user("flow", "create", "-", "--name", "sixsix", stdin="nodes:\n  a: {type: return}\n")
+
+    wide, narrow = (
+        user("flow", "list", "--search", name, "--fields", "name,revision").stdout.splitlines()[1]
+        for name in ("日本語", "sixsix")
+    )
+    assert (wide, narrow) == ("日本語  1", "sixsix  1")
+
+
+def test_a_query_selects_from_the_json(user: User, triggered: str) -> None:
+    assert user("flow", "list", "--query", "[?name=='triggered'].name | [0]").stdout == '"triggered"\n'
+    assert user("flow", "list", "--query", "[?name=='triggered'].name", "-o", "name").stdout == "triggered\n"
+    assert user("flow", "list", "--query", "[", code=2).stdout == ""
+    assert "triggered" in on_a_terminal("flow", "list", "-o", "yaml", at=user.home, environment=user.environment)
