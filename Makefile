@@ -144,6 +144,7 @@ lock: $(RUN) ## Lock the dependencies again; ARGS=--upgrade takes newer versions
 	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) requirements/mcp.in --constraint requirements/dev.txt --output-file requirements/mcp.txt
 	$(COMPILE) requirements/temporal.in --constraint requirements/dev.txt --output-file requirements/temporal.txt
+	$(COMPILE) requirements/otel.in --constraint requirements/dev.txt --output-file requirements/otel.txt
 
 .PHONY: clean
 clean: ## Delete the environment and the caches of tools

@@ -189,6 +189,22 @@ def _sampler(level: int) -> Callable[[Any, str, MutableMapping[str, Any]], Mutab
     return sample
 
 
+# Takes every event of FlowRunner's own that is written, before it is rendered; None for nobody.
+_forward: Callable[[Mapping[str, Any]], None] | None = None
+
+
+def forward_events(to: Callable[[Mapping[str, Any]], None] | None) -> None:
+    """Pass every event of FlowRunner's own that is written to a function, too; None ends that."""
+    global _forward  # noqa: PLW0603 # as the configuration of the log, it belongs to the process
+    _forward = to
+
+
+def _forwarded(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if _forward is not None:
+        _forward(event)
+    return event
+
+
 def configure_logging(settings: Settings) -> None:
     """Log events with fields, one per line, to standard error."""
     level = getattr(logging, settings.log_level.upper())
@@ -211,7 +227,7 @@ def configure_logging(settings: Settings) -> None:
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[of_libraries])
     structlog.configure(
-        processors=[_sampler(level), *facts, *rendering],
+        processors=[_sampler(level), *facts, _forwarded, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
@@ -32,10 +32,14 @@ from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
 from flowrunner.bootstrap.program import Program
+from flowrunner.bootstrap.telemetry import open_exporters
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
-from flowrunner.logs import configure_logging
+from flowrunner.logs import configure_logging, forward_events
 from flowrunner.ports.dispatch import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
+
+if TYPE_CHECKING:
+    from flowrunner.bootstrap.telemetry import Exporters
 
 logger = structlog.get_logger()
 
@@ -79,7 +83,15 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
     settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections * 2 // 3))
     listener = _listen(settings)
     with contextlib.closing(listener):
-        await _Serving(settings, listener, most_connections, is_worker=is_worker).run()
+        exporters = open_exporters(settings)
+        try:
+            if exporters is not None and exporters.has_logs:
+                forward_events(exporters.log)
+            await _Serving(settings, listener, most_connections, is_worker=is_worker, exporters=exporters).run()
+        finally:
+            if exporters is not None:
+                forward_events(None)
+                await asyncio.to_thread(exporters.close)
 
 
 def _open_files(wanted: int) -> int:
@@ -132,8 +144,10 @@ class _Serving:
         most_connections: int,
         *,
         is_worker: bool,
+        exporters: "Exporters | None",
     ) -> None:
         self._settings = settings
+        self._exporters = exporters
         self._is_worker = is_worker
         self._listener = listener
         self._stop, self._force_stop = asyncio.Event(), asyncio.Event()
@@ -204,7 +218,11 @@ class _Serving:
                 # Either this version cannot read the database yet, or a worker would have nothing to serve.
                 return await self._wait_on_fallback(STANDBY)
             async with open_program(
-                self._settings, own_ports=own_ports, is_standby=is_standby, is_worker=self._is_worker
+                self._settings,
+                own_ports=own_ports,
+                is_standby=is_standby,
+                is_worker=self._is_worker,
+                exporters=self._exporters,
             ) as program:
                 self._last_problem = None
                 if is_standby:

@@ -291,6 +291,11 @@ class Settings:
     drain_time: float = setting(
         parse_duration, "Time that running nodes have to finish when the server stops.", default=30.0
     )
+    otel: str = setting(
+        _choice("off", "on"),
+        "Export traces, metrics and logs to an OpenTelemetry collector, by the variables OTEL_….",
+        default="off",
+    )
     metrics_token: str | None = setting(
         _text, "Bearer token that readers of /metrics need; with it, the metrics name flows.", secret=True
     )

@@ -125,7 +125,9 @@ ROUTERS: Final = (
 )
 
 
-def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts, on_request: OnRequest) -> FastAPI:
+def build_app(
+    state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts, on_request: OnRequest, reads_traces: bool
+) -> FastAPI:
     app = FastAPI(
         title="FlowRunner",
         version=__version__,
@@ -143,5 +145,12 @@ def build_app(state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts, on
     app.router.routes.extend(live.routes())
     app.router.middleware_stack = RouteIndex(app.router)
     add_error_handlers(app)
-    app.add_middleware(Edge, proxies=proxies, hosts=hosts, is_behind_tls=state.browser.is_secure, on_request=on_request)
+    app.add_middleware(
+        Edge,
+        proxies=proxies,
+        hosts=hosts,
+        is_behind_tls=state.browser.is_secure,
+        on_request=on_request,
+        reads_traces=reads_traces,
+    )
     return app

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.dispatching import dispatch_of
@@ -9,6 +10,7 @@ from flowrunner.bootstrap.location import own_servers
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.program import Program, assemble
+from flowrunner.bootstrap.telemetry import exporting_metrics, request_tracer
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import Unavailable
 from flowrunner.metrics import Metrics
@@ -18,6 +20,10 @@ from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.settings import Settings
 
+if TYPE_CHECKING:
+    # The packages need not be installed.
+    from flowrunner.otel.export import Exporters
+
 
 @contextlib.asynccontextmanager
 async def open_program(
@@ -26,12 +32,14 @@ async def open_program(
     own_ports: frozenset[int] = frozenset(),
     is_standby: bool = False,
     is_worker: bool = False,
+    exporters: "Exporters | None" = None,
 ) -> AsyncIterator[Program]:
     """Open the program without its network side, and resume all unfinished executions.
 
     Args:
         is_standby: Another server is active: no execution is advanced, and nothing is written.
         is_worker: This process advances executions that Temporal assigns to it.
+        exporters: The exporters of the process, if there are any.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are unusable.
@@ -39,7 +47,10 @@ async def open_program(
     clock, metrics = SystemClock(), Metrics()
     async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
         hasher = Argon2Hasher()
-        http = EgressClients(EgressPolicy(settings.egress_allow, own_ports, own_servers(settings)))
+        http = EgressClients(
+            EgressPolicy(settings.egress_allow, own_ports, own_servers(settings)),
+            request_tracer(exporters, stored.vault),
+        )
         sandbox = JailedSandbox(settings.script_workers)
         try:
             program = assemble(
@@ -51,9 +62,11 @@ async def open_program(
                 http=http,
                 sandbox=sandbox,
                 dispatch=await dispatch_of(settings, stored, clock, is_worker=is_worker),
+                exporters=exporters,
             )
             async with (
-                watch_other_processes(program) if is_standby or is_shared(settings) else contextlib.nullcontext()
+                exporting_metrics(exporters, metrics),
+                watch_other_processes(program) if is_standby or is_shared(settings) else contextlib.nullcontext(),
             ):
                 if is_standby:
                     program.readiness.is_standby = True

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from fastapi import FastAPI
@@ -119,6 +119,10 @@ from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.storage.workspaces import SqlWorkspaces
 
+if TYPE_CHECKING:
+    # The packages need not be installed.
+    from flowrunner.otel.export import Exporters
+
 logger = structlog.get_logger()
 
 SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
@@ -156,6 +160,7 @@ def assemble(
     http: EgressClients,
     sandbox: JailedSandbox,
     dispatch: Dispatch,
+    exporters: "Exporters | None" = None,
 ) -> Program:
     database, vault = stored.database, stored.vault
     node_types = installed(lambda reason: logger.error("node_type.load_failed", reason=reason))
@@ -175,7 +180,8 @@ def assemble(
         library=library,
         vault=vault,
         broadcast=broadcast,
-        observer=observe_executions(metrics, settings, node_types),
+        observer=observe_executions(metrics, settings, node_types, exporters),
+        traces=None if exporters is None else exporters.spans,
         sandbox=sandbox,
         node_types=node_types,
         http=http,
@@ -413,6 +419,7 @@ def assemble(
             proxies=Proxies(settings.trusted_proxies),
             hosts=Hosts(settings.public_url, settings.allowed_hosts),
             on_request=metrics.requests.count,
+            reads_traces=exporters is not None and exporters.spans is not None,
         ),
         services=services,
         setup=setup,

@@ -2,29 +2,83 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import time
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flowrunner.clock import SystemClock
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.metrics.database import Gauges
 from flowrunner.metrics.executions import ExecutionMetrics
 from flowrunner.metrics.flow_series import FlowRanking
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
+from flowrunner.ports.http import RequestTracer
+from flowrunner.ports.secrets import Vault
 from flowrunner.ports.system import Backlog, DatabaseInspector
+from flowrunner.ports.telemetry import ExecutionObserver, Observers
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 from flowrunner.storage.system import SqlInspector
 
+if TYPE_CHECKING:
+    # The packages need not be installed.
+    from flowrunner.otel.export import Exporters as Exporters  # noqa: PLC0414 # for serving
+
 # The database is asked at most once in this time, and waited for at most that long.
 _BACKLOG_SECONDS: Final = 10.0
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _KEYS: Final = ("master", "signing")
+
+
+def open_exporters(settings: Settings) -> "Exporters | None":
+    """Start the export to an OpenTelemetry collector, if it is switched on. Raises: FlowRunnerError."""
+    if settings.otel == "off":
+        return None
+    if importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+        raise FlowRunnerError(
+            "The packages for OpenTelemetry are not installed. Install them in the clone that contains FlowRunner: "
+            ".venv/bin/pip install --require-hashes --requirement requirements/otel.txt"
+        )
+    # Never imported otherwise.
+    from flowrunner.otel.export import open_exporters as start
+
+    return start()
+
+
+@contextlib.asynccontextmanager
+async def exporting_metrics(exporters: "Exporters | None", metrics: Metrics) -> AsyncIterator[None]:
+    """Export the metrics now and then until the end of the context."""
+    if exporters is None or exporters.metrics is None:
+        yield
+        return
+    thread, seconds = exporters.metrics, exporters.metric_seconds
+
+    async def export() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await metrics.refresh()
+            thread.put(metrics.collect())
+
+    exports = asyncio.create_task(export(), name="otel metrics")
+    try:
+        yield
+    finally:
+        exports.cancel()
+        thread.put(metrics.collect())
+
+
+def request_tracer(exporters: "Exporters | None", vault: Vault) -> RequestTracer | None:
+    """Return the tracer of outgoing requests, if traces are exported."""
+    if exporters is None or exporters.spans is None:
+        return None
+    from flowrunner.otel.spans import RequestSpans
+
+    return RequestSpans(exporters.spans, vault.redactor, propagates=exporters.propagates)
 
 
 class StoredBacklog:
@@ -50,23 +104,29 @@ class StoredBacklog:
 class Exposition:
     """The answer to `/metrics`."""
 
-    def __init__(self, metrics: Metrics, backlog: StoredBacklog) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._backlog = backlog
 
     async def __call__(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics and their content type. Args: accept: The value of the `Accept` header."""
-        await self._backlog.refresh()
+        await self._metrics.refresh()
         return self._metrics.text(accept)
 
 
-def observe_executions(metrics: Metrics, settings: Settings, node_types: Collection[str]) -> ExecutionMetrics:
-    """Return the observer of executions, whose numbers are among the metrics."""
+def observe_executions(
+    metrics: Metrics, settings: Settings, node_types: Collection[str], exporters: "Exporters | None"
+) -> ExecutionObserver:
+    """Return the observer of executions: their numbers become metrics, and their ends spans."""
     # The metrics are public without a token, so they name no flow then.
     most_flows = 0 if settings.metrics_token is None else settings.metrics_flows or 0
-    observer = ExecutionMetrics(node_types, FlowRanking(most_flows))
-    metrics.add(observer)
-    return observer
+    ranking, spans = FlowRanking(most_flows), None if exporters is None else exporters.spans
+    if spans is None:
+        numbers = ExecutionMetrics(node_types, ranking)
+        metrics.add(numbers)
+        return numbers
+    numbers = ExecutionMetrics(node_types, ranking, trace_id_of=spans.trace_id_of)
+    metrics.add(numbers)
+    return Observers(numbers, spans)
 
 
 def add_gauges(
@@ -120,7 +180,8 @@ def add_gauges(
         )
     )
     _add_backlog(metrics, backlog, dispatcher, clock)
-    return Exposition(metrics, backlog)
+    metrics.before_collecting(backlog.refresh)
+    return Exposition(metrics)
 
 
 def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher, clock: SystemClock) -> None:

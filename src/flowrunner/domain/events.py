@@ -70,6 +70,7 @@ class Started:
         is_queued: The execution waits for a concurrency slot of its flow.
         flow_name: The flow's name, if it differs from the metadata of the revision.
         labels: Names and values that lists select executions by.
+        traceparent: The trace context of what has started it, as a `traceparent` header; empty without traces.
     """
 
     type: ClassVar[str] = "execution.started"
@@ -80,6 +81,7 @@ class Started:
     is_queued: bool = False
     flow_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str = ""
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)

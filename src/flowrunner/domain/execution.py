@@ -155,6 +155,7 @@ class StepState:
 
     Attributes:
         input: The step's input.
+        attempted_at: The start of the current attempt.
         attempts: Attempts so far, the current one included.
         failures: Attempts that ended with an error, which retries are counted by.
         interruptions: Attempts that a crash interrupted.
@@ -173,6 +174,7 @@ class StepState:
     status: StepStatus
     started_at: datetime
     input: JSON
+    attempted_at: datetime
     attempts: int = 1
     failures: int = 0
     interruptions: int = 0
@@ -409,7 +411,7 @@ class ExecutionState:
                 raise IllegalEvent(f"another attempt of {step}, which is {before.status}")
             before.attempts = event.attempt
             before.interruptions += event.interrupted
-            before.status, before.due_at = StepStatus.RUNNING, None
+            before.status, before.due_at, before.attempted_at = StepStatus.RUNNING, None, at
             self.timed.pop(step, None)
         else:
             if event.iteration != (before.step.iteration if before else 0) + 1 or event.attempt != 1:
@@ -417,7 +419,7 @@ class ExecutionState:
             if event.scope not in self.ready:
                 raise IllegalEvent(f"{step} while another step of its scope is running")
             frame.steps[event.node] = StepState(
-                step, event.node_type, StepStatus.RUNNING, at, frame.flowing, before=before
+                step, event.node_type, StepStatus.RUNNING, at, frame.flowing, at, before=before
             )
             frame.cursor = event.node
         budget = budget_of(event.scope)

@@ -22,7 +22,7 @@ from flowrunner.ports.live import Broadcast
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Vault
-from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Unobserved
+from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Traces, Unobserved
 from flowrunner.retrying import retry
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class EngineDependencies:
 
     Attributes:
         draw: A uniform sample from [0, 1), for jitter.
+        traces: The traces of executions; None if the process exports none.
         memory: Memory budget of loaded executions; None for no limit.
         limits: Limits of each account.
         short_wait: Longest wait, in seconds, that an execution spends in memory.
@@ -65,6 +66,7 @@ class EngineDependencies:
     clock: Clock
     draw: Callable[[], float]
     observer: ExecutionObserver = field(default_factory=Unobserved)
+    traces: Traces | None = None
     memory: MemoryRoom | None = None
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS

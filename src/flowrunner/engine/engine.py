@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from flowrunner.domain.causes import Scheduled, awaiting_parent, keys_of
+from flowrunner.domain.causes import Chained, Scheduled, StartCause, awaiting_parent, keys_of
 from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
 from flowrunner.domain.events import Cancelled, ErrorValue, Event, Failed, Started
 from flowrunner.domain.execution import ExecutionState, Status
@@ -24,7 +24,7 @@ from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.ports.secrets import LONG_BYTES
-from flowrunner.ports.telemetry import ObservedExecution
+from flowrunner.ports.telemetry import TRACEPARENT, ObservedExecution
 
 logger = structlog.get_logger()
 
@@ -53,12 +53,14 @@ class FlowEngine:
         self._deps.is_stopping = True
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ExecutionActor | None:
-        started = _start_of(new, flow, input)
+        started = _start_of(new, flow, input, await self._traceparent(new.cause))
         execution = ExecutionRef(
             execution_id=new.id,
             workspace_id=new.workspace_id,
             flow_id=new.flow_id,
             flow_name=started.flow_name or flow.name,
+            cause=started.cause,
+            traceparent=started.traceparent,
             flow=flow,
             keys_of=keys_of(new.cause) or new.id,
         )
@@ -79,6 +81,25 @@ class FlowEngine:
         stays = at_once and self._reserve_memory(actor, log.size, memory)
         await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.kept)
         return actor if stays else None
+
+    async def _traceparent(self, cause: StartCause) -> str:
+        """Return the trace context of what starts an execution: a request, a step, or the end of another execution."""
+        if self._deps.traces is None:
+            return ""
+        if not isinstance(cause, Chained):
+            return TRACEPARENT.get()
+        stored = await self._deps.journal.stored(cause.of)
+        first, *_ = await self._deps.journal.events(cause.of, after=0, limit=1)
+        started = first.event
+        return self._deps.traces.of_execution(
+            ObservedExecution(
+                execution_id=stored.id,
+                workspace_id=stored.workspace_id,
+                flow_id=stored.flow_id,
+                cause=started.cause if isinstance(started, Started) else None,
+                traceparent=started.traceparent if isinstance(started, Started) else "",
+            )
+        )
 
     def _reserve_memory(self, actor: ExecutionActor, size: int, memory: int) -> bool:
         """Reserve memory for a new execution until it leaves; return False if it has to wait."""
@@ -143,6 +164,8 @@ class FlowEngine:
             workspace_id=stored.workspace_id,
             flow_id=stored.flow_id,
             flow_name=started.flow_name or flow.name,
+            cause=started.cause,
+            traceparent=started.traceparent,
             flow=flow,
             keys_of=keys_of(started.cause) or stored.id,
         )
@@ -236,7 +259,7 @@ async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
         raise Unreadable(f"The events of this execution do not follow from each other ({error})") from error
 
 
-def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
+def _start_of(new: NewExecution, flow: Flow, input: JSON, traceparent: str) -> Started:
     start = flow.nodes[flow.start]
     return Started(
         node=start.name,
@@ -246,4 +269,5 @@ def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
         is_queued=new.slot is not None and new.slot.is_queued,
         flow_name=new.flow_name if new.flow_name != flow.name else "",
         labels=new.labels,
+        traceparent=traceparent,
     )

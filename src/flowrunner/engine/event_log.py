@@ -427,6 +427,12 @@ def _beginning_of_step(event: Any, state: ExecutionState) -> datetime:
     return state.frames[event.scope].steps[event.node].started_at
 
 
+def _beginning_of_attempt(event: NodeFailed, state: ExecutionState) -> datetime:
+    """Return the start of the attempt if it is retried, or else that of the step."""
+    current = state.frames[event.scope].steps[event.node]
+    return current.started_at if event.retry_at is None else current.attempted_at
+
+
 def _beginning_of_wait(event: NodeStarted, state: ExecutionState) -> datetime | None:
     """Return the start of the execution for its first step."""
     return None if state.started_attempts else state.started_at
@@ -440,7 +446,7 @@ _BEGINNINGS: Final[Mapping[type, Callable[[Any, ExecutionState], datetime | None
     NodeStarted: _beginning_of_wait,
     Admitted: _beginning_of_execution,
     NodeCompleted: _beginning_of_step,
-    NodeFailed: _beginning_of_step,
+    NodeFailed: _beginning_of_attempt,
     Completed: _beginning_of_execution,
     Failed: _beginning_of_execution,
     Cancelled: _beginning_of_execution,

@@ -43,6 +43,7 @@ from flowrunner.plugin import (
     Suspend,
     TimeWait,
 )
+from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.tasks import begin
 
 logger = structlog.get_logger()
@@ -216,6 +217,8 @@ async def run_step(
     Raises:
         Stopped.
     """
+    if deps.traces is not None:
+        TRACEPARENT.set(deps.traces.of_step(execution, step))
     node = node_of(execution.flow, state, step)
     attempt = StepAttempt(deps, execution, state, state.at(step), node, report, wait_for_slot)
     try:

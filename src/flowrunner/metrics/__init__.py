@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -32,6 +32,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         # The last answers: when each was made, for OpenMetrics and for older clients.
         self._texts: dict[bool, tuple[float, bytes]] = {}
+        self._refresh: Callable[[], Awaitable[None]] | None = None
         self.requests = RequestMetrics()
         self.add(self.requests)
         self.database = DatabaseMetrics()
@@ -75,6 +76,19 @@ class Metrics:
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Register a gauge whose value is read when the metrics are collected."""
         Gauge(name, help, registry=self._registry).set_function(read)
+
+    def before_collecting(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Set the function that reads what takes longer, shortly before the metrics are collected."""
+        self._refresh = refresh
+
+    async def refresh(self) -> None:
+        """Read what takes longer."""
+        if self._refresh is not None:
+            await self._refresh()
+
+    def collect(self) -> Sequence[Metric]:
+        """Return the metrics as they are now."""
+        return list(self._registry.collect())
 
     def refused(self, limit: str) -> None:
         self._refused.labels(limit).inc()

@@ -34,6 +34,7 @@ class _StoredStart(StoredCause):
     is_queued: bool = False
     flow_name: str = ""
     labels: Mapping[str, str] | None = None
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 # A struct is decoded in less time than a dataclass.
@@ -73,6 +74,7 @@ def encode_event(event: Event) -> bytes:
         is_queued=event.is_queued,
         flow_name=event.flow_name,
         labels=event.labels or None,
+        traceparent=event.traceparent or msgspec.UNSET,
         **stored_fields(event.cause),
     )
     return msgspec.json.encode(stored)
@@ -99,6 +101,7 @@ def _start(event: _StoredStart) -> Started:
         is_queued=event.is_queued,
         flow_name=event.flow_name,
         labels=event.labels or NO_LABELS,
+        traceparent="" if event.traceparent is msgspec.UNSET else event.traceparent,
     )
 
 

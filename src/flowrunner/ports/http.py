@@ -1,8 +1,11 @@
 """HTTP clients of nodes."""
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from flowrunner.domain.traces import TraceContext
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import HttpClient
 
@@ -14,4 +17,37 @@ class HttpClients(Protocol):
 
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         """Hold the account's lock for a long response until its result is recorded."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class SentRequest:
+    """An outgoing request, for its trace.
+
+    Attributes:
+        status: The status of the answer; None without one.
+        error_type: The type of the error; None without one.
+        context: Its span, if it belongs to a trace.
+    """
+
+    workspace_id: WorkspaceId
+    method: str
+    host: str
+    port: int
+    began_at: datetime
+    ended_at: datetime
+    status: int | None = None
+    error_type: str | None = None
+    context: TraceContext | None = None
+
+
+class RequestTracer(Protocol):
+    """The traces of outgoing requests."""
+
+    def begin(self, request: SentRequest) -> str | None:
+        """Return the `traceparent` header to send; None to send none."""
+        ...
+
+    async def end(self, request: SentRequest) -> None:
+        """Note the end of a request."""
         ...

@@ -24,8 +24,9 @@ class Recorded:
 
     Attributes:
         data: The event's fields as a JSON object.
-        since: The beginning of what the event ends: of the step, of the wait before the first step or before the
-            admission, or of the execution. None for other events, and for events that were read from the journal.
+        since: The beginning of what the event ends: of the step, of an attempt that is retried, of the wait before the
+            first step or before the admission, or of the execution. None for other events, and for events that were
+            read from the journal.
         is_kept: A rerun has kept it of another execution.
     """
 

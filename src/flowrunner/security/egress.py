@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from aiohttp.client_proto import ResponseHandler
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
+from flowrunner.ports.http import RequestTracer, SentRequest
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.fair_slots import FairSlots
@@ -41,6 +43,7 @@ _SURE_LONG_ANSWERS: Final = 1
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
 _NOBODY: Final = WorkspaceId("")
+_TRACEPARENT: Final = "traceparent"
 _FORBIDDEN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 )
@@ -57,8 +60,9 @@ class EgressClients:
     time for parsing answers.
     """
 
-    def __init__(self, policy: EgressPolicy) -> None:
+    def __init__(self, policy: EgressPolicy, tracer: RequestTracer | None = None) -> None:
         self._policy = policy
+        self._tracer = tracer
         self._shares = _Shares()
         # Ordered by last use, the oldest first.
         self._clients: OrderedDict[WorkspaceId, EgressClient] = OrderedDict()
@@ -82,7 +86,9 @@ class EgressClients:
         try:
             client = self._clients.get(workspace_id)
             if client is None:
-                client = self._clients[workspace_id] = EgressClient(self._policy, self._shares, workspace_id)
+                client = self._clients[workspace_id] = EgressClient(
+                    self._policy, self._shares, workspace_id, self._tracer
+                )
             self._clients.move_to_end(workspace_id)
             yield client
         finally:
@@ -149,9 +155,15 @@ class EgressClient:
     """
 
     def __init__(
-        self, policy: EgressPolicy, shares: _Shares | None = None, workspace_id: WorkspaceId = _NOBODY
+        self,
+        policy: EgressPolicy,
+        shares: _Shares | None = None,
+        workspace_id: WorkspaceId = _NOBODY,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self._policy = policy
+        self._workspace_id = workspace_id
+        self._tracer = tracer
         self._shares = shares or _Shares()
         self._open_connections = 0
         connector = aiohttp.TCPConnector(
@@ -209,7 +221,7 @@ class EgressClient:
         # Messages show the address as written, because redaction finds a secret in it only in that form.
         shown, redirects, is_stripped = url, 0, False
         while True:
-            answer = await self._once(method, target, sent, body, redirects, shown=shown, on_long=on_long)
+            answer = await self._traced(method, target, sent, body, redirects, shown=shown, on_long=on_long)
             answer = replace(answer, is_stripped=is_stripped)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
@@ -226,6 +238,47 @@ class EgressClient:
                 is_stripped = is_stripped or body is not None or any(k.lower() != "idempotency-key" for k in sent)
                 sent, body = {}, None
             target, shown = following, location if yarl.URL(location).absolute else str(following)
+
+    async def _traced(
+        self,
+        method: str,
+        url: yarl.URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        redirects: int,
+        *,
+        shown: str,
+        on_long: Callable[[], Awaitable[None]] | None,
+    ) -> HttpAnswer:
+        """Send a request once, as a part of the trace that the step belongs to."""
+        if (tracer := self._tracer) is None:
+            return await self._once(method, url, headers, body, redirects, shown=shown, on_long=on_long)
+        now = datetime.now(UTC)
+        request = SentRequest(
+            workspace_id=self._workspace_id,
+            method=method.upper(),
+            host=url.host or "",
+            port=url.port or 0,
+            began_at=now,
+            ended_at=now,
+        )
+        traceparent = tracer.begin(request)
+        if traceparent is not None and not any(name.lower() == _TRACEPARENT for name in headers):
+            headers = {**headers, _TRACEPARENT: traceparent}
+        try:
+            answer = await self._once(method, url, headers, body, redirects, shown=shown, on_long=on_long)
+            request.status = answer.status
+            return answer
+        except NodeFailure as error:
+            request.error_type = error.type
+            raise
+        except BaseException as error:
+            # Of a cancellation, too, such as by the time-out of the step.
+            request.error_type = type(error).__name__
+            raise
+        finally:
+            request.ended_at = datetime.now(UTC)
+            await tracer.end(request)
 
     async def _once(
         self,

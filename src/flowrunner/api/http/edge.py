@@ -16,6 +16,8 @@ from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.rate_headers import RATES, rate_headers
 from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
+from flowrunner.domain.traces import read_traceparent
+from flowrunner.ports.telemetry import TRACEPARENT
 
 logger = structlog.get_logger()
 
@@ -62,6 +64,7 @@ class Edge:
     Args:
         hosts: The host names that are served.
         is_behind_tls: Browsers reach the server over TLS.
+        reads_traces: The trace context of clients is read, because traces are exported.
         on_request: Called with the route, the method, the status and the seconds of each finished request.
     """
 
@@ -72,12 +75,14 @@ class Edge:
         proxies: Proxies,
         hosts: Hosts,
         is_behind_tls: bool = False,
+        reads_traces: bool = False,
         on_request: OnRequest = lambda route, method, status, seconds: None,
     ) -> None:
         self._app = app
         self._proxies = proxies
         self._hosts = hosts
         self._on_request = on_request
+        self._reads_traces = reads_traces
         self._logs_every_request = logs_every_request()
         self._tls_only = (_TLS_ONLY,) if is_behind_tls else ()
 
@@ -88,6 +93,9 @@ class Edge:
         began = time.perf_counter()
         scope["request_id"] = _request_id(scope)
         self._proxies.resolve(scope)
+        if self._reads_traces:
+            given = read_traceparent(Headers(scope=scope).get("traceparent", ""))
+            TRACEPARENT.set("" if given is None else str(given))
         serve = self._serve_socket if scope["type"] == "websocket" else self._serve
         try:
             await serve(scope, receive, send)

@@ -1,0 +1,337 @@
+"""Traces, metrics and logs, as a collector gets them from a real server."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.events import Step
+from flowrunner.domain.traces import span_id_of, trace_id_of
+from flowrunner.domain.values import ExecutionId
+from flowrunner.otel.export import open_exporters
+from otel.collector import Collector, attributes, collecting, exporting_to
+from support.client import Client
+from support.receiver import Receiver
+from support.server import Server
+from support.waiting import wait_for
+
+CANARY: Final = "canary-4711-of-the-vault"
+TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT: Final = "00f067aa0ba902b7"
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Server]:
+    """A server that exports to the collector."""
+    server = Server(tmp_path_factory.mktemp("otel"), {"OTEL": "on"})
+    with exporting_to(collector.url):
+        server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def user(traced: Server) -> Client:
+    return traced.admin().new_account()
+
+
+def found(collector: Collector, name: str, execution_id: str) -> Any:
+    """The span, once it has arrived."""
+    wait_for(lambda: collector.span(name, execution_id) is not None, 20)
+    return collector.span(name, execution_id)
+
+
+def ids(span: Any) -> tuple[str, str, str]:
+    """Its trace, its parent, and itself."""
+    return span.trace_id.hex(), span.parent_span_id.hex(), span.span_id.hex()
+
+
+def start(user: Client, flow: str, traceparent: str | None = None) -> str:
+    headers = {} if traceparent is None else {"traceparent": traceparent}
+    reply = user.post(f"/api/v1/flows/{flow}/run", {"input": {}}, **headers)
+    assert reply.status < 300, reply
+    id: str = reply.json["execution_id"]
+    user.ended(id)
+    return id
+
+
+def test_an_execution_its_steps_and_their_requests_are_one_trace_with_that_of_the_client(
+    collector: Collector, user: Client, receiver: Receiver
+) -> None:
+    flow = user.new_flow(
+        f"nodes: {{call: {{type: http.request, params: {{url: '{receiver.url}/ok/traced', method: POST}}}}}}",
+        name="Calls",
+    )
+
+    id = start(user, flow, f"00-{TRACE}-{PARENT}-01")
+
+    whole, step = found(collector, "flow Calls", id), found(collector, "step call", id)
+    (request,) = [span for span in collector.spans if span.name == "POST" and span.parent_span_id == step.span_id]
+    (effect,) = receiver.effects("/ok/traced")
+    assert ids(whole)[:2] == (TRACE, PARENT)
+    assert ids(step)[:2] == (TRACE, ids(whole)[2])
+    assert effect.headers["traceparent"] == f"00-{TRACE}-{ids(request)[2]}-01"
+    assert attributes(request)["http.response.status_code"] == 200
+    assert attributes(step)["flowrunner.node.type"] == "http.request"
+    assert whole.start_time_unix_nano <= step.start_time_unix_nano <= step.end_time_unix_nano
+    assert step.end_time_unix_nano <= whole.end_time_unix_nano
+    assert collector.services == {"flowrunner"}
+
+
+def test_a_request_to_a_webhook_trigger_brings_its_trace(collector: Collector, traced: Server, user: Client) -> None:
+    user.new_flow("triggers: {in: {type: webhook, verify: none}}\nnodes: {a: {type: return}}", name="Hooked")
+    (url,) = [trigger["url"] for trigger in user.get("/api/v1/triggers").json["triggers"] if trigger.get("url")]
+
+    reply = traced.client().post(urlsplit(url).path, {}, traceparent=f"00-{TRACE}-{PARENT}-01")
+    assert reply.status < 300, reply
+
+    wait_for(lambda: any(span.name == "flow Hooked" for span in collector.spans), 20)
+    (whole,) = [span for span in collector.spans if span.name == "flow Hooked"]
+    assert ids(whole)[:2] == (TRACE, PARENT)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None, "", "x", f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{'0' * 16}-01", f"ff-{TRACE}-{PARENT}-01",
+        f"00-{TRACE.upper()}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01-more", f"00-{TRACE}-{PARENT}-01" * 400,
+    ],
+)  # fmt: skip
+def test_without_a_valid_context_an_execution_begins_a_trace(
+    collector: Collector, user: Client, sent: str | None
+) -> None:
+    id = start(user, user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}", name="Alone"), sent)
+
+    assert ids(found(collector, "flow Alone", id)) == (trace_id_of(ExecutionId(id)), "", span_id_of(ExecutionId(id)))
+
+
+def test_what_the_client_does_not_sample_is_not_exported_and_says_so_further_on(
+    collector: Collector, user: Client, receiver: Receiver
+) -> None:
+    trace = "1" * 32
+    flow = user.new_flow(f"nodes: {{a: {{type: http.request, params: {{url: '{receiver.url}/ok/unsampled'}}}}}}")
+    start(user, flow, f"00-{trace}-{PARENT}-00")
+    found(collector, "flow A flow", start(user, flow))
+
+    first, _ = receiver.effects("/ok/unsampled")
+    assert first.headers["traceparent"].startswith(f"00-{trace}-")
+    assert first.headers["traceparent"].endswith("-00")
+    assert [span for span in collector.spans if span.trace_id.hex() == trace] == []
+
+
+def test_a_flow_that_sends_a_context_of_its_own_sends_that(user: Client, receiver: Receiver) -> None:
+    own = f"00-{'2' * 32}-{PARENT}-01"
+    params = f"{{url: '{receiver.url}/ok/own', headers: {{Traceparent: '{own}'}}}}"
+    start(user, user.new_flow(f"nodes: {{a: {{type: http.request, params: {params}}}}}"))
+
+    (effect,) = receiver.effects("/ok/own")
+    assert effect.headers["traceparent"] == own
+
+
+def test_a_child_is_in_the_trace_of_the_step_that_calls_it_and_linked_with_its_execution(
+    collector: Collector, user: Client
+) -> None:
+    child = user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}", name="Child")
+    id = start(user, user.new_flow(f"nodes: {{call: {{type: flow, params: {{flow: {child}}}}}}}", name="Parent"))
+
+    whole, step = found(collector, "flow Parent", id), found(collector, "step call", id)
+    wait_for(lambda: any(span.name == "flow Child" for span in collector.spans), 20)
+    (called,) = [span for span in collector.spans if span.name == "flow Child"]
+    (link,) = called.links
+    assert ids(called)[:2] == (ids(whole)[0], ids(step)[2])
+    assert (link.trace_id.hex(), link.span_id.hex()) == (ids(whole)[0], ids(whole)[2])
+
+
+def test_an_execution_that_an_end_has_started_begins_a_trace_that_is_linked_with_it(
+    collector: Collector, user: Client
+) -> None:
+    first = user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}", name="First")
+    user.new_flow("triggers: {after: {type: execution, flow: First}}\nnodes: {a: {type: return}}", name="Second")
+
+    id = start(user, first, f"00-{TRACE}-{PARENT}-01")
+
+    whole = found(collector, "flow First", id)
+    wait_for(lambda: any(span.name == "flow Second" for span in collector.spans), 20)
+    (second,) = [span for span in collector.spans if span.name == "flow Second"]
+    (link,) = second.links
+    assert second.trace_id != whole.trace_id
+    assert second.parent_span_id == b""
+    assert (link.trace_id, link.span_id) == (whole.trace_id, whole.span_id)
+
+
+def test_each_failed_attempt_is_a_span_in_that_of_its_step(
+    collector: Collector, user: Client, receiver: Receiver
+) -> None:
+    flow = f"""
+nodes:
+  often:
+    type: http.request
+    params: {{url: '{receiver.url}/status/503'}}
+    retry: {{max: 2, delay: 10ms}}
+"""
+    id = start(user, user.new_flow(flow, name="Fails"))
+
+    step, whole = found(collector, "step often", id), found(collector, "flow Fails", id)
+    attempts = [span for span in collector.spans if span.name == "attempt often" and span.trace_id == step.trace_id]
+    assert [span.parent_span_id for span in attempts] == [step.span_id] * 2
+    assert [attributes(span)["flowrunner.attempt"] for span in attempts] == [1, 2]
+    assert (attributes(step)["flowrunner.attempt"], attributes(step)["error.type"]) == (3, "http.503")
+    assert {span.status.code for span in (*attempts, step, whole)} == {2}
+
+
+def test_metrics_arrive_with_their_labels(collector: Collector, user: Client) -> None:
+    start(user, user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}"))
+
+    def arrived() -> bool:
+        names = {metric.name for metric in collector.metrics}
+        return {"flowrunner_executions_ended", "flowrunner_step_seconds", "flowrunner_callbacks_pending"} <= names
+
+    wait_for(arrived, 20)
+    ended = [metric for metric in collector.metrics if metric.name == "flowrunner_executions_ended"][-1]
+    steps = [metric for metric in collector.metrics if metric.name == "flowrunner_step_seconds"][-1]
+    assert ended.sum.is_monotonic
+    assert "completed" in {attributes(point)["status"] for point in ended.sum.data_points}
+    point = steps.histogram.data_points[0]
+    assert point.count == sum(point.bucket_counts)
+    assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
+
+
+def test_events_of_the_log_arrive_with_their_fields_and_their_trace(collector: Collector, user: Client) -> None:
+    id = start(user, user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}"), f"00-{TRACE}-{PARENT}-01")
+
+    def lines() -> list[Any]:
+        return [record for record in collector.logs if attributes(record).get("execution_id") == id]
+
+    wait_for(lambda: bool(lines()), 20)
+    (line,) = lines()
+    assert line.body.string_value == "execution.completed"
+    assert line.severity_text == "INFO"
+    assert line.trace_id.hex() == TRACE
+
+
+def test_histograms_of_durations_have_traces_as_examples(traced: Server, user: Client) -> None:
+    trace = "3" * 32
+    start(user, user.new_flow("nodes: {a: {type: delay, params: {duration: 1.2s}}}"), f"00-{trace}-{PARENT}-01")
+    text = traced.client().request("GET", "/metrics", headers={"Accept": "application/openmetrics-text"}).body.decode()
+
+    examples = {
+        (family.name, sample.exemplar.labels["trace_id"])
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    assert {("flowrunner_step_seconds", trace), ("flowrunner_execution_seconds", trace)} <= examples
+
+
+def test_no_secret_leaves_the_server(collector: Collector, user: Client, receiver: Receiver) -> None:
+    user.new_secret("KEY", CANARY)
+    flow = f"""
+nodes:
+  a:
+    type: http.request
+    params: {{url: '{receiver.url}/ok/${{secrets.KEY}}?k=${{secrets.KEY}}', headers: {{X-Key: '${{secrets.KEY}}'}}}}
+    next: {{default: b}}
+  b:
+    type: http.request
+    params: {{url: 'http://${{secrets.KEY}}.example.invalid/'}}
+    next: {{error: c}}
+  c: {{type: fail, params: {{message: '${{secrets.KEY}}', error: 'e.${{secrets.KEY}}'}}}}
+"""
+    reply = user.post("/api/v1/flows", {"name": "Leaks", "definition": flow})
+    assert reply.status == 201, reply
+    id = start(user, reply.json["id"])
+
+    found(collector, "flow Leaks", id)
+    wait_for(lambda: any(attributes(record).get("execution_id") == id for record in collector.logs), 20)
+    assert any(attributes(span).get("server.address") == "***.example.invalid" for span in collector.spans)
+    assert not any(CANARY.encode() in raw for raw in collector.raw)
+
+
+def test_an_execution_that_survives_a_kill_keeps_its_trace(tmp_path: Any, collector: Collector) -> None:
+    flow = """
+nodes:
+  before: {type: transform, params: {value: 1}, next: {default: wait}}
+  wait: {type: wait, params: {key: go}, next: {default: after}}
+  after: {type: transform, params: {value: 2}}
+"""
+    server = Server(tmp_path, {"OTEL": "on"})
+    with exporting_to(collector.url):
+        try:
+            user = server.start().admin().new_account()
+            flow_id = user.new_flow(flow, name="Survives")
+            reply = user.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}, traceparent=f"00-{TRACE}-{PARENT}-01")
+            id = reply.json["execution_id"]
+            user.until_it_waits(id)
+            found(collector, "step before", id)
+            server.kill()
+            again = Client(server.start().url, user.token)
+            assert again.post(f"/api/v1/executions/{id}/signals/go", {}).status < 300
+            again.ended(id)
+            whole = found(collector, "flow Survives", id)
+        finally:
+            server.stop()
+
+    steps = {name: found(collector, f"step {name}", id) for name in ("before", "wait", "after")}
+    assert ids(whole)[:2] == (TRACE, PARENT)
+    assert {ids(step)[:2] for step in steps.values()} == {(TRACE, ids(whole)[2])}
+    assert ids(steps["after"])[2] == span_id_of(ExecutionId(id), Step("after", 1))
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["is gone", "never answers"])
+def test_a_collector_that_does_not_work_holds_up_nothing(tmp_path: Any, answers: bool) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        if not answers:
+            listener.close()
+        server = Server(tmp_path, {"OTEL": "on"})
+        with exporting_to(url, OTEL_BSP_MAX_QUEUE_SIZE="64", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="16"):
+            try:
+                user = server.start().admin().new_account()
+                flow = user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}")
+                # More spans than fit into the queue.
+                executions = [user.run(flow) for _ in range(100)]
+                assert {user.ended(id)["status"] for id in executions} == {"completed"}
+                server.terminate()
+                assert server.wait(20) == 0
+            finally:
+                server.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json"),
+        ("OTEL_TRACES_EXPORTER", "console"),
+    ],
+)  # fmt: skip
+def test_what_would_have_no_effect_is_an_error(name: str, value: str) -> None:
+    with pytest.raises(FlowRunnerError, match=name):
+        open_exporters({name: value})
+
+
+def test_nothing_of_it_is_imported_unless_it_is_switched_on() -> None:
+    program = (
+        "import sys, flowrunner.serving\n"
+        "from flowrunner.bootstrap.telemetry import open_exporters\n"
+        "from flowrunner.settings import Settings\n"
+        "assert open_exporters(Settings()) is None\n"
+        "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "[]\n"
