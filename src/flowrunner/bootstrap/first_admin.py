@@ -36,6 +36,8 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
         return
     token_file.unlink(missing_ok=True)
     token = program.setup.issue_token()
+    # Browsers reach a server behind a proxy there only.
+    url = settings.public_url or url
     with explain_unwritable(token_file):
         write_private(token_file, token + "\n")
     print(

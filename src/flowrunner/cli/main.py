@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "config": "Print the settings in force.",
     "context": "Choose among servers.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
+    "dev": "Start a server for development.",
     "doctor": "Check an installation, and say what to do.",
     "executions": "Look at executions.",
     "flow": "Create and change flows.",

@@ -1,0 +1,55 @@
+"""The account of `flowrunner dev`, which is kept in a file of its data directory."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from flowrunner.security.keys import explain_unwritable, open_data_dir, write_private
+
+FILE: Final = "dev-account.json"
+_EMAIL: Final = "dev@example.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevAccount:
+    """The first admin of a server for development.
+
+    Attributes:
+        token: An API token of it; empty before there is one.
+    """
+
+    email: str
+    password: str
+    token: str = ""
+
+
+def open_dev_account(data_dir: Path) -> DevAccount:
+    """Return the account of the data directory, and create both if they are new. Raises: UnsafeDataDir."""
+    open_data_dir(data_dir)
+    path = data_dir / FILE
+    try:
+        document = json.loads(path.read_text())
+        return DevAccount(**{name: str(document[name]) for name in ("email", "password", "token")})
+    except FileNotFoundError:
+        account = DevAccount(email=_EMAIL, password=secrets.token_urlsafe(16))
+        _write(path, account)
+        return account
+    except (ValueError, KeyError, TypeError, OSError):
+        # The server says whether it knows the new password.
+        path.unlink(missing_ok=True)
+        return open_dev_account(data_dir)
+
+
+def with_token(data_dir: Path, account: DevAccount, token: str) -> DevAccount:
+    """Keep the token in the file, and return the account with it."""
+    kept = replace(account, token=token)
+    (data_dir / FILE).unlink(missing_ok=True)
+    _write(data_dir / FILE, kept)
+    return kept
+
+
+def _write(path: Path, account: DevAccount) -> None:
+    with explain_unwritable(path):
+        write_private(path, json.dumps(asdict(account), indent=2) + "\n")

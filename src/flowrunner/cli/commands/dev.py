@@ -1,0 +1,35 @@
+"""Command `dev`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from flowrunner.cli.settings_options import settings_options
+from flowrunner.settings import load_settings
+
+
+@click.command(
+    "dev",
+    epilog="""
+    \b
+    Examples:
+      flowrunner dev
+      flowrunner dev --data-dir ./flowrunner-data --no-browser
+    """,
+)
+@click.option("--no-browser", is_flag=True, help="Do not open the browser.")
+@settings_options("port", "data_dir")
+def dev(*, no_browser: bool, **flags: str | None) -> None:
+    """Start a server for development: on a SQLite file, for this machine, with an account and a flow.
+
+    It prints the account and an API token, and opens the browser. The data directory is flowrunner-dev under your XDG
+    data home by default. Ctrl-C stops the server, and the next start goes on with the same data.
+    """
+    if flags["data_dir"] is None and "FLOWRUNNER_DATA_DIR" not in os.environ:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        flags["data_dir"] = str(Path(base) / "flowrunner-dev")
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.dev import dev as run
+
+    run(settings, opens_browser=not no_browser)

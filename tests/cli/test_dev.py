@@ -1,0 +1,119 @@
+"""`flowrunner dev`: one command to a server with an account, a token and a flow."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from support.client import Client
+from support.server import Server
+
+from .command import flowrunner, start_flowrunner
+
+
+@contextmanager
+def running(at: Path, *arguments: str, **environment: str) -> Iterator[tuple[dict[str, str], "subprocess.Popen[str]"]]:
+    """Start the command; yields what it says."""
+    process = start_flowrunner("dev", "--port", "0", *arguments, at=at, environment=environment)
+    try:
+        yield said(process.stdout), process
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0, log
+
+
+def said(output: IO[str] | None) -> dict[str, str]:
+    assert output is not None
+    found = {}
+    for line in output:
+        if match := re.match(r"FlowRunner \S+ for development: (\S+)", line):
+            found["url"] = match[1]
+        elif match := re.match(r"  (account|password|token) +(\S+)", line):
+            found[match[1]] = match[2]
+        elif line.startswith("Ctrl-C"):
+            break
+    return found
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a display, whose browser writes the address into a file."""
+    program = tmp_path / "browser"
+    program.write_text(f"#!{sys.executable}\nimport sys\nopen({str(tmp_path / 'opened')!r}, 'w').write(sys.argv[1])\n")
+    program.chmod(0o755)
+    return {"BROWSER": str(program), "DISPLAY": ":0"}
+
+
+def test_one_command_makes_an_account_a_token_and_a_flow_and_the_next_start_keeps_them(
+    tmp_path: Path, browser: dict[str, str]
+) -> None:
+    with running(tmp_path, "--no-browser", **browser) as (first, _):
+        client = Client(first["url"], first["token"])
+        (flow,) = client.get("/api/v1/flows").json["flows"]
+        assert flow["name"] == "hello"
+        assert client.ended(client.run(flow["id"], {"name": "Ada"}))["result"] == {"text": "Hello, Ada!"}
+        assert Client(first["url"]).login(first["account"], first["password"]).get("/api/v1/audit").status == 200
+    assert not (tmp_path / "opened").exists()
+
+    with running(tmp_path, FLOWRUNNER_HOST="0.0.0.0", **browser) as (second, process):
+        assert [second[name] for name in ("account", "password", "token")] == [
+            first[name] for name in ("account", "password", "token")
+        ]
+        assert Client(second["url"], second["token"]).get("/api/v1/flows").json["total"] == 1
+        # Only this machine reaches it, whatever the settings say.
+        assert listeners(process.pid, int(second["url"].rpartition(":")[2])) == {"0100007F"}
+        # The browser is the last thing that it does.
+        while not (tmp_path / "opened").exists() or not (tmp_path / "opened").read_text():
+            assert process.poll() is None
+    assert (tmp_path / "opened").read_text() == second["url"]
+
+    data = tmp_path / ".local" / "share" / "flowrunner-dev"
+    assert [path for path in (data, *data.rglob("*")) if path.stat().st_mode & 0o077] == []
+    assert json.loads((data / "dev-account.json").read_text())["password"] == first["password"]
+
+
+def test_a_data_directory_with_accounts_of_its_own_stays_as_it_is(tmp_path: Path) -> None:
+    server = Server(tmp_path).start()
+    server.stop()
+
+    with running(tmp_path, "--data-dir", str(server.data_dir)) as (found, _):
+        assert found.keys() == {"url"}
+        assert Client(found["url"]).get("/readyz").status == 200
+
+
+def test_a_postgresql_database_is_refused(tmp_path: Path) -> None:
+    refused = flowrunner("dev", at=tmp_path, environment={"FLOWRUNNER_DATABASE_URL": "postgresql://x/y"})
+
+    assert refused.returncode == 1
+    assert "unset FLOWRUNNER_DATABASE_URL" in refused.stderr
+
+
+def listeners(pid: int, port: int) -> set[str]:
+    """Return the addresses at which something listens on the port, as Linux writes them."""
+    rows: list[Any] = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {row[1].split(":")[0] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
+
+
+def test_a_taken_port_gets_no_password(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(8)
+        port = other.getsockname()[1]
+
+        refused = flowrunner("dev", "--port", str(port), at=tmp_path, environment=dict(os.environ))
+
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    assert refused.returncode == 1
+    assert "choose another with --port" in refused.stderr
