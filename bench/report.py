@@ -15,6 +15,7 @@ PART_OF: Final = {
     "noop-10": "engine",
     "transform-2": "engine",
     "many": "rest",
+    "waiting": "rest",
     "one": "rest",
     "list": "lists",
     "hooks-result": "hooks",
@@ -104,20 +105,26 @@ class _Table:
             self.found.append(Row(PART_OF[step], name, unit, values, required, digits))
 
 
+def _ratios(rounds: Rounds, step: str, other: str) -> Sequence[float]:
+    """Return how many times as many a second one step has as another, in each round that has both."""
+    pairs = zip(rounds.get(step, ()), rounds.get(other, ()), strict=False)
+    return [one["per_second"] / beside["per_second"] for one, beside in pairs]
+
+
 def rows(rounds: Rounds) -> list[Row]:
     """The figures of whatever was measured."""
     found: list[Row] = []
     add = _Table(rounds, found).add
     add("bare group-commit loop, 2 nodes", "executions/s", "limit.per_second")
     add("engine alone, 2 no-op nodes", "executions/s", "noop-2.per_second", at_least(2000, "2,000"))
-    if (engine := rounds.get("noop-2")) and (limit := rounds.get("limit")):
-        ratios = [one["per_second"] / bare["per_second"] for one, bare in zip(engine, limit, strict=False)]
+    if ratios := _ratios(rounds, "noop-2", "limit"):
         found.append(Row("engine", "engine alone ÷ bare loop", "", ratios, at_least(0.25, "1/4"), 2))
     add("engine alone, 10 no-op nodes", "executions/s", "noop-10.per_second")
     add("engine alone, 2 transform nodes", "executions/s", "transform-2.per_second")
     add("REST, 2 HTTP calls, 32 clients", "executions/s", "many.per_second", at_least(650, "650"))
     add("  from run to completed, p50", "ms", "many.p50_ms", digits=1)
     add("  from run to completed, p99", "ms", "many.p99_ms", digits=1)
+    _add_waiting(rounds, found)
     add(
         "REST on PostgreSQL, 2 HTTP calls, 32 clients", "executions/s", "many-postgres.per_second", at_least(400, "400")
     )
@@ -162,6 +169,12 @@ def rows(rounds: Rounds) -> list[Row]:
     add("  times as long", "", "floods.ratio", at_most(2, "2"), digits=2)
     _add_machines(add)
     return found
+
+
+def _add_waiting(rounds: Rounds, found: list[Row]) -> None:
+    _Table(rounds, found).add("  the same with Prefer: wait", "executions/s", "waiting.per_second")
+    if ratios := _ratios(rounds, "waiting", "many"):
+        found.append(Row("rest", "  times as many as with polls", "", ratios, at_least(1.3, "1.3"), 2))
 
 
 def _add_machines(add: Callable[..., None]) -> None:

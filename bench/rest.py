@@ -57,6 +57,10 @@ class RestBench:
         """32 clients that ask for the end every 20 ms."""
         return self._run(self.flow_id, _CLIENTS, poll_ms=20, seconds=seconds, calls=1)
 
+    def run_waiting(self, seconds: float) -> dict[str, Any]:
+        """32 clients that wait for the end in the request that starts the execution."""
+        return self._run(self.flow_id, _CLIENTS, poll_ms=0, seconds=seconds, calls=1)
+
     def run_one(self, seconds: float) -> dict[str, Any]:
         """1 client that asks every 2 ms."""
         return self._run(self.flow_id, 1, poll_ms=2, seconds=seconds, calls=1)

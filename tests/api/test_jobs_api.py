@@ -1,5 +1,6 @@
 """Jobs that re-run, cancel or delete many executions, over REST."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,9 @@ import pytest
 
 from api.shapes import NAP, assert_error, assert_recent
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.services import bulk_executions
 from flowrunner.services import jobs as job_service
+from flowrunner.storage import execution_search
 from security.two_accounts import ApiClient, TwoAccounts, until
 from support.client import Reply
 
@@ -351,3 +354,27 @@ async def test_the_background_job_is_woken_by_a_request(tmp_path: Path) -> None:
 
     assert before == (False, None)
     assert after is None
+
+
+async def test_a_filter_is_searched_for_in_bounded_pages_between_which_other_tasks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_search, "MOST_EXAMINED", 1)
+    monkeypatch.setattr(bulk_executions, "_MOST_PAGES", 3)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with many_at(tmp_path) as many:
+        others = asyncio.create_task(take_turns())
+        before = turns
+        plan = await many.batch("delete", query="?dry_run=true", filter={"error_type": "not.now", "node": "none"})
+        others.cancel()
+
+        assert_error(plan, 422)
+        assert plan.json["error"]["details"]["errors"][0]["code"] == "too_long"
+        assert turns - before >= 3

@@ -1,5 +1,6 @@
 """Executions in bulk: the selection of many, and the jobs that re-run, cancel or delete them."""
 
+import asyncio
 import contextlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from flowrunner.ports.execution_records import ExecutionRecordStore
 from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.jobs import JobType
 from flowrunner.ports.page import Page
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.jobs import Jobs, check_count
@@ -32,8 +34,8 @@ _STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {
 }
 _ALL: Final = ExecutionFilter()
 _ROWS_AT_ONCE: Final = 1_000
-# A page may look at ten times as many executions.
-_MOST_PAGES: Final = 100
+# A page may look at 2,500 executions and find none.
+_MOST_PAGES: Final = 40
 # Shown by a dry run.
 _FIRST: Final = 10
 
@@ -67,6 +69,7 @@ class BulkExecutions:
         self._executions = executions
         self._records = records
         self._jobs = jobs
+        self._locks = AccountLocks()
 
     async def plan(self, caller: Caller, action: Action, selection: Selection) -> Plan:
         """Return what `start` would do. Raises: as `start`."""
@@ -93,9 +96,16 @@ class BulkExecutions:
         wanted = selection.filter
         if not wanted.statuses and not wanted.is_unrepaired:
             wanted = replace(wanted, statuses=_STATUSES[action])
+        # A workspace searches for one selection at a time.
+        async with self._locks.of(caller.workspace_id):
+            return await self._matching(caller, wanted, selection)
+
+    async def _matching(self, caller: Caller, wanted: ExecutionFilter, selection: Selection) -> Sequence[ExecutionId]:
         found: list[ExecutionId] = []
         cursor: str | None = ""
         for _ in range(_MOST_PAGES):
+            # Let other tasks run: a page may be read without suspending.
+            await asyncio.sleep(0)
             page = Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=not found, is_reversed=True)
             listed = await self._executions.page(
                 caller, wanted, page, flow=selection.flow, since=selection.since, until=selection.until
