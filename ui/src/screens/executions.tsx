@@ -166,7 +166,7 @@ function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
         onTerm(term);
       }}
     >
-      <input aria-label={texts.labelFilter} title={texts.labelFilter} placeholder={texts.labelExample} size={16} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
+      <input aria-label={texts.labelFilter} title={texts.labelFilter} placeholder={texts.labelExample} size={22} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
     </form>
   );
 }

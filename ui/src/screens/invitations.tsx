@@ -31,7 +31,7 @@ export function Invitations({ place }: { place: Workspace }) {
         {({ invitations }) => (
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.open}</h2><button class="btn right" onClick={() => (isNew.value = true)}>{texts.invite}</button></div>
-            {invitations.length > 0 && (
+            {invitations.length === 0 ? <p class="muted padded">{texts.none}</p> : (
               <table>
                 <thead><tr><th>{texts.email}</th><th>{workspaceTexts.role}</th><th class="wide-only">{texts.expires}</th><th><span class="hidden">{workspaceTexts.actions}</span></th></tr></thead>
                 <tbody>

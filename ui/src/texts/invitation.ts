@@ -1,6 +1,7 @@
 /** Words of invitations. */
 export const invitation = {
   title: "Invitation",
+  none: "Nobody is invited. An invitation is a link for one person, who needs no account yet.",
   invites: (name: string) => `${name} invites you to the workspace`,
   forAddress: (email: string) => `For the account of ${email}, until`,
   accept: "Accept",
