@@ -1,7 +1,8 @@
 """An agent: the official SDK's client, with an API token of an account."""
 
 import json
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import pytest
 from mcp.client.streamable_http import streamable_http_client
 
 from support.client import Client
+from support.server import clean_environment
 
 ALL = ("mcp", "read", "run", "write")
 
@@ -63,6 +65,16 @@ class Agent:
             httpx2.AsyncClient(headers=headers, timeout=70) as http,
             mcp.Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
         ):
+            yield cls(client)
+
+    @classmethod
+    @asynccontextmanager
+    async def over_stdio(cls, variables: Mapping[str, str], *arguments: str, mode: str = "auto") -> AsyncIterator[Self]:
+        """An agent of `flowrunner mcp`."""
+        command = mcp.StdioServerParameters(
+            command=sys.executable, args=["-m", "flowrunner", "mcp", *arguments], env=clean_environment(**variables)
+        )
+        async with mcp.Client(command, mode=mode) as client:
             yield cls(client)
 
 

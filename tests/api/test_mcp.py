@@ -13,17 +13,24 @@ from support.client import Client
 from support.receiver import Receiver
 from support.server import Server
 
-MODES = ["auto", "legacy"]
+# The form of the protocol, and how it reaches the server.
+WAYS = ["http auto", "http legacy", "stdio auto", "stdio legacy"]
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=WAYS[:1])
 async def agent(request: Any, server: Server, account: Client) -> Any:
     ready: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
     done = asyncio.Event()
 
     async def hold() -> None:
+        way, mode = request.param.split()
+        token = token_of(account)
+        if way == "http":
+            connected = Agent.over_http(server.url, token, mode=mode)
+        else:
+            connected = Agent.over_stdio({"FLOWRUNNER_URL": server.url, "FLOWRUNNER_TOKEN": token}, mode=mode)
         # The client must end in the task that has begun it, and a fixture has two.
-        async with Agent.over_http(server.url, token_of(account), mode=request.param) as agent:
+        async with connected as agent:
             ready.set_result(agent)
             await done.wait()
 
@@ -34,6 +41,10 @@ async def agent(request: Any, server: Server, account: Client) -> Any:
     await holding
 
 
+in_every_way = pytest.mark.parametrize("agent", WAYS, indirect=True)
+
+
+@in_every_way
 async def test_an_agent_writes_tests_and_runs_a_flow_reads_its_failure_and_mends_it(
     agent: Agent, account: Client
 ) -> None:
@@ -161,6 +172,7 @@ async def test_the_documentation_is_found_and_read(agent: Agent) -> None:
     assert section in await agent.read("flowrunner://docs/flow-language")
 
 
+@in_every_way
 async def test_resources_are_a_flow_an_execution_and_the_schema(agent: Agent) -> None:
     definition = "nodes: {a: {type: log, params: {message: hi}}}"
     flow = (await agent.call("save_flow", name="F", definition=definition))["flow_id"]

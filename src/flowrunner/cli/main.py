@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "login": "Log in to a server.",
     "logout": "Forget the token of a server.",
     "logs": "Print the log of an execution.",
+    "mcp": "Connect an agent to a server.",
     "migrate": "Bring the database to the schema of this version.",
     "node-types": "Look up node types.",
     "open": "Open the web interface.",

@@ -1,0 +1,151 @@
+"""The bridge of `flowrunner mcp`: an MCP server on standard input and output that passes requests to a server."""
+
+import asyncio
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from flowrunner import __version__
+from flowrunner.cli.common import CommandFailed, common
+from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
+from flowrunner.cli.contexts import load_contexts
+from flowrunner.cli.exits import DENIED, FAILED, UNREACHABLE
+
+if TYPE_CHECKING:
+    from httpx2 import Response
+    from mcp import Client
+
+_CONNECT_SECONDS: Final = 10.0
+# A tool waits up to a minute for the end of an execution.
+_READ_SECONDS: Final = 90.0
+_PING: Final = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
+_DENIED: Final = frozenset({401, 403})
+# Stands for the status of an answer that has not come.
+_NO_ANSWER: Final = 504
+# Of the codes that JSON-RPC leaves to servers.
+_REFUSED: Final = -32000
+
+
+def run() -> None:
+    """Pass requests on until the standard input ends. Raises: CommandFailed, click.UsageError."""
+    if common().token == "-":  # noqa: S105
+        raise click.UsageError(
+            "The standard input is the agent's: give the token by FLOWRUNNER_TOKEN, or --token @FILE"
+        )
+    target = find_target(load_contexts())
+    if target.token is None:
+        raise CommandFailed("There is no token: set FLOWRUNNER_TOKEN to an API token with the scope 'mcp'", DENIED)
+    warn_of_plain_http(target.url)
+    if find_spec("mcp") is None:
+        raise CommandFailed("This needs the package 'mcp': install FlowRunner with the extra 'mcp'", FAILED)
+    asyncio.run(_bridge(target))
+
+
+async def _bridge(target: Target) -> None:
+    import httpx2
+
+    url = f"{target.url.rstrip('/')}/mcp"
+    headers = {"Authorization": f"Bearer {target.token}", "User-Agent": f"flowrunner-mcp/{__version__}"}
+    timeout = httpx2.Timeout(_CONNECT_SECONDS, read=_READ_SECONDS)
+    async with httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_transport()) as http:
+        await _check(http, url)
+        # It takes a second to import.
+        from mcp import Client
+        from mcp.client.streamable_http import streamable_http_client
+        from mcp.server.stdio import stdio_server
+
+        async with Client(streamable_http_client(url, http_client=http), cache=None) as client:
+            server = _passing_on(client)
+            async with stdio_server() as (read, write):
+                await server.run(read, write, server.create_initialization_options())
+
+
+async def _check(http: Any, url: str) -> None:
+    """Send a first request, whose refusal ends the command. Raises: CommandFailed."""
+    answer = await http.post(url, json=_PING)
+    if not answer.is_success:
+        code = UNREACHABLE if answer.status_code == _NO_ANSWER else FAILED
+        raise CommandFailed(answer.json()["error"]["message"], DENIED if answer.status_code in _DENIED else code)
+
+
+def _transport() -> Any:
+    """Return a transport whose failures, and refusals in the form of the REST API, are errors of the protocol.
+
+    The SDK's client would end with the first, and say nothing of the second.
+    """
+    import httpx2
+
+    class _Transport(httpx2.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            try:
+                answer = await super().handle_async_request(request)
+                content = await answer.aread()
+            except httpx2.TransportError as error:
+                return _error(_NO_ANSWER, f"The server at {request.url} cannot be reached: {error}")
+            if answer.is_success or _is_of_protocol(content):
+                return httpx2.Response(answer.status_code, headers=answer.headers, content=content)
+            return _error(answer.status_code, _message_in(answer.status_code, content))
+
+    return _Transport()
+
+
+def _error(status: int, message: str) -> "Response":
+    import httpx2
+
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": _REFUSED, "message": message}}
+    return httpx2.Response(status, json=error)
+
+
+def _is_of_protocol(content: bytes) -> bool:
+    try:
+        return "jsonrpc" in json.loads(content)
+    except (ValueError, TypeError):
+        return False
+
+
+def _message_in(status: int, content: bytes) -> str:
+    try:
+        error = json.loads(content)["error"]
+        return f"{error['message']} ({error['hint']})"
+    except (ValueError, KeyError, TypeError):
+        return f"The server has answered {status}, as no FlowRunner does"
+
+
+def _passing_on(client: "Client") -> Any:
+    """Return an MCP server that asks another one."""
+    import mcp_types as types
+    from mcp.server.lowlevel import Server
+
+    def cursor_of(params: types.PaginatedRequestParams | None) -> str | None:
+        return None if params is None else params.cursor
+
+    async def list_tools(context: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return await client.list_tools(cursor=cursor_of(params))
+
+    async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        return await client.call_tool(params.name, params.arguments)
+
+    async def list_resources(context: Any, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        return await client.list_resources(cursor=cursor_of(params))
+
+    async def list_templates(
+        context: Any, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return await client.list_resource_templates(cursor=cursor_of(params))
+
+    async def read_resource(context: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        return await client.read_resource(params.uri)
+
+    return Server(
+        "flowrunner",
+        version=__version__,
+        title="FlowRunner",
+        instructions=client.instructions,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
+    )
