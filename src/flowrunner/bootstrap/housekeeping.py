@@ -30,6 +30,7 @@ REFRESH_SECONDS: Final = 2.0
 
 def run_jobs(jobs: Sequence[Background], program: Program) -> AbstractAsyncContextManager[None]:
     """Run the jobs until the end of the context."""
+    program.metrics.know_jobs(job.name for job in jobs)
     return running(
         jobs,
         clock=program.clock,

@@ -221,7 +221,7 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
         Gauges(
             "flowrunner_background_last_run_timestamp_seconds",
             "End of the last run of each background job that one of all processes runs.",
-            "job",
+            "name",
             lambda: {} if backlog.last is None else {j: at.timestamp() for j, at in backlog.last.job_runs.items()},
         )
     )

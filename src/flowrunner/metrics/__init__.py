@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -46,8 +46,9 @@ class Metrics:
         )
         self._failed_jobs = Counter(
             "flowrunner_background_failures",
-            "Failed runs of background jobs, by job.",
-            ["job"],
+            "Failed runs of background jobs, by the name of the job.",
+            # Not `job`, which is Prometheus' own label.
+            ["name"],
             registry=self._registry,
         )
         self._callbacks = Counter(
@@ -68,6 +69,16 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+
+        # An increase is an increase only after a first value.
+        for counter, outcomes in (
+            (self._callbacks, ("delivered", "failed")),
+            (self._hooks, ("started", "skipped", "repeated", "failed", "refused")),
+            (self._due_times, ("started", "failed", "skipped", "missed")),
+            (self._refused, ("connections",)),
+        ):
+            for outcome in outcomes:
+                counter.labels(outcome)
 
     def add(self, source: MetricSource) -> None:
         """Add a source whose metrics are made when they are collected."""
@@ -92,6 +103,11 @@ class Metrics:
 
     def refused(self, limit: str) -> None:
         self._refused.labels(limit).inc()
+
+    def know_jobs(self, jobs: Iterable[str]) -> None:
+        """Show these background jobs from now on: the first failure of one not shown before is no increase."""
+        for job in jobs:
+            self._failed_jobs.labels(job)
 
     def job_failed(self, job: str) -> None:
         self._failed_jobs.labels(job).inc()
