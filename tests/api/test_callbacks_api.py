@@ -70,6 +70,31 @@ def test_a_query_of_an_url_is_not_shown_either(account: Client) -> None:
     assert new.json["url"] == "https://example.com:8443/a?…"
 
 
+def test_a_rotated_secret_signs_beside_the_one_before_it_and_no_older_one(account: Client, receiver: Receiver) -> None:
+    callback, path = new_callback(account, receiver)
+    known = [callback["secret"]]
+    for _ in range(2):
+        rotated = account.post(f"{CALLBACKS}/{callback['id']}/rotate")
+        assert rotated.status == 200, rotated
+        known.append(rotated.json["secret"])
+        # A change of the URL keeps the secrets.
+        assert account.put(f"{CALLBACKS}/{callback['id']}", {"url": receiver.url + path}).status == 200
+
+    assert account.post(f"{CALLBACKS}/{callback['id']}/test").json["state"] == "delivered"
+    (effect,) = arrived(receiver, path)
+
+    def is_signed_with(secret: str) -> bool:
+        verdict = verify(Standard(), effect.headers, effect.body.encode(), secrets=[secret], now=datetime.now(UTC))
+        return isinstance(verdict, Verified)
+
+    assert [is_signed_with(secret) for secret in known] == [False, True, True]
+    assert len(set(known)) == 3
+    left = datetime.fromisoformat(rotated.json["previous_until"]) - datetime.now(UTC)
+    assert 23 < left.total_seconds() / 3600 < 25
+    assert known[2] not in account.get(f"{CALLBACKS}/{callback['id']}").body.decode()
+    assert_error(account.post(f"{CALLBACKS}/callback-none/rotate"), 404)
+
+
 def test_the_end_of_an_execution_is_told_as_a_signed_cloud_event(account: Client, receiver: Receiver) -> None:
     callback, path = new_callback(account, receiver, events=["execution.completed"])
     flow = account.new_flow(SMALLEST, name="Orders")

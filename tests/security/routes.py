@@ -134,6 +134,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/callbacks": "header",
     "/api/v1/callbacks/{id}": "header",
     "/api/v1/callbacks/{id}/test": "header",
+    "/api/v1/callbacks/{id}/rotate": "header",
     "/api/v1/callbacks/{id}/deliveries": "header",
     "/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver": "header",
     # It lists what waits in all workspaces that the caller reaches.

@@ -84,6 +84,7 @@ ACTIONS: Final = {
     "POST /api/v1/callbacks": "callback.created",
     "PUT /api/v1/callbacks/{id}": "callback.changed",
     "DELETE /api/v1/callbacks/{id}": "callback.deleted",
+    "POST /api/v1/callbacks/{id}/rotate": "callback.secret_rotated",
     "POST /api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver": "callback.redelivered",
     "POST /api/v1/keys/rotations": "keys.rotation.requested",
     "POST /api/v1/workspaces": "workspace.created",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.errors import LimitReached, NotFound
+from flowrunner.domain.errors import Conflict, LimitReached, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
@@ -71,14 +71,22 @@ async def test_a_callback_is_read_as_it_was_written(callbacks: SqlCallbacks) -> 
 
 async def test_a_change_may_seal_again(callbacks: SqlCallbacks) -> None:
     view = await create(callbacks)
+    sealed = (await callbacks.get(MARA, view.id)).sealed.sealed
 
     changed = await callbacks.change(
-        MARA, view.id, lambda before: replace(before, name="N", flow_id=FlowId("flow-1")), seal=sealing(b"new", view.id)
+        MARA,
+        view.id,
+        lambda before: replace(before, name="N", flow_id=FlowId("flow-1")),
+        seal=sealing(b"new", view.id),
+        sealed=sealed,
     )
 
     found = await callbacks.get(MARA, view.id)
     assert found.view == changed == replace(view, name="N", flow_id=FlowId("flow-1"))
     assert found.sealed.sealed == b"new"
+    with pytest.raises(Conflict):
+        # Credentials that were made from those that were replaced.
+        await callbacks.change(MARA, view.id, lambda before: before, seal=sealing(b"x", view.id), sealed=sealed)
     with pytest.raises(NotFound):
         await callbacks.change(OMAR, view.id, lambda before: before)
 

@@ -97,6 +97,11 @@ class NewCallback(CallbackAnswer, frozen=True, kw_only=True):
     secret: Annotated[str, Meta(description="The secret that signs the messages. It is shown only once.")]
 
 
+class CallbackSecret(Answer, frozen=True, kw_only=True):
+    secret: Annotated[str, Meta(description="The new secret. It is shown only once.")]
+    previous_until: Annotated[str, Meta(description="Until then, messages are signed with the old secret too.")]
+
+
 class CallbackList(ListAnswer, frozen=True):
     callbacks: list[CallbackAnswer]
 
@@ -196,6 +201,13 @@ async def delete_callback(request: Request, id: str) -> Reply[Message]:
     """Delete a callback and its deliveries; what it has not told is dropped."""
     await services_of(request).callbacks.delete(caller_of(request), CallbackId(id))
     return answer(Message(message="Callback deleted successfully"))
+
+
+@router.post("/{id}/rotate", responses=errors(401, 403, 404, 409))
+async def rotate_callback_secret(request: Request, id: str) -> Reply[CallbackSecret]:
+    """Replace the signing secret of a callback. For a day, each message has a signature with the old one too."""
+    secret, until = await services_of(request).callbacks.rotate(caller_of(request), CallbackId(id))
+    return answer(CallbackSecret(secret=secret, previous_until=rfc3339(until)))
 
 
 @router.post("/{id}/test", responses=errors(401, 403, 404))

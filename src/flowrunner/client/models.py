@@ -139,6 +139,18 @@ class Callback(Model):
     updated_at: datetime
 
 
+class CallbackSecret(Model):
+    """The schema `CallbackSecret` of the API.
+
+    Attributes:
+        secret: The new secret. It is shown only once.
+        previous_until: Until then, messages are signed with the old secret too.
+    """
+
+    secret: str
+    previous_until: str
+
+
 class Coverage(Model):
     """The schema `CoverageAnswer` of the API."""
 

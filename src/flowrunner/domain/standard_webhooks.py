@@ -37,10 +37,17 @@ def digest_of(key: bytes, id: str, timestamp: str, body: bytes) -> str:
     return base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:
-    """Return the headers that prove the sender of a message. Raises: ValueError if the secret holds no key."""
+def signature(secret: str, id: str, timestamp: str, body: bytes, *, previous: str | None = None) -> Mapping[str, str]:
+    """Return the headers that prove the sender of a message.
+
+    Args:
+        previous: The secret that a receiver may still know instead; there are two signatures then.
+
+    Raises: ValueError if a secret holds no key.
+    """
+    secrets = (secret,) if previous is None else (secret, previous)
     return {
         "webhook-id": id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{digest_of(key_of(secret), id, timestamp, body)}",
+        "webhook-signature": " ".join(f"v1,{digest_of(key_of(each), id, timestamp, body)}" for each in secrets),
     }

@@ -139,9 +139,16 @@ class CallbackStore(Protocol):
         change: Callable[[CallbackView], CallbackView],
         *,
         seal: Seal | None = None,
+        sealed: bytes | None = None,
         audit: Audit = None,
     ) -> CallbackView:
-        """Replace a callback by the result of ``change``; return it. Raises: NotFound."""
+        """Replace a callback by the result of ``change``; return it.
+
+        Args:
+            seal: Its new credentials, made from those that are ``sealed`` so now.
+
+        Raises: NotFound; Conflict if others are stored since.
+        """
         ...
 
     async def delete(self, workspace_id: WorkspaceId, id: CallbackId, *, audit: Audit = None) -> None:

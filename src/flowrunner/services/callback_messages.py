@@ -34,6 +34,7 @@ from flowrunner.ports.callbacks import CallbackView, DeliveryView
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.journal import JournalReader
+from flowrunner.services.callback_secrets import Credentials
 
 MOST_TEMPLATE_CHARACTERS: Final = 16 * 1024
 _NAMES: Final = frozenset({"event"})
@@ -137,7 +138,9 @@ class CallbackMessages:
     def source(self, event: CallbackEvent) -> str:
         return f"{self._public_url or ''}/workspaces/{event.workspace_id}"
 
-    def message(self, callback: CallbackView, event: CallbackEvent, *, secret: str, now: datetime) -> CallbackRequest:
+    def message(
+        self, callback: CallbackView, event: CallbackEvent, *, credentials: Credentials, now: datetime
+    ) -> CallbackRequest:
         """Return the request of a message that is not an e-mail.
 
         Raises:
@@ -157,7 +160,8 @@ class CallbackMessages:
             case _:
                 body = msgspec.json.encode(cloud_event(event, source=self.source(event)))
                 message = CallbackRequest(body, {"Content-Type": "application/cloudevents+json; charset=utf-8"})
-        signed = signature(secret, event.id, str(int(now.timestamp())), message.body)
+        seconds, previous = str(int(now.timestamp())), credentials.previous_at(now)
+        signed = signature(credentials.secret, event.id, seconds, message.body, previous=previous)
         return CallbackRequest(message.body, {**message.headers, **signed})
 
 

@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,7 @@ from flowrunner.domain.callbacks import WITH_SECRET_URL, Format
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.standard_webhooks import secret_of
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports.callbacks import SealedCallback
 from flowrunner.ports.secrets import ValueSealer
 
@@ -23,10 +25,16 @@ _SPECIAL: Final = re.compile(r"[\s<>()\[\]\\,;:\"]")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """The URL of a receiver, and the secret that signs what is sent to it."""
+    """The URL of a receiver, and the secret that signs what is sent to it.
+
+    Attributes:
+        previous: The secret before it, which signs too until ``previous_until`` (RFC 3339); both are "" without one.
+    """
 
     url: str
     secret: str
+    previous: str = ""
+    previous_until: str = ""
 
     @classmethod
     def new(cls, url: str) -> Self:
@@ -40,7 +48,19 @@ class Credentials:
 
     @property
     def text(self) -> str:
-        return msgspec.json.encode({"url": self.url, "secret": self.secret}).decode()
+        fields = {"url": self.url, "secret": self.secret}
+        if self.previous:
+            fields |= {"previous": self.previous, "previous_until": self.previous_until}
+        return msgspec.json.encode(fields).decode()
+
+    def rotated(self, *, until: datetime) -> Self:
+        """Return the credentials with a new secret, beside which the present one is good until then."""
+        secret = secret_of(secrets.token_bytes(_KEY_BYTES))
+        return replace(self, secret=secret, previous=self.secret, previous_until=rfc3339(until))
+
+    def previous_at(self, now: datetime) -> str | None:
+        """Return the secret before this one, if it still signs."""
+        return self.previous if self.previous and rfc3339(now) < self.previous_until else None
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller
@@ -21,6 +21,8 @@ from flowrunner.services.callback_secrets import Credentials, shown_address
 from flowrunner.services.ids import new_id
 
 MAX_CALLBACKS: Final = 100
+# A message is retried for a day, and its receiver may be told of the new secret after it was made.
+PREVIOUS_FOR: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +138,8 @@ class Callbacks:
         fields, seal = dict(asked.fields), None
         if asked.url is not None:
             fields["address"] = shown_address(asked.url, found.view.format)
-            secret = Credentials.opened(self._vault, found).secret
-            seal = self._vault.sealer(caller.workspace_id, id, Credentials(asked.url, secret).text)
+            credentials = replace(Credentials.opened(self._vault, found), url=asked.url)
+            seal = self._vault.sealer(caller.workspace_id, id, credentials.text)
         await self._check(replace(found.view, **fields))
 
         def change(before: CallbackView) -> CallbackView:
@@ -146,7 +148,28 @@ class Callbacks:
 
         names = sorted([*asked.fields, *(["url"] if asked.url else [])])
         entry = act(caller, "callback.changed", "callback", id, at=now, details={"fields": names})
-        return await self._store.change(caller.workspace_id, id, change, seal=seal, audit=entry)
+        return await self._store.change(
+            caller.workspace_id, id, change, seal=seal, sealed=found.sealed.sealed, audit=entry
+        )
+
+    async def rotate(self, caller: Caller, id: CallbackId) -> tuple[str, datetime]:
+        """Replace the signing secret; return the new one, and until when messages are signed with the old one too.
+
+        Raises: NotFound; Conflict if the callback is changed meanwhile.
+        """
+        found = await self._store.get(caller.workspace_id, id)
+        now = self._clock.now()
+        until = now + PREVIOUS_FOR
+        credentials = Credentials.opened(self._vault, found).rotated(until=until)
+        await self._store.change(
+            caller.workspace_id,
+            id,
+            lambda before: replace(before, updated_at=now),
+            seal=self._vault.sealer(caller.workspace_id, id, credentials.text),
+            sealed=found.sealed.sealed,
+            audit=act(caller, "callback.secret_rotated", "callback", id, at=now),
+        )
+        return credentials.secret, until
 
     async def delete(self, caller: Caller, id: CallbackId) -> None:
         """Raises: NotFound."""

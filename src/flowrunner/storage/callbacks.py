@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -236,15 +236,19 @@ class SqlCallbacks:
         change: Callable[[CallbackView], CallbackView],
         *,
         seal: Seal | None = None,
+        sealed: bytes | None = None,
         audit: Audit = None,
     ) -> CallbackView:
         async def write(tx: Transaction) -> CallbackView:
-            changed = change((await _get(tx, workspace_id, id)).view)
+            before = await _get(tx, workspace_id, id)
+            if seal is not None and before.sealed.sealed != sealed:
+                raise Conflict("The callback has just been changed by another request: send this one again")
+            changed = change(before.view)
             await tx.run(CHANGE, _values(changed))
             if seal is not None:
                 secret = await sealed_now(tx, workspace_id, seal)
-                sealed = {"key_version": secret.key_version, "sealed": secret.sealed}
-                await tx.run(SEAL_AGAIN, {"workspace_id": workspace_id, "id": id, **sealed})
+                values = {"key_version": secret.key_version, "sealed": secret.sealed}
+                await tx.run(SEAL_AGAIN, {"workspace_id": workspace_id, "id": id, **values})
             return changed
 
         return await self._database.write(write, audit=audit)

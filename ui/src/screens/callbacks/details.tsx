@@ -11,7 +11,7 @@ import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
-import { CallbackState, TestButton, nameOf, type Callback } from "./parts";
+import { CallbackState, SecretDialog, SIGNED, TestButton, nameOf, type Callback } from "./parts";
 
 type Delivery = Schemas["DeliveryAnswer"];
 const SHOWN = 50;
@@ -20,6 +20,8 @@ const TONES = { delivered: "ok", failed: "bad", pending: "wait" } as const;
 export function CallbackDialog({ callback, reload, onClose }: { callback: Callback; reload: () => Promise<void>; onClose: () => void }) {
   const { id, enabled } = callback;
   const isDeleting = useSignal(false);
+  const isRotating = useSignal(false);
+  const rotated = useSignal<string | undefined>(undefined);
   const action = useAction();
   const list = useQuery(id, (signal) => api.get("/api/v1/callbacks/{id}/deliveries", { path: { id }, query: { limit: SHOWN }, signal }), 5000);
   const renew = async () => void (await Promise.all([reload(), list.reload()]));
@@ -34,6 +36,19 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
     done(texts.deleted(nameOf(callback)));
     await reload();
   };
+  const rotate = async () => {
+    const { secret } = await api.post("/api/v1/callbacks/{id}/rotate", { path: { id } });
+    rotated.value = secret;
+    isRotating.value = false;
+  };
+  if (rotated.value !== undefined) return <SecretDialog secret={rotated.value} onClose={() => (rotated.value = undefined)} />;
+  if (isRotating.value) {
+    return (
+      <Confirm title={texts.rotateTitle(nameOf(callback))} action={texts.rotateIt} busy={action.busy} onConfirm={() => action.run(rotate)} onClose={() => (isRotating.value = false)}>
+        <p class="muted">{texts.rotateHint}</p>
+      </Confirm>
+    );
+  }
   if (isDeleting.value) {
     return (
       <Confirm title={texts.deleteTitle(nameOf(callback))} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={() => (isDeleting.value = false)}>
@@ -48,6 +63,7 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
       onClose={onClose}
       actions={may("editor") && <>
         <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.delete}</button>
+        {SIGNED.includes(callback.format) && <button class="btn" onClick={() => (isRotating.value = true)}>{texts.rotate}</button>}
         <button class="btn" disabled={action.busy} onClick={() => action.run(toggle)}>{enabled ? texts.disable : texts.enable}</button>
         <TestButton callback={callback} onDone={renew} />
       </>}

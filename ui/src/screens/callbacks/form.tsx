@@ -6,15 +6,13 @@ import { workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
 import { Failure, Field } from "../../parts/parts";
 import { done } from "../../parts/toast";
-import { CopyButton, useAction } from "../../parts/tools";
+import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
-import { nameOf } from "./parts";
+import { nameOf, SecretDialog, SIGNED } from "./parts";
 
 type Body = Schemas["CreateCallback"];
 type Format = NonNullable<Body["format"]>;
-/** Formats whose messages are signed. */
-const SIGNED: readonly Format[] = ["standard", "template"];
 
 function templateOf(text: string): unknown {
   try {
@@ -46,14 +44,7 @@ export function NewCallback({ onCreated, onClose }: { onCreated: () => Promise<v
       else onClose();
     }, (reason) => (error.value = reason));
   }
-  if (secret.value !== undefined) {
-    return (
-      <Dialog title={texts.secretTitle} onClose={onClose} actions={<><CopyButton text={secret.value} /><button class="btn primary" onClick={onClose}>{common.close}</button></>}>
-        <p class="muted">{texts.secretHint}</p>
-        <pre class="wrap" tabIndex={0}>{secret.value}</pre>
-      </Dialog>
-    );
-  }
+  if (secret.value !== undefined) return <SecretDialog secret={secret.value} onClose={onClose} />;
   return (
     <Dialog title={texts.add} onClose={onClose}>
       <form class="stack" onSubmit={create}>

@@ -1,11 +1,26 @@
 /** What the list of callbacks and the details of one show. */
 import { api, type Schemas } from "../../api/client";
 import { may } from "../../app/session";
+import { Dialog } from "../../parts/dialog";
 import { done, warn } from "../../parts/toast";
-import { useAction } from "../../parts/tools";
+import { CopyButton, useAction } from "../../parts/tools";
+import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
 
 export type Callback = Schemas["CallbackAnswer"];
+
+/** Formats whose messages are signed. */
+export const SIGNED: readonly Callback["format"][] = ["standard", "template"];
+
+/** A signing secret, which is shown once. */
+export function SecretDialog({ secret, onClose }: { secret: string; onClose: () => void }) {
+  return (
+    <Dialog title={texts.secretTitle} onClose={onClose} actions={<><CopyButton text={secret} /><button class="btn primary" onClick={onClose}>{common.close}</button></>}>
+      <p class="muted">{texts.secretHint}</p>
+      <pre class="wrap" tabIndex={0}>{secret}</pre>
+    </Dialog>
+  );
+}
 
 export function nameOf({ name, url }: Callback): string {
   return name || url;
