@@ -17,7 +17,7 @@ ARGS ?=
 PROCESSES ?= 4
 # Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
-CHECKED := src tests demo bench client/generate.py docs/site
+CHECKED := src tests demo bench client/generate.py deploy/release.py docs/site
 
 .PHONY: help
 help: ## Show this list
@@ -97,6 +97,10 @@ sbom: $(VENV)/.dev ## Write the components of the runtime, as CycloneDX, into bu
 	@$(RUN) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
 	    --output-file build/sbom.json requirements/runtime.txt
 	@echo build/sbom.json
+
+.PHONY: release
+release: $(VENV)/.dev ## Build the last commit twice, compare, and write archives, SBOM and checksums into dist/
+	@$(RUN) deploy/release.py
 
 .PHONY: format
 format: $(VENV)/.dev ## Format all files

@@ -58,18 +58,63 @@ def test_the_targets_that_documents_name_exist() -> None:
     assert named <= targets
 
 
+_INSTALLERS: Final = re.compile(r"(?<![\w/-])(pip3?|pipx|uvx|uv) +([^#\n`|;&]*)")
+# Options of the installers that have a value.
+_VALUES: Final = {"--requirement", "-r", "--python", "--with", "--index-url", "--constraint", "-c", "--target"}
+
+
+def packages_of(line: str) -> list[str]:
+    """Return what the commands of a line install or run, other than files of requirements."""
+    found = []
+    for tool, rest in _INSTALLERS.findall(line):
+        words = rest.replace("'", "").replace('"', "").split()
+        runs = tool == "uvx" or words[:1] == ["run"] or words[:2] == ["tool", "run"]
+        if named := [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("--from", "--spec")]:
+            found += named
+            continue
+        if not runs and not {"install", "add"} & set(words):
+            continue
+        values = {at + 1 for at, word in enumerate(words) if word in _VALUES}
+        plain = [word for at, word in enumerate(words) if at not in values and not word.startswith("-")]
+        plain = [word for word in plain if word not in ("install", "add", "run", "tool", "pip")]
+        found += plain[:1] if runs else plain
+    return found
+
+
+def is_named_on_an_index(package: str) -> bool:
+    return re.match(r"flowrunner\b", package) is not None and not package.endswith((".whl", ".tar.gz"))
+
+
 def test_no_document_installs_a_package_of_this_name_from_an_index() -> None:
     sources = [
         path for directory in ("src", "deploy", "demo") for path in (ROOT / directory).rglob("*") if path.is_file()
     ]
     texts = [path for path in sources if path.suffix not in (".pyc", ".png")]
-    # Until there is a release, the name on the index may belong to another project.
-    told = re.compile(r"(?:pip|pipx|uv|uvx)[a-z ]* (?:install|run|add) [^#\n]*?(?<![./\w-])['\"]?flowrunner\b(?!/)")
-
-    assert told.search("pip install flowrunner")
-    assert told.search("pip install 'flowrunner[temporal]'")
-    assert not told.search("pip install --no-deps ./flowrunner")
-    assert [path.name for path in [*all_pages(), *texts] if told.search(path.read_text(errors="replace"))] == []
+    # Until there is a release, a name on the index may belong to another project.
+    for line in (
+        "pip install flowrunner", "pip install 'flowrunner[temporal]'", "python -m pip install -U flowrunner-server",
+        "pipx install flowrunner", "pipx run flowrunner", "uvx flowrunner dev",
+        "uvx --from flowrunner-server flowrunner",
+        "uv tool install flowrunner-server", "uv add flowrunner-client", "uv pip install flowrunner==0.1.0",
+        "- run: pip install -r requirements.txt flowrunner",
+    ):  # fmt: skip
+        assert [package for package in packages_of(line) if is_named_on_an_index(package)], line
+    for line in (
+        "pip install --no-deps ./flowrunner",
+        "uvx --from ./dist/flowrunner_server-0.1.0-py3-none-any.whl flowrunner dev",
+        "pip install './client[async]'", "pip install --requirement flowrunner/requirements/runtime.txt",
+        "pip install flowrunner_server-0.1.0-py3-none-any.whl",
+    ):  # fmt: skip
+        assert not [package for package in packages_of(line) if is_named_on_an_index(package)], line
+    named = {
+        (path.name, package)
+        for path in {*all_pages(), *texts}
+        for line in path.read_text(errors="replace").splitlines()
+        if len(line) < 1000
+        for package in packages_of(line)
+        if is_named_on_an_index(package)
+    }
+    assert named == set()
 
 
 def test_the_measured_number_of_caught_bugs_is_that_of_the_planted_ones() -> None:
