@@ -306,6 +306,34 @@ def test_a_request_to_a_webhook_is_looked_at_and_replayed(tab: Tab, api: Client)
     assert len(api.get("/api/v1/executions", flow_id=flow).json["executions"]) == 2
 
 
+def test_the_address_of_a_webhook_is_replaced(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(HOOKED, name="is replaced")
+    url = api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"]
+    page = tab.go(f"/flows/{flow}/triggers")
+    page.get_by_role("link", name="ordered").click()
+    page.get_by_role("button", name="Replace…").click()
+    page.get_by_role("button", name="Replace it").click()
+
+    expect(page.get_by_role("status").filter(has_text="another address")).to_be_visible()
+    assert api.post(url, {}).status == 404
+    assert api.post(api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"], {}).status == 202
+
+
+def test_what_a_schedule_has_left_out_is_started(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(SCHEDULED.replace("@yearly", "0 * * * *"), name="was away")
+    page = tab.go(f"/flows/{flow}/triggers")
+    page.get_by_role("link", name="yearly").click()
+    dialog = page.get_by_role("dialog", name="yearly")
+    dialog.get_by_role("button", name="Start what was left out…").click()
+    dialog.get_by_label("From").fill("2026-01-01T00:30")
+    dialog.get_by_label("Until").fill("2026-01-01T03:30")
+    expect(dialog).to_contain_text("3 due times in this period")
+    dialog.get_by_role("button", name="Start them").click()
+
+    expect(dialog).to_contain_text("Finished")
+    assert api.get("/api/v1/executions", flow_id=flow).json["total"] == 3
+
+
 def test_a_callback_is_made_tested_disabled_and_deleted(tab: Tab, receiver: Receiver) -> None:
     page = tab.go("/callbacks")
     page.get_by_role("button", name="New callback").click()

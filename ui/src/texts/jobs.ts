@@ -16,7 +16,7 @@ export const jobs = {
   onlySelected: (count: number) => `The ${count} selected`,
   progress: (done: number, total: number) => `${done.toLocaleString("en")} of ${total.toLocaleString("en")} done`,
   failed: (count: number) => `${count.toLocaleString("en")} could not be done`,
-  names: { "executions.rerun": "Re-running", "executions.cancel": "Cancelling", "executions.delete": "Deleting" } as Record<string, string>,
+  names: { "executions.rerun": "Re-running", "executions.cancel": "Cancelling", "executions.delete": "Deleting", "triggers.backfill": "Starting what was left out" } as Record<string, string>,
   ended: { completed: "Finished", failed: "Given up", cancelled: "Stopped" } as Record<string, string>,
   stop: "Stop",
   dismiss: "Dismiss",

@@ -4,7 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { may } from "../../app/session";
-import { Dialog } from "../../parts/dialog";
+import { Confirm, Dialog } from "../../parts/dialog";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Empty, Failure, Load, Time } from "../../parts/parts";
@@ -12,10 +12,13 @@ import { done } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { triggers as texts } from "../../texts/triggers";
+import { Backfill } from "./backfill";
 import { LastStart, TriggerActions, TriggerState, type Trigger } from "./parts";
 
 type Delivery = Schemas["HookDeliveryAnswer"];
-const SHOWN = 50;
+const PAGE = 50;
+/** The most that the server keeps, and sends at once. */
+const MOST = 1000;
 const TONES = { received: "wait", started: "ok", skipped: "off", repeated: "off", failed: "bad" } as const;
 
 export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; reload: () => Promise<void>; onClose: () => void }) {
@@ -31,8 +34,9 @@ export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; 
       </dl>
       {trigger.error !== null && <div class="alert"><b>{texts.lastError}</b><span>{trigger.error}</span></div>}
       {trigger.type === "schedule" && <NextTimes trigger={trigger} />}
+      {trigger.type === "schedule" && trigger.state !== "ended" && may("operator") && <Backfill trigger={trigger} reload={reload} />}
       {trigger.type === "execution" && <p class="muted">{texts.afterHint}</p>}
-      {trigger.url !== null && <Address url={trigger.url} />}
+      {trigger.url !== null && <Address trigger={trigger} url={trigger.url} reload={reload} />}
       {trigger.type === "webhook" && <Deliveries trigger={trigger} />}
     </Dialog>
   );
@@ -51,8 +55,16 @@ function NextTimes({ trigger }: { trigger: Trigger }) {
 }
 
 /** The address of a webhook, with its secret part shown only when it is asked for. */
-function Address({ url }: { url: string }) {
+function Address({ trigger: { id, state }, url, reload }: { trigger: Trigger; url: string; reload: () => Promise<void> }) {
   const isShown = useSignal(false);
+  const isAsked = useSignal(false);
+  const action = useAction();
+  const rotate = async () => {
+    await api.post("/api/v1/triggers/{id}/rotate", { path: { id } });
+    await reload();
+    isAsked.value = false;
+    done(texts.rotated);
+  };
   const whole = new URL(url, window.location.origin).href;
   const isKnown = may("editor");
   const masked = `${whole.slice(0, whole.lastIndexOf("/") + 1)}••••••••`;
@@ -60,14 +72,16 @@ function Address({ url }: { url: string }) {
     <section class="stack tight">
       <h3>{texts.url}</h3>
       <code class="wrap">{isShown.value && isKnown ? whole : masked}</code>
-      {isKnown && <div class="row"><button class="btn" onClick={() => (isShown.value = !isShown.value)}>{isShown.value ? texts.hide : texts.show}</button><CopyButton text={whole} label={texts.copyUrl} /></div>}
+      {isKnown && <div class="row"><button class="btn" onClick={() => (isShown.value = !isShown.value)}>{isShown.value ? texts.hide : texts.show}</button><CopyButton text={whole} label={texts.copyUrl} />{state !== "ended" && <button class="btn" onClick={() => (isAsked.value = true)}>{texts.rotate}</button>}</div>}
+      {isAsked.value && <Confirm title={texts.rotateTitle} action={texts.rotateNow} busy={action.busy} onConfirm={() => action.run(rotate)} onClose={() => (isAsked.value = false)}><p>{texts.rotateHint}</p></Confirm>}
       <p class="muted small">{isKnown ? texts.urlHint : texts.urlHidden}</p>
     </section>
   );
 }
 
 function Deliveries({ trigger: { id } }: { trigger: Trigger }) {
-  const list = useQuery(id, (signal) => api.get("/api/v1/triggers/{id}/deliveries", { path: { id }, query: { limit: SHOWN }, signal }), 10_000);
+  const limit = useSignal(PAGE);
+  const list = useQuery(`${id} ${limit.value}`, (signal) => api.get("/api/v1/triggers/{id}/deliveries", { path: { id }, query: { limit: limit.value }, signal }), 10_000);
   return (
     <section class="stack tight">
       <h3>{texts.deliveries}</h3>
@@ -78,7 +92,12 @@ function Deliveries({ trigger: { id } }: { trigger: Trigger }) {
             {deliveries.length === 0 ? <Empty title={texts.noDeliveries}><p>{texts.noDeliveriesHint}</p></Empty> : (
               <ul class="card lines">{deliveries.map((delivery) => <Line key={delivery.id} trigger={id} delivery={delivery} reload={list.reload} />)}</ul>
             )}
-            {total !== undefined && total > deliveries.length && <p class="muted small">{common.shown(deliveries.length, total)}</p>}
+            {total !== undefined && total > deliveries.length && (
+              <div class="row">
+                <span class="muted small">{common.shown(deliveries.length, total)}</span>
+                {limit.value < MOST && <button class="btn" onClick={() => (limit.value = Math.min(MOST, limit.value * 4))}>{texts.more}</button>}
+              </div>
+            )}
           </>
         )}
       </Load>
