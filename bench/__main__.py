@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from bench import costs, floods, memory, report, schedules, sockets
+from bench import commands, costs, floods, memory, report, schedules, sockets
 from bench.engine import NoOp
 from bench.hooks import HookBench
 from bench.machine import describe
@@ -32,6 +32,7 @@ PARTS: Final = {
     "lists": "lists over REST",
     "memory": "memory",
     "startup": "start-up",
+    "commands": "start-up of commands",
     "hooks": "requests to webhook triggers",
     "schedules": "armed schedules, and many that are due together",
     "javascript": "JavaScript",
@@ -42,6 +43,8 @@ PARTS: Final = {
     "temporal": "executions that Temporal places, beside plain workflows",
     "sockets": "WebSockets: memory, and clients that do not read",
 }
+# Each command takes a tenth of a second.
+COMMAND_TIMES: Final = 10
 _NEED_WRK: Final = frozenset({"rest", "lists", "hooks", "memory", "language", "logins", "costs", "postgres"})
 
 
@@ -164,6 +167,7 @@ class Bench:
                 ("postgres", "one-postgres", lambda: on_postgres.run_one(effort.one_seconds)),
             ]
         steps.append(("startup", "startup", self._start_twice))
+        steps.append(("commands", "commands", self._run_commands))
         steps.append(("schedules", "schedules", self._schedule))
         steps.append(("javascript", "javascript", lambda: self._alone("bench.javascript")))
         steps.append(("language", "language", lambda: self._alone("bench.language")))
@@ -178,6 +182,10 @@ class Bench:
         with scratch(self.directory) as directory:
             fresh, existing = start_twice(directory / "data")
             return {"fresh_seconds": fresh, "existing_seconds": existing}
+
+    def _run_commands(self) -> Any:
+        with scratch(self.directory) as directory:
+            return commands.measure(directory, times=COMMAND_TIMES)
 
     def _schedule(self) -> Any:
         with scratch(self.directory) as directory:

@@ -15,6 +15,11 @@ HEAVY: Final = (
     "structlog", "uvicorn", "uvloop", "websockets", "flowrunner.bootstrap", "flowrunner.engine", "flowrunner.flowtest",
     "flowrunner.sandbox.pool", "flowrunner.storage",
 )  # fmt: skip
+# What other commands, or other options, need.
+UNUSED_BY_LISTS: Final = (
+    "asyncio", "httpx", "jmespath", "keyring", "msgspec", "pydantic", "sqlalchemy", "yaml", "flowrunner.language",
+    "flowrunner.nodes", "flowrunner.settings",
+)  # fmt: skip
 _LIST: Final = """
 import sys
 from flowrunner.cli import main
@@ -37,8 +42,16 @@ def loaded(*arguments: str, at: Path) -> set[str]:
 def test_help_loads_nothing_but_the_command_line(tmp_path: Path) -> None:
     names = loaded("--help", at=tmp_path)
 
-    assert names & {*HEAVY, "pydantic", "yaml", "asyncio", "flowrunner.nodes", "flowrunner.language"} == set()
+    assert names & {*HEAVY, *UNUSED_BY_LISTS, "flowrunner.client", "http.client"} == set()
     assert {name for name in names if name.startswith("flowrunner.cli.commands")} == set()
+
+
+def test_commands_for_a_server_load_nothing_of_one(tmp_path: Path) -> None:
+    # Nobody listens there: all that a request needs has been loaded.
+    names = loaded("executions", "list", "--url", "http://127.0.0.1:1", at=tmp_path)
+
+    assert "flowrunner.client" in names
+    assert names & {*HEAVY, *UNUSED_BY_LISTS} == set()
 
 
 @pytest.mark.parametrize("command", [("validate", "flow.yaml"), ("schema",)], ids=" ".join)

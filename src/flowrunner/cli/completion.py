@@ -1,6 +1,5 @@
 """Live values for shell completion, from a server, kept for a minute."""
 
-import hashlib
 import json
 import os
 import time
@@ -40,6 +39,8 @@ complete_workspaces: Final = _completed("/workspaces", "slug")
 
 
 def _values(path: str, field: str) -> list[str]:
+    import hashlib
+
     from flowrunner.cli.connection import find_target
     from flowrunner.cli.contexts import load_contexts
     from flowrunner.client import Client
