@@ -378,6 +378,16 @@ def test_a_batch_names_each_flow_once_and_has_at_most_500(account: Client) -> No
     assert account.post(BATCH, batch()).json == {"flows": []}
 
 
+def test_a_batch_names_the_secrets_that_its_flows_lack(account: Client) -> None:
+    account.new_secret("THERE", "a-value-of-some-length")
+    reads = "nodes:\n  a: {type: log, params: {message: '${secrets.THERE} ${secrets.GONE}'}}\n"
+    flows = [{"name": "reads", "definition": reads}, {"name": "reads nothing", "definition": SMALLEST}]
+
+    for path in ("/api/v1/flows:batch?dry_run=true", "/api/v1/flows:batch", "/api/v1/flows:batch"):
+        answered = account.post(path, {"flows": flows}).json["flows"]
+        assert [flow.get("missing_secrets") for flow in answered] == [["GONE"], None]
+
+
 def test_a_batch_can_be_tried(account: Client) -> None:
     id = account.new_flow(SMALLEST, name="a")
 

@@ -125,6 +125,10 @@ class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
             extra_json_schema={"enum": ["create", "update", "none"]},
         ),
     ]
+    missing_secrets: Annotated[
+        Sequence[str] | UnsetType,
+        Meta(description="Names of secrets that the flow reads and the workspace does not have. Absent without any."),
+    ] = UNSET
 
 
 class DeployedFlows(Answer, frozen=True, kw_only=True):
@@ -160,25 +164,25 @@ async def import_flows(request: Request) -> Reply[DeployedFlows]:
 
 async def _deploy(request: Request, documents: Sequence[FlowDocument]) -> Reply[DeployedFlows]:
     services, caller, dry_run = services_of(request), caller_of(request), is_dry_run(request)
-    changes = await services.flow_batches.save(caller, documents, dry_run=dry_run)
+    deployed = await services.flow_batches.save(caller, documents, dry_run=dry_run)
     left = _MOST_COMPARED
     flows = []
-    for change in changes:
+    for change, missing_secrets in deployed:
         plan: PlanAnswer | UnsetType = UNSET
         if dry_run:
             # Of what is beyond the limit, only the action is told.
             left -= len(change.after.definition) + (_COMPARED_AT_LEAST if action_of(change) == "update" else 0)
             plan = await plan_of(request, change if left >= 0 else None, action_of(change))
-        flows.append(_deployed(change, plan))
+        flows.append(_deployed(change, plan, missing_secrets))
     return answer(DeployedFlows(flows=flows))
 
 
-def _deployed(change: FlowChange, plan: PlanAnswer | UnsetType) -> DeployedFlow:
+def _deployed(change: FlowChange, plan: PlanAnswer | UnsetType, missing_secrets: Sequence[str]) -> DeployedFlow:
     flow = FlowAnswer.of(change.after, plan=plan)
     fields = {name: getattr(flow, name) for name in flow.__struct_fields__}
     if plan is not UNSET and change.before is None:
         fields["id"] = ""
-    return DeployedFlow(**fields, action=action_of(change))
+    return DeployedFlow(**fields, action=action_of(change), missing_secrets=missing_secrets or UNSET)
 
 
 @router.get(

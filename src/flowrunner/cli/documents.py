@@ -14,7 +14,7 @@ from flowrunner.domain.errors import Fault
 from flowrunner.language.yaml_source import MAX_BYTES
 
 STDIN: Final = "-"
-_ENDINGS: Final = (".yaml", ".yml")
+ENDINGS: Final = (".yaml", ".yml")
 # Every flow has nodes. Other files of a directory are skipped.
 _IS_FLOW: Final = re.compile(r"^(\ufeff?\{|['\"]?nodes['\"]?\s*:)", re.MULTILINE)
 _NO_TEXT: Final = "the document is not UTF-8 text"
@@ -69,7 +69,7 @@ def _flow_files(directory: Path) -> Iterable[Path]:
         directories[:] = sorted(name for name in directories if not name.startswith(".") and name != "node_modules")
         for name in sorted(files):
             path = Path(root, name)
-            if path.suffix in _ENDINGS and not name.startswith(".") and path.is_file():
+            if path.suffix in ENDINGS and not name.startswith(".") and path.is_file():
                 yield path
 
 

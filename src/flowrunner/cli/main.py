@@ -18,6 +18,7 @@ from flowrunner.domain.errors import FlowRunnerError
 _COMMANDS: Final = {
     "account": "Manage accounts.",
     "api": "Send a request to the API.",
+    "apply": "Deploy a directory of flows.",
     "approve": "Answer approvals.",
     "audit": "Read and check the audit log.",
     "backup": "Write a checked backup, also of a running server.",
@@ -28,8 +29,10 @@ _COMMANDS: Final = {
     "context": "Choose among servers.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
     "dev": "Start a server for development.",
+    "diff": "Compare a directory of flows.",
     "doctor": "Check an installation, and say what to do.",
     "executions": "Look at executions.",
+    "export": "Write flows into a directory.",
     "flow": "Create and change flows.",
     "graph": "Print the graph of a flow, for documents.",
     "keys": "Replace the keys in the data directory.",
@@ -69,7 +72,7 @@ _SECTIONS: Final = {
     "Servers": ("dev", "serve", "doctor", "login", "secret", "trigger"),
 }
 _MODULES: Final = {
-    "logout": "login", "whoami": "login", "unpause": "pause",
+    "logout": "login", "whoami": "login", "unpause": "pause", "diff": "apply", "export": "apply",
     **dict.fromkeys(("logs", "watch", "cancel", "rerun"), "executions"),
 }  # fmt: skip
 

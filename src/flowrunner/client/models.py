@@ -201,6 +201,7 @@ class DeployedFlow(Model):
         disabled: `true` if it starts no executions; absent otherwise.
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
         action: `none` if the flow had all of the changes.
+        missing_secrets: Names of secrets that the flow reads and the workspace does not have. Absent without any.
     """
 
     id: str
@@ -214,6 +215,7 @@ class DeployedFlow(Model):
     disabled: bool | None
     plan: Plan | None
     action: Literal["create", "update", "none"]
+    missing_secrets: list[str] | None
 
 
 class DeployedFlows(Model):

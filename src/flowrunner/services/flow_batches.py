@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, InvalidFlows, InvalidInput, NotFound, invalid, quoted
@@ -37,6 +37,17 @@ class FlowDocument:
     place: str = ""
 
 
+class DeployedDocument(NamedTuple):
+    """A document that was saved, or would be.
+
+    Attributes:
+        missing_secrets: Secrets that it reads and the workspace does not have.
+    """
+
+    change: FlowChange
+    missing_secrets: Sequence[str]
+
+
 class FlowBatches:
     def __init__(
         self, flows: Flows, store: FlowStore, clock: Clock, *, usage: UsageReader, limits: WorkspaceLimits
@@ -49,7 +60,7 @@ class FlowBatches:
 
     async def save(
         self, caller: Caller, documents: Sequence[FlowDocument], *, dry_run: bool = False
-    ) -> Sequence[FlowChange]:
+    ) -> Sequence[DeployedDocument]:
         """Create or change the flow of each name in one transaction; each document is whole.
 
         Args:
@@ -70,9 +81,14 @@ class FlowBatches:
             for document, changer, size in zip(documents, changers, sizes, strict=True)
         ]
         most = self._limits.flows
+        known = await self._flows.secret_names(caller)
+        missing = [[name for name in changer.secrets if name not in known] for changer in changers]
         if dry_run:
-            return await self._store.plan_named(caller.workspace_id, changes, most=most)
-        return await self._store.save_named(caller.workspace_id, changes, most=most, audit=partial(acts, caller, now))
+            done = await self._store.plan_named(caller.workspace_id, changes, most=most)
+        else:
+            audit = partial(acts, caller, now)
+            done = await self._store.save_named(caller.workspace_id, changes, most=most, audit=audit)
+        return [DeployedDocument(*pair) for pair in zip(done, missing, strict=True)]
 
     async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:
         """Raises: InvalidFlows with the faults of all documents."""

@@ -97,6 +97,11 @@ class FlowChanger:
             said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets)
         return cls(caller=caller, draft=draft, flow=said, at=at, revision_id=RevisionId(new_id("rev", at)))
 
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The secrets that the draft's definition names."""
+        return () if self.flow is None else self.flow.secrets
+
     def named(self, name: str) -> "FlowChanger":
         """Return the changer of the flow with this name. Raises: InvalidInput if the draft says another one."""
         for field, said in (("name", self.draft.name), ("definition", self.flow and self.flow.name)):

@@ -163,9 +163,8 @@ class Flows:
         """Return every fault and warning of a definition, missing secrets and flows included. Raises: Unavailable."""
         async with self._locks.of(caller.account_id):
             reading = await self._language.study(definition)
-        known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
         missing = [
-            *secrets_missing(reading, known),
+            *secrets_missing(reading, await self.secret_names(caller)),
             *unclear_calls(reading, await self._called(caller, reading.flows)),
             *unknown_sources(reading, await self._called(caller, reading.listened)),
             *past_schedules(reading, self._clock.now()),
@@ -183,8 +182,12 @@ class Flows:
         """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""
         async with self._locks.of(caller.workspace_id):
             reading = await self._language.study(definition)
-        known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
+        known = await self.secret_names(caller)
         return [name for name in reading.secrets if name not in known]
+
+    async def secret_names(self, caller: Caller) -> Collection[str]:
+        """Return the names of the workspace's secrets."""
+        return {secret.key for secret in await self._secrets.list(caller.workspace_id)}
 
     async def read_secret_names(self) -> None:
         """Read which secrets the flows name that were saved without it: by an earlier version. Raises: Unavailable."""

@@ -2843,6 +2843,11 @@ export interface components {
              * @enum {string}
              */
             action: "create" | "update" | "none";
+            /**
+             * Missing Secrets
+             * @description Names of secrets that the flow reads and the workspace does not have. Absent without any.
+             */
+            missing_secrets?: string[];
         };
         /** DeployedFlows */
         DeployedFlows: {

@@ -1,0 +1,59 @@
+"""Commands `apply`, `diff` and `export`."""
+
+from pathlib import Path
+
+import click
+
+from flowrunner.cli.common import yes_option
+from flowrunner.cli.examples import examples
+from flowrunner.cli.server_command import ServerCommand
+
+_files = click.option(
+    "-f", "--file", "places", metavar="DIR|FILE", multiple=True, required=True,
+    type=click.Path(exists=True), help="Flows: a directory, or a file. It can be given several times.",
+)  # fmt: skip
+_prune = click.option("--prune", is_flag=True, help="Delete the workspace's flows that the directory does not have.")
+
+
+@click.command(
+    cls=ServerCommand,
+    epilog=examples("apply -f flows/", "apply -f flows/ --prune --yes", "apply -f flows/ --dry-run -o json"),
+)
+@_files
+@_prune
+@click.option("--dry-run", is_flag=True, help="Change nothing; print what would be changed.")
+@yes_option
+def apply(places: tuple[str, ...], *, prune: bool, dry_run: bool, yes: bool) -> None:
+    """Deploy a directory of flows: create and change each by its name.
+
+    A flow has the name in its metadata, or that of its file: reports/daily.yaml is 'reports/daily'. Nothing happens to
+    a flow that is the same already. If a flow has faults, nothing is changed (exit code 6). A deployment that was
+    interrupted is completed by the next one.
+    """
+    from flowrunner.cli.deployment import apply as run
+
+    run(places, prune=prune, dry_run=dry_run, yes=yes)
+
+
+@click.command(cls=ServerCommand, epilog=examples("diff -f flows/", "diff -f flows/ --prune --exit-code"))
+@_files
+@_prune
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if something would change.")
+def diff(places: tuple[str, ...], *, prune: bool, exit_code: bool) -> None:
+    """Print what 'apply' would change, as the difference to what the server has."""
+    from flowrunner.cli.deployment import diff as run
+
+    run(places, prune=prune, exit_code=exit_code)
+
+
+@click.command(cls=ServerCommand, epilog=examples("export flows/"))
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def export(directory: Path) -> None:
+    """Write the document of each flow of the workspace into DIRECTORY, for 'apply'.
+
+    Files of the same names are replaced, others stay. A description and tags that were given beside a document are
+    not in it.
+    """
+    from flowrunner.cli.deployment import export as run
+
+    run(directory)

@@ -1,0 +1,209 @@
+"""Deployment of a directory of flows, by their names."""
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import click
+
+from flowrunner.cli.common import CommandFailed, ask, common, say
+from flowrunner.cli.connection import connect
+from flowrunner.cli.exits import FAILED, INVALID
+from flowrunner.cli.faults import ValidationReport, print_text
+from flowrunner.cli.flow_files import FlowFile, read_flow_files, write_flow_file
+from flowrunner.cli.output import print_text as print_lines
+from flowrunner.cli.output import show
+from flowrunner.client import Client, ServerUnreachable, ValidationError
+from flowrunner.domain.errors import Fault
+
+# The bounds of a request, with room for the rest of its body.
+_MOST_FLOWS: Final = 500
+_MOST_BYTES: Final = 15 * 1024 * 1024
+_WORDS: Final = {"create": "created", "update": "changed", "none": "unchanged", "delete": "pruned"}
+_LARGEST_ARCHIVE_BYTES: Final = 1024 * 1024 * 1024
+
+
+def apply(places: Sequence[str], *, prune: bool, dry_run: bool, yes: bool) -> None:
+    """Create, change and prune flows, and print what was done."""
+    files = _read(places, prune=prune)
+    client = connect()
+    done = _deploy(client, files, dry_run=dry_run)
+    if prune:
+        done += _prune(client, files, dry_run=dry_run, yes=yes)
+    _report(done, files, dry_run=dry_run)
+
+
+def diff(places: Sequence[str], *, prune: bool, exit_code: bool) -> None:
+    """Print what `apply` would change. Exits with 1 if that is something, and the caller asks for it."""
+    files = _read(places, prune=prune)
+    client = connect()
+    done = _deploy(client, files, dry_run=True)
+    if prune:
+        done += _prune(client, files, dry_run=True, yes=True)
+    if common().output is None and common().query is None:
+        for flow in done:
+            print_lines("".join(_difference(flow)).removesuffix("\n")) if flow["action"] != "none" else None
+        _summarize(done, dry_run=True)
+    else:
+        _report(done, files, dry_run=True)
+    if exit_code and any(flow["action"] != "none" for flow in done):
+        raise click.exceptions.Exit(FAILED)
+
+
+def export(directory: Path) -> None:
+    """Write the document of each flow into a file below a directory."""
+    client = connect()
+    archive = client.request("GET", "/flows/export", headers={"Accept": "*/*"}).body
+    rows = []
+    with zipfile.ZipFile(BytesIO(archive)) as opened:
+        if sum(entry.file_size for entry in opened.infolist()) > _LARGEST_ARCHIVE_BYTES:
+            raise CommandFailed("The archive of the flows is too large", FAILED)
+        directory.mkdir(parents=True, exist_ok=True)
+        for entry in opened.infolist():
+            name = unquote(entry.filename.removesuffix(".yaml"))
+            is_new = write_flow_file(directory, name, opened.read(entry))
+            rows.append({"name": name, "action": "written" if is_new else "unchanged"})
+    _show_rows(rows, "name action")
+    written = sum(row["action"] == "written" for row in rows)
+    say(f"{_count(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
+
+
+def _read(places: Sequence[str], *, prune: bool) -> Sequence[FlowFile]:
+    if prune and not all(Path(place).is_dir() for place in places):
+        raise click.UsageError("--prune deletes what a directory does not have: name directories only")
+    return read_flow_files(places)
+
+
+def _deploy(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:
+    """Save the files. Those of a request are saved together or not at all."""
+    portions = list(_portions(files))
+    if len(portions) > 1 and not dry_run:
+        # Nothing is saved if a file of a later request has faults.
+        for portion in portions:
+            _save(client, portion, dry_run=True)
+    return [flow for portion in portions for flow in _save(client, portion, dry_run=dry_run)]
+
+
+def _portions(files: Sequence[FlowFile]) -> Iterator[Sequence[FlowFile]]:
+    portion: list[FlowFile] = []
+    size = 0
+    for file in files:
+        needed = len(json.dumps({"name": file.name, "definition": file.definition}, ensure_ascii=False).encode()) + 1
+        if portion and (len(portion) == _MOST_FLOWS or size + needed > _MOST_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(file)
+        size += needed
+    yield portion
+
+
+def _save(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:
+    """Send one request. Raises: CommandFailed: A document has faults, which are printed."""
+    try:
+        return _send(client, files, dry_run=dry_run)
+    except ServerUnreachable as error:
+        if not error.was_sent:
+            raise
+        # What was saved already is the same then, and stays as it is.
+        return _send(client, files, dry_run=dry_run)
+    except ValidationError as error:
+        if not any(fault.get("flow") for fault in error.errors):
+            raise
+        print_text(list(_faults(error, files)), colour=False, err=True)
+        raise CommandFailed("Nothing was changed: mend these faults first", INVALID) from None
+
+
+def _send(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:
+    body = {"flows": [{"name": file.name, "definition": file.definition} for file in files]}
+    query = {"dry_run": dry_run or None}
+    return list(client.request("POST", "/flows:batch", query=query, json=body).object()["flows"])
+
+
+def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[ValidationReport]:
+    """Yield the faults by file, as `flowrunner validate` prints them."""
+    for file in files:
+        faults = [
+            Fault(
+                path=fault.get("path", ""), message=str(fault.get("message")), line=fault.get("line"),
+                column=fault.get("column"), code=fault.get("code", ""), hint=fault.get("hint"),
+            )
+            for fault in error.errors
+            if fault.get("flow") == file.name
+        ]  # fmt: skip
+        if faults:
+            yield ValidationReport(file.file, faults)
+
+
+def _prune(client: Client, files: Sequence[FlowFile], *, dry_run: bool, yes: bool) -> list[dict[str, Any]]:
+    """Delete the flows of the workspace that no file has, after a question."""
+    kept = {file.name for file in files}
+    extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
+    if extra and not dry_run:
+        names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
+        ask(f"Delete {_count(len(extra), 'flow')} without a file: {names}?", yes=yes)
+    for flow in extra:
+        if not dry_run:
+            client.flows.delete(flow["id"])
+    return [{"id": flow["id"], "name": flow["name"], "action": "delete"} for flow in extra]
+
+
+def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], *, dry_run: bool) -> None:
+    places = {file.name: file.file for file in files}
+    rows = [
+        {
+            "name": flow["name"],
+            "action": _WORDS[flow["action"]],
+            "id": flow["id"] or None,
+            "revision": flow.get("revision"),
+            "file": places.get(flow["name"]),
+            "missing_secrets": flow.get("missing_secrets", []),
+            **({"plan": flow["plan"]} if "plan" in flow else {}),
+        }
+        for flow in done
+    ]
+    if common().output in ("json", "yaml") or common().query is not None:
+        counts = Counter(row["action"] for row in rows)
+        show({"dry_run": dry_run, **{word: counts[word] for word in _WORDS.values()}, "flows": rows})
+    else:
+        _show_rows(rows, "name action revision file")
+    _summarize(done, dry_run=dry_run)
+
+
+def _show_rows(rows: Sequence[Mapping[str, Any]], columns: str) -> None:
+    """Print rows; a table leaves out what stayed as it was."""
+    is_table = common().output in (None, "table") and common().query is None
+    shown = [row for row in rows if row["action"] != "unchanged"] if is_table else rows
+    if shown or not is_table:
+        show(shown, columns, name="name")
+
+
+def _summarize(done: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+    """Print the numbers, and the secrets that are missing, for people."""
+    counts = Counter(flow["action"] for flow in done)
+    numbers = ", ".join(f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action])
+    say(f"{_count(len(done), 'flow')}: {numbers}{' (dry run: nothing was changed)' if dry_run else ''}")
+    readers: dict[str, list[str]] = {}
+    for flow in done:
+        for secret in flow.get("missing_secrets", ()):
+            readers.setdefault(secret, []).append(f"'{flow['name']}'")
+    for secret, names in sorted(readers.items()):
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        say(f"warning: there is no secret '{secret}', which {', '.join(names[:5])}{more} read{'s' * (len(names) == 1)}")
+
+
+def _difference(flow: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# {flow['name']}: {_WORDS[flow['action']]}\n"
+    plan = flow.get("plan", {})
+    if plan.get("diff"):
+        yield plan["diff"]
+    if plan.get("is_truncated"):
+        yield "# the rest is too long to be shown\n"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,121 @@
+"""Files of flows in a directory, and the names that their flows have on a server."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+import click
+import yaml
+
+from flowrunner.cli.documents import ENDINGS, read_documents
+from flowrunner.language.yaml_source import MAX_BYTES
+
+SUFFIX: Final = ".yaml"
+# What `read_documents` does not look into.
+_SKIPPED: Final = frozenset({"node_modules"})
+_PLAIN: Final = frozenset(" -_.,()+@=~&!'")
+_METADATA: Final = "metadata"
+_NAME: Final = "name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowFile:
+    """A document, and the name under which it is deployed."""
+
+    file: str
+    name: str
+    definition: str
+
+
+def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
+    """Return the flows in directories and files. A flow has the name in its metadata, or else that of its file.
+
+    Raises: click.UsageError: A file cannot be deployed, or two have the same name.
+    """
+    found: list[FlowFile] = []
+    for place in places:
+        documents, _ = read_documents([place])
+        root = Path(place) if Path(place).is_dir() else Path(place).parent
+        for document in documents:
+            if document.text is None:
+                raise click.UsageError(f"{document.file} is not UTF-8 text")
+            if len(document.text.encode()) > MAX_BYTES:
+                raise click.UsageError(f"{document.file} has more than {MAX_BYTES} bytes")
+            name = named_in(document.text) or _name_of(Path(document.file).relative_to(root))
+            found.append(FlowFile(file=document.file, name=name, definition=document.text))
+    shared = next((name for name, count in Counter(one.name for one in found).items() if count > 1), None)
+    if shared is not None:
+        files = ", ".join(one.file for one in found if one.name == shared)
+        raise click.UsageError(f"Several files have the flow '{shared}': {files}")
+    return found
+
+
+def file_of(name: str) -> Path:
+    """Return the place of a flow below a directory: one that `read_flow_files` reads as the same name."""
+    *directories, last = name.split("/")
+    if last and all(part and part not in _SKIPPED and Path(part).suffix not in ENDINGS for part in directories):
+        return Path(*map(_escaped, directories), _escaped(last) + SUFFIX)
+    return Path(_escaped(name) + SUFFIX)
+
+
+def _escaped(part: str) -> str:
+    """Return a name of a file that is not hidden, leads nowhere else, and is read as ``part``."""
+    kept = "".join(c if c.isalnum() or c in _PLAIN else quote(c, safe="") for c in part)
+    return f"%2E{kept[1:]}" if kept.startswith(".") else kept
+
+
+def write_flow_file(directory: Path, name: str, definition: bytes) -> bool:
+    """Write a flow into its file, as a whole; return False if it is there already. Raises: click.UsageError."""
+    path = directory / file_of(name)
+    written = path.with_name(f".{os.getpid()}{SUFFIX}.part")
+    try:
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == definition:
+            return False
+        _make_directories(directory, path.parent)
+        # Of a file that is written in part, a later deployment would make a flow.
+        with written.open("xb") as target:
+            target.write(definition)
+        written.replace(path)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
+    return True
+
+
+def _make_directories(directory: Path, wanted: Path) -> None:
+    """Make the directories below ``directory``. Raises: OSError: One of them leads elsewhere."""
+    for part in [*reversed(wanted.relative_to(directory).parents), wanted.relative_to(directory)]:
+        made = directory / part
+        if made != directory and made.is_symlink():
+            raise OSError(0, f"{made} is a symbolic link")
+        made.mkdir(exist_ok=True, parents=made == directory)
+
+
+def named_in(text: str) -> str | None:
+    """Return the name in the metadata of a document; None if it has none that can be read."""
+    path: list[str] = []
+    key: str | None = None
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            match event:
+                case yaml.ScalarEvent(value=value) if key is None and path:
+                    key = value
+                    continue
+                case yaml.ScalarEvent(value=value) if path == ["", _METADATA] and key == _NAME:
+                    return value or None
+                case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                    path.append(key or "")
+                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                    if path.pop() == _METADATA and len(path) == 1:
+                        return None
+            key = None
+    except (yaml.YAMLError, ValueError):
+        pass
+    return None
+
+
+def _name_of(file: Path) -> str:
+    return "/".join(unquote(part) for part in file.with_suffix("").parts)

@@ -1,0 +1,248 @@
+"""Deployment of directories by `apply`, `diff` and `export`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.command import on_a_terminal
+from cli.servers import User
+from flowrunner.cli import deployment
+from flowrunner.cli.flow_files import file_of, named_in, read_flow_files
+from support.client import Client
+
+NAMES = [
+    "a", "reports/daily", "a/b/c", "with space", "Größe", "100%", "a%2Fb", "..", "../x", "a/../b", "/etc/passwd",
+    "a//b", "a/", ".hidden", "a/.git/b", "x.yaml", "x.yaml/y", "node_modules/x", "-f", "a\\b", "CON:", "a\tb", "😀",
+]  # fmt: skip
+
+
+@pytest.fixture
+def user(account: Client, tmp_path: Path) -> User:
+    """Somebody with a workspace of their own, for one test."""
+    return User(account, tmp_path)
+
+
+def document(value: Any = 1, **metadata: str) -> str:
+    said = "".join(f"  {key}: {text}\n" for key, text in metadata.items())
+    return (f"metadata:\n{said}" if said else "") + f"nodes:\n  a: {{type: return, params: {{value: {value}}}}}\n"
+
+
+def write(home: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = home / "flows" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def stored(client: Client) -> dict[str, str]:
+    """The documents of the workspace by name."""
+    flows = client.get("/api/v1/flows", limit=1000).json["flows"]
+    return {flow["name"]: client.get(f"/api/v1/flows/{flow['id']}").json["definition"] for flow in flows}
+
+
+def test_a_directory_is_deployed_by_name_and_once(user: User) -> None:
+    write(user.home, {"a.yaml": document(1, name="Orders"), "reports/daily.yml": document(2), "notes.yaml": "x: 1\n"})
+
+    first = user("apply", "-f", "flows")
+    assert [line.split()[:2] for line in first.stdout.splitlines()[1:]] == [
+        ["Orders", "created"],
+        ["reports/daily", "created"],
+    ]
+    assert first.stderr == "2 flows: 2 created\n"
+    assert stored(user.client) == {"Orders": document(1, name="Orders"), "reports/daily": document(2)}
+
+    second = user("apply", "-f", "flows")
+    assert (second.stdout, second.stderr) == ("", "2 flows: 2 unchanged\n")
+    assert {flow["revision"] for flow in user.client.get("/api/v1/flows").json["flows"]} == {1}
+
+
+def test_programs_get_every_flow_with_what_happened_to_it(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "b.yaml": document(1)})
+    user("apply", "-f", "flows/a.yaml")
+    write(user.home, {"a.yaml": document(2)})
+
+    report = user.json("apply", "-f", "flows")
+    assert {key: report[key] for key in ("dry_run", "created", "changed", "unchanged", "pruned")} == {
+        "dry_run": False, "created": 1, "changed": 1, "unchanged": 0, "pruned": 0,
+    }  # fmt: skip
+    assert [(flow["name"], flow["action"], flow["revision"], flow["file"]) for flow in report["flows"]] == [
+        ("a", "changed", 2, "flows/a.yaml"),
+        ("b", "created", 1, "flows/b.yaml"),
+    ]
+    assert user("apply", "-f", "flows", "-o", "name").stdout == "a\nb\n"
+    assert user("apply", "-f", "flows", "--query", "unchanged").stdout == "2\n"
+
+
+def test_faults_are_shown_at_their_place_in_the_file_and_nothing_is_changed(user: User) -> None:
+    write(user.home, {"good.yaml": document(1), "bad/one.yaml": "nodes:\n  a: {type: webhok}\n"})
+
+    done = user("apply", "-f", "flows", code=6)
+
+    assert "flows/bad/one.yaml:2:13: error node.type: nodes.a.type: unknown node type 'webhok'" in done.stderr
+    assert "did you mean 'webhook'?" in done.stderr
+    assert stored(user.client) == {}
+
+
+def test_a_dry_run_and_a_diff_change_nothing(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "b.yaml": document(1)})
+    user("apply", "-f", "flows/a.yaml")
+    user("diff", "-f", "flows/a.yaml", "--exit-code")
+    write(user.home, {"a.yaml": document(2)})
+
+    tried = user("apply", "-f", "flows", "--dry-run")
+    assert tried.stderr == "2 flows: 1 created, 1 changed (dry run: nothing was changed)\n"
+    shown = user("diff", "-f", "flows", "--exit-code", code=1).stdout
+    assert shown.startswith("# a: changed\n--- revision 1\n+++ revision 2\n")
+    assert "-  a: {type: return, params: {value: 1}}\n+  a: {type: return, params: {value: 2}}\n" in shown
+    assert "# b: created\n" in shown
+    assert stored(user.client) == {"a": document(1)}
+    assert user.json("diff", "-f", "flows")["flows"][0]["plan"]["action"] == "update"
+
+
+def test_pruning_deletes_what_has_no_file_and_asks_before(user: User) -> None:
+    write(user.home, {"a.yaml": document(1)})
+    for name in ("old", "older"):
+        user.client.new_flow(document(1), name=name)
+
+    refused = user("apply", "-f", "flows", "--prune", code=2)
+    assert "Delete 2 flows without a file: 'old', 'older'?" in refused.stderr
+    assert sorted(stored(user.client)) == ["a", "old", "older"]
+    assert "# old: pruned" in user("diff", "-f", "flows", "--prune").stdout
+    assert user.json("apply", "-f", "flows", "--prune", "--dry-run")["pruned"] == 2
+    assert sorted(stored(user.client)) == ["a", "old", "older"]
+
+    done = user("apply", "-f", "flows", "--prune", "--yes")
+    assert done.stderr == "3 flows: 1 unchanged, 2 pruned\n"
+    assert list(stored(user.client)) == ["a"]
+
+
+def test_pruning_needs_a_directory_with_flows(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "empty/notes.txt": ""})
+    user("apply", "-f", "flows")
+
+    assert (
+        "--prune deletes what a directory does not have"
+        in user("apply", "-f", "flows/a.yaml", "--prune", "--yes", code=2).stderr
+    )
+    assert "There is no flow in" in user("apply", "-f", "flows/empty", "--prune", "--yes", code=2).stderr
+    assert list(stored(user.client)) == ["a"]
+
+
+def test_secrets_that_are_missing_are_named(user: User) -> None:
+    user.client.new_secret("THERE", "a-value-of-some-length")
+    write(user.home, {"a.yaml": document("'${secrets.GONE + secrets.THERE}'"), "b.yaml": document("'${secrets.GONE}'")})
+
+    assert "warning: there is no secret 'GONE', which 'a', 'b' read\n" in user("apply", "-f", "flows").stderr
+    assert [flow["missing_secrets"] for flow in user.json("apply", "-f", "flows")["flows"]] == [["GONE"], ["GONE"]]
+
+
+def test_one_name_in_two_files_is_rejected(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "b.yaml": document(1, name="a")})
+
+    assert "Several files have the flow 'a': flows/a.yaml, flows/b.yaml" in user("apply", "-f", "flows", code=2).stderr
+    assert stored(user.client) == {}
+
+
+def test_who_may_not_write_changes_nothing(user: User) -> None:
+    write(user.home, {"a.yaml": document(1)})
+    token = user.client.post("/api/v1/tokens", {"name": "r", "scopes": ["read"]}).json["token"]
+
+    user("apply", "-f", "flows", code=4, environment={"FLOWRUNNER_TOKEN": token})
+    user("apply", "-f", "flows", code=4, environment={"FLOWRUNNER_TOKEN": "none"})
+    user("apply", "-f", "flows", code=7, environment={"FLOWRUNNER_URL": "http://127.0.0.1:1"})
+    assert stored(user.client) == {}
+
+
+def test_two_hundred_flows_are_deployed_and_then_left_alone(user: User) -> None:
+    write(user.home, {f"{number}.yaml": document(number) for number in range(200)})
+
+    assert user("apply", "-f", "flows").stderr == "200 flows: 200 created\n"
+    assert user("apply", "-f", "flows").stderr == "200 flows: 200 unchanged\n"
+
+
+def test_a_deployment_of_several_requests_that_was_interrupted_is_completed(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(user.home, {f"{number}.yaml": document(number) for number in range(5)})
+    monkeypatch.setattr(deployment, "_MOST_FLOWS", 2)
+    monkeypatch.chdir(user.home)
+    files = read_flow_files(["flows"])
+    portions = list(deployment._portions(files))
+    assert [len(portion) for portion in portions] == [2, 2, 1]
+
+    # The first request alone is one that was killed after it.
+    user("apply", *(part for file in portions[0] for part in ("-f", file.file)))
+
+    assert user("apply", "-f", "flows").stderr == "5 flows: 3 created, 2 unchanged\n"
+
+
+def test_an_export_is_what_apply_deploys(user: User) -> None:
+    for name in NAMES:
+        reply = user.client.post("/api/v1/flows", {"name": name, "definition": document(1)})
+        assert reply.status == 201, name
+    count = len(NAMES)
+
+    assert user("export", "copy").stderr == f"{count} flows in copy: {count} written, 0 unchanged\n"
+    assert user("export", "copy").stderr == f"{count} flows in copy: 0 written, {count} unchanged\n"
+    assert (user.home / "copy" / "reports" / "daily.yaml").read_text() == document(1)
+    assert {path.name for path in user.home.iterdir()} <= {"copy", ".cache", ".config"}
+    assert user("apply", "-f", "copy").stderr == f"{count} flows: {count} unchanged\n"
+
+
+def test_an_export_writes_nowhere_else(user: User, tmp_path: Path) -> None:
+    user.client.new_flow(document(1), name="linked/flow")
+    user.client.new_flow(document(2), name="file")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.yaml").write_text("kept")
+    copy = user.home / "copy"
+    copy.mkdir()
+    (copy / "file.yaml").symlink_to(outside / "kept.yaml")
+
+    (copy / "linked").symlink_to(outside)
+    user("export", "copy", code=2)
+    (copy / "linked").unlink()
+    user("export", "copy")
+
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"kept.yaml": "kept"}
+    assert (copy / "file.yaml").read_text() == document(2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_of_a_flow_is_read_as_the_same_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "flows" / file_of(name)
+    assert path.resolve().is_relative_to(tmp_path / "flows")
+    path.parent.mkdir(parents=True)
+    path.write_text(document(1))
+
+    assert [file.name for file in read_flow_files([str(tmp_path / "flows")])] == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("metadata: {name: x}\nnodes: {}\n", "x"),
+        ("nodes: {metadata: {name: y}}\nmetadata:\n  tags: [name, z]\n  name: 'x y'\n", "x y"),
+        ('{"metadata": {"name": "x"}, "nodes": {}}', "x"),
+        ("metadata: {name: ''}\nnodes: {}\n", None),
+        ("nodes: {}\n", None),
+        ("metadata: {version: '1'}\nname: x\nnodes: {}\n", None),
+        ("metadata: x\nname: y\nnodes: {}\n", None),
+        ("- [metadata, {name: x}]\n", None),
+        ("metadata: {name: [x]}\n", None),
+        ("nodes: [\n", None),
+        ("", None),
+        ("a: \x00", None),
+    ],
+)
+def test_the_name_of_a_document_is_the_one_in_its_metadata(text: str, name: str | None) -> None:
+    assert named_in(text) == name
+
+
+def test_names_that_a_terminal_would_obey_are_shown_escaped(user: User) -> None:
+    user.client.new_flow(document(1), name="\x1b[31mred")
+    write(user.home, {"a.yaml": document(1)})
+
+    shown = on_a_terminal("diff", "-f", "flows", "--prune", at=user.home, environment=user.environment)
+    assert "\\x1b[31mred: pruned" in shown
