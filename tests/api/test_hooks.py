@@ -1,5 +1,6 @@
 """Webhook triggers: what other servers send, who is believed, and what is started."""
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -9,6 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +19,14 @@ import pytest
 from api.shapes import assert_error, assert_recent
 from flowrunner.api.http.state import Waiting
 from flowrunner.domain.standard_webhooks import signature
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from support.client import Client, Reply
 from support.server import Server
 from support.waiting import wait_for
+
+from .test_workspaces_api import two_accounts_at
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so").decode()
 FLOW: Final = """
@@ -158,6 +164,87 @@ def test_a_key_of_one_s_own_finds_repeats_of_senders_without_ids(account: Client
     assert [reply.status for reply in replies] == [202, 202, 200]
     assert replies[0].json["execution_id"] == replies[2].json["execution_id"] != replies[1].json["execution_id"]
     assert [each["state"] for each in settled(account, id, 3)] == ["repeated", "started", "started"]
+
+
+def test_a_key_of_one_s_own_holds_besides_the_id_of_a_message(account: Client) -> None:
+    url, id = new_hook(account, more="dedupe: \"${trigger.headers['x-order']}\"")
+
+    def sent(message: str, order: str) -> Reply:
+        return send(account, url, b"1", signed(b"1", id=message) | {"X-Order": order})
+
+    first = sent("msg_1", "a")
+    # Somebody who has seen the message sends it again with what is not signed changed.
+    replies = [sent("msg_1", "b"), sent("msg_2", "a"), sent("msg_1", "a")]
+
+    assert first.status == 202
+    assert [(reply.status, reply.json["execution_id"]) for reply in replies] == [(200, first.json["execution_id"])] * 3
+    assert sent("msg_3", "b").status == 202
+    assert account.get("/api/v1/executions").json["total"] == 2
+    assert [each["state"] for each in settled(account, id, 3)] == ["started", "repeated", "started"]
+
+
+def test_a_message_that_failed_is_tried_again_as_it_was_stored(account: Client) -> None:
+    url, id = new_hook(account, flow=FLOW.replace("inputs: {got: {}}", "inputs: {got: {type: integer}}"))
+    assert send(account, url, b'"x"', signed(b'"x"', id="msg_1")).status == 422
+    settled(account, id)
+
+    assert send(account, url, b'"x"', signed(b'"x"', id="msg_1")).status == 422
+
+    assert deliveries(account, id)["total"] == 1
+
+
+async def test_a_request_whose_server_ended_is_started_or_says_why_not(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        services, found = accounts.program.services, {}
+        workspace = WorkspaceId((await accounts.mara.request("GET", "/api/v1/accounts/me")).json["id"])
+        for name in ("open", "paused", "young"):
+            flow = await accounts.mara.flow(FLOW % ("none", ""))
+            (trigger,) = (await accounts.mara.request("GET", f"/api/v1/triggers?flow_id={flow}")).json["triggers"]
+            at = datetime.now(UTC) - timedelta(seconds=0 if name == "young" else 90)
+            delivery = HookDelivery(
+                id=HookDeliveryId(f"hook-{name}"),
+                workspace_id=workspace,
+                trigger_id=TriggerId(trigger["id"]),
+                received_at=at,
+                state="received",
+                execution_id=ExecutionId(f"exec-{name}"),
+            )
+            assert await services.hooks._store.add(delivery, b'{"body": 7, "headers": {}, "query": {}}')
+            assert not await services.hooks._store.add(delivery, b"{}")
+            found[name] = trigger["id"]
+        await accounts.mara.request("POST", f"/api/v1/triggers/{found['paused']}/pause")
+
+        for _ in range(2):
+            await services.hooks.start_received()
+            await asyncio.sleep(0.1)
+
+        async def shown(name: str) -> Any:
+            path = f"/api/v1/triggers/{found[name]}/deliveries/hook-{name}"
+            return (await accounts.mara.request("GET", path)).json
+
+        started = await shown("open")
+        assert started["state"] == "started"
+        assert (await accounts.mara.ended(started["execution_id"]))["input"] == {"got": 7}
+        failed = await shown("paused")
+        assert failed["state"] == "failed"
+        assert "The server ended before" in failed["error"]
+        assert "paused" in failed["error"]
+        # Its server may still be at it.
+        assert (await shown("young"))["state"] == "received"
+        assert (await accounts.mara.request("GET", "/api/v1/executions")).json["total"] == 1
+
+
+def test_the_requests_of_a_deleted_flow_are_not_found(account: Client) -> None:
+    url, id = new_hook(account)
+    send(account, url, b"1")
+    (delivery,) = settled(account, id)
+    path = f"/api/v1/triggers/{id}/deliveries/{delivery['id']}"
+    flow = account.get(path.partition("/deliveries")[0]).json["flow_id"]
+    assert account.get(path).status == 200
+
+    assert account.delete(f"/api/v1/flows/{flow}").status == 200
+
+    assert account.get(path).status == account.get(f"/api/v1/triggers/{id}/deliveries").status == 404
 
 
 def test_requests_that_are_not_wanted_start_nothing(account: Client) -> None:

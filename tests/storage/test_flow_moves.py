@@ -123,6 +123,34 @@ async def test_usage_is_exact_and_nothing_is_lost_after_every_part_of_a_long_mov
     assert await moves.listed(MARA) == []
 
 
+async def test_stored_requests_move_a_few_at_a_time(moves: Moves, path: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_moves, "_REQUESTS_AT_ONCE", 2)
+    await moves.set_up(executions=0, revisions=1)
+    change(
+        path,
+        "INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at)"
+        " VALUES ('t', ?, ?, 'in', 'webhook', 'null', 0)",
+        *(MARA, MOVED),
+    )
+    for n in range(5):
+        change(
+            path,
+            "INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, request, size)"
+            " VALUES (?, ?, 't', 0, 'skipped', '{}', 2)",
+            *(f"hook-{n}", MARA),
+        )
+
+    await moves.begin(MARA, MOVED, OMAR, limits=UNLIMITED)
+
+    moved = "SELECT count(*) FROM hook_deliveries WHERE workspace_id = ?"
+    counts = [rows_of(path, moved, OMAR)[0][0]]
+    while await moves.advance(MOVED):
+        counts.append(rows_of(path, moved, OMAR)[0][0])
+    assert counts == [2, 4]
+    assert rows_of(path, moved, OMAR) == [(5,)]
+    assert check_database(path) == []
+
+
 async def test_the_newest_executions_move_first(moves: Moves, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow_moves, "_EXECUTIONS_AT_ONCE", 2)
     await moves.set_up()

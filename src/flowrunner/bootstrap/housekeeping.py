@@ -21,6 +21,7 @@ SETTLING_SECONDS: Final = 300.0
 _REJECTIONS_SECONDS: Final = 3600.0
 _USES_SECONDS: Final = 60.0
 _UNREAD_SECONDS: Final = 3600.0
+_RECEIVED_SECONDS: Final = 30.0
 _REFUSALS_SECONDS: Final = 30.0
 _COMPLETION_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
@@ -81,6 +82,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             wake=services.schedules.changed,
         ),
         Background(name="triggers.chains", every=services.chains.next_due, run=services.chains.start_all, where="one"),
+        Background(name="hooks.received", every=_RECEIVED_SECONDS, run=services.hooks.start_received, where="one"),
         # Each process has its own files of keys, and observes for itself that all others have followed.
         Background(
             name="keys.rotation",

@@ -18,7 +18,7 @@ class HookDelivery:
     """A request of a verified sender.
 
     Attributes:
-        state: `received` until it is known what became of it, and for good if the server ended before.
+        state: `received` until it is known what became of it.
         execution_id: The execution that it has started, or that an earlier one with the same key has.
         error: Why it started nothing.
         size: Bytes of the request.
@@ -49,8 +49,8 @@ class Refusals:
 
 
 class HookStore(Protocol):
-    async def add(self, delivery: HookDelivery, request: bytes) -> None:
-        """Store a request, which is a JSON text."""
+    async def add(self, delivery: HookDelivery, request: bytes) -> bool:
+        """Store a request, which is a JSON text; return False if there is a delivery with this id."""
         ...
 
     async def settle(self, delivery: HookDelivery) -> None:
@@ -69,12 +69,20 @@ class HookStore(Protocol):
         """Return a delivery and its request. Raises: NotFound."""
         ...
 
+    async def received(self, *, since: datetime, before: datetime, limit: int) -> Sequence[HookDelivery]:
+        """Return requests of that time, the oldest first, of which it is not known what became, without executions."""
+        ...
+
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
         """Add to the numbers of refused requests, and keep the last ``most`` of each trigger."""
         ...
 
     async def refusals(self, trigger_id: TriggerId) -> Refusals: ...
 
-    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
-        """Delete at most ``limit`` requests from before then, or beyond their trigger's newest; return how many."""
+    async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
+        """Delete at most ``limit`` requests from before then, or beyond their trigger's newest; return how many.
+
+        Args:
+            recent: Requests since then are kept.
+        """
         ...

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -57,6 +57,11 @@ logger = structlog.get_logger()
 _KEPT_FOR: Final = timedelta(days=7)
 MOST_KEPT: Final = 1000
 _PURGE_BATCH: Final = 500
+# Messages with an id of their own are accepted for five minutes around the time of the server, and known that long.
+_REPEATED_FOR: Final = timedelta(minutes=15)
+# A request that has not been started after this is one of a server that has ended.
+_GRACE: Final = timedelta(minutes=1)
+_PORTION: Final = 50
 # A longer body is read and written on a thread.
 _LONG_BYTES: Final = 64 * 1024
 _NOBODY: Final = WorkspaceId("")
@@ -129,6 +134,8 @@ class IncomingHooks:
         self._stored = stored
         self._clock = clock
         self._count = on_outcome
+        # No request from before is left to start.
+        self._recovered_until = datetime(1970, 1, 1, tzinfo=UTC)
         # Writes that no answer waits for.
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -208,25 +215,50 @@ class IncomingHooks:
         Raises: InvalidInput if the body is not what its type says, or the flow rejects the input; as
             `Executions.accept`.
         """
-        trigger = hook.trigger
-        key = None if hook.replay_id is None else _key(trigger.id, hook.replay_id)
-        before = await self._executions.accepted_before(trigger.workspace_id, key, None)
-        if before is not None:
-            self._count("repeated")
-            return HookOutcome(delivery_id=None, started=before)
+        trigger, now = hook.trigger, self._clock.now()
+        delivery_id = HookDeliveryId(new_id("hook", now))
+        if hook.replay_id is not None:
+            delivery_id = _id_of_message(trigger.id, hook.replay_id)
+            key = _key(trigger.id, delivery_id)
+            before = await self._executions.accepted_before(trigger.workspace_id, key, None)
+            if before is not None:
+                self._count("repeated")
+                return HookOutcome(delivery_id=None, started=before)
         await self._stored.check(trigger.workspace_id)
-        now = self._clock.now()
         values, encoded = await self._read(hook, request)
         delivery = HookDelivery(
-            id=HookDeliveryId(new_id("hook", now)),
+            id=delivery_id,
             workspace_id=trigger.workspace_id,
             trigger_id=trigger.id,
             received_at=now,
             state="received",
             execution_id=id,
         )
-        await self._store.add(delivery, encoded)
-        return await self._run(hook, delivery, values, key=key, id=id)
+        if not await self._store.add(delivery, encoded):
+            return await self._receive_again(hook, delivery_id, id)
+        return await self._run(hook, delivery, values, id=id)
+
+    async def _receive_again(self, hook: OpenHook, delivery_id: HookDeliveryId, id: ExecutionId) -> HookOutcome:
+        """Return the outcome of a message that is stored already; one that has started nothing is tried again.
+
+        The stored request counts, because the sender may not have signed all that `dedupe` reads.
+        """
+        workspace_id = hook.trigger.workspace_id
+        delivery, request = await self._store.get(workspace_id, hook.trigger.id, delivery_id)
+        if delivery.state in ("received", "failed"):
+            return await self._run(hook, delivery, request, id=id)
+        self._count("repeated")
+        if delivery.execution_id is None:
+            return HookOutcome(delivery_id=delivery_id, started=None)
+        try:
+            found = await self._reader.get(workspace_id, delivery.execution_id)
+        except NotFound:
+            # Its execution was deleted since.
+            return HookOutcome(delivery_id=delivery_id, started=None)
+        started = StartedExecution(
+            id=found.id, flow_id=found.flow_id, status=found.status, created_at=found.started_at, is_repeat=True
+        )
+        return HookOutcome(delivery_id=delivery_id, started=started)
 
     async def _read(self, hook: OpenHook, request: HookRequest) -> tuple[Mapping[str, JSON], bytes]:
         """Return the values of a request without secrets, and their JSON text. Raises: InvalidInput."""
@@ -244,13 +276,12 @@ class IncomingHooks:
         delivery: HookDelivery,
         request: Mapping[str, JSON],
         *,
-        key: str | None,
         id: ExecutionId,
         by: Caller | None = None,
     ) -> HookOutcome:
         """Start the execution of a stored request. Raises: as `receive`."""
         try:
-            outcome = await self._start(hook, delivery, request, key=key, id=id, by=by)
+            outcome = await self._start(hook, delivery, request, id=id, by=by)
         except FlowRunnerError as error:
             if not isinstance(error, Unavailable):
                 self._settle(replace(delivery, state="failed", execution_id=None, error=str(error)[:500]))
@@ -269,7 +300,6 @@ class IncomingHooks:
         delivery: HookDelivery,
         request: Mapping[str, JSON],
         *,
-        key: str | None,
         id: ExecutionId,
         by: Caller | None,
     ) -> HookOutcome:
@@ -278,7 +308,9 @@ class IncomingHooks:
         named = {"type": "webhook", "name": trigger.name, **values}
         if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named)):
             return HookOutcome(delivery_id=delivery.id, started=None)
+        key = None if by is not None else _key(trigger.id, delivery.id)
         if spec.dedupe is not None and by is None:
+            # The id of a message that has one is the delivery's, of which there is one.
             dedupe = await self._value("dedupe", spec.dedupe, hook, named)
             key = key if dedupe is None else _key(trigger.id, msgspec.json.encode(dedupe).decode())
         input = await input_of(
@@ -302,7 +334,7 @@ class IncomingHooks:
                 ),
                 caller=by,
                 fire=TriggerFire(trigger_id=trigger.id, at=self._clock.now()),
-                idempotency_key=key if key is not None or by is not None else _key(trigger.id, delivery.id),
+                idempotency_key=key,
                 id=id,
             )
         )
@@ -355,6 +387,7 @@ class IncomingHooks:
         self, caller: Caller, id: TriggerId, delivery_id: HookDeliveryId
     ) -> tuple[HookDelivery, Mapping[str, JSON]]:
         """Return a delivery and its request. Raises: NotFound."""
+        await self._triggers.get(caller.workspace_id, id)
         return await self._store.get(caller.workspace_id, id, delivery_id)
 
     async def replay(self, caller: Caller, id: TriggerId, delivery_id: HookDeliveryId) -> HookOutcome:
@@ -364,6 +397,12 @@ class IncomingHooks:
         """
         trigger = await self._triggers.get(caller.workspace_id, id)
         delivery, request = await self._store.get(caller.workspace_id, id, delivery_id)
+        hook = await self._armed(trigger)
+        new = self._executions.new_execution_id()
+        return await self._run(hook, delivery, request, id=new, by=caller)
+
+    async def _armed(self, trigger: TriggerView) -> OpenHook:
+        """Return a trigger whose sender was verified before. Raises: NotFound; Conflict if it starts nothing."""
         if trigger.type != "webhook":
             raise Conflict("Only a webhook has requests")
         if not trigger.is_armed:
@@ -372,11 +411,46 @@ class IncomingHooks:
         written = flow.triggers.get(trigger.name)
         if written is None or not isinstance(written.spec, WebhookTrigger):
             raise NotFound("trigger")
-        hook = OpenHook(
+        return OpenHook(
             trigger=trigger, flow=flow, written=written, spec=written.spec, scheme=Unverified(), replay_id=None
         )
-        new = self._executions.new_execution_id()
-        return await self._run(hook, delivery, request, key=None, id=new, by=caller)
+
+    async def start_received(self) -> None:
+        """Start the requests whose server ended before it could, or record why they start nothing."""
+        until = self._clock.now() - _GRACE
+        handled: set[HookDeliveryId] = set()
+        is_done = True
+        while found := await self._store.received(
+            since=self._recovered_until, before=until, limit=_PORTION + len(handled)
+        ):
+            news = [each for each in found if each.id not in handled]
+            if not news:
+                break
+            for delivery in news:
+                is_done &= await self._recover(delivery)
+            handled.update(each.id for each in news)
+        if is_done:
+            self._recovered_until = until
+
+    async def _recover(self, delivery: HookDelivery) -> bool:
+        """Start a request, or record why it starts nothing; return False if it has to be tried again."""
+        try:
+            trigger = await self._triggers.get(delivery.workspace_id, delivery.trigger_id)
+            hook = await self._armed(trigger)
+            _, request = await self._store.get(delivery.workspace_id, delivery.trigger_id, delivery.id)
+        except Unavailable:
+            return False
+        except FlowRunnerError as error:
+            reason = f"The server ended before it could start this request. {error}"[:500]
+            self._settle(replace(delivery, state="failed", execution_id=None, error=reason))
+            return True
+        try:
+            await self._run(hook, delivery, request, id=self._executions.new_execution_id())
+        except Unavailable:
+            return False
+        except FlowRunnerError as error:
+            logger.warning("hook.not_started", delivery=delivery.id, reason=str(error))
+        return True
 
     async def rotate(self, caller: Caller, id: TriggerId) -> TriggerView:
         """Give a webhook another URL; the old one is unknown at once. Raises: NotFound; Conflict if it is none."""
@@ -387,7 +461,12 @@ class IncomingHooks:
         """Delete requests that are older than a week, or beyond the newest of their trigger."""
         purged = _PURGE_BATCH
         while purged:
-            purged = await self._store.purge(before=self._clock.now() - _KEPT_FOR, most=MOST_KEPT, limit=_PURGE_BATCH)
+            purged = await self._store.purge(
+                before=self._clock.now() - _KEPT_FOR,
+                recent=self._clock.now() - _REPEATED_FOR,
+                most=MOST_KEPT,
+                limit=_PURGE_BATCH,
+            )
 
 
 _VALUES: Final = ("body", "headers", "query")
@@ -411,6 +490,12 @@ def scheme_of(wanted: Verify) -> Scheme:
             return Token(wanted.header)
         case "none":
             return Unverified()
+
+
+def _id_of_message(id: TriggerId, replay_id: str) -> HookDeliveryId:
+    """Return the id of the delivery of a message, which is the same whenever it arrives."""
+    digest = hashlib.sha256(f"{id} {replay_id}".encode(errors="surrogateescape")).hexdigest()
+    return HookDeliveryId(f"hook-{digest[:32]}")
 
 
 def _key(id: TriggerId, text: str) -> str:

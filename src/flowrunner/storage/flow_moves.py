@@ -71,6 +71,7 @@ INCOMPLETE: Final = "SELECT id FROM flows WHERE moving_from IS NOT NULL ORDER BY
 # Other writes wait for a transaction, so these limit how long it takes.
 _EXECUTIONS_AT_ONCE: Final = 500
 _REVISIONS_AT_ONCE: Final = 100
+_REQUESTS_AT_ONCE: Final = 20
 _REVISION_BYTES_AT_ONCE: Final = 2 * 1024 * 1024
 
 
@@ -101,7 +102,6 @@ class SqlFlowMoves:
             if await tx.run(BEGIN, values) == 0:
                 raise NotFound("workspace")
             await tx.run(MOVE_TRIGGERS, values)
-            await tx.run(MOVE_HOOKS, values)
             await _advance(tx, id)
 
         await self._database.write(begin, audit=audit)
@@ -133,7 +133,8 @@ async def _advance(tx: Transaction, id: FlowId) -> bool:
     if revisions:
         await tx.run(MOVE_REVISIONS, values | {"number": _last_that_fits(revisions)})
     moved = await tx.run(MOVE_EXECUTIONS, values | {"limit": _EXECUTIONS_AT_ONCE})
-    has_more = bool(revisions) or moved == _EXECUTIONS_AT_ONCE
+    requests = await tx.run(MOVE_HOOKS, values | {"limit": _REQUESTS_AT_ONCE})
+    has_more = bool(revisions) or moved == _EXECUTIONS_AT_ONCE or requests == _REQUESTS_AT_ONCE
     if not has_more:
         await tx.run(COMPLETE, values)
     return has_more

@@ -21,6 +21,7 @@ from flowrunner.storage.trigger_events import tell_if_failing
 ADD: Final = """
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
 VALUES (:id, :workspace_id, :trigger_id, :received_at, :state, :execution_id, :request, :size)
+    ON CONFLICT (id) DO NOTHING
 """
 SETTLE: Final = """
 UPDATE hook_deliveries SET state = :state, execution_id = :execution_id, error = :error WHERE id = :id
@@ -45,9 +46,18 @@ SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
   FROM hook_deliveries d LEFT JOIN executions x ON d.state = 'received' AND x.id = d.execution_id
  WHERE d.workspace_id = :workspace_id AND d.trigger_id = :trigger_id AND d.id = :id
 """
-# After the triggers of a flow have moved.
+RECEIVED: Final = """
+SELECT d.id, d.workspace_id, d.trigger_id, d.received_at, d.state, NULL, d.error, d.size FROM hook_deliveries d
+ WHERE d.received_at >= :since AND d.received_at < :before AND d.state = 'received'
+   AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.id = d.execution_id)
+ ORDER BY d.received_at, d.id LIMIT :limit
+"""
+# After the triggers of a flow have moved. A request may have a megabyte.
 MOVE: Final = """
-UPDATE hook_deliveries SET workspace_id = :target WHERE trigger_id IN (SELECT id FROM triggers WHERE flow_id = :id)
+UPDATE hook_deliveries SET workspace_id = :target
+ WHERE id IN (SELECT d.id FROM hook_deliveries d
+               WHERE d.trigger_id IN (SELECT id FROM triggers WHERE flow_id = :id) AND d.workspace_id = :source
+               LIMIT :limit)
 """
 REFUSALS: Final = "SELECT count, last FROM hook_refusals WHERE trigger_id = :trigger_id"
 SAVE_REFUSALS: Final = """
@@ -62,7 +72,7 @@ DELETE FROM hook_deliveries
 PURGE_MANY: Final = """
 DELETE FROM hook_deliveries
  WHERE id IN (SELECT d.id FROM triggers t, hook_deliveries d
-               WHERE t.type = 'webhook' AND d.trigger_id = t.id
+               WHERE t.type = 'webhook' AND d.trigger_id = t.id AND d.received_at < :recent
                  AND d.received_at < (SELECT x.received_at FROM hook_deliveries x WHERE x.trigger_id = t.id
                                        ORDER BY x.received_at DESC, x.id DESC LIMIT 1 OFFSET :most)
                LIMIT :limit)
@@ -77,7 +87,7 @@ class SqlHooks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, delivery: HookDelivery, request: bytes) -> None:
+    async def add(self, delivery: HookDelivery, request: bytes) -> bool:
         values = {
             "id": delivery.id,
             "workspace_id": delivery.workspace_id,
@@ -88,7 +98,7 @@ class SqlHooks:
             "request": request.decode(),
             "size": len(request),
         }
-        await self._database.write(lambda tx: tx.run(ADD, values))
+        return await self._database.write(lambda tx: tx.run(ADD, values)) == 1
 
     async def settle(self, delivery: HookDelivery) -> None:
         values: dict[str, Any] = {
@@ -125,6 +135,10 @@ class SqlHooks:
             raise NotFound("delivery")
         return _delivery(row[:-1]), msgspec.json.decode(row[-1], type=dict[str, Any])
 
+    async def received(self, *, since: datetime, before: datetime, limit: int) -> Sequence[HookDelivery]:
+        values = {"since": to_ms(since), "before": to_ms(before), "limit": limit}
+        return [_delivery(row) for row in await self._database.read_long(lambda tx: tx.rows(RECEIVED, values))]
+
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
         async def add(tx: Transaction) -> None:
             for trigger_id, new in counts.items():
@@ -138,11 +152,11 @@ class SqlHooks:
     async def refusals(self, trigger_id: TriggerId) -> Refusals:
         return _refusals(await self._database.read(lambda tx: tx.row(REFUSALS, {"trigger_id": trigger_id})))
 
-    async def purge(self, *, before: datetime, most: int, limit: int) -> int:
+    async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
         async def purge(tx: Transaction) -> int:
             await tx.run(PURGE_REFUSALS)
             old = await tx.run(PURGE_OLD, {"before": to_ms(before), "limit": limit})
-            return old + await tx.run(PURGE_MANY, {"most": most, "limit": limit})
+            return old + await tx.run(PURGE_MANY, {"most": most, "limit": limit, "recent": to_ms(recent)})
 
         return await self._database.write(purge)
 
