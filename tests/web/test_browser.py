@@ -1,8 +1,11 @@
 """The web interface in a real Chromium, against a real server."""
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +16,7 @@ from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from support.client import Client
 from support.receiver import Receiver
-from support.server import Server
+from support.server import Server, clean_environment
 from web import sample
 from web.browser import Tab, fill_login, needs_chromium, opened_browser
 from web.screens import SCREENS
@@ -224,6 +227,33 @@ def test_a_run_is_labelled_and_found_by_its_labels_and_inputs(tab: Tab, api: Cli
     page.get_by_role("row").get_by_role("button", name="stage: prod").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     assert "label.team=core&label.stage=prod" in page.url
+
+
+def test_the_commands_of_a_run_do_the_same(tab: Tab, api: Client, tmp_path: Path) -> None:
+    text = 'inputs: {who: {type: string}}\nnodes: {a: {type: return, params: {value: "Hello, ${flow.input.who}"}}}\n'
+    flow = api.new_flow(text, name="says hello")
+    token = api.post("/api/v1/tokens", {"name": "run", "scopes": ["read", "run"]}).json["token"]
+    here = f'flowrunner() {{ "{sys.executable}" -m flowrunner "$@"; }}; python() {{ "{sys.executable}" -; }}\n'
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("button", name="Run…", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Run says hello")
+    dialog.get_by_label("who").fill("it's me")
+    dialog.get_by_label("Labels").fill("team:core")
+    said = {}
+    for name in ("CLI", "Python"):
+        dialog.get_by_role("tab", name=name).click()
+        command = dialog.locator("pre").inner_text()
+        script = command if name == "CLI" else f"python <<'END'\n{command}\nEND"
+        environment = clean_environment(
+            FLOWRUNNER_TOKEN=token, HOME=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path)
+        )
+        done = subprocess.run(
+            ["bash", "-c", here + script], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        said[name] = (done.returncode, done.stdout)
+
+    assert said == {"CLI": (0, '"Hello, it\'s me"\n'), "Python": (0, "Hello, it's me\n")}, done.stderr
+    assert api.get("/api/v1/executions", label="team:core", flow_id=flow).json["total"] == 2
 
 
 def test_filters_and_columns_are_kept_for_the_account(tab: Tab, ids: dict[str, Any]) -> None:

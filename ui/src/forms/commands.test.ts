@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { curl, literal, python } from "./commands";
+import { cli, curl, python } from "./commands";
 
 const call = { method: "POST", path: "/api/v1/flows/x/run", workspace: "shop", body: { input: { who: "it's", ok: true, none: null } } } as const;
 
@@ -9,7 +9,13 @@ test("a command for the shell quotes what was typed", () => {
   );
 });
 
+const run = { flow: "order sync", input: { who: "it's", ok: true, none: null, count: 2 }, labels: { team: "core" }, workspace: "shop" };
+
 test("a program in Python has the words of Python", () => {
-  expect(literal(call.body)).toBe('{"input": {"who": "it\'s", "ok": True, "none": None}}');
-  expect(python(call, "http://h")).toContain('data=json.dumps({"input"');
+  expect(python(run, "http://h")).toContain('client = Client("http://h", os.environ["FLOWRUNNER_TOKEN"], workspace="shop")');
+  expect(python(run, "http://h")).toContain('client.run("order sync", {"who": "it\'s", "ok": True, "none": None, "count": 2}, labels={"team": "core"}).wait()');
+});
+
+test("a command of the command line quotes what was typed", () => {
+  expect(cli(run, "http://h")).toBe("flowrunner run 'order sync' -i 'who=it'\\''s' -i ok=true -i none=null -i count=2 --label team=core --workspace shop --url http://h --wait");
 });

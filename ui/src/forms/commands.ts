@@ -19,14 +19,32 @@ export function curl(call: Call, origin: string): string {
   return parts.join(" \\\n  ");
 }
 
-export function python(call: Call, origin: string): string {
-  const lines = ["import json, os, urllib.request", "", "request = urllib.request.Request(", `    ${JSON.stringify(origin + call.path)},`, `    method=${JSON.stringify(call.method)},`, "    headers={", `        "Authorization": f"Bearer {os.environ['FLOWRUNNER_TOKEN']}",`];
-  if (call.workspace !== undefined) lines.push(`        "Flowrunner-Workspace": ${JSON.stringify(call.workspace)},`);
-  if (call.body !== undefined) lines.push(`        "Content-Type": "application/json",`);
-  lines.push("    },");
-  if (call.body !== undefined) lines.push(`    data=json.dumps(${literal(call.body)}).encode(),`);
-  lines.push(")", "with urllib.request.urlopen(request) as answer:", "    print(json.load(answer))");
-  return lines.join("\n");
+/** A start of a flow. */
+export interface Run {
+  readonly flow: string;
+  readonly input: Record<string, unknown>;
+  readonly labels: Record<string, string>;
+  readonly workspace: string | undefined;
+}
+
+/** Return a program that starts the flow with the Python client, and waits for its end. */
+export function python(run: Run, origin: string): string {
+  const place = run.workspace === undefined ? "" : `, workspace=${literal(run.workspace)}`;
+  const values = [literal(run.flow), literal(run.input)];
+  if (Object.keys(run.labels).length > 0) values.push(`labels=${literal(run.labels)}`);
+  return ["import os", "", "from flowrunner.client import Client", "", `client = Client(${literal(origin)}, os.environ["FLOWRUNNER_TOKEN"]${place})`, `execution = client.run(${values.join(", ")}).wait()`, "print(execution.result)"].join("\n");
+}
+
+/** Return the command that starts the flow, and waits for its end. */
+export function cli(run: Run, origin: string): string {
+  const parts = Object.entries(run.input).map(([key, value]) => `-i ${word(`${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)}`);
+  for (const [name, value] of Object.entries(run.labels)) parts.push(`--label ${word(`${name}=${value}`)}`);
+  if (run.workspace !== undefined) parts.push(`--workspace ${word(run.workspace)}`);
+  return ["flowrunner run", word(run.flow), ...parts, `--url ${word(origin)}`, "--wait"].join(" ");
+}
+
+function word(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : quoted(text);
 }
 
 /** Return a JSON value as Python writes it. */

@@ -5,7 +5,7 @@ import { parse } from "yaml";
 import { api, ApiError } from "../../api/client";
 import { go, to } from "../../app/router";
 import { workspace } from "../../app/session";
-import { curl, python, type Call } from "../../forms/commands";
+import { cli, curl, python, type Call, type Run } from "../../forms/commands";
 import { SchemaField } from "../../forms/field";
 import { inputFields, valueOf } from "../../forms/fields";
 import { readLabels } from "../../forms/labels";
@@ -74,6 +74,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const read = readLabels(labelText.value);
   const labels = "labels" in read && Object.keys(read.labels).length > 0 ? { labels: read.labels } : {};
   const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: workspace.value?.slug, body: { input: input ?? {}, ...labels } };
+  const command: Run = { flow: flow.name, input: input ?? {}, labels: labels.labels ?? {}, workspace: workspace.value?.slug };
 
   async function start(): Promise<void> {
     isTried.value = true;
@@ -131,8 +132,8 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
             </div>
           )}
           {tab.value === "curl" && <Command text={curl(call, window.location.origin)} />}
-          {tab.value === "python" && <Command text={python(call, window.location.origin)} />}
-          {tab.value === "cli" && <Command text={cli(flow.name, input ?? {})} />}
+          {tab.value === "python" && <Command text={python(command, window.location.origin)} />}
+          {tab.value === "cli" && <Command text={cli(command, window.location.origin)} />}
         </div>
         {(tab.value === "form" || tab.value === "json") && (
           <Field label={texts.labels} hint={texts.labelsHint} fault={isTried.value && "fault" in read ? texts.notALabel(read.fault) : undefined}>
@@ -143,15 +144,6 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
       </form>
     </Dialog>
   );
-}
-
-function cli(name: string, input: Record<string, unknown>): string {
-  const parts = Object.entries(input).map(([key, value]) => `-i ${shell(`${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)}`);
-  return ["flowrunner run", shell(name), ...parts].join(" ");
-}
-
-function shell(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 function Command({ text }: { text: string }) {
