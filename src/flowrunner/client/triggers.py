@@ -6,6 +6,7 @@ from typing import Any, Literal
 from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
 from flowrunner.client.models import (
     Callback,
+    CallbackSecret,
     Delivery,
     HookDelivery,
     Job,
@@ -147,6 +148,11 @@ class Callbacks(Group[K]):
     def delete(self, id: str) -> Call[Message]:
         """Delete a callback and its deliveries."""
         return call(Message, "DELETE", _callback(id))
+
+    @operation("rotateCallbackSecret")
+    def rotate_secret(self, id: str) -> Call[CallbackSecret]:
+        """Replace the signing secret of a callback. Messages are signed with the old one too for a day."""
+        return call(CallbackSecret, "POST", f"{_callback(id)}/rotate")
 
     @operation("testCallback")
     def test(self, id: str) -> Call[Delivery]:
