@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from docs.pages import ROOT
+from docs.pages import OPERATIONS, ROOT, section
 from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES
 from flowrunner.cli.exits import USAGE
 from flowrunner.cli.main import main
@@ -408,3 +408,60 @@ def test_the_network_policy_is_for_these_pods_and_closes_what_the_program_closes
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     for address in ("10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1", "fd00::1", "fe80::1"):
         assert any(ipaddress.ip_address(address) in network for network in excepted), address
+
+
+def unit_of_the_page() -> str:
+    """Return the unit of `deploy/` with the credentials of the page."""
+    (added,) = re.findall(r"```ini\n(.*?)```", section(OPERATIONS, "Credentials of systemd"), re.DOTALL)
+    return (DEPLOY / "flowrunner.service").read_text() + added
+
+
+def test_settings_come_from_the_credentials_of_systemd_as_the_page_says(tmp_path: Path) -> None:
+    # As systemd passes them: files in a directory that the unit calls %d.
+    passed = dict(re.findall(r"^LoadCredential=(\w+):(.*)$", unit_of_the_page(), re.MULTILINE))
+    for name in passed:
+        (tmp_path / name).write_text(f"postgresql://h/{name}\n")
+    environment = dict(re.findall(r"^Environment=(\w+)=(.*)$", unit_of_the_page(), re.MULTILINE))
+
+    settings = load_settings({}, {name: value.replace("%d", str(tmp_path)) for name, value in environment.items()})
+
+    assert settings.database_url == "postgresql://h/database_url"
+    assert settings.admin_password == "postgresql://h/admin_password"
+    assert settings.admin_email == "ops@example.com"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_accepts_the_unit_with_the_credentials_of_the_page(tmp_path: Path) -> None:
+    unit = tmp_path / "flowrunner.service"
+    unit.write_text(unit_of_the_page().replace("/opt/flowrunner/bin/flowrunner", sys.executable))
+
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
+    )
+
+    assert "flowrunner.service" not in checked.stderr, checked.stderr
+
+
+@pytest.mark.skipif(shutil.which("logrotate") is None, reason="needs logrotate")
+def test_a_log_that_is_rotated_as_the_page_says_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```text\n(/var/log.*?)```", section(OPERATIONS, "Keeping logs"), re.DOTALL)
+    rules = tmp_path / "rules"
+    rules.write_text(text.replace("/var/log/flowrunner", str(tmp_path)))
+    rules.chmod(0o644)
+    log = tmp_path / "server.log"
+    with subprocess.Popen(
+        ["sh", "-c", f"while read line; do echo $line; done 2>>{log} >&2"], stdin=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdin is not None
+        writer.stdin.write("before\n")
+        writer.stdin.flush()
+        while not log.exists() or log.read_text() != "before\n":
+            time.sleep(0.01)
+        rotate = ["logrotate", "--force", "--state", tmp_path / "state", rules]
+        rotated = subprocess.run(rotate, capture_output=True, text=True, check=False)
+        writer.stdin.write("after\n")
+        writer.stdin.close()
+
+    assert rotated.returncode == 0, rotated.stderr
+    assert log.read_text() == "after\n"
+    assert (tmp_path / "server.log.1.gz").exists()
