@@ -261,6 +261,25 @@ def test_the_audit_log_is_listed(root: User) -> None:
 # The rest
 
 
+def test_the_names_of_the_old_guide_are_understood(user: User) -> None:
+    old = {"FLOWRUNNER_URL": "", "FLOWRUNNER_SERVER": user.client.url}
+
+    assert user.json("whoami", environment=old)["url"] == user.client.url
+    assert user("flow", "list", "--server", "http://127.0.0.1:1", code=7, environment=old)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("flow", "get", "\udcff"), ("secret", "delete", "..", "-y"), ("flow", "list", "--workspace", "a\nb"),
+     ("approve", f"exec-{'0' * 36}", ".."), ("flow", "list", "--token", "a b")],
+)  # fmt: skip
+def test_what_no_request_can_have_is_wrong_use(arguments: tuple[str, ...], user: User) -> None:
+    done = user(*arguments, code=2)
+
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_node_types_and_packages_are_looked_up(user: User) -> None:
     assert "http.request" in user("node-types", "list", "-o", "name").stdout
     assert user.json("node-types", "describe", "http.request")["name"] == "http.request"

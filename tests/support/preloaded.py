@@ -34,7 +34,12 @@ _MODULES: Final = (
     "flowrunner.cli.main", "flowrunner.serving", "flowrunner.storage.postgres.location",
     "flowrunner.dispatch.temporal.dispatcher", "flowrunner.dispatch.temporal.worker",
     "flowrunner.cli.graph", "flowrunner.cli.run", "flowrunner.cli.schema", "flowrunner.cli.test",
-    "flowrunner.cli.validate",
+    "flowrunner.cli.validate", "flowrunner.cli.bulk", "flowrunner.cli.logins", "flowrunner.cli.remote_run",
+    "flowrunner.cli.reruns", "flowrunner.cli.commands.account", "flowrunner.cli.commands.api",
+    "flowrunner.cli.commands.audit", "flowrunner.cli.commands.callback", "flowrunner.cli.commands.context",
+    "flowrunner.cli.commands.executions", "flowrunner.cli.commands.flow", "flowrunner.cli.commands.login",
+    "flowrunner.cli.commands.secret", "flowrunner.cli.commands.token", "flowrunner.cli.commands.trigger",
+    "flowrunner.cli.commands.workspace",
 )  # fmt: skip
 _TESTS: Final = Path(__file__).parents[1]
 _LARGEST_REQUEST: Final = 2**17

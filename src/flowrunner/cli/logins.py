@@ -21,6 +21,7 @@ from flowrunner.cli.contexts import Context, load_contexts
 from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
 from flowrunner.client import ClientError
+from flowrunner.client.requests import segment
 
 
 def log_in(url: str | None, name: str | None, username: str | None, *, with_token: bool) -> None:
@@ -76,7 +77,7 @@ def print_account() -> None:
             "url": client.url,
             "context": target.name,
             "account": client.get("/accounts/me"),
-            "workspace": client.get(f"/workspaces/{target.workspace}") if target.workspace else None,
+            "workspace": client.get(f"/workspaces/{segment(target.workspace)}") if target.workspace else None,
         },
         name="account.email",
     )

@@ -37,8 +37,10 @@ def audit() -> None:
 @limit_option
 def list_(limit: int, since: str | None, until: str | None, **query: str | None) -> None:
     """List entries of the audit log, the newest first: all of them for admins, or those of --workspace."""
+    from flowrunner.client.requests import segment
+
     client = connect()
-    path = "/audit" if client.workspace is None else f"/workspaces/{client.workspace}/audit"
+    path = "/audit" if client.workspace is None else f"/workspaces/{segment(client.workspace)}/audit"
     found = client.entries(
         path, query={**query, "since": moment_of(since), "until": moment_of(until)}, most=limit or None
     )

@@ -29,6 +29,8 @@ _SCREENS = (
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 def open(thing: str | None, *, no_browser: bool) -> None:
     """Open an execution, a flow or a screen of the web interface in the browser, and print its address."""
+    from flowrunner.client.requests import segment
+
     client = connect()
     slug = client.workspace or next(client.entries("/workspaces", most=1))["slug"]
     if thing is None or thing in _SCREENS:
@@ -37,7 +39,7 @@ def open(thing: str | None, *, no_browser: bool) -> None:
         path = f"/executions/{execution_id(client, thing)}"
     else:
         path = f"/flows/{flow_id(client, thing)}"
-    address = f"{client.url}/w/{slug}{path.removesuffix('/')}"
+    address = f"{client.url}/w/{segment(slug)}{path.removesuffix('/')}"
     click.echo(address)
     if not no_browser:
         import webbrowser
