@@ -23,6 +23,7 @@ from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from support.client import Client, Reply
+from support.receiver import Receiver
 from support.server import Server
 from support.waiting import wait_for
 
@@ -191,6 +192,30 @@ def test_a_message_that_failed_is_tried_again_as_it_was_stored(account: Client) 
     assert send(account, url, b'"x"', signed(b'"x"', id="msg_1")).status == 422
 
     assert deliveries(account, id)["total"] == 1
+
+
+def test_a_callback_that_comes_back_to_its_flow_ends(account: Client, receiver: Receiver) -> None:
+    url, id = new_hook(account, "none")
+    callback = {"url": f"{receiver.url}/ok/depths", "events": ["execution.completed"]}
+    assert account.post("/api/v1/callbacks", callback).status == 201
+    plain = {"Content-Type": "application/json"}
+
+    replies = [send(account, url, b"1", plain | {"FlowRunner-Depth": depth}) for depth in ("20", "7, 8", "x", "21")]
+
+    assert [reply.status for reply in replies] == [202, 202, 202, 422]
+    assert "Chain too long" in replies[3].body.decode()
+    assert [each["state"] for each in settled(account, id, 4)] == ["failed", "started", "started", "started"]
+    wait_for(lambda: len(receiver.effects("/ok/depths")) == 3, 20.0)
+    # Each message tells of one end more.
+    assert sorted(int(effect.headers["flowrunner-depth"]) for effect in receiver.effects("/ok/depths")) == [1, 1, 21]
+
+
+def test_a_request_to_a_webhook_in_a_flow_that_has_one_is_a_warning(account: Client) -> None:
+    flow = FLOW % ("none", "") + "  b: {type: http.request, params: {url: 'https://flows.example/hooks/abc'}}\n"
+
+    report = account.post("/api/v1/flows/validate", {"definition": flow}).json
+
+    assert ("trigger.loop", "nodes.b.params.url") in [(each["code"], each["path"]) for each in report["warnings"]]
 
 
 async def test_a_request_whose_server_ended_is_started_or_says_why_not(tmp_path: Path) -> None:

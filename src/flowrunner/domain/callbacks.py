@@ -74,6 +74,7 @@ class CallbackEvent:
         subject: Id of the execution, trigger or callback.
         data: The details, such as `execution`.
         link: Address of the subject's page; None if the installation has no public address.
+        depth: The number of ends that have led to it, its own included; 0 if it belongs to no execution.
     """
 
     id: str
@@ -83,6 +84,7 @@ class CallbackEvent:
     subject: str
     data: Mapping[str, JSON]
     link: str | None = None
+    depth: int = 0
 
 
 def cloud_event(event: CallbackEvent, *, source: str) -> Mapping[str, JSON]:

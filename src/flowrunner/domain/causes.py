@@ -76,12 +76,14 @@ class Hook:
     Attributes:
         delivery: The stored request.
         by: The account that has replayed it; None for the first time.
+        depth: The number of ends that have led to the request, if a callback has sent it.
     """
 
     trigger: TriggerId
     name: str
     delivery: str
     by: AccountId | None = None
+    depth: int = 0
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +157,7 @@ class TriggerFields:
                 assert self.due_at is not None, "a schedule has a due time"
                 return Scheduled(trigger=self.id, name=self.name, due_at=self.due_at, by=self.by)
             case "webhook":
-                return Hook(trigger=self.id, name=self.name, delivery=self.delivery, by=self.by)
+                return Hook(trigger=self.id, name=self.name, delivery=self.delivery, by=self.by, depth=self.depth)
             case "execution":
                 assert self.execution_id is not None, "an end has an execution"
                 of, depth = self.execution_id, self.depth
@@ -166,8 +168,8 @@ class TriggerFields:
         match cause:
             case Scheduled(trigger=id, name=name, due_at=due_at, by=by):
                 return cls(type="schedule", id=id, name=name, due_at=due_at, by=by)
-            case Hook(trigger=id, name=name, delivery=delivery, by=by):
-                return cls(type="webhook", id=id, name=name, delivery=delivery, by=by)
+            case Hook(trigger=id, name=name, delivery=delivery, by=by, depth=depth):
+                return cls(type="webhook", id=id, name=name, delivery=delivery, by=by, depth=depth)
             case Chained(trigger=id, name=name, of=of, depth=depth, by=by):
                 return cls(type="execution", id=id, name=name, execution_id=of, depth=depth, by=by)
 

@@ -20,7 +20,7 @@ from flowrunner.language.inputs import is_searchable, schema_of
 from flowrunner.language.json_schema import type_meant
 from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
-from flowrunner.language.raw_nodes import is_node, nodes_by_scope, set_by_nodes
+from flowrunner.language.raw_nodes import inner_nodes, is_node, nodes_by_scope, set_by_nodes
 from flowrunner.language.retries import read_retry
 from flowrunner.language.triggers import read_triggers
 from flowrunner.language.yaml_source import Keys
@@ -35,6 +35,9 @@ LIMITS_KEYS: Final = ("timeout", "max_steps", "concurrency")
 _CONCURRENCY_KEYS: Final = ("max", "key", "on_limit")
 
 MAX_TAGS: Final = 50
+# Node types that send requests, and what the path of a webhook trigger begins with.
+_SENDERS: Final = frozenset({"http.request", "webhook"})
+_HOOK_PATH: Final = "/hooks/"
 MOST_STEPS: Final = 1_000_000
 MAX_CONCURRENCY: Final = 10_000
 MAX_EXPRESSIONS: Final = 10_000
@@ -189,6 +192,9 @@ class _FlowReader:
         if "outputs" in written:
             outputs = self.expressions.template(written["outputs"], ("outputs",), PARAMETER_NAMES, context)
         limits = self.limits(written, context)
+        triggers = read_triggers(document, self.expressions, context, has_limit=limits.concurrency is not None)
+        if any(trigger.type == "webhook" for trigger in triggers.values()):
+            self.warn_of_loops(nodes, ("nodes",))
         return Flow(
             name=document.text_at(metadata, ("metadata",), "name"),
             description=document.text_at(metadata, ("metadata",), "description", limit=10_000),
@@ -203,10 +209,23 @@ class _FlowReader:
             on_finish=handlers["on_finish"],
             limits=limits,
             tests=self.tests(written),
-            triggers=read_triggers(document, self.expressions, context, has_limit=limits.concurrency is not None),
+            triggers=triggers,
             secrets=tuple(sorted(self.expressions.secrets)),
             searchable=self.searchable(inputs or {}),
         )
+
+    def warn_of_loops(self, nodes: Mapping[str, JSON], at: Keys) -> None:
+        """Warn of requests to what looks like a webhook trigger, in a flow that has one itself."""
+        for name, node in nodes.items():
+            params = node.get("params") if isinstance(node, dict) and node.get("type") in _SENDERS else None
+            url = params.get("url") if isinstance(params, dict) else None
+            if isinstance(url, str) and _HOOK_PATH in url:
+                message = "this looks like the address of a webhook trigger: the flow's own would start it without end"
+                hint = "end the chain by 'when' of the trigger or 'if' of the node"
+                self.document.warn((*at, name, "params", "url"), "trigger.loop", message, hint)
+            for key, inner in inner_nodes(node):
+                scope = (*at, name, *(("branches", *key) if key else ()), "nodes")
+                self.warn_of_loops(inner, scope)
 
     def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:
         tags = metadata.get("tags")

@@ -35,6 +35,7 @@ from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.journal import JournalReader
 from flowrunner.services.callback_secrets import Credentials
+from flowrunner.services.chain_depth import DEPTH_HEADER, cause_of, depth_of
 
 MOST_TEMPLATE_CHARACTERS: Final = 16 * 1024
 _NAMES: Final = frozenset({"event"})
@@ -103,9 +104,10 @@ class CallbackMessages:
 
     async def event_of(self, delivery: DeliveryView) -> CallbackEvent:
         """Return the event that a delivery tells of."""
-        at, link, data = delivery.noted_at, None, delivery.details or {}
+        at, link, data, depth = delivery.noted_at, None, delivery.details or {}, 0
         if delivery.execution_id is not None:
             at, data = await self._execution(delivery)
+            depth = 1 + await depth_of(self._journal, await cause_of(self._journal, delivery.execution_id))
             if self._public_url is not None:
                 link = f"{self._public_url}/w/{delivery.workspace_id}/executions/{delivery.execution_id}"
         return CallbackEvent(
@@ -116,6 +118,7 @@ class CallbackMessages:
             subject=delivery.execution_id or delivery.subject or "",
             data=data,
             link=link,
+            depth=depth,
         )
 
     async def _execution(self, delivery: DeliveryView) -> tuple[datetime, Mapping[str, JSON]]:
@@ -162,7 +165,8 @@ class CallbackMessages:
                 message = CallbackRequest(body, {"Content-Type": "application/cloudevents+json; charset=utf-8"})
         seconds, previous = str(int(now.timestamp())), credentials.previous_at(now)
         signed = signature(credentials.secret, event.id, seconds, message.body, previous=previous)
-        return CallbackRequest(message.body, {**message.headers, **signed})
+        depth = {DEPTH_HEADER: str(event.depth)} if event.depth else {}
+        return CallbackRequest(message.body, {**message.headers, **signed, **depth})
 
 
 def _execution_value(found: ExecutionDetail, flow_name: str | None, status: str | None) -> Mapping[str, JSON]:

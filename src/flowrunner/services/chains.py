@@ -7,11 +7,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from flowrunner.domain.causes import Chained, ChildOf, StartCause
+from flowrunner.domain.causes import Chained, ChildOf
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
-from flowrunner.domain.events import Started
 from flowrunner.domain.triggers import Chain
-from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows
@@ -19,15 +18,12 @@ from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.batches import handle_all
+from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of, depth_of
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.trigger_values import input_of, labels_of
 
 logger = structlog.get_logger()
 
-# Executions that the end of one may start, the end of each of them another, and so on.
-MAX_DEPTH: Final = 20
-# The longest chain of calls that is followed to the execution that has begun it.
-_MAX_CALLS: Final = 100
 _AT_A_TIME: Final = 100
 _CONCURRENT: Final = 20
 # How soon an end is found while there is a trigger that waits for one.
@@ -94,7 +90,7 @@ class Chains:
             return
         try:
             ended = await self._reader.get(trigger.workspace_id, end.execution_id)
-            cause = await self._cause_of(end.execution_id)
+            cause = await cause_of(self._journal, end.execution_id)
         except NotFound:
             # It was deleted or moved since.
             await self._store.discard(end)
@@ -102,10 +98,9 @@ class Chains:
         if isinstance(cause, ChildOf) and not trigger.spec.children:
             await self._store.discard(end)
             return
-        depth = await self._depth_of(cause) + 1
+        depth = await depth_of(self._journal, cause) + 1
         if depth > MAX_DEPTH:
-            message = f"Chain too long: {MAX_DEPTH} ends have started the next execution: let flows end the chain"
-            raise ChainTooLong(message)
+            raise ChainTooLong(TOO_DEEP)
         try:
             started = await self._executions.accept(await self._request(trigger, ended, depth))
         except TriggerHasMoved:
@@ -134,18 +129,6 @@ class Chains:
             idempotency_key=f"{trigger.id} {ended.id}",
             fire=TriggerFire(trigger_id=trigger.id, at=now, ended=ended.id),
         )
-
-    async def _cause_of(self, id: ExecutionId) -> StartCause | None:
-        (first, *_) = await self._journal.events(id, after=0, limit=1) or (None,)
-        return first.event.cause if first is not None and isinstance(first.event, Started) else None
-
-    async def _depth_of(self, cause: StartCause | None) -> int:
-        """Return the number of ends that have led to an execution, also through those that have called it."""
-        for _ in range(_MAX_CALLS):
-            if not isinstance(cause, ChildOf):
-                break
-            cause = await self._cause_of(cause.execution_id)
-        return cause.depth if isinstance(cause, Chained) else 0
 
 
 class ChainTooLong(FlowRunnerError):

@@ -45,6 +45,7 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Vault
 from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerStore, TriggerView
+from flowrunner.services.chain_depth import DEPTH_HEADER, MAX_DEPTH, TOO_DEEP, depth_in
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
@@ -306,6 +307,9 @@ class IncomingHooks:
         trigger, spec = hook.trigger, hook.spec
         values = {"at": rfc3339(delivery.received_at), **{name: request[name] for name in _VALUES}}
         named = {"type": "webhook", "name": trigger.name, **values}
+        depth = depth_in(request["headers"])
+        if depth > MAX_DEPTH:
+            raise invalid(DEPTH_HEADER, TOO_DEEP)
         if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named)):
             return HookOutcome(delivery_id=delivery.id, started=None)
         key = None if by is not None else _key(trigger.id, delivery.id)
@@ -331,6 +335,7 @@ class IncomingHooks:
                     name=trigger.name,
                     delivery=delivery.id,
                     by=None if by is None else by.account_id,
+                    depth=depth,
                 ),
                 caller=by,
                 fire=TriggerFire(trigger_id=trigger.id, at=self._clock.now()),
