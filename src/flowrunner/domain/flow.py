@@ -208,6 +208,7 @@ class Flow(Graph):
         triggers: What starts it by itself, by name.
         secrets: The secrets that its expressions name.
         searchable: The inputs by whose values lists find its executions.
+        is_tool: Agents find it as a tool of the MCP server.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Flow(Graph):
     on_finish: str | None = None
     secrets: tuple[str, ...] = ()
     searchable: tuple[str, ...] = ()
+    is_tool: bool = False
     limits: FlowLimits = FlowLimits()
     tests: Mapping[str, JSON] = field(default_factory=dict)
     triggers: Mapping[str, Trigger] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Validation of flow inputs and approval forms, with every fault in plain words."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -174,6 +175,21 @@ def schema_of(written: JSON) -> tuple[JSON, bool]:
 def is_searchable(written: JSON) -> bool:
     """Return whether lists find executions by the value of an input."""
     return isinstance(written, Mapping) and written.get("searchable") is True
+
+
+def tool_schema(inputs: Mapping[str, JSON] | None) -> str:
+    """Return the JSON Schema of the whole input of a flow, as JSON. Args: inputs: As in `Flow.inputs`."""
+    if inputs is None:
+        return json.dumps({"type": "object"})
+    schemas = {name: schema_of(written) for name, written in inputs.items()}
+    required = [
+        name
+        for name, (schema, is_required) in schemas.items()
+        if is_required and not (isinstance(schema, Mapping) and "default" in schema)
+    ]
+    properties = {name: {} if schema is True else schema for name, (schema, _) in schemas.items()}
+    whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return json.dumps(whole, separators=(",", ":"))
 
 
 def _with_path(at: Keys, fault: ParamFault) -> Fault:

@@ -7,6 +7,7 @@ from typing import Final, cast
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import PARAMETER_NAMES, Code, CodePlace
 from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, FlowLimits, NodeTypeSpec, OnLimit
+from flowrunner.domain.flow_tools import MOST_INPUT_BYTES
 from flowrunner.domain.labels import MAX_SEARCHABLE, MAX_SEARCHABLE_NAME
 from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
@@ -16,7 +17,7 @@ from flowrunner.language.document import CheckSchema, Document
 from flowrunner.language.expressions import Expressions
 from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.foreign_forms import OF_FLOWS
-from flowrunner.language.inputs import is_searchable, schema_of
+from flowrunner.language.inputs import is_searchable, schema_of, tool_schema
 from flowrunner.language.json_schema import type_meant
 from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
@@ -29,7 +30,7 @@ FLOW_KEYS: Final = (
     "metadata", "inputs", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "start", "nodes",
     "triggers", "tests",
 )  # fmt: skip
-_METADATA_KEYS: Final = ("name", "description", "version", "tags")
+_METADATA_KEYS: Final = ("name", "description", "version", "tags", "mcp")
 _DEFAULTS_KEYS: Final = ("timeout", "retry")
 LIMITS_KEYS: Final = ("timeout", "max_steps", "concurrency")
 _CONCURRENCY_KEYS: Final = ("max", "key", "on_limit")
@@ -200,6 +201,7 @@ class _FlowReader:
             description=document.text_at(metadata, ("metadata",), "description", limit=10_000),
             version=document.text_at(metadata, ("metadata",), "version"),
             tags=self.tags(metadata),
+            is_tool=self.is_tool(metadata, inputs),
             start=graph.start,
             nodes=graph.nodes,
             vars=variables,
@@ -238,6 +240,16 @@ class _FlowReader:
         if len(tags) > MAX_TAGS:
             self.document.fault(("metadata", "tags"), "too_long", f"must have at most {MAX_TAGS} entries")
         return tuple(dict.fromkeys(str(t) for t in tags))
+
+    def is_tool(self, metadata: Mapping[str, JSON], inputs: Mapping[str, JSON] | None) -> bool:
+        value = metadata.get("mcp")
+        if value is not None and not isinstance(value, bool):
+            self.document.fault(("metadata", "mcp"), "type", "must be true or false")
+            return False
+        if value and (size := len(tool_schema(inputs))) > MOST_INPUT_BYTES:
+            message = f"the inputs have {size} bytes as a schema, and those of a tool at most {MOST_INPUT_BYTES}"
+            self.document.fault(("metadata", "mcp"), "too_large", message, "shorten their descriptions and schemas")
+        return value is True
 
     def defaults(self, written: Mapping[str, JSON]) -> Defaults:
         at: Keys = ("defaults",)

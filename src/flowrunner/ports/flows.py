@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.flow_tools import FlowTool, PublishedFlow
 from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -41,6 +42,7 @@ class SavedFlow(FlowView):
         edition: Number of changes of any kind, the creation included, set by the store.
         triggers: The triggers of a definition that is to be saved, each with the id that it gets if it is new; None if
             the definition stays.
+        tool: How agents find the flow; None if they do not.
         secret_names: The secrets that the definition names. The store keeps them with a new revision, and does not
             read them.
     """
@@ -51,6 +53,7 @@ class SavedFlow(FlowView):
     edition: int = 1
     triggers: Mapping[TriggerId, Trigger] | None = field(default=None, compare=False, repr=False)
     secret_names: Sequence[str] = field(default=(), compare=False)
+    tool: FlowTool | None = None
 
     @property
     def state(self) -> str:
@@ -216,6 +219,14 @@ class FlowStore(Protocol):
 
     async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
         """Return the flow with that id, or else at most two flows with that name."""
+        ...
+
+    async def tools(self, workspace_id: WorkspaceId) -> Sequence[PublishedFlow]:
+        """Return the flows that agents find as tools and may start, by the names of the tools."""
+        ...
+
+    async def check_tool(self, workspace_id: WorkspaceId, flow: SavedFlow) -> None:
+        """Raises: Conflict if the flow is a tool and another one has its name, or the workspace has too many."""
         ...
 
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:

@@ -8,8 +8,10 @@ from typing import Final, NamedTuple
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import NotFound, PreconditionFailed, invalid, quoted
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.flow_tools import FlowTool, tool_name
 from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import FlowId, RevisionId
+from flowrunner.language.inputs import tool_schema
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.services.ids import new_id
 
@@ -34,7 +36,11 @@ class FlowDraft:
 
 
 class Metadata(NamedTuple):
-    """The parts of a definition that are stored beside it, and the secrets that it names."""
+    """The parts of a definition that are stored beside it, and the secrets that it names.
+
+    Attributes:
+        tool_inputs: The JSON Schema of the input, as JSON, of a flow that agents find as a tool; None for others.
+    """
 
     name: str
     description: str
@@ -42,6 +48,7 @@ class Metadata(NamedTuple):
     tags: Sequence[str]
     triggers: Mapping[TriggerId, Trigger]
     secrets: Sequence[str]
+    tool_inputs: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +101,8 @@ class FlowChanger:
         said = None
         if flow is not None:
             triggers = {TriggerId(new_id("trig", at)): trigger for trigger in flow.triggers.values()}
-            said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets)
+            inputs = tool_schema(flow.inputs) if flow.is_tool else None
+            said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, inputs)
         return cls(caller=caller, draft=draft, flow=said, at=at, revision_id=RevisionId(new_id("rev", at)))
 
     @property
@@ -115,9 +123,10 @@ class FlowChanger:
         draft, flow = self.draft, self.flow
         if draft.definition is None or flow is None:
             raise invalid("definition", "Definition is required", code="required")
+        name = _checked_name(draft.name if draft.name is not None else flow.name)
         return SavedFlow(
             id=FlowId(new_id("flow", self.at)),
-            name=_checked_name(draft.name if draft.name is not None else flow.name),
+            name=name,
             description=flow.description if draft.description is None else draft.description,
             version=flow.version,
             tags=flow.tags if draft.tags is None else draft.tags,
@@ -129,6 +138,7 @@ class FlowChanger:
             disabled_at=self._disabled_at(None),
             triggers=flow.triggers,
             secret_names=flow.secrets,
+            tool=_tool_of(name, flow.tool_inputs),
         )
 
     def _disabled_at(self, before: datetime | None) -> datetime | None:
@@ -141,9 +151,11 @@ class FlowChanger:
         draft, flow = self.draft, self.flow
         is_new_revision = draft.definition is not None and draft.definition != before.definition
         kept_description, kept_tags = ("", ()) if draft.is_whole else (before.description, before.tags)
+        name = _checked_name(draft.name if draft.name is not None else (flow.name if flow else "") or before.name)
+        kept_inputs = None if before.tool is None else before.tool.inputs
         return replace(
             before,
-            name=_checked_name(draft.name if draft.name is not None else (flow.name if flow else "") or before.name),
+            name=name,
             description=(
                 draft.description
                 if draft.description is not None
@@ -158,6 +170,7 @@ class FlowChanger:
             disabled_at=self._disabled_at(before.disabled_at),
             triggers=flow.triggers if flow else None,
             secret_names=flow.secrets if flow else (),
+            tool=_tool_of(name, flow.tool_inputs if flow else kept_inputs),
         )
 
     def deployed(self, before: SavedFlow | None) -> SavedFlow:
@@ -167,6 +180,17 @@ class FlowChanger:
         after = self.changed(before)
         # A deployment of the same text is no change: it leaves no trace, and other editors' conditions hold.
         return before if replace(after, updated_at=before.updated_at) == before else after
+
+
+def _tool_of(name: str, inputs: str | None) -> FlowTool | None:
+    """Return the tool of a flow; None if it has none. Raises: InvalidInput."""
+    if inputs is None:
+        return None
+    named = tool_name(name)
+    if named is None:
+        hint = "give it a name with a letter a-z or a digit, or remove metadata.mcp"
+        raise invalid("name", f"{quoted(name)} gives no name for the tool that metadata.mcp asks for", hint=hint)
+    return FlowTool(named, inputs)
 
 
 def check_name(name: str) -> None:

@@ -10,6 +10,7 @@ from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow import Flow, NodeTypeSpec
+from flowrunner.domain.flow_tools import PublishedFlow
 from flowrunner.domain.limits import WorkspaceLimits, check_count
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
@@ -84,6 +85,7 @@ class Flows:
         saved = changer.created()
         if dry_run:
             await self._check_count(caller)
+            await self._store.check_tool(caller.workspace_id, saved)
             return saved
         entry = act(caller, "flow.created", "flow", saved.id, at=changer.at, details=details)
         await self._store.create(caller.workspace_id, saved, most=self._limits.flows, audit=entry)
@@ -260,7 +262,9 @@ class Flows:
         before = await self._store.get(caller.workspace_id, id)
         changer = await self.changer(caller, draft)
         Precondition(states=if_states).check(before)
-        return FlowChange(before, changer.changed(before).after(before))
+        after = changer.changed(before).after(before)
+        await self._store.check_tool(caller.workspace_id, after)
+        return FlowChange(before, after)
 
     async def changer(self, caller: Caller, draft: FlowDraft) -> FlowChanger:
         """Return what makes the flow of a draft. Raises: LimitReached, InvalidFlow."""
@@ -290,6 +294,10 @@ class Flows:
         self, caller: Caller, wanted: FlowFilter = ALL_FLOWS, *, page: Page
     ) -> tuple[Sequence[FlowView], int]:
         return await self._store.page(caller.workspace_id, wanted, page=page)
+
+    async def tools(self, caller: Caller) -> Sequence[PublishedFlow]:
+        """Return the flows of the workspace that agents find as tools."""
+        return await self._store.tools(caller.workspace_id)
 
     # Revisions
 

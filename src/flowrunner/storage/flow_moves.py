@@ -12,7 +12,7 @@ from flowrunner.domain.limits import WorkspaceLimits, check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
-from flowrunner.storage.flows import COUNT
+from flowrunner.storage.flows import COUNT, check_tool
 from flowrunner.storage.hooks import MOVE as MOVE_HOOKS
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.triggers import MOVE as MOVE_TRIGGERS
@@ -21,6 +21,7 @@ from flowrunner.storage.usage import STORED
 FLOW: Final = """
 SELECT moving_from FROM flows WHERE id = :id AND workspace_id = :source AND deleted_at IS NULL
 """
+TOOL: Final = "SELECT tool_name FROM flows WHERE id = :id AND workspace_id = :source AND tool_name IS NOT NULL"
 # Open executions are found by their index, because very many of the flow may have ended.
 OPEN_OF_FLOW: Final = Statement(
     sqlite="""
@@ -96,6 +97,9 @@ class SqlFlowMoves:
 
         async def begin(tx: Transaction) -> None:
             await _check_can_move(tx, values)
+            tool = await tx.row(TOOL, values)
+            if tool is not None:
+                await check_tool(tx, {"workspace_id": target, "id": id, "tool_name": tool[0]})
             in_target = {"workspace_id": target}
             check_count("flows", (await one_row(tx, COUNT, in_target))[0], limits.flows, limit="workspace_flows")
             limits.check_grown((await one_row(tx, STORED, in_target))[0] + size)

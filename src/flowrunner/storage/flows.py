@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound, quoted
+from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool, PublishedFlow
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.triggers import Chain
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
@@ -35,9 +36,9 @@ from flowrunner.storage.transaction import Statement, Transaction, one_row
 # Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
 CREATE: Final = """
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
-                   disabled_at)
+                   disabled_at, tool_name, tool_inputs)
 SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
-       CAST(:disabled_at AS bigint)
+       CAST(:disabled_at AS bigint), CAST(:tool_name AS text), CAST(:tool_inputs AS text)
  WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
 """
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
@@ -45,7 +46,7 @@ UPDATE: Final = """
 UPDATE flows
    SET name = :name, description = :description, version = :version, tags = :tags,
        revision_id = :revision_id, edition = :edition, updated_at = :updated_at,
-       disabled_at = :disabled_at
+       disabled_at = :disabled_at, tool_name = :tool_name, tool_inputs = :tool_inputs
  WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 ADD_REVISION: Final = """
@@ -66,7 +67,8 @@ UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_i
 """
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
-       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
+       f.tool_name, f.tool_inputs
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
 """
@@ -74,7 +76,8 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
 _NAMED: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
        CASE WHEN CAST(:size AS bigint) IS NULL OR r.size = :size THEN r.definition ELSE '' END, r.id,
-       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
+       f.tool_name, f.tool_inputs
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.workspace_id = :workspace_id AND f.name = :name AND f.deleted_at IS NULL
  ORDER BY f.id LIMIT 2
@@ -99,6 +102,20 @@ SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
 """
 DEFINITION: Final = """
 SELECT definition FROM revisions WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
+"""
+
+TOOLS: Final = """
+SELECT id, name, description, tool_name, tool_inputs FROM flows
+ WHERE workspace_id = :workspace_id AND tool_name IS NOT NULL AND deleted_at IS NULL AND disabled_at IS NULL
+ ORDER BY tool_name
+"""
+OTHER_TOOLS: Final = """
+SELECT count(*) FROM flows
+ WHERE workspace_id = :workspace_id AND tool_name IS NOT NULL AND deleted_at IS NULL AND id <> :id
+"""
+TAKEN_TOOL: Final = """
+SELECT name FROM flows
+ WHERE workspace_id = :workspace_id AND tool_name = :tool_name AND deleted_at IS NULL AND id <> :id
 """
 
 REVISIONS: Final = """
@@ -285,6 +302,15 @@ class SqlFlows:
         found = [FlowId(id) for (id,) in await self._database.read(lambda tx: tx.rows(CALLED, values))]
         return found[:1] if id_or_name in found else found
 
+    async def tools(self, workspace_id: WorkspaceId) -> Sequence[PublishedFlow]:
+        rows = await self._database.read(lambda tx: tx.rows(TOOLS, {"workspace_id": workspace_id}))
+        return [PublishedFlow(FlowId(row[0]), row[1], row[2], FlowTool(row[3], row[4])) for row in rows]
+
+    async def check_tool(self, workspace_id: WorkspaceId, flow: SavedFlow) -> None:
+        if flow.tool is not None:
+            values = _values(workspace_id, flow)
+            await self._database.read(lambda tx: check_tool(tx, values))
+
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
         # The columns hold no larger numbers.
         number = version if isinstance(version, int) and abs(version) < 2**63 else None
@@ -436,6 +462,8 @@ async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange)
     if before == after:
         return
     values = _values(workspace_id, after)
+    if after.tool is not None and (before is None or before.tool is None or before.tool.name != after.tool.name):
+        await check_tool(tx, values)
     if before is not None:
         await tx.run(UPDATE, values)
     elif await tx.run(CREATE, values) == 0:
@@ -448,6 +476,17 @@ async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange)
             await triggers.arm(tx, workspace_id, after.id, after.triggers, at=after.updated_at)
     elif before is not None and (before.disabled_at is None) != (after.disabled_at is None):
         await triggers.rearm(tx, after.id, at=after.updated_at)
+
+
+async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:
+    """Raises: Conflict if another flow of the workspace is the tool, or it has too many."""
+    (count,) = await one_row(tx, OTHER_TOOLS, values)
+    if count >= MOST_TOOLS:
+        raise Conflict(f"{count} flows of the workspace are tools already, the most that are possible: remove one")
+    taken = await tx.row(TAKEN_TOOL, values)
+    if taken is not None:
+        tool = values["tool_name"]
+        raise Conflict(f"The flow {quoted(taken[0])} is the tool '{tool}' already: give one of the two another name")
 
 
 async def _check_chains(tx: Transaction, flow: SavedFlow) -> None:
@@ -489,6 +528,7 @@ def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
         edition=row[10],
         saved_by=AccountId(row[11]),
         disabled_at=None if row[12] is None else from_ms(row[12]),
+        tool=None if row[13] is None else FlowTool(row[13], row[14]),
     )
 
 
@@ -538,6 +578,8 @@ def _values(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
         "id": flow.id,
         "workspace_id": workspace_id,
         "name": flow.name,
+        "tool_name": None if flow.tool is None else flow.tool.name,
+        "tool_inputs": None if flow.tool is None else flow.tool.inputs,
         "description": flow.description,
         "version": flow.version,
         "tags": msgspec.json.encode(flow.tags).decode(),

@@ -269,11 +269,11 @@ SELECT workspace_id, key, key_version, sealed, created_at, updated_at, last_used
         columns=(
             "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
             "updated_at", "deleted_at", "moving_from", "disabled_at", "secret_names", "secrets_of", "retention_age",
-            "retention_count",
+            "retention_count", "tool_name", "tool_inputs",
         ),
         copied="""
 SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at,
-       moving_from, disabled_at, secret_names, secrets_of, retention_age, retention_count
+       moving_from, disabled_at, secret_names, secrets_of, retention_age, retention_count, tool_name, tool_inputs
   FROM flows ORDER BY id
 """,
         # Retention deletes them once no execution is left.

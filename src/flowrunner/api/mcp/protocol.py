@@ -24,9 +24,11 @@ from flowrunner.api.http.errors import CODES, answer_to, record_refusal
 from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES
 from flowrunner.api.mcp.calls import AgentCall
 from flowrunner.api.mcp.errors import ToolError, error_of
+from flowrunner.api.mcp.published import description_of, is_published, published, run, schema_of, title_of
 from flowrunner.api.mcp.resources import SCHEMA, TEMPLATES, read
 from flowrunner.api.mcp.tools import TOOLS, Tool
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.flow_tools import PublishedFlow
 
 logger = structlog.get_logger()
 # It reports the beginning and the end of each request.
@@ -83,9 +85,24 @@ def _described(tool: Tool) -> types.Tool:
     )
 
 
+def _described_flow(flow: PublishedFlow) -> types.Tool:
+    return types.Tool(
+        name=flow.tool.name,
+        title=title_of(flow),
+        description=description_of(flow),
+        input_schema=schema_of(flow),
+        annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
+    )
+
+
 async def _list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-    rights = _call_of(context).caller.rights
-    return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values() if tool.rights <= rights])
+    call = _call_of(context)
+    tools = [_described(tool) for tool in TOOLS.values() if tool.rights <= call.caller.rights]
+    try:
+        flows = await _converted(call, published(call))
+    except ToolError as error:
+        raise MCPError(types.INTERNAL_ERROR, str(error), error.body) from None
+    return types.ListToolsResult(tools=[*tools, *map(_described_flow, flows)])
 
 
 async def _call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
@@ -98,6 +115,8 @@ async def _call_tool(context: Context, params: types.CallToolRequestParams) -> t
 
 
 async def _called(call: AgentCall, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    if is_published(name):
+        return await run(call, name, arguments)
     tool = TOOLS.get(name)
     if tool is None:
         raise ToolError("not_found", "There is no such tool", "list the tools")

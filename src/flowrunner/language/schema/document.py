@@ -61,6 +61,11 @@ def _document() -> Schema:
                         "maxItems": 50,
                         "items": {"type": "string", "minLength": 1, "maxLength": 100},
                     },
+                    "mcp": {
+                        "description": "Agents find the flow as a tool of the MCP server, which takes its inputs.",
+                        "type": "boolean",
+                        "default": False,
+                    },
                 }
             ),
         },
