@@ -354,6 +354,8 @@ class NodeType(ABC, Generic[P]):
         starts_executions: The node starts executions with `StepContext.flows`, which other types may not use. It has
             no other effect outside, so tests of flows run it without a mock. Its parameter `flow`, if it has one, is
             the id or name of a flow.
+        notifies: The parameter `notify`, if it has one, is the name of another node of the same scope, which runs when
+            the node begins to wait for an `ApprovalWait` that names it.
     """
 
     type: ClassVar[str]
@@ -370,6 +372,7 @@ class NodeType(ABC, Generic[P]):
     collects: ClassVar[bool] = False
     sets_variables: ClassVar[bool] = False
     starts_executions: ClassVar[bool] = False
+    notifies: ClassVar[bool] = False
 
     @abstractmethod
     async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
@@ -471,6 +474,7 @@ class NodeType(ABC, Generic[P]):
             collects=self.collects,
             sets_variables=self.sets_variables,
             starts_executions=self.starts_executions,
+            notifies=self.notifies,
         )
 
 

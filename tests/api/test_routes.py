@@ -31,6 +31,9 @@ OPEN: Final = {
     # Whoever has the link of an invitation.
     ("POST", "/api/v1/invitations/lookup"),
     ("POST", "/api/v1/invitations/sign-up"),
+    # Whoever has the link of an approval, which is signed.
+    ("GET", "/approve/{token}"),
+    ("POST", "/approve/{token}"),
     # Their senders prove themselves as a trigger says.
     *((method, path) for method in ("GET", "POST") for path in ("/hooks/{token}", "/hooks/{token}/{rest}")),
     # The web interface: files that are the same for everybody.

@@ -120,6 +120,9 @@ NOT_TOLD: Final = {
     "POST /api/v1/flows/test",
     # A message that tells of nothing; it is in the list of the callback's deliveries.
     "POST /api/v1/callbacks/{id}/test",
+    # Links need the setting `public_url`: tests/api/test_approval_links.py tells of both.
+    "POST /approve/{token}",
+    "DELETE /api/v1/executions/{id}/approvals/{node}/link",
     # No account acts; the list of the trigger's deliveries has each.
     "POST /hooks/{token}",
     "POST /hooks/{token}/{rest}",

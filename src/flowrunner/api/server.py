@@ -10,6 +10,7 @@ from starlette.responses import Response
 from flowrunner import __version__
 from flowrunner.api import (
     accounts,
+    approval_links,
     approvals,
     audit,
     callbacks,
@@ -80,6 +81,9 @@ ROUTERS: Final = (
     overview.router,
     executions.router,
     jobs.router,
+    approval_links.public,
+    # Before the answers, whose paths would fit.
+    approval_links.router,
     signals.router,
     approvals.router,
     callbacks.router,

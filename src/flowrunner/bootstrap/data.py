@@ -29,6 +29,7 @@ class OpenStorage:
     secrets: SqlSecrets
     vault: AesVault
     tokens: JwtIssuer
+    signing_keys: KeyRing
     rotator: FileKeyRotator
     keys: KeyRotations
 
@@ -90,6 +91,7 @@ async def open_data(
                 secrets=secrets,
                 vault=vault,
                 tokens=JwtIssuer(signing_keys),
+                signing_keys=signing_keys,
                 rotator=rotator,
                 keys=KeyRotations(rotations, rotator, clock),
             )

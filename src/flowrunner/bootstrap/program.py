@@ -39,12 +39,14 @@ from flowrunner.nodes import installed
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.approval_links import LinkedApprovals
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.backfills import Backfills, BackfillTrigger
@@ -175,7 +177,9 @@ def assemble(
         flows=settings.workspace_flows,
         stored=settings.workspace_stored,
     )
+    approval_links = SignedApprovalLinks(stored.signing_keys, public_url=settings.public_url)
     deps = EngineDependencies(
+        approval_links=approval_links,
         journal=journal,
         library=library,
         vault=vault,
@@ -204,7 +208,7 @@ def assemble(
         schemas=schemas,
     )
     deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flow_store))
-    language = Language(specs, schemas, sandbox)
+    language = Language(specs, schemas, sandbox, has_links=settings.public_url is not None)
     schedules = Schedules(
         SqlSchedules(database),
         executions,
@@ -214,8 +218,7 @@ def assemble(
         changed=flow_store.armed,
         on_outcome=metrics.due_time,
     )
-    token_store = SqlTokens(database)
-    uses = TokenUses(token_store)
+    uses = TokenUses(token_store := SqlTokens(database))
     audit_store, workspace_store = SqlAudit(database), SqlWorkspaces(database)
     audit = AuditLog(audit_store, clock)
     passwords = PasswordCheck(
@@ -286,6 +289,7 @@ def assemble(
         clock=clock,
         on_outcome=metrics.hook_requested,
     )
+    signals = Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock)
     services = Services(
         identity=identity,
         rates=Rates(
@@ -341,7 +345,10 @@ def assemble(
         refused_hooks=refused_hooks,
         callbacks=Callbacks(callbacks, flow_store, callback_deliveries, vault, clock, sends_mail=mailer is not None),
         callback_deliveries=callback_deliveries,
-        signals=Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock),
+        signals=signals,
+        linked_approvals=LinkedApprovals(
+            approval_links, reader, journal, dispatcher, signals, schemas=schemas, clock=clock
+        ),
         approvals=Approvals(SqlApprovals(database), account_store),
         reruns=reruns,
         records=records,

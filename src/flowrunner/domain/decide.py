@@ -144,6 +144,9 @@ def graph_of(flow: Flow, state: ExecutionState, scope: str) -> Graph:
     if scope == ROOT:
         return flow
     frame = state.frames[scope]
+    if frame.owner is not None and (wait := state.at(frame.owner).approval) is not None and wait.notify is not None:
+        # The node that an approval notifies is one of the approval's own scope, and runs alone.
+        return Graph(start=wait.notify, nodes=graph_of(flow, state, frame.owner.scope).nodes)
     if frame.owner is None:
         handler = flow.on_failure if scope == ON_FAILURE else flow.on_finish
         return Graph(start=handler or flow.start, nodes=flow.nodes)
@@ -279,10 +282,12 @@ def _in_scope(flow: Flow, state: ExecutionState, frame: Frame, running: Containe
         case StepStatus.FAILED:
             return (_after_failure(flow, state, frame, current),)
         case StepStatus.RESUMING:
-            return () if current.step in running else (Resume(current.step),)
+            return () if current.step in running else (*_cancel_notice(current), Resume(current.step))
         case StepStatus.OPEN:
             return () if current.step in running else _with_open_scopes(flow, state, current)
-        case StepStatus.RUNNING | StepStatus.RETRYING | StepStatus.WAITING:
+        case StepStatus.WAITING:
+            return _notify(flow, state, current)
+        case StepStatus.RUNNING | StepStatus.RETRYING:
             return ()
         case _:
             assert_never(current.status)
@@ -328,6 +333,21 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
 def _cancel_scopes(current: StepState) -> tuple[Decision, ...]:
     active = current.open.active if current.open is not None else ()
     return tuple(Record(ScopeEnded(scope=current.step.child_scope(key), outcome="cancelled")) for key in active)
+
+
+def _notify(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
+    """Return the start of the node that the approval of a step notifies, if that has to run now."""
+    scope, wait = current.next_notice, current.approval
+    if scope is None or wait is None or wait.notify is None:
+        return ()
+    node = graph_of(flow, state, current.step.scope).nodes[wait.notify]
+    if _step_budget_exceeded(flow, state, current.step.scope):
+        return (_fail_over_budget(flow, state, current.step.scope, current),)
+    return (Start(NodeStarted(node=node.name, node_type=node.type, iteration=1, attempt=1, scope=scope)),)
+
+
+def _cancel_notice(current: StepState) -> tuple[Decision, ...]:
+    return () if current.notice is None else (Record(ScopeEnded(scope=current.notice, outcome="cancelled")),)
 
 
 def _enter(flow: Flow, state: ExecutionState, scope: str, name: str) -> Decision:
@@ -415,9 +435,12 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
         return (*_cancel_scopes(current), Record(_node_failed(current, _overdue(current))))
     waiting = current.waiting
     assert waiting is not None, "a step that is due and neither retries nor has scopes has waited"
+    if current.due_at != waiting.due_at:
+        return _notify(flow, state, current)
+    ended = _node_completed(current, waiting.action, waiting.result)
     if waiting.fails_when_due:
-        return (Record(_node_failed(current, _overdue(current))),)
-    return (Record(_node_completed(current, waiting.action, waiting.result)),)
+        return (*_cancel_notice(current), Record(_node_failed(current, _overdue(current))))
+    return (*_cancel_notice(current), Record(ended))
 
 
 def _overdue(current: StepState) -> ErrorValue:

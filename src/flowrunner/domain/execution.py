@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final, assert_never
@@ -33,8 +33,10 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.values import JSON, memory_of
-from flowrunner.domain.waits import ApprovalWait, WaitFor
+from flowrunner.domain.waits import ApprovalWait, WaitFor, parse_signal_key
 
+# Runs of the node that one approval notifies.
+MOST_NOTICES: Final = 100
 # Memory for the results and errors of all runs of a step's own scopes.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 
@@ -161,6 +163,11 @@ class StepState:
         interruptions: Attempts that a crash interrupted.
         due_at: The moment of a retry, of the end of a wait, or of its scopes' start or timeout.
         waiting: The event of its wait.
+        wait_seq: The number of that event.
+        is_link_revoked: The link to its approval is void.
+        notices: Runs of the node that its approval notifies, so far.
+        noticed_at: Start of the last of them.
+        notice: The scope of the one that runs.
         signal: Payload of the signal of a step that resumes.
         answers: Answers to its approval so far.
         open: Its own scopes, while they are open.
@@ -180,6 +187,11 @@ class StepState:
     interruptions: int = 0
     due_at: datetime | None = None
     waiting: NodeWaiting | None = None
+    wait_seq: int = 0
+    is_link_revoked: bool = False
+    notices: int = 0
+    noticed_at: datetime | None = None
+    notice: str | None = None
     signal: JSON = None
     answers: tuple[SignalReceived, ...] = ()
     open: ScopeProgress | None = None
@@ -204,6 +216,23 @@ class StepState:
     def wait_for(self) -> WaitFor | None:
         """Return the wait of the step; None if it does not wait."""
         return None if self.waiting is None else self.waiting.wait_for
+
+    @property
+    def approval(self) -> ApprovalWait | None:
+        """Return the approval that the step waits for; None if it waits for none."""
+        return self.wait_for if isinstance(self.wait_for, ApprovalWait) else None
+
+    @property
+    def next_notice(self) -> str | None:
+        """Return the scope of the next run of the node that its approval notifies; None if there is none."""
+        wait = self.approval
+        if wait is None or wait.notify is None or self.status is not StepStatus.WAITING:
+            return None
+        if self.notice is not None or self.notices == MOST_NOTICES:
+            return None
+        if self.is_link_revoked or (self.notices and wait.remind_seconds is None):
+            return None
+        return self.step.child_scope(f"notify.{self.notices + 1}")
 
     @property
     def waits_externally(self) -> bool:
@@ -350,6 +379,8 @@ class ExecutionState:
         for current in frame.steps.values():
             for key in current.open.active if current.open is not None else ():
                 yield from self.within(current.step.child_scope(key))
+            if current.notice is not None:
+                yield from self.within(current.notice)
 
     def apply(self, event: Event, at: datetime) -> None:
         """Apply the next event.
@@ -401,7 +432,7 @@ class ExecutionState:
             # Checked before the scope is entered: an illegal event must not change the state.
             if (event.iteration, event.attempt) != (1, 1):
                 raise IllegalEvent(f"{step} out of order")
-            frame = self._enter(event.scope)
+            frame = self._enter(event.scope, at)
         before = frame.steps.get(event.node)
         if before is not None and before.step == step:
             if event.attempt != before.attempts + 1:
@@ -427,7 +458,7 @@ class ExecutionState:
         self.running[step] = None
         self.ready.pop(event.scope, None)
 
-    def _enter(self, scope: str) -> Frame:
+    def _enter(self, scope: str, at: datetime) -> Frame:
         """Create the frame of a scope whose first node starts."""
         if scope in HANDLERS:
             ended = self.root.ended
@@ -437,6 +468,8 @@ class ExecutionState:
             self.ready.pop(ROOT, None)
         else:
             owner, key = self._owner_of(scope)
+            if owner.next_notice == scope:
+                return self._enter_notice(owner, key, at)
             scopes = owner.open
             # The number of running scopes is not checked: in a rerun, elements after the one that it starts at may
             # have run before.
@@ -454,6 +487,30 @@ class ExecutionState:
         self.frames[scope] = frame
         self.ready[scope] = None
         return frame
+
+    def _enter_notice(self, owner: StepState, key: str, at: datetime) -> Frame:
+        """Create the frame of the node that an approval notifies."""
+        assert owner.waiting is not None, "checked by the caller"
+        scope = owner.step.child_scope(key)
+        owner.notices, owner.noticed_at, owner.notice = owner.notices + 1, at, scope
+        # The next reminder counts from the end of this one.
+        owner.due_at = owner.waiting.due_at
+        self._expect(owner)
+        self.ready.pop(owner.step.scope, None)
+        frame = self.frames[scope] = Frame(scope, owner.step, key, owner.input, owner.input)
+        self.ready[scope] = None
+        return frame
+
+    def _end_notice(self, owner: StepState) -> None:
+        owner.notice = None
+        wait = owner.approval
+        if wait is None or wait.remind_seconds is None or owner.noticed_at is None or owner.waiting is None:
+            return
+        if owner.next_notice is not None:
+            remind_at = owner.noticed_at + timedelta(seconds=wait.remind_seconds)
+            deadline = owner.waiting.due_at
+            owner.due_at = remind_at if deadline is None else min(remind_at, deadline)
+            self._expect(owner)
 
     def _owner_of(self, scope: str) -> tuple[StepState, str]:
         path, bracket, key = scope.rpartition("[")
@@ -513,9 +570,12 @@ class ExecutionState:
     def _wait(self, event: NodeWaiting) -> None:
         current = self._current(event, StepStatus.WAITING)
         current.status, current.due_at, current.waiting = StepStatus.WAITING, event.due_at, event
-        current.answers = ()
+        current.answers, current.wait_seq = (), self.seq + 1
+        current.is_link_revoked, current.notices, current.noticed_at = False, 0, None
         self.running.pop(current.step, None)
         self.ready.pop(event.scope, None)
+        if current.next_notice is not None:
+            self.ready[event.scope] = None
         self._expect(current)
         key = event.signal_key
         early = self.signals.get(key) if key is not None else None
@@ -530,6 +590,10 @@ class ExecutionState:
         if event.request is not None:
             key, _, asked = event.request.partition(":")
             self.requests[key] = asked
+        kind, name = parse_signal_key(event.key)
+        if kind == "link":
+            self._revoke_link(name)
+            return
         for step in self.timed:
             current = self.at(step)
             if current.waiting is not None and current.waiting.signal_key == event.key:
@@ -542,6 +606,15 @@ class ExecutionState:
                 return
         self.signals.setdefault(event.key, []).append(event.payload)
         self.signal_bytes += memory_of(event.payload)
+
+    def _revoke_link(self, name: str) -> None:
+        for step in self.timed:
+            current = self.at(step)
+            if str(step) == name and current.waiting is not None:
+                current.is_link_revoked, current.due_at = True, current.waiting.due_at
+                self._expect(current)
+                if current.status is StepStatus.WAITING:
+                    self.ready.pop(step.scope, None)
 
     def _signal(self, current: StepState, payload: JSON) -> None:
         current.status, current.signal, current.due_at = StepStatus.RESUMING, payload, None
@@ -580,6 +653,9 @@ class ExecutionState:
             self.ready[ROOT] = None
             return
         owner, key = self._owner_of(event.scope)
+        if owner.notice == event.scope:
+            self._end_notice(owner)
+            return
         assert owner.open is not None, "a scope runs only while its owner has it open"
         del owner.open.active[key]
         if event.outcome == "completed":

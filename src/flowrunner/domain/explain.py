@@ -26,7 +26,9 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
         return [{**ConcurrencyWait().describe(), "until": None}]
     found: list[JSON] = []
     for current, described in _shown(state):
-        until = None if current.due_at is None else rfc3339(current.due_at)
+        # A reminder may be due before.
+        due_at = current.due_at if current.waiting is None else current.waiting.due_at
+        until = None if due_at is None else rfc3339(due_at)
         found.append({"node": current.step.node, "step": str(current.step), "until": until, **described})
     return found
 

@@ -48,6 +48,7 @@ class NodeTypeSpec:
             `index` and the previous run's result as `input`.
         sets_variables: It may set variables of the flow.
         starts_executions: It starts executions of the flow that its parameter `flow` names.
+        notifies: Its parameter `notify` names a node of the same scope that runs when it begins to wait.
         collects: Its parameter `collect` is evaluated after each run of its own nodes, and the values are collected.
         pure: It has no effect outside the execution, so its start need not be durable before it runs, nor its result
             before the next node starts.
@@ -67,6 +68,7 @@ class NodeTypeSpec:
     sets_variables: bool = False
     starts_executions: bool = False
     collects: bool = False
+    notifies: bool = False
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
     child_scopes: ChildScopesKey | None = None

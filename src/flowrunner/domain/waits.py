@@ -34,6 +34,9 @@ class ApprovalWait:
         roles: Roles in the workspace that may answer, each with the roles above it; None for all that may run flows.
         members: Ids or e-mail addresses of the accounts that may answer; None for all.
         count: Number of approvals by different accounts that are needed; None for the first answer alone.
+        link: A signed link answers it, too, once.
+        notify: The node of the same scope that runs when the wait begins.
+        remind_seconds: Time after which that node runs again, until there is an answer; None for never.
     """
 
     prompt: str
@@ -41,6 +44,9 @@ class ApprovalWait:
     roles: Sequence[str] | None = None
     members: Sequence[str] | None = None
     count: int | None = None
+    link: bool = False
+    notify: str | None = None
+    remind_seconds: float | None = None
     type: Literal["approval"] = field(default="approval", init=False)
 
     def describe(self) -> dict[str, JSON]:
@@ -53,6 +59,8 @@ class ApprovalWait:
             described["members"] = self.members
         if self.count is not None:
             described["count"] = self.count
+        if self.link:
+            described["link"] = True
         return described
 
     @property
@@ -103,14 +111,15 @@ WAITS_OF_STEPS: Final[Mapping[str, type[WaitFor]]] = {
     "signal": SignalWait, "approval": ApprovalWait, "flow": ChildWait, "delay": TimeWait,
 }  # fmt: skip
 
-SignalKind: TypeAlias = Literal["signal", "approval", "flow"]
+SignalKind: TypeAlias = Literal["signal", "approval", "flow", "link"]
 
 
 def signal_key(kind: SignalKind, name: str) -> str:
     """Return the stored key of a signal, by which it finds the step that waits for it.
 
     Args:
-        name: The key of a `signal`, the step of an `approval`, or the id of the child execution for `flow`.
+        name: The key of a `signal`, the step of an `approval` or of the `link` to one that is revoked, or the id of
+            the child execution for `flow`.
     """
     return f"{kind}:{name}"
 

@@ -44,6 +44,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.waits import parse_signal_key
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.event_log import (
@@ -463,7 +464,7 @@ class ExecutionActor:
             return
         answered = step_waiting_for(key, self._state)
         self._events.record(stored)
-        if answered is not None and answered.answers:
+        if answered is not None and answered.answers and parse_signal_key(key)[0] != "link":
             self._events.log(line_of_answer(answered))
         self._events.attribute(signal.audit, () if signal.message is None else (signal.message,))
         self._events.answer_when_durable(answer)

@@ -13,6 +13,7 @@ from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeType
+from flowrunner.ports.approval_links import ApprovalLinks, NoApprovalLinks
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
 from flowrunner.ports.flows import CompiledFlows
@@ -48,6 +49,7 @@ class EngineDependencies:
         draw: A uniform sample from [0, 1), for jitter.
         traces: The traces of executions; None if the process exports none.
         memory: Memory budget of loaded executions; None for no limit.
+        approval_links: Signs the links of approvals.
         limits: Limits of each account.
         short_wait: Longest wait, in seconds, that an execution spends in memory.
         epoch: Fencing token of every append; 0 until the journal has been claimed or shared.
@@ -68,6 +70,7 @@ class EngineDependencies:
     observer: ExecutionObserver = field(default_factory=Unobserved)
     traces: Traces | None = None
     memory: MemoryRoom | None = None
+    approval_links: ApprovalLinks = field(default_factory=NoApprovalLinks)
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0

@@ -19,6 +19,7 @@ from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_ended, replayed
+from flowrunner.engine.hidden_links import LinkHidingRedactor
 from flowrunner.engine.recorder import record, storable_soon
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
@@ -64,7 +65,7 @@ class FlowEngine:
             flow=flow,
             keys_of=keys_of(new.cause) or new.id,
         )
-        redactor = await self._deps.vault.redactor(new.workspace_id)
+        redactor = LinkHidingRedactor(await self._deps.vault.redactor(new.workspace_id))
         log = EventLog(self._deps, execution, redactor, ExecutionState(), epoch=self._deps.epoch, create=new)
         notifications = PendingNotifications(self._deps, new.id, started, awaiting_parent(new.cause), new.slot)
         actor = ExecutionActor(self._deps, execution, redactor, log, notifications)
@@ -156,7 +157,7 @@ class FlowEngine:
     async def _resume(
         self, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
     ) -> ExecutionActor:
-        redactor = await self._deps.vault.redactor(stored.workspace_id)
+        redactor = LinkHidingRedactor(await self._deps.vault.redactor(stored.workspace_id))
         state, started = await _state_of(events), events[0][0]
         assert isinstance(started, Started), "no other event can be the first"
         execution = ExecutionRef(
@@ -225,7 +226,7 @@ class FlowEngine:
         stored = await self._deps.journal.stored(id)
         if stored.status.is_final:
             return
-        redactor, at = await self._deps.vault.redactor(stored.workspace_id), self._deps.clock.now()
+        redactor, at = LinkHidingRedactor(await self._deps.vault.redactor(stored.workspace_id)), self._deps.clock.now()
         events: tuple[Event, ...] = (line_of_end(ending, None), ending)
         records = [
             record(event, seq=seq, at=at, redactor=redactor) for seq, event in enumerate(events, stored.last_seq + 1)

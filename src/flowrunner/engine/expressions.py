@@ -33,6 +33,7 @@ from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import storable_soon
 from flowrunner.language.json_schema import size_of
+from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.ports.secrets import Redactor
 
 # Characters and elements rendered on the event loop, which takes a few milliseconds.
@@ -130,8 +131,31 @@ class ExpressionScope:
                 scope = ROOT if self.at is None else self.at.step.scope
                 error = next((f.error for f in state.visible(scope) if f.error is not None), None)
                 return None if error is None else error.as_json()
+            case "approval":
+                return self._approval()
             case _:
                 return self._item(root)
+
+    def _approval(self) -> JSON:
+        """Return the approval that the step is notified of. Raises: ExpressionFailed without the server's address."""
+        frames = () if self.at is None else self.state.visible(self.at.step.scope)
+        for frame in frames:
+            owner = None if frame.owner is None else self.state.at(frame.owner)
+            if owner is None or owner.notice != frame.scope or owner.approval is None or owner.waiting is None:
+                continue
+            wait, url = owner.approval, None
+            if wait.link:
+                place = ApprovalPlace(self.execution.execution_id, owner.wait_seq)
+                url = self.deps.approval_links.url(place)
+                if url is None:
+                    raise ExpressionFailed("${approval.url}: links need the setting public_url")
+            return {
+                "url": url,
+                "prompt": wait.prompt,
+                "step": str(owner.step),
+                "until": _moment(owner.waiting.due_at),
+            }
+        return None
 
     def _item(self, name: str) -> JSON:
         """Return the element or the index of a loop around the step."""

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState, StepState
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.waits import parse_signal_key, signal_key
 from flowrunner.ports.dispatch import Cancel, Signal
 
 # Events that no step depends on become durable, and visible, after this time.
@@ -150,7 +151,10 @@ def is_repeat(signal: Signal, state: ExecutionState) -> bool | None:
 
 
 def step_waiting_for(key: str, state: ExecutionState) -> StepState | None:
-    """Return the step that waits for the signal with this stored key."""
+    """Return the step that waits for the signal with this stored key, or whose link one revokes."""
+    kind, name = parse_signal_key(key)
+    if kind == "link":
+        key = signal_key("approval", name)
     waiting = (state.at(step) for step in state.timed)
     return next((step for step in waiting if step.waiting is not None and step.waiting.signal_key == key), None)
 
@@ -163,7 +167,7 @@ def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
     is_awaited = found is not None
     # An account answers an approval once.
     if found is not None and signal.by is not None and any(signal.by == answer.by for answer in found.answers):
-        return False
+        return parse_signal_key(key)[0] == "link"
     if signal.step is not None:
         # A running step may be about to wait for the signal, as for a child that has ended at once. If the step has
         # continued without the signal, it is rejected. Several signals may report the same end.

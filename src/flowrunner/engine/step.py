@@ -28,6 +28,7 @@ from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.expressions import ExpressionScope
+from flowrunner.engine.hidden_links import LinkHidingRedactor
 from flowrunner.engine.mailbox import Mailbox, Result, StepResult
 from flowrunner.engine.node_context import NodeContext, StepAttempt
 from flowrunner.engine.recorder import MAX_EVENT_BYTES
@@ -254,7 +255,7 @@ async def run_step(
 
 async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseException) -> JSON:
     """Return the traceback of a crash without secrets, which the message of an exception may contain."""
-    redactor = await deps.vault.redactor(execution.workspace_id)
+    redactor = LinkHidingRedactor(await deps.vault.redactor(execution.workspace_id))
     try:
         return await redactor.redact_soon("".join(traceback.format_exception(error)))
     except RedactionLimit:

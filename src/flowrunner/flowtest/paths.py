@@ -23,6 +23,9 @@ def inside(flow: Flow, scope: str) -> tuple[NodePath, Graph]:
         head, _, key = part.removesuffix("]").partition("[")
         name = head.rpartition(".")[0]
         node = graph.nodes[name]
+        if not node.child_scopes:
+            # A node that an approval notifies, which stands beside the approval.
+            continue
         path = (*path, name) if "" in node.child_scopes else (*path, name, key)
         graph = node.scope(key)
     return path, graph

@@ -45,6 +45,7 @@ class Document:
         flows: Flows that nodes call, by id or name, each with the place of its first use.
         listened: Flows whose ends start this one, in the same way.
         trigger_places: The place of each trigger, by its name.
+        links: The places where links to approvals are made.
         is_stored: The document was checked when it was saved. Faults that lose nothing of it are ignored.
         unread: Paths of expressions that were replaced by a constant because of a fault.
         dangling_edges: Number of edges with an unknown target, which may be any node that no other edge leads to.
@@ -59,6 +60,7 @@ class Document:
     flows: dict[str, CodePlace] = field(default_factory=dict)
     listened: dict[str, CodePlace] = field(default_factory=dict)
     trigger_places: dict[str, CodePlace] = field(default_factory=dict)
+    links: list[CodePlace] = field(default_factory=list)
     dangling_edges: int = 0
 
     def map_at(self, parent: Mapping[str, JSON], at: Keys, key: str, hint: str | None = None) -> Mapping[str, JSON]:

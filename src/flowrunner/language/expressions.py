@@ -23,6 +23,7 @@ _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "flow": ("id", "name", "version", "input"),
     "execution": ("id", "started_at", "status"),
     "error": ("type", "message", "node", "data"),
+    "approval": ("url", "prompt", "step", "until"),
 }
 _NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
 _MOST_LISTED: Final = 20

@@ -18,7 +18,8 @@ from flowrunner.language.foreign_forms import OF_NODES, OF_TYPES, is_edge
 from flowrunner.language.legacy import NODE_KEYS as OLDER_NODE_KEYS
 from flowrunner.language.legacy import PARAMETER_NAMES as OLDER_PARAMETER_NAMES
 from flowrunner.language.legacy import read_hooks
-from flowrunner.language.raw_nodes import is_node, repeated_nodes, targets_of
+from flowrunner.language.notices import APPROVAL, check_notified
+from flowrunner.language.raw_nodes import is_node, notified_by, repeated_nodes, targets_of
 from flowrunner.language.retries import RetrySettings, policy_of, read_retry
 from flowrunner.language.yaml_source import Keys
 
@@ -74,29 +75,35 @@ class NodeReader:
         document, before = self.document, self.document.dangling_edges
         written = self.indented(written, nodes_at)
         inside = replace(context, visible={*context.visible, *written})
-        first = first_nodes(holder, written, handlers or frozenset())
+        notified = notified_by(written, self.node_types)
+        aside = (handlers or frozenset()) | notified.keys()
+        first = first_nodes(holder, written, aside)
         led_to = frozenset[str]().union(*map(targets_of, written.values()))
-        repeated = repeated_nodes(written) | (handlers or frozenset())
+        repeated = repeated_nodes(written) | aside
         inside = replace(inside, running=context.running - written.keys())
         nodes = {}
         for name, node in written.items():
             is_first = context.depth == 0 and first == [name] and name not in led_to
             running = inside.running if name in repeated else inside.running | {name}
             around = inside.of_node(running=running, is_first=is_first)
+            if name in notified:
+                around = replace(around, names=around.names | {APPROVAL})
             count = len(document.faults)
             read = self.node(name, node, (*nodes_at, name), written, around)
             if document.is_stored and read is not None and (lost := document.take_lost(count)):
                 read = replace(read, unreadable=lost[0].message, retry=None, pure=False)
             if read is not None:
                 nodes[name] = read
-        self.check_inputs_after_errors(written, nodes, nodes_at, frozenset(first) | (handlers or frozenset()))
+        self.check_inputs_after_errors(written, nodes, nodes_at, frozenset(first) | aside)
+        if not document.is_stored:
+            check_notified(document, written, nodes_at, node_types=self.node_types)
         # An edge with a fault may mean any node, so no node counts as unreachable.
         is_sure = handlers is not None and document.dangling_edges == before
         check_start(document, holder, at, written)
         if is_sure:
             check_reach(
                 document, written, nodes_at,
-                first=first, handlers=handlers or frozenset(), node_types=self.node_types,
+                first=first, handlers=aside, node_types=self.node_types,
             )  # fmt: skip
         return Graph(start=first[0] if first else "", nodes=nodes)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import JSON
 
 
@@ -47,6 +48,23 @@ def targets_of(node: JSON) -> set[str]:
     if isinstance(written, str):
         return {written}
     return {target for target in written.values() if isinstance(target, str)} if isinstance(written, dict) else set()
+
+
+def notified_by(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> dict[str, str]:
+    """Return the nodes that run when another node begins to wait, each with the first such node."""
+    found: dict[str, str] = {}
+    for name, node in nodes.items():
+        target = notified_of(node, node_types)
+        if isinstance(target, str) and target in nodes and target != name:
+            found.setdefault(target, name)
+    return found
+
+
+def notified_of(node: JSON, node_types: Mapping[str, NodeTypeSpec]) -> JSON:
+    """Return the `notify` of a node as written; None if its type has none."""
+    spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+    params = node.get("params") if isinstance(node, dict) else None
+    return params.get("notify") if spec is not None and spec.notifies and isinstance(params, dict) else None
 
 
 def repeated_nodes(nodes: Mapping[str, JSON]) -> set[str]:

@@ -54,6 +54,7 @@ class Reading:
         flows: Flows that the nodes call, by id or name, each with the place of its first use.
         listened: Flows whose ends start this one, in the same way.
         trigger_places: The place of each trigger, by its name.
+        links: The places where links to approvals are made.
     """
 
     flow: Flow | None
@@ -63,6 +64,7 @@ class Reading:
     flows: Mapping[str, CodePlace] = field(default_factory=dict)
     listened: Mapping[str, CodePlace] = field(default_factory=dict)
     trigger_places: Mapping[str, CodePlace] = field(default_factory=dict)
+    links: Sequence[CodePlace] = ()
 
 
 def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()) -> Flow:
@@ -126,6 +128,7 @@ def study_flow(
         flows=document.flows,
         listened=document.listened,
         trigger_places=document.trigger_places,
+        links=document.links,
     )
 
 

@@ -23,6 +23,7 @@ from flowrunner.plugin import (
 TIMEOUT: Final = "timeout"
 MAX_KEY_CHARACTERS: Final = 200
 MOST_MEMBERS: Final = 100
+LEAST_REMINDER_SECONDS: Final = 60.0
 
 
 class WaitParams(Params):
@@ -100,6 +101,26 @@ class ApprovalParams(Params):
                 raise ValueError(f"must be at most the number of different members, {len(different)}")
         return value
 
+    link: bool = Field(
+        default=False, description="Let a link answer, once, which only `notify` gets as `approval.url`."
+    )
+    notify: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="A node of the same scope that runs when the wait begins, with `approval` in its expressions.",
+    )
+    remind: Duration | None = Field(
+        default=None, description="Time after which `notify` runs again, until there is an answer: from 1m; 4h, 1d."
+    )
+
+    @field_validator("remind")
+    @classmethod
+    def _remind(cls, value: str | None) -> str | None:
+        if value is not None and "${" not in value and seconds_of(value) < LEAST_REMINDER_SECONDS:
+            raise ValueError("must be at least 1m")
+        return value
+
 
 class Approval(NodeType[ApprovalParams]):
     """Waits for an approval or a rejection. Returns `{approved, by, at, data}`, and all `answers` with a `count`."""
@@ -113,11 +134,21 @@ class Approval(NodeType[ApprovalParams]):
     Params = ApprovalParams
     actions: ClassVar[frozenset[str]] = frozenset({"approved", "rejected", TIMEOUT})
     schemas: ClassVar[tuple[str, ...]] = ("form",)
+    notifies = True
     pure = True
     timeout_seconds = None
 
     async def run(self, params: ApprovalParams, context: StepContext) -> Suspend:
-        wait_for = ApprovalWait(params.prompt, params.form, params.roles, params.members, params.count)
+        wait_for = ApprovalWait(
+            params.prompt,
+            params.form,
+            params.roles,
+            params.members,
+            params.count,
+            link=params.link,
+            notify=params.notify,
+            remind_seconds=None if params.remind is None else max(seconds_of(params.remind), LEAST_REMINDER_SECONDS),
+        )
         return Suspend(wait_for=wait_for, deadline=_limit(context), action=TIMEOUT)
 
     async def on_signal(self, params: ApprovalParams | None, context: StepContext, event: Signalled) -> Outcome:

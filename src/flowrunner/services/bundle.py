@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.approval_links import LinkedApprovals
 from flowrunner.services.approvals import Approvals
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.backfills import Backfills
@@ -70,6 +71,7 @@ class Services:
     callback_deliveries: CallbackDeliveries
     signals: Signals
     approvals: Approvals
+    linked_approvals: LinkedApprovals
     reruns: Reruns
     records: ExecutionRecords
     jobs: Jobs

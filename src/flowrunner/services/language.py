@@ -36,7 +36,21 @@ _CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
 
 class Language:
-    def __init__(self, node_types: Mapping[str, NodeTypeSpec], schemas: SchemaEngine, sandbox: "Sandbox") -> None:
+    """The flow language of this server.
+
+    Args:
+        has_links: The server can make links to approvals.
+    """
+
+    def __init__(
+        self,
+        node_types: Mapping[str, NodeTypeSpec],
+        schemas: SchemaEngine,
+        sandbox: "Sandbox",
+        *,
+        has_links: bool = True,
+    ) -> None:
+        self._has_links = has_links
         self.node_types = node_types
         self._schemas = schemas
         self._sandbox = sandbox
@@ -46,6 +60,9 @@ class Language:
     async def study(self, text: str) -> Reading:
         """Return the flow and every fault of a document, those of its JavaScript included. Raises: Unavailable."""
         reading = await self._study(text)
+        if reading.links and not self._has_links:
+            faults = sorted([*reading.faults, *map(_no_link, reading.links)], key=_position)
+            reading = replace(reading, flow=None, faults=faults)
         if not reading.codes:
             return reading
         found = await self._sandbox.check([code.script for code in reading.codes])
@@ -92,6 +109,17 @@ class Language:
             faults = [fault for fault in reading.faults if not fault.is_warning]
             raise InvalidFlow(await self.with_fixes(text, faults))
         return reading.flow
+
+
+def _no_link(place: CodePlace) -> Fault:
+    return Fault(
+        path=place.path,
+        line=place.line,
+        column=place.column,
+        code="approval.link",
+        message="this server makes no links: its setting public_url is missing",
+        hint="ask its operator to set public_url to the address that browsers use",
+    )
 
 
 def _position(fault: Fault) -> tuple[int, int]:

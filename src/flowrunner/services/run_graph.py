@@ -104,7 +104,9 @@ def _graph_at(graphs: dict[str, Graph | None], scope: str) -> Graph | None:
         around = _graph_at(graphs, outer)
         owner = None if around is None else around.nodes.get(name.rpartition(".")[0])
         children: Mapping[str, Graph] = {} if owner is None else owner.child_scopes
-        graphs[scope] = children.get(key.removesuffix("]")) or children.get("")
+        # A node that an approval notifies stands beside the approval.
+        beside = around if owner is not None and not children else None
+        graphs[scope] = children.get(key.removesuffix("]")) or children.get("") or beside
     return graphs[scope]
 
 

@@ -125,7 +125,7 @@ class Signals:
     async def _answer(
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
-        waiting = await self._waiting_for_approval(caller, id, node)
+        waiting = await self.waiting_for_approval(caller, id, node)
         step, wait = waiting.step, waiting.wait_for
         assert isinstance(wait, ApprovalWait), "no other wait was looked for"
         await self._check_may_answer(caller, wait)
@@ -178,7 +178,7 @@ class Signals:
             raise key_was_reused()
         return known is not None
 
-    async def _waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> StepState:
+    async def waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> StepState:
         waiting, is_known = await self._replays.of(caller.account_id, id, lambda events: _approvals(events, node))
         found = [current for current in waiting if node in (current.step.node, str(current.step))]
         if len(found) == 1:

@@ -320,10 +320,14 @@ class StepIndex:
             path, key = _owner_and_key(scope)
             owner = self._steps[self._by_name[path]]
             own = owner.own
-            if own is None:
+            if own is not None:
+                own.active.add(key)
+                entered = _OpenScope(StoredValue((own.inputs.pop(key),)), own.opened_at, owner)
+            elif owner.status == "waiting":
+                # Of the node that its approval notifies.
+                entered = _OpenScope(owner.input, owner.waits[-1].since, owner)
+            else:
                 raise ValueError(scope)
-            own.active.add(key)
-            entered = _OpenScope(StoredValue((own.inputs.pop(key),)), own.opened_at, owner)
         self._scopes[scope] = entered
         return entered
 
@@ -427,6 +431,8 @@ class StepIndex:
             self._scopes[fields.scope] = scope
             return
         own, counts = scope.owner.own, scope.owner.scopes
+        if own is None and scope.owner.waits:
+            return
         if own is None or counts is None:
             raise ValueError(fields.scope)
         match fields.outcome:

@@ -1,0 +1,167 @@
+"""Fields of a plain HTML form for the JSON Schema of an approval, and the data of what is sent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import parse_qsl
+
+from flowrunner.domain.errors import Fault, InvalidInput, invalid
+from flowrunner.domain.strict_json import InvalidJson, loads
+from flowrunner.domain.values import JSON
+
+FieldKind: TypeAlias = Literal["text", "lines", "number", "boolean", "choice", "date", "json"]
+PREFIX: Final = "field."
+DECISION: Final = "answer"
+APPROVE, REJECT = "approve", "reject"
+# Fields of a form that are shown; a longer one is one field of JSON.
+MOST_FIELDS: Final = 50
+# Of a schema that is no object with properties.
+_WHOLE: Final = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormField:
+    """A field of a form.
+
+    Attributes:
+        name: The property; "" for the whole data as JSON.
+        choices: The values to choose from, each chosen by its place.
+    """
+
+    name: str
+    label: str
+    kind: FieldKind
+    is_required: bool = False
+    hint: str = ""
+    choices: Sequence[JSON] = ()
+    default: JSON = None
+
+    @property
+    def key(self) -> str:
+        """Return its name in the HTML form."""
+        return PREFIX + self.name
+
+
+def fields_of(schema: JSON) -> list[FormField]:
+    """Return the fields for the data of an answer; none without a schema."""
+    if schema is None:
+        return []
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    if not isinstance(properties, Mapping) or not 0 < len(properties) <= MOST_FIELDS:
+        return [FormField(name=_WHOLE, label="Data (JSON)", kind="json")]
+    assert isinstance(schema, Mapping), "it has properties"
+    required = schema.get("required")
+    names = set(map(str, required)) if isinstance(required, Sequence) else set()
+    return [_field(name, each, is_required=name in names) for name, each in properties.items()]
+
+
+def _field(name: str, schema: JSON, *, is_required: bool) -> FormField:
+    known: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
+    choices, kind = known.get("enum"), _kind_of(known)
+    return FormField(
+        name=name,
+        label=str(known.get("title") or name),
+        kind=kind,
+        is_required=is_required and "default" not in known,
+        hint=str(known.get("description") or ""),
+        choices=choices if kind == "choice" and isinstance(choices, Sequence) else (),
+        default=known.get("default"),
+    )
+
+
+def _kind_of(schema: Mapping[str, Any]) -> FieldKind:
+    if isinstance(schema.get("enum"), list) and schema["enum"]:
+        return "choice"
+    match schema.get("type"):
+        case "string" if schema.get("format") == "date":
+            return "date"
+        case "string":
+            return "lines" if int(schema.get("maxLength") or 0) > 200 else "text"
+        case "number" | "integer":
+            return "number"
+        case "boolean":
+            return "boolean"
+        case _:
+            return "json"
+
+
+def parsed_form(body: bytes) -> dict[str, str]:
+    """Return what a form has sent. Raises: InvalidInput if it is not urlencoded text, or names a field twice."""
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict",
+            max_num_fields=2 * MOST_FIELDS,
+        )  # fmt: skip
+    except ValueError:
+        raise invalid("body", "cannot be read: send the form of this page") from None
+    sent = dict(pairs)
+    if len(sent) < len(pairs):
+        raise invalid("body", "names a field twice: send the form of this page")
+    if any("\0" in text for pair in pairs for text in pair):
+        raise invalid("body", "has a character that no form sends")
+    return sent
+
+
+def decision_of(sent: Mapping[str, str]) -> bool:
+    """Return whether the answer is an approval. Raises: InvalidInput."""
+    if sent.get(DECISION) not in (APPROVE, REJECT):
+        raise invalid(DECISION, "choose one of the two answers")
+    return sent[DECISION] == APPROVE
+
+
+def data_of(fields: Sequence[FormField], sent: Mapping[str, str]) -> JSON:
+    """Return the data of an answer; None if nothing was filled in. Raises: InvalidInput with every fault."""
+    unknown = sent.keys() - {DECISION} - {field.key for field in fields}
+    faults = [Fault(path=name[:60], code="unknown_key", message="is no field of this form") for name in sorted(unknown)]
+    data: dict[str, JSON] = {}
+    for field in fields:
+        text = sent.get(field.key, "")
+        if text == "" and field.kind != "boolean":
+            continue
+        try:
+            data[field.name] = _value_of(field, text)
+        except ValueError as error:
+            faults.append(Fault(path=field.label, code="type", message=str(error)))
+    if faults:
+        raise InvalidInput(faults)
+    is_empty = not any(value is not False for value in data.values())
+    if is_empty or not fields:
+        return None
+    return data.get(_WHOLE, data)
+
+
+def whole_data_of(fields: Sequence[FormField], data: JSON) -> JSON:
+    """Return the data of an approval: fields that were left empty are no answer to a form without any."""
+    return {} if data is None and fields and fields[0].name != _WHOLE else data
+
+
+def _value_of(field: FormField, text: str) -> JSON:
+    """Raises: ValueError."""
+    match field.kind:
+        case "boolean":
+            return text != ""
+        case "number":
+            number: JSON = loads(text.strip().encode())
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise ValueError("must be a number")
+            return number
+        case "choice":
+            if not text.isascii() or not text.isdigit() or int(text[:9]) >= len(field.choices):
+                raise ValueError("must be one of the choices")
+            return field.choices[int(text[:9])]
+        case "json":
+            try:
+                value: JSON = loads(text.encode())
+            except InvalidJson as error:
+                raise ValueError(f"must be JSON: {error}") from None
+            return value
+        case _:
+            return text.replace("\r\n", "\n")
+
+
+def shown_value(field: FormField, value: JSON) -> str:
+    """Return a value as text of the field."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) and field.kind != "json" else json.dumps(value, ensure_ascii=False)

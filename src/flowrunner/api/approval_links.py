@@ -1,0 +1,96 @@
+"""The pages of links to approvals, and the revocation of a link."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from flowrunner.api import approval_page
+from flowrunner.api.approval_form import data_of, decision_of, fields_of, parsed_form, whole_data_of
+from flowrunner.api.http.answers import Message, Reply, answer, errors
+from flowrunner.api.http.edge import OWN_HEADERS
+from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.routing import (
+    ProtectedRoute,
+    PublicRoute,
+    StrictRequest,
+    address_of,
+    caller_of,
+    needs,
+)
+from flowrunner.api.http.state import services_of, state_of
+from flowrunner.domain.account import Right
+from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput
+from flowrunner.domain.values import ExecutionId
+from flowrunner.services.approval_links import LinkIsOver, LinkUnknown
+
+MAX_FORM_BYTES: Final = 64 * 1024
+_FORM: Final = "application/x-www-form-urlencoded"
+
+public = APIRouter(route_class=PublicRoute, include_in_schema=False)
+router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
+
+
+@public.get("/approve/{token}")
+async def show_approval(request: Request, token: str) -> HTMLResponse:
+    """Show an approval with its form. Opening a link answers nothing: programs that scan mails follow links."""
+    request.scope[OWN_HEADERS] = approval_page.LINK_HEADERS
+    try:
+        return approval_page.question(await services_of(request).linked_approvals.open(token))
+    except LinkUnknown:
+        return approval_page.unknown()
+    except LinkIsOver as error:
+        return approval_page.over(error.reason)
+
+
+@public.post("/approve/{token}")
+async def answer_by_link(request: Request, token: str) -> HTMLResponse:
+    """Answer an approval by the form of its page."""
+    request.scope[OWN_HEADERS] = approval_page.LINK_HEADERS
+    approvals = services_of(request).linked_approvals
+    try:
+        state_of(request).browser.check_is_own_form(request.headers)
+        body = await _form_of(request)
+        approval = await approvals.open(token)
+        sent: dict[str, str] = {}
+        try:
+            sent = parsed_form(body)
+            approved, fields = decision_of(sent), fields_of(approval.wait.form)
+            data = data_of(fields, sent)
+            if approved:
+                data = whole_data_of(fields, data)
+            await approvals.answer(approval, approved=approved, data=data, address=address_of(request))
+        except InvalidInput as error:
+            return approval_page.question(approval, sent=sent, faults=error.faults, status=422)
+        return approval_page.answered(approved=approved)
+    except LinkUnknown:
+        return approval_page.unknown()
+    except LinkIsOver as error:
+        return approval_page.over(error.reason)
+    except (Forbidden, Conflict) as error:
+        return approval_page.refused(str(error), status=403 if isinstance(error, Forbidden) else 409)
+    except InvalidRequest as error:
+        return approval_page.refused(str(error), status=error.status)
+
+
+async def _form_of(request: Request) -> bytes:
+    """Raises: InvalidRequest."""
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != _FORM or parameters.replace(" ", "").lower() not in ("", "charset=utf-8"):
+        raise InvalidRequest(f"The answer must be a form: {_FORM}", status=415)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequest("The request body must not be compressed", status=415)
+    strict = StrictRequest(request.scope, request.receive)
+    strict.most_bytes = MAX_FORM_BYTES
+    return await strict.read_bounded()
+
+
+@router.delete(
+    "/executions/{id}/approvals/{node:path}/link",
+    responses=errors(401, 403, 404, 409),
+    openapi_extra=needs(Right.RUN),
+)
+async def revoke_link(request: Request, id: str, node: str) -> Reply[Message]:
+    """Revoke the link that answers an approval. The approval goes on to wait for members."""
+    await services_of(request).linked_approvals.revoke(caller_of(request), ExecutionId(id), node)
+    return answer(Message(message="Link revoked successfully"))

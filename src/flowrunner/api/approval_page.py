@@ -1,0 +1,136 @@
+"""The plain page of a link to an approval: HTML without scripts, which works in any browser.
+
+All text that flows or people have written is escaped; nothing of it becomes markup.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Final
+
+from starlette.responses import HTMLResponse
+
+from flowrunner.api.approval_form import APPROVE, DECISION, REJECT, FormField, fields_of, shown_value
+from flowrunner.domain.errors import Fault
+from flowrunner.domain.values import JSON
+from flowrunner.services.approval_links import LinkedApproval, LinkEnd
+
+# Nothing is kept, framed, scripted or told to another site.
+LINK_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-robots-tag", b"noindex, nofollow"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+        b"frame-ancestors 'none'",
+    ),
+)
+_ENDS: Final[Mapping[LinkEnd, tuple[str, str]]] = {
+    "answered": ("Already answered", "This approval has its answer. Nothing was changed."),
+    "expired": ("Too late", "The time for this answer is over. Nothing was changed."),
+    "ended": ("No longer needed", "What this was asked for has ended. Nothing was changed."),
+    "revoked": ("Link revoked", "This link answers no longer. Ask its sender for another one."),
+}
+_MOST_PROMPT: Final = 20_000
+
+
+def question(
+    approval: LinkedApproval, *, sent: Mapping[str, str] | None = None, faults: Sequence[Fault] = (), status: int = 200
+) -> HTMLResponse:
+    """Return the page that asks for an answer.
+
+    Args:
+        sent: The fields of an answer that was not accepted, because of ``faults``.
+    """
+    fields, parts = fields_of(approval.wait.form), []
+    if faults:
+        told = "".join(f"<li><code>{escape(fault.path)}</code>: {escape(fault.message)}</li>" for fault in faults[:20])
+        parts.append(
+            f'<div class="alert" role="alert"><b>The answer was not accepted</b><ul class="small">{told}</ul></div>'
+        )
+    prompt = approval.wait.prompt[:_MOST_PROMPT] or "Approve?"
+    parts.append(f'<p class="asked">{escape(prompt)}</p>')
+    about = f"{approval.flow_name}, {approval.step.node}" if approval.flow_name else approval.step.node
+    until = "" if approval.until is None else f" · until {approval.until:%Y-%m-%d %H:%M} UTC"
+    parts.append(f'<p class="muted small">{escape(about)}{until}</p>')
+    inner = "".join(_field(field, (sent or {}).get(field.key) if sent is not None else None) for field in fields)
+    buttons = (
+        f'<div class="row"><button class="btn danger" name="{DECISION}" value="{REJECT}" formnovalidate>Reject</button>'
+        f'<button class="btn primary right" name="{DECISION}" value="{APPROVE}">Approve</button></div>'
+    )
+    # The address of the form is that of the page.
+    parts.append(f'<form class="stack" method="post" accept-charset="utf-8">{inner}{buttons}</form>')
+    return _page("Approval", "".join(parts), status=status)
+
+
+def answered(*, approved: bool) -> HTMLResponse:
+    text = "Your answer is recorded. You can close this page."
+    return _page("Approved" if approved else "Rejected", f"<p>{text}</p>")
+
+
+def over(reason: LinkEnd) -> HTMLResponse:
+    title, text = _ENDS[reason]
+    return _page(title, f"<p>{text}</p>", status=410)
+
+
+def unknown() -> HTMLResponse:
+    text = "This link is not valid. It may be incomplete: open it again from the message that you have got."
+    return _page("Unknown link", f"<p>{text}</p>", status=404)
+
+
+def refused(message: str, *, status: int) -> HTMLResponse:
+    return _page("Not accepted", f"<p>{escape(message)}</p>", status=status)
+
+
+def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title} · FlowRunner</title>"
+        '<link rel="icon" href="/favicon.svg" type="image/svg+xml"><link rel="stylesheet" href="/assets/style.css">'
+        f'</head><body><main class="alone"><div class="card"><div class="brand">FlowRunner</div><h1>{title}</h1>'
+        f"{content}</div></main></body></html>",
+        status,
+    )
+
+
+def _field(field: FormField, text: str | None) -> str:
+    """Return a field with its label. Args: text: What was sent before; None for its default."""
+    key, hint = escape(field.key), ""
+    if field.hint:
+        hint = f'<span class="hint">{escape(field.hint)}</span>'
+    required = " required" if field.is_required and field.kind != "boolean" else ""
+    value = escape(shown_value(field, field.default) if text is None else text)
+    if field.kind == "boolean":
+        is_on = field.default is True if text is None else text != ""
+        checked = " checked" if is_on else ""
+        box = f'<input type="checkbox" name="{key}" value="yes"{checked}>'
+        return f'<label class="check">{box}<span>{escape(field.label)}{hint}</span></label>'
+    match field.kind:
+        case "choice":
+            control = f'<select id="{key}" name="{key}"{required}>{_options(field, text)}</select>'
+        case "lines" | "json":
+            control = f'<textarea id="{key}" name="{key}" rows="4"{required}>\n{value}</textarea>'
+        case "number":
+            control = f'<input id="{key}" name="{key}" type="number" step="any" value="{value}"{required}>'
+        case "date":
+            control = f'<input id="{key}" name="{key}" type="date" value="{value}"{required}>'
+        case _:
+            control = f'<input id="{key}" name="{key}" value="{value}"{required}>'
+    return f'<div class="field"><label for="{key}">{escape(field.label)}</label>{control}{hint}</div>'
+
+
+def _options(field: FormField, text: str | None) -> str:
+    found = ['<option value=""></option>']
+    for place, choice in enumerate(field.choices):
+        is_chosen = text == str(place) if text is not None else _is_default(field, choice)
+        selected = " selected" if is_chosen else ""
+        found.append(f'<option value="{place}"{selected}>{escape(shown_value(field, choice))}</option>')
+    return "".join(found)
+
+
+def _is_default(field: FormField, choice: JSON) -> bool:
+    return field.default is not None and field.default == choice

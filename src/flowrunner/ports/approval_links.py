@@ -1,0 +1,32 @@
+"""The signer of links that answer approvals."""
+
+from typing import NamedTuple, Protocol
+
+from flowrunner.domain.values import ExecutionId
+
+
+class ApprovalPlace(NamedTuple):
+    """The wait that a link answers: an execution, and the number of the event of the wait."""
+
+    execution_id: ExecutionId
+    seq: int
+
+
+class ApprovalLinks(Protocol):
+    def url(self, place: ApprovalPlace) -> str | None:
+        """Return the link to an approval, the same each time; None if the server's address is not known."""
+        ...
+
+    def read(self, token: str) -> ApprovalPlace | None:
+        """Return the approval of the token in a link; None if this installation has not signed it."""
+        ...
+
+
+class NoApprovalLinks:
+    """Links of an execution without a server, which lead nowhere. Implements `ApprovalLinks`."""
+
+    def url(self, place: ApprovalPlace) -> str | None:
+        return f"https://flowrunner.invalid/approve/{place.execution_id}.{place.seq}"
+
+    def read(self, token: str) -> ApprovalPlace | None:
+        return None

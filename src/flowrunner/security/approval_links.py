@@ -1,0 +1,55 @@
+"""Signed links that answer approvals."""
+
+import base64
+import hashlib
+import hmac
+import re
+from typing import Final
+
+from flowrunner.domain.link_tokens import LINK_TOKEN_PREFIX
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.approval_links import ApprovalPlace
+from flowrunner.security.keys import KeyRing
+
+APPROVAL_PATH: Final = "/approve/"
+_TOKEN: Final = re.compile(re.escape(LINK_TOKEN_PREFIX) + r"(exec-[0-9a-z]{36})\.([1-9][0-9]{0,8})\.([\w-]{43})", re.A)
+_PURPOSE: Final = b"flowrunner approval link"
+
+
+class SignedApprovalLinks:
+    """Implements `ports.ApprovalLinks`.
+
+    Nothing is stored of a link: its token is the place of the wait with a signature of 256 bits, which any process of
+    the installation makes again when the node that sends it runs again.
+
+    Args:
+        keys: The keys of the installation for signatures. A link is valid as long as one of them has signed it.
+        public_url: The origin that browsers use.
+    """
+
+    def __init__(self, keys: KeyRing, *, public_url: str | None) -> None:
+        self._keys = keys
+        self._public_url = public_url
+
+    def url(self, place: ApprovalPlace) -> str | None:
+        if self._public_url is None:
+            return None
+        signature = _signature(self._keys.present, place)
+        token = f"{LINK_TOKEN_PREFIX}{place.execution_id}.{place.seq}.{signature}"
+        return f"{self._public_url}{APPROVAL_PATH}{token}"
+
+    def read(self, token: str) -> ApprovalPlace | None:
+        found = _TOKEN.fullmatch(token)
+        if found is None:
+            return None
+        place = ApprovalPlace(ExecutionId(found[1]), int(found[2]))
+        keys = [key for id in self._keys.ids if (key := self._keys.find(id)) is not None]
+        # All are compared, so that the time tells nothing.
+        are_equal = [hmac.compare_digest(_signature(key, place), found[3]) for key in keys]
+        return place if any(are_equal) else None
+
+
+def _signature(key: bytes, place: ApprovalPlace) -> str:
+    own = hmac.digest(key, _PURPOSE, hashlib.sha256)
+    signed = hmac.digest(own, f"{place.execution_id}.{place.seq}".encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()

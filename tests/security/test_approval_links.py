@@ -1,0 +1,275 @@
+"""Attacks on links that answer approvals: none is accepted, and none has an effect."""
+
+import asyncio
+import base64
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+
+from flowrunner.bootstrap.program import Program
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.approval_links import ApprovalPlace
+from flowrunner.security.approval_links import SignedApprovalLinks
+from flowrunner.security.keys import SIGNING, KeyRing
+from flowrunner.storage.transaction import Transaction
+from support.asgi import call, program_at
+from support.client import PASSWORD, Reply
+from support.scoreboard import Scoreboard
+
+PUBLIC: Final = "https://flows.example.com"
+MARKUP: Final = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><form action=https://evil.example>"
+BRANCH: Final = """\
+      BRANCH:
+        nodes:
+          ask: {type: approval, timeout: 1d, params: {prompt: PROMPT, form: FORM, link: true, notify: tell}}
+          tell: {type: log, params: {message: x}}
+"""
+TWO: Final = "nodes:\n  both:\n    type: parallel\n    branches:\n" + "".join(
+    BRANCH.replace("BRANCH", name) for name in ("left", "right")
+)
+FORM: Final = "{type: object, properties: {note: {type: string, title: TITLE}, n: {type: integer}}}"
+OK: Final = {"answer": "approve", "field.note": "fine"}
+
+
+class Links:
+    """An installation with an execution that waits for two approvals."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.token = ""
+        self.id = ExecutionId("")
+
+    async def begin(self, prompt: str = "ok?", title: str = "Note") -> "Links":
+        await self.program.services.accounts.create(
+            name="root", email="root@example.com", password=PASSWORD, role="admin"
+        )
+        body = {"username": "root@example.com", "password": PASSWORD}
+        self.token = (await self.api("POST", "/api/v1/auth/login", body)).json["token"]
+        text = TWO.replace("FORM", FORM).replace("PROMPT", json.dumps(prompt)).replace("TITLE", json.dumps(title))
+        made = await self.api("POST", "/api/v1/flows", {"name": "N", "definition": text})
+        assert made.status == 201, made
+        self.id = await self.run(made.json["id"])
+        return self
+
+    async def run(self, flow: str) -> ExecutionId:
+        id = (await self.api("POST", f"/api/v1/flows/{flow}/run", {"input": {}})).json["execution_id"]
+        while (await self.api("GET", f"/api/v1/executions/{id}")).json["status"] != "waiting":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return ExecutionId(id)
+
+    async def api(self, method: str, path: str, body: Any = None) -> Reply:
+        data = b"" if body is None else json.dumps(body).encode()
+        return await call(self.program.app, method, path, token=self.token or None, body=data)
+
+    def path(self, id: ExecutionId | None = None, branch: str = "left", program: Program | None = None) -> str:
+        """Return the path of the link that the engine has made."""
+        program = program or self.program
+        url = program.deps.approval_links.url(ApprovalPlace(id or self.id, self.seqs[branch]))
+        assert url is not None
+        return url.removeprefix(PUBLIC)
+
+    async def look(self) -> "Links":
+        rows = await self.program.database.read_long(
+            lambda tx: tx.rows("SELECT seq, data FROM events WHERE type = 'node.waiting' ORDER BY seq")
+        )
+        self.seqs = {"left" if "[left]" in str(data) else "right": seq for seq, data in rows}
+        return self
+
+    async def post(self, path: str, fields: Any = None, *, headers: Mapping[str, str] | None = None) -> Reply:
+        body = fields if isinstance(fields, bytes) else urlencode(OK if fields is None else fields).encode()
+        sent = {"content-type": "application/x-www-form-urlencoded", **(headers or {})}
+        return await call(self.program.app, "POST", path, body=body, headers=sent)
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> Reply:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await call(self.program.app, method, path, headers=sent)
+
+    async def state(self) -> Any:
+        return await self.program.database.read_long(_state)
+
+
+async def _state(tx: Transaction) -> Any:
+    return [
+        await tx.rows("SELECT count(*) FROM events WHERE type = 'signal.received'"),
+        await tx.rows("SELECT count(*) FROM audit WHERE action = 'execution.approval.answered'"),
+        await tx.rows("SELECT status FROM executions"),
+    ]
+
+
+@pytest.fixture
+async def links(tmp_path: Path) -> AsyncIterator[Links]:
+    async with program_at(tmp_path / "data", public_url=PUBLIC, allowed_hosts=("localhost",)) as program:
+        yield await (await Links(program).begin()).look()
+
+
+def tampered(path: str) -> list[str]:
+    """Return links that nobody has signed."""
+    token = path.removeprefix("/approve/")
+    head, seq, signature = token.split(".")
+    other = ApprovalPlace(ExecutionId(head.removeprefix("fr_approve_")), int(seq))
+    foreign = SignedApprovalLinks(KeyRing(SIGNING, b"k" * 32), public_url="").url(other)
+    assert foreign is not None
+    padded = base64.urlsafe_b64encode(b"\0" * 32).decode().rstrip("=")
+    return [
+        f"/approve/{each}"
+        for each in (
+            f"{head}.{int(seq) + 1}.{signature}", f"{head}.{int(seq) - 1}.{signature}", f"{head}.0{seq}.{signature}",
+            f"{head}.-{seq}.{signature}", f"{head}.{seq}.{signature[:-1]}", f"{head}.{seq}.{signature}A",
+            f"{head}.{seq}.{signature.swapcase()}", f"{head}.{seq}.{signature[::-1]}", f"{head}.{seq}.{padded}",
+            f"{head}.{seq}.", f"{head}.{seq}", head, token + "%00", token + "%0a",
+            token.upper(), token.replace(".", "/"),
+            f"{head[:-1]}x.{seq}.{signature}", f"fr_approve_.{seq}.{signature}", "fr_approve_", "..%2f..%2fapi",
+            foreign.removeprefix("/approve/"), *(f"{head}.{seq}.{secrets.token_urlsafe(32)}" for _ in range(50)),
+        )
+    ]  # fmt: skip
+
+
+async def test_s73_no_link_that_was_not_signed_does_anything(links: Links, scoreboard: Scoreboard) -> None:
+    before, guesses = await links.state(), tampered(links.path())
+
+    replies = [reply for path in guesses for reply in (await links.get(path), await links.post(path))]
+
+    accepted = [reply for reply in replies if reply.status < 400]
+    scoreboard.count("links to approvals: guesses accepted", cases=len(replies), failures=len(accepted))
+    assert accepted == []
+    assert {reply.status for reply in replies} == {404}
+    assert await links.state() == before
+    assert (await links.post(links.path())).status == 200
+
+
+async def test_s73_opening_a_link_answers_nothing(links: Links) -> None:
+    path, before = links.path(), await links.state()
+
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"):
+        for query in ("", "?answer=approve", "?answer=approve&field.note=x&_method=POST"):
+            reply = await links.get(path + query, method, purpose="prefetch", x_http_method_override="POST")
+            assert reply.status in (200, 204, 400, 403, 404, 405, 422), (method, reply)
+
+    assert await links.state() == before
+
+
+async def test_s73_two_answers_at_the_same_time_are_one(links: Links) -> None:
+    answers = [{"answer": answer} for answer in ("approve", "reject") * 8]
+
+    replies = await asyncio.gather(*(links.post(links.path(), answer) for answer in answers))
+
+    assert sorted(reply.status for reply in replies) == [200] + [410] * 15
+    assert (await links.state())[:2] == [[(1,)], [(1,)]]
+    assert (await links.post(links.path())).status == 410
+
+
+@pytest.mark.parametrize("how", ["cancelled", "answered by a member", "revoked", "deadline"])
+async def test_s73_a_link_ends_with_its_approval(links: Links, how: str) -> None:
+    path, one = links.path(), f"/api/v1/executions/{links.id}"
+    step = "both.1[left]/ask.1"
+    if how == "cancelled":
+        assert (await links.api("DELETE", one)).status == 200
+    elif how == "revoked":
+        assert (await links.api("DELETE", f"{one}/approvals/{step}/link")).status == 200
+    elif how == "answered by a member":
+        assert (await links.api("POST", f"{one}/approvals/{step}", {"approved": False})).status == 200
+    else:
+        # A day and a bit, at once.
+        links.program.services.linked_approvals._clock = _Later()  # type: ignore[assignment]
+    before = await links.state()
+
+    replies = [await links.get(path), await links.post(path)]
+
+    assert [reply.status for reply in replies] == [410, 410]
+    assert await links.state() == before
+
+
+class _Later:
+    def now(self) -> Any:
+        return datetime.now(UTC) + timedelta(days=2)
+
+
+async def test_s73_a_link_answers_its_own_approval_and_no_other(links: Links) -> None:
+    assert (await links.post(links.path(branch="right"), {"answer": "reject"})).status == 200
+
+    waits = (await links.api("GET", f"/api/v1/executions/{links.id}")).json["waiting_for"]
+    assert [wait["step"] for wait in waits] == ["both.1[left]/ask.1"]
+    # Its place in another execution of the same flow was signed for that one alone.
+    flow = (await links.api("GET", f"/api/v1/executions/{links.id}")).json["flow_id"]
+    other = await links.run(flow)
+    mixed = links.path().replace(links.id, other)
+    assert (await links.post(mixed)).status == 404
+
+
+async def test_s73_a_form_of_another_shape_or_page_is_refused(links: Links) -> None:
+    path, before = links.path(), await links.state()
+    fields = "answer=approve&field.note=x"
+    bodies: list[tuple[Any, dict[str, str], int]] = [
+        ({"answer": "approve", "field.other": "x"}, {}, 422),
+        ({"answer": "approve", "field.note": "x", "by": "root", "approved": "true"}, {}, 422),
+        ({"answer": "approve", "field.n": "many"}, {}, 422),
+        ({"answer": "approve", "field.n": "1e400"}, {}, 422),
+        ({"answer": "yes"}, {}, 422),
+        ({}, {}, 422),
+        (b"answer=approve&answer=reject", {}, 422),
+        (b"answer=approve&field.note=%ff", {}, 422),
+        (b"answer=approve&field.note=%00", {}, 422),
+        (b"\xff\xfe", {}, 422),
+        (b"a" * 100 + b"&x=1" * 300, {}, 422),
+        (b"answer=approve&field.note=" + b"x" * 65_536, {}, 413),
+        (b'{"answer": "approve"}', {"content-type": "application/json"}, 415),
+        (fields.encode(), {"content-type": "text/plain"}, 415),
+        (fields.encode(), {"content-type": "multipart/form-data; boundary=x"}, 415),
+        (fields.encode(), {"content-type": "application/x-www-form-urlencoded; charset=utf-7"}, 415),
+        (fields.encode(), {"content-encoding": "gzip"}, 415),
+        (fields.encode(), {"origin": "https://evil.example"}, 403),
+        (fields.encode(), {"sec-fetch-site": "cross-site", "origin": "null"}, 403),
+        (fields.encode(), {"sec-fetch-site": "same-site", "origin": "null"}, 403),
+    ]
+
+    for body, headers, status in bodies:
+        reply = await links.post(path, body, headers=headers)
+        assert reply.status == status, (body[:60] if isinstance(body, bytes) else body, headers, reply)
+
+    assert await links.state() == before
+    assert (await links.post(path, headers={"origin": "null", "sec-fetch-site": "same-origin"})).status == 200
+
+
+async def test_s73_nothing_that_a_flow_or_an_answer_says_becomes_markup(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data", public_url=PUBLIC, allowed_hosts=("localhost",)) as program:
+        links = await (await Links(program).begin(prompt=MARKUP, title=MARKUP)).look()
+        replies = [
+            await links.get(links.path()),
+            await links.post(links.path(), {"answer": "approve", "field.note": MARKUP, "field.n": MARKUP}),
+            await links.post(links.path(), {"answer": "approve", f"field.{MARKUP}": "x"}),
+            await links.get(f"/approve/{MARKUP}"),
+        ]
+
+    for reply in replies:
+        page = reply.body.decode()
+        assert not {"<script", "<img", "evil.example>", "onerror=alert(1)>"} & {
+            mark for mark in ("<script", "<img", "evil.example>", "onerror=alert(1)>") if mark in page
+        }, page
+        assert page.count("<form") <= 1
+        policy = reply.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        assert reply.headers["cache-control"] == "no-store"
+
+
+async def test_s73_a_link_names_the_host_of_the_installation_and_is_not_in_the_log(
+    links: Links, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = links.path()
+    for header in ("localhost", "127.0.0.1"):
+        page = await links.get(path, host=header, x_forwarded_host="evil.example")
+        assert b"evil.example" not in page.body
+    await links.post(path)
+
+    written = "".join(capfd.readouterr())
+    assert path.removeprefix("/approve/") not in written
+    assert "fr_approve_" not in written
+    events = (await links.api("GET", f"/api/v1/executions/{links.id}/events?limit=1000")).body
+    assert b"fr_approve_" not in events
