@@ -6,11 +6,11 @@ import { useQuery } from "../api/query";
 import { location, setQuery, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
 import { diffGraphs, type Version } from "../diff/graphs";
-import { diffLines, linesOf, type LineChange } from "../diff/lines";
 import { GraphView } from "../graph/view";
 import { Confirm } from "../parts/dialog";
 import { bytes } from "../parts/format";
 import { Empty, Failure, Load, Skeleton, Time } from "../parts/parts";
+import { TextDiff } from "../parts/text-diff";
 import { done, failed } from "../parts/toast";
 import { revisions as texts } from "../texts/revisions";
 import { nodeValue } from "./flow/build";
@@ -104,51 +104,7 @@ function Comparison({ id, number, against, isGraph }: { id: string; number: numb
   });
   if (pair.error !== undefined) return <Failure error={pair.error} retry={pair.reload} />;
   if (pair.data === undefined) return <Skeleton rows={8} />;
-  return isGraph ? <GraphDiff {...pair.data} /> : <TextDiff {...pair.data} isFirst={against === undefined} />;
-}
-
-const CONTEXT = 4;
-
-/** Return the changes in groups: those worth showing, and the numbers of equal lines between them. */
-export function folded(changes: readonly LineChange[], isFirst: boolean): (LineChange | number)[] {
-  if (isFirst) return [...changes];
-  const near = changes.map(() => false);
-  changes.forEach((change, index) => {
-    if (change.kind === "same") return;
-    for (let i = Math.max(0, index - CONTEXT); i <= Math.min(changes.length - 1, index + CONTEXT); i++) near[i] = true;
-  });
-  const shown: (LineChange | number)[] = [];
-  changes.forEach((change, index) => {
-    const last = shown.at(-1);
-    if (near[index]) shown.push(change);
-    else if (typeof last === "number") shown[shown.length - 1] = last + 1;
-    else shown.push(1);
-  });
-  return shown;
-}
-
-const SIGNS = { same: " ", added: "+", removed: "−" };
-
-function TextDiff({ before, after, isFirst }: { before: string; after: string; isFirst: boolean }) {
-  const changes = useMemo(() => diffLines(linesOf(before), linesOf(after)), [before, after]);
-  if (!isFirst && changes.every(({ kind }) => kind === "same")) return <div class="card"><Empty title={texts.same} /></div>;
-  return (
-    <div class="card scroll" role="group" aria-label={texts.text} tabIndex={0}>
-      <table class="diff">
-        <tbody>
-          {folded(changes, isFirst).map((line, index) =>
-            typeof line === "number" ? (
-              <tr key={index} class="diff-fold"><td colSpan={4}>{texts.hidden(line)}</td></tr>
-            ) : (
-              <tr key={index} class={isFirst ? "diff-same" : `diff-${line.kind}`}>
-                <td class="num">{line.before}</td><td class="num">{line.after}</td><td aria-label={line.kind}>{isFirst ? " " : SIGNS[line.kind]}</td><td><code>{line.text}</code></td>
-              </tr>
-            ),
-          )}
-        </tbody>
-      </table>
-    </div>
-  );
+  return isGraph ? <GraphDiff {...pair.data} /> : <TextDiff {...pair.data} label={texts.text} isFirst={against === undefined} />;
 }
 
 function GraphDiff({ before, after }: { before: string; after: string }) {

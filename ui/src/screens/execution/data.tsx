@@ -1,7 +1,8 @@
 /** The data of an execution: input, result, error. */
 import { api } from "../../api/client";
-import type { Detail, Preview } from "../../execution/store";
+import { FINAL, type Detail, type Preview } from "../../execution/store";
 import { executions as texts } from "../../texts/executions";
+import { LastSuccess } from "./last-success";
 import { Value } from "./value";
 
 export function DataTab({ detail }: { detail: Detail }) {
@@ -23,6 +24,7 @@ export function DataTab({ detail }: { detail: Detail }) {
         )}
         {result === undefined && detail.failure === undefined && <section class="stack tight"><h2>{texts.result}</h2><p class="muted">{texts.noResult}</p></section>}
       </div>
+      {FINAL.has(detail.status) && <LastSuccess detail={detail} />}
     </div>
   );
 }

@@ -10,6 +10,7 @@ import { Empty, Status, Time } from "../../parts/parts";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 import { rerun } from "./actions";
+import { LastSuccess } from "./last-success";
 import { Value } from "./value";
 
 /** What is beside the picture: the chosen step, the runs of the chosen node, or how to choose one. */
@@ -68,6 +69,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts attempts={whole.data.each_attempt} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} />}
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} />}
+      {FINAL.has(detail.status) && <LastSuccess detail={detail} step={step} />}
       <LogTail store={store} step={step} />
     </>
   );
