@@ -34,6 +34,7 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "hook.refused": ("trigger_id",),
     "login.failed": ("account_id",),
     "request.crashed": (),
+    "telemetry.failed": (),
     "request.finished": ("status", "account_id"),
 }
 _MOST_ENDED_EXECUTIONS: Final = 60

@@ -27,6 +27,7 @@ SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 
 
 _SIZE: Final = re.compile(r"([0-9]{1,18})(|KiB|MiB|GiB|TiB)")
+_LEAST_TOKEN: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
 _UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -44,6 +45,12 @@ def _whole_number(value: str) -> int:
         return int(value)
     except ValueError:
         raise ValueError("must be a whole number") from None
+
+
+def _token(value: str) -> str:
+    if len(value) < _LEAST_TOKEN or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"must have at least {_LEAST_TOKEN} letters, digits and signs, and no blanks")
+    return value
 
 
 def _port(value: str) -> int:
@@ -297,7 +304,7 @@ class Settings:
         default="off",
     )
     metrics_token: str | None = setting(
-        _text, "Bearer token that readers of /metrics need; with it, the metrics name flows.", secret=True
+        _token, "Bearer token that readers of /metrics need; with it, the metrics name flows.", secret=True
     )
     metrics_flows: int | None = setting(
         _limit,

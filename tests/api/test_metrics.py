@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from flowrunner.settings import InvalidSettings, load_settings
 from support.client import Client
 from support.server import Server
 from support.waiting import wait_for
@@ -50,6 +51,12 @@ def test_without_the_token_nobody_gets_the_metrics(closed: Server, authorization
 
     assert reply.status == 401
     assert b"flowrunner_" not in reply.body
+
+
+@pytest.mark.parametrize("token", ["", "short", "with a blank in the middle", "ünprintable-as-a-header"])
+def test_a_token_that_is_no_secret_is_an_error_in_the_settings(token: str) -> None:
+    with pytest.raises(InvalidSettings, match="FLOWRUNNER_METRICS_TOKEN"):
+        load_settings({}, {"FLOWRUNNER_METRICS_TOKEN": token})
 
 
 def test_a_login_is_not_the_token(closed: Server) -> None:

@@ -34,7 +34,7 @@ async def test_what_cannot_be_deleted_keeps_nothing_else_from_being_deleted(
         async with asyncio.timeout(10), run_jobs(jobs, program):
             await has_purged.wait()
             failed = 'flowrunner_background_failures_total{name="retention.executions"} 1.0'
-            while failed not in program.metrics.text()[0].decode():  # noqa: ASYNC110 # the job counts it
+            while failed not in (await program.metrics.text())[0].decode():  # noqa: ASYNC110 # the job counts it
                 await asyncio.sleep(0.01)
 
 

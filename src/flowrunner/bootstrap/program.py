@@ -391,7 +391,7 @@ def assemble(
     identity.on_end(streams.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
-    exposition = add_gauges(
+    add_gauges(
         metrics,
         dispatcher=dispatcher,
         advancing=advancing,
@@ -414,7 +414,7 @@ def assemble(
                 services=services,
                 setup=setup,
                 readiness=readiness,
-                metrics=exposition,
+                metrics=metrics.text,
                 metrics_token=settings.metrics_token,
                 refused=metrics.refused,
                 browser=Browser(settings.public_url),

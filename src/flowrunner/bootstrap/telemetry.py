@@ -101,18 +101,6 @@ class StoredBacklog:
                 self.last = await self._inspector.backlog()
 
 
-class Exposition:
-    """The answer to `/metrics`."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    async def __call__(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics and their content type. Args: accept: The value of the `Accept` header."""
-        await self._metrics.refresh()
-        return self._metrics.text(accept)
-
-
 def observe_executions(
     metrics: Metrics, settings: Settings, node_types: Collection[str], exporters: "Exporters | None"
 ) -> ExecutionObserver:
@@ -138,8 +126,8 @@ def add_gauges(
     sandbox: JailedSandbox,
     settings: Settings,
     clock: SystemClock,
-) -> Exposition:
-    """Add the gauges of the parts of the program; return the answer to `/metrics`."""
+) -> None:
+    """Add the gauges of the parts of the program."""
     backlog, data_dir = StoredBacklog(SqlInspector(database)), settings.data_dir
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge(
@@ -181,7 +169,6 @@ def add_gauges(
     )
     _add_backlog(metrics, backlog, dispatcher, clock)
     metrics.before_collecting(backlog.refresh)
-    return Exposition(metrics)
 
 
 def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher, clock: SystemClock) -> None:

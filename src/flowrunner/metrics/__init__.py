@@ -1,5 +1,6 @@
 """Prometheus metrics of the process."""
 
+import asyncio
 import platform
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from flowrunner import __version__
 from flowrunner.metrics.database import DatabaseMetrics
@@ -30,6 +32,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._writing = asyncio.Lock()
         # The last answers: when each was made, for OpenMetrics and for older clients.
         self._texts: dict[bool, tuple[float, bytes]] = {}
         self._refresh: Callable[[], Awaitable[None]] | None = None
@@ -122,16 +125,34 @@ class Metrics:
         if count:
             self._due_times.labels(outcome).inc(count)
 
-    def text(self, accept: str = "") -> tuple[bytes, str]:
+    async def text(self, accept: str = "") -> tuple[bytes, str]:
         """Return the metrics and their content type; for a moment after that, the same ones again.
 
         Args:
             accept: The value of the `Accept` header, which may ask for OpenMetrics.
         """
-        is_open, now = _OPENMETRICS in accept, time.monotonic()
-        made_at, text = self._texts.get(is_open, (0.0, b""))
-        if not text or now - made_at >= _SHORTEST_SECONDS:
-            encode: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest if is_open else generate_latest
-            text = encode(self._registry)
-            self._texts[is_open] = now, text
+        is_open = _OPENMETRICS in accept
+        # One answer for all who ask meanwhile.
+        async with self._writing:
+            made_at, text = self._texts.get(is_open, (0.0, b""))
+            if not text or time.monotonic() - made_at >= _SHORTEST_SECONDS:
+                await self.refresh()
+                # The numbers are read between two changes; writing them takes longer, and can be done meanwhile.
+                text = await asyncio.to_thread(_write, _Collected(self.collect()), is_open=is_open)
+                self._texts[is_open] = time.monotonic(), text
         return text, openmetrics.CONTENT_TYPE_LATEST if is_open else CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Collected(Collector):
+    """Metrics that are collected already."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
+
+
+def _write(metrics: _Collected, *, is_open: bool) -> bytes:
+    encode: Callable[[Collector], bytes] = openmetrics.generate_latest if is_open else generate_latest
+    return encode(metrics)

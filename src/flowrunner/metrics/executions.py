@@ -1,6 +1,6 @@
 """Numbers of executions and steps, from their durable events."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -42,9 +42,10 @@ class ExecutionMetrics:
         node_types: Collection[str],
         flows: FlowRanking,
         *,
-        trace_id_of: Callable[[ObservedExecution], str | None] = lambda execution: None,
+        trace_id_of: Callable[[ObservedExecution], str | None] | None = None,
     ) -> None:
         self._types = {name: name for name in node_types}
+        self._steps = {name: Histogram(STEP_SECONDS) for name in (*node_types, OTHER)}
         self._flows = flows
         self._trace_id_of = trace_id_of
         self._started = 0
@@ -57,7 +58,6 @@ class ExecutionMetrics:
         }
         self._failures: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
-        self._steps: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(STEP_SECONDS))
         self._retries: Counter[str] = Counter()
         self._errors: Counter[tuple[str, ...]] = Counter()
         self._egress_refused = 0
@@ -93,9 +93,11 @@ class ExecutionMetrics:
             self._queued["active",].observe((recorded.at - recorded.since).total_seconds())
 
     def _complete_step(self, execution: ObservedExecution, recorded: Recorded, event: NodeCompleted) -> None:
-        if recorded.since is not None:
-            seconds = (recorded.at - recorded.since).total_seconds()
-            self._steps[self._types.get(event.node_type, OTHER)].observe(seconds, self._trace_id_of(execution))
+        since, trace_id_of = recorded.since, self._trace_id_of
+        if since is not None:
+            histogram = self._steps.get(event.node_type) or self._steps[OTHER]
+            seconds = (recorded.at - since).total_seconds()
+            histogram.observe(seconds, None if trace_id_of is None else trace_id_of(execution))
 
     def _fail_step(self, execution: ObservedExecution, recorded: Recorded, event: NodeFailed) -> None:
         type = self._types.get(event.node_type, OTHER)
@@ -105,8 +107,7 @@ class ExecutionMetrics:
         if event.retry_at is not None:
             self._retries[type] += 1
         elif recorded.since is not None:
-            seconds = (recorded.at - recorded.since).total_seconds()
-            self._steps[type].observe(seconds, self._trace_id_of(execution))
+            self._steps[type].observe((recorded.at - recorded.since).total_seconds(), self._trace_of(execution))
 
     def _end(self, execution: ObservedExecution, recorded: Recorded, event: Completed | Failed | Cancelled) -> None:
         status = _STATUS[type(event)]
@@ -116,9 +117,12 @@ class ExecutionMetrics:
         if isinstance(event, Failed):
             self._failures[class_of_error(event.error.type)] += 1
         if recorded.since is not None:
-            seconds, trace_id = (recorded.at - recorded.since).total_seconds(), self._trace_id_of(execution)
+            seconds, trace_id = (recorded.at - recorded.since).total_seconds(), self._trace_of(execution)
             self._seconds[status,].observe(seconds, trace_id)
             series.seconds.observe(seconds, trace_id)
+
+    def _trace_of(self, execution: ObservedExecution) -> str | None:
+        return None if self._trace_id_of is None else self._trace_id_of(execution)
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily("flowrunner_executions_started", "Executions accepted.", value=self._started)
@@ -143,7 +147,7 @@ class ExecutionMetrics:
             "flowrunner_step_seconds",
             "Durations of steps with all their attempts and waits, by node type.",
             ("node_type",),
-            {(type,): histogram for type, histogram in self._steps.items()},
+            {(type,): histogram for type, histogram in self._steps.items() if histogram.has_values},
         )
         yield _counters(
             "flowrunner_step_retries", "Failed attempts that are retried, by node type.", ("node_type",), self._retries

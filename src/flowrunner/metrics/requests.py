@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from flowrunner.metrics.flow_series import OTHER
-from flowrunner.metrics.histograms import SHORT_SECONDS, Histogram, histogram_family
+from flowrunner.metrics.histograms import REQUEST_SECONDS, Histogram, histogram_family
 
 # Clients choose methods, and flows the statuses of answers to webhooks: the number of each is bounded.
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "WEBSOCKET"})
@@ -36,7 +36,7 @@ class RequestMetrics:
         self._counts[route, method, status] += 1
         histogram = self._seconds.get((route, method))
         if histogram is None:
-            histogram = self._seconds[route, method] = Histogram(SHORT_SECONDS)
+            histogram = self._seconds[route, method] = Histogram(REQUEST_SECONDS)
         histogram.observe(seconds)
 
     def collect(self) -> Iterator[Metric]:

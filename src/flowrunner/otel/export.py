@@ -4,6 +4,7 @@ Spans, metrics and log events wait in bounded queues for threads of their own. W
 does not fit into a queue is dropped, and nothing waits for it.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -64,7 +65,9 @@ class Exporters:
     def log(self, event: Mapping[str, Any]) -> None:
         """Export an event of the log."""
         if self._logs is not None:
-            self._logs.get_logger("flowrunner", __version__).emit(_record(event))
+            # What cannot be exported is in the log anyway, and a log line about it would be exported, too.
+            with contextlib.suppress(Exception):
+                self._logs.get_logger("flowrunner", __version__).emit(_record(event))
 
     @property
     def has_logs(self) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import structlog
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -35,8 +36,11 @@ from flowrunner.ports.journal import Recorded
 from flowrunner.ports.secrets import Redactor
 from flowrunner.ports.telemetry import TRACEPARENT, ObservedExecution
 
+logger = structlog.get_logger()
+
 _SCOPE: Final = InstrumentationScope("flowrunner", __version__)
 _HIDDEN: Final = "***"
+_MOST_CHARACTERS: Final = 256
 # Executions whose trace is kept in memory, because finding it costs several digests.
 _MOST_KEPT: Final = 4096
 
@@ -82,6 +86,13 @@ class ExecutionSpans:
         return root.trace_id if root.is_sampled else None
 
     def observe(self, execution: ObservedExecution, records: Sequence[Recorded]) -> None:
+        try:
+            self._end_all(execution, records)
+        except Exception as error:
+            # A trace must not fail an execution.
+            logger.error("telemetry.failed", execution_id=execution.execution_id, exc_info=error)
+
+    def _end_all(self, execution: ObservedExecution, records: Sequence[Recorded]) -> None:
         for recorded in records:
             if recorded.since is None:
                 continue
@@ -120,7 +131,7 @@ class ExecutionSpans:
         own = root._replace(span_id=span_id_of(execution.execution_id, step))
         attributes = {
             **_of_execution(execution),
-            "flowrunner.step": str(step),
+            "flowrunner.step": _short(str(step)),
             "flowrunner.node": event.node,
             "flowrunner.node.type": event.node_type,
             "flowrunner.attempt": event.attempt,
@@ -129,7 +140,7 @@ class ExecutionSpans:
             attributes["flowrunner.skipped"] = event.skipped
             self._emit(f"step {event.node}", own, root, since, recorded.at, attributes=attributes)
             return
-        attributes["error.type"] = event.error.type
+        attributes["error.type"] = _short(event.error.type)
         if event.retry_at is None:
             self._emit(f"step {event.node}", own, root, since, recorded.at, attributes=attributes, has_failed=True)
         else:
@@ -149,9 +160,9 @@ class ExecutionSpans:
         if isinstance(execution.cause, Rerun):
             attributes["flowrunner.rerun_of"] = execution.cause.of
         if isinstance(ending, Failed):
-            attributes["error.type"] = ending.error.type
+            attributes["error.type"] = _short(ending.error.type)
         self._emit(
-            f"flow {execution.flow_name}".rstrip(),
+            _short(f"flow {execution.flow_name}".rstrip()),
             trace.root,
             trace.parent,
             since,
@@ -261,8 +272,13 @@ def _of_execution(execution: ObservedExecution) -> dict[str, Any]:
         "flowrunner.execution.id": execution.execution_id,
         "flowrunner.workspace.id": execution.workspace_id,
         "flowrunner.flow.id": execution.flow_id,
-        "flowrunner.flow.name": execution.flow_name,
+        "flowrunner.flow.name": _short(execution.flow_name),
     }
+
+
+def _short(text: str) -> str:
+    """Return a text that a flow has chosen, of a bounded length."""
+    return text[:_MOST_CHARACTERS]
 
 
 def _context(context: TraceContext, *, is_remote: bool = False) -> SpanContext:
