@@ -246,6 +246,8 @@ def damaged(backup: Path, kind: str, to: Path) -> None:
                 database = database[:-1] + bytes([database[-1] ^ 1])
             elif kind == "larger than it says":
                 database += b"\0" * 50_000_000
+            elif kind == "larger than the disk":
+                manifest["size"] = 10**18
             elif kind == "other types":
                 manifest["size"] = "1"
             elif kind == "nested":
@@ -271,6 +273,19 @@ def test_a_damaged_backup_is_refused_completely(kind: str, backup: Path, tmp_pat
     assert "Traceback" not in refused.stderr
     assert not (target / "flowrunner.db").exists()
     assert not (target / "restore.new").exists()
+
+
+def test_a_backup_that_has_no_room_is_not_unpacked(backup: Path, tmp_path: Path) -> None:
+    damaged(backup, "larger than the disk", tmp_path / "large.backup")
+    with zipfile.ZipFile(tmp_path / "large.backup", "a") as archive, zipfile.ZipFile(backup) as old:
+        archive.writestr("keys.sealed", old.read("keys.sealed"))
+
+    refused = flowrunner("restore", tmp_path / "large.backup", "--passphrase-file", "-", "--data-dir", tmp_path / "new",
+                         input=PASSPHRASE)  # fmt: skip
+
+    assert refused.returncode == 1
+    assert "1,000,000,000,000,000,000 bytes" in refused.stderr
+    assert not (tmp_path / "new" / "flowrunner.db").exists()
 
 
 def test_a_backup_of_a_newer_version_is_refused(backup: Path, tmp_path: Path) -> None:
@@ -313,8 +328,10 @@ def test_a_backup_replaces_nothing_but_a_backup(installation: Path, tmp_path: Pa
     refused = flowrunner("backup", installation / "flowrunner.db", "--data-dir", installation)
     nowhere = flowrunner("backup", tmp_path / "no" / "such" / "file", "--data-dir", installation)
     without = flowrunner("backup", tmp_path / "a.backup", "--data-dir", tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe")
+    pipe = flowrunner("backup", tmp_path / "pipe", "--data-dir", installation)
 
-    assert (refused.returncode, nowhere.returncode, without.returncode) == (1, 1, 1)
+    assert (refused.returncode, nowhere.returncode, without.returncode, pipe.returncode) == (1, 1, 1, 1)
     assert "is not a backup: name another file" in refused.stderr
     assert "Traceback" not in nowhere.stderr
     assert "There is no database" in without.stderr
@@ -336,7 +353,7 @@ def test_a_damaged_database_makes_no_backup(installation: Path, tmp_path: Path) 
     assert not (tmp_path / "a.backup").exists()
 
 
-def test_a_postgresql_database_is_backed_up_and_restored_by_its_own_programs(tmp_path: Path) -> None:
+def test_a_postgresql_database_is_paused_backed_up_and_restored_beside_its_server(tmp_path: Path) -> None:
     postgres = PostgresServer()
     try:
         url, empty = postgres.start().new_database(), postgres.new_database()
@@ -352,20 +369,23 @@ def test_a_postgresql_database_is_backed_up_and_restored_by_its_own_programs(tmp
 
             def do(*arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
                 return command.flowrunner(
-                    *arguments, "--passphrase-file", "-",
-                    at=tmp_path, stdin=PASSPHRASE, environment={**environment, **more},
-                )  # fmt: skip
+                    *arguments, at=tmp_path, stdin=PASSPHRASE, environment={**environment, **more}
+                )
 
-            made = do("backup", file, "--with-keys", "--data-dir", server.data_dir)
+            assert do("pause", "--data-dir", server.data_dir).returncode == 0
+            assert admin.post(f"/api/v1/flows/{admin.new_flow(SHORT)}/run", {"input": {}}).status == 503
+            assert do("prune", "--data-dir", server.data_dir).stdout == "Executions deleted: 0\n"
+            assert do("unpause", "--data-dir", server.data_dir).returncode == 0
+            made = do("backup", file, "--with-keys", "--passphrase-file", "-", "--data-dir", server.data_dir)
             assert made.returncode == 0, made.stderr
-            taken = do("restore", file, "--data-dir", new_dir)
+            taken = do("restore", file, "--passphrase-file", "-", "--data-dir", new_dir)
         finally:
             server.stop()
         assert taken.returncode == 1
         assert "is not empty" in taken.stderr
         assert not (new_dir / "keys").exists()
 
-        restored = do("restore", file, "--data-dir", new_dir, FLOWRUNNER_DATABASE_URL=empty)
+        restored = do("restore", file, "--passphrase-file", "-", "--data-dir", new_dir, FLOWRUNNER_DATABASE_URL=empty)
         assert restored.returncode == 0, restored.stderr
         new = Server(tmp_path / "new", {"DATABASE_URL": empty}).start()
         try:

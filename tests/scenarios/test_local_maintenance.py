@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cli import command
-from support.postgres import PostgresServer
 from support.server import Server
 
 FLOW = "nodes: {a: {type: transform, params: {value: 1}}}"
@@ -90,22 +89,3 @@ def test_without_a_database_the_commands_say_what_to_name(tmp_path: Path) -> Non
         assert refused.returncode == 1
         assert "--data-dir" in refused.stderr
         assert not (tmp_path / "none").exists()
-
-
-def test_a_pause_from_the_machine_holds_on_postgresql(tmp_path: Path) -> None:
-    postgres = PostgresServer({"fsync": "on"})
-    try:
-        url = postgres.start().new_database()
-        server = Server(tmp_path, {"DATABASE_URL": url}).start()
-        try:
-            admin = server.admin()
-            flow = admin.new_flow(FLOW)
-            assert flowrunner("pause", at=server.data_dir, DATABASE_URL=url).returncode == 0
-            assert admin.post(f"/api/v1/flows/{flow}/run", {"input": {}}).status == 503
-            assert flowrunner("prune", at=server.data_dir, DATABASE_URL=url).stdout == "Executions deleted: 0\n"
-            assert flowrunner("unpause", at=server.data_dir, DATABASE_URL=url).returncode == 0
-            assert admin.ended(admin.run(flow))["status"] == "completed"
-        finally:
-            server.stop()
-    finally:
-        postgres.stop()

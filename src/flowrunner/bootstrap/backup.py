@@ -175,6 +175,12 @@ async def _restore(
     if manifest.has_keys and not present:
         sealed = _unsealed(backup.sealed_keys(), ask_passphrase(), manifest)
     keys = sealed or present
+    free = shutil.disk_usage(settings.data_dir).free
+    if free < manifest.size:
+        raise FlowRunnerError(
+            f"The database of the backup has {manifest.size:,} bytes, and {free:,} are free at {settings.data_dir}: "
+            "make room, or name another --data-dir"
+        )
     backup.write_database(draft)
     if manifest.database == SQLITE:
         checked = check_copy(draft)

@@ -79,6 +79,9 @@ class BackupFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # A pipe would be waited for.
+        if path.exists() and not path.is_file():
+            raise NotBackup(f"{path} is not a file")
         try:
             self._archive = zipfile.ZipFile(path)
         except FileNotFoundError:
