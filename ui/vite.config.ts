@@ -43,7 +43,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/api", "/ws", "/healthz", "/readyz"].map((path) => [path, { target: "http://127.0.0.1:8080", ws: true }]),
+      ["/api", "/sign-on", "/ws", "/healthz", "/readyz"].map((path) => [path, { target: "http://127.0.0.1:8080", ws: true }]),
     ),
   },
   test: { include: ["src/**/*.test.ts", "src/**/*.test.tsx"] },

@@ -1,6 +1,7 @@
 """The settings, each from a flag, a `FLOWRUNNER_…` variable or a key of `flowrunner.toml`."""
 
 import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.sign_on import Provider, providers_of
 
 PREFIX: Final = "FLOWRUNNER_"
 CONFIG_FILE: Final = "flowrunner.toml"
@@ -34,6 +36,23 @@ _UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 class InvalidSettings(FlowRunnerError):
     """The faults of all settings, one per line."""
+
+
+def _switch(value: str) -> bool:
+    # A configuration file has words of its own for it.
+    found = {"on": True, "True": True, "off": False, "False": False}.get(value)
+    if found is None:
+        raise ValueError("must be on or off")
+    return found
+
+
+def _providers(value: str) -> tuple[Provider, ...]:
+    try:
+        document = json.loads(value) if value.lstrip().startswith("{") else tomllib.loads(value)
+    except ValueError:
+        # Its message quotes the text, which has secrets.
+        raise ValueError("is not TOML") from None
+    return providers_of(document)
 
 
 def _text(value: str) -> str:
@@ -243,6 +262,22 @@ class Settings:
         "every admin of a workspace (invited).",
         default="admins",
     )
+    password_login: bool = setting(
+        _switch, "Whether accounts log in with passwords (on), or with single sign-on only (off).", default=True
+    )
+    require_second_factor: bool = setting(
+        _switch, "Whether a login with a password can only add a second factor until it has one (on).", default=False
+    )
+    sign_on: tuple[Provider, ...] = setting(
+        _providers,
+        "Providers of single sign-on (OpenID Connect), in TOML: see docs/sign-on.md.",
+        default=(),
+        secret=True,
+    )
+    sign_on_allow: tuple[Any, ...] = setting(
+        _networks, "Address ranges in which providers of single sign-on are although they are closed by default.",
+        default=(),
+    )  # fmt: skip
     token_life: float = setting(
         _at_least("1s"), "Lifetime of a login without a refresh; at least one second.", default=86400.0
     )
@@ -339,6 +374,8 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
             faults.append(f"{source}: {error}")
     if ("admin_email" in values) != ("admin_password" in values):
         faults.append(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD: give both, or neither")
+    if values.get("sign_on") and values.get("public_url") is None and not faults:
+        faults.append(f"{PREFIX}SIGN_ON needs {PREFIX}PUBLIC_URL, the address that browsers return to")
     if faults:
         raise InvalidSettings("\n".join(faults))
     return Settings(**values)
@@ -362,7 +399,10 @@ def _from_file(
         if name not in known:
             faults.append(f"{path}: unknown key '{name}'; known keys: {', '.join(known)}")
             continue
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if isinstance(value, dict):
+            text = json.dumps(value)
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         texts[name] = (f"{path}: {name}", text)
     return texts
 
@@ -398,10 +438,12 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
     rows = []
     for known in fields(Settings):
         value = getattr(settings, known.name)
-        if known.metadata["secret"] and value is not None:
+        if known.metadata["secret"] and value not in (None, ()):
             text = MASK
         elif isinstance(value, tuple):
             text = ",".join(map(str, value))
+        elif isinstance(value, bool):
+            text = "on" if value else "off"
         elif isinstance(value, float):
             text = f"{value:.12g}s"
         else:

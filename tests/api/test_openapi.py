@@ -14,6 +14,7 @@ from api.shapes import MOMENT, NAP, SMALLEST
 from api.test_routes import OPEN
 from flowrunner.api.http.examples import EXAMPLES
 from support.client import PASSWORD, Client, Reply
+from support.codes import code_of
 from support.waiting import wait_for
 
 REFERENCE: Final = {
@@ -633,6 +634,7 @@ def _accounts(go: Go, admin: Client, account: Client) -> None:
     for id in (new, "account-1"):
         go(admin, f"GET {one}", id=id)
         go(admin, f"PUT {one}", {"name": "M"}, id=id)
+        go(admin, f"DELETE {one}/second-factors", id=id)
         go(admin, f"DELETE {one}", query="?workspace=x", id=id)
         go(admin, f"DELETE {one}", query="?workspace=keep", id=id)
         go(admin, f"DELETE {one}", id=id)
@@ -707,8 +709,42 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
         go(account, "GET /api/v1/executions/histogram", query=query)
     tag = go(account, "GET /api/v1/node-types").headers["etag"]
     go(account, "GET /api/v1/node-types", headers={"If-None-Match": tag})
+    _sign_on(go, nobody, account)
+    _second_factors(go, nobody, account)
     for operation in ("ws-ticket", "refresh", "logout"):
         go(account, f"POST /api/v1/auth/{operation}")
+
+
+def _sign_on(go: Go, nobody: Client, account: Client) -> None:
+    go(nobody, "GET /api/v1/auth/methods")
+    go(account, "GET /api/v1/identities")
+    for body in ({"provider": "none"}, {}, b"{"):
+        go(account, "POST /api/v1/identities", body)
+    go(account, "DELETE /api/v1/identities/{id}", id="x")
+
+
+def _second_factors(go: Go, nobody: Client, account: Client) -> None:
+    factors = "/api/v1/second-factors"
+    go(account, f"GET {factors}")
+    for body in ({}, {"name": ""}, b"{"):
+        go(account, f"POST {factors}/totp", body)
+    made = go(account, f"POST {factors}/totp", {"name": "Phone"}).json
+    go(account, f"POST {factors}/recovery-codes")
+    for id, body in ((made["id"], {"code": "0"}), ("x", {"code": "000000"}), (made["id"], b"{")):
+        go(account, f"POST {factors}/{{id}}/confirm", body, id=id)
+    go(account, f"POST {factors}/{{id}}/confirm", {"code": code_of(made["secret"])}, id=made["id"])
+    go(account, f"POST {factors}/recovery-codes")
+    go(account, f"GET {factors}")
+    go(account, f"POST {factors}/passkeys/options")
+    for body in ({"challenge": "x", "passkey": {}}, {}, b"{"):
+        go(account, f"POST {factors}/passkeys", body)
+    login = go(nobody, "POST /api/v1/auth/login", {"username": account.email, "password": PASSWORD})
+    challenge = login.error["details"]["second_factor"]["challenge"]
+    code = code_of(made["secret"], steps=1)
+    for body in ({"challenge": "x", "code": "1"}, {"challenge": challenge, "code": code}, {"challenge": "x"}, b"{"):
+        go(nobody, "POST /api/v1/auth/second-factor", body)
+    for id in (made["id"], "x"):
+        go(account, f"DELETE {factors}/{{id}}", id=id)
 
 
 def assert_names_what_was_created(account: Client, reply: Reply) -> None:
@@ -750,8 +786,11 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
                 for error in VALIDATOR(schema).iter_errors(reply.json)
             ]
     assert wrong == []
-    # The set-up of a server that is set up cannot succeed, and this one has no address for links to approvals.
+    # The set-up of a server that is set up cannot succeed, and this one has no address for links to approvals and for
+    # passkeys, and no provider of single sign-on.
     without = {"POST /api/v1/setup", "DELETE /api/v1/executions/{id}/approvals/{node}/link"}
+    without |= {f"POST /api/v1/second-factors/passkeys{end}" for end in ("", "/options")}
+    without |= {"POST /api/v1/identities", "DELETE /api/v1/identities/{id}"}
     assert successes == replies.keys() - without
 
 

@@ -18,6 +18,12 @@ from .test_workspaces_api import Team, team_at
 # They start a session or end something, and create nothing that is there afterwards; a set-up is done once anyway.
 NOT_REPEATABLE: Final = {
     "/api/v1/auth/login", "/api/v1/auth/logout", "/api/v1/auth/refresh", "/api/v1/auth/ws-ticket", "/api/v1/setup",
+    # They need a recent login, and their answers are secrets that are shown once.
+    "/api/v1/auth/second-factor", "/api/v1/second-factors/totp", "/api/v1/second-factors/{id}/confirm",
+    "/api/v1/second-factors/passkeys", "/api/v1/second-factors/passkeys/options",
+    "/api/v1/second-factors/recovery-codes",
+    # A browser begins a login by it.
+    "/api/v1/identities",
     "/api/v1/workspaces/{id}/leave",
     # They read, and change nothing.
     "/api/v1/flows/validate", "/api/v1/flows/graph", "/api/v1/flows/test", "/api/v1/nodes/try",

@@ -21,6 +21,12 @@ from support.client import PASSWORD
 # A route that is not protected has to be added here, by somebody who has thought about it.
 OPEN: Final = {
     ("POST", "/api/v1/auth/login"),
+    ("GET", "/api/v1/auth/methods"),
+    # A provider of single sign-on is the one who says who it is.
+    ("GET", "/sign-on/{provider}"),
+    ("GET", "/sign-on/{provider}/return"),
+    # The challenge is the credential.
+    ("POST", "/api/v1/auth/second-factor"),
     ("GET", "/api/v1/setup"),
     ("POST", "/api/v1/setup"),
     ("GET", "/api/v1/openapi.json"),
@@ -59,6 +65,7 @@ ADMINS_ONLY: Final = {
     ("GET", "/api/v1/accounts"),
     ("POST", "/api/v1/accounts"),
     ("DELETE", "/api/v1/accounts/{id}"),
+    ("DELETE", "/api/v1/accounts/{id}/second-factors"),
     ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/keys/rotations"),
     ("POST", "/api/v1/keys/rotations"),
@@ -172,7 +179,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
             invitations=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
-            node_trials=Broken(), overviews=Broken(), logins=Broken(),
+            node_trials=Broken(), overviews=Broken(), logins=Broken(), second_factors=Broken(), sign_on=Broken(),
             preferences=Broken(), hooks=Broken(), triggers=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
@@ -196,6 +203,10 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/executions:batch": {"action": "rerun", "ids": ["x"]},
             "/api/v1/accounts/{id}": {"name": "N"},
             "/api/v1/accounts/me/preferences": {"preferences": {}},
+            "/api/v1/identities": {"provider": "x"},
+            "/api/v1/second-factors/totp": {},
+            "/api/v1/second-factors/{id}/confirm": {"code": "x"},
+            "/api/v1/second-factors/passkeys": {"challenge": "x", "passkey": {}},
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
             "/api/v1/keys/rotations": {"kinds": ["data"]},
             "/api/v1/workspaces": {"name": "N"},

@@ -164,10 +164,11 @@ def allowed(caller: Caller) -> set[str]:
 @pytest.mark.parametrize(
     ("who", "rights"),
     [
-        (caller("viewer"), {"session", "read"}),
+        (caller("viewer"), {"login", "session", "read"}),
         (
             caller("user"),
             {
+                "login",
                 "session",
                 "read",
                 "run",

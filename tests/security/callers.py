@@ -4,7 +4,8 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +23,8 @@ from support.client import PASSWORD
 from support.databases import NOON, owner_of
 
 _OF_USERS: Final = frozenset({
-    "session", "read", "run", "write", "account", "tokens", "members", "create_workspace", "delete_workspace",
-    "export", "invite",
+    "login", "credentials", "session", "read", "run", "write", "account", "tokens", "members",
+    "create_workspace", "delete_workspace", "export", "invite",
 })  # fmt: skip
 _ALL: Final = _OF_USERS | {"admin", "create_account", "appoint"}
 # Nobody else uses it, so that it shows in an answer whose flow that is.
@@ -71,7 +72,7 @@ class Callers:
         self.victim, _ = await self._account("victim", "user")
         for name in ("user A", "user B"):
             await self._session(name, "user", _OF_USERS)
-        await self._session("viewer", "viewer", frozenset({"session", "read"}))
+        await self._session("viewer", "viewer", frozenset({"login", "session", "read"}))
         await self._session("admin", "admin", _ALL)
 
         scopes: tuple[tuple[Scope, frozenset[str]], ...] = (
@@ -196,7 +197,9 @@ class Callers:
 
     # Rows that belong to an account
 
-    async def create(self, kind: str, owner: AccountId, workspace: WorkspaceId | None = None) -> str:
+    async def create(  # noqa: PLR0915 # one case for each kind
+        self, kind: str, owner: AccountId, workspace: WorkspaceId | None = None
+    ) -> str:
         """Create an object of this kind in a workspace, or else in the owner's personal one; return its id."""
         self._number += 1
         by = as_session(owner)
@@ -263,6 +266,17 @@ class Callers:
                     token_id, owner, token_id, workspace,
                 )  # fmt: skip
                 return token_id
+            case "second-factors":
+                recent = replace(by, credential=Session(SessionId("none"), logged_in_at=datetime.now(UTC)))
+                return (await self.services.second_factors.start_totp(recent, name="N")).id
+            case "identities":
+                identity = f"identity-{self._number}"
+                self._sql(
+                    "INSERT INTO identities (id, account_id, provider, issuer, subject, created_at)"
+                    " VALUES (?, ?, 'p', 'i', ?, 0)",
+                    identity, owner, identity,
+                )  # fmt: skip
+                return identity
             case "sessions":
                 session = f"session-{self._number}"
                 self._sql(

@@ -16,8 +16,19 @@ Route = tuple[str, str]
 # What a route needs where it is not `read` for GET and `write` for every other method. Whoever adds a line
 # has thought about who may call the route.
 RIGHTS: Final[Mapping[Route, str]] = {
-    ("POST", "/api/v1/auth/refresh"): "session",
-    ("POST", "/api/v1/auth/logout"): "session",
+    ("POST", "/api/v1/auth/refresh"): "login",
+    ("POST", "/api/v1/auth/logout"): "login",
+    ("GET", "/api/v1/second-factors"): "login",
+    ("POST", "/api/v1/second-factors/totp"): "login",
+    ("POST", "/api/v1/second-factors/{id}/confirm"): "login",
+    ("POST", "/api/v1/second-factors/passkeys/options"): "login",
+    ("POST", "/api/v1/second-factors/passkeys"): "login",
+    ("POST", "/api/v1/second-factors/recovery-codes"): "login",
+    ("DELETE", "/api/v1/second-factors/{id}"): "login",
+    ("DELETE", "/api/v1/accounts/{id}/second-factors"): "admin",
+    ("GET", "/api/v1/identities"): "login",
+    ("POST", "/api/v1/identities"): "login",
+    ("DELETE", "/api/v1/identities/{id}"): "login",
     ("POST", "/api/v1/auth/ws-ticket"): "session",
     ("GET", "/api/v1/tokens"): "session",
     ("GET", "/api/v1/sessions"): "session",
@@ -74,7 +85,10 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/mcp"): "mcp",
 }
 # What a route needs besides, which its service checks.
-FURTHER_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {"POST /api/v1/nodes/try": ("run",)}
+FURTHER_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "POST /api/v1/nodes/try": ("run",),
+    "DELETE /api/v1/accounts/{id}/second-factors": ("credentials",),
+}
 SOCKETS: Final[Mapping[str, str]] = {
     "/ws/executions": "read",
     "/ws/executions/{execution_id}": "read",
@@ -162,6 +176,16 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/auth/logout": "account",
     "/api/v1/auth/ws-ticket": "account",
     "/api/v1/auth/refresh": "account",
+    "/api/v1/identities": "account",
+    "/api/v1/identities/{id}": "account",
+    "/api/v1/second-factors": "account",
+    "/api/v1/second-factors/totp": "account",
+    "/api/v1/second-factors/{id}": "account",
+    "/api/v1/second-factors/{id}/confirm": "account",
+    "/api/v1/second-factors/passkeys": "account",
+    "/api/v1/second-factors/passkeys/options": "account",
+    "/api/v1/second-factors/recovery-codes": "account",
+    "/api/v1/accounts/{id}/second-factors": "installation",
     "/api/v1/tokens": "account",
     "/api/v1/tokens/{id}": "account",
     "/api/v1/accounts/{id}": "account",
@@ -205,6 +229,10 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("PUT", "/api/v1/accounts/{id}"): {"name": "N"},
     ("POST", "/api/v1/accounts/{account_id}/secrets"): {"key": "KEY", "value": "a long value"},
     ("PUT", "/api/v1/accounts/me/preferences"): {"preferences": {"theme": "dark"}},
+    ("POST", "/api/v1/identities"): {"provider": "none"},
+    ("POST", "/api/v1/second-factors/totp"): {},
+    ("POST", "/api/v1/second-factors/{id}/confirm"): {"code": "000000"},
+    ("POST", "/api/v1/second-factors/passkeys"): {"challenge": "x", "passkey": {}},
     ("POST", "/api/v1/tokens"): {"name": "N", "scopes": ["read"]},
     ("POST", "/api/v1/keys/rotations"): {"kinds": ["data"]},
     ("POST", "/api/v1/workspaces"): {"name": "N", "slug": "slug-{n}"},

@@ -28,6 +28,7 @@ from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.asgi import call, connect, program_at
 from support.client import PASSWORD, Client, Reply
+from support.codes import code_of
 from support.databases import new_database_file, open_database
 from support.dependencies import SteppingClock
 from support.postgres import PostgresServer
@@ -57,6 +58,11 @@ ACTIONS: Final = {
     "POST /api/v1/nodes/try": "node.tried",
     "DELETE /api/v1/sessions": "sessions.ended",
     "DELETE /api/v1/sessions/{id}": "sessions.ended",
+    "POST /api/v1/second-factors/{id}/confirm": "second_factor.added",
+    "POST /api/v1/second-factors/recovery-codes": "recovery_codes.replaced",
+    "DELETE /api/v1/second-factors/{id}": "second_factor.removed",
+    "DELETE /api/v1/accounts/{id}/second-factors": "second_factors.reset",
+    "DELETE /api/v1/identities/{id}": "identity.unlinked",
     "PUT /api/v1/flows/{id}": "flow.updated",
     "PUT /api/v1/flows/by-name/{name}": "flow.created",
     "POST /api/v1/flows:batch": "flow.created",
@@ -108,6 +114,14 @@ NOT_TOLD: Final = {
     # A ticket is a way in for one socket of the session that asks; a renewed session is the same login.
     "POST /api/v1/auth/ws-ticket",
     "POST /api/v1/auth/refresh",
+    # Nothing counts until it is confirmed.
+    "POST /api/v1/second-factors/totp",
+    "POST /api/v1/second-factors/passkeys/options",
+    # The browser goes to the provider; what it comes back with has an entry.
+    "POST /api/v1/identities",
+    # The entries of these are looked at where browsers and codes are.
+    "POST /api/v1/second-factors/passkeys",
+    "POST /api/v1/auth/second-factor",
     # What an account prefers in the interface concerns nobody else.
     "PUT /api/v1/accounts/me/preferences",
     # Reads, with a body.
@@ -248,6 +262,7 @@ async def _change_everything(root: Caller) -> None:
     await go("PUT", "/api/v1/accounts/{id}", {"role": "viewer"}, id=other)
     await _change_triggers(root, go)
     await _change_workspaces(root, go, me=me, other=other, flow=asking)
+    await _change_second_factors(root, go, other=other)
     await go("DELETE", "/api/v1/accounts/{id}", id=other)
     await go("POST", "/api/v1/keys/rotations", {"kinds": ["data"]})
     await go("DELETE", "/api/v1/sessions")
@@ -256,6 +271,20 @@ async def _change_everything(root: Caller) -> None:
     await root.login()
     await go("POST", "/api/v1/auth/logout")
     await root.login()
+
+
+async def _change_second_factors(root: Caller, go: Callable[..., Awaitable[Any]], *, other: str) -> None:
+    """Each route that changes something of a second factor."""
+    made = await go("POST", "/api/v1/second-factors/totp", {})
+    await go("POST", "/api/v1/second-factors/{id}/confirm", {"code": code_of(made["secret"])}, id=made["id"])
+    await go("POST", "/api/v1/second-factors/recovery-codes")
+    await go("DELETE", "/api/v1/second-factors/{id}", id=made["id"])
+    await go("DELETE", "/api/v1/accounts/{id}/second-factors", id=other)
+    me = (await root.go("GET", "/api/v1/accounts/me")).json["id"]
+    columns = "id, account_id, provider, issuer, subject, created_at"
+    linked = f"INSERT INTO identities ({columns}) VALUES ('i', :me, 'p', 'i', 's', 0)"
+    await root.program.database.write(lambda tx: tx.run(linked, {"me": me}))
+    await go("DELETE", "/api/v1/identities/{id}", id="i")
 
 
 async def _change_triggers(root: Caller, go: Callable[..., Awaitable[Any]]) -> None:

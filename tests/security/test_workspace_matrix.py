@@ -32,7 +32,7 @@ OF_ROLE: Final[Mapping[str, frozenset[str]]] = {
     "editor": frozenset({"read", "run", "write"}),
     "admin": frozenset({"read", "run", "write", "members", "invite", "delete_workspace", "export"}),
 }
-OF_ACCOUNT: Final = frozenset({"session", "account", "tokens", "create_workspace"})
+OF_ACCOUNT: Final = frozenset({"login", "credentials", "session", "account", "tokens", "create_workspace"})
 OF_INSTALLATION: Final = frozenset({"admin", "create_account", "appoint"})
 ABSENT: Final = "x" * 45
 ASKS: Final = "nodes: {a: {type: approval, params: {prompt: Go?}, next: {approved: b}}, b: {type: return}}"
@@ -154,7 +154,7 @@ class Workspaces:
         id, token = await self._account(name, role, second, account_role)
         rights = OF_ACCOUNT | OF_ROLE["admin"]
         if account_role == "viewer":
-            rights = frozenset({"session", "read"})
+            rights = frozenset({"login", "session", "read"})
         if account_role == "admin":
             rights |= OF_INSTALLATION
         here = None if role is None else OF_ROLE[role] & rights

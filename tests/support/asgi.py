@@ -76,7 +76,11 @@ async def call(
 
     await app(scope, receive, send)
     start = answers[0]
-    found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
+    found: dict[str, str] = {}
+    for name, value in start["headers"]:
+        # A header that is there several times, such as `Set-Cookie`, has a line for each.
+        key, text = name.decode().lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}\n{text}" if key in found else text
     return Reply(start["status"], found, b"".join(answer.get("body", b"") for answer in answers[1:]))
 
 

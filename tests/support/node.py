@@ -19,9 +19,14 @@ def run_program(directory: Path, *arguments: str | Path, stdin: str | None = Non
     Raises:
         AssertionError: The program failed; the message has what it printed.
     """
+    installed(directory)
+    return run_command(directory, "npx", "--no-install", *arguments, stdin=stdin)
+
+
+def installed(directory: Path) -> None:
+    """Install the packages of a directory, unless they are."""
     with _alone(directory):
         _install(directory)
-    return run_command(directory, "npx", "--no-install", *arguments, stdin=stdin)
 
 
 def run_command(directory: Path, *command: str | Path, stdin: str | None = None) -> str:

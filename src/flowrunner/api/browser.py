@@ -15,6 +15,7 @@ from starlette.responses import Response
 from flowrunner.domain.errors import Forbidden
 
 _COOKIE: Final = "flowrunner_session"
+_STATE_COOKIE: Final = "flowrunner_sign_on"
 
 
 class Browser:
@@ -29,7 +30,11 @@ class Browser:
         self.is_secure = public_url is not None and public_url.startswith("https:")
         # With this prefix, browsers accept the cookie from this host only, and only over TLS. It would not work
         # over plain HTTP, which the server itself speaks on a loopback address.
-        self.cookie = f"__Host-{_COOKIE}" if self.is_secure else _COOKIE
+        prefix = "__Host-" if self.is_secure else ""
+        self.cookie = f"{prefix}{_COOKIE}"
+        # What a browser keeps while it is at a provider of single sign-on. It returns from another site, which only a
+        # cookie that is not strict survives.
+        self._state_cookie = f"{prefix}{_STATE_COOKIE}"
 
     def token_of(self, connection: HTTPConnection) -> str | None:
         """Return the token in the cookie, or None."""
@@ -49,6 +54,26 @@ class Browser:
         """Delete the session cookie."""
         response.set_cookie(
             self.cookie, "", max_age=0, path="/", secure=self.is_secure, httponly=True, samesite="strict"
+        )
+
+    def set_state(self, response: Response, state: str, *, expires_at: datetime) -> None:
+        response.set_cookie(
+            self._state_cookie,
+            state,
+            expires=expires_at,
+            path="/",
+            secure=self.is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def state_of(self, connection: HTTPConnection) -> str | None:
+        """Return the state of a login by a provider, or None."""
+        return connection.cookies.get(self._state_cookie)
+
+    def clear_state(self, response: Response) -> None:
+        response.set_cookie(
+            self._state_cookie, "", max_age=0, path="/", secure=self.is_secure, httponly=True, samesite="lax"
         )
 
     def check_is_own(self, headers: Mapping[str, str]) -> None:

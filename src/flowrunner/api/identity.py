@@ -79,12 +79,12 @@ class SetupState(Answer, frozen=True, kw_only=True):
 _SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
 
 
-def _agent_of(request: Request) -> str:
+def agent_of(request: Request) -> str:
     """Return what the client calls itself, without characters that do not print."""
     return "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
 
 
-def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Reply[TokenAnswer]:
+def token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Reply[TokenAnswer]:
     reply = answer(
         TokenAnswer(
             token=UNSET if as_cookie else token.token,
@@ -100,25 +100,29 @@ def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> R
 
 @public.post("/auth/login", responses=errors(401, 403, *BODY_ERRORS), openapi_extra=_SMALL)
 async def login(request: Request, body: Login) -> Reply[TokenAnswer]:
-    """Log in and get a token."""
+    """Log in and get a token.
+
+    An account with a second factor gets a 401 with the code `second_factor_required`, and finishes the login with
+    `POST /api/v1/auth/second-factor`.
+    """
     state_of(request).browser.check_is_not_foreign(request.headers)
     identity = services_of(request).identity
-    login = identity.login(body.username, body.password, address=address_of(request), agent=_agent_of(request))
+    login = identity.login(body.username, body.password, address=address_of(request), agent=agent_of(request))
     token = await while_connected(request, login)
-    return _token_answer(request, token, as_cookie=body.cookie)
+    return token_answer(request, token, as_cookie=body.cookie)
 
 
-@renewing.post("/refresh", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+@renewing.post("/refresh", responses=errors(401, 403), openapi_extra=needs(Right.LOGIN))
 async def refresh(request: Request) -> Reply[TokenAnswer]:
     """Get a new token. The current one stays valid for at most ten seconds.
 
     Refreshing the same token again later ends the whole session, because the token must have been stolen.
     """
-    token = await services_of(request).identity.refresh(caller_of(request), agent=_agent_of(request))
-    return _token_answer(request, token, as_cookie=is_by_cookie(request))
+    token = await services_of(request).identity.refresh(caller_of(request), agent=agent_of(request))
+    return token_answer(request, token, as_cookie=is_by_cookie(request))
 
 
-@router.post("/logout", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+@router.post("/logout", responses=errors(401, 403), openapi_extra=needs(Right.LOGIN))
 async def logout(request: Request) -> Reply[Message]:
     """Revoke the current token and every token of the same session."""
     await services_of(request).identity.logout(caller_of(request))

@@ -42,6 +42,10 @@ class CreateWorkspace(Body):
 class UpdateWorkspace(Body):
     name: str | None = Field(default=None, min_length=1, max_length=MAX_NAME_CHARACTERS)
     slug: str | None = Field(default=None, max_length=MAX_SLUG_CHARACTERS)
+    requires_second_factor: bool | None = Field(
+        default=None,
+        description="Whether members who log in with a password need a second factor to act in the workspace.",
+    )
 
 
 class AddMember(Body):
@@ -59,6 +63,9 @@ class WorkspaceAnswer(Answer, frozen=True, kw_only=True):
     slug: Annotated[str, Meta(description="A unique name, which the header `Flowrunner-Workspace` and paths accept.")]
     role: Annotated[WorkspaceRole, Meta(description="The caller's role.")]
     created_at: str
+    requires_second_factor: Annotated[
+        bool, Meta(description="Members who log in with a password need a second factor to act in it.")
+    ]
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -68,6 +75,7 @@ class WorkspaceAnswer(Answer, frozen=True, kw_only=True):
             slug=workspace.slug,
             role=workspace.role,
             created_at=rfc3339(workspace.created_at),
+            requires_second_factor=workspace.requires_second_factor,
         )
 
 
@@ -181,7 +189,9 @@ async def get_workspace(request: Request, id: str) -> Reply[WorkspaceAnswer]:
 )
 async def update_workspace(request: Request, id: str, body: UpdateWorkspace) -> Reply[WorkspaceAnswer]:
     """Change the given fields. A personal workspace is called after its account."""
-    workspace = await services_of(request).workspaces.update(caller_of(request), name=body.name, slug=body.slug)
+    workspace = await services_of(request).workspaces.update(
+        caller_of(request), name=body.name, slug=body.slug, requires_second_factor=body.requires_second_factor
+    )
     return answer(WorkspaceAnswer.of(workspace))
 
 

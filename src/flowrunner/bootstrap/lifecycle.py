@@ -51,6 +51,8 @@ async def open_program(
             EgressPolicy(settings.egress_allow, own_ports, own_servers(settings)),
             request_tracer(exporters, stored.vault),
         )
+        # An operator names the providers, and may have them in networks that are closed to flows.
+        sign_on_http = EgressClients(EgressPolicy(settings.sign_on_allow, own_ports, own_servers(settings)))
         sandbox = JailedSandbox(settings.script_workers)
         try:
             program = assemble(
@@ -60,6 +62,7 @@ async def open_program(
                 metrics=metrics,
                 hasher=hasher,
                 http=http,
+                sign_on_http=sign_on_http,
                 sandbox=sandbox,
                 dispatch=await dispatch_of(settings, stored, clock, is_worker=is_worker),
                 exporters=exporters,
@@ -90,4 +93,5 @@ async def open_program(
         finally:
             await sandbox.close()
             await http.close()
+            await sign_on_http.close()
             hasher.close()

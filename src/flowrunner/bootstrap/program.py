@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,6 +17,7 @@ from flowrunner.api.http.state import AppState
 from flowrunner.api.live import Live
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.api.server import build_app
+from flowrunner.bootstrap.authentication import assemble_logins
 from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.beside import retention_of
 from flowrunner.bootstrap.data import OpenStorage
@@ -65,7 +65,6 @@ from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import CompiledFlowCache, Flows
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hooks import IncomingHooks
-from flowrunner.services.identity import Authentication
 from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
@@ -73,7 +72,6 @@ from flowrunner.services.logins import Logins
 from flowrunner.services.mails import Mails
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
-from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.pause import Pause
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
@@ -86,7 +84,6 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.system import System, SystemParts
-from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.services.triggers import Triggers
 from flowrunner.services.usage import StoredBytes
@@ -160,6 +157,7 @@ def assemble(
     metrics: Metrics,
     hasher: Argon2Hasher,
     http: EgressClients,
+    sign_on_http: EgressClients,
     sandbox: JailedSandbox,
     dispatch: Dispatch,
     exporters: "Exporters | None" = None,
@@ -221,25 +219,18 @@ def assemble(
     uses = TokenUses(token_store := SqlTokens(database))
     audit_store, workspace_store = SqlAudit(database), SqlWorkspaces(database)
     audit = AuditLog(audit_store, clock)
-    passwords = PasswordCheck(
-        account_store,
+    logins = assemble_logins(
+        settings,
+        stored,
+        accounts=account_store,
+        api_tokens=token_store,
+        uses=uses,
         audit=audit,
         hasher=hasher,
+        http=sign_on_http,
         clock=clock,
-        throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
-    identity = Authentication(
-        account_store,
-        SqlSessions(database),
-        token_store,
-        uses,
-        audit=audit,
-        passwords=passwords,
-        hasher=hasher,
-        tokens=stored.tokens,
-        clock=clock,
-        token_life=timedelta(seconds=settings.token_life),
-    )
+    identity = logins.identity
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
         identity.workspace_changed(id)
@@ -251,7 +242,7 @@ def assemble(
         await on_workspace_delete(personal_workspace(account_id))
 
     accounts = Accounts(
-        account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
+        account_store, logins.passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
     )
     reruns = Reruns(executions, reader, journal, flow_store, library)
     records = ExecutionRecords(record_store, clock)
@@ -300,6 +291,8 @@ def assemble(
             most_of_hook=settings.hook_requests,
         ),
         audit=audit,
+        second_factors=logins.second_factors,
+        sign_on=logins.sign_on,
         logins=Logins(SqlSessions(database), clock, on_end=identity.sessions_ended),
         preferences=Preferences(SqlPreferences(database), clock),
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
@@ -310,7 +303,7 @@ def assemble(
             limits=limits,
             most=settings.account_workspaces,
             on_access_change=identity.sessions_ended,
-            on_rename=identity.workspace_changed,
+            on_change=identity.workspace_changed,
             on_delete=on_workspace_delete,
         ),
         invitations=Invitations(

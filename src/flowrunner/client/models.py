@@ -403,6 +403,28 @@ class ExecutionDetail(Model):
     parent_id: str | None
 
 
+class Factor(Model):
+    """The schema `FactorAnswer` of the API."""
+
+    id: str
+    type: Literal["passkey", "totp"]
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class FactorList(Model):
+    """The schema `FactorList` of the API.
+
+    Attributes:
+        passkeys: Passkeys can be added: `public_url` is set to an address for them.
+    """
+
+    second_factors: list[Factor]
+    recovery_codes_left: int
+    passkeys: bool
+
+
 class Failure(Model):
     """The schema `FailureAnswer` of the API.
 
@@ -639,6 +661,27 @@ class HookDelivery(Model):
     request: Any
 
 
+class Identity(Model):
+    """The schema `IdentityAnswer` of the API.
+
+    Attributes:
+        subject: The account's id at the provider.
+    """
+
+    id: str
+    provider: str
+    issuer: str
+    subject: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class IdentityList(Model):
+    """The schema `IdentityList` of the API."""
+
+    identities: list[Identity]
+
+
 class Invitation(Model):
     """The schema `InvitationInList` of the API.
 
@@ -714,6 +757,16 @@ class Limits(Model):
     stored: int | None
 
 
+class Link(Model):
+    """The schema `LinkAnswer` of the API.
+
+    Attributes:
+        url: Where the browser goes next; it has got a cookie to return with.
+    """
+
+    url: str
+
+
 class ListedSecret(Model):
     """The schema `SecretInList` of the API.
 
@@ -752,6 +805,17 @@ class LogCounts(Model):
     info: int | None
     warn: int | None
     error: int | None
+
+
+class LoginMethods(Model):
+    """The schema `LoginMethods` of the API.
+
+    Attributes:
+        password: Logins with a password are accepted.
+    """
+
+    password: bool
+    providers: list[Provider]
 
 
 class LoginToken(Model):
@@ -978,6 +1042,17 @@ class Overview(Model):
     flows: list[FlowActivity]
 
 
+class PasskeyOptions(Model):
+    """The schema `PasskeyOptions` of the API.
+
+    Attributes:
+        options: For `PublicKeyCredential.parseCreationOptionsFromJSON` of the browser.
+    """
+
+    challenge: str
+    options: dict[str, Any]
+
+
 class Pause(Model):
     """The schema `PauseAnswer` of the API.
 
@@ -1050,6 +1125,18 @@ class Preview(Model):
     text: str | None
 
 
+class Provider(Model):
+    """The schema `ProviderAnswer` of the API.
+
+    Attributes:
+        start: The address at which a browser begins a login; `next` is a path.
+    """
+
+    id: str
+    name: str
+    start: str
+
+
 class Received(Model):
     """The schema `ReceivedAnswer` of the API.
 
@@ -1073,6 +1160,16 @@ class RecentExecution(Model):
     status: Literal["running", "waiting", "completed", "failed", "cancelled"]
     started_at: datetime
     duration: int | None
+
+
+class RecoveryCodes(Model):
+    """The schema `RecoveryCodes` of the API.
+
+    Attributes:
+        recovery_codes: Each replaces the second factor once. They come with the first one, and are not shown again.
+    """
+
+    recovery_codes: list[str]
 
 
 class Refusal(Model):
@@ -1519,6 +1616,21 @@ class Token(Model):
     last_used_at: datetime | None
 
 
+class Totp(Model):
+    """The schema `TotpAnswer` of the API.
+
+    Attributes:
+        secret: For apps without a camera, in base 32. It is not shown again.
+        uri: The `otpauth` URI that apps read.
+        qr_code: The URI as a picture, in a data URI.
+    """
+
+    id: str
+    secret: str
+    uri: str
+    qr_code: str
+
+
 class Trial(Model):
     """The schema `TrialAnswer` of the API.
 
@@ -1659,6 +1771,7 @@ class Workspace(Model):
     Attributes:
         slug: A unique name, which the header `Flowrunner-Workspace` and paths accept.
         role: The caller's role.
+        requires_second_factor: Members who log in with a password need a second factor to act in it.
     """
 
     id: str
@@ -1666,3 +1779,4 @@ class Workspace(Model):
     slug: str
     role: Literal["admin", "editor", "operator", "viewer"]
     created_at: datetime
+    requires_second_factor: bool

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from flowrunner.domain.errors import Fault, Forbidden
+from flowrunner.domain.errors import Fault, Forbidden, SecondFactorMissing
 from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import AccountId, JobId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import WORKSPACE_ROLES, Membership, WorkspaceRole
@@ -40,7 +40,10 @@ class Account:
 class Right(StrEnum):
     """The rights that routes require, one per route."""
 
-    # Use the session itself: refresh it, end it, get a ticket from it, list API tokens.
+    # Refresh and end the login itself, and manage what the account logs in with. All that a login can do which lacks a
+    # required second factor.
+    LOGIN = "login"
+    # Use the session itself: get a ticket from it, list API tokens.
     SESSION = "session"
     READ = "read"
     # Start executions, and act on running ones.
@@ -70,7 +73,7 @@ class Right(StrEnum):
 
 _OF_ADMINS: Final = frozenset({Right.ADMIN, Right.CREATE_ACCOUNT, Right.APPOINT})
 _RIGHTS_OF_ROLE: Final[Mapping[Role, frozenset[Right]]] = {
-    "viewer": frozenset({Right.SESSION, Right.READ, Right.MCP}),
+    "viewer": frozenset({Right.LOGIN, Right.SESSION, Right.READ, Right.MCP}),
     "user": frozenset(Right) - _OF_ADMINS,
     "admin": frozenset(Right),
 }
@@ -91,8 +94,8 @@ SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "user": frozenset({"read", "run", "write", "members", "mcp"}),
     "admin": frozenset(SCOPES),
 }
-# No scope grants SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT, APPOINT or INVITE: a leaked token must not be able to
-# create other credentials. Nor does one grant the creation, deletion or export of workspaces.
+# No scope grants LOGIN, SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT, APPOINT or INVITE: a leaked token must not be
+# able to create other credentials. Nor does one grant the creation, deletion or export of workspaces.
 _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "read": frozenset({Right.READ}),
     "run": frozenset({Right.RUN}),
@@ -120,16 +123,21 @@ def rights_of(
     return rights.intersection(frozenset[Right]().union(*given))
 
 
+# What a login has shown: a password alone, a second factor besides, or an account of a provider of single sign-on.
+Proof: TypeAlias = Literal["password", "second_factor", "provider"]
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session, which a login opens.
 
     Attributes:
-        logged_in_at: The moment when the password was checked; a refresh does not change it.
+        logged_in_at: The moment of the login; a refresh does not change it.
     """
 
     id: SessionId
     logged_in_at: datetime
+    proof: Proof = "password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +174,7 @@ class Caller:
         surface: The way that the request takes.
         address: The client's address.
         request: The idempotency key that the first change of the request claims.
+        requires_second_factor: The installation requires a second factor with a password.
     """
 
     account_id: AccountId
@@ -177,6 +186,16 @@ class Caller:
     surface: Surface = "rest"
     address: str = ""
     request: RequestKey | None = None
+    requires_second_factor: bool = False
+
+    @property
+    def lacks_second_factor(self) -> bool:
+        """Return whether the login lacks a second factor that is required where the request acts."""
+        if not isinstance(self.credential, Session) or self.credential.proof != "password":
+            return False
+        return self.requires_second_factor or any(
+            joined.requires_second_factor for joined in self.memberships if joined.workspace_id == self.acts_in
+        )
 
     @property
     def workspace_id(self) -> WorkspaceId:
@@ -243,8 +262,10 @@ _WRONG_SURFACE: Final[Mapping[Surface, str]] = {
 def authorise(caller: Caller, right: Right) -> None:
     """Check that the caller has a right; all decisions on rights are made here.
 
-    Raises: Forbidden.
+    Raises: Forbidden; SecondFactorMissing, whatever the right but that of the login itself.
     """
+    if right is not Right.LOGIN and caller.lacks_second_factor:
+        raise SecondFactorMissing
     if right in caller.rights:
         return
     if caller.surface != caller.own_surface:

@@ -3,10 +3,10 @@
 The core raises these errors; `flowrunner.api.http.errors` maps each to a status.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,43 @@ class Forbidden(FlowRunnerError):
 
 class Unauthorized(FlowRunnerError):
     """The caller is not known."""
+
+
+class SecondFactorRequired(Unauthorized):
+    """The password is right, and the login needs a second step.
+
+    Attributes:
+        challenge: The one-time credential of the second step.
+        methods: Accepted there: `totp`, `passkey`, `recovery_code`.
+        passkey: The request options for the browser's authenticator, if there is a passkey.
+    """
+
+    def __init__(
+        self, *, challenge: str, methods: Sequence[str], expires_at: datetime, passkey: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__("The password is right; this account needs a second factor too")
+        self.challenge = challenge
+        self.methods = tuple(methods)
+        self.expires_at = expires_at
+        self.passkey = passkey
+
+
+class SecondFactorMissing(Forbidden):
+    """The login was made without a second factor, which the installation or the workspace requires."""
+
+    def __init__(self) -> None:
+        super().__init__("A second factor is required here, and this login was made without one")
+
+
+class RecentLoginRequired(Forbidden):
+    """The login is too old for a change of what the account logs in with."""
+
+
+class PasswordLoginDisabled(Forbidden):
+    """The installation accepts no passwords."""
+
+    def __init__(self) -> None:
+        super().__init__("This installation accepts no passwords: log in with single sign-on")
 
 
 class Unavailable(FlowRunnerError):

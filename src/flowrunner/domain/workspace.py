@@ -30,6 +30,7 @@ class Workspace:
     Attributes:
         slug: A name for URLs and headers, unique in the installation; the id for a personal workspace.
         role: The member's role.
+        requires_second_factor: A member's login with a password needs a second factor there.
     """
 
     id: WorkspaceId
@@ -37,6 +38,7 @@ class Workspace:
     slug: str
     role: WorkspaceRole
     created_at: datetime
+    requires_second_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +64,13 @@ class Membership:
 
     Attributes:
         slug: As of `Workspace`.
+        requires_second_factor: A login with a password needs a second factor there.
     """
 
     workspace_id: WorkspaceId
     slug: str
     role: WorkspaceRole
+    requires_second_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,20 +4,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
-from flowrunner.domain.account import Account, Caller, Role, Scope
+from flowrunner.domain.account import Account, Caller, Proof, Role, Scope
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
+# In place of a hash, for an account that logs in by a provider only. No password matches it.
+NO_PASSWORD: Final = "!"  # noqa: S105 # none
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
+    """Args: has_second_factor: The account has a confirmed one, which its password does not replace."""
+
     account: Account
     password_hash: str
+    has_second_factor: bool = False
 
 
 class AccountStore(Protocol):
@@ -112,6 +118,7 @@ class NewSession:
     expires_at: datetime
     address: str = ""
     agent: str = ""
+    proof: Proof = "password"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

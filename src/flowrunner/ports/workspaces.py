@@ -41,9 +41,19 @@ class WorkspaceStore(Protocol):
         ...
 
     async def update(
-        self, id: WorkspaceId, *, name: str | None = None, slug: str | None = None, audit: Audit = None
+        self,
+        id: WorkspaceId,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        requires_second_factor: bool | None = None,
+        at: datetime,
+        audit: Audit = None,
     ) -> None:
-        """Change the given fields. Raises: NotFound; Conflict if the slug is taken, or the workspace is personal."""
+        """Change the given fields.
+
+        Raises: NotFound; Conflict if the slug is taken, or name or slug are those of a personal workspace.
+        """
         ...
 
     async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:

@@ -1,6 +1,8 @@
 """Password hashes and signed tokens."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from functools import cache, partial
 from typing import Any, Final
@@ -11,6 +13,7 @@ import jwt
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import SessionId
 from flowrunner.ports.accounts import NewSession
+from flowrunner.ports.sign_on import LoginState
 from flowrunner.security.hashing_queue import HashingQueue
 from flowrunner.security.keys import KeyRing
 
@@ -66,7 +69,7 @@ ACCESS: Final = "access"
 _ALGORITHM: Final = "HS256"
 _REQUIRED: Final = ("exp", "nbf", "iat", "iss", "aud", "sub", "jti", "typ")
 _HEADER: Final = {"alg", "typ", "kid"}
-LONGEST_TOKEN: Final = 2048
+LONGEST_TOKEN: Final = 4096
 
 
 class JwtIssuer:
@@ -90,9 +93,19 @@ class JwtIssuer:
             "nbf": issued_at,
             "exp": int(session.expires_at.timestamp()),
         }
-        return jwt.encode(claims, self._keys.present, algorithm=_ALGORITHM, headers={"kid": self._keys.id})
+        return self._sign(claims)
 
     def verify(self, token: str) -> SessionId:
+        claims = self._opened(token, audience=AUDIENCE, required=_REQUIRED)
+        if claims["typ"] != ACCESS:
+            raise Unauthorized("The token is not valid: log in again")
+        return SessionId(claims["jti"])
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        return jwt.encode(claims, self._keys.present, algorithm=_ALGORITHM, headers={"kid": self._keys.id})
+
+    def _opened(self, token: str, *, audience: str, required: Sequence[str]) -> dict[str, Any]:
+        """Return the claims of a token. Raises: Unauthorized."""
         if len(token) > LONGEST_TOKEN:
             raise Unauthorized("The token is not valid: log in again")
         try:
@@ -105,14 +118,30 @@ class JwtIssuer:
                 key,
                 algorithms=[_ALGORITHM],
                 issuer=ISSUER,
-                audience=AUDIENCE,
-                options={"require": list(_REQUIRED)},
+                audience=audience,
+                options={"require": list(required)},
             )
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired: log in again") from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             # Besides its own errors, the library raises those of base64 and JSON.
             raise Unauthorized("The token is not valid: log in again") from None
-        if claims["typ"] != ACCESS:
-            raise Unauthorized("The token is not valid: log in again")
-        return SessionId(claims["jti"])
+        return claims
+
+
+# Of the state of a login by a provider, which is no token of a session.
+_STATE_AUDIENCE: Final = "flowrunner-sign-on"
+_OF_STATE: Final = ("exp", "iss", "aud", "provider", "state", "nonce", "verifier", "next", "session")
+
+
+class StateTokens(JwtIssuer):
+    """Implements `ports.StateSigner` with tokens of another audience than those of sessions."""
+
+    def sign(self, state: LoginState, *, expires_at: datetime) -> str:
+        claims = {field.name: getattr(state, field.name) for field in fields(state)}
+        return self._sign({**claims, "iss": ISSUER, "aud": _STATE_AUDIENCE, "exp": int(expires_at.timestamp())})
+
+    def open(self, text: str) -> LoginState:
+        claims = self._opened(text, audience=_STATE_AUDIENCE, required=[c for c in _OF_STATE if c != "session"])
+        values: dict[str, Any] = {field.name: claims.get(field.name) for field in fields(LoginState)}
+        return LoginState(**values)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, Right, Role, Session, authorise, password_faults
+from flowrunner.domain.account import Account, Caller, Right, Role, authorise, password_faults
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
@@ -15,6 +15,7 @@ from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
+from flowrunner.services.logins import check_recent_login
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, SlidingWindow
 
@@ -24,8 +25,6 @@ MOST_PASSWORDS: Final = 60
 # Requests of an account to change its own e-mail address in an hour. A rejected one may reveal that the address is
 # taken.
 MOST_EMAILS: Final = 5
-# The oldest login that may change the account's own e-mail address: the address may be used to reset the password.
-RECENT_LOGIN: Final = timedelta(minutes=15)
 
 
 class Accounts:
@@ -209,11 +208,7 @@ class Accounts:
 
     def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""
-        credential = caller.credential
-        # The absolute value: clocks of several servers differ, and clocks are set back.
-        if not isinstance(credential, Session) or abs(at - credential.logged_in_at) > RECENT_LOGIN:
-            minutes = RECENT_LOGIN // timedelta(minutes=1)
-            raise Forbidden(f"Your own e-mail address can be changed for {minutes} minutes after a login: log in again")
+        check_recent_login(caller, at=at)
         self._email_changes.check(caller.account_id, at=at)
         self._email_changes.add(caller.account_id, at=at)
 

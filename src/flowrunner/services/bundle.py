@@ -35,7 +35,9 @@ from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.retention import Retention
 from flowrunner.services.schedules import Schedules
+from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.secrets import Secrets
+from flowrunner.services.sign_on import SignOn
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
 from flowrunner.services.system import System
@@ -49,6 +51,8 @@ class Services:
     identity: Authentication
     rates: Rates
     logins: Logins
+    second_factors: SecondFactors
+    sign_on: SignOn
     preferences: Preferences
     audit: AuditLog
     tokens: Tokens

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, ApiToken, Caller, Session
+from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Session
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import QueueFull, Unauthorized
+from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.ports.accounts import (
     AccountStore,
@@ -29,6 +29,7 @@ from flowrunner.services.logins import SessionUses, session_of
 from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
+from flowrunner.services.second_step import LoginChallenges
 from flowrunner.services.tokens import TokenUses
 
 # Time that a refreshed token stays valid, so that requests under way with it do not fail.
@@ -62,6 +63,9 @@ class Authentication:
 
     Args:
         token_life: Time that a login lasts without a refresh.
+        challenges: Opens the second step of a login; None if no account has a second factor.
+        requires_second_factor: A login with a password can do nothing without one.
+        accepts_passwords: False if only a provider of single sign-on logs in.
     """
 
     def __init__(
@@ -77,6 +81,9 @@ class Authentication:
         tokens: TokenIssuer,
         clock: Clock,
         token_life: timedelta,
+        challenges: LoginChallenges | None = None,
+        requires_second_factor: bool = False,
+        accepts_passwords: bool = True,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
@@ -89,6 +96,9 @@ class Authentication:
         self._tokens = tokens
         self._clock = clock
         self._token_life = token_life
+        self._challenges = challenges
+        self._requires_second_factor = requires_second_factor
+        self.accepts_passwords = accepts_passwords
         self._renewed: Allowance[AccountId] = Allowance(
             MOST_RENEWED,
             limit="account_renewals",
@@ -115,9 +125,13 @@ class Authentication:
 
         Raises:
             Unauthorized: The same for an unknown name and a wrong password.
+            SecondFactorRequired: The password is right, and the account has a second factor.
+            PasswordLoginDisabled.
             TooManyRequests.
             QueueFull: Too many passwords wait to be checked.
         """
+        if not self.accepts_passwords:
+            raise PasswordLoginDisabled
         name = username.casefold()
         with contextlib.suppress(ValueError):
             name = normal_email(username)
@@ -130,19 +144,25 @@ class Authentication:
                 renewed = await self._hasher.hash(password, source=source)
                 if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
                     verified = renewed
+        if credential.has_second_factor and self._challenges is not None:
+            raise await self._challenges.open(credential.account.id)
         return await self._open(credential.account, verified, address=address, agent=agent)
 
-    async def _open(self, account: Account, password_hash: str, *, address: str, agent: str) -> AccessToken:
-        now = self._clock.now()
-        session = NewSession(
+    def new_session(self, account: Account, *, address: str, agent: str, proof: Proof = "password") -> NewSession:
+        """Return the session of a login, which a store has to open."""
+        return NewSession(
             id=_new_session_id(),
             account_id=account.id,
             role=account.role,
-            expires_at=now + self._token_life,
+            expires_at=self._clock.now() + self._token_life,
             address=address,
             agent=agent[:_MOST_AGENT_CHARACTERS],
+            proof=proof,
         )
-        entry = _of_session(session.id, account.id, "login.succeeded", at=now, address=address)
+
+    async def _open(self, account: Account, password_hash: str, *, address: str, agent: str) -> AccessToken:
+        now, session = self._clock.now(), self.new_session(account, address=address, agent=agent)
+        entry = login_entry(session, at=now)
 
         def audit(is_open: bool) -> AuditEntry | None:
             return entry if is_open else None
@@ -150,10 +170,11 @@ class Authentication:
         if not await self._sessions.open(session, at=now, password_hash=password_hash, audit=audit):
             self._audit.login_failed(account.id, address=address)
             raise Unauthorized("The account was changed in the meantime: log in again")
-        return self._token(session, now)
+        return self.token_of(session)
 
-    def _token(self, session: NewSession, now: datetime) -> AccessToken:
-        token = self._tokens.issue(session, now=now)
+    def token_of(self, session: NewSession) -> AccessToken:
+        """Return the token of a session that a store has opened."""
+        token = self._tokens.issue(session, now=self._clock.now())
         return AccessToken(token=token, expires_at=session.expires_at, account_id=session.account_id)
 
     async def authenticate(self, token: str, *, address: str = "") -> Caller:
@@ -196,7 +217,7 @@ class Authentication:
         caller = await self._sessions.find(id)
         if caller is None:
             raise Unauthorized("The session has ended: log in again")
-        return caller
+        return replace(caller, requires_second_factor=True) if self._requires_second_factor else caller
 
     async def family_of(self, caller: Caller) -> str:
         """Return the id to pass to `is_alive`. Raises: Unauthorized if the session or API token has ended."""
@@ -238,7 +259,7 @@ class Authentication:
         renewal = await self._sessions.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE, audit=audit)
         self._forget(lambda kept: kept.credential == caller.credential)
         if renewal is Renewal.REPLACED:
-            return self._token(new, now)
+            return self.token_of(new)
         self._renewed.give_back(caller.account_id)
         if renewal is Renewal.REUSED:
             await self.sessions_ended(caller.account_id)
@@ -319,6 +340,12 @@ class Authentication:
 
 # Prefix of `family_of` for an API token; the id of a session's family is random letters and digits.
 _OF_TOKENS: Final = "token:"
+
+
+def login_entry(session: NewSession, *, at: datetime) -> AuditEntry:
+    """Return the entry for a login, with what it has shown besides a password."""
+    entry = _of_session(session.id, session.account_id, "login.succeeded", at=at, address=session.address)
+    return entry if session.proof == "password" else replace(entry, details={"proof": session.proof})
 
 
 def _of_session(id: SessionId, account_id: AccountId, action: str, *, at: datetime, address: str) -> AuditEntry:

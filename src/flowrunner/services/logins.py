@@ -2,17 +2,19 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.audit import AuditEntry, act, session_name
-from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
+from flowrunner.domain.errors import Forbidden, NotFound, RecentLoginRequired, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports.accounts import SessionStore, SessionUse, SessionView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 
+# The oldest login that may change what the account logs in with, or its e-mail address, which may reset its password.
+RECENT_LOGIN: Final = timedelta(minutes=15)
 # Logins of an account among which one is looked for by its name.
 _MOST_LOGINS: Final = 10_000
 
@@ -97,3 +99,13 @@ def session_of(caller: Caller) -> SessionId:
     if not isinstance(caller.credential, Session):
         raise Forbidden("An API token cannot do this: log in with a password")
     return caller.credential.id
+
+
+def check_recent_login(caller: Caller, *, at: datetime) -> SessionId:
+    """Return the session of the caller. Raises: Forbidden for another credential; RecentLoginRequired."""
+    session, credential = session_of(caller), caller.credential
+    # The absolute value: clocks of several servers differ, and clocks are set back.
+    if isinstance(credential, Session) and abs(at - credential.logged_in_at) > RECENT_LOGIN:
+        minutes = RECENT_LOGIN // timedelta(minutes=1)
+        raise RecentLoginRequired(f"This can be done for {minutes} minutes after a login: log in again")
+    return session

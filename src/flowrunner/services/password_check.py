@@ -2,7 +2,7 @@
 
 from flowrunner.domain.errors import QueueFull, TooManyRequests, Unauthorized
 from flowrunner.domain.values import AccountId
-from flowrunner.ports.accounts import AccountStore, Credential, PasswordHasher
+from flowrunner.ports.accounts import NO_PASSWORD, AccountStore, Credential, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.throttle import Throttle
@@ -49,7 +49,8 @@ class PasswordCheck:
             self._audit.login_refused(lambda: self._named(email), address=address)
             raise
         credential = await self._accounts.credential(email)
-        known = None if credential is None else credential.password_hash
+        # An account without a password takes as long as an unknown one.
+        known = None if credential is None or credential.password_hash == NO_PASSWORD else credential.password_hash
         try:
             is_right = await self._hasher.verify(known, password, source=source)
         except QueueFull:

@@ -54,7 +54,7 @@ class Workspaces:
     Args:
         most: Workspaces of which an account may be an admin, its personal one excepted.
         on_access_change: Called with an account after its role in a workspace has changed or ended.
-        on_rename: Called with a workspace that has a new slug.
+        on_change: Called with a workspace that has a new slug, or that requires something else of logins.
         on_delete: Called with a workspace that was deleted.
     """
 
@@ -66,7 +66,7 @@ class Workspaces:
         limits: WorkspaceLimits,
         most: int,
         on_access_change: Callable[[AccountId], Awaitable[None]],
-        on_rename: Callable[[WorkspaceId], None],
+        on_change: Callable[[WorkspaceId], None],
         on_delete: Callable[[WorkspaceId], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -74,7 +74,7 @@ class Workspaces:
         self._limits = limits
         self._most = most
         self._on_access_change = on_access_change
-        self._on_rename = on_rename
+        self._on_change = on_change
         self._on_delete = on_delete
         self._unknown_names: SlidingWindow[AccountId] = SlidingWindow(
             MOST_UNKNOWN_NAMES,
@@ -141,15 +141,20 @@ class Workspaces:
         """Return a page of the workspaces that the credential reaches, the personal one first, and the total."""
         return await self._store.page(caller.account_id, only=caller.confined_to, page=page)
 
-    async def update(self, caller: Caller, *, name: str | None, slug: str | None) -> Workspace:
+    async def update(
+        self, caller: Caller, *, name: str | None, slug: str | None, requires_second_factor: bool | None = None
+    ) -> Workspace:
         """Change the given fields. Raises: InvalidInput, Conflict, NotFound."""
         _check(name=name, slug=slug)
-        id = caller.workspace_id
-        given: list[JSON] = [field for field, value in (("name", name), ("slug", slug)) if value is not None]
+        id, now = caller.workspace_id, self._clock.now()
+        fields = {"name": name, "slug": slug, "requires_second_factor": requires_second_factor}
+        given: list[JSON] = [field for field, value in fields.items() if value is not None]
         entry = self._entry(caller, "workspace.updated", {"given": given})
-        await self._store.update(id, name=name, slug=slug, audit=entry)
-        if slug is not None:
-            self._on_rename(id)
+        await self._store.update(
+            id, name=name, slug=slug, requires_second_factor=requires_second_factor, at=now, audit=entry
+        )
+        if slug is not None or requires_second_factor is not None:
+            self._on_change(id)
         return await self._store.get(caller.account_id, id)
 
     async def delete(self, caller: Caller, *, name: str | None) -> None:

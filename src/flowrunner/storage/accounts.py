@@ -32,6 +32,7 @@ UPDATE accounts
 RETURNING id, name, email, role, created_at, updated_at, disabled_at
 """
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
+END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id"
 # A person who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
 GET: Final = """
@@ -39,7 +40,9 @@ SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
  WHERE id = :id AND deleted_at IS NULL
 """
 CREDENTIAL: Final = """
-SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash,
+       EXISTS (SELECT 1 FROM second_factors f WHERE f.account_id = accounts.id AND f.confirmed_at IS NOT NULL)
+  FROM accounts
  WHERE email = :email AND disabled_at IS NULL AND deleted_at IS NULL
 """
 # Only if the hash is the one that was verified: the password may have changed since.
@@ -120,6 +123,7 @@ class SqlAccounts:
             ends_sessions = is_new_role or is_new_state or password_hash is not None
             if ends_sessions:
                 await tx.run(END_SESSIONS, values)
+                await tx.run(END_CHALLENGES, values)
             if password_hash is not None:
                 await tx.run(END_TOKENS, values)
             return account_of(row), ends_sessions
@@ -149,7 +153,9 @@ class SqlAccounts:
 
     async def credential(self, email: str) -> Credential | None:
         row = await self._database.read(lambda tx: tx.row(CREDENTIAL, {"email": email}))
-        return None if row is None else Credential(account=account_of(row), password_hash=row[7])
+        if row is None:
+            return None
+        return Credential(account=account_of(row), password_hash=row[7], has_second_factor=bool(row[8]))
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         values = {"id": id, "old": old, "new": new}

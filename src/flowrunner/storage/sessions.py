@@ -19,14 +19,15 @@ from flowrunner.storage.workspaces import memberships
 # Only if the account is unchanged since the password was checked: a login that races with a new password, a new role or
 # the deletion of the account opens no session.
 OPEN: Final = """
-INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at, last_used_at, address, agent)
-SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at, :at, :address, :agent
+INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at, last_used_at, address, agent,
+                      proof)
+SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at, :at, :address, :agent, CAST(:proof AS text)
  WHERE EXISTS (SELECT 1 FROM accounts
                 WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL AND role = :role
                   AND password_hash = coalesce(:password_hash, password_hash))
 """
 FIND: Final = """
-SELECT s.account_id, a.role, s.expires_at, s.logged_in_at
+SELECT s.account_id, a.role, s.expires_at, s.logged_in_at, coalesce(s.proof, 'password')
   FROM sessions s JOIN accounts a
     ON a.id = s.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE s.id = :id
@@ -37,7 +38,7 @@ RETIRE: Final = """
 UPDATE sessions
    SET expires_at = CASE WHEN expires_at < :ends_at THEN expires_at ELSE :ends_at END, replaced_by = :new
  WHERE id = :old AND replaced_by IS NULL
-RETURNING family, logged_in_at
+RETURNING family, logged_in_at, proof
 """
 # The later of two concurrent refreshes presents the replaced token, and so does a thief. Only for a short time, and
 # while the new token has not been refreshed itself, it counts as a repetition.
@@ -81,6 +82,7 @@ TAKE_TICKET: Final = "DELETE FROM tickets WHERE digest = :digest RETURNING sessi
 PURGE: Final = (
     "DELETE FROM sessions WHERE token_expires_at < :now",
     "DELETE FROM tickets WHERE expires_at < :now",
+    "DELETE FROM login_challenges WHERE expires_at < :now",
 )
 
 
@@ -91,11 +93,8 @@ class SqlSessions:
         self._database = database
 
     async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
-        values = _values(session, family=session.id, logged_in_at=to_ms(at), at=to_ms(at))
-        values["password_hash"] = password_hash
-
         async def open(tx: Transaction) -> bool:
-            return await tx.run(OPEN, values) == 1
+            return await open_session(tx, session, at=at, password_hash=password_hash)
 
         return await self._database.write(open, audit=audit)
 
@@ -108,7 +107,7 @@ class SqlSessions:
             return Caller(
                 account_id=account_id,
                 role=row[1],
-                credential=Session(id, logged_in_at=from_ms(row[3])),
+                credential=Session(id, logged_in_at=from_ms(row[3]), proof=row[4]),
                 expires_at=from_ms(row[2]),
                 memberships=await memberships(tx, account_id),
             )
@@ -131,7 +130,9 @@ class SqlSessions:
             values = {"old": old, "new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
             row = await tx.row(RETIRE, values)
             if row is not None:
-                is_open = await tx.run(OPEN, _values(new, family=row[0], logged_in_at=row[1], at=to_ms(now))) == 1
+                family, logged_in_at, proof = row
+                opened = _values(new, family=family, logged_in_at=logged_in_at, at=to_ms(now)) | {"proof": proof}
+                is_open = await tx.run(OPEN, opened) == 1
                 return Renewal.REPLACED if is_open else Renewal.ENDED
             row = await tx.row(IS_REPEAT, values)
             if row is None:
@@ -184,6 +185,12 @@ class SqlSessions:
         await self._database.write(purge)
 
 
+async def open_session(tx: Transaction, session: NewSession, *, at: datetime, password_hash: str | None = None) -> bool:
+    """Open the first session of a login; return False if the account has changed. Args: as `SessionStore.open`."""
+    values = _values(session, family=session.id, logged_in_at=to_ms(at), at=to_ms(at))
+    return await tx.run(OPEN, values | {"password_hash": password_hash}) == 1
+
+
 def _login(row: Row) -> SessionView:
     family, logged_in_at, expires_at, last_used_at, address, agent = row
     return SessionView(
@@ -208,4 +215,5 @@ def _values(session: NewSession, *, family: str, logged_in_at: int, at: int) -> 
         "at": at,
         "address": session.address,
         "agent": session.agent,
+        "proof": None if session.proof == "password" else session.proof,
     }

@@ -22,12 +22,14 @@ INSERT INTO workspaces (id, name, slug, created_at) VALUES (:id, :name, :slug, :
 """
 # A personal workspace is called after its account, and its slug is its id.
 GET: Final = """
-SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at
+SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at,
+       w.second_factor_required_at IS NOT NULL
   FROM memberships m JOIN workspaces w ON w.id = m.workspace_id LEFT JOIN accounts a ON a.id = w.id
  WHERE m.account_id = :account_id AND m.workspace_id = :workspace_id
 """
 PAGE: Final = """
-SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at
+SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at,
+       w.second_factor_required_at IS NOT NULL
   FROM memberships m JOIN workspaces w ON w.id = m.workspace_id LEFT JOIN accounts a ON a.id = w.id
  WHERE m.account_id = :account_id AND (CAST(:only AS text) IS NULL OR m.workspace_id = :only)
    AND CASE WHEN m.is_owner THEN '0' ELSE '1' END || w.id > :after
@@ -54,7 +56,7 @@ COUNT_ADMINISTERED: Final = """
 SELECT count(*) FROM memberships WHERE account_id = :account_id AND role = 'admin' AND NOT is_owner
 """
 MEMBERSHIPS: Final = """
-SELECT m.workspace_id, coalesce(w.slug, w.id), m.role
+SELECT m.workspace_id, coalesce(w.slug, w.id), m.role, w.second_factor_required_at IS NOT NULL
   FROM memberships m JOIN workspaces w ON w.id = m.workspace_id
  WHERE m.account_id = :account_id AND NOT m.is_owner ORDER BY m.workspace_id
 """
@@ -63,7 +65,11 @@ SELECT a.id IS NOT NULL FROM workspaces w LEFT JOIN accounts a ON a.id = w.id AN
  WHERE w.id = :workspace_id AND w.deleted_at IS NULL
 """
 UPDATE: Final = """
-UPDATE workspaces SET name = coalesce(:name, name), slug = coalesce(:slug, slug)
+UPDATE workspaces
+   SET name = coalesce(:name, name), slug = coalesce(:slug, slug),
+       second_factor_required_at = CASE WHEN :required THEN coalesce(second_factor_required_at, :at)
+                                        WHEN NOT :required THEN NULL
+                                        ELSE second_factor_required_at END
  WHERE id = :workspace_id AND deleted_at IS NULL
 """
 DELETE: Final = "UPDATE workspaces SET deleted_at = :at WHERE id = :id AND deleted_at IS NULL"
@@ -202,12 +208,22 @@ class SqlWorkspaces:
         ], total
 
     async def update(
-        self, id: WorkspaceId, *, name: str | None = None, slug: str | None = None, audit: Audit = None
+        self,
+        id: WorkspaceId,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        requires_second_factor: bool | None = None,
+        at: datetime,
+        audit: Audit = None,
     ) -> None:
+        values = {"workspace_id": id, "name": name, "slug": slug, "required": requires_second_factor, "at": to_ms(at)}
+
         async def update(tx: Transaction) -> None:
-            await _check_is_shared(tx, id, "is called after its account: rename the account instead")
+            if name is not None or slug is not None:
+                await _check_is_shared(tx, id, "is called after its account: rename the account instead")
             with _slug_taken(slug):
-                await tx.run(UPDATE, {"workspace_id": id, "name": name, "slug": slug})
+                await tx.run(UPDATE, values)
 
         await self._database.write(update, audit=audit)
 
@@ -328,7 +344,7 @@ async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_member
 async def memberships(tx: Transaction, account_id: AccountId) -> tuple[Membership, ...]:
     """Return the workspaces of others in which an account has a role."""
     rows = await tx.rows(MEMBERSHIPS, {"account_id": account_id})
-    return tuple(Membership(WorkspaceId(id), slug, role) for id, slug, role in rows)
+    return tuple(Membership(WorkspaceId(id), slug, role, bool(required)) for id, slug, role, required in rows)
 
 
 class _slug_taken:  # noqa: N801 # reads as a statement at its uses
@@ -374,7 +390,14 @@ async def _check_admin_remains(tx: Transaction, values: Mapping[str, Any]) -> No
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(id=WorkspaceId(row[0]), name=row[1], slug=row[2], role=row[3], created_at=from_ms(row[4]))
+    return Workspace(
+        id=WorkspaceId(row[0]),
+        name=row[1],
+        slug=row[2],
+        role=row[3],
+        created_at=from_ms(row[4]),
+        requires_second_factor=bool(row[5]),
+    )
 
 
 def _member(row: Row) -> Member:

@@ -95,7 +95,7 @@ export async function request<M extends Method, P extends PathsWith<M>>(
 ): Promise<Answered<Success<Operation<P, M>>>> {
   const url = addressOf(path as string, options.path as Record<string, unknown>, options.query as Record<string, unknown>);
   let response = await send(method, url, options);
-  if (response.status === 401 && logInAgain !== undefined && !url.startsWith("/api/v1/auth/login")) {
+  if (response.status === 401 && logInAgain !== undefined && !/^\/api\/v1\/auth\/(login|second-factor)$/.test(url)) {
     await logInAgain();
     response = await send(method, url, options);
   }

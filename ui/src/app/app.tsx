@@ -11,7 +11,7 @@ import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
 import { go, location, match, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
-import { account, keepSession, workspace, workspaces } from "./session";
+import { account, keepSession, mustEnrol, workspace, workspaces } from "./session";
 import { SetUpPage } from "./setup";
 import { Head, Shell } from "./shell";
 
@@ -63,6 +63,17 @@ function Screen() {
   return <Loaded parameters={found.parameters} />;
 }
 
+const enrolment = signal<ComponentType | undefined>(undefined);
+
+/** The page of a login without a required second factor; loaded when it is needed. */
+function Enrolment() {
+  useEffect(() => {
+    void import("./enrol").then((module) => (enrolment.value = module.default));
+  }, []);
+  const Loaded = enrolment.value;
+  return Loaded === undefined ? null : <Loaded />;
+}
+
 /** The workspace that was open last, if it is still the account's. */
 function home(): string {
   const last = localStorage.getItem("flowrunner.workspace");
@@ -74,13 +85,14 @@ export function App() {
   const { path, query } = location.value;
   const isOutside = ["/login", "/setup", "/invitation"].includes(path);
   useEffect(() => {
-    if (isOutside) return;
+    if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
     else if (path === "/") go(home(), { replace: true });
     else if (workspace.value !== undefined) localStorage.setItem("flowrunner.workspace", workspace.value.slug);
-  }, [path]);
+  }, [path, mustEnrol.value]);
   useEffect(listenToKeys, []);
   useEffect(keepSession, []);
+  if (mustEnrol.value) return <Enrolment />;
   if (path === "/setup") return <SetUpPage />;
   if (path === "/login") return <LoginPage />;
   if (path === "/invitation") return <InvitationPage />;

@@ -1,34 +1,63 @@
-/** The login: as a page, and as a dialog over a screen whose session has ended. */
+/** The login: as a page, and as a dialog over a screen whose session has ended or is too old. */
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { useEffect } from "preact/hooks";
-import { ApiError } from "../api/client";
+import { api, ApiError, type Schemas } from "../api/client";
+import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { Failure, Field } from "../parts/parts";
 import { common } from "../texts/common";
 import { shell } from "../texts/shell";
-import { go, location, within } from "./router";
-import { account, expired, isSetUp, logIn, open } from "./session";
+import { answerWithPasskey } from "./passkeys";
+import { go, location, within, withQuery } from "./router";
+import { account, askedFor, finishLogIn, isSetUp, logIn, mustEnrol, open, secondStepOf } from "./session";
 
-function LoginForm({ email, onDone }: { email?: string; onDone: () => void }) {
+type Step = Schemas["SecondStepNeeded"];
+
+/** Run a step of the login; an answer that asks for the second one leads there. */
+function useStep(onDone: () => void, onStep: (step: Step) => void) {
   const fault = useSignal<ApiError | undefined>(undefined);
   const busy = useSignal(false);
-  async function submit(event: TargetedEvent<HTMLFormElement, Event>): Promise<void> {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
+  async function run(work: () => Promise<void>): Promise<void> {
     busy.value = true;
     try {
-      await logIn(String(form.get("email")), String(form.get("password")));
+      await work();
       onDone();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      fault.value = error;
+      const step = secondStepOf(error);
+      if (step === undefined) fault.value = error;
+      else onStep(step);
     } finally {
       busy.value = false;
     }
   }
+  return { fault, busy, run: (work: () => Promise<void>) => void run(work) };
+}
+
+function LoginForm({ email, next, onDone }: { email?: string; next?: string; onDone: () => void }) {
+  const step = useSignal<Step | undefined>(undefined);
+  const methods = useQuery("methods", (signal) => api.get("/api/v1/auth/methods", { signal }));
+  if (step.value !== undefined) return <SecondStep step={step.value} onDone={onDone} onStartOver={() => (step.value = undefined)} />;
+  const { password, providers } = methods.data ?? { password: true, providers: [] };
   return (
-    <form class="stack" onSubmit={(event) => void submit(event)}>
+    <div class="stack">
+      {password && <PasswordForm email={email} onDone={onDone} onStep={(found) => (step.value = found)} />}
+      {password && providers.length > 0 && <p class="muted small centered">{shell.or}</p>}
+      {providers.map(({ id, name, start }) => <a key={id} class="btn" href={withQuery(start, { next })}>{shell.logInWith(name)}</a>)}
+    </div>
+  );
+}
+
+function PasswordForm({ email, onDone, onStep }: { email?: string; onDone: () => void; onStep: (step: Step) => void }) {
+  const { fault, busy, run } = useStep(onDone, onStep);
+  function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    run(() => logIn(String(form.get("email")), String(form.get("password"))));
+  }
+  return (
+    <form class="stack" onSubmit={submit}>
       {fault.value && <Failure error={fault.value} />}
       <Field label={shell.email}>
         {(id) => <input id={id} name="email" type="email" autocomplete="username" required defaultValue={email} autofocus={email === undefined} />}
@@ -41,32 +70,76 @@ function LoginForm({ email, onDone }: { email?: string; onDone: () => void }) {
   );
 }
 
+function SecondStep({ step, onDone, onStartOver }: { step: Step; onDone: () => void; onStartOver: () => void }) {
+  const hasCodes = step.methods.includes("totp");
+  const isRecovery = useSignal(!hasCodes && step.passkey === undefined);
+  const hasRefused = useSignal(false);
+  const { fault, busy, run } = useStep(onDone, () => {});
+  const { challenge, passkey } = step;
+  function submit(event: TargetedEvent<HTMLFormElement, Event>): void {
+    event.preventDefault();
+    const code = String(new FormData(event.currentTarget).get("code"));
+    run(() => finishLogIn(isRecovery.value ? { challenge, recovery_code: code } : { challenge, code }));
+  }
+  async function sign(): Promise<void> {
+    const answer = await answerWithPasskey(passkey ?? {});
+    hasRefused.value = answer === undefined;
+    if (answer !== undefined) run(() => finishLogIn({ challenge, passkey: answer }));
+  }
+  const label = isRecovery.value ? shell.recoveryCode : shell.code;
+  return (
+    <form class="stack" onSubmit={submit}>
+      <p class="muted">{shell.secondStepHint}</p>
+      {fault.value && <Failure error={fault.value} />}
+      {hasRefused.value && <p role="alert">{shell.passkeyFailed}</p>}
+      {passkey !== undefined && <button class="btn primary" type="button" disabled={busy.value} onClick={() => void sign()}>{shell.usePasskey}</button>}
+      {(hasCodes || isRecovery.value) && (
+        <>
+          <Field key={label} label={label}>
+            {(id) => <input id={id} class="mono" name="code" inputMode={isRecovery.value ? "text" : "numeric"} autocomplete="one-time-code" required maxLength={40} autofocus />}
+          </Field>
+          <button class="btn primary" disabled={busy.value}>{shell.logIn}</button>
+        </>
+      )}
+      <div class="row">
+        <button class="btn quiet" type="button" onClick={onStartOver}>{shell.startOver}</button>
+        {(!isRecovery.value || hasCodes) && <button class="btn quiet right" type="button" onClick={() => (isRecovery.value = !isRecovery.value)}>{isRecovery.value ? shell.useCode : shell.useRecoveryCode}</button>}
+      </div>
+    </form>
+  );
+}
+
 export function LoginPage() {
   document.title = `${shell.logIn} · ${common.product}`;
   useEffect(() => {
     isSetUp().then((isReady) => { if (!isReady) go("/setup", { replace: true }); }, () => {});
   }, []);
+  const next = location.value.query.get("next") ?? undefined;
+  const fault = location.value.query.get("sign_on");
   async function enter(): Promise<void> {
     await open();
-    go(within(window.location.origin, location.value.query.get("next")), { replace: true });
+    if (!mustEnrol.value) go(within(window.location.origin, next ?? null), { replace: true });
   }
   return (
     <main class="alone">
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{shell.logIn}</h1>
-        <LoginForm onDone={() => void enter()} />
+        {fault !== null && <div class="alert" role="alert">{shell.signOnFaults[fault] ?? shell.signOnFaults.invalid}</div>}
+        <LoginForm next={next} onDone={() => void enter()} />
       </div>
     </main>
   );
 }
 
 export function ExpiredDialog() {
-  if (!expired.value) return null;
+  const why = askedFor.value;
+  if (why === undefined) return null;
+  const { path, query } = location.value;
   return (
-    <Dialog title={shell.expired}>
-      <p class="muted">{shell.expiredHint}</p>
-      <LoginForm email={account.value?.email} onDone={() => {}} />
+    <Dialog title={why === "expired" ? shell.expired : shell.recent}>
+      <p class="muted">{why === "expired" ? shell.expiredHint : shell.recentHint}</p>
+      <LoginForm email={account.value?.email} next={withQuery(path, Object.fromEntries(query))} onDone={() => {}} />
     </Dialog>
   );
 }

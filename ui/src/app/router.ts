@@ -100,7 +100,7 @@ export function listen(): void {
     const link = (event.target as Element | null)?.closest?.("a");
     if (!link || link.target !== "" || link.hasAttribute("download") || link.origin !== window.location.origin) return;
     if (link.hash !== "" && link.pathname === window.location.pathname && link.search === window.location.search) return;
-    if (link.pathname.startsWith("/api/") || link.pathname === "/docs") return;
+    if (/^\/(api|sign-on)\//.test(link.pathname) || link.pathname === "/docs") return;
     event.preventDefault();
     go(link.href);
   });

@@ -9,8 +9,10 @@ export const account = signal<Schemas["AccountAnswer"] | undefined>(undefined);
 export const workspaces = signal<Workspace[]>([]);
 /** The workspace of the address; undefined if the address names none that the account reaches. */
 export const workspace = computed(() => workspaces.value.find(({ slug: name, id }) => name === slug.value || id === slug.value));
-/** True while a login is asked for over the screen, because the session has ended. */
-export const expired = signal(false);
+/** Why a login is asked for over the screen: the session has ended, or is too old for what was asked. */
+export const askedFor = signal<"expired" | "recent" | undefined>(undefined);
+/** True if the installation requires a second factor, and the login has shown none. */
+export const mustEnrol = signal(false);
 
 const RANKS = ["viewer", "operator", "editor", "admin"] as const;
 
@@ -23,13 +25,13 @@ export function may(role: (typeof RANKS)[number]): boolean {
 
 let waiting: { promise: Promise<void>; resolve: () => void } | undefined;
 
-function askForLogin(): Promise<void> {
+function askForLogin(why: "expired" | "recent"): Promise<void> {
   if (waiting === undefined) {
     let resolve = () => {};
     const promise = new Promise<void>((done) => (resolve = done));
     waiting = { promise, resolve };
   }
-  expired.value = true;
+  askedFor.value = why;
   return waiting.promise;
 }
 
@@ -46,23 +48,49 @@ export async function open(): Promise<boolean> {
     if (own === undefined) return false;
     account.value = await api.get("/api/v1/accounts/{id}", { path: { id: own.id } });
     workspaces.value = all.workspaces;
-    onExpired(askForLogin);
+    onExpired(() => askForLogin("expired"));
+    mustEnrol.value = false;
     return true;
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) return false;
-    throw error;
+    if (error instanceof ApiError && error.code === "second_factor_missing") mustEnrol.value = true;
+    else if (!(error instanceof ApiError && error.status === 401)) throw error;
+    return false;
   }
+}
+
+/** Send a request that needs a recent login, after another login if it is told so. */
+export async function withRecentLogin<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ApiError && error.code === "recent_login_required")) throw error;
+    await askForLogin("recent");
+    return await work();
+  }
+}
+
+/** The second step that a right password asks for; undefined if the error is another one. */
+export function secondStepOf(error: unknown): Schemas["SecondStepNeeded"] | undefined {
+  return error instanceof ApiError && error.code === "second_factor_required" ? error.details.second_factor : undefined;
 }
 
 /** Log in. Requests that wait for a new login continue, and what is on the screen stays. */
 export async function logIn(username: string, password: string): Promise<void> {
-  const { account_id: id } = await api.post("/api/v1/auth/login", { body: { username, password, cookie: true } });
+  enter(await api.post("/api/v1/auth/login", { body: { username, password, cookie: true } }));
+}
+
+/** Finish a login with a code, a recovery code or a passkey. */
+export async function finishLogIn(answer: Omit<Schemas["SecondStep"], "cookie">): Promise<void> {
+  enter(await api.post("/api/v1/auth/second-factor", { body: { ...answer, cookie: true } }));
+}
+
+function enter({ account_id: id }: Schemas["TokenAnswer"]): void {
   if (account.peek() !== undefined && account.peek()?.id !== id) {
     // Another account: nothing of the first one's screens may remain.
     window.location.assign("/");
     return;
   }
-  expired.value = false;
+  askedFor.value = undefined;
   waiting?.resolve();
   waiting = undefined;
 }
@@ -78,7 +106,7 @@ const RENEWAL = 20 * 60_000;
 /** Renew the session while the page is open, in one tab at a time. Return how to stop. */
 export function keepSession(): () => void {
   const timer = setInterval(() => {
-    if (account.peek() === undefined || expired.peek()) return;
+    if (account.peek() === undefined || askedFor.peek() !== undefined) return;
     // Two tabs have one cookie, and a token that is renewed twice ends the session.
     void navigator.locks?.request("flowrunner.session", async () => {
       const last = Number(localStorage.getItem("flowrunner.renewed") ?? 0);

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { location, to, withQuery } from "../app/router";
-import { account, logOut } from "../app/session";
+import { account, logOut, withRecentLogin } from "../app/session";
 import { Head } from "../app/shell";
 import { setTheme, theme, type Theme } from "../app/theme";
 import { Failure, Field, Tabs } from "../parts/parts";
@@ -10,10 +10,11 @@ import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { account as texts } from "../texts/account";
 import { common } from "../texts/common";
+import { Security } from "./account/security";
 import { Sessions } from "./account/sessions";
 import { Tokens } from "./account/tokens";
 
-const TABS = { profile: Profile, tokens: Tokens, sessions: Sessions } as const;
+const TABS = { profile: Profile, security: Security, tokens: Tokens, sessions: Sessions } as const;
 
 export default function Account() {
   const asked = location.value.query.get("tab") ?? "profile";
@@ -48,7 +49,7 @@ function ProfileForm() {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
     action.run(async () => {
-      account.value = await api.put("/api/v1/accounts/{id}", { path: { id: own!.id }, body: { name: String(form.get("name")), email: String(form.get("email")) } });
+      account.value = await withRecentLogin(() => api.put("/api/v1/accounts/{id}", { path: { id: own!.id }, body: { name: String(form.get("name")), email: String(form.get("email")) } }));
       error.value = undefined;
       done(texts.saved);
     }, (reason) => (error.value = reason));

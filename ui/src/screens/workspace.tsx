@@ -12,6 +12,7 @@ import { done, failed } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { Invitations } from "./invitations";
 import { common } from "../texts/common";
+import { security } from "../texts/security";
 import { workspace as texts } from "../texts/workspace";
 
 type Member = Schemas["MemberAnswer"];
@@ -45,7 +46,7 @@ function NameForm({ place }: { place: Workspace }) {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
     action.run(async () => {
-      const changed = await api.put("/api/v1/workspaces/{id}", { path: { id: place.id }, body: { name: String(form.get("name")), slug: String(form.get("slug")) } });
+      const changed = await api.put("/api/v1/workspaces/{id}", { path: { id: place.id }, body: { name: String(form.get("name")), slug: String(form.get("slug")), requires_second_factor: form.get("required") !== null } });
       await open();
       done(texts.saved);
       go(`/w/${encodeURIComponent(changed.slug)}/workspace`, { replace: true });
@@ -58,6 +59,7 @@ function NameForm({ place }: { place: Workspace }) {
         <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={place.name} required maxLength={200} />}</Field>
         <Field label={texts.slug}>{(id) => <input id={id} class="mono" name="slug" defaultValue={place.slug} required maxLength={100} spellcheck={false} />}</Field>
       </div>
+      <label class="check"><input type="checkbox" name="required" defaultChecked={place.requires_second_factor} /><span>{security.required}</span></label>
       <div class="row"><button class="btn right" disabled={action.busy}>{common.save}</button></div>
     </form>
   );

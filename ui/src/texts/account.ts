@@ -3,6 +3,7 @@ export const account = {
   tabs: "Parts of the account",
   profile: "Profile",
   tokens: "API tokens",
+  security: "Security",
   sessions: "Sessions",
   sessionsHint: "Where you are logged in. End what you do not know, and change your password then.",
   endOthers: "End all others",

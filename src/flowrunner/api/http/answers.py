@@ -97,6 +97,18 @@ class ErrorEntry(Answer, frozen=True, kw_only=True):
     flow: Annotated[str | UnsetType, Meta(description="The flow's name, if the request has several flows.")] = UNSET
 
 
+class SecondStepNeeded(Answer, frozen=True, kw_only=True):
+    """The second step of a login: answer it with `POST /api/v1/auth/second-factor`."""
+
+    challenge: Annotated[str, Meta(description="Valid for five minutes and five answers.")]
+    methods: Annotated[list[str], Meta(description="Of `totp`, `passkey` and `recovery_code`.")]
+    expires_at: str
+    passkey: Annotated[
+        dict[str, Any] | UnsetType,
+        Meta(description="For `PublicKeyCredential.parseRequestOptionsFromJSON` of the browser."),
+    ] = UNSET
+
+
 class ErrorDetails(Answer, frozen=True, kw_only=True, omit_defaults=True):
     field: Annotated[str | UnsetType, Meta(description="The faulty field, if there is exactly one.")] = UNSET
     reason: str | UnsetType = UNSET
@@ -105,6 +117,9 @@ class ErrorDetails(Answer, frozen=True, kw_only=True, omit_defaults=True):
     limit: Annotated[str | UnsetType, Meta(description="The setting that defines the exceeded limit.")] = UNSET
     most: Annotated[int | UnsetType, Meta(description="The value of that limit.")] = UNSET
     execution_id: Annotated[str | UnsetType, Meta(description="With a 502: the execution that has failed.")] = UNSET
+    second_factor: Annotated[
+        SecondStepNeeded | UnsetType, Meta(description="With the code `second_factor_required`.")
+    ] = UNSET
 
 
 class ErrorBody(Answer, frozen=True, kw_only=True):

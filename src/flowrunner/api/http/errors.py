@@ -16,7 +16,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import Error, ErrorBody, ErrorDetails, ErrorEntry, FixAnswer, Reply, answer, present
+from flowrunner.api.http.answers import (
+    Error,
+    ErrorBody,
+    ErrorDetails,
+    ErrorEntry,
+    FixAnswer,
+    Reply,
+    SecondStepNeeded,
+    answer,
+    present,
+)
 from flowrunner.api.http.guides import Guide, guide_of_error, guide_of_status
 from flowrunner.api.http.rate_headers import exceeded_headers
 from flowrunner.api.http.request_faults import request_faults
@@ -31,15 +41,21 @@ from flowrunner.domain.errors import (
     InvalidInput,
     LimitReached,
     NotFound,
+    PasswordLoginDisabled,
     PreconditionFailed,
     QueueFull,
+    RecentLoginRequired,
     RedactionLimit,
     RequestLimit,
+    SecondFactorMissing,
+    SecondFactorRequired,
     StartsPaused,
     TooManyRequests,
     Unauthorized,
     Unavailable,
 )
+from flowrunner.domain.sign_on import SignOnFailed
+from flowrunner.domain.values import rfc3339
 
 logger = structlog.get_logger()
 
@@ -54,6 +70,8 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     InvalidInput: 422,
     RedactionLimit: 422,
     TooManyRequests: 429,
+    # Only of requests by scripts: browsers go back to the login page.
+    SignOnFailed: 503,
     Unavailable: 503,
 }
 
@@ -75,6 +93,14 @@ CODES: Final[Mapping[int, str]] = {
     503: "unavailable",
 }
 
+
+# Errors that a client handles otherwise than others with their status.
+CODES_OF_ERRORS: Final[Mapping[type[Exception], str]] = {
+    SecondFactorRequired: "second_factor_required",
+    SecondFactorMissing: "second_factor_missing",
+    RecentLoginRequired: "recent_login_required",
+    PasswordLoginDisabled: "password_login_disabled",
+}
 
 NOTHING_HERE: Final = "There is nothing at this address"
 
@@ -105,16 +131,18 @@ def error_answer(
     hint: str | None = None,
     guide: Guide | None = None,
     headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> Reply[Error]:
     """Return the answer to a request that is rejected.
 
     Args:
         hint: Closer advice than that of the guide.
         guide: Advice about this kind of error; None is that about the status.
+        code: The code of this kind of error; None is that of the status.
     """
     guide = guide or guide_of_status(status)
     error = ErrorBody(
-        code=CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
+        code=code or CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
         message=message,
         details=details,
         request_id=request_id,
@@ -209,7 +237,9 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
     status = _status_of(error)
     if status is None:
         raise error
-    reply = partial(error_answer, request_id, status, guide=guide_of_error(error))
+    reply = partial(
+        error_answer, request_id, status, guide=guide_of_error(error), code=CODES_OF_ERRORS.get(type(error))
+    )
     match error:
         case InvalidFlow():
             message = _counted(error.faults, "The flow definition has {}")
@@ -234,6 +264,14 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
             return reply(str(error), details=_limit(error), headers=headers)
         case LimitReached() | QueueFull():
             return reply(str(error), details=_limit(error))
+        case SecondFactorRequired():
+            step = SecondStepNeeded(
+                challenge=error.challenge,
+                methods=list(error.methods),
+                expires_at=rfc3339(error.expires_at),
+                passkey=UNSET if error.passkey is None else dict(error.passkey),
+            )
+            return reply(str(error), details=ErrorDetails(second_factor=step))
         case StartsPaused():
             return reply(str(error), headers={"Retry-After": _PAUSE_SECONDS})
         case _:

@@ -15,14 +15,19 @@ from flowrunner.domain.errors import (
     InvalidInput,
     LimitReached,
     NotFound,
+    PasswordLoginDisabled,
     PreconditionFailed,
     QueueFull,
+    RecentLoginRequired,
     RedactionLimit,
+    SecondFactorMissing,
+    SecondFactorRequired,
     StartsPaused,
     TooManyRequests,
     Unauthorized,
     Unavailable,
 )
+from flowrunner.domain.sign_on import SignOnFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,18 @@ _FALLBACK: Final = {False: _BY_STATUS[400], True: _BY_STATUS[500]}
 
 _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     Unauthorized: _BY_STATUS[401],
+    SecondFactorRequired: Guide(
+        "send POST /api/v1/auth/second-factor with details.second_factor.challenge and a code of the account",
+        "docs/sign-on.md#second-factors",
+    ),
+    SecondFactorMissing: Guide(
+        "add a second factor with POST /api/v1/second-factors/totp, or in the account screen",
+        "docs/sign-on.md#required-second-factors",
+    ),
+    RecentLoginRequired: Guide("log in again, and then send the request again", "docs/sign-on.md#second-factors"),
+    PasswordLoginDisabled: Guide(
+        "open GET /api/v1/auth/methods for the providers of single sign-on", "docs/sign-on.md#without-passwords"
+    ),
     Forbidden: _BY_STATUS[403],
     NotFound: Guide("check the id, and the workspace in which the request acts", "docs/api.md#workspaces"),
     Conflict: _BY_STATUS[409],
@@ -90,6 +107,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     RedactionLimit: Guide("send a smaller text", "docs/api.md#secrets"),
     TooManyRequests: _BY_STATUS[429],
     Unavailable: _BY_STATUS[503],
+    SignOnFailed: Guide("ask the operator, whose log has the reason", "docs/sign-on.md#when-a-login-fails"),
     StartsPaused: Guide("wait until an admin ends the pause", "docs/operations.md#pausing"),
     DispatchAway: Guide(_LATER, "docs/temporal.md#details"),
     QueueFull: Guide(_LATER, "docs/operations.md#limits"),

@@ -3,12 +3,13 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { account } from "../../app/session";
-import { Dialog } from "../../parts/dialog";
+import { Confirm, Dialog } from "../../parts/dialog";
 import { Failure, Field, Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
+import { security } from "../../texts/security";
 
 type Account = Schemas["AccountAnswer"];
 const ROLES = ["viewer", "user", "admin"] as const;
@@ -16,7 +17,15 @@ const ROLES = ["viewer", "user", "admin"] as const;
 export function Accounts() {
   const list = useQuery("accounts", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
   const isNew = useSignal(false);
+  const reset = useSignal<Account | undefined>(undefined);
   const action = useAction();
+  function resetFactors({ id }: Account): void {
+    action.run(async () => {
+      await api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } });
+      reset.value = undefined;
+      done(security.resetDone);
+    });
+  }
   function change({ id }: Account, body: Schemas["UpdateAccount"]): void {
     action.run(async () => {
       await api.put("/api/v1/accounts/{id}", { path: { id }, body });
@@ -50,7 +59,7 @@ export function Accounts() {
                       </td>
                       <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
                       <td class="wide-only muted"><Time at={each.created_at} /></td>
-                      <td class="num">{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
+                      <td class="num">{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => (reset.value = each)}>{security.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
                     </tr>
                   );
                 })}
@@ -59,6 +68,11 @@ export function Accounts() {
           </div>
         )}
       </Load>
+      {reset.value !== undefined && (
+        <Confirm title={security.resetTitle(reset.value.name)} action={security.reset} busy={action.busy} onConfirm={() => resetFactors(reset.value!)} onClose={() => (reset.value = undefined)}>
+          <p class="muted">{security.resetHint}</p>
+        </Confirm>
+      )}
       {isNew.value && <NewAccount onCreated={list.reload} onClose={() => (isNew.value = false)} />}
     </>
   );

@@ -1,0 +1,111 @@
+"""The parts that log accounts in, and their assembly."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from flowrunner.bootstrap.data import OpenStorage
+from flowrunner.clock import SystemClock
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.ports.accounts import AccountStore, TokenStore
+from flowrunner.security.credentials import Argon2Hasher, StateTokens
+from flowrunner.security.egress import EgressClients
+from flowrunner.security.openid import HttpOpenIdClient
+from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
+from flowrunner.security.totp import TotpCodes
+from flowrunner.services.audit import AuditLog
+from flowrunner.services.identity import Authentication
+from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.second_factors import SecondFactors
+from flowrunner.services.second_step import FactorCheck, LoginChallenges
+from flowrunner.services.sign_on import SignOn
+from flowrunner.services.throttle import Throttle
+from flowrunner.services.tokens import TokenUses
+from flowrunner.settings import Settings
+from flowrunner.storage.identities import SqlIdentities
+from flowrunner.storage.second_factors import SqlSecondFactors
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.workspaces import SqlWorkspaces
+
+# Requests to providers have a share of connections like those of a workspace.
+_SIGN_ON: Final = WorkspaceId("sign-on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginServices:
+    passwords: PasswordCheck
+    identity: Authentication
+    second_factors: SecondFactors
+    sign_on: SignOn
+
+
+def assemble_logins(
+    settings: Settings,
+    stored: OpenStorage,
+    *,
+    accounts: AccountStore,
+    api_tokens: TokenStore,
+    uses: TokenUses,
+    audit: AuditLog,
+    hasher: Argon2Hasher,
+    http: EgressClients,
+    clock: SystemClock,
+) -> LoginServices:
+    """Return the services around logins. Args: http: The client of the providers of single sign-on."""
+    origin = settings.public_url
+    factors = SqlSecondFactors(stored.database)
+    codes = TotpCodes("FlowRunner" if origin is None else f"FlowRunner ({urlsplit(origin).hostname})")
+    passkeys = Fido2Passkeys(origin) if origin is not None and can_have_passkeys(origin) else None
+    passwords = PasswordCheck(
+        accounts,
+        audit=audit,
+        hasher=hasher,
+        clock=clock,
+        throttle=Throttle(most_of_address=settings.anonymous_logins),
+    )
+    sessions = SqlSessions(stored.database)
+    identity = Authentication(
+        accounts,
+        sessions,
+        api_tokens,
+        uses,
+        audit=audit,
+        passwords=passwords,
+        hasher=hasher,
+        tokens=stored.tokens,
+        clock=clock,
+        token_life=timedelta(seconds=settings.token_life),
+        challenges=LoginChallenges(factors, passkeys, clock),
+        requires_second_factor=settings.require_second_factor,
+        accepts_passwords=settings.password_login,
+    )
+    return LoginServices(
+        passwords=passwords,
+        identity=identity,
+        second_factors=SecondFactors(
+            factors,
+            accounts,
+            identity,
+            FactorCheck(factors, stored.vault, codes, passkeys, clock),
+            clock,
+            vault=stored.vault,
+            codes=codes,
+            passkeys=passkeys,
+            audit=audit,
+            on_sessions_end=identity.sessions_ended,
+        ),
+        sign_on=SignOn(
+            settings.sign_on,
+            HttpOpenIdClient(http.of(_SIGN_ON), clock),
+            SqlIdentities(stored.database),
+            SqlWorkspaces(stored.database),
+            identity,
+            sessions=sessions,
+            states=StateTokens(stored.signing_keys),
+            clock=clock,
+            public_url=origin,
+            most_of_address=settings.anonymous_logins,
+            on_access_change=identity.sessions_ended,
+        ),
+    )

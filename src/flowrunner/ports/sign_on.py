@@ -1,0 +1,118 @@
+"""The store of linked accounts of providers, and the client of the providers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flowrunner.domain.account import Account
+from flowrunner.domain.sign_on import Provider, ProviderAccount
+from flowrunner.domain.values import AccountId, SessionId, WorkspaceId
+from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ports.accounts import NewSession
+from flowrunner.ports.audit import Audit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """An account of a provider that an account is linked to.
+
+    Attributes:
+        provider: The provider's id when it was linked.
+    """
+
+    id: str
+    account_id: AccountId
+    provider: str
+    issuer: str
+    subject: str
+    created_at: datetime
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginState:
+    """What a browser keeps between the start of a login and the return from the provider.
+
+    Attributes:
+        state: Comes back with the browser.
+        nonce: Comes back in the ID token.
+        verifier: Shows to the provider that the return is answered by the one who started (PKCE).
+        next: Where the browser goes afterwards.
+        session: The session whose account is linked; None for a login.
+    """
+
+    provider: str
+    state: str
+    nonce: str
+    verifier: str
+    next: str
+    session: SessionId | None = None
+
+
+class StateSigner(Protocol):
+    def sign(self, state: LoginState, *, expires_at: datetime) -> str: ...
+
+    def open(self, text: str) -> LoginState:
+        """Raises: Unauthorized if it is not signed by this installation, or has expired."""
+        ...
+
+
+class IdentityStore(Protocol):
+    async def find(self, issuer: str, subject: str) -> tuple[Identity, Account] | None:
+        """Return the identity of a provider's account, with the account that it is linked to."""
+        ...
+
+    async def create(self, account: Account, identity: Identity, *, audit: Audit = None) -> None:
+        """Create an account without a password. Raises: EmailTaken; Conflict if the identity is linked by now."""
+        ...
+
+    async def add(
+        self, identity: Identity, *, state_digest: str, state_expires_at: datetime, most: int, audit: Audit = None
+    ) -> None:
+        """Link an account. Raises: Conflict if the identity is linked, or the state was used; LimitReached."""
+        ...
+
+    async def of_account(self, account_id: AccountId) -> Sequence[Identity]: ...
+
+    async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
+        """Raises: NotFound; Conflict if the account could not log in any more."""
+        ...
+
+    async def open(
+        self,
+        identity: Identity,
+        session: NewSession,
+        *,
+        state_digest: str,
+        state_expires_at: datetime,
+        at: datetime,
+        audit: Audit = None,
+    ) -> bool:
+        """Open a session, and note that the state of the login was used.
+
+        Return False, and change nothing, if the state was used before, or the account has changed.
+        """
+        ...
+
+    async def role_in(self, account_id: AccountId, workspace: str) -> tuple[WorkspaceId, WorkspaceRole | None] | None:
+        """Return a shared workspace, by id or slug, and the account's role in it; None for no such workspace."""
+        ...
+
+
+class OpenIdClient(Protocol):
+    """Requests to providers. All methods raise SignOnFailed."""
+
+    async def authorization_url(self, provider: Provider, state: LoginState, *, return_to: str) -> str:
+        """Return where the browser logs in."""
+        ...
+
+    async def identify(
+        self, provider: Provider, state: LoginState, *, code: str, issuer: str | None, return_to: str
+    ) -> ProviderAccount:
+        """Exchange a code, and return the account that the ID token is about.
+
+        Args:
+            issuer: The issuer that came with the code; None if none came.
+        """
+        ...

@@ -1,0 +1,135 @@
+"""Passkeys (WebAuthn) of one origin."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from flowrunner.domain.errors import Unauthorized
+from flowrunner.domain.values import AccountId
+from flowrunner.ports.second_factors import Passkey
+
+if TYPE_CHECKING:
+    from fido2.server import Fido2Server
+
+T = TypeVar("T")
+
+_WRONG: Final = "The passkey has not signed this request"
+
+
+def can_have_passkeys(origin: str | None) -> bool:
+    """Return whether browsers accept passkeys at an origin: at a name, over TLS, or on this machine."""
+    if origin is None:
+        return False
+    parts = urlsplit(origin)
+    host = parts.hostname or ""
+    is_name = any(character.isalpha() for character in host.rpartition(".")[2]) and ":" not in host
+    return is_name and (parts.scheme == "https" or host == "localhost")
+
+
+class Fido2Passkeys:
+    """Implements `ports.Passkeys`. Args: origin: The address of the installation, of which `can_have_passkeys`."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._made: Fido2Server | None = None
+
+    @property
+    def _server(self) -> "Fido2Server":
+        if self._made is None:
+            # The import takes as long as a tenth of a start.
+            from fido2.server import Fido2Server
+            from fido2.webauthn import PublicKeyCredentialRpEntity
+
+            host = urlsplit(self._origin).hostname
+            party = PublicKeyCredentialRpEntity(id=host, name="FlowRunner")
+            self._made = Fido2Server(party, verify_origin=lambda origin: origin == self._origin)
+        return self._made
+
+    def creation(
+        self, challenge: bytes, account_id: AccountId, *, name: str, known: Sequence[str]
+    ) -> Mapping[str, Any]:
+        from fido2.webauthn import PublicKeyCredentialUserEntity
+
+        user = PublicKeyCredentialUserEntity(id=account_id.encode()[:64], name=name, display_name=name)
+        options, _ = self._server.register_begin(
+            user, credentials=[_descriptor(id) for id in known], challenge=challenge, **_PREFERRED
+        )
+        return _plain_options(options)
+
+    def check_creation(self, challenge: bytes, answer: Mapping[str, Any]) -> Passkey:
+        def check() -> Passkey:
+            data = self._server.register_complete(self._state(challenge), answer)
+            credential = data.credential_data
+            if credential is None:
+                raise ValueError("no credential")
+            return Passkey(
+                credential_id=_text(credential.credential_id), public=_text(bytes(credential)), counter=data.counter
+            )
+
+        return _checked(check)
+
+    def request(self, challenge: bytes, *, known: Sequence[str]) -> Mapping[str, Any]:
+        options, _ = self._server.authenticate_begin([_descriptor(id) for id in known], challenge=challenge)
+        return _plain_options(options)
+
+    def check_request(self, challenge: bytes, answer: Mapping[str, Any], passkey: Passkey) -> int:
+        def check() -> int:
+            from fido2.webauthn import AttestedCredentialData, AuthenticationResponse
+
+            known = AttestedCredentialData(_bytes(passkey.public))
+            self._server.authenticate_complete(self._state(challenge), [known], answer)
+            response = AuthenticationResponse.from_dict(answer).response
+            if response.client_data.cross_origin:
+                raise ValueError("signed in a page of another origin")
+            counter = response.authenticator_data.counter
+            # A count that stays behind is that of a copy of the passkey.
+            if counter <= passkey.counter and (counter, passkey.counter) != (0, 0):
+                raise ValueError("the count of signatures does not grow")
+            return counter
+
+        return _checked(check)
+
+    def _state(self, challenge: bytes) -> Mapping[str, Any]:
+        return {"challenge": _text(challenge), "user_verification": None}
+
+
+_PREFERRED: Final[Mapping[str, Any]] = {"resident_key_requirement": "discouraged"}
+
+
+def _checked(check: Callable[[], T]) -> T:
+    """Return the result of a check. Raises: Unauthorized, whatever the library raises for what a client has sent."""
+    try:
+        return check()
+    except Exception as error:
+        raise Unauthorized(_WRONG) from error
+
+
+def _descriptor(id: str) -> Any:
+    from fido2.webauthn import PublicKeyCredentialDescriptor, PublicKeyCredentialType
+
+    return PublicKeyCredentialDescriptor(type=PublicKeyCredentialType.PUBLIC_KEY, id=_bytes(id))
+
+
+def _plain_options(options: Any) -> Mapping[str, Any]:
+    plain: Mapping[str, Any] = _plain(dict(options)["publicKey"])
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Return the options as JSON, with binary data in base 64."""
+    if isinstance(value, bytes):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

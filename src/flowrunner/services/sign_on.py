@@ -1,0 +1,346 @@
+"""Single sign-on: logins by OpenID Connect providers, and the accounts that they are linked to."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.account import Account, Caller
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.errors import Conflict, EmailTaken, NotFound, Unauthorized, invalid
+from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
+from flowrunner.domain.values import AccountId, SessionId, personal_workspace
+from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ports.accounts import SessionStore
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenIdClient, StateSigner
+from flowrunner.ports.workspaces import WorkspaceStore
+from flowrunner.services.identity import AccessToken, Authentication, login_entry
+from flowrunner.services.ids import new_id
+from flowrunner.services.logins import check_recent_login, session_of
+from flowrunner.services.lru_cache import LruCache
+from flowrunner.services.rates import Allowance, source_of
+from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
+
+logger = structlog.get_logger()
+
+STATE_LIFE: Final = timedelta(minutes=10)
+_MOST_IDENTITIES: Final = 10
+_MOST_CODE_CHARACTERS: Final = 4_096
+_MOST_NAME_CHARACTERS: Final = 200
+_KEPT_STATES: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignOnStart:
+    """Where the browser logs in, and the cookie that it keeps until it returns."""
+
+    url: str
+    cookie: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderReturn:
+    """What a browser returns with: the parameters of the address; None for those that are not there."""
+
+    state: str | None
+    code: str | None
+    issuer: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOn:
+    """The end of a login. Args: token: None if an account was linked instead."""
+
+    token: AccessToken | None
+    next: str
+
+
+class SignOn:
+    """Use cases of single sign-on.
+
+    Args:
+        public_url: The address that browsers return to; None without providers.
+        most_of_address: Failed logins of an address within 15 minutes; None is no limit.
+        on_access_change: Called with an account whose roles may have changed.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        client: OpenIdClient,
+        store: IdentityStore,
+        workspaces: WorkspaceStore,
+        identity: Authentication,
+        *,
+        sessions: SessionStore,
+        states: StateSigner,
+        clock: Clock,
+        public_url: str | None,
+        most_of_address: int | None,
+        on_access_change: Callable[[AccountId], Awaitable[None]],
+    ) -> None:
+        self.providers = tuple(providers)
+        self._client = client
+        self._store = store
+        self._workspaces = workspaces
+        self._identity = identity
+        self._sessions = sessions
+        self._states = states
+        self._clock = clock
+        self._public_url = public_url
+        self._on_access_change = on_access_change
+        # States that came back to this process, whatever became of them. The store knows those that logged in.
+        self._returned: LruCache[str, bool] = LruCache(_KEPT_STATES)
+        self._failures: Allowance[str] = Allowance(
+            most_of_address,
+            limit="anonymous_logins",
+            message="More than {most} logins from this address have failed: wait before the next one",
+            fills_in=timedelta(minutes=15),
+        )
+
+    def _provider(self, id: str) -> Provider:
+        provider = next((provider for provider in self.providers if provider.id == id), None)
+        if provider is None:
+            raise NotFound("provider")
+        return provider
+
+    def _return_to(self, provider: Provider) -> str:
+        return f"{self._public_url}/sign-on/{provider.id}/return"
+
+    async def start(self, id: str, *, next: str | None, session: SessionId | None = None) -> SignOnStart:
+        """Start a login. Raises: NotFound for no such provider; SignOnFailed.
+
+        Args:
+            next: Where the browser goes afterwards; only a path of this server is.
+            session: Link the account of this session instead of logging in.
+        """
+        provider = self._provider(id)
+        state = LoginState(
+            provider=provider.id,
+            state=secrets.token_urlsafe(32),
+            nonce=secrets.token_urlsafe(32),
+            verifier=secrets.token_urlsafe(48),
+            next=own_path(next),
+            session=session,
+        )
+        url = await self._client.authorization_url(provider, state, return_to=self._return_to(provider))
+        expires_at = self._clock.now() + STATE_LIFE
+        return SignOnStart(url=url, cookie=self._states.sign(state, expires_at=expires_at), expires_at=expires_at)
+
+    async def start_link(self, caller: Caller, id: str, *, next: str | None) -> SignOnStart:
+        """Start to link the caller's account. Raises: InvalidInput, SignOnFailed, RecentLoginRequired, Forbidden."""
+        session = check_recent_login(caller, at=self._clock.now())
+        if not any(provider.id == id for provider in self.providers):
+            raise invalid("provider", "is none of the providers that GET /api/v1/auth/methods lists", code="unknown")
+        return await self.start(id, next=next, session=session)
+
+    async def finish(
+        self, id: str, cookie: str | None, returned: ProviderReturn, *, address: str, agent: str
+    ) -> SignedOn:
+        """Finish a login, or the link of an account. Raises: NotFound, SignOnFailed, TooManyRequests."""
+        provider, source = self._provider(id), source_of(address)
+        self._failures.take(source, at=self._clock.now())
+        try:
+            done = await self._finish(provider, cookie, returned, address=address, agent=agent)
+        except SignOnFailed as error:
+            logger.warning(
+                "sign_on.failed", provider=provider.id, fault=error.fault, reason=str(error), address=address
+            )
+            raise
+        self._failures.give_back(source)
+        return done
+
+    async def _finish(
+        self, provider: Provider, cookie: str | None, returned: ProviderReturn, *, address: str, agent: str
+    ) -> SignedOn:
+        state = self._state_of(provider, cookie, returned)
+        if returned.error is not None or not returned.code or len(returned.code) > _MOST_CODE_CHARACTERS:
+            raise SignOnFailed("refused", "The provider has not logged the person in")
+        found = await self._client.identify(
+            provider, state, code=returned.code, issuer=returned.issuer, return_to=self._return_to(provider)
+        )
+        if state.session is not None:
+            await self._link(provider, state, state.session, found, address=address)
+            return SignedOn(token=None, next=state.next)
+        identity, account = await self._known(provider, found, address=address)
+        if account.is_disabled:
+            raise SignOnFailed("disabled", "The account is disabled here")
+        await self._apply_groups(provider, account, found)
+        session = self._identity.new_session(account, address=address, agent=agent, proof="provider")
+        now = self._clock.now()
+        is_open = await self._store.open(
+            identity,
+            session,
+            state_digest=_digest(state.state),
+            state_expires_at=now + STATE_LIFE,
+            at=now,
+            audit=lambda _: _by_provider(login_entry(session, at=now), provider),
+        )
+        if not is_open:
+            raise SignOnFailed("expired", "The login was used before, or the account was changed in the meantime")
+        return SignedOn(token=self._identity.token_of(session), next=state.next)
+
+    def _state_of(self, provider: Provider, cookie: str | None, returned: ProviderReturn) -> LoginState:
+        """Return the state that this browser has begun this login with, which it can do once."""
+        try:
+            state = self._states.open(cookie or "")
+        except Unauthorized:
+            raise SignOnFailed("expired", "The browser has no state of a login, or one that has expired") from None
+        given = (returned.state or "").encode("utf-8", "surrogatepass")
+        if state.provider != provider.id or not hmac.compare_digest(state.state.encode(), given):
+            raise SignOnFailed("expired", "The state is that of another login")
+        digest = _digest(state.state)
+        if self._returned.get(digest):
+            raise SignOnFailed("expired", "The state was used before")
+        self._returned.keep(digest, True)
+        return state
+
+    async def _known(self, provider: Provider, found: ProviderAccount, *, address: str) -> tuple[Identity, Account]:
+        """Return the account that is linked, or a new one if the provider may create accounts."""
+        known = await self._store.find(found.issuer, found.subject)
+        if known is not None:
+            return known
+        if not provider.creates_accounts:
+            raise SignOnFailed("no_account", "No account is linked to this one of the provider")
+        email = _email_of(found)
+        now = self._clock.now()
+        account = Account(
+            id=AccountId(new_id("account", now)),
+            name=_name_of(found, email),
+            email=email,
+            role=provider.role,
+            created_at=now,
+            updated_at=now,
+        )
+        identity = self._identity_of(provider, found, account.id)
+        entry = AuditEntry(
+            at=now,
+            action="account.created",
+            object=("account", account.id),
+            address=address,
+            workspace_id=personal_workspace(account.id),
+            details={"role": account.role},
+        )
+        try:
+            await self._store.create(account, identity, audit=_by_provider(entry, provider))
+        except EmailTaken:
+            raise SignOnFailed("email_taken", "Another account has the e-mail address") from None
+        except Conflict:
+            raise SignOnFailed("expired", "The account was linked in the meantime") from None
+        return identity, account
+
+    def _identity_of(self, provider: Provider, found: ProviderAccount, account_id: AccountId) -> Identity:
+        now = self._clock.now()
+        return Identity(
+            id=new_id("identity", now),
+            account_id=account_id,
+            provider=provider.id,
+            issuer=found.issuer,
+            subject=found.subject,
+            created_at=now,
+        )
+
+    async def _link(
+        self, provider: Provider, state: LoginState, session: SessionId, found: ProviderAccount, *, address: str
+    ) -> None:
+        caller = await self._sessions.find(session)
+        if caller is None:
+            raise SignOnFailed("expired", "The session that began to link the account has ended")
+        identity, now = self._identity_of(provider, found, caller.account_id), self._clock.now()
+        entry = act(replace(caller, address=address), "identity.linked", "identity", identity.id, at=now)
+        try:
+            await self._store.add(
+                identity,
+                state_digest=_digest(state.state),
+                state_expires_at=now + STATE_LIFE,
+                most=_MOST_IDENTITIES,
+                audit=replace(entry, details={"provider": provider.id}),
+            )
+        except Conflict as error:
+            raise SignOnFailed("taken", str(error)) from None
+
+    async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
+        """Give the account the roles of its groups, and take those that it has no more."""
+        if not provider.groups:
+            return
+        if found.groups is None:
+            logger.warning("sign_on.groups_unknown", provider=provider.id, account_id=account.id)
+            return
+        has_changed = False
+        for name, role in provider.roles_of(found.groups).items():
+            has_changed |= await self._apply_role(provider, account, name, role)
+        if has_changed:
+            await self._on_access_change(account.id)
+
+    async def _apply_role(self, provider: Provider, account: Account, name: str, role: WorkspaceRole | None) -> bool:
+        place = await self._store.role_in(account.id, name)
+        if place is None:
+            logger.warning("sign_on.workspace_unknown", provider=provider.id, workspace=name)
+            return False
+        id, before = place
+        if role == before:
+            return False
+        now = self._clock.now()
+        action = "member.removed" if role is None else "member.added" if before is None else "member.changed"
+        entry = AuditEntry(
+            at=now, action=action, object=("account", account.id), workspace_id=id,
+            details={} if role is None else {"role": role},
+        )  # fmt: skip
+        audit = _by_provider(entry, provider)
+        try:
+            if role is None:
+                await self._workspaces.remove_member(id, account.id, audit=audit)
+            else:
+                await self._workspaces.set_member(
+                    id, account.id, role, at=now, is_new=before is None, most_members=MAX_MEMBERS,
+                    most_joined=MAX_JOINED, audit=audit,
+                )  # fmt: skip
+        except (Conflict, NotFound) as error:
+            # Such as the last admin of a workspace, who keeps the role.
+            logger.warning("sign_on.role_kept", provider=provider.id, workspace_id=id, reason=str(error))
+            return False
+        return True
+
+    # The account's own
+
+    async def list(self, caller: Caller) -> Sequence[Identity]:
+        session_of(caller)
+        return await self._store.of_account(caller.account_id)
+
+    async def unlink(self, caller: Caller, id: str) -> None:
+        """Raises: NotFound; Conflict if the account could not log in any more; RecentLoginRequired, Forbidden."""
+        now = self._clock.now()
+        check_recent_login(caller, at=now)
+        await self._store.remove(caller.account_id, id, audit=act(caller, "identity.unlinked", "identity", id, at=now))
+
+
+def _by_provider(entry: AuditEntry, provider: Provider) -> AuditEntry:
+    if entry.credential:
+        return replace(entry, details={**entry.details, "provider": provider.id})
+    return replace(entry, credential=f"provider:{provider.id}")
+
+
+def _email_of(found: ProviderAccount) -> str:
+    """Return the normalised address of a new account. Raises: SignOnFailed."""
+    try:
+        return normal_email(found.email or "")
+    except ValueError:
+        raise SignOnFailed("no_email", "The provider has not verified an e-mail address") from None
+
+
+def _name_of(found: ProviderAccount, email: str) -> str:
+    name = "".join(filter(str.isprintable, found.name or "")).strip()[:_MOST_NAME_CHARACTERS]
+    return name or email.partition("@")[0]
+
+
+def _digest(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()

@@ -1,0 +1,165 @@
+"""Accounts of providers of single sign-on, and the accounts that they are linked to."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.account import Account
+from flowrunner.domain.errors import Conflict, LimitReached, NotFound
+from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ports.accounts import NO_PASSWORD, NewSession
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.sign_on import Identity
+from flowrunner.storage.accounts import account_of, create_account
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.sessions import open_session
+from flowrunner.storage.transaction import Refused, Row, Transaction, one_row
+
+FIND: Final = """
+SELECT i.id, i.account_id, i.provider, i.issuer, i.subject, i.created_at, i.last_used_at,
+       a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at
+  FROM identities i JOIN accounts a ON a.id = i.account_id AND a.deleted_at IS NULL
+ WHERE i.issuer = :issuer AND i.subject = :subject
+"""
+ADD: Final = """
+INSERT INTO identities (id, account_id, provider, issuer, subject, created_at)
+VALUES (:id, :account_id, :provider, :issuer, :subject, :created_at)
+"""
+OF_ACCOUNT: Final = """
+SELECT id, account_id, provider, issuer, subject, created_at, last_used_at FROM identities
+ WHERE account_id = :account_id ORDER BY id
+"""
+COUNT: Final = "SELECT count(*) FROM identities WHERE account_id = :account_id"
+REMOVE: Final = "DELETE FROM identities WHERE account_id = :account_id AND id = :id"
+LOGS_IN: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND password_hash <> :none"
+NOTE_USE: Final = "UPDATE identities SET last_used_at = :at WHERE id = :id AND account_id = :account_id"
+# A state that was used, until it expires anyway.
+USE_STATE: Final = """
+INSERT INTO login_challenges (digest, account_id, purpose, expires_at)
+VALUES (:digest, :account_id, 'sign_on', :expires_at)
+"""
+# Of a workspace that is nobody's personal one.
+ROLE_IN: Final = """
+SELECT w.id, (SELECT role FROM members m WHERE m.workspace_id = w.id AND m.account_id = :account_id)
+  FROM workspaces w
+ WHERE (w.id = :workspace OR w.slug = :workspace) AND w.deleted_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = w.id AND a.deleted_at IS NULL)
+"""
+
+
+class _Used(Exception):
+    """The state was used before, or the account has changed."""
+
+
+class SqlIdentities:
+    """Implements `ports.IdentityStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, issuer: str, subject: str) -> tuple[Identity, Account] | None:
+        values = {"issuer": issuer, "subject": subject}
+        row = await self._database.read(lambda tx: tx.row(FIND, values))
+        return None if row is None else (_identity(row[:7]), account_of(row[7:]))
+
+    async def create(self, account: Account, identity: Identity, *, audit: Audit = None) -> None:
+        async def create(tx: Transaction) -> None:
+            await create_account(tx, account, password_hash=NO_PASSWORD)
+            await _add(tx, identity)
+
+        await self._database.write(create, audit=audit)
+
+    async def add(
+        self, identity: Identity, *, state_digest: str, state_expires_at: datetime, most: int, audit: Audit = None
+    ) -> None:
+        async def add(tx: Transaction) -> None:
+            if (await one_row(tx, COUNT, {"account_id": identity.account_id}))[0] >= most:
+                raise LimitReached(f"An account is linked to at most {most} others", limit="identities", most=most)
+            try:
+                await _use_state(tx, state_digest, identity.account_id, state_expires_at)
+            except _Used:
+                raise Conflict("This login was used before") from None
+            await _add(tx, identity)
+
+        await self._database.write(add, audit=audit)
+
+    async def of_account(self, account_id: AccountId) -> Sequence[Identity]:
+        rows = await self._database.read(lambda tx: tx.rows(OF_ACCOUNT, {"account_id": account_id}))
+        return [_identity(row) for row in rows]
+
+    async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
+        values = {"account_id": account_id, "id": id, "none": NO_PASSWORD}
+
+        async def remove(tx: Transaction) -> None:
+            if await tx.run(REMOVE, values) != 1:
+                raise NotFound("identity")
+            if (await one_row(tx, COUNT, values))[0] == 0 and await tx.row(LOGS_IN, values) is None:
+                raise Conflict("The account has no password, and could not log in any more: link another one first")
+
+        await self._database.write(remove, audit=audit)
+
+    async def open(
+        self,
+        identity: Identity,
+        session: NewSession,
+        *,
+        state_digest: str,
+        state_expires_at: datetime,
+        at: datetime,
+        audit: Audit = None,
+    ) -> bool:
+        values = {"id": identity.id, "account_id": session.account_id, "at": to_ms(at)}
+
+        async def open(tx: Transaction) -> None:
+            await _use_state(tx, state_digest, session.account_id, state_expires_at)
+            if await tx.run(NOTE_USE, values) != 1 or not await open_session(tx, session, at=at):
+                raise _Used
+
+        try:
+            await self._database.write(open, audit=audit)
+        except _Used:
+            return False
+        return True
+
+    async def role_in(self, account_id: AccountId, workspace: str) -> tuple[WorkspaceId, WorkspaceRole | None] | None:
+        values = {"account_id": account_id, "workspace": workspace}
+        row = await self._database.read(lambda tx: tx.row(ROLE_IN, values))
+        return None if row is None else (WorkspaceId(row[0]), row[1])
+
+
+async def _use_state(tx: Transaction, digest: str, account_id: AccountId, expires_at: datetime) -> None:
+    values: dict[str, Any] = {"digest": digest, "account_id": account_id, "expires_at": to_ms(expires_at)}
+    try:
+        await tx.run(USE_STATE, values)
+    except Refused:
+        raise _Used from None
+
+
+async def _add(tx: Transaction, identity: Identity) -> None:
+    values = {
+        "id": identity.id,
+        "account_id": identity.account_id,
+        "provider": identity.provider,
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "created_at": to_ms(identity.created_at),
+    }
+    try:
+        await tx.run(ADD, values)
+    except Refused:
+        raise Conflict("This account of the provider is linked already") from None
+
+
+def _identity(row: Row) -> Identity:
+    id, account_id, provider, issuer, subject, created_at, last_used_at = row
+    return Identity(
+        id=id,
+        account_id=AccountId(account_id),
+        provider=provider,
+        issuer=issuer,
+        subject=subject,
+        created_at=from_ms(created_at),
+        last_used_at=from_ms_or_none(last_used_at),
+    )

@@ -1,0 +1,588 @@
+"""Attacks on logins by OpenID Connect providers: a real provider on loopback, and one that lies."""
+
+import asyncio
+import json
+import sqlite3
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from flowrunner.bootstrap.program import Program
+from flowrunner.domain.sign_on import own_path, providers_of
+from flowrunner.security import openid
+from flowrunner.services.lru_cache import LruCache
+from flowrunner.settings import InvalidSettings, load_settings
+from support.asgi import call, program_at
+from support.client import PASSWORD, Reply
+from support.networks import LOOPBACK
+from support.openid import ACCOUNTS, CLIENT, LyingProvider, RealProvider, cookie_of, parameters_of, unsigned
+from support.scoreboard import Scoreboard
+
+HOST: Final = "flows.example.test:8080"
+URL: Final = f"http://{HOST}"
+START: Final = "/sign-on"
+GROUPS: Final = [
+    {"group": "eng", "workspace": "team", "role": "editor"},
+    {"group": "leads", "workspace": "team", "role": "admin"},
+]
+
+
+class Browser:
+    """A browser on the way to a provider and back."""
+
+    def __init__(self, program: Program, address: str = "192.0.2.1") -> None:
+        self.program = program
+        self.address = address
+        self.cookies: dict[str, str] = {}
+
+    async def get(self, target: str) -> Reply:
+        parts = urllib.parse.urlsplit(target)
+        headers = {"host": HOST, "cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        path = f"{parts.path}?{parts.query}"
+        reply = await call(self.program.app, "GET", path, headers=headers, address=self.address)
+        for header in reply.headers.get("set-cookie", "").splitlines():
+            name, value = cookie_of(header)
+            self.cookies[name] = value
+            if "Max-Age=0" in header:
+                del self.cookies[name]
+        return reply
+
+    async def start(self, provider: str, next: str = "/w/x") -> dict[str, str]:
+        """Begin a login; return the parameters that the provider gets."""
+        reply = await self.get(f"{START}/{provider}?{urllib.parse.urlencode({'next': next})}")
+        assert reply.status == 303, reply
+        self.url = reply.headers["location"]
+        return parameters_of(self.url)
+
+    async def come_back(self, provider: str, **parameters: Any) -> Reply:
+        return await self.get(f"{START}/{provider}/return?{urllib.parse.urlencode(parameters)}")
+
+    @property
+    def is_logged_in(self) -> bool:
+        return "flowrunner_session" in self.cookies
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[RealProvider]:
+    running = RealProvider(f"{URL}{START}/real/return")
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def liar() -> Iterator[LyingProvider]:
+    running = LyingProvider().start()
+    yield running
+    running.stop()
+
+
+@asynccontextmanager
+async def program_with(directory: Path, *issuers: tuple[str, str], **changes: Any) -> AsyncIterator[Program]:
+    described = {id: {"issuer": issuer, **CLIENT, "create_accounts": True, **changes} for id, issuer in issuers}
+    scopes = {"scopes": ["openid", "email", "profile", "groups"], "groups": GROUPS}
+    providers = providers_of({id: {**scopes, **value} for id, value in described.items()})
+    async with program_at(directory / "data", public_url=URL, sign_on=providers, sign_on_allow=(LOOPBACK,)) as program:
+        yield program
+
+
+def rows(directory: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(directory / "data" / "flowrunner.db")) as connection:
+        return list(connection.execute(statement))
+
+
+async def test_s72_a_login_by_a_real_provider_makes_an_account_with_the_roles_of_its_groups(
+    tmp_path: Path, real: RealProvider
+) -> None:
+    async with program_with(tmp_path, ("real", real.issuer)) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        team = json.dumps({"name": "Team", "slug": "team"}).encode()
+        assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=team)).status == 201
+
+        async def log_in(login: str) -> Browser:
+            browser = Browser(program)
+            await browser.start("real", "/w/team/flows?tag=a")
+            reply = await browser.get(await asyncio.to_thread(real.log_in, browser.url, login))
+            assert reply.headers["location"] == "/w/team/flows?tag=a", reply
+            return browser
+
+        async def role(browser: Browser) -> str | None:
+            found = (await browser.get("/api/v1/workspaces")).json["workspaces"]
+            return next((each["role"] for each in found if each["slug"] == "team"), None)
+
+        browser = await log_in("ada")
+        me = (await browser.get("/api/v1/accounts/me")).json
+        assert (me["name"], me["email"], me["role"]) == ("Ada", "ada@example.com", "user")
+        assert await role(browser) == "editor"
+
+        # The roles follow the groups at each login; the account stays the same, whatever its address.
+        changed = {"email": "countess@example.com", "email_verified": True, "groups": ["leads", "eng"]}
+        real.change(accounts={"ada": {"claims": changed}})
+        again = await log_in("ada")
+        assert (await again.get("/api/v1/accounts/me")).json["id"] == me["id"]
+        assert await role(again) == "admin"
+        real.change(accounts={"ada": {"claims": {**changed, "groups": []}}})
+        assert await role(await log_in("ada")) is None
+        assert await role(browser) is None
+
+        # A key that is not known is looked for, though not again and again; one of its disabled accounts gets no code.
+        await asyncio.to_thread(real.change, rotate=True)
+        rotated = Browser(program)
+        await rotated.start("real")
+        back = await asyncio.to_thread(real.log_in, rotated.url, "bob")
+        program.services.sign_on._client._known["real"].keys_at -= openid._REST * 2  # type: ignore[attr-defined]
+        await rotated.get(back)
+        assert rotated.is_logged_in
+        real.change(accounts={"bob": {"disabled": True}})
+        disabled = Browser(program)
+        await disabled.start("real")
+        reply = await disabled.get(await asyncio.to_thread(real.log_in, disabled.url, "bob"))
+        assert reply.headers["location"] == "/login?sign_on=refused"
+        assert not disabled.is_logged_in
+    real.change(accounts=ACCOUNTS)
+    entries = rows(tmp_path, "SELECT action, credential FROM audit WHERE credential LIKE 'provider:%' ORDER BY seq")
+    assert ("account.created", "provider:real") in entries
+    assert [action for action, _ in entries if action.startswith("member.")] == [
+        "member.added", "member.changed", "member.removed",
+    ]  # fmt: skip
+
+
+def forged_cookies(value: str) -> Iterator[tuple[str, str]]:
+    claims = jwt.decode(value, options={"verify_signature": False})
+    yield "a cookie that was changed", value[:-8] + ("A" * 8)
+    yield "an unsigned cookie", unsigned(claims, {"alg": "none"})
+    yield "a cookie signed with another key", jwt.encode(claims, "k" * 32, "HS256")
+    yield "a cookie with a longer life", unsigned({**claims, "exp": 2**33}, {"alg": "HS256"}, value.rpartition(".")[2])
+    yield "an empty cookie", ""
+
+
+async def test_s72_codes_states_and_cookies_of_a_real_provider_are_no_use_to_others(  # noqa: PLR0915 # a list
+    tmp_path: Path, real: RealProvider, liar: LyingProvider, scoreboard: Scoreboard
+) -> None:
+    liar.reset()
+    taken: list[str] = []
+    tried = 0
+    async with program_with(tmp_path, ("real", real.issuer), ("liar", liar.issuer)) as program:
+
+        async def returned(login: str = "ada") -> tuple[Browser, dict[str, str]]:
+            browser = Browser(program)
+            await browser.start("real")
+            return browser, parameters_of(await asyncio.to_thread(real.log_in, browser.url, login))
+
+        def check(what: str, *browsers: Browser) -> None:
+            nonlocal tried
+            tried += 1
+            if any(browser.is_logged_in for browser in browsers):
+                taken.append(what)
+
+        _, stolen = await returned()
+        stranger = Browser(program)
+        await stranger.come_back("real", **stolen)
+        check("a code in a browser without a cookie", stranger)
+
+        _, stolen = await returned()
+        stranger = Browser(program)
+        mine = await stranger.start("real")
+        await stranger.come_back("real", **{**stolen, "state": mine["state"]})
+        check("another browser's code with one's own state: PKCE", stranger)
+
+        _, stolen = await returned()
+        stranger = Browser(program)
+        await stranger.start("real")
+        await stranger.come_back("real", **stolen)
+        check("another browser's code and state (login CSRF)", stranger)
+
+        for what, change in {
+            "no state": {"state": None}, "an empty state": {"state": ""}, "a longer state": {"state": "x" * 43},
+            "no code": {"code": None}, "an invented code": {"code": "x" * 43},
+            "a foreign issuer": {"iss": liar.issuer}, "no issuer although the provider names itself": {"iss": None},
+            "an error beside the code": {"error": "access_denied"},
+        }.items():  # fmt: skip
+            browser, parameters = await returned()
+            given = {name: value for name, value in {**parameters, **change}.items() if value is not None}
+            await browser.come_back("real", **given)
+            check(what, browser)
+
+        browser, parameters = await returned()
+        await browser.come_back("liar", **parameters)
+        check("a mix-up: the code of one provider at the address of another", browser)
+        assert all(form.get("code") != parameters["code"] for _, form in liar.requests)
+
+        browser, parameters = await returned()
+        before = dict(browser.cookies)
+        await browser.come_back("real", **parameters)
+        assert browser.is_logged_in
+        browser.cookies = before
+        await browser.come_back("real", **parameters)
+        check("code, state and cookie again", browser)
+
+        browser, parameters = await returned()
+        (name, value), *_ = browser.cookies.items()
+        for what, forged in forged_cookies(value):
+            browser.cookies = {name: forged}
+            await browser.come_back("real", **parameters)
+            check(what, browser)
+        async with program_with(tmp_path / "other", ("real", real.issuer)) as other:
+            elsewhere = Browser(other)
+            await elsewhere.start("real")
+            browser.cookies = elsewhere.cookies
+            await browser.come_back("real", **parameters)
+            check("a cookie of another installation", browser)
+    scoreboard.count("single sign-on: stolen returns that logged in", cases=tried, failures=len(taken))
+    assert taken == []
+    assert rows(tmp_path, "SELECT count(*) FROM accounts") == [(1,)]
+
+
+def hostile_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ways in which an ID token is not one, as changes of the provider."""
+    now = int(time.time())
+    public = liar.key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    other, small = (rsa.generate_private_key(public_exponent=65537, key_size=size) for size in (2048, 1024))
+    for what, claims in {
+        "another issuer": {"iss": "http://127.0.0.1:1"}, "a longer issuer": {"iss": f"{liar.issuer}/"},
+        "no issuer": {"iss": None}, "another audience": {"aud": "other"}, "no audience": {"aud": None},
+        "an empty audience": {"aud": []}, "several audiences without azp": {"aud": ["flowrunner", "other"]},
+        "another party": {"azp": "other"}, "several audiences for another": {"aud": ["flowrunner", "x"], "azp": "x"},
+        "another nonce": {"nonce": "x" * 43}, "no nonce": {"nonce": None}, "an empty nonce": {"nonce": ""},
+        "a nonce of another type": {"nonce": ["x"]}, "expired": {"exp": now - 61}, "no expiry": {"exp": None},
+        "an expiry that is no number": {"exp": "tomorrow"}, "issued in the future": {"iat": now + 120},
+        "issued an hour ago": {"iat": now - 3600}, "no issue time": {"iat": None}, "not yet valid": {"nbf": now + 120},
+        "no subject": {"sub": None}, "an empty subject": {"sub": ""}, "a subject that is a number": {"sub": 7},
+        "a subject of 256 characters": {"sub": "x" * 256},
+        "no address": {"email": None}, "an address that is not verified": {"email_verified": False},
+        "an address with two scripts": {"email": "rооt@example.com"}, "no address at all": {"email": "root"},
+    }.items():  # fmt: skip
+        yield what, {"claims": claims}
+
+    def hmac_with(key: bytes) -> Any:
+        # The library refuses to sign with a public key, so the signature is made by hand.
+        def sign(claims: dict[str, Any]) -> str:
+            import base64
+            import hashlib
+            import hmac
+
+            text = unsigned(claims, {"alg": "HS256", "kid": "k1"})[:-1]
+            digest = hmac.new(key, text.encode(), hashlib.sha256).digest()
+            return f"{text}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+        return sign
+
+    signed = jwt.encode({"x": 1}, liar.key, "RS256", headers={"kid": "k1"}).rpartition(".")[2]
+    for what, sign in {
+        "alg none": lambda claims: unsigned(claims, {"alg": "none"}),
+        "alg None": lambda claims: unsigned(claims, {"alg": "None", "kid": "k1"}),
+        "no alg": lambda claims: unsigned(claims, {"kid": "k1"}),
+        "RS256 without a signature": lambda claims: unsigned(claims, {"alg": "RS256", "kid": "k1"}),
+        "the signature of another token": lambda claims: unsigned(claims, {"alg": "RS256", "kid": "k1"}, signed),
+        "HS256 with the public key": hmac_with(public),
+        "HS256 with the client's secret": hmac_with(CLIENT["client_secret"].encode()),
+        "HS256 with an empty key": hmac_with(b""),
+        "another key": lambda claims: jwt.encode(claims, other, "RS256", headers={"kid": "k1"}),
+        "another key with its own in the header": lambda claims: jwt.encode(
+            claims, other, "RS256",
+            headers={"jwk": jwt.algorithms.RSAAlgorithm.to_jwk(other.public_key(), as_dict=True)},
+        ),
+        "another key by an address in the header": lambda claims: jwt.encode(
+            claims, other, "RS256", headers={"jku": f"{liar.issuer}/evil", "kid": "evil"}
+        ),
+        "an unknown kid": lambda claims: jwt.encode(claims, liar.key, "RS256", headers={"kid": "k2"}),
+        "a kid with a path": lambda claims: jwt.encode(claims, liar.key, "RS256", headers={"kid": "../../k1"}),
+        "a critical header": lambda claims: jwt.encode(claims, liar.key, "RS256", headers={"kid": "k1", "crit": ["x"]}),
+        "a key of another kind": lambda claims: jwt.encode(
+            claims, ec.generate_private_key(ec.SECP256R1()), "ES256", headers={"kid": "k1"}
+        ),
+        "two parts": lambda claims: unsigned(claims, {"alg": "RS256"})[:-1],
+        "no token": lambda claims: "",
+        "a token of 40,000 characters": lambda claims: "x" * 40_000,
+    }.items():  # fmt: skip
+        yield what, {"sign": sign}
+    key = jwt.algorithms.RSAAlgorithm.to_jwk(small.public_key(), as_dict=True)
+    yield (
+        "a key of 1024 bits",
+        {
+            "sign": lambda claims: jwt.encode(claims, small, "RS256", headers={"kid": "small"}),
+            "answers": {"/jwks": (200, {}, json.dumps({"keys": [{**key, "kid": "small"}]}).encode())},
+        },
+    )
+    yield (
+        "a symmetric key among the keys",
+        {
+            "sign": hmac_with(b"k" * 32),
+            "answers": {
+                "/jwks": (200, {}, b'{"keys": [{"kty": "oct", "k": "a2tra2tra2s", "kid": "k1", "alg": "HS256"}]}')
+            },
+        },
+    )
+    yield "userinfo of another account", {
+        "claims": {"email": None}, "metadata": {"userinfo_endpoint": f"{liar.issuer}/userinfo"},
+        "userinfo": {"sub": "ada", "email": "eve@example.com", "email_verified": True},
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+async def test_s72_what_a_lying_provider_answers_opens_no_session(
+    tmp_path: Path, liar: LyingProvider, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, tried = [], 0
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        client: Any = program.services.sign_on._client
+
+        async def log_in() -> tuple[Browser, Reply]:
+            client._known.clear()
+            browser = Browser(program)
+            liar.nonce = (await browser.start("liar"))["nonce"]
+            return browser, await browser.come_back("liar", code="c", state=parameters_of(browser.url)["state"])
+
+        for what, changes in hostile_tokens(liar):
+            liar.reset()
+            for name, value in changes.items():
+                setattr(liar, name, value)
+            browser, reply = await log_in()
+            tried += 1
+            if browser.is_logged_in or not reply.headers["location"].startswith("/login?sign_on="):
+                taken.append(what)
+        assert rows(tmp_path, "SELECT count(*) FROM accounts") == [(0,)]
+        scoreboard.count("single sign-on: false ID tokens accepted", cases=tried, failures=len(taken))
+        assert taken == []
+        assert tried >= 45
+        liar.reset()
+        assert (await log_in())[0].is_logged_in
+
+
+async def test_s72_s36_answers_of_providers_are_bounded(
+    tmp_path: Path, liar: LyingProvider, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openid, "_SECONDS", 0.5)
+    evil = LyingProvider().start()
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(15):
+            try:
+                handler.wfile.write(b" ")
+            except OSError:
+                return
+            time.sleep(0.1)
+
+    hostile = {
+        "a redirect": (302, {"location": f"{evil.issuer}/.well-known/openid-configuration"}, b""),
+        "a permanent redirect": (308, {"location": evil.issuer}, b""),
+        "a drip": (200, {}, slow),
+        "a megabyte": (200, {}, b'{"x": "' + b"x" * 1_000_000 + b'"}'),
+        "deep JSON": (200, {}, b'{"x":' * 5_000 + b"1" + b"}" * 5_000),
+        "a key given twice": (200, {}, b'{"issuer": "x", "issuer": "y"}'),
+        "a list": (200, {}, b"[]"),
+        "text": (200, {"content-type": "text/html"}, b"<html>"),
+        "nothing": (200, {}, b""),
+        "an error": (500, {}, b"{}"),
+        "a refusal": (401, {}, b'{"error": "invalid_client"}'),
+    }
+    discovered = {
+        "another issuer": {"issuer": evil.issuer}, "an issuer with a slash": {"issuer": f"{liar.issuer}/"},
+        "no issuer": {"issuer": None}, "no token endpoint": {"token_endpoint": None},
+        "a file": {"jwks_uri": "file:///etc/passwd"}, "a script": {"authorization_endpoint": "javascript:alert(1)"},
+        "an address with a line break": {"authorization_endpoint": "http://127.0.0.1/\r\nset-cookie: a=b"},
+        "a number": {"token_endpoint": 7},
+    }  # fmt: skip
+    taken, tried = [], 0
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        client: Any = program.services.sign_on._client
+
+        async def attempt(what: str) -> None:
+            nonlocal tried
+            client._known.clear()
+            browser = Browser(program)
+            reply = await browser.get(f"{START}/liar")
+            if "flowrunner_sign_on" in browser.cookies:
+                given = parameters_of(reply.headers["location"])
+                liar.nonce = given["nonce"]
+                reply = await browser.come_back("liar", code="c", state=given["state"])
+            tried += 1
+            is_refused = reply.status == 303 and reply.headers["location"].startswith("/login?sign_on=")
+            if browser.is_logged_in or not is_refused:
+                taken.append(what)
+
+        for path in ("/.well-known/openid-configuration", "/token", "/jwks"):
+            for what, (status, headers, body) in hostile.items():
+                liar.reset()
+                liar.answers = {path: (status, headers, body)}
+                await attempt(f"{what} at {path}")
+        for what, metadata in discovered.items():
+            liar.reset()
+            liar.metadata = metadata
+            await attempt(what)
+        # An address that is closed to it, as that of a metadata service is always.
+        for address in ("http://169.254.169.254/jwks", "http://10.0.0.1/jwks"):
+            liar.reset()
+            liar.metadata = {"jwks_uri": address}
+            await attempt(address)
+        assert evil.requests == []
+        evil.stop()
+        scoreboard.count("single sign-on: hostile answers accepted", cases=tried, failures=len(taken))
+        assert taken == []
+
+        # What failed a moment ago is not asked for again, however many begin a login.
+        liar.reset()
+        liar.answers = {"/.well-known/openid-configuration": (500, {}, b"{}")}
+        client._known.clear()
+        liar.requests.clear()
+        await asyncio.gather(*(Browser(program).get(f"{START}/liar") for _ in range(50)))
+        assert len(liar.requests) == 1
+        liar.reset()
+
+
+async def test_s72_accounts_are_linked_by_issuer_and_subject_and_never_by_their_address(
+    tmp_path: Path, liar: LyingProvider
+) -> None:
+    liar.reset()
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+
+        async def log_in(browser: Browser, **claims: Any) -> Reply:
+            liar.claims = claims
+            given = await browser.start("liar")
+            liar.nonce = given["nonce"]
+            return await browser.come_back("liar", code="c", state=given["state"])
+
+        thief = Browser(program)
+        reply = await log_in(thief, email="ROOT@example.com")
+        assert (thief.is_logged_in, reply.headers["location"]) == (False, "/login?sign_on=email_taken")
+
+        # The owner links it, with a recent login; from then on it logs in, whatever address it has.
+        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        body = json.dumps({"provider": "liar", "next": "/w/x/account"}).encode()
+        reply = await call(program.app, "POST", "/api/v1/identities", token=token, body=body, headers={"host": HOST})
+        owner = Browser(program)
+        name, value = cookie_of(reply.headers["set-cookie"])
+        owner.cookies[name] = value
+        given = parameters_of(reply.json["url"])
+        liar.claims, liar.nonce = {"sub": "root-there", "email": None}, given["nonce"]
+        back = await owner.come_back("liar", code="c", state=given["state"])
+        assert (back.headers["location"], owner.is_logged_in) == ("/w/x/account", False)
+        linked = Browser(program)
+        await log_in(linked, sub="root-there", email="other@example.com")
+        me = (await linked.get("/api/v1/accounts/me")).json
+        assert me["email"] == "root@example.com"
+
+        # A login without a password is none with an empty one, and its last link cannot be removed.
+        await log_in(new := Browser(program), sub="eve")
+        for password in ("", "!", PASSWORD):
+            wrong = json.dumps({"username": "eve@example.com", "password": password}).encode()
+            assert (await call(program.app, "POST", "/api/v1/auth/login", body=wrong)).status == 401
+        (identity,) = (await new.get("/api/v1/identities")).json["identities"]
+        headers = {"host": HOST, "origin": URL, "cookie": f"flowrunner_session={new.cookies['flowrunner_session']}"}
+        gone = await call(program.app, "DELETE", f"/api/v1/identities/{identity['id']}", headers=headers)
+        assert gone.status == 409
+
+        # A disabled account stays out, with its session.
+        id = (await new.get("/api/v1/accounts/me")).json["id"]
+        disabled = json.dumps({"disabled": True}).encode()
+        changed = await call(program.app, "PUT", f"/api/v1/accounts/{id}", token=token, body=disabled)
+        assert changed.status == 200
+        assert (await new.get("/api/v1/accounts/me")).status == 401
+        reply = await log_in(again := Browser(program), sub="eve")
+        assert (again.is_logged_in, reply.headers["location"]) == (False, "/login?sign_on=disabled")
+    async with program_with(tmp_path, ("liar", liar.issuer), create_accounts=False) as program:
+        given = await (unknown := Browser(program)).start("liar")
+        liar.claims, liar.nonce = {"sub": "mallory", "email": "mallory@example.com"}, given["nonce"]
+        reply = await unknown.come_back("liar", code="c", state=given["state"])
+        assert (unknown.is_logged_in, reply.headers["location"]) == (False, "/login?sign_on=no_account")
+
+
+OWN: Final = ("/", "/w/team/flows?tag=a&x=%2F", "/login", "/w/x#y")
+FOREIGN: Final = (
+    "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example", "http:evil.example",
+    "evil.example", "javascript:alert(1)", "/\t/evil.example", "/\n/evil.example", "\t//evil.example",
+    " //evil.example", "///evil.example", "/w/\\evil", "/w\r\nset-cookie: a=b", "/\x00", "/ü", "", "?x", "#x",
+    "/api/v1/auth/logout", "/hooks/x", "/sign-on/liar", "/" + "x" * 2000,
+)  # fmt: skip
+
+
+async def test_s72_a_login_ends_at_a_path_of_this_server(
+    tmp_path: Path, liar: LyingProvider, scoreboard: Scoreboard
+) -> None:
+    liar.reset()
+    open_redirects = [text for text in FOREIGN if own_path(text) != "/"]
+    assert [own_path(text) for text in OWN] == list(OWN)
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        for text in (*OWN, *FOREIGN):
+            browser = Browser(program)
+            reply = await browser.get(f"{START}/liar?{urllib.parse.urlencode({'next': text})}")
+            given = parameters_of(reply.headers["location"])
+            assert given["redirect_uri"] == f"{URL}{START}/liar/return"
+            liar.nonce = given["nonce"]
+            reply = await browser.come_back("liar", code="c", state=given["state"])
+            if reply.headers["location"] != (text if text in OWN else "/"):
+                open_redirects.append(text)
+    scoreboard.count("single sign-on: open redirects", cases=len(OWN) + len(FOREIGN), failures=len(open_redirects))
+    assert open_redirects == []
+
+
+async def test_s72_s56_cookies_are_lax_short_and_strict_and_anonymous_starts_store_nothing(
+    tmp_path: Path, liar: LyingProvider
+) -> None:
+    liar.reset()
+    async with program_with(tmp_path, ("liar", liar.issuer)) as program:
+        before = rows(tmp_path, "SELECT (SELECT count(*) FROM login_challenges), (SELECT count(*) FROM audit)")
+        for _ in range(20):
+            browser = Browser(program)
+            reply = await browser.get(f"{START}/liar")
+            await browser.come_back("liar", code="c", state="x")
+        assert rows(tmp_path, "SELECT (SELECT count(*) FROM login_challenges), (SELECT count(*) FROM audit)") == before
+        cookie = reply.headers["set-cookie"]
+        assert all(part in cookie for part in ("HttpOnly", "SameSite=lax", "Path=/"))
+        liar.nonce = (await (browser := Browser(program)).start("liar"))["nonce"]
+        started = f"x={browser.cookies['flowrunner_sign_on']}"
+        state, late = parameters_of(browser.url)["state"], Browser(program)
+        late.cookies = dict(browser.cookies)
+        done = await browser.come_back("liar", code="c", state=state)
+        session, cleared = sorted(done.headers["set-cookie"].splitlines(), key=lambda line: "sign_on" in line)
+        assert "SameSite=strict" in session
+        assert "Max-Age=0" in cleared
+        assert browser.cookies.keys() == {"flowrunner_session"}
+        # The store knows the state too: another process has not seen it come back.
+        program.services.sign_on._returned = LruCache(9)
+        again = await late.come_back("liar", code="c", state=state)
+        assert (late.is_logged_in, again.headers["location"]) == (False, "/login?sign_on=expired")
+        value = jwt.decode(cookie_of(started)[1], options={"verify_signature": False})
+        assert 595 <= value["exp"] - time.time() <= 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x", "[op]\nissuer = 7", '[op]\nissuer = "https://x"', '[op]\nissuer = "http://x.example"\nclient_id = "a"',
+        '[op]\nissuer = "https://u@x"\nclient_id = "a"', '["a b"]\nissuer = "https://x"\nclient_id = "a"',
+        '[op]\nissuer = "https://x"\nclient_id = "a"\nsecret = "hidden"',
+        '[op]\nissuer = "https://x"\nclient_id = "a"\nrole = "admin"',
+        '[op]\nissuer = "https://x"\nclient_id = "a"\nscopes = ["email"]',
+        '[op]\nissuer = "https://x"\nclient_id = "a"\n[[op.groups]]\ngroup = "g"\nworkspace = "w"\nrole = "owner"',
+        '[a]\nissuer = "https://x"\nclient_id = "a"\n[b]\nissuer = "https://x"\nclient_id = "b"',
+        '[op]\nissuer = "https://x"\nclient_id = "a"\nclient_secret = "hidden',
+    ],
+)  # fmt: skip
+def test_s72_settings_that_cannot_be_meant_are_rejected_without_their_secrets(text: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings({}, {"FLOWRUNNER_SIGN_ON": text, "FLOWRUNNER_PUBLIC_URL": "https://flows.example.com"})
+
+    assert "SIGN_ON" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_s72_providers_need_the_address_that_browsers_return_to() -> None:
+    with pytest.raises(InvalidSettings, match="PUBLIC_URL"):
+        load_settings({}, {"FLOWRUNNER_SIGN_ON": '[op]\nissuer = "https://x"\nclient_id = "a"'})

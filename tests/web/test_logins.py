@@ -1,0 +1,195 @@
+"""Second factors and single sign-on in a real Chromium: an app, a virtual passkey, and a real provider."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from support.client import PASSWORD, Client
+from support.codes import code_of
+from support.networks import unused_port
+from support.openid import CLIENT, RealProvider
+from support.server import Server
+from web.browser import Tab, fill_login, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server at a name, which passkeys need, with a provider of single sign-on; and its address."""
+    port = unused_port()
+    url = f"http://localhost:{port}"
+    provider = RealProvider(f"{url}/sign-on/corp/return")
+    described = (
+        f'[corp]\nname = "Example Corp"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT["client_id"]}"\n'
+        f'client_secret = "{CLIENT["client_secret"]}"\ncreate_accounts = true\n'
+    )
+    settings = {"PUBLIC_URL": url, "SIGN_ON": described, "SIGN_ON_ALLOW": "127.0.0.0/8", "ANONYMOUS_LOGINS": "0"}
+    server = Server(tmp_path_factory.mktemp("site"), settings, flags=("--port", str(port)))
+    try:
+        provider.start()
+        server.start()
+        yield server, url
+    finally:
+        server.stop()
+        provider.stop()
+
+
+def new_tab(browser: Browser, site: tuple[Server, str]) -> tuple[Tab, Client]:
+    """A browser at the login page, and somebody with an account."""
+    server, url = site
+    return Tab(browser, url), server.admin().new_account()
+
+
+def open_security(tab: Tab) -> Page:
+    page = tab.go("/account?tab=security")
+    expect(page.get_by_role("heading", name="Second factors")).to_be_visible()
+    return page
+
+
+def violations(page: Page) -> list[Any]:
+    return [found["id"] for found in Axe().run(page).response["violations"]]
+
+
+def test_an_authenticator_app_is_added_and_asked_for(browser: Browser, site: tuple[Server, str]) -> None:
+    tab, account = new_tab(browser, site)
+    tab.log_in(account.email, PASSWORD)
+    page = open_security(tab)
+    assert violations(page) == []
+    page.get_by_role("button", name="Add an app").click()
+    dialog = page.get_by_role("dialog")
+    picture = dialog.get_by_role("img", name="QR code of the key")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth > 50")
+    secret = dialog.locator("code").inner_text()
+    assert violations(page) == []
+    dialog.get_by_label("Code", exact=True).fill("000000")
+    dialog.get_by_role("button", name="Confirm").click()
+    expect(dialog).to_contain_text("is not the code that the app shows now")
+    dialog.get_by_label("Code", exact=True).fill(code_of(secret))
+    dialog.get_by_role("button", name="Confirm").click()
+    recovery = page.get_by_role("dialog").locator("pre").inner_text().split()
+    assert len(recovery) == 10
+    page.get_by_role("button", name="I have kept them").click()
+    expect(page.get_by_role("cell", name="authenticator app", exact=True)).to_be_visible()
+
+    page.get_by_role("button", name="Log out").first.click()
+    page.wait_for_url("**/login")
+    fill_login(page, account.email, PASSWORD)
+    page.get_by_label("Code of the authenticator app").fill(code_of(secret))
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong, or was used before")
+    assert violations(page) == []
+    page.get_by_role("button", name="Use a recovery code").click()
+    page.get_by_label("Recovery code").fill(recovery[0])
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/w/**")
+    expect(open_security(tab).get_by_text("9 left")).to_be_visible()
+
+    page.get_by_role("button", name="Remove Authenticator app").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("No second factor yet")).to_be_visible()
+    assert tab.faults == []
+    tab.close()
+
+
+def test_a_passkey_is_added_and_logs_in(browser: Browser, site: tuple[Server, str]) -> None:
+    tab, account = new_tab(browser, site)
+    devices = tab.context.new_cdp_session(tab.page)
+    devices.send("WebAuthn.enable")
+    options = {"protocol": "ctap2", "transport": "internal", "hasUserVerification": True, "isUserVerified": True}
+    added = devices.send(
+        "WebAuthn.addVirtualAuthenticator", {"options": {**options, "automaticPresenceSimulation": True}}
+    )
+    tab.log_in(account.email, PASSWORD)
+    page = open_security(tab)
+    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("Laptop")
+    page.get_by_role("dialog").get_by_role("button", name="Create it").click()
+    page.get_by_role("button", name="I have kept them").click()
+    expect(page.get_by_role("cell", name="Laptop", exact=True)).to_be_visible()
+
+    page.get_by_role("button", name="Log out").first.click()
+    page.wait_for_url("**/login")
+    fill_login(page, account.email, PASSWORD)
+    page.get_by_role("button", name="Use a passkey").click()
+    page.wait_for_url("**/w/**")
+
+    # A copy of the passkey, whose count of signatures stays behind, logs nobody in.
+    (credential,) = devices.send("WebAuthn.getCredentials", added)["credentials"]
+    devices.send("WebAuthn.removeCredential", {**added, "credentialId": credential["credentialId"]})
+    devices.send("WebAuthn.addCredential", {**added, "credential": {**credential, "signCount": 0}})
+    open_security(tab).get_by_role("button", name="Log out").first.click()
+    page.wait_for_url("**/login")
+    fill_login(page, account.email, PASSWORD)
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_role("alert")).to_contain_text("has not signed this request")
+    assert tab.faults == []
+    tab.close()
+
+
+def test_a_provider_logs_in_and_is_linked_to_an_account(browser: Browser, site: tuple[Server, str]) -> None:
+    tab, account = new_tab(browser, site)
+    page = tab.page
+
+    page.goto("/w/nothing/flows")
+    page.wait_for_url("**/login?next=**")
+    page.get_by_role("link", name="Log in with Example Corp").click()
+    page.get_by_label("Name").fill("ada")
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url("**/w/nothing/flows")
+    page.goto("/")
+    page.wait_for_url("**/w/account-**")
+    page = tab.go("/account")
+    expect(page.get_by_label("E-mail address")).to_have_value("ada@example.com")
+    page.get_by_role("button", name="Log out").first.click()
+    page.wait_for_url("**/login")
+
+    tab.context.clear_cookies()
+    tab.log_in(account.email, PASSWORD)
+    page = open_security(tab)
+    page.get_by_role("button", name="Link Example Corp").click()
+    page.get_by_label("Name").fill("bob")
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(re.compile("tab=security"))
+    expect(page.get_by_role("cell", name="bob", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Log out").first.click()
+    page.wait_for_url("**/login")
+    page.get_by_role("link", name="Log in with Example Corp").click()
+    page.wait_for_url("**/w/account-**")
+    expect(tab.go("/account").get_by_label("E-mail address")).to_have_value(account.email)
+    assert tab.faults == []
+    tab.close()
+
+
+def test_a_required_second_factor_is_added_before_anything_else(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server = Server(tmp_path_factory.mktemp("strict"), {"REQUIRE_SECOND_FACTOR": "on"}).start()
+    tab = Tab(browser, server.url)
+    page = tab.page
+    try:
+        page.goto("/login")
+        fill_login(page)
+        expect(page.get_by_role("heading", name="Add a second factor")).to_be_visible()
+        assert violations(page) == []
+        page.get_by_role("button", name="Add an app").click()
+        secret = page.get_by_role("dialog").locator("code").inner_text()
+        page.get_by_role("dialog").get_by_label("Code", exact=True).fill(code_of(secret))
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_role("button", name="I have kept them").click()
+        page.wait_for_url("**/w/**")
+        assert tab.faults == []
+    finally:
+        tab.close()
+        server.stop()

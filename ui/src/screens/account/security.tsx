@@ -1,0 +1,214 @@
+/** What the account logs in with besides its password: second factors, recovery codes, linked accounts. */
+import { useSignal } from "@preact/signals";
+import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { hasPasskeys, makePasskey } from "../../app/passkeys";
+import { location, withQuery } from "../../app/router";
+import { withRecentLogin } from "../../app/session";
+import { Confirm, Dialog } from "../../parts/dialog";
+import { Failure, Field, Load, Time } from "../../parts/parts";
+import { done, warn } from "../../parts/toast";
+import { CopyButton, useAction } from "../../parts/tools";
+import { common } from "../../texts/common";
+import { security as texts } from "../../texts/security";
+
+type Factor = Schemas["FactorAnswer"];
+
+export function Security() {
+  return (
+    <div class="content">
+      <Factors />
+      <Identities />
+    </div>
+  );
+}
+
+/** The second factors of the account. Args: onConfirmed: Called after one was added, with its recovery codes kept. */
+export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
+  const list = useQuery("factors", (signal) => api.get("/api/v1/second-factors", { signal }));
+  const app = useSignal<Schemas["TotpAnswer"] | undefined>(undefined);
+  const isNewPasskey = useSignal(false);
+  const removed = useSignal<Factor | undefined>(undefined);
+  const codes = useSignal<string[] | undefined>(undefined);
+  const action = useAction();
+  async function added({ recovery_codes: shown }: Schemas["RecoveryCodes"]): Promise<void> {
+    app.value = undefined;
+    isNewPasskey.value = false;
+    await list.reload();
+    done(texts.confirmed);
+    if (shown.length > 0) codes.value = shown;
+    else onConfirmed?.();
+  }
+  function remove(factor: Factor): void {
+    action.run(async () => {
+      await withRecentLogin(() => api.delete("/api/v1/second-factors/{id}", { path: { id: factor.id } }));
+      await list.reload();
+      removed.value = undefined;
+      done(texts.removed);
+    });
+  }
+  function startApp(): void {
+    action.run(async () => {
+      app.value = await withRecentLogin(() => api.post("/api/v1/second-factors/totp", { body: { name: texts.appName } }));
+    });
+  }
+  function renewCodes(): void {
+    action.run(async () => {
+      codes.value = (await withRecentLogin(() => api.post("/api/v1/second-factors/recovery-codes"))).recovery_codes;
+      await list.reload();
+    });
+  }
+  return (
+    <section class="stack">
+      <div class="row">
+        <div class="grow"><h2>{texts.factors}</h2><p class="muted">{texts.factorsHint}</p></div>
+        {list.data?.passkeys && hasPasskeys() && <button class="btn" disabled={action.busy} onClick={() => (isNewPasskey.value = true)}>{texts.addPasskey}</button>}
+        <button class="btn primary" disabled={action.busy} onClick={startApp}>{texts.addApp}</button>
+      </div>
+      <Load query={list} rows={2}>
+        {({ second_factors: factors, recovery_codes_left: left }) => factors.length === 0 ? <p class="muted">{texts.none}</p> : (
+          <>
+            <div class="card scroll">
+              <table>
+                <thead><tr><th>{texts.name}</th><th>{texts.type}</th><th class="wide-only">{texts.added}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
+                <tbody>
+                  {factors.map((factor) => (
+                    <tr key={factor.id}>
+                      <td class="name"><span class="cut block">{factor.name}</span></td>
+                      <td class="muted">{texts.types[factor.type]}</td>
+                      <td class="wide-only muted"><Time at={factor.created_at} /></td>
+                      <td class="wide-only muted">{factor.last_used_at === undefined ? texts.never : <Time at={factor.last_used_at} how="relative" />}</td>
+                      <td class="num"><button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => (removed.value = factor)}>{texts.remove}</button></td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+            <div class="row"><p class="muted grow">{texts.codes}: {texts.codesLeft(left)}</p><button class="btn" disabled={action.busy} onClick={renewCodes}>{texts.newCodes}</button></div>
+          </>
+        )}
+      </Load>
+      {app.value !== undefined && <NewApp made={app.value} onAdded={added} onClose={() => (app.value = undefined)} />}
+      {isNewPasskey.value && <NewPasskey onAdded={added} onClose={() => (isNewPasskey.value = false)} />}
+      {codes.value !== undefined && <Codes codes={codes.value} onClose={() => { codes.value = undefined; onConfirmed?.(); }} />}
+      {removed.value !== undefined && (
+        <Confirm title={texts.removeTitle(removed.value.name)} action={texts.remove} busy={action.busy} onConfirm={() => remove(removed.value!)} onClose={() => (removed.value = undefined)}>
+          <p class="muted">{texts.removeHint}</p>
+        </Confirm>
+      )}
+    </section>
+  );
+}
+
+interface Adding {
+  onAdded: (codes: Schemas["RecoveryCodes"]) => Promise<void>;
+  onClose: () => void;
+}
+
+function NewApp({ made, onAdded, onClose }: { made: Schemas["TotpAnswer"] } & Adding) {
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  function confirm(event: Event & { currentTarget: HTMLFormElement }): void {
+    event.preventDefault();
+    const code = String(new FormData(event.currentTarget).get("code"));
+    action.run(async () => onAdded(await api.post("/api/v1/second-factors/{id}/confirm", { path: { id: made.id }, body: { code } })), (reason) => (error.value = reason));
+  }
+  return (
+    <Dialog title={texts.appTitle} onClose={onClose}>
+      <form class="stack" onSubmit={confirm}>
+        <p class="muted">{texts.appHint}</p>
+        {error.value !== undefined && <Failure error={error.value} />}
+        <img class="qr" src={made.qr_code} alt={texts.qrCode} width={220} height={220} />
+        <p class="muted small">{texts.byHand} <code class="mono">{made.secret}</code></p>
+        <Field label={texts.code}>{(id) => <input id={id} class="mono" name="code" inputMode="numeric" autocomplete="one-time-code" required maxLength={20} autofocus />}</Field>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.confirm}</button></div>
+      </form>
+    </Dialog>
+  );
+}
+
+function NewPasskey({ onAdded, onClose }: Adding) {
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  function create(event: Event & { currentTarget: HTMLFormElement }): void {
+    event.preventDefault();
+    const name = String(new FormData(event.currentTarget).get("name"));
+    action.run(async () => {
+      const { challenge, options } = await withRecentLogin(() => api.post("/api/v1/second-factors/passkeys/options"));
+      const passkey = await makePasskey(options);
+      if (passkey === undefined) warn(texts.passkeyFailed);
+      else await onAdded(await api.post("/api/v1/second-factors/passkeys", { body: { challenge, name, passkey } }));
+    }, (reason) => (error.value = reason));
+  }
+  return (
+    <Dialog title={texts.passkeyTitle} onClose={onClose}>
+      <form class="stack" onSubmit={create}>
+        <p class="muted">{texts.passkeyHint}</p>
+        {error.value !== undefined && <Failure error={error.value} />}
+        <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={texts.passkeyName} required maxLength={100} autofocus />}</Field>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.create}</button></div>
+      </form>
+    </Dialog>
+  );
+}
+
+function Codes({ codes, onClose }: { codes: string[]; onClose: () => void }) {
+  const text = codes.join("\n");
+  return (
+    <Dialog title={texts.codesTitle} actions={<><CopyButton text={text} /><button class="btn primary" onClick={onClose}>{texts.kept}</button></>}>
+      <p class="muted">{texts.codesHint}</p>
+      <pre tabIndex={0}>{text}</pre>
+    </Dialog>
+  );
+}
+
+function Identities() {
+  const list = useQuery("identities", (signal) => api.get("/api/v1/identities", { signal }));
+  const methods = useQuery("methods", (signal) => api.get("/api/v1/auth/methods", { signal }));
+  const action = useAction();
+  const providers = methods.data?.providers ?? [];
+  if (providers.length === 0 && (list.data?.identities ?? []).length === 0) return null;
+  function link(provider: string): void {
+    const { path, query } = location.peek();
+    const next = withQuery(path, Object.fromEntries(query));
+    action.run(async () => {
+      const { url } = await withRecentLogin(() => api.post("/api/v1/identities", { body: { provider, next } }));
+      window.location.assign(url);
+    });
+  }
+  function unlink(id: string): void {
+    action.run(async () => {
+      await withRecentLogin(() => api.delete("/api/v1/identities/{id}", { path: { id } }));
+      await list.reload();
+      done(texts.unlinked);
+    });
+  }
+  return (
+    <section class="stack">
+      <div class="row">
+        <div class="grow"><h2>{texts.identities}</h2><p class="muted">{texts.identitiesHint}</p></div>
+        {providers.map(({ id, name }) => <button key={id} class="btn" disabled={action.busy} onClick={() => link(id)}>{texts.link(name)}</button>)}
+      </div>
+      <Load query={list} rows={1}>
+        {({ identities }) => identities.length === 0 ? <p class="muted">{texts.noIdentities}</p> : (
+          <div class="card scroll">
+            <table>
+              <thead><tr><th>{texts.provider}</th><th>{texts.subject}</th><th class="wide-only">{texts.linked}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
+              <tbody>
+                {identities.map((identity) => (
+                  <tr key={identity.id}>
+                    <td class="name"><span class="cut block" title={identity.issuer}>{providers.find(({ id }) => id === identity.provider)?.name ?? identity.provider}</span></td>
+                    <td class="muted"><span class="cut block">{identity.subject}</span></td>
+                    <td class="wide-only muted"><Time at={identity.created_at} /></td>
+                    <td class="wide-only muted">{identity.last_used_at === undefined ? texts.never : <Time at={identity.last_used_at} how="relative" />}</td>
+                    <td class="num"><button class="btn quiet" disabled={action.busy} onClick={() => unlink(identity.id)}>{texts.unlink}</button></td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        )}
+      </Load>
+    </section>
+  );
+}
