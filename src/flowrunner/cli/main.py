@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "export": "Write flows into a directory.",
     "flow": "Create and change flows.",
     "graph": "Print the graph of a flow, for documents.",
+    "import": "Make flows of documents of others.",
     "keys": "Replace the keys in the data directory.",
     "login": "Log in to a server.",
     "logout": "Forget the token of a server.",
@@ -79,7 +80,7 @@ _MODULES: Final = {
 
 def _commands() -> Iterator[LazyCommand]:
     for name, short_help in _COMMANDS.items():
-        attribute = name.replace("-", "_")
+        attribute = "import_" if name == "import" else name.replace("-", "_")
         module = _MODULES.get(name, attribute)
         yield LazyCommand(name, f"flowrunner.cli.commands.{module}:{attribute}", short_help)
 

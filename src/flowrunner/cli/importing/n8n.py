@@ -1,0 +1,265 @@
+"""A flow made of a workflow of n8n: nodes by their types, and marked placeholders for the rest."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from flowrunner.cli.importing.documents import Imported, identifier
+from flowrunner.cli.importing.n8n_expressions import condition, value
+from flowrunner.cli.importing.n8n_triggers import TRIGGERS, trigger_of
+
+MOST_NODES: Final = 1000
+_PREFIX: Final = "n8n-nodes-base."
+_UNITS: Final = {"seconds": "s", "minutes": "m", "hours": "h", "days": "d"}
+# What the code of a node finds in n8n, for one item.
+_CODE: Final = """\
+const $json = input, items = [{{json: input}}];
+const $input = {{all: () => items, first: () => items[0], last: () => items[0], item: items[0]}};
+const made = (() => {{
+{code}
+}})();
+const one = Array.isArray(made) ? made[0] : made;
+return one && one.json !== undefined ? one.json : one;
+"""
+
+
+def flow_of(workflow: Any) -> Imported:
+    """Return the flow of a workflow. Raises: click.UsageError: It is none."""
+    nodes = workflow.get("nodes") if isinstance(workflow, Mapping) else None
+    if not isinstance(nodes, list) or not nodes:
+        raise click.UsageError("This is no workflow of n8n: it has no list of 'nodes'")
+    if len(nodes) > MOST_NODES:
+        raise click.UsageError(f"The workflow has more than {MOST_NODES} nodes")
+    connections = workflow.get("connections")
+    name = str(workflow.get("name") or "imported")[:200]
+    return _Workflow(name, [node for node in nodes if isinstance(node, Mapping)], connections).imported()
+
+
+class _Workflow:
+    def __init__(self, name: str, nodes: list[Mapping[str, Any]], connections: Any) -> None:
+        self._flow = Imported(name, {})
+        self._all = {str(node.get("name")): node for node in nodes}
+        self._connections = connections if isinstance(connections, Mapping) else {}
+        self._ids: dict[str, str] = {}
+        for title, node in self._all.items():
+            if not _is_trigger(node) and _type(node) != "stickyNote":
+                self._ids[title] = identifier(title, self._ids.values(), otherwise="node")
+
+    def imported(self) -> Imported:
+        triggers: dict[str, Any] = {}
+        starts: list[str] = []
+        for title, node in self._all.items():
+            if _is_trigger(node):
+                starts += list(self._targets(title, 0))
+                found = trigger_of(_type(node), _parameters(node), self._flow.note)
+                if found is not None:
+                    triggers[identifier(title, triggers, otherwise="trigger")] = found
+        nodes = {id: self._node(title, self._all[title]) for title, id in self._ids.items()}
+        if not nodes:
+            raise click.UsageError("The workflow has no nodes that do something")
+        document: dict[str, Any] = {"metadata": {"name": self._flow.name}}
+        if starts:
+            document["start"] = starts[0]
+            if len(set(starts)) > 1:
+                self._flow.note(f"triggers lead to several nodes; the flow starts at '{starts[0]}'")
+        if triggers:
+            document["triggers"] = triggers
+        self._flow.document = {**document, "nodes": nodes}
+        return self._flow
+
+    def _targets(self, title: str, output: int) -> Iterator[str]:
+        """Yield the nodes that an output of a node leads to."""
+        main = self._connections.get(title, {})
+        outputs = main.get("main") if isinstance(main, Mapping) else None
+        listed = outputs[output] if isinstance(outputs, list) and output < len(outputs) else None
+        for target in listed if isinstance(listed, list) else ():
+            id = self._ids.get(str(target.get("node"))) if isinstance(target, Mapping) else None
+            if id is not None:
+                yield id
+
+    def _next(self, title: str, actions: Mapping[str, int]) -> dict[str, str]:
+        edges = {}
+        for action, output in actions.items():
+            targets = list(self._targets(title, output))
+            if targets:
+                edges[action] = targets[0]
+            if len(targets) > 1:
+                self._flow.note(
+                    f"'{title}' leads to several nodes: only '{targets[0]}' follows; 'parallel' runs several"
+                )
+        return edges
+
+    def _node(self, title: str, node: Mapping[str, Any]) -> dict[str, Any]:
+        kind, parameters = _type(node), _parameters(node)
+        make = _MAKERS.get(kind)
+        made, actions = make(self, title, parameters) if make and not node.get("disabled") else (None, {})
+        if node.get("disabled"):
+            made, actions = {"type": "transform", "params": {"value": "${input}"}, "description": "It was disabled"}, {}
+        if made is None:
+            made, actions = self._placeholder(title, kind, parameters), {}
+        edges = self._next(title, actions or {"default": 0})
+        described = node.get("notes")
+        if isinstance(described, str) and described:
+            made.setdefault("description", described[:500])
+        if node.get("credentials") and kind != "httpRequest":
+            self._flow.note(f"'{title}' uses credentials, which are left out: name a secret")
+        return {**made, **({"next": edges} if edges else {})}
+
+    def _placeholder(self, title: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a node that fails, with what it was."""
+        self._flow.note(f"'{title}' is a placeholder: the type {kind} has no counterpart")
+        message = json.dumps(f"'{title}' of the type {kind} was not imported: replace this node")
+        kept = json.dumps(parameters, ensure_ascii=False)[:2000]
+        return {"type": "transform", "params": {"script": f"throw new Error({message});"}, "x-n8n": {kind: kept}}
+
+    # Node types
+
+    def _http(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        text = self._value
+        params: dict[str, Any] = {"url": text(parameters.get("url", ""))}
+        method = str(parameters.get("method") or parameters.get("requestMethod") or "GET")
+        if method != "GET":
+            params["method"] = method
+        for key, place in (("query", "queryParameters"), ("headers", "headerParameters")):
+            pairs = self._pairs(parameters.get(place))
+            if pairs:
+                params[key] = pairs
+        body = self._pairs(parameters.get("bodyParameters"))
+        if parameters.get("jsonBody"):
+            params["body"] = self._json(title, str(parameters["jsonBody"]))
+        elif body:
+            is_form = parameters.get("contentType") == "form-urlencoded"
+            params["form" if is_form else "body"] = body
+        elif parameters.get("body"):
+            params["body"] = text(parameters["body"])
+        if parameters.get("authentication") not in (None, "none"):
+            secret = identifier(title, (), otherwise="node").upper()
+            params["auth"] = {"token": f"${{secrets.{secret}}}"}
+            self._flow.note(f"'{title}' uses credentials: set the secret {secret}, and check how it is sent")
+        return {"type": "http.request", "params": params, "output": "${result.body}"}, {}
+
+    def _if(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        when = condition(parameters.get("conditions"), parameters.get("combineOperation"), self._ids, self._flow.note)
+        cases = [{"when": when, "action": "yes"}]
+        return {"type": "switch", "params": {"cases": cases, "default_action": "no"}}, {"yes": 0, "no": 1}
+
+    def _switch(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        rules = parameters.get("rules")
+        listed = (rules.get("values") or rules.get("rules")) if isinstance(rules, Mapping) else None
+        cases, actions = [], {}
+        for number, rule in enumerate(listed if isinstance(listed, list) else []):
+            if not isinstance(rule, Mapping):
+                continue
+            conditions = rule.get("conditions")
+            if conditions is None:
+                compared = {"value1": parameters.get("value1"), **rule}
+                conditions = {str(parameters.get("dataType", "string")): [compared]}
+            output = rule.get("output", number)
+            action = f"case_{number + 1}"
+            cases.append({"when": condition(conditions, None, self._ids, self._flow.note), "action": action})
+            actions[action] = output if isinstance(output, int) else number
+        if not cases:
+            self._flow.note(f"the rules of '{title}' could not be read")
+            return None, {}
+        fallback = parameters.get("fallbackOutput", (parameters.get("options") or {}).get("fallbackOutput"))
+        actions["default"] = fallback if isinstance(fallback, int) else len(cases)
+        return {"type": "switch", "params": {"cases": cases}}, actions
+
+    def _set(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        if parameters.get("jsonOutput"):
+            return {"type": "transform", "params": {"value": self._json(title, str(parameters["jsonOutput"]))}}, {}
+        assigned = parameters.get("assignments")
+        entries = assigned.get("assignments") if isinstance(assigned, Mapping) else None
+        if entries is None:
+            values = parameters.get("values")
+            entries = [one for group in (values or {}).values() for one in group] if isinstance(values, Mapping) else []
+        fields = {str(one.get("name")): self._value(one.get("value")) for one in entries if isinstance(one, Mapping)}
+        keeps = parameters.get("includeOtherFields", not parameters.get("keepOnlySet", "assignments" in parameters))
+        if not keeps:
+            return {"type": "transform", "params": {"value": fields}}, {}
+        mapping = ", ".join(f"{json.dumps(name)}: {self._code(text)}" for name, text in fields.items())
+        return {"type": "transform", "params": {"script": f"return {{...input, {mapping}}};"}}, {}
+
+    def _script(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        code = parameters.get("jsCode") or parameters.get("functionCode")
+        if not isinstance(code, str):
+            return None, {}
+        self._flow.note(f"'{title}' gets one item: check its code")
+        return {"type": "transform", "params": {"script": _CODE.format(code=code)}}, {}
+
+    def _wait(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        resume = parameters.get("resume", "timeInterval")
+        if resume == "specificTime":
+            return {"type": "delay", "params": {"until": self._value(parameters.get("dateTime", ""))}}, {}
+        if resume in ("webhook", "form"):
+            self._flow.note(f"'{title}' waits for the signal '{self._ids[title]}', not for a request")
+            return {"type": "wait", "params": {"key": self._ids[title]}}, {}
+        amount, unit = parameters.get("amount", 1), _UNITS.get(str(parameters.get("unit", "hours")), "h")
+        return {"type": "delay", "params": {"duration": f"{self._value(amount)}{unit}"}}, {}
+
+    def _respond(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        body = parameters.get("responseBody")
+        sent = "${input}" if not body else self._json(title, str(body))
+        return {"type": "return", "params": {"value": sent}}, {}
+
+    def _pass_on(self, title: str, parameters: Mapping[str, Any]) -> "Made":
+        return {"type": "transform", "params": {"value": "${input}"}}, {}
+
+    # Values
+
+    def _value(self, found: Any) -> Any:
+        return value(found, self._ids, self._flow.note)
+
+    def _pairs(self, group: Any) -> dict[str, Any]:
+        entries = group.get("parameters") if isinstance(group, Mapping) else None
+        listed = entries if isinstance(entries, list) else []
+        return {str(one.get("name")): self._value(one.get("value")) for one in listed if isinstance(one, Mapping)}
+
+    def _json(self, title: str, text: str) -> Any:
+        """Return JSON that has expressions in it."""
+        try:
+            found = json.loads(text.removeprefix("="))
+            return self._value(_marked(found) if text.startswith("=") else found)
+        except (ValueError, RecursionError):
+            self._flow.note(f"the JSON of '{title}' is made of text: check it")
+            return self._value(text)
+
+    def _code(self, made: Any) -> str:
+        """Return a value as JavaScript."""
+        if isinstance(made, str) and made.startswith("${") and made.endswith("}") and made.count("${") == 1:
+            return f"({made[2:-1]})"
+        if isinstance(made, str) and "${" in made:
+            return "`" + made.replace("\\", "\\\\").replace("`", "\\`") + "`"
+        return json.dumps(made, ensure_ascii=False)
+
+
+Made = tuple[dict[str, Any] | None, Mapping[str, int]]
+_MAKERS: Final = {
+    "httpRequest": _Workflow._http, "if": _Workflow._if, "switch": _Workflow._switch, "set": _Workflow._set,
+    "code": _Workflow._script, "function": _Workflow._script, "wait": _Workflow._wait,
+    "respondToWebhook": _Workflow._respond, "noOp": _Workflow._pass_on,
+}  # fmt: skip
+
+
+def _marked(found: Any) -> Any:
+    """Return JSON whose texts are marked as those that have expressions in them."""
+    if isinstance(found, dict):
+        return {name: _marked(part) for name, part in found.items()}
+    if isinstance(found, list):
+        return [_marked(part) for part in found]
+    return f"={found}" if isinstance(found, str) else found
+
+
+def _type(node: Mapping[str, Any]) -> str:
+    return str(node.get("type", "")).removeprefix(_PREFIX)
+
+
+def _is_trigger(node: Mapping[str, Any]) -> bool:
+    return _type(node) in TRIGGERS
+
+
+def _parameters(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = node.get("parameters")
+    return found if isinstance(found, Mapping) else {}

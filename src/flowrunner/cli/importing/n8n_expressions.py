@@ -1,0 +1,139 @@
+"""Expressions and conditions of n8n as those of a flow."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from flowrunner.cli.importing.documents import literal
+
+Note = Callable[[str], None]
+_BRACES: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
+# `$node["Name"].json`, `$('Name').item.json`, `$('Name').first().json`
+_OTHER: Final = re.compile(
+    r"""\$(?:node\[(?P<a>["'])(?P<name>.*?)(?P=a)\]|\((?P<b>["'])(?P<called>.*?)(?P=b)\))"""
+    r"""(?:\.item|\.first\(\)|\.last\(\)|\.all\(\)\[0\])?\.json"""
+)
+_UNKNOWN: Final = re.compile(r"\$[A-Za-z_]\w*")
+_DEEPEST: Final = 50
+_BINARY: Final = {
+    "equal": "===", "equals": "===", "notEqual": "!==", "notEquals": "!==", "larger": ">", "gt": ">", "after": ">",
+    "largerEqual": ">=", "gte": ">=", "afterOrEquals": ">=", "smaller": "<", "lt": "<", "before": "<",
+    "smallerEqual": "<=", "lte": "<=", "beforeOrEquals": "<=",
+}  # fmt: skip
+_METHODS: Final = {
+    "contains": "includes", "startsWith": "startsWith", "endsWith": "endsWith", "notContains": "!includes",
+    "notStartsWith": "!startsWith", "notEndsWith": "!endsWith",
+}  # fmt: skip
+
+
+def value(found: Any, ids: Mapping[str, str], note: Note, depth: int = 0) -> Any:
+    """Return a value of a parameter. Text that begins with `=` has expressions in it."""
+    if depth > _DEEPEST:
+        note("a parameter is nested too deeply, and is left out")
+        return None
+    if isinstance(found, Mapping):
+        return {literal(str(name)): value(part, ids, note, depth + 1) for name, part in found.items()}
+    if isinstance(found, list):
+        return [value(part, ids, note, depth + 1) for part in found]
+    if not isinstance(found, str):
+        return found
+    if not found.startswith("="):
+        return literal(found)
+    parts = _BRACES.split(found[1:])
+    # Every second part was between braces.
+    return "".join(
+        f"${{{javascript(part, ids, note)}}}" if number % 2 else literal(part) for number, part in enumerate(parts)
+    )
+
+
+def javascript(code: str, ids: Mapping[str, str], note: Note) -> str:
+    """Return an expression with the names that flows have."""
+
+    def other(match: re.Match[str]) -> str:
+        title = match["name"] or match["called"] or ""
+        if title not in ids:
+            # A trigger, whose data are the input of the flow.
+            return "flow.input"
+        return f"nodes.{ids[title]}.result"
+
+    made = _OTHER.sub(other, code.strip())
+    made = re.sub(r"\$(?:json|input\.item\.json|input\.first\(\)\.json)\b", "input", made)
+    made = re.sub(r"\$now\b", "new Date()", made)
+    made = re.sub(r"\$today\b", "new Date(new Date().setHours(0, 0, 0, 0))", made)
+    unknown = sorted(set(_UNKNOWN.findall(made)))
+    if unknown:
+        note(f"the expression '{code.strip()[:80]}' has {', '.join(unknown)}, which flows do not know")
+    return made
+
+
+def condition(conditions: Any, combine: Any, ids: Mapping[str, str], note: Note) -> str:
+    """Return the JavaScript of conditions, in the form of any version of the node."""
+    if not isinstance(conditions, Mapping):
+        note("a condition could not be read: it is false")
+        return "false"
+    listed = conditions.get("conditions")
+    if isinstance(listed, list):
+        joined = " || " if conditions.get("combinator") == "or" else " && "
+        tests = [_modern(one, ids, note) for one in listed if isinstance(one, Mapping)]
+    else:
+        joined = " || " if combine == "any" else " && "
+        tests = [
+            _test(str(one.get("operation", "equal")), one.get("value1"), one.get("value2", True), ids, note)
+            for group in conditions.values()
+            if isinstance(group, list)
+            for one in group
+            if isinstance(one, Mapping)
+        ]
+    if not tests:
+        note("a condition could not be read: it is false")
+        return "false"
+    return joined.join(tests)
+
+
+def _modern(one: Mapping[str, Any], ids: Mapping[str, str], note: Note) -> str:
+    operator = one.get("operator")
+    name = str(operator.get("operation", "equals")) if isinstance(operator, Mapping) else "equals"
+    return _test(name, one.get("leftValue"), one.get("rightValue"), ids, note)
+
+
+def _test(operation: str, left: Any, right: Any, ids: Mapping[str, str], note: Note) -> str:
+    a, b = _operand(left, ids, note), _operand(right, ids, note)
+    if operation in _BINARY:
+        return f"{a} {_BINARY[operation]} {b}"
+    if operation in _METHODS:
+        name = _METHODS[operation]
+        return f"{'!' if name.startswith('!') else ''}({a}).{name.lstrip('!')}({b})"
+    match operation:
+        case "exists":
+            return f"{a} != null"
+        case "notExists":
+            return f"{a} == null"
+        case "true":
+            return f"{a} === true"
+        case "false":
+            return f"{a} === false"
+        case "isEmpty" | "empty":
+            return f"({a} == null || {a}.length === 0)"
+        case "isNotEmpty" | "notEmpty":
+            return f"({a} != null && {a}.length !== 0)"
+        case "regex":
+            return f"new RegExp({b}).test({a})"
+        case _:
+            note(f"the comparison '{operation}' has no counterpart: it is false")
+            return "false"
+
+
+def _operand(found: Any, ids: Mapping[str, str], note: Note) -> str:
+    made = value(found, ids, note)
+    if not isinstance(made, str) or not isinstance(found, str) or not found.startswith("="):
+        return json.dumps(found, ensure_ascii=False)
+    parts = _BRACES.split(found[1:])
+    codes = [
+        f"({javascript(part, ids, note)})" if number % 2 else json.dumps(part, ensure_ascii=False)
+        for number, part in enumerate(parts)
+    ]
+    kept = [code for code in codes if code != '""']
+    if len(kept) == 1 and kept[0].startswith("(") and re.fullmatch(r"\([\w.]+\)", kept[0]):
+        return kept[0][1:-1]
+    return " + ".join(kept) if len(kept) == 1 else f"({' + '.join(codes)})"

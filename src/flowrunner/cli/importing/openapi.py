@@ -1,0 +1,234 @@
+"""Flows that call the operations of an API which OpenAPI describes: one flow for each operation."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from flowrunner.cli.importing.documents import Imported, identifier, literal
+
+METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
+MOST_OPERATIONS: Final = 2000
+# Parts of schemas that are copied for one operation. Schemas may refer to each other in circles.
+_MOST_PARTS: Final = 2000
+_DEEPEST: Final = 12
+_KEPT: Final = (
+    "type", "enum", "const", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
+    "maxLength", "minItems", "maxItems", "description",
+)  # fmt: skip
+
+
+def flows_of(spec: Any) -> list[Imported]:
+    """Return a flow for each operation. Raises: click.UsageError: It is no OpenAPI 3 document."""
+    if not isinstance(spec, Mapping) or not str(spec.get("openapi", "")).startswith("3."):
+        raise click.UsageError("This is no OpenAPI document of version 3: it has no 'openapi: 3.…'")
+    found: list[Imported] = []
+    for path, method, shared, operation in _operations(spec):
+        if len(found) == MOST_OPERATIONS:
+            raise click.UsageError(f"The document has more than {MOST_OPERATIONS} operations")
+        taken = {one.name for one in found}
+        flow = _Operation(spec, path, method, shared=shared, operation=operation, taken=taken)
+        found.append(flow.imported())
+    if not found:
+        raise click.UsageError("The document has no operations")
+    return found
+
+
+def _operations(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any], Mapping[str, Any]]]:
+    paths = spec.get("paths")
+    for path, item in (paths if isinstance(paths, Mapping) else {}).items():
+        if isinstance(item, Mapping):
+            for method in METHODS:
+                operation = item.get(method)
+                if isinstance(operation, Mapping):
+                    shared = item.get("parameters")
+                    yield str(path), method, shared if isinstance(shared, list) else [], operation
+
+
+class _Operation:
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        path: str,
+        method: str,
+        *,
+        shared: list[Any],
+        operation: Mapping[str, Any],
+        taken: set[str],
+    ) -> None:
+        self._spec = spec
+        self._path = path
+        self._method = method
+        self._operation = operation
+        self._parts = 0
+        name = identifier(str(operation.get("operationId") or f"{method} {path}"), taken, otherwise="call")
+        self._flow = Imported(name, {})
+        self._inputs: dict[str, Any] = {}
+        self._params: dict[str, Any] = {}
+        self._declared = [*shared, *_list(operation.get("parameters"))]
+
+    def imported(self) -> Imported:
+        url = self._url()
+        self._params = {"url": url}
+        if self._method != "get":
+            self._params["method"] = self._method.upper()
+        self._add_parameters()
+        self._add_body()
+        self._add_security()
+        text = self._operation.get("summary") or self._operation.get("description") or f"{self._method} {self._path}"
+        metadata: dict[str, Any] = {"name": self._flow.name, "description": str(text).strip()[:1000]}
+        tags = [tag for tag in _list(self._operation.get("tags")) if isinstance(tag, str) and 0 < len(tag) <= 100]
+        if tags:
+            metadata["tags"] = tags[:50]
+        self._flow.document |= {"metadata": metadata}
+        if self._inputs:
+            self._flow.document["inputs"] = self._inputs
+        self._flow.document["nodes"] = {
+            "call": {"type": "http.request", "params": self._params, "output": "${result.body}"}
+        }
+        return self._flow
+
+    def _url(self) -> str:
+        servers = [*_list(self._operation.get("servers")), *_list(self._spec.get("servers"))]
+        server = next((one for one in servers if isinstance(one, Mapping)), {})
+        base = str(server.get("url", "")).rstrip("/")
+        variables = server.get("variables")
+        for name, variable in (variables if isinstance(variables, Mapping) else {}).items():
+            if isinstance(variable, Mapping):
+                base = base.replace(f"{{{name}}}", str(variable.get("default", "")))
+        if not base.startswith(("http://", "https://")):
+            self._flow.note("the document names no server: set the url of the node 'call'")
+            base = f"https://example.com{base}"
+        url = literal(base + self._path)
+        for parameter in self._parameters("path"):
+            name = str(parameter["name"])
+            value = f"${{encodeURIComponent(flow.input.{self._input(parameter, required=True)})}}"
+            url = url.replace(f"{{{name}}}", value)
+        return url
+
+    def _parameters(self, place: str) -> Iterator[Mapping[str, Any]]:
+        for declared in self._declared:
+            parameter = self._resolved(declared)
+            if isinstance(parameter, Mapping) and parameter.get("in") == place and parameter.get("name"):
+                yield parameter
+
+    def _add_parameters(self) -> None:
+        for place, key in (("query", "query"), ("header", "headers")):
+            values = {}
+            for parameter in self._parameters(place):
+                name = self._input(parameter, required=parameter.get("required") is True)
+                # An input that is not given is null, and a null is left out.
+                values[literal(str(parameter["name"]))] = f"${{flow.input.{name} ?? null}}"
+            if values:
+                self._params[key] = values
+        if any(True for _ in self._parameters("cookie")):
+            self._flow.note("parameters in cookies are left out")
+
+    def _input(self, parameter: Mapping[str, Any], *, required: bool) -> str:
+        name = identifier(str(parameter["name"]), self._inputs, otherwise="input")
+        schema = self._schema(parameter.get("schema", {}))
+        if isinstance(parameter.get("description"), str):
+            schema.setdefault("description", parameter["description"][:500])
+        self._declare(name, schema, required=required)
+        return name
+
+    def _declare(self, name: str, schema: dict[str, Any], *, required: bool) -> None:
+        # The key of an input that may be absent is that of an object's required members, which are lost then.
+        self._inputs[name] = schema if required else {**schema, "required": False}
+
+    def _add_body(self) -> None:
+        body = self._resolved(self._operation.get("requestBody"))
+        content = body.get("content") if isinstance(body, Mapping) else None
+        if not isinstance(body, Mapping) or not isinstance(content, Mapping) or not content:
+            return
+        kind = next((one for one in content if "json" in str(one)), next(iter(content)))
+        media = content[kind]
+        schema = self._schema(media.get("schema", {}) if isinstance(media, Mapping) else {})
+        name = identifier("body", self._inputs, otherwise="body")
+        self._declare(name, schema, required=body.get("required") is True)
+        key = "form" if kind == "application/x-www-form-urlencoded" else "body"
+        self._params[key] = f"${{flow.input.{name} ?? null}}"
+        if key == "body" and "json" not in str(kind):
+            self._params.setdefault("headers", {})["Content-Type"] = literal(str(kind))
+            self._flow.note(f"the body is of the type {kind}: it is sent as text")
+
+    def _add_security(self) -> None:
+        wanted = self._operation.get("security", self._spec.get("security"))
+        names = [name for one in _list(wanted)[:1] if isinstance(one, Mapping) for name in one]
+        schemes = self._at(self._spec, "components", "securitySchemes")
+        for name in names:
+            scheme = self._resolved(schemes.get(name)) if isinstance(schemes, Mapping) else None
+            if isinstance(scheme, Mapping):
+                self._authorize(identifier(str(name), (), otherwise="api").upper(), scheme)
+            else:
+                self._flow.note(f"the security scheme '{name}' is not described")
+
+    def _authorize(self, secret: str, scheme: Mapping[str, Any]) -> None:
+        kind, place = scheme.get("type"), scheme.get("in")
+        if kind == "http" and str(scheme.get("scheme", "")).lower() == "basic":
+            self._params["auth"] = {
+                "username": f"${{secrets.{secret}_USERNAME}}", "password": f"${{secrets.{secret}_PASSWORD}}",
+            }  # fmt: skip
+        elif kind in ("http", "oauth2", "openIdConnect"):
+            self._params["auth"] = {"token": f"${{secrets.{secret}}}"}
+            if kind != "http":
+                self._flow.note(
+                    f"the secret {secret} is a token of {kind}, which has to be renewed outside of the flow"
+                )
+        elif kind == "apiKey" and place == "header":
+            self._params["auth"] = {"api_key": f"${{secrets.{secret}}}", "key_name": literal(str(scheme.get("name")))}
+        elif kind == "apiKey" and place == "query":
+            self._params.setdefault("query", {})[literal(str(scheme.get("name")))] = f"${{secrets.{secret}}}"
+        else:
+            self._flow.note(f"a security scheme of the type {kind} is left out")
+
+    # Schemas
+
+    def _schema(self, schema: Any, depth: int = 0) -> dict[str, Any]:
+        """Return the parts of a schema that flows know, without references."""
+        self._parts += 1
+        schema = self._resolved(schema)
+        if not isinstance(schema, Mapping) or depth > _DEEPEST or self._parts > _MOST_PARTS:
+            return {}
+        made = {key: schema[key] for key in _KEPT if _is_simple(schema.get(key))}
+        if schema.get("nullable") is True and isinstance(made.get("type"), str):
+            made["type"] = [made["type"], "null"]
+        for key in ("exclusiveMinimum", "exclusiveMaximum"):
+            if isinstance(made.get(key), bool):
+                del made[key]  # of OpenAPI 3.0, where it is a flag
+        if isinstance(schema.get("items"), Mapping):
+            made["items"] = self._schema(schema["items"], depth + 1)
+        properties = schema.get("properties")
+        if isinstance(properties, Mapping):
+            made["properties"] = {str(name): self._schema(part, depth + 1) for name, part in properties.items()}
+            required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+            if required:
+                made["required"] = required
+        return made
+
+    def _resolved(self, value: Any) -> Any:
+        for _ in range(_DEEPEST):
+            if not isinstance(value, Mapping) or "$ref" not in value:
+                return value
+            reference = str(value["$ref"])
+            if not reference.startswith("#/"):
+                self._flow.note(f"the reference {reference[:200]} leads to another document, and is left out")
+                return {}
+            value = self._at(self._spec, *reference[2:].split("/"))
+        return {}
+
+    def _at(self, value: Any, *path: str) -> Any:
+        for part in path:
+            key = part.replace("~1", "/").replace("~0", "~")
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if value is not None else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_simple(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 1000 and all(isinstance(one, str | int | float | bool | None) for one in value)
+    return isinstance(value, str | int | float | bool)

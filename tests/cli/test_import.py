@@ -1,0 +1,244 @@
+"""Documents of other programs, made into flows by `import`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.command import flowrunner
+from flowrunner.cli.importing.documents import as_yaml
+
+DOCUMENTS = Path(__file__).parent / "imports"
+
+
+def imported(kind: str, file: Path, at: Path) -> tuple[list[str], str]:
+    """Import a document into `flows/`, whose flows must have no faults; return their names and the report."""
+    done = flowrunner("import", kind, file, "-o", "flows", at=at)
+    assert done.returncode == 0, done.stderr
+    checked = flowrunner("validate", "flows", at=at)
+    assert checked.returncode == 0, checked.stdout
+    return done.stdout.splitlines(), done.stderr
+
+
+def document(name: str, at: Path) -> Any:
+    return yaml.safe_load((at / "flows" / f"{name}.yaml").read_text())
+
+
+def run(name: str, at: Path, *more: str) -> Any:
+    done = flowrunner("run", "--local", f"flows/{name}.yaml", "-q", *more, at=at)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_each_operation_of_an_api_becomes_a_flow(tmp_path: Path) -> None:
+    names, report = imported("openapi", DOCUMENTS / "shop.yaml", tmp_path)
+
+    assert names == ["list_orders", "create_order", "get_order", "delete_orders_order_id", "login"]
+    assert report == "5 flows in flows, 0 to look at\n"
+    listed = document("list_orders", tmp_path)
+    assert listed["metadata"] == {"name": "list_orders", "description": "List orders", "tags": ["orders"]}
+    assert listed["inputs"]["state"] == {"type": "string", "enum": ["open", "paid", "no", "010"]}
+    assert listed["inputs"]["page_size"]["required"] is False
+    assert listed["nodes"]["call"]["params"] == {
+        "url": "https://eu.shop.example.com/v1/orders",
+        "query": {"page-size": "${flow.input.page_size ?? null}", "state": "${flow.input.state ?? null}"},
+        "headers": {"X-Trace-Id": "${flow.input.x_trace_id ?? null}"},
+        "auth": {"token": "${secrets.BEARER}"},
+    }
+
+
+def test_bodies_paths_and_authentication_are_those_of_the_operation(tmp_path: Path) -> None:
+    imported("openapi", DOCUMENTS / "shop.yaml", tmp_path)
+
+    created = document("create_order", tmp_path)
+    order = created["inputs"]["body"]
+    assert order["required"] == ["lines"]
+    assert order["properties"]["note"] == {"type": ["string", "null"]}
+    assert order["properties"]["lines"]["items"]["properties"]["sku"] == {"type": "string", "maxLength": 40}
+    assert created["nodes"]["call"]["params"]["body"] == "${flow.input.body ?? null}"
+    one = document("get_order", tmp_path)["nodes"]["call"]["params"]
+    assert one["url"] == "https://eu.shop.example.com/v1/orders/${encodeURIComponent(flow.input.order_id)}"
+    assert one["auth"] == {"api_key": "${secrets.KEY}", "key_name": "X-Shop-Key"}
+    gone = document("delete_orders_order_id", tmp_path)["nodes"]["call"]["params"]
+    assert (gone["method"], gone["auth"]["username"]) == ("DELETE", "${secrets.BASIC_USERNAME}")
+    login = document("login", tmp_path)["nodes"]["call"]["params"]
+    assert login["form"] == "${flow.input.body ?? null}"
+    assert "auth" not in login
+
+
+def test_what_an_api_has_and_a_flow_has_not_is_reported(tmp_path: Path) -> None:
+    spec = {
+        "openapi": "3.1.0",
+        "paths": {
+            "/${secrets.STOLEN}": {
+                "put": {
+                    "operationId": "../../put",
+                    "security": [{"gone": []}],
+                    "parameters": [{"name": "c", "in": "cookie"}, {"$ref": "https://evil.example/x"}, 7, None],
+                    "requestBody": {"content": {"text/csv": {"schema": {"$ref": "other.yaml#/x"}}}},
+                }
+            }
+        },
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+
+    (name,), report = imported("openapi", tmp_path / "spec.json", tmp_path)
+    assert name == "put"
+    for part in (
+        "names no server", "parameters in cookies are left out", "https://evil.example/x leads to another document",
+        "other.yaml#/x leads to another", "'gone' is not described", "text/csv: it is sent as text",
+    ):  # fmt: skip
+        assert part in report
+    assert document("put", tmp_path)["nodes"]["call"]["params"]["url"] == "https://example.com/$${secrets.STOLEN}"
+
+
+def test_schemas_that_would_grow_without_end_are_cut(tmp_path: Path) -> None:
+    wide = {f"p{number}": {"$ref": "#/components/schemas/A"} for number in range(20)}
+    spec = {
+        "openapi": "3.0.0",
+        "components": {
+            "schemas": {"A": {"type": "object", "properties": wide}, "B": {"$ref": "#/components/schemas/B"}}
+        },
+        "paths": {
+            f"/{name}": {"post": {"requestBody": {"content": {"application/json": {"schema": {"$ref": reference}}}}}}
+            for name, reference in (("a", "#/components/schemas/A"), ("b", "#/components/schemas/B"))
+        },
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+
+    done = flowrunner("import", "openapi", "spec.json", "-o", "flows", at=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "flows" / "post_a.yaml").stat().st_size < 1_000_000
+    assert document("post_b", tmp_path)["inputs"]["body"] == {"required": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("openapi", "swagger: '2.0'", "no OpenAPI document of version 3"),
+        ("openapi", "openapi: 3.0.0\npaths: []", "has no operations"),
+        ("openapi", "[" * 100_000, "neither JSON nor YAML"),
+        ("openapi", "a: [", "neither JSON nor YAML"),
+        ("openapi", "", "no OpenAPI document"),
+        ("n8n", "{}", "no workflow of n8n"),
+        ("n8n", '{"nodes": [7, null]}', "no nodes that do something"),
+        ("n8n", '{"nodes": [{"type": "n8n-nodes-base.manualTrigger"}]}', "no nodes that do something"),
+    ],
+)
+def test_what_is_no_such_document_is_rejected(kind: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(text)
+
+    done = flowrunner("import", kind, "file", "-o", "flows", at=tmp_path)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "flows").exists()
+
+
+def test_a_workflow_of_n8n_becomes_a_flow_with_triggers_and_edges(tmp_path: Path) -> None:
+    names, report = imported("n8n", DOCUMENTS / "orders.n8n.json", tmp_path)
+
+    assert names == ["Order alarm"]
+    flow = document("Order alarm", tmp_path)
+    assert flow["triggers"]["every_morning"] == {"type": "schedule", "cron": "0 7 * * 1-5"}
+    assert flow["triggers"]["hook"]["type"] == "webhook"
+    assert flow["start"] == "get_orders"
+    nodes = flow["nodes"]
+    assert list(nodes) == [
+        "get_orders", "large", "keep", "pause", "count", "by_length", "tell_slack", "done",
+    ]  # fmt: skip
+    assert nodes["get_orders"]["params"] == {
+        "url": "https://shop.example.com/orders/${input.region}",
+        "query": {"state": "open"},
+        "headers": {"Accept": "application/json"},
+        "auth": {"token": "${secrets.GET_ORDERS}"},
+    }
+    assert nodes["large"]["params"]["cases"] == [
+        {"when": 'input.total > 100 && input.state !== "paid"', "action": "yes"}
+    ]
+    assert nodes["large"]["next"] == {"yes": "keep", "no": "done"}
+    assert nodes["keep"]["params"]["value"] == {
+        "text": "Order ${input.id} costs $${money} ${nodes.get_orders.result.total}",
+        "urgent": True,
+    }
+    assert nodes["pause"]["params"] == {"duration": "2m"}
+    assert nodes["by_length"]["next"] == {"case_1": "tell_slack", "case_2": "done"}
+    assert nodes["done"]["params"]["value"] == {"length": "${input.length}"}
+    assert "slack" in nodes["tell_slack"]["x-n8n"]
+    for part in (
+        "'Tell Slack' is a placeholder: the type slack has no counterpart", "set the secret GET_ORDERS",
+        "'Large?' leads to several nodes: only 'keep' follows", "the webhook was protected", "'Count' gets one item",
+    ):  # fmt: skip
+        assert part in report
+
+
+def test_an_imported_workflow_does_what_it_did(tmp_path: Path) -> None:
+    imported("n8n", DOCUMENTS / "orders.n8n.json", tmp_path)
+    flow = document("Order alarm", tmp_path)
+    body = {"id": 7, "total": 200, "state": "open"}
+    path = ["get_orders", "large", "keep", "pause", "count", "by_length", "done"]
+    flow["tests"] = {
+        "a large order": {
+            "input": {"region": "eu"},
+            "mocks": {"get_orders": {"result": {"body": body}}},
+            "expect": {"result": {"length": len("Order 7 costs ${money} 200")}, "path": path},
+        },
+        "a small one": {
+            "input": {"region": "eu"},
+            "mocks": {"get_orders": {"result": {"body": {"total": 1, "length": 4}}}},
+            "expect": {"result": {"length": 4}, "path": ["get_orders", "large", "done"]},
+        },
+    }
+    (tmp_path / "flows" / "Order alarm.yaml").write_text(as_yaml(flow))
+
+    done = flowrunner("test", "flows", at=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_older_forms_of_nodes_are_known_too(tmp_path: Path) -> None:
+    imported("n8n", DOCUMENTS / "old.n8n.json", tmp_path)
+
+    flow = document("Old forms", tmp_path)
+    assert flow["triggers"] == {"cron": {"type": "schedule", "cron": "30 6 */1 * *"}}
+    assert flow["nodes"]["route"]["next"] == {"case_1": "low", "case_2": "three", "default": "skipped"}
+    assert run("Old forms", tmp_path) == {"who": "Ada", "n": 3, "found": "three"}
+
+
+def test_a_placeholder_fails_and_says_what_is_missing(tmp_path: Path) -> None:
+    node = {"name": 'A "strange" one\n${x}', "type": "someone.else", "parameters": {"a": [1]}}
+    (tmp_path / "w.json").write_text(json.dumps({"name": "w", "nodes": [node], "connections": {"x": 7}}))
+    imported("n8n", tmp_path / "w.json", tmp_path)
+
+    done = flowrunner("run", "--local", "flows/w.yaml", "-q", at=tmp_path)
+    assert done.returncode == 3
+    assert "was not imported: replace this node" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no",
+        "010",
+        "1e3",
+        "0x1F",
+        "~",
+        "null",
+        "a: b",
+        "- a",
+        "#x",
+        "${input}",
+        "'",
+        '"',
+        "a\nb\n",
+        "  x",
+        "\t",
+        "\x07",
+        "é",
+        "",
+    ],
+)
+def test_text_is_written_so_that_it_is_read_as_the_same(text: str, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(as_yaml({"nodes": {"a": {"type": "return", "x-text": text, "params": {}}}}))
+
+    assert yaml.safe_load((tmp_path / "flow.yaml").read_text())["nodes"]["a"]["x-text"] == text
+    assert flowrunner("validate", "flow.yaml", at=tmp_path).returncode == 0
