@@ -11,6 +11,7 @@ import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
+import { ChangeCallback } from "./form";
 import { CallbackState, SecretDialog, SIGNED, TestButton, nameOf, type Callback } from "./parts";
 
 type Delivery = Schemas["DeliveryAnswer"];
@@ -20,6 +21,7 @@ const TONES = { delivered: "ok", failed: "bad", pending: "wait" } as const;
 export function CallbackDialog({ callback, reload, onClose }: { callback: Callback; reload: () => Promise<void>; onClose: () => void }) {
   const { id, enabled } = callback;
   const isDeleting = useSignal(false);
+  const isChanging = useSignal(false);
   const isRotating = useSignal(false);
   const rotated = useSignal<string | undefined>(undefined);
   const action = useAction();
@@ -49,6 +51,7 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
       </Confirm>
     );
   }
+  if (isChanging.value) return <ChangeCallback callback={callback} onChanged={reload} onClose={() => (isChanging.value = false)} />;
   if (isDeleting.value) {
     return (
       <Confirm title={texts.deleteTitle(nameOf(callback))} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={() => (isDeleting.value = false)}>
@@ -64,6 +67,7 @@ export function CallbackDialog({ callback, reload, onClose }: { callback: Callba
       actions={may("editor") && <>
         <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.delete}</button>
         {SIGNED.includes(callback.format) && <button class="btn" onClick={() => (isRotating.value = true)}>{texts.rotate}</button>}
+        <button class="btn" onClick={() => (isChanging.value = true)}>{texts.change}</button>
         <button class="btn" disabled={action.busy} onClick={() => action.run(toggle)}>{enabled ? texts.disable : texts.enable}</button>
         <TestButton callback={callback} onDone={renew} />
       </>}

@@ -1,4 +1,4 @@
-/** The form of a new callback, and its signing secret, which is shown once. */
+/** The form of a callback, new or to be changed, and the signing secret of a new one, which is shown once. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
@@ -9,7 +9,7 @@ import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
-import { nameOf, SecretDialog, SIGNED } from "./parts";
+import { nameOf, SecretDialog, SIGNED, type Callback } from "./parts";
 
 type Body = Schemas["CreateCallback"];
 type Format = NonNullable<Body["format"]>;
@@ -22,68 +22,102 @@ function templateOf(text: string): unknown {
   }
 }
 
+function templateText(template: unknown): string {
+  return typeof template === "string" || template === undefined ? (template ?? "") : JSON.stringify(template, null, 2);
+}
+
 export function NewCallback({ onCreated, onClose }: { onCreated: () => Promise<void>; onClose: () => void }) {
-  const format = useSignal<Format>("standard");
-  const scope = useSignal("all");
   const secret = useSignal<string | undefined>(undefined);
+  async function create(body: Body): Promise<void> {
+    const made = await api.post("/api/v1/callbacks", { body });
+    await onCreated();
+    done(texts.created(nameOf(made)));
+    if (SIGNED.includes(made.format)) secret.value = made.secret;
+    else onClose();
+  }
+  if (secret.value !== undefined) return <SecretDialog secret={secret.value} onClose={onClose} />;
+  return <CallbackForm title={texts.add} action={texts.create} onSubmit={create} onClose={onClose} />;
+}
+
+export function ChangeCallback({ callback, onChanged, onClose }: { callback: Callback; onChanged: () => Promise<void>; onClose: () => void }) {
+  async function change({ url, format: _, ...body }: Body): Promise<void> {
+    // The server does not show the whole address, so an empty field leaves it as it is.
+    const changed = await api.put("/api/v1/callbacks/{id}", { path: { id: callback.id }, body: url === "" ? body : { ...body, url } });
+    await onChanged();
+    done(texts.changed(nameOf(changed)));
+    onClose();
+  }
+  return <CallbackForm title={texts.changeTitle(nameOf(callback))} action={common.save} old={callback} onSubmit={change} onClose={onClose} />;
+}
+
+function scopeOf(callback: Callback | undefined): "all" | "flow" | "tag" {
+  if (callback === undefined || (callback.flow_id === null && callback.tag === null)) return "all";
+  return callback.flow_id === null ? "tag" : "flow";
+}
+
+function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title: string; action: string; old?: Callback; onSubmit: (body: Body) => Promise<void>; onClose: () => void }) {
+  const format = useSignal<Format>(old?.format ?? "standard");
+  const scope = useSignal<string>(scopeOf(old));
   const error = useSignal<unknown>(undefined);
   const action = useAction();
-  function create(event: Event & { currentTarget: HTMLFormElement }): void {
+  const events = old?.events ?? ["execution.failed"];
+  function submit(event: Event & { currentTarget: HTMLFormElement }): void {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
     const text = (name: string) => String(form.get(name) ?? "").trim();
-    const body: Body = { name: text("name"), format: format.value, url: text("url"), events: form.getAll("event").map(String), children: form.has("children") };
-    if (scope.value === "flow") body.flow_id = text("flow");
-    if (scope.value === "tag") body.tag = text("tag");
+    const body: Body = {
+      name: text("name"), format: format.value, url: text("url"), events: form.getAll("event").map(String), children: form.has("children"),
+      flow_id: scope.value === "flow" ? text("flow") : null, tag: scope.value === "tag" ? text("tag") : null,
+    };
     if (format.value === "template") body.template = templateOf(text("template"));
-    action.run(async () => {
-      const made = await api.post("/api/v1/callbacks", { body });
-      await onCreated();
-      done(texts.created(nameOf(made)));
-      if (SIGNED.includes(made.format)) secret.value = made.secret;
-      else onClose();
-    }, (reason) => (error.value = reason));
+    action.run(() => onSubmit(body), (reason) => (error.value = reason));
   }
-  if (secret.value !== undefined) return <SecretDialog secret={secret.value} onClose={onClose} />;
   return (
-    <Dialog title={texts.add} onClose={onClose}>
-      <form class="stack" onSubmit={create}>
+    <Dialog title={title} onClose={onClose}>
+      <form class="stack" onSubmit={submit}>
         {error.value !== undefined && <Failure error={error.value} />}
-        <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" autofocus maxLength={100} />}</Field>
+        <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" autofocus maxLength={100} defaultValue={old?.name} />}</Field>
         <Field label={texts.format}>
           {(id) => (
-            <select id={id} value={format.value} onChange={(event) => (format.value = event.currentTarget.value as Format)}>
-              {Object.entries(texts.formats).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+            <select id={id} value={format.value} disabled={old !== undefined} onChange={(event) => (format.value = event.currentTarget.value as Format)}>
+              {Object.entries(texts.formats).map(([value, each]) => <option key={value} value={value}>{each}</option>)}
             </select>
           )}
         </Field>
-        <Field label={texts.url} hint={texts.urlHints[format.value]}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="url" required autocomplete="off" spellcheck={false} placeholder={format.value === "email" ? "mailto:" : "https://"} />}</Field>
-        {format.value === "template" && <Field label={texts.template} hint={texts.templateHint}>{(id, note) => <textarea id={id} aria-describedby={note} name="template" required rows={4} spellcheck={false} />}</Field>}
+        <Field label={texts.url} hint={old === undefined ? texts.urlHints[format.value] : texts.urlKept(old.url)}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="url" required={old === undefined} autocomplete="off" spellcheck={false} placeholder={format.value === "email" ? "mailto:" : "https://"} />}</Field>
+        {format.value === "template" && <Field label={texts.template} hint={texts.templateHint}>{(id, note) => <textarea id={id} aria-describedby={note} name="template" required rows={4} spellcheck={false} defaultValue={templateText(old?.template)} />}</Field>}
         <fieldset class="plain stack tight">
           <legend class="label">{texts.events}</legend>
-          {Object.entries(texts.eventHints).map(([name, hint]) => <label key={name} class="check"><input type="checkbox" name="event" value={name} defaultChecked={name === "execution.failed"} /><span><code>{name}</code> <span class="muted small">{hint}</span></span></label>)}
+          {Object.entries(texts.eventHints).map(([name, hint]) => <label key={name} class="check"><input type="checkbox" name="event" value={name} defaultChecked={events.includes(name)} /><span><code>{name}</code> <span class="muted small">{hint}</span></span></label>)}
         </fieldset>
         <Field label={texts.scope}>
           {(id) => (
             <select id={id} value={scope.value} onChange={(event) => (scope.value = event.currentTarget.value)}>
-              {Object.entries(texts.scopes).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+              {Object.entries(texts.scopes).map(([value, each]) => <option key={value} value={value}>{each}</option>)}
             </select>
           )}
         </Field>
-        {scope.value === "flow" && <FlowChoice />}
-        {scope.value === "tag" && <Field label={texts.tag}>{(id) => <input id={id} name="tag" required />}</Field>}
-        <label class="check"><input type="checkbox" name="children" />{texts.children}</label>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.create}</button></div>
+        {scope.value === "flow" && <FlowChoice chosen={old?.flow_id ?? undefined} />}
+        {scope.value === "tag" && <Field label={texts.tag}>{(id) => <input id={id} name="tag" required defaultValue={old?.tag ?? ""} />}</Field>}
+        <label class="check"><input type="checkbox" name="children" defaultChecked={old?.children} />{texts.children}</label>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{label}</button></div>
       </form>
     </Dialog>
   );
 }
 
-function FlowChoice() {
+function FlowChoice({ chosen }: { chosen: string | undefined }) {
   const flows = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/flows", { query: { limit: 500 }, signal }));
+  const isListed = flows.data?.flows.some(({ id }) => id === chosen);
   return (
     <Field label={texts.flow}>
-      {(id) => <select id={id} name="flow" required><option value="" />{flows.data?.flows.map((flow) => <option key={flow.id} value={flow.id}>{flow.name}</option>)}</select>}
+      {(id) => (
+        <select key={String(flows.data !== undefined)} id={id} name="flow" required>
+          <option value="" />
+          {chosen !== undefined && !isListed && <option value={chosen} selected>{chosen}</option>}
+          {flows.data?.flows.map((flow) => <option key={flow.id} value={flow.id} selected={flow.id === chosen}>{flow.name}</option>)}
+        </select>
+      )}
     </Field>
   );
 }
