@@ -41,6 +41,22 @@ async def test_a_reader_cannot_write(database: Database, path: Place) -> None:
     assert digests(path) == set()
 
 
+async def test_the_durations_of_commits_and_long_reads_are_reported(path: Place) -> None:
+    durations: list[tuple[str, float]] = []
+    database = open_database(path, on_duration=lambda kind, seconds: durations.append((kind, seconds)))
+    await insert(database, "a")
+    reads = [asyncio.ensure_future(database.read_long(lambda tx: tx.row("SELECT 1"))) for _ in range(3)]
+    await asyncio.sleep(0)
+    use = database.connections()
+    await asyncio.gather(*reads)
+    await database.close()
+
+    assert sorted(kind for kind, _ in durations) == ["commit", "read", "read", "read"]
+    assert all(seconds > 0 for _, seconds in durations)
+    assert use.open <= use.most
+    assert use.used <= use.open
+
+
 async def test_what_gathers_while_the_writer_is_busy_shares_a_commit(path: Place) -> None:
     sizes: list[int] = []
     database = open_database(path, on_commit=sizes.append)

@@ -1,7 +1,14 @@
 """Facts that only the database knows."""
 
+from dataclasses import replace
+from datetime import timedelta
+
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.database import Database
+from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.system import SqlInspector
+from support.databases import NOON, Place, change, creation
 
 
 async def test_the_size_is_that_of_a_schema_at_least_and_nobody_listens(database: Database) -> None:
@@ -9,3 +16,33 @@ async def test_the_size_is_that_of_a_schema_at_least_and_nobody_listens(database
 
     assert facts.size > 100_000
     assert facts.listeners == 0
+
+
+async def test_nothing_waits_in_an_empty_database(database: Database) -> None:
+    backlog = await SqlInspector(database).backlog()
+
+    assert backlog.callbacks == 0
+    assert (backlog.due_since, backlog.waiting_for_slot_since, backlog.waiting_for_concurrency_since) == (None,) * 3
+    assert backlog.job_runs == {}
+
+
+async def test_the_longest_waits_are_found(journal: SqlJournal, database: Database, path: Place) -> None:
+    epoch = await journal.epoch()
+    for second in range(4):
+        append = creation(f"exec-{second}", epoch=epoch, at=NOON + timedelta(seconds=second))
+        assert append.create is not None
+        await journal.append(replace(append, create=replace(append.create, limits=WorkspaceLimits(active=2, queued=9))))
+    append = creation("exec-9", epoch=epoch, at=NOON + timedelta(seconds=9))
+    await journal.append(append)
+    change(path, "UPDATE executions SET is_queued = true WHERE id = 'exec-9'")
+    claims = SqlJobClaims(database)
+    claim = await claims.claim("retention.executions", seconds=60.0)
+    assert claim is not None
+    await claims.finish(claim, wait_seconds=1.0, error=None)
+
+    backlog = await SqlInspector(database).backlog()
+
+    # The first two have a slot.
+    assert backlog.waiting_for_slot_since == NOON + timedelta(seconds=2)
+    assert backlog.waiting_for_concurrency_since == NOON + timedelta(seconds=9)
+    assert list(backlog.job_runs) == ["retention.executions"]

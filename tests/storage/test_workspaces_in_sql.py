@@ -58,6 +58,7 @@ EXCEPTIONS: Final = {
     "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "PAGE_OF_ALL", "COUNT_OF_ALL"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
+    "metrics say how much waits in all workspaces together": {"BACKLOG"},
     "an operator checks what is stored in all workspaces": {"OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},
 }  # fmt: skip
 

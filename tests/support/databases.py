@@ -26,6 +26,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, Revis
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.appends import AppendOp, append_together
+from flowrunner.storage.database import OnDuration, unmeasured
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
@@ -124,11 +125,11 @@ def add_flows(place: Place) -> Place:
 
 
 def open_database(
-    place: Place, *, on_commit: Callable[[int], None] = lambda size: None
+    place: Place, *, on_commit: Callable[[int], None] = lambda size: None, on_duration: OnDuration = unmeasured
 ) -> SqliteDatabase | PostgresDatabase:
     if isinstance(place, Path):
-        return SqliteDatabase(place, bulk={AppendOp: append_together}, on_commit=on_commit)
-    return cast("PostgresDatabase", PostgresUrl(url=place).open(on_commit=on_commit))
+        return SqliteDatabase(place, bulk={AppendOp: append_together}, on_commit=on_commit, on_duration=on_duration)
+    return cast("PostgresDatabase", PostgresUrl(url=place).open(on_commit=on_commit, on_duration=on_duration))
 
 
 @contextmanager
