@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from flowrunner.domain.events import LogLevel
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON
 from flowrunner.plugin import HttpClient, NodeFailure, SubFlow
 from support.databases import NOON

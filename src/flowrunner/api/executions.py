@@ -47,7 +47,6 @@ from flowrunner.api.previews import VIEW, most_of_view, viewed
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.labels import (
     MAX_LABELS,
@@ -57,6 +56,7 @@ from flowrunner.domain.labels import (
     input_term,
     label_term,
 )
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,

@@ -10,7 +10,7 @@ from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, erro
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, while_connected
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.events import LogLevel
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.node_trials import Trial, TrialContext, TrialStatus
 

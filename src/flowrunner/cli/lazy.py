@@ -1,6 +1,9 @@
 """Commands that are imported when they are called."""
 
+import contextlib
+import gc
 import importlib
+from collections.abc import Iterator
 
 import click
 
@@ -27,3 +30,14 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, LazyCommand) else command, rest
+
+
+@contextlib.contextmanager
+def quick_imports() -> Iterator[None]:
+    """Collect no garbage during imports, which make none: looking for it takes a tenth of their time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -9,8 +9,6 @@ from typing import Final
 
 import click
 
-from flowrunner.settings import SECRET_PREFIX
-
 _LINE: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _QUOTED: Final = re.compile(r"""(['"])(.*?)\1\s*(#.*)?""")
 _COMMENT: Final = re.compile(r"(^|\s+)#.*")
@@ -18,6 +16,8 @@ _COMMENT: Final = re.compile(r"(^|\s+)#.*")
 
 def given_secrets(path: str | None, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the secrets of the environment and of a file, which takes precedence. Raises: click.UsageError."""
+    from flowrunner.settings import SECRET_PREFIX
+
     found = {
         name.removeprefix(SECRET_PREFIX): value for name, value in environ.items() if name.startswith(SECRET_PREFIX)
     }

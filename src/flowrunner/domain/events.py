@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never
 
 from flowrunner.domain.causes import StartCause
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor, signal_key
-
-LogLevel: TypeAlias = Literal["debug", "info", "warn", "error"]
-LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
 
 ROOT: Final = ""
 ON_FAILURE: Final = "on_failure"

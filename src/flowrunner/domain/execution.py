@@ -21,7 +21,6 @@ from flowrunner.domain.events import (
     Event,
     Failed,
     Logged,
-    LogLevel,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -32,6 +31,7 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.domain.waits import ApprovalWait, WaitFor, parse_signal_key
 

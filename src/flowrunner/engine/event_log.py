@@ -12,7 +12,6 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import Decision, cancelled, deadline_of, failed
 from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
-    LOG_LEVELS,
     Admitted,
     Cancelled,
     Completed,
@@ -21,7 +20,6 @@ from flowrunner.domain.events import (
     Event,
     Failed,
     Logged,
-    LogLevel,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -34,6 +32,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.log_levels import LOG_LEVELS, LogLevel
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
-from flowrunner.domain.events import LogLevel
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 
 TrialStatus: TypeAlias = Literal["completed", "skipped", "failed", "waiting", "opened"]

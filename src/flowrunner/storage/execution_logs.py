@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.events import ROOT, LogLevel, Step
+from flowrunner.domain.events import ROOT, Step
+from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.executions import LogFilter, LogLine
 from flowrunner.storage.rows import from_ms

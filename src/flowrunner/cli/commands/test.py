@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from flowrunner.cli.lazy import quick_imports
+
 
 @click.command(
     "test",
@@ -49,6 +51,7 @@ def test(**options: Any) -> None:
     FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input. Flows
     may start each other.
     """
-    from flowrunner.cli.test import run_tests
+    with quick_imports():
+        from flowrunner.cli.test import run_tests
 
     sys.exit(run_tests(options.pop("files"), **options))

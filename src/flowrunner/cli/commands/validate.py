@@ -5,8 +5,7 @@ import sys
 
 import click
 
-from flowrunner.cli.settings_options import settings_options
-from flowrunner.settings import load_settings
+from flowrunner.cli.lazy import quick_imports
 
 
 @click.command(
@@ -34,9 +33,9 @@ from flowrunner.settings import load_settings
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.option("--secrets", metavar="FILE", help="A .env file: warn about secrets that it does not have.")
 @click.option("--stored", is_flag=True, help="Check the flows in the database instead, before an upgrade.")
-@settings_options("data_dir")
+@click.option("--data-dir", metavar="DIR", help="With --stored: directory of the database and the keys.")
 def validate(
-    files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, **flags: str | None
+    files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, data_dir: str | None
 ) -> None:
     """Check flows without a server: every fault and warning, each with its place and a hint.
 
@@ -49,10 +48,12 @@ def validate(
     if stored:
         if secrets is not None:
             raise click.UsageError("--secrets is for files: a server knows the secrets of each account")
-        settings = load_settings(flags, os.environ)
         from flowrunner.cli.stored import validate_stored
+        from flowrunner.settings import load_settings
 
+        settings = load_settings({"data_dir": data_dir}, os.environ)
         sys.exit(validate_stored(settings, output=output, strict=strict))
-    from flowrunner.cli.validate import validate as run
+    with quick_imports():
+        from flowrunner.cli.validate import validate as run
 
     sys.exit(run(files, output=output, strict=strict, secrets_file=secrets))

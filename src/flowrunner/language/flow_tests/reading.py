@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from flowrunner.domain.events import LOG_LEVELS
 from flowrunner.domain.flow import NodeTypeSpec
+from flowrunner.domain.log_levels import LOG_LEVELS
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.language.flow_tests.document import FlowTestDocument, FoundFault, short
 from flowrunner.language.flow_tests.flow_test import (

@@ -1,6 +1,6 @@
 """Schema of the tests of a flow."""
 
-from flowrunner.domain.events import LOG_LEVELS
+from flowrunner.domain.log_levels import LOG_LEVELS
 from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whole
 
 
