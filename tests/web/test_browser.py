@@ -563,11 +563,67 @@ PAYLOADS: Final = (
     "<details open ontoggle=alert(1)>",
     "\u202e<b onmouseover=alert(1)>x</b>",
     "]]><!--<script>alert(1)</script>-->",
+    "<ScRiPt>alert(1)</sCrIpT>",
+    "<script src=//127.0.0.1:9/x.js></script>",
+    "<script type=module>alert(1)</script>",
+    "<script>/*\n*/alert(1)//</script>",
+    "</script><script>alert(1)</script>",
+    "</title><script>alert(1)</script>",
+    "</textarea><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</noscript><script>alert(1)</script>",
+    "--><script>alert(1)</script>",
+    "<svg><script>alert(1)</script></svg>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    "<svg><set onbegin=alert(1) attributeName=x>",
+    "<svg><a xlink:href=javascript:alert(1)><text y=20>x</text></a></svg>",
+    "<svg><use href='data:image/svg+xml,<svg id=x xmlns=http://www.w3.org/2000/svg><script>alert(1)</script></svg>#x'/>",
+    "<svg><foreignObject><iframe srcdoc='<script>alert(1)</script>'></foreignObject></svg>",
+    "<math href=javascript:alert(1)>x</math>",
+    "<math><annotation-xml encoding=text/html><img src=x onerror=alert(1)></annotation-xml></math>",
+    "<img src=x:x onerror='alert(1)'//",
+    "<img/src=x/onerror=alert(1)>",
+    "<img src onerror=&#97;&#108;&#101;&#114;&#116;(1)>",
+    "<img src=x onerror=window['al'+'ert'](1)>",
+    "<input autofocus onfocus=alert(1)>",
+    "<select autofocus onfocus=alert(1)>",
+    "<body onload=alert(1)>",
+    "<video><source onerror=alert(1)></video>",
+    "<audio src=x onerror=alert(1)>",
+    "<object data=javascript:alert(1)></object>",
+    "<embed src=javascript:alert(1)>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    "<iframe src='data:text/html,<script>alert(1)</script>'></iframe>",
+    "<form action=javascript:alert(1)><button>x</button></form>",
+    "<button formaction=javascript:alert(1)>x</button>",
+    "<base href=//127.0.0.1:9/>",
+    "<link rel=stylesheet href=//127.0.0.1:9/x.css>",
+    "<meta http-equiv=refresh content='0;url=javascript:alert(1)'>",
+    "<style>@import '//127.0.0.1:9/x.css';</style>",
+    "<div style=background:url(javascript:alert(1))>x</div>",
+    "<template><script>alert(1)</script></template>",
+    "<dialog open onclose=alert(1)>x</dialog>",
+    "<custom-element onclick=alert(1)>x</custom-element>",
+    '" onmouseover="alert(1)',
+    "' autofocus onfocus='alert(1)",
+    "` onload=`alert(1)",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+    "\\u003cscript\\u003ealert(1)\\u003c/script\\u003e",
+    "<\u0000script>alert(1)</script>".replace("\u0000", "\u200b"),
 )
 
 
 def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
-    text = " ".join(PAYLOADS)
+    assert len(set(PAYLOADS)) == 60
+    # Each by itself, where only one fits.
+    for payload in PAYLOADS:
+        name = payload.replace("\n", " ")[:100]
+        alone = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name=name, description=payload)
+        body = {"input": {"value": payload}, "labels": {"markup": name} if name.isprintable() else {}}
+        assert api.post(f"/api/v1/flows/{alone}/run", body).status == 201
+        api.post("/api/v1/tokens", {"name": name[:90], "scopes": ["read"]})
+    text = " ".join(PAYLOADS[:12])
     # In a definition, `${` would be an expression.
     plain = text.replace("${", "$ {")
     form = {"type": "object", "properties": {plain[:60]: {"type": "string", "title": plain, "description": plain}}}
@@ -593,6 +649,7 @@ def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
         "",
         "/flows",
         f"/flows/{flow}",
+        f"/flows/{alone}",
         "/executions",
         "/approvals",
         "/callbacks",
