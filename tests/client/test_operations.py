@@ -30,6 +30,9 @@ WITHOUT_METHOD: Final = {
     "readyz": "for probes",
     "metrics": "for Prometheus",
     "ticket": "for browsers, whose WebSockets have no headers; `Client.events` needs none",
+    "startPasskey": "for browsers, which make passkeys",
+    "addPasskey": "for browsers, which make passkeys",
+    "linkIdentity": "for browsers, which go on at the provider",
     "exportWorkspace": "an archive of any size: `Client.download` writes it to a file",
 }
 # Parameters that the client itself sends.
@@ -46,6 +49,8 @@ RENAMED: Final = {"input.*": "inputs"}
 # Fields of bodies that a method leaves out, each with the reason.
 LEFT_OUT: Final = {
     ("login", "cookie"): "for browsers",
+    ("finishLogin", "cookie"): "for browsers",
+    ("finishLogin", "passkey"): "for browsers",
     ("changeExecutions", "dry_run"): "a method of its own",
     ("backfillTrigger", "dry_run"): "a method of its own",
 }

@@ -75,6 +75,11 @@ class Accounts(Group[K]):
         """
         return call(Message, "DELETE", f"/accounts/{segment(id)}", query={"workspace": workspace, "to": to})
 
+    @operation("resetSecondFactors")
+    def reset_second_factors(self, id: str) -> Call[Message]:
+        """Remove all second factors of another account, and end its logins, for admins who have logged in."""
+        return call(Message, "DELETE", f"/accounts/{segment(id)}/second-factors")
+
     @operation("getPreferences")
     def preferences(self) -> Call[Preferences]:
         """Return what the caller prefers in the web interface."""
@@ -140,6 +145,18 @@ class Sessions(Group[K]):
     def login(self, username: str, password: str) -> Call[LoginToken]:
         """Return the token of a new login. `Client.login` does the same, and uses the token."""
         return call(LoginToken, "POST", "/auth/login", body={"username": username, "password": password})
+
+    @operation("finishLogin")
+    def finish_login(
+        self, challenge: str, *, code: str | None = None, recovery_code: str | None = None
+    ) -> Call[LoginToken]:
+        """Return the token of a login that needs a second factor: with one of `code` and `recovery_code`.
+
+        Args:
+            challenge: From `details["second_factor"]` of the error that the login was answered with.
+        """
+        body = {"challenge": challenge, "code": code, "recovery_code": recovery_code}
+        return call(LoginToken, "POST", "/auth/second-factor", body=body)
 
     @operation("refresh")
     def refresh(self) -> Call[LoginToken]:

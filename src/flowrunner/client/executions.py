@@ -163,6 +163,11 @@ class Executions(Group[K]):
         path, key = f"{_execution(id)}/approvals/{segment(node)}", idempotency_key or True
         return call(Message, "POST", path, body={"approved": approved, "data": data}, key=key)
 
+    @operation("revokeLink")
+    def revoke_link(self, id: str, node: str) -> Call[Message]:
+        """Revoke the link that answers an approval. The approval goes on to wait for members."""
+        return call(Message, "DELETE", f"{_execution(id)}/approvals/{segment(node)}/link")
+
     @list_operation("listApprovals")
     def approvals(self) -> Listing[Approval]:
         """List the approvals that wait for the caller in all workspaces, the latest first."""

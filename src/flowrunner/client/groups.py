@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from flowrunner.client.executions import Executions, Jobs
     from flowrunner.client.flows import Flows
     from flowrunner.client.installation import Installation
+    from flowrunner.client.second_factors import Identities, SecondFactors
     from flowrunner.client.triggers import Callbacks, Triggers
     from flowrunner.client.workspaces import Workspaces
 
@@ -64,6 +65,18 @@ class Groups(Generic[K]):
         from flowrunner.client.accounts import Sessions
 
         return Sessions(self._performer)
+
+    @cached_property
+    def second_factors(self) -> "SecondFactors[K]":
+        from flowrunner.client.second_factors import SecondFactors
+
+        return SecondFactors(self._performer)
+
+    @cached_property
+    def identities(self) -> "Identities[K]":
+        from flowrunner.client.second_factors import Identities
+
+        return Identities(self._performer)
 
     @cached_property
     def tokens(self) -> "Tokens[K]":

@@ -44,9 +44,17 @@ class Workspaces(Group[K]):
         return call(Workspace, "GET", _workspace(id))
 
     @operation("updateWorkspace")
-    def update(self, id: str, *, name: str | None = None, slug: str | None = None) -> Call[Workspace]:
-        """Change the name or the slug of a workspace."""
-        return call(Workspace, "PUT", _workspace(id), body={"name": name, "slug": slug})
+    def update(
+        self,
+        id: str,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        requires_second_factor: bool | None = None,
+    ) -> Call[Workspace]:
+        """Change what is given of a workspace."""
+        body = {"name": name, "slug": slug, "requires_second_factor": requires_second_factor}
+        return call(Workspace, "PUT", _workspace(id), body=body)
 
     @operation("deleteWorkspace")
     def delete(self, id: str, *, name: str | None = None) -> Call[Message]:
