@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.server import ADMIN_PASSWORD, Server
+from support.server import ADMIN_PASSWORD, Server, clean_environment
 
 from .command import flowrunner
 
@@ -140,6 +142,25 @@ def test_each_fault_of_the_data_is_found_with_what_to_do(
     assert code == 1
     assert found[check]["state"] == "fail"
     assert hint in found[check]["hint"]
+
+
+def test_a_data_directory_of_another_user_is_a_finding(data_dir: Path, tmp_path: Path) -> None:
+    nobody = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
+    if not nobody:
+        data_dir.chmod(0o000)
+    elif subprocess.run([sys.executable, "-c", "import flowrunner"], cwd="/", check=False, **nobody).returncode:
+        pytest.skip("another user cannot run the program here")
+    tmp_path.chmod(0o755)
+    command = [sys.executable, "-m", "flowrunner", "doctor", "-o", "json", "--port", "0", "--data-dir", data_dir]
+
+    done = subprocess.run(
+        command, cwd="/", env=clean_environment(), capture_output=True, text=True, check=False, **nobody
+    )
+
+    assert done.returncode == 1, done.stderr
+    (finding,) = (finding for finding in json.loads(done.stdout) if finding["check"] == "data directory")
+    assert finding["state"] == "fail"
+    assert "run this and the server as the user" in finding["hint"]
 
 
 def test_an_old_key_and_an_exposed_server_are_warned_about(data_dir: Path, tmp_path: Path) -> None:

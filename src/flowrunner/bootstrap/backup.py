@@ -23,7 +23,7 @@ from flowrunner.bootstrap.backup_file import (
     is_backup,
     write_backup,
 )
-from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
+from flowrunner.bootstrap.location import DATABASE_FILE, existing, stored_at
 from flowrunner.bootstrap.ownership import locked
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
@@ -51,8 +51,7 @@ async def back_up(settings: Settings, file: Path, *, passphrase: str | None) -> 
     """
     if passphrase is not None:
         check_passphrase(passphrase)
-    if not await stored_at(settings).has_data():
-        raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of a server creates it")
+    await existing(settings)
     if file.exists() and not is_backup(file):
         raise FlowRunnerError(f"{file} exists and is not a backup: name another file, so that nothing is overwritten")
     if not file.absolute().parent.is_dir():

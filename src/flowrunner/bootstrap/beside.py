@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
-from flowrunner.bootstrap.location import DATABASE_FILE, make_private, stored_at
+from flowrunner.bootstrap.location import DATABASE_FILE, existing, make_private
 from flowrunner.clock import SystemClock
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import FlowRunnerError
@@ -26,13 +26,8 @@ async def open_beside(settings: Settings) -> AsyncIterator[Database]:
     Raises:
         FlowRunnerError: If there is none, or it has the schema of another version.
     """
-    location = stored_at(settings)
+    location = await existing(settings)
     await location.check()
-    if not await location.has_data():
-        raise FlowRunnerError(
-            f"There is no database in {settings.data_dir}: name its directory with --data-dir, "
-            "or the database with FLOWRUNNER_DATABASE_URL"
-        )
     if not (await location.schema()).is_usable:
         raise FlowRunnerError("The database has the schema of another version: use the flowrunner of its server")
     if settings.database_url is None:

@@ -52,13 +52,14 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Return the findings of all checks. Nothing is changed, and no finding contains a secret."""
+    is_open = _is_open(settings.data_dir)
     return [
         *_settings(settings),
         *_python(),
         *_data_dir(settings),
-        *_keys(settings),
-        *await _database(settings),
-        *_clock(settings),
+        *(_keys(settings) if is_open else ()),
+        *(await _database(settings) if is_open or settings.database_url is not None else ()),
+        *(_clock(settings) if is_open else ()),
         *_disk(settings),
         *_port(settings),
         *_exposure(settings),
@@ -96,12 +97,28 @@ def _python() -> Iterator[Finding]:
         yield Finding("python", "ok", f"Python {version} with SQLite {sqlite}")
 
 
+def _is_open(path: Path) -> bool:
+    """Return whether this user may look into the directory, if there is one."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return os.access(path, os.R_OK | os.X_OK)
+
+
 def _data_dir(settings: Settings) -> Iterator[Finding]:
     path = settings.data_dir
-    if not path.exists():
+    try:
+        found = path.stat()
+    except FileNotFoundError:
         yield Finding("data directory", "warn", f"there is no {path} yet", "the first start of the server creates it")
         return
-    found = path.stat()
+    except OSError as error:
+        hint = "run this and the server as the user that owns it"
+        yield Finding("data directory", "fail", f"{path} cannot be reached: {error.strerror}", hint)
+        return
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         yield Finding("data directory", "fail", f"others can enter {path} (mode {mode:04o})", f"run 'chmod 700 {path}'")
@@ -189,7 +206,7 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    place = next(path for path in (settings.data_dir, *settings.data_dir.absolute().parents) if path.exists())
+    place = next(path for path in (settings.data_dir, *settings.data_dir.absolute().parents) if os.path.exists(path))
     free = shutil.disk_usage(place).free
     message = f"{free / 2**30:.1f} GiB are free at {place}"
     if free < _LEAST_FREE:

@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.security.keys import UnsafeDataDir, explain_unwritable
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
@@ -26,6 +27,23 @@ def stored_at(settings: Settings) -> Location:
 async def has_usable_schema(settings: Settings) -> bool:
     """Return True if this version can use the database without a migration. Raises: FlowRunnerError."""
     return (await stored_at(settings).schema()).is_usable
+
+
+async def existing(settings: Settings) -> Location:
+    """Return the location of a database that exists. Raises: FlowRunnerError."""
+    location = stored_at(settings)
+    try:
+        has_data = await location.has_data()
+    except PermissionError:
+        raise UnsafeDataDir(
+            f"{settings.data_dir} cannot be read: run the command as the user that the server runs as"
+        ) from None
+    if not has_data:
+        raise FlowRunnerError(
+            f"There is no database in {settings.data_dir}: name its directory with --data-dir, "
+            "or the database with FLOWRUNNER_DATABASE_URL"
+        )
+    return location
 
 
 def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:
