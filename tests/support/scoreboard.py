@@ -32,7 +32,6 @@ NOT_YET: Final[Mapping[str, str]] = {
     "S54": "there are no incoming webhooks yet",
     "S55": "there are no incoming webhooks yet",
     "S71": "there are no workspaces yet",
-    "S72": "there are no logins through OpenID Connect yet",
     "S74": "there are no callbacks yet",
     "S75": "there is no interface for browsers yet",
 }

@@ -25,6 +25,7 @@ SCREENS: Final = {
     "node-types": "/nodes",
     "workspace": "/workspace",
     "account": "/account",
+    "security": "/account?tab=security",
     "tokens": "/account?tab=tokens",
     "sessions": "/account?tab=sessions",
     "accounts": "/admin",
