@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from typing import Any, Final
 
 import pytest
@@ -300,6 +301,25 @@ def test_a_notification_is_taken_and_has_no_effect_on_the_requests_of_others(acc
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
 
     assert at(account).post("/mcp", cancel).status == 202
+
+
+def test_s63_long_messages_of_an_account_do_not_wait_for_themselves(account: Client) -> None:
+    agent = at(account)
+    # A value of as much memory as an account may have in one kind of requests.
+    definition = f"{SMALLEST}\n# {',' * 900_000}"
+    answers = []
+
+    def send() -> None:
+        reply = agent.post("/mcp", called("validate_flow", definition=definition))
+        answers.append(reply.json["result"]["structuredContent"]["is_valid"])
+
+    sending = [threading.Thread(target=send) for _ in range(4)]
+    for thread in sending:
+        thread.start()
+    for thread in sending:
+        thread.join(timeout=60)
+
+    assert answers == [True] * 4
 
 
 # Connections

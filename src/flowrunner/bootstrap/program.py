@@ -412,6 +412,7 @@ def assemble(
                 refused=metrics.refused,
                 browser=Browser(settings.public_url),
                 body_room=FairBodies(),
+                message_room=FairBodies(),
                 streams=streams,
                 feed=feed,
             ),

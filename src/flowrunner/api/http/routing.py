@@ -34,6 +34,7 @@ from flowrunner.domain import strict_json
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
 from flowrunner.domain.values import JSON, memory_of_json, personal_workspace
+from flowrunner.ports.memory import BodyRoom
 from flowrunner.ports.workspaces import ObjectKind
 from flowrunner.tasks import begin
 
@@ -80,12 +81,14 @@ class StrictRequest(Request):
 
     Attributes:
         is_document: The body is a flow document.
+        room: The memory for long bodies.
     """
 
     most_bytes = MAX_BODY_BYTES
     takes_yaml = False
     takes_zip = False
     is_document = False
+    room: BodyRoom
     # Of an empty body.
     _value: Any = None
 
@@ -101,7 +104,7 @@ class StrictRequest(Request):
         if self.takes_zip:
             _check_is_zip(self.headers)
             # As much as it may hold, whatever its size: a short archive can be of long documents.
-            async with state_of(self).body_room.hold(caller_of(self).workspace_id, 2 * MAX_BATCH_BODY_BYTES):
+            async with self.room.hold(caller_of(self).workspace_id, 2 * MAX_BATCH_BODY_BYTES):
                 yield self
             return
         if len(self._body) <= _LONG_BYTES:
@@ -111,7 +114,7 @@ class StrictRequest(Request):
         # Only authenticated callers can send this much. The share is the account's, which may have many workspaces.
         share = personal_workspace(caller_of(self).account_id)
         # An estimate for JSON is none too small for a text.
-        async with state_of(self).body_room.hold(share, memory_of_json(self._body)):
+        async with self.room.hold(share, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
 
@@ -244,11 +247,16 @@ class BoundedRoute(APIRoute, ABC):
                 return await handle(request)
             strict = StrictRequest(request.scope, request.receive)
             strict.most_bytes, strict.takes_yaml, strict.takes_zip = most_bytes, may_be_yaml, takes_zip
+            strict.room = self.body_room(request)
             async with strict.parsed():
                 await self.admit_again(strict)
                 return await handle(strict)
 
         return handler
+
+    def body_room(self, request: Request) -> BodyRoom:
+        """Return the memory for long bodies of requests."""
+        return state_of(request).body_room
 
     def _direct(self) -> Handler | None:
         """Return a direct call of the function if it takes only the request, a body, and parameters of path and query.

@@ -82,6 +82,8 @@ class AppState:
         metrics: Returns the metrics and their content type, for a value of the `Accept` header.
         metrics_token: The token that readers of the metrics need; None if any client may read them.
         refused: Called with the name of each limit that rejects a request.
+        body_room: The memory for long bodies of requests.
+        message_room: The memory for long messages to the MCP server.
         hooks_waiting: Requests to webhook triggers that wait for a result.
         long_bodies: The locks of accounts whose long bodies are being parsed.
         openapi: The encoded OpenAPI document.
@@ -99,6 +101,7 @@ class AppState:
     refused: Callable[[str], None]
     browser: Browser
     body_room: BodyRoom
+    message_room: BodyRoom
     streams: OpenStreams
     feed: EventFeed
     metrics_token: str | None = field(default=None, repr=False)

@@ -22,10 +22,12 @@ from flowrunner.api.mcp.calls import AgentCall, manual_of
 from flowrunner.api.mcp.inner_requests import InnerRequests
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unavailable
+from flowrunner.ports.memory import BodyRoom
 
 _PROTOCOL: Final = "flowrunner.api.mcp.protocol"
 _MOST_METHOD_CHARACTERS: Final = 100
 _MOST_ID_CHARACTERS: Final = 200
+_MOST_MEMBERS: Final = 100
 
 
 class McpRoute(ProtectedRoute):
@@ -37,6 +39,10 @@ class McpRoute(ProtectedRoute):
             # A page that has rebound its own name to this address says so in Origin.
             state_of(request).browser.check_is_not_foreign(request.headers)
         await super().admit(request)
+
+    def body_room(self, request: Request) -> BodyRoom:
+        # Of its own: what its requests hold must not wait for what it holds itself.
+        return state_of(request).message_room
 
 
 router = APIRouter(route_class=McpRoute)
@@ -65,14 +71,17 @@ async def mcp(request: Request, message: Annotated[dict[str, Any], BodyOf()]) ->
 
 def _check(message: dict[str, Any]) -> None:
     """Raises: InvalidRequest unless it is a message of JSON-RPC 2.0."""
-    id, method = message.get("id", 0), message.get("method")
+    id, method, params = message.get("id", 0), message.get("method"), message.get("params", {})
     is_one = (
         message.keys() <= {"jsonrpc", "id", "method", "params"}
         and message.get("jsonrpc") == "2.0"
         and isinstance(method, str)
         and len(method) <= _MOST_METHOD_CHARACTERS
         and (isinstance(id, int) or (isinstance(id, str) and len(id) <= _MOST_ID_CHARACTERS))
-        and isinstance(message.get("params", {}), dict)
+        and isinstance(params, dict)
+        # The SDK looks at each member on the event loop, those that it does not know too.
+        and len(params) <= _MOST_MEMBERS
+        and (isinstance(meta := params.get("_meta", {}), dict) and len(meta) <= _MOST_MEMBERS)
     )
     if not is_one:
         hint = 'send one request or notification: {"jsonrpc": "2.0", "id": 1, "method": …, "params": {…}}'

@@ -216,7 +216,8 @@ async def _get_execution(call: AgentCall, given: takes.GetExecutionArguments) ->
         names += ["input", "result"]
     steps = [picked(step, *names) for step in found["steps"]]
     more = {"steps_left_out": True} if "next_cursor" in found else {}
-    return {**execution, "steps": steps, **more}
+    whole = {**execution, "steps": steps, **more}
+    return whole if given.view == "full" else await asyncio.to_thread(shortened, whole)
 
 
 async def _get_execution_logs(call: AgentCall, given: takes.GetExecutionLogsArguments) -> Result:
