@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -322,6 +323,21 @@ def test_a_collector_that_does_not_work_holds_up_nothing(tmp_path: Any, answers:
 def test_what_would_have_no_effect_is_an_error(name: str, value: str) -> None:
     with pytest.raises(FlowRunnerError, match=name):
         open_exporters({name: value})
+
+
+def test_without_the_packages_the_server_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['opentelemetry.exporter'] = None\n"
+        "from flowrunner.cli.main import main\n"
+        "main(['serve', '--otel', 'on', '--port', '0', '--data-dir', sys.argv[1]])\n"
+    )
+    with TemporaryDirectory() as directory:
+        command = [sys.executable, "-c", program, f"{directory}/data"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert "requirements/otel.txt" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_of_it_is_imported_unless_it_is_switched_on() -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -152,20 +153,49 @@ def test_with_debug_each_step_has_an_event_with_its_end(all_logged: Logged) -> N
     assert leaks({"log": all_logged.text}, (PLAIN, CANARY)) == []
 
 
-def test_a_failed_execution_leaves_one_line_without_values(logged: Logged) -> None:
+def test_each_ended_execution_leaves_one_line_without_values(logged: Logged) -> None:
     with logged as server:
         account = server.admin().new_account()
         account.new_secret("PLAIN", PLAIN)
         flow = account.new_flow(FLOW)
         execution = account.run(flow, {"order": CANARY})
         account.ended(execution)
-        account.run_to_end("nodes: {a: {type: transform, params: {value: 1}}}")
+        completed = account.run_to_end(f"nodes: {{a: {{type: transform, params: {{value: {CANARY}}}}}}}")["id"]
+        cancelled = account.run(account.new_flow("nodes: {a: {type: wait, params: {key: k}}}"))
+        account.until_it_waits(cancelled)
+        assert account.delete(f"/api/v1/executions/{cancelled}").status < 300
+        account.ended(cancelled)
 
     (line,) = logged.named("execution.failed")
     assert facts(line, "execution_id", "workspace_id", "flow_id", "node", "error_type") == (
         execution, account.account_id, flow, "often", "script",
     )  # fmt: skip
+    assert line["duration_ms"] >= 10
+    (line,) = logged.named("execution.completed")
+    assert facts(line, "execution_id", "workspace_id", "node") == (completed, account.account_id, None)
+    (line,) = logged.named("execution.cancelled")
+    assert facts(line, "execution_id", "workspace_id") == (cancelled, account.account_id)
     assert leaks({"log": logged.text}, (PLAIN, CANARY)) == []
+
+
+def test_a_refused_request_to_a_webhook_leaves_a_line_without_what_was_sent(usual: Logged) -> None:
+    trigger = '{type: webhook, verify: {scheme: standard, secret: "${secrets.PLAIN}"}}'
+    with usual as server:
+        account = server.admin().new_account()
+        account.new_secret("PLAIN", PLAIN)
+        flow = account.new_flow(f"triggers: {{in: {trigger}}}\nnodes: {{a: {{type: return}}}}")
+        (hook,) = account.get("/api/v1/triggers").json["triggers"]
+        path = urlsplit(hook["url"]).path
+        for _ in range(30):
+            server.client().post(path, {"said": CANARY}, **{"webhook-signature": CANARY})
+        server.client().get(path, said=CANARY)
+
+    lines = usual.named("hook.refused")
+    assert len(lines) == 10, "a flood leaves few lines"
+    assert {facts(line, "trigger_id", "workspace_id", "flow_id") for line in lines} == {
+        (hook["id"], account.account_id, flow)
+    }
+    assert leaks({"log": usual.text}, (PLAIN, CANARY, path.rpartition("/")[2])) == []
 
 
 def test_a_refused_request_leaves_a_line_with_its_id_and_others_leave_none(usual: Logged) -> None:

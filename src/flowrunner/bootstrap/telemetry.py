@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     # The packages need not be installed.
     from flowrunner.otel.export import Exporters as Exporters  # noqa: PLC0414 # for serving
 
+logger = structlog.get_logger()
+
 # The database is asked at most once in this time, and waited for at most that long.
 _BACKLOG_SECONDS: Final = 10.0
 _LONGEST_WAIT_SECONDS: Final = 1.0
@@ -39,14 +42,14 @@ def open_exporters(settings: Settings) -> "Exporters | None":
     """Start the export to an OpenTelemetry collector, if it is switched on. Raises: FlowRunnerError."""
     if settings.otel == "off":
         return None
-    if importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+    try:
+        # Never imported otherwise.
+        from flowrunner.otel.export import open_exporters as start
+    except ImportError as error:
         raise FlowRunnerError(
-            "The packages for OpenTelemetry are not installed. Install them in the clone that contains FlowRunner: "
-            ".venv/bin/pip install --require-hashes --requirement requirements/otel.txt"
-        )
-    # Never imported otherwise.
-    from flowrunner.otel.export import open_exporters as start
-
+            f"The packages for OpenTelemetry are not installed ({error}). Install them in the clone that contains "
+            "FlowRunner: .venv/bin/pip install --require-hashes --requirement requirements/otel.txt"
+        ) from None
     return start()
 
 
@@ -61,8 +64,12 @@ async def exporting_metrics(exporters: "Exporters | None", metrics: Metrics) -> 
     async def export() -> None:
         while True:
             await asyncio.sleep(seconds)
-            await metrics.refresh()
-            thread.put(metrics.collect())
+            try:
+                await metrics.refresh()
+                thread.put(metrics.collect())
+            except Exception as error:
+                # The next ones may succeed.
+                logger.error("telemetry.failed", exc_info=error)
 
     exports = asyncio.create_task(export(), name="otel metrics")
     try:
