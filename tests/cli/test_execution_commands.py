@@ -1,6 +1,7 @@
 """`flowrunner executions` and what belongs to it, against a server."""
 
 import json
+import re
 import signal
 import time
 
@@ -208,6 +209,11 @@ def test_a_terminal_shows_a_tree_that_is_drawn_again(user: User) -> None:
     assert "each.1" in last
     assert 'for an approval: "Ship 日本?"' in last
     assert "inner" not in last
+
+    rows = re.sub(r"\x1b\[\d*m", "", on_a_terminal("executions", "list", at=user.home, environment=user.environment))
+    assert max(map(len, rows.splitlines())) <= 80
+    shown_id = rows.splitlines()[1].split()[0]
+    assert user.json("executions", "get", shown_id)["id"].startswith(shown_id)
 
     coloured = on_a_terminal("executions", "list", at=user.home, environment=user.environment)
     plain = on_a_terminal("executions", "list", at=user.home, environment={**user.environment, "NO_COLOR": "1"})

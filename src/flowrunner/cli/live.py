@@ -173,7 +173,7 @@ class LiveTree:
         columns, height = shutil.get_terminal_size()
         self._erase()
         rows = list(self._nodes.items())[-max(1, height - 2) :]
-        names = [plain(f"{'  ' * step.count('/')}{step.rpartition('/')[2]}") for step, _ in rows]
+        names = [plain(_indented(step)) for step, _ in rows]
         longest = min(max(map(width, names), default=0), columns // 2)
         for name, (_, node) in zip(names, rows, strict=True):
             seconds = monotonic() - node.began if node.seconds is None else node.seconds
@@ -186,6 +186,12 @@ class LiveTree:
         self._lines_drawn = len(rows)
         self._drawn_at = monotonic()
         sys.stderr.flush()
+
+
+def _indented(step: str) -> str:
+    """Return the name of a step below that of the node that it is inside: `  [4] push.1` for `each.1[4]/push.1`."""
+    around, slash, name = step.rpartition("/")
+    return f"{'  ' * step.count('/')}[{around.rpartition('[')[2]} {name}" if slash else name
 
 
 def log_line(event: Message) -> str | None:

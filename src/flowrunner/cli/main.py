@@ -59,6 +59,7 @@ _COMMANDS: Final = {
     "trigger": "Look at triggers, and run them.",
     "unpause": "Let executions start again.",
     "validate": "Check flows: every fault and warning.",
+    "version": "Print the version.",
     "watch": "Follow an execution.",
     "whoami": "Print who you are, and where.",
     "worker": "Start a worker, which advances executions for Temporal.",

@@ -21,6 +21,8 @@ _COLOURS: Final = {
 }  # fmt: skip
 _MOMENTS: Final = ("at", "since", "until", "timestamp")
 _LONGEST_CELL: Final = 60
+# An id, and of it the time and the first random digits.
+_ID: Final = re.compile(r"^([a-z]+-[0-9a-z]{15})[0-9a-z]{21}$")
 # Characters that JSON leaves as they are and a terminal would obey, or that reorder what it shows.
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -163,9 +165,12 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
     fields, titles = zip(*(_column(column) for column in columns), strict=True)
     now, is_terminal = datetime.now(UTC), sys.stdout.isatty()
     cells = [[plain(_cell(f, _at(row, f), now).replace("\n", " ")) for f in fields] for row in rows]
-    widths = [max(map(width, column)) for column in zip(titles, *cells, strict=True)]
-    if is_terminal:
-        widths = _narrowed(widths, shutil.get_terminal_size().columns)
+    widths = _widths(titles, cells)
+    columns_left = shutil.get_terminal_size().columns
+    if is_terminal and _total(widths) > columns_left:
+        # The beginning of an id is enough for every command.
+        cells = [[_ID.sub(r"\1", cell) for cell in line] for line in cells]
+        widths = _narrowed(_widths(titles, cells), columns_left)
     colour = not common().no_color and wants_colour(is_terminal, os.environ)
     click.echo(click.style(_line(titles, widths), dim=True), color=colour)
     for line in cells:
@@ -181,10 +186,18 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     return (pad(fit(cell, columns), columns) for cell, columns in zip(cells, widths, strict=True))
 
 
+def _widths(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(width, column)) for column in zip(titles, *cells, strict=True)]
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
 def _narrowed(widths: list[int], terminal: int) -> list[int]:
     """Return widths that fit the terminal: the widest columns give way, but the first, which has the ids."""
     widths = [*widths]
-    while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > terminal:
+    while len(widths) > 1 and _total(widths) > terminal:
         widest = max(range(1, len(widths)), key=widths.__getitem__)
         if widths[widest] <= 8:
             break

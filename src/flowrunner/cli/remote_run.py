@@ -30,10 +30,13 @@ def run_remotely(
     client = connect()
     id = flow_id(client, flow)
     input = read_inputs(inputs, params, _schemas(client, id) if _has_pairs(inputs, params) else {})
+    body: dict[str, Any] = {"input": input}
+    if labels:
+        body["labels"] = labels_of(labels)
     started = client.request(
         "POST",
         f"/flows/{id}/run",
-        json={"input": input, "labels": labels_of(labels)},
+        json=body,
         idempotency_key=idempotency_key or True,
     ).object()
     return show_start(client, started, wait=wait, follow=follow, seconds=seconds)
