@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -465,3 +466,26 @@ def test_a_log_that_is_rotated_as_the_page_says_goes_on_in_the_same_file(tmp_pat
     assert rotated.returncode == 0, rotated.stderr
     assert log.read_text() == "after\n"
     assert (tmp_path / "server.log.1.gz").exists()
+
+
+def test_the_image_without_a_base_is_run_as_the_other_one_is() -> None:
+    script = DEPLOY / "image.sh"
+    text = script.read_text().replace("\\\n", " ")
+
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+    (config,) = (line for line in text.splitlines() if line.startswith("buildah config"))
+    words = shlex.split(config)
+    options = list(pairwise(words))
+    environment = dict(value.split("=", 1) for name, value in options if name == "--env")
+    assert environment.pop("PATH").startswith("/opt/flowrunner/bin:")
+    assert environment == {k: v for k, v in environment_of_the_image().items() if k != "PATH"}
+    for name, instruction in (("--user", "USER"), ("--workingdir", "WORKDIR"), ("--volume", "VOLUME"),
+                              ("--port", "EXPOSE"), ("--stop-signal", "STOPSIGNAL")):  # fmt: skip
+        assert (name, last(instruction)) in options
+    assert ("--entrypoint", last("ENTRYPOINT")) in options
+    assert f'["{dict(options)["--cmd"]}"]' == last("CMD")
+    # The same dependencies, without what is only needed to build.
+    assert "--require-hashes" in text
+    assert "requirements/temporal.txt" in text
+    (removed,) = re.findall(r"uninstall --quiet --yes\s+([a-z -]+)$", text, re.MULTILINE)
+    assert set(removed.split()) <= set(last_run_of("build").split())
