@@ -55,6 +55,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
+# One label of all executions, one of a thousandth of them, and an input with a value of its own for each.
+_INSERT_TERMS: Final = """
+INSERT INTO execution_terms (workspace_id, name, value, execution_id)
+SELECT workspace_id, 'label.team', 'core', id FROM executions
+ UNION ALL
+SELECT workspace_id, 'label.customer', substr(id, length(id) - 1), id FROM executions
+ UNION ALL
+SELECT workspace_id, 'input.order_id', id, id FROM executions
+"""
+
+
 def rows(count: int, workspace_id: str, flows: Sequence[tuple[str, str]]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of executions: 5 % failed, some rerun, few open; half of them of the workspace that is measured."""
     chance, failed = random.Random(1), ""
@@ -84,6 +95,8 @@ def fill_sqlite(path: Path, values: Iterator[tuple[Any, ...]], *, is_older: bool
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(statement, batch)
             connection.execute("COMMIT")
+        if not is_older:
+            connection.execute(_INSERT_TERMS)
 
 
 async def fill_postgres(url: str, values: Iterator[tuple[Any, ...]], *, is_older: bool) -> None:
@@ -94,6 +107,9 @@ async def fill_postgres(url: str, values: Iterator[tuple[Any, ...]], *, is_older
         while batch := [row[: len(columns)] for row in islice(values, _ROWS_AT_ONCE)]:
             await connection.copy_records_to_table("executions", records=batch, columns=columns)
         await connection.execute("VACUUM ANALYZE executions")
+        if not is_older:
+            await connection.execute(_INSERT_TERMS)
+            await connection.execute("VACUUM ANALYZE execution_terms")
     finally:
         await connection.close()
 
@@ -117,6 +133,12 @@ def requests(flow_id: str, older: bool) -> Iterator[tuple[str, str]]:
     yield "by two conditions, rare", f"{path}&error_type=timeout&node=node-3&flow_id={flow_id}"
     yield "by a node (none)", f"{path}&node=none&status=failed"
     yield "unrepaired", f"{path}&unrepaired=true"
+    yield "by a label of all", f"{path}&label=team:core&cursor={{cursor}}"
+    yield "by a label of all, counted", f"{path}&label=team:core"
+    yield "by a rare label", f"{path}&label=customer:00"
+    yield "by two labels", f"{path}&label=team:core&label=customer:00"
+    yield "failed with a label of all", f"{path}&label=team:core&status=failed"
+    yield "by an input (none)", f"{path}&input.order_id=none"
 
 
 async def measured(server: Server, path: str, cursors: Sequence[str], seconds: float) -> list[float]:

@@ -518,6 +518,7 @@ def _callbacks(go: Go, account: Client) -> None:
         go(account, f"GET {one}", id=target)
         for body in ({"enabled": False}, {"enabled": True}, {"url": "x"}, {"x": 1}):
             go(account, f"PUT {one}", body, id=target)
+        go(account, f"POST {one}/rotate", id=target)
         delivery = go(account, f"POST {one}/test", id=target).json.get("id", "delivery-1")
         for query in ("", "?limit=x"):
             go(account, f"GET {one}/deliveries", query=query, id=target)

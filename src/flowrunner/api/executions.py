@@ -475,11 +475,10 @@ def filter_of(
 
 def _terms_of(labels: Sequence[str], inputs: Sequence[tuple[str, str]], within: str) -> Sequence[tuple[str, str]]:
     """Raises: InvalidInput."""
-    terms = [label_term(text, f"{within}label") for text in labels]
-    terms += [input_term(name, value) for name, value in inputs]
-    if len(terms) > MAX_TERMS:
+    if len(labels) + len(inputs) > MAX_TERMS:
         raise invalid(f"{within}label", f"at most {MAX_TERMS} labels and inputs can be combined", code="too_long")
-    return terms
+    terms = [label_term(text, f"{within}label") for text in labels]
+    return [*terms, *(input_term(name, value) for name, value in inputs)]
 
 
 def _statuses_of(texts: Sequence[str], field: str) -> list[Status]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -108,14 +108,15 @@ class SqlExecutions:
         row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("execution")
-        view = _view(row)
         first, last, waiting_for, parent_id, revision_id, waits_for_room, last_seq = row[_WIDTH:]
-        return ExecutionDetail(
-            **{name: getattr(view, name) for name in ExecutionView.__slots__},
+        status = _STATUSES[row[2]]
+        return _view(
+            row,
+            ExecutionDetail,
             last_seq=last_seq,
             input=_member(first, "input"),
-            result=_member(last, "result") if view.status is Status.COMPLETED else None,
-            failure=last.encode() if view.status is Status.FAILED else None,
+            result=_member(last, "result") if status is Status.COMPLETED else None,
+            failure=last.encode() if status is Status.FAILED else None,
             waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
             parent_id=None if parent_id is None else ExecutionId(parent_id),
             revision_id=RevisionId(revision_id),
@@ -129,13 +130,13 @@ class SqlExecutions:
     async def page(self, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> Listed[ExecutionView]:
         # One more character of an error than is shown, so that the reader sees the truncation.
         found = await self._database.read(lambda tx: search(tx, workspace_id, wanted, page, _LISTING))
-        views = [_view(row) for row in found.items]
+        views = [_view(row, ExecutionView) for row in found.items]
         return Listed(items=views, total=found.total, is_exact=found.is_exact, next_cursor=found.next_cursor)
 
     async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
         values = {"ids": msgspec.json.encode(ids).decode(), "error_characters": LONGEST_LISTED_ERROR + 1}
         rows = await self._database.read(lambda tx: tx.rows(SUMMARIES, values))
-        return [(WorkspaceId(row[_WIDTH]), _view(row)) for row in rows]
+        return [(WorkspaceId(row[_WIDTH]), _view(row, ExecutionView)) for row in rows]
 
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
@@ -205,8 +206,11 @@ _WHOLE: Final = 2**30
 _STATUSES: Final = {status.value: status for status in Status}
 
 
-def _view(row: tuple[Any, ...]) -> ExecutionView:
-    return ExecutionView(
+V = TypeVar("V", bound=ExecutionView)
+
+
+def _view(row: Row, kind: type[V], **more: Any) -> V:
+    return kind(
         id=ExecutionId(row[0]),
         flow_id=FlowId(row[1]),
         status=_STATUSES[row[2]],
@@ -222,6 +226,7 @@ def _view(row: tuple[Any, ...]) -> ExecutionView:
         rerun_of=None if row[12] is None else ExecutionId(row[12]),
         repaired_by=None if row[13] is None else ExecutionId(row[13]),
         labels=None if row[14] is None else row[14].encode(),
+        **more,
     )
 
 
