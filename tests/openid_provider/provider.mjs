@@ -1,7 +1,8 @@
 // An OpenID Connect provider on loopback, with accounts and keys that a test changes while it runs.
 //
 // Its only argument is JSON: port, clients and accounts. It prints one line when it listens. A person logs in by name at
-// /interaction/{uid}. POST /control replaces the accounts that it is given, and `rotate` replaces the keys.
+// /interaction/{uid}. POST /control replaces the accounts that it is given, `rotate` replaces the keys, and `expire` sets
+// the clock forward for the next exchange of a code.
 import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import { Provider } from 'oidc-provider';
@@ -43,6 +44,9 @@ function newProvider() {
 }
 
 let provider = newProvider();
+let skipped = 0;
+const now = Date.now.bind(Date);
+Date.now = () => now() + skipped;
 
 async function bodyOf(request) {
   let text = '';
@@ -53,14 +57,17 @@ async function bodyOf(request) {
 const server = createServer(async (request, response) => {
   const { pathname } = new URL(request.url, issuer);
   if (pathname === '/control') {
-    const { rotate, ...changed } = JSON.parse(await bodyOf(request));
+    const { rotate, expire, ...changed } = JSON.parse(await bodyOf(request));
     for (const [id, account] of Object.entries(changed.accounts ?? {})) accounts.set(id, account);
     if (rotate) provider = newProvider();
+    // The next request finds that all codes are older than they may be.
+    if (expire) skipped += 3600_000;
     response.writeHead(204).end();
     return;
   }
   if (!pathname.startsWith('/interaction/')) {
     provider.callback()(request, response);
+    if (pathname === '/token') response.on('finish', () => { skipped = 0; });
     return;
   }
   if (request.method === 'GET') {

@@ -203,6 +203,17 @@ async def test_s72_codes_states_and_cookies_of_a_real_provider_are_no_use_to_oth
         await stranger.come_back("real", **stolen)
         check("another browser's code and state (login CSRF)", stranger)
 
+        other_client = Browser(program)
+        await other_client.start("real")
+        url = other_client.url.replace("client_id=flowrunner", "client_id=other")
+        await other_client.get(await asyncio.to_thread(real.log_in, url, "ada"))
+        check("a code that another client got", other_client)
+
+        late, parameters = await returned()
+        await asyncio.to_thread(real.change, expire=True)
+        await late.come_back("real", **parameters)
+        check("an expired code", late)
+
         for what, change in {
             "no state": {"state": None}, "an empty state": {"state": ""}, "a longer state": {"state": "x" * 43},
             "no code": {"code": None}, "an invented code": {"code": "x" * 43},
