@@ -1,0 +1,115 @@
+"""The MCP server in the tests' process: limits, ended tokens, and what is broken or missing."""
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.agents import called, message
+from api.shapes import NAP, assert_error
+from flowrunner.api.mcp import route
+from flowrunner.bootstrap.program import Program
+from support.asgi import call, program_at
+from support.client import PASSWORD, Reply
+
+
+async def agent_of(program: Program) -> tuple[str, str, str]:
+    """The session's token of a new account, a token for agents, and that one's id."""
+    services = program.services
+    await services.accounts.create(name="A", email="a@example.com", password=PASSWORD, role="user")
+    session = (await services.identity.login("a@example.com", PASSWORD, address="127.0.0.1")).token
+    body = json.dumps({"name": "agent", "scopes": ["mcp", "read", "run", "write"]}).encode()
+    made = (await call(program.app, "POST", "/api/v1/tokens", token=session, body=body)).json
+    return session, made["token"], made["id"]
+
+
+async def send(program: Program, token: str, value: Any) -> Reply:
+    return await call(program.app, "POST", "/mcp", token=token, body=json.dumps(value).encode())
+
+
+def error_in(reply: Reply) -> Any:
+    assert reply.json["result"]["isError"], reply
+    return reply.json["result"]["structuredContent"]["error"]
+
+
+async def test_s56_s76_the_requests_of_tools_count_towards_the_limit_of_the_account(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data", account_requests=10) as program:
+        _, token, _ = await agent_of(program)
+        replies = []
+        while not replies or (replies[-1].status == 200 and not replies[-1].json["result"]["isError"]):
+            replies.append(await send(program, token, called("search_flows")))
+
+    # One request made the token, and each call is one with another inside.
+    assert len(replies) == 5
+    error = error_in(replies[-1])
+    assert (error["code"], error["details"]["limit"]) == ("too_many_requests", "account_requests")
+    assert error["retry_after"] >= 1
+    assert "retry_after" in error["hint"]
+
+
+async def test_s56_s76_each_call_counts_as_a_change_because_it_is_recorded(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data", account_changes=3) as program:
+        _, token, _ = await agent_of(program)
+        replies = [await send(program, token, called("search_docs", query="retry")) for _ in range(3)]
+        listed = await send(program, token, message("tools/list"))
+
+    assert [reply.json["result"]["isError"] for reply in replies] == [False, False, True]
+    assert error_in(replies[-1])["details"]["limit"] == "account_changes"
+    assert listed.status == 200, "a list of tools is no call"
+
+
+async def test_s09_s76_a_wait_ends_with_the_token_and_the_execution_goes_on(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        session, token, id = await agent_of(program)
+        saved = await send(program, token, called("save_flow", name="F", definition=NAP))
+        flow = saved.json["result"]["structuredContent"]["flow_id"]
+
+        waiting = asyncio.create_task(send(program, token, called("run_flow", flow_id=flow, wait_seconds=60)))
+        async with asyncio.timeout(20):
+            while not (await call(program.app, "GET", "/api/v1/executions", token=session)).json["total"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await call(program.app, "DELETE", f"/api/v1/tokens/{id}", token=session)).status == 200
+
+        assert error_in(await asyncio.wait_for(waiting, 20))["code"] == "unauthorized"
+        (execution,) = (await call(program.app, "GET", "/api/v1/executions", token=session)).json["executions"]
+        assert "completed_at" not in execution
+
+
+async def test_s57_a_bug_of_a_tool_is_told_by_an_id_alone(tmp_path: Path) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            raise ZeroDivisionError("SELECT password FROM /secret/place")
+
+    async with program_at(tmp_path / "data") as program:
+        _, token, _ = await agent_of(program)
+        whole = program.app.state.flowrunner
+        for broken in ({"flows": Broken()}, {"audit": Broken()}, {"workspaces": Broken()}):
+            services = dataclasses.replace(whole.services, **broken)
+            program.app.state.flowrunner = dataclasses.replace(whole, services=services)
+            for sent in (
+                called("search_flows"),
+                called("get_flow", flow_id="flow-1"),
+                called("flow_x"),
+                message("tools/list"),
+                message("resources/read", {"uri": "flowrunner://flows/x"}),
+            ):
+                reply = await send(program, token, sent)
+                assert reply.status in (200, 500)
+                assert b"secret" not in reply.body
+                assert b"ZeroDivision" not in reply.body
+
+
+async def test_without_the_extra_the_answer_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "_PROTOCOL", "flowrunner.api.mcp.not_installed")
+    async with program_at(tmp_path / "data") as program:
+        _, token, _ = await agent_of(program)
+
+        reply = await send(program, token, message("tools/list"))
+
+    assert_error(reply, 503)
+    assert "extra 'mcp'" in reply.error["message"]
