@@ -19,6 +19,7 @@ SCREENS: Final = {
     "triggers": "/triggers",
     "schedule": "/triggers?trigger={schedule}",
     "webhook": "/triggers?trigger={webhook}",
+    "calendar": "/triggers?view=calendar",
     "callbacks": "/callbacks",
     "callback": "/callbacks?callback={callback}",
     "secrets": "/secrets",

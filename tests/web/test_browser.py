@@ -350,6 +350,19 @@ def test_a_request_to_a_webhook_is_looked_at_and_replayed(tab: Tab, api: Client)
     assert len(api.get("/api/v1/executions", flow_id=flow).json["executions"]) == 2
 
 
+def test_the_calendar_shows_what_is_due(tab: Tab, api: Client) -> None:
+    api.new_flow(SCHEDULED.replace("yearly", "at_noon").replace("@at_noon", "0 12 * * *"), name="is due")
+    page = tab.go("/triggers")
+    page.get_by_role("link", name="Calendar").click()
+    due = page.get_by_role("list", name="Calendar").get_by_role("button", name="at_noon")
+
+    expect(due.first).to_contain_text("12:00")
+    # Four weeks from Monday: some days are over.
+    assert 20 <= due.count() <= 28
+    due.first.click()
+    expect(page.get_by_role("dialog", name="at_noon")).to_contain_text("is due")
+
+
 def test_the_address_of_a_webhook_is_replaced(tab: Tab, api: Client) -> None:
     flow = api.new_flow(HOOKED, name="is replaced")
     url = api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"]

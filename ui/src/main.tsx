@@ -11,6 +11,7 @@ import "./style/graph.css";
 import "./style/flow.css";
 import "./style/execution.css";
 import "./style/overview.css";
+import "./style/triggers.css";
 
 const root = document.getElementById("app")!;
 listen();

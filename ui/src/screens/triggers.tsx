@@ -5,15 +5,29 @@ import { location, setQuery, to } from "../app/router";
 import { workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { CurlButton } from "../parts/curl";
-import { Empty, Load } from "../parts/parts";
+import { Empty, Load, Tabs } from "../parts/parts";
 import { common } from "../texts/common";
 import { triggers as texts } from "../texts/triggers";
+import { Calendar } from "./triggers/calendar";
 import type { Trigger } from "./triggers/parts";
 import { TriggerTable } from "./triggers/table";
 
 const PAGE = 100;
 
 export default function Triggers() {
+  const { query } = location.value;
+  const isCalendar = query.get("view") === "calendar";
+  return (
+    <>
+      <Head title={texts.title}>
+        <Tabs label={texts.views} tabs={[{ label: texts.list, href: to("/triggers"), current: !isCalendar }, { label: texts.calendar, href: to("/triggers", { view: "calendar" }), current: isCalendar }]} />
+      </Head>
+      {isCalendar ? <div class="content"><Calendar opened={query.get("trigger") ?? undefined} /></div> : <List />}
+    </>
+  );
+}
+
+function List() {
   const { query } = location.value;
   const asked = query.get("type") ?? "";
   const type = asked in texts.types ? (asked as Trigger["type"]) : undefined;
@@ -25,14 +39,11 @@ export default function Triggers() {
   );
   const choose = (value: string | undefined) => setQuery({ type: value, cursor: undefined, trigger: undefined });
   return (
-    <>
-      <Head title={texts.title}>
+      <div class="content">
         <div class="filters" role="group" aria-label={texts.type}>
           <button class="chip" aria-pressed={type === undefined} onClick={() => choose(undefined)}>{texts.all}</button>
           {Object.entries(texts.types).map(([value, label]) => <button key={value} class="chip" aria-pressed={type === value} onClick={() => choose(value)}>{label}</button>)}
         </div>
-      </Head>
-      <div class="content">
         <Load query={list} rows={6}>
           {({ triggers, total, total_is_exact: isExact, next_cursor: next }) => triggers.length > 0 ? (
             <>
@@ -53,6 +64,5 @@ export default function Triggers() {
           )}
         </Load>
       </div>
-    </>
   );
 }

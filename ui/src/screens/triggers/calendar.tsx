@@ -1,0 +1,66 @@
+/** When schedules start flows in the next four weeks. */
+import { api } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { setQuery } from "../../app/router";
+import { workspace } from "../../app/session";
+import { now } from "../../parts/format";
+import { Empty, Load } from "../../parts/parts";
+import { triggers as texts } from "../../texts/triggers";
+import { TriggerDialog } from "./details";
+import { daysOf, mondayBefore, type Day } from "./days";
+import type { Trigger } from "./parts";
+
+const DAYS = 28;
+/** Schedules that are asked for their times, and times of each: as many as the server sends at once. */
+const MOST_SCHEDULES = 30;
+const TIMES = 100;
+/** Entries of a day that are shown. */
+const SHOWN = 4;
+
+const dayName = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+export function Calendar({ opened }: { opened: string | undefined }) {
+  const found = useQuery(`${workspace.value?.id} calendar`, async (signal) => {
+    const { triggers, total = triggers.length } = await api.get("/api/v1/triggers", { query: { type: "schedule", limit: 1000, count: true }, signal });
+    const armed = triggers.filter(({ state }) => state === "armed" || state === "failing");
+    const asked = armed.slice(0, MOST_SCHEDULES);
+    const dues = await Promise.all(asked.map(async ({ id }) => ({ trigger: id, times: (await api.get("/api/v1/triggers/{id}/next", { path: { id }, query: { count: TIMES }, signal })).next })));
+    return { triggers, dues, left: Math.max(armed.length, total - (triggers.length - armed.length)) - asked.length };
+  });
+  return (
+    <Load query={found} rows={8}>
+      {({ triggers, dues, left }) => {
+        const shown = triggers.find(({ id }) => id === opened);
+        const byId = new Map(triggers.map((trigger) => [trigger.id, trigger]));
+        if (dues.length === 0) return <div class="card"><Empty title={texts.noSchedules}><p>{texts.emptyHint}</p><pre>{texts.example}</pre></Empty></div>;
+        return (
+          <>
+            <ol class="calendar" aria-label={texts.calendar}>
+              {daysOf(dues, mondayBefore(new Date(now.value)), DAYS, TIMES).map((day) => <DayCell key={day.date.getTime()} day={day} byId={byId} />)}
+            </ol>
+            {left > 0 && <p class="muted small">{texts.schedulesLeft(left)}</p>}
+            {shown !== undefined && <TriggerDialog trigger={shown} reload={found.reload} onClose={() => setQuery({ trigger: undefined })} />}
+          </>
+        );
+      }}
+    </Load>
+  );
+}
+
+function DayCell({ day: { date, entries }, byId }: { day: Day; byId: ReadonlyMap<string, Trigger> }) {
+  const present = new Date(now.value);
+  const isToday = date.toDateString() === present.toDateString();
+  const isPast = date < present && !isToday;
+  return (
+    <li class={isToday ? "today" : isPast ? "past" : entries.length === 0 ? "free" : undefined} aria-current={isToday ? "date" : undefined}>
+      <span class="small muted">{dayName.format(date)}</span>
+      {entries.slice(0, SHOWN).map(({ trigger: id, first, count, isOpen }) => (
+        <button key={id} class="link small cut" title={`${byId.get(id)?.flow_name}: ${byId.get(id)?.name}`} onClick={() => setQuery({ trigger: id })}>
+          <span class="muted">{count === 1 && !isOpen ? clock.format(first) : `${count}${isOpen ? "+" : ""} ×`}</span> {byId.get(id)?.flow_name} <span class="muted">{byId.get(id)?.name}</span>
+        </button>
+      ))}
+      {entries.length > SHOWN && <span class="small muted">{texts.moreSchedules(entries.length - SHOWN)}</span>}
+    </li>
+  );
+}
