@@ -3,18 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from flowrunner.bootstrap.telemetry import open_exporters as open_if_on
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Step
 from flowrunner.domain.traces import span_id_of, trace_id_of
 from flowrunner.domain.values import ExecutionId
 from flowrunner.otel.export import open_exporters
+from flowrunner.settings import Settings
 from otel.collector import Collector, attributes, collecting, exporting_to
 from support.client import Client
 from support.receiver import Receiver
@@ -325,19 +326,12 @@ def test_what_would_have_no_effect_is_an_error(name: str, value: str) -> None:
         open_exporters({name: value})
 
 
-def test_without_the_packages_the_server_says_what_to_install() -> None:
-    program = (
-        "import sys; sys.modules['opentelemetry.exporter'] = None\n"
-        "from flowrunner.cli.main import main\n"
-        "main(['serve', '--otel', 'on', '--port', '0', '--data-dir', sys.argv[1]])\n"
-    )
-    with TemporaryDirectory() as directory:
-        command = [sys.executable, "-c", program, f"{directory}/data"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def test_without_the_packages_the_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    monkeypatch.delitem(sys.modules, "flowrunner.otel.export")
 
-    assert done.returncode == 1
-    assert "requirements/otel.txt" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(FlowRunnerError, match=r"requirements/otel\.txt"):
+        open_if_on(Settings(otel="on"))
 
 
 def test_nothing_of_it_is_imported_unless_it_is_switched_on() -> None:
