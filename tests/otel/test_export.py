@@ -194,6 +194,15 @@ nodes:
     assert {span.status.code for span in (*attempts, step, whole)} == {2}
 
 
+def test_flows_cannot_send_anything_to_the_collector(collector: Collector, user: Client) -> None:
+    flow = user.new_flow(
+        f"nodes: {{a: {{type: http.request, params: {{url: '{collector.url}/v1/traces', method: POST}}}}}}"
+    )
+    id = user.run(flow)
+
+    assert user.ended(id)["failure"]["type"] == "egress.forbidden"
+
+
 def test_metrics_arrive_with_their_labels(collector: Collector, user: Client) -> None:
     start(user, user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}"))
 

@@ -47,8 +47,9 @@ async def open_program(
     clock, metrics = SystemClock(), Metrics()
     async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
         hasher = Argon2Hasher()
+        servers = own_servers(settings) | (exporters.servers if exporters is not None else frozenset())
         http = EgressClients(
-            EgressPolicy(settings.egress_allow, own_ports, own_servers(settings)),
+            EgressPolicy(settings.egress_allow, own_ports, servers),
             request_tracer(exporters, stored.vault),
         )
         # An operator names the providers, and may have them in networks that are closed to flows.

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -33,6 +34,7 @@ from flowrunner.otel.spans import ExecutionSpans
 from flowrunner.ports.telemetry import TRACEPARENT
 
 _CLOSE_SECONDS: Final = 3.0
+_DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 _INTERVAL_SECONDS: Final = 60.0
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -53,12 +55,14 @@ class Exporters:
         metrics: Takes the metrics; None if they are off.
         metric_seconds: How often it wants them.
         propagates: Outgoing requests carry `traceparent`.
+        servers: Host and port of each collector.
     """
 
     spans: ExecutionSpans | None
     metrics: MetricThread | None
     metric_seconds: float
     propagates: bool
+    servers: frozenset[tuple[str, int]]
     _processor: BatchSpanProcessor | None
     _logs: LoggerProvider | None
 
@@ -119,6 +123,7 @@ def open_exporters(environ: Mapping[str, str] = os.environ) -> Exporters:
         metrics=metrics,
         metric_seconds=_interval(environ),
         propagates="tracecontext" in map(str.strip, propagators),
+        servers=_servers(environ),
         _processor=processor,
         _logs=logs,
     )
@@ -141,6 +146,14 @@ def _check(environ: Mapping[str, str]) -> None:
 def _is_on(signal: str, environ: Mapping[str, str]) -> bool:
     is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     return not is_off and environ.get(f"OTEL_{signal}_EXPORTER", "otlp").strip().lower() != "none"
+
+
+def _servers(environ: Mapping[str, str]) -> frozenset[tuple[str, int]]:
+    """Return host and port of each collector."""
+    names = ("", "TRACES_", "METRICS_", "LOGS_")
+    urls = {environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT", "") for name in names} - {""} or {_DEFAULT_ENDPOINT}
+    parts = map(urlsplit, urls)
+    return frozenset((p.hostname, p.port or (443 if p.scheme == "https" else 80)) for p in parts if p.hostname)
 
 
 def _interval(environ: Mapping[str, str]) -> float:
