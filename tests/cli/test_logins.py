@@ -11,6 +11,7 @@ import pytest
 
 from cli.command import flowrunner, on_a_terminal
 from support.client import PASSWORD, Client
+from support.codes import code_of
 
 TESTS = Path(__file__).parents[1]
 
@@ -69,6 +70,22 @@ def test_a_wrong_password_stores_nothing(stdin: str, code: int, account: Client,
 
     assert done.returncode in (code, 6)
     assert not contexts_file(tmp_path).exists()
+
+
+def test_a_second_factor_is_the_second_line(admin: Client, tmp_path: Path) -> None:
+    account = admin.new_account()
+    factor = account.post("/api/v1/second-factors/totp", {}).json
+    confirmed = account.post(f"/api/v1/second-factors/{factor['id']}/confirm", {"code": code_of(factor["secret"])})
+    recovery = confirmed.json["recovery_codes"][0]
+    given = ("login", account.url, "--username", account.email)
+
+    without = flowrunner(*given, at=tmp_path, stdin=PASSWORD)
+    wrong = flowrunner(*given, at=tmp_path, stdin=f"{PASSWORD}\n000000")
+    assert (without.returncode, wrong.returncode) == (4, 4)
+    assert "second line" in without.stderr
+    assert not contexts_file(tmp_path).exists()
+    assert flowrunner(*given, at=tmp_path, stdin=f"{PASSWORD}\n{recovery}\n").returncode == 0
+    assert flowrunner("whoami", at=tmp_path).returncode == 0
 
 
 def test_a_token_goes_to_no_other_server(account: Client, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -20,7 +22,7 @@ from flowrunner.cli.connection import (
 from flowrunner.cli.contexts import Context, load_contexts
 from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
-from flowrunner.client import ClientError
+from flowrunner.client import ApiError, Client, ClientError
 from flowrunner.client.requests import segment
 
 
@@ -47,11 +49,28 @@ def log_in(url: str | None, name: str | None, username: str | None, *, with_toke
             if common().no_input or not sys.stdin.isatty():
                 raise click.UsageError("Give the account with --username; the standard input has the password.")
             username = click.prompt("E-mail address", err=True)
-        answer = client.login(username, read_secret("Password"))
+        answer = _login(client, username)
         contexts.by_name[name] = Context(url=url, workspace=workspace, account=username)
         contexts.current = name
         keep_login(contexts, name, answer)
     say(f"Logged in to {url} as {contexts.by_name[name].account}; the context is '{name}'")
+
+
+def _login(client: Client, username: str) -> Mapping[str, Any]:
+    """Log in with a password, and a code where the account has a second factor; the standard input has a line each."""
+    password, _, code = read_secret("Password").partition("\n")
+    try:
+        return client.login(username, password)
+    except ApiError as error:
+        step = error.details.get("second_factor")
+        if not isinstance(step, Mapping):
+            raise
+    if not code and (common().no_input or not sys.stdin.isatty()):
+        raise CommandFailed("The account has a second factor: its code is the second line of the input", DENIED)
+    code = (code or str(click.prompt("Code of the second factor, or a recovery code", err=True))).strip()
+    kind = "code" if code.isdigit() else "recovery_code"
+    body = {"challenge": step["challenge"], kind: code}
+    return client.request("POST", "/auth/second-factor", json=body).object()
 
 
 def log_out() -> None:

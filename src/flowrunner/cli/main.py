@@ -70,8 +70,8 @@ _COMMANDS: Final = {
 # Commands that the help describes; it lists the others by name.
 _SECTIONS: Final = {
     "Flows": ("new", "validate", "test", "run", "flow", "apply"),
-    "Executions": ("executions", "watch", "logs", "cancel", "rerun", "approve"),
-    "Servers": ("dev", "serve", "doctor", "login", "secret", "trigger"),
+    "Executions": ("executions", "watch", "logs", "rerun", "approve"),
+    "Servers": ("dev", "serve", "doctor", "login", "secret"),
 }
 _MODULES: Final = {
     "logout": "login", "whoami": "login", "unpause": "pause", "diff": "apply", "export": "apply",

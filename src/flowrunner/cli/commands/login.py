@@ -21,7 +21,8 @@ from flowrunner.cli.server_command import ServerCommand
 def login(url: str | None, name: str | None, username: str | None, *, with_token: bool) -> None:
     """Log in to a server, and use it from now on.
 
-    The password is asked for, or read from the standard input. A login ends when it was not used for a day.
+    The password, and the code of a second factor, are asked for or read from the standard input, a line each. A login
+    ends when it was not used for a day.
     """
     from flowrunner.cli.logins import log_in
 
