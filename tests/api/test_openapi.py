@@ -216,6 +216,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _tokens(made.go, account)
     _workspaces(made.go, admin, account)
     _invitations(made.go, admin, account)
+    _password_resets(made.go, admin, account)
     _keys(made.go, admin, account)
     _pause(made.go, admin, account)
     _identity(made.go, nobody, account)
@@ -621,6 +622,19 @@ def _invitations(go: Go, admin: Client, account: Client) -> None:
             go(client, f"POST {invited}/{use}", body)
 
 
+def _password_resets(go: Go, admin: Client, account: Client) -> None:
+    nobody, reset = Client(admin.url), "POST /api/v1/accounts/{id}/password-reset"
+    other = admin.new_account()
+    for client, id in ((nobody, "x"), (account, other.account_id), (admin, "x")):
+        go(client, reset, id=id)
+    token = go(admin, reset, id=other.account_id).json["link"].partition("#")[2]
+    for body in ({"token": token, "password": "short"}, {"token": token, "password": PASSWORD}, {"token": "x"}, b"{"):
+        for _ in range(2):
+            go(nobody, "POST /api/v1/auth/new-password", body)
+    for body in ({"email": other.email}, {}, b"{"):
+        go(nobody, "POST /api/v1/auth/password-reset", body)
+
+
 def _accounts(go: Go, admin: Client, account: Client) -> None:
     accounts, one = "/api/v1/accounts", "/api/v1/accounts/{id}"
     body = {"name": "N", "email": f"tour-{account.account_id}@example.com", "password": PASSWORD, "role": "user"}
@@ -788,8 +802,9 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
             ]
     assert wrong == []
     # The set-up of a server that is set up cannot succeed, and this one has no address for links to approvals and for
-    # passkeys, and no provider of single sign-on.
-    without = {"POST /api/v1/setup", "DELETE /api/v1/executions/{id}/approvals/{node}/link"}
+    # passkeys, no mail server, and no provider of single sign-on.
+    without = {"POST /api/v1/setup", "POST /api/v1/auth/password-reset"}
+    without |= {"DELETE /api/v1/executions/{id}/approvals/{node}/link"}
     without |= {f"POST /api/v1/second-factors/passkeys{end}" for end in ("", "/options")}
     without |= {"POST /api/v1/identities", "DELETE /api/v1/identities/{id}"}
     assert successes == replies.keys() - without

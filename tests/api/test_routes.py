@@ -37,6 +37,9 @@ OPEN: Final = {
     # Whoever has the link of an invitation.
     ("POST", "/api/v1/invitations/lookup"),
     ("POST", "/api/v1/invitations/sign-up"),
+    # Whoever has lost a password, and whoever has the link that sets a new one.
+    ("POST", "/api/v1/auth/password-reset"),
+    ("POST", "/api/v1/auth/new-password"),
     # Whoever has the link of an approval, which is signed.
     ("GET", "/approve/{token}"),
     ("POST", "/approve/{token}"),
@@ -50,6 +53,7 @@ OPEN: Final = {
             "/login",
             "/setup",
             "/invitation",
+            "/new-password",
             "/w/{screen}",
             "/assets/{name}",
             "/favicon.svg",
@@ -66,6 +70,7 @@ ADMINS_ONLY: Final = {
     ("POST", "/api/v1/accounts"),
     ("DELETE", "/api/v1/accounts/{id}"),
     ("DELETE", "/api/v1/accounts/{id}/second-factors"),
+    ("POST", "/api/v1/accounts/{id}/password-reset"),
     ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/keys/rotations"),
     ("POST", "/api/v1/keys/rotations"),
@@ -177,7 +182,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
-            invitations=Broken(),
+            invitations=Broken(), password_resets=Broken(), linked_approvals=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
             node_trials=Broken(), overviews=Broken(), logins=Broken(), second_factors=Broken(), sign_on=Broken(),
             preferences=Broken(), hooks=Broken(), triggers=Broken(),

@@ -76,6 +76,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/api/v1/workspaces/{id}/invitations"): "invite",
     ("DELETE", "/api/v1/workspaces/{id}/invitations/{invitation_id}"): "members",
     ("POST", "/api/v1/invitations/accept"): "session",
+    ("POST", "/api/v1/accounts/{id}/password-reset"): "create_account",
     ("GET", "/api/v1/workspaces/{id}/tokens"): "members",
     ("DELETE", "/api/v1/workspaces/{id}/tokens/{token_id}"): "members",
     ("GET", "/api/v1/admin/workspaces"): "admin",
@@ -198,6 +199,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     # Its tools act where the other routes act.
     "/mcp": "account",
     "/api/v1/accounts": "installation",
+    "/api/v1/accounts/{id}/password-reset": "installation",
     "/api/v1/admin/pause": "installation",
     "/api/v1/admin/workspaces": "installation",
     "/api/v1/admin/workspaces/{id}/members": "installation",

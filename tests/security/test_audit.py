@@ -100,6 +100,8 @@ ACTIONS: Final = {
     "DELETE /api/v1/workspaces/{id}/invitations/{invitation_id}": "invitation.revoked",
     "POST /api/v1/invitations/accept": "invitation.accepted",
     "POST /api/v1/invitations/sign-up": "invitation.accepted",
+    "POST /api/v1/accounts/{id}/password-reset": "password.reset_created",
+    "POST /api/v1/auth/new-password": "password.reset",
     "POST /api/v1/workspaces/{id}/members": "member.added",
     "PUT /api/v1/workspaces/{id}/members/{account_id}": "member.changed",
     "DELETE /api/v1/workspaces/{id}/members/{account_id}": "member.removed",
@@ -126,6 +128,8 @@ NOT_TOLD: Final = {
     "PUT /api/v1/accounts/me/preferences",
     # Reads, with a body.
     "POST /api/v1/invitations/lookup",
+    # Needs a mail server: tests/security/test_password_resets.py tells of it.
+    "POST /api/v1/auth/password-reset",
     "POST /api/v1/flows/validate",
     "POST /api/v1/flows/graph",
     # A message of a protocol: `tests/api/test_mcp_access.py` looks for the entry of each call.
@@ -213,7 +217,7 @@ async def test_s60_every_request_that_changes_something_leaves_an_entry(tmp_path
     assert rows[0]["credential"] == "setup"
     for row in rows[3:]:
         assert row["actor"], row
-        assert row["credential"].startswith(("session:", "token:", "invitation")), row
+        assert row["credential"].startswith(("session:", "token:", "invitation", "reset")), row
         assert row["address"] == "127.0.0.1"
         assert row["outcome"] == ("denied" if row["action"] == "request.denied" else "done")
     assert rows[-1]["action"] == "request.denied"
@@ -260,6 +264,8 @@ async def _change_everything(root: Caller) -> None:
     account = {"name": "N", "email": "n@example.com", "password": PASSWORD}
     other = (await go("POST", "/api/v1/accounts", account))["id"]
     await go("PUT", "/api/v1/accounts/{id}", {"role": "viewer"}, id=other)
+    link = (await go("POST", "/api/v1/accounts/{id}/password-reset", id=other))["link"]
+    await go("POST", "/api/v1/auth/new-password", {"token": link.partition("#")[2], "password": PASSWORD})
     await _change_triggers(root, go)
     await _change_workspaces(root, go, me=me, other=other, flow=asking)
     await _change_second_factors(root, go, other=other)

@@ -1,4 +1,4 @@
-"""Links of invitations in a real Chromium, on a narrow screen."""
+"""Links of invitations, lost passwords and approvals in a real Chromium, on a narrow screen."""
 
 import os
 import secrets
@@ -9,7 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.client import PASSWORD, Client
+from support.mailbox import free_port
+from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
+from support.waiting import wait_for
 from web.browser import Tab, needs_chromium, opened_browser
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -23,7 +26,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("links"), {"ANONYMOUS_LOGINS": "0"})
+    port = free_port("127.0.0.1")
+    # No mail server listens there: that e-mails are possible is enough.
+    settings = {"SMTP_URL": "smtp://127.0.0.1:9", "PUBLIC_URL": f"http://127.0.0.1:{port}"}
+    running = Server(tmp_path_factory.mktemp("links"), settings, flags=("--port", str(port)))
     try:
         yield running.start()
     finally:
@@ -95,3 +101,76 @@ def test_an_account_logs_in_and_accepts_and_a_used_link_says_so(tab: Tab, admin:
     tab.page.goto(link)
     expect(tab.page.get_by_role("heading", name="This invitation is over")).to_be_visible()
     look(tab.page, "invitation-over")
+
+
+def test_a_new_password_is_set_by_a_link(tab: Tab, admin: Client) -> None:
+    lee = admin.new_account()
+    link = admin.post(f"/api/v1/accounts/{lee.account_id}/password-reset").json["link"]
+
+    tab.page.goto("/login")
+    tab.page.get_by_role("button", name="Forgot your password?").click()
+    tab.page.get_by_label("E-mail address").fill(lee.email)
+    look(tab.page, "forgotten")
+    tab.page.get_by_role("button", name="Send a link").click()
+    expect(tab.page.get_by_text("an e-mail with a link is on its way")).to_be_visible()
+    tab.page.goto(link)
+    tab.page.get_by_label("New password").fill("nine-red-badgers-dig")
+    look(tab.page, "new-password")
+    tab.page.get_by_role("button", name="Set the password").click()
+    expect(tab.page.get_by_text("The password is changed.")).to_be_visible()
+    assert "#" not in tab.page.url
+    Client(admin.url).login(lee.email, "nine-red-badgers-dig")
+
+
+ASKS = """\
+metadata: {name: Orders}
+nodes:
+  ask:
+    type: approval
+    params:
+      prompt: "Ship order 7 to Ada?"
+      form:
+        type: object
+        required: [note]
+        properties:
+          note: {type: string, title: Note, description: What the carrier should know.}
+          how: {title: How, enum: [by air, by sea], default: by sea}
+          insured: {title: Insured, type: boolean}
+      link: true
+      notify: tell
+    timeout: 1d
+    next: {approved: done, rejected: done, timeout: done}
+  tell: {type: http.request, params: {method: POST, url: "URL/ok/tell", body: "${approval.url}"}}
+  done: {type: return, params: {value: "${nodes.ask.result}"}}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_approval_is_answered_by_its_link_without_scripts(
+    browser: Browser, admin: Client, tmp_path: Path, scheme: str
+) -> None:
+    receiver = Receiver(tmp_path).start()
+    try:
+        id = admin.run(admin.new_flow(ASKS.replace("URL", receiver.url)))
+        wait_for(lambda: len(receiver.effects("/ok/tell")) == 1, 20.0)
+        link = receiver.effects("/ok/tell")[0].body.strip('"')
+    finally:
+        receiver.stop()
+    phone = Tab(browser, admin.url, width=390, height=800, java_script_enabled=False, color_scheme=scheme)
+    try:
+        page = phone.page
+        page.goto(link)
+        page.get_by_label("Note").fill("Ring twice")
+        page.get_by_label("How").select_option("by air")
+        page.get_by_label("Insured").check()
+        if directory := os.environ.get("PICTURES"):
+            page.screenshot(path=str(Path(directory) / f"approval-{scheme}.png"), full_page=True)
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("Your answer is recorded.")).to_be_visible()
+        page.goto(link)
+        expect(page.get_by_role("heading", name="Already answered")).to_be_visible()
+        assert phone.faults == []
+    finally:
+        phone.close()
+    result = admin.ended(id)["result"]
+    assert (result["by"], result["data"]) == ("link", {"note": "Ring twice", "how": "by air", "insured": True})

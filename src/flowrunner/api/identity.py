@@ -74,6 +74,7 @@ class Setup(Body):
 
 class SetupState(Answer, frozen=True, kw_only=True):
     is_set_up: Annotated[bool, Meta(description="False as long as there is no account.")]
+    mails_resets: Annotated[bool, Meta(description="Whether the server sends links to set a new password.")]
 
 
 _SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
@@ -148,7 +149,9 @@ async def ticket(request: Request) -> Reply[TicketAnswer]:
 @public.get("/setup", responses=errors())
 async def get_setup(request: Request) -> Reply[SetupState]:
     """Report whether there is an account already, so that a browser knows which screen to show first."""
-    return answer(SetupState(is_set_up=await services_of(request).accounts.is_set_up()))
+    services = services_of(request)
+    is_set_up = await services.accounts.is_set_up()
+    return answer(SetupState(is_set_up=is_set_up, mails_resets=services.password_resets.are_mailed))
 
 
 @public.post(

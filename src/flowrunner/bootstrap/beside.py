@@ -9,12 +9,17 @@ from flowrunner.clock import SystemClock
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
+from flowrunner.security.credentials import Argon2Hasher
+from flowrunner.services.mails import Mails
+from flowrunner.services.password_resets import NewLink, PasswordResets
 from flowrunner.services.pause import BEGUN, ENDED
 from flowrunner.services.retention import Outlived, Retention
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.retention import SqlRetention
 
@@ -68,3 +73,21 @@ async def set_pause(settings: Settings, *, paused: bool) -> datetime | None:
     )
     async with open_beside(settings) as database:
         return await SqlPause(database).set(now if paused else None, audit=entry)
+
+
+async def create_password_reset(settings: Settings, email: str) -> NewLink:
+    """Make a link that sets a new password of an account. Raises: FlowRunnerError, also if there is no such account."""
+
+    async def on_sessions_end(_: AccountId) -> None:
+        raise AssertionError("making a link ends no session")
+
+    async with open_beside(settings) as database:
+        resets = PasswordResets(
+            SqlPasswordResets(database),
+            Argon2Hasher(),
+            Mails(None, public_url=None),
+            SystemClock(),
+            public_url=settings.public_url,
+            on_sessions_end=on_sessions_end,
+        )
+        return await resets.create_by_operator(email)

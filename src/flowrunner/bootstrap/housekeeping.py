@@ -116,6 +116,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
         job(name="retention.flows", run=services.flows.purge),
         job(name="retention.sessions", run=services.identity.purge),
         job(name="retention.invitations", run=services.invitations.purge),
+        job(name="retention.password_resets", run=services.password_resets.purge),
         job(name="retention.audit", run=purge_audit),
         job(name="retention.hooks", run=services.hooks.purge),
         job(name="retention.callbacks", run=services.callback_deliveries.purge),

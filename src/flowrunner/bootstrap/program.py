@@ -72,6 +72,7 @@ from flowrunner.services.logins import Logins
 from flowrunner.services.mails import Mails
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
+from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.pause import Pause
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
@@ -105,6 +106,7 @@ from flowrunner.storage.invitations import SqlInvitations
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.overview import SqlOverview
+from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
@@ -248,7 +250,10 @@ def assemble(
     records = ExecutionRecords(record_store, clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     callbacks = SqlCallbacks(database)
-    mailer = None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url)
+    mails = Mails(
+        mailer := None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url),
+        public_url=settings.public_url,
+    )
     callback_deliveries = CallbackDeliveries(
         callbacks,
         CallbackMessages(reader, journal, flow_store, public_url=settings.public_url),
@@ -310,11 +315,19 @@ def assemble(
             SqlInvitations(database),
             account_store,
             hasher,
-            Mails(mailer, public_url=settings.public_url),
+            mails,
             clock,
             sign_up=settings.sign_up,
             public_url=settings.public_url,
             on_access_change=identity.sessions_ended,
+        ),
+        password_resets=PasswordResets(
+            SqlPasswordResets(database),
+            hasher,
+            mails if settings.password_login else Mails(None, public_url=None),
+            clock,
+            public_url=settings.public_url,
+            on_sessions_end=identity.sessions_ended,
         ),
         exports=WorkspaceExports(
             SqlExports(database),

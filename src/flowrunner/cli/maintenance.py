@@ -27,3 +27,10 @@ def prune(settings: Settings, *, dry_run: bool) -> None:
         which = "older than the installation keeps any" if part.flow_id is None else f"of the flow {part.flow_id}"
         click.echo(f"{which}: {part.count} executions, {part.size:,} bytes of events")
     click.echo(f"Executions to delete: {sum(part.count for part in found)}")
+
+
+def reset_password(settings: Settings, email: str) -> None:
+    """Print a link that sets a new password. Raises: FlowRunnerError."""
+    new = asyncio.run(beside.create_password_reset(settings, email))
+    click.echo(new.link)
+    click.echo(f"It works once, until {new.expires_at:%Y-%m-%d %H:%M} UTC", err=True)

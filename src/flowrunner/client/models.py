@@ -1190,6 +1190,17 @@ class Refusals(Model):
     last: list[Refusal]
 
 
+class ResetLink(Model):
+    """The schema `ResetLinkAnswer` of the API.
+
+    Attributes:
+        link: Shown only once. It is a path if the setting `public_url` does not name the server.
+    """
+
+    link: str
+    expires_at: datetime
+
+
 class Retention(Model):
     """The schema `RetentionAnswer` of the API.
 
@@ -1310,9 +1321,11 @@ class SetupState(Model):
 
     Attributes:
         is_set_up: False as long as there is no account.
+        mails_resets: Whether the server sends links to set a new password.
     """
 
     is_set_up: bool
+    mails_resets: bool
 
 
 class SharedWorkspace(Model):

@@ -28,6 +28,7 @@ from flowrunner.services.language import Language
 from flowrunner.services.logins import Logins
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
+from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.pause import Pause
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
@@ -59,6 +60,7 @@ class Services:
     accounts: Accounts
     workspaces: Workspaces
     invitations: Invitations
+    password_resets: PasswordResets
     exports: WorkspaceExports
     secrets: Secrets
     keys: KeyRotations

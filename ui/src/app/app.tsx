@@ -5,7 +5,6 @@ import { useEffect } from "preact/hooks";
 import { Empty, Skeleton } from "../parts/parts";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
-import { InvitationPage } from "./invitation";
 import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
@@ -74,6 +73,22 @@ function Enrolment() {
   return Loaded === undefined ? null : <Loaded />;
 }
 
+/** The pages of links, for people who need not be logged in. */
+const linkPages: Record<string, () => Promise<{ default: ComponentType }>> = {
+  "/invitation": () => import("./invitation"),
+  "/new-password": () => import("./passwords"),
+};
+
+function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> }) {
+  const page = useSignal<{ Page: ComponentType } | undefined>(undefined);
+  useEffect(() => {
+    void load().then((module) => (page.value = { Page: module.default }));
+  }, []);
+  if (page.value === undefined) return null;
+  const { Page } = page.value;
+  return <Page />;
+}
+
 /** The workspace that was open last, if it is still the account's. */
 function home(): string {
   const last = localStorage.getItem("flowrunner.workspace");
@@ -83,7 +98,7 @@ function home(): string {
 
 export function App() {
   const { path, query } = location.value;
-  const isOutside = ["/login", "/setup", "/invitation"].includes(path);
+  const isOutside = ["/login", "/setup", ...Object.keys(linkPages)].includes(path);
   useEffect(() => {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
@@ -95,7 +110,7 @@ export function App() {
   if (mustEnrol.value) return <Enrolment />;
   if (path === "/setup") return <SetUpPage />;
   if (path === "/login") return <LoginPage />;
-  if (path === "/invitation") return <InvitationPage />;
+  if (linkPages[path] !== undefined) return <LinkPage key={path} load={linkPages[path]} />;
   if (account.value === undefined || path === "/") return null;
   return (
     <>

@@ -10,15 +10,9 @@ import { shell } from "../texts/shell";
 import { workspace as workspaceTexts } from "../texts/workspace";
 import { go } from "./router";
 import { account, logIn, logOut, open } from "./session";
+import { takeToken } from "./token";
 
-/** Take the token out of the address, so that neither the history nor a copied address has it. */
-export function takeToken(): string {
-  const token = window.location.hash.slice(1);
-  if (token !== "") window.history.replaceState(null, "", window.location.pathname);
-  return token;
-}
-
-export function InvitationPage() {
+export default function InvitationPage() {
   document.title = `${texts.title} · ${common.product}`;
   const token = useMemo(takeToken, []);
   const found = useSignal<Schemas["OpenInvitationAnswer"] | undefined>(undefined);

@@ -7,10 +7,12 @@ import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { Failure, Field } from "../parts/parts";
 import { common } from "../texts/common";
+import { passwords } from "../texts/passwords";
 import { shell } from "../texts/shell";
 import { answerWithPasskey } from "./passkeys";
 import { go, location, within, withQuery } from "./router";
-import { account, askedFor, finishLogIn, isSetUp, logIn, mustEnrol, open, secondStepOf } from "./session";
+import { account, askedFor, finishLogIn, logIn, mustEnrol, open, secondStepOf, setUpState } from "./session";
+import { ForgottenPassword } from "./forgotten";
 
 type Step = Schemas["SecondStepNeeded"];
 
@@ -111,8 +113,13 @@ function SecondStep({ step, onDone, onStartOver }: { step: Step; onDone: () => v
 
 export function LoginPage() {
   document.title = `${shell.logIn} · ${common.product}`;
+  const mailsResets = useSignal(false);
+  const isForgotten = useSignal(false);
   useEffect(() => {
-    isSetUp().then((isReady) => { if (!isReady) go("/setup", { replace: true }); }, () => {});
+    setUpState().then((state) => {
+      if (!state.is_set_up) go("/setup", { replace: true });
+      mailsResets.value = state.mails_resets;
+    }, () => {});
   }, []);
   const next = location.value.query.get("next") ?? undefined;
   const fault = location.value.query.get("sign_on");
@@ -126,7 +133,8 @@ export function LoginPage() {
         <div class="brand">{common.product}</div>
         <h1>{shell.logIn}</h1>
         {fault !== null && <div class="alert" role="alert">{shell.signOnFaults[fault] ?? shell.signOnFaults.invalid}</div>}
-        <LoginForm next={next} onDone={() => void enter()} />
+        {isForgotten.value ? <ForgottenPassword onClose={() => (isForgotten.value = false)} /> : <LoginForm next={next} onDone={() => void enter()} />}
+        {mailsResets.value && !isForgotten.value && <button class="btn quiet" onClick={() => (isForgotten.value = true)}>{passwords.forgotten}</button>}
       </div>
     </main>
   );

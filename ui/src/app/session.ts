@@ -118,7 +118,7 @@ export function keepSession(): () => void {
   return () => clearInterval(timer);
 }
 
-/** Return false as long as the installation has no account. */
-export async function isSetUp(): Promise<boolean> {
-  return (await api.get("/api/v1/setup")).is_set_up;
+/** Return whether the installation has an account, and whether it sends links to set a new password. */
+export async function setUpState(): Promise<Schemas["SetupState"]> {
+  return await api.get("/api/v1/setup");
 }

@@ -1,5 +1,6 @@
 """Command `account`."""
 
+import os
 import sys
 from typing import Any
 
@@ -11,7 +12,9 @@ from flowrunner.cli.examples import examples
 from flowrunner.cli.lookup import object_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
+from flowrunner.cli.settings_options import settings_options
 from flowrunner.cli.shared_options import limit_option
+from flowrunner.settings import load_settings
 
 account_argument = click.argument("account", default="me")
 _PATH = "/accounts"
@@ -100,6 +103,25 @@ def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, ke
     query = {"workspace": chosen[0] if chosen else None, "to": workspace_to and _id(client, workspace_to)}
     ask(f"Delete the account '{account}' ({id})?", yes=yes)
     say(client.request("DELETE", f"{_PATH}/{id}", query=query).object()["message"])
+
+
+@account.command(
+    "reset-password",
+    short_help="Make a link that sets a new password.",
+    epilog=examples("account reset-password ada@example.com"),
+)
+@click.argument("email")
+@settings_options("data_dir", "public_url")
+def reset_password(email: str, **flags: str | None) -> None:
+    """Make a link with which a person sets a new password, on the server's machine.
+
+    It works once, within an hour, and then ends all logins and API tokens of the account. The server may be running.
+    Give this command the settings of the server; without public_url, the link is a path on it.
+    """
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.maintenance import reset_password as run
+
+    run(settings, email)
 
 
 def _id(client: Any, given: str) -> str:

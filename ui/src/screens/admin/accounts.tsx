@@ -6,9 +6,10 @@ import { account } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Failure, Field, Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
-import { useAction } from "../../parts/tools";
+import { CopyButton, useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
+import { passwords } from "../../texts/passwords";
 import { security } from "../../texts/security";
 
 type Account = Schemas["AccountAnswer"];
@@ -24,6 +25,13 @@ export function Accounts() {
       await api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } });
       reset.value = undefined;
       done(security.resetDone);
+    });
+  }
+  const resetLink = useSignal<{ name: string; link: string } | undefined>(undefined);
+  function makeLink({ id, name }: Account): void {
+    action.run(async () => {
+      const { link } = await api.post("/api/v1/accounts/{id}/password-reset", { path: { id } });
+      resetLink.value = { name, link: new URL(link, window.location.origin).href };
     });
   }
   function change({ id }: Account, body: Schemas["UpdateAccount"]): void {
@@ -59,7 +67,7 @@ export function Accounts() {
                       </td>
                       <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
                       <td class="wide-only muted"><Time at={each.created_at} /></td>
-                      <td class="num">{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => (reset.value = each)}>{security.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
+                      <td class="num">{!isOwn && !each.disabled && <button class="btn quiet" aria-label={`${passwords.reset}: ${each.name}`} disabled={action.busy} onClick={() => makeLink(each)}>{passwords.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => (reset.value = each)}>{security.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
                     </tr>
                   );
                 })}
@@ -72,6 +80,12 @@ export function Accounts() {
         <Confirm title={security.resetTitle(reset.value.name)} action={security.reset} busy={action.busy} onConfirm={() => resetFactors(reset.value!)} onClose={() => (reset.value = undefined)}>
           <p class="muted">{security.resetHint}</p>
         </Confirm>
+      )}
+      {resetLink.value !== undefined && (
+        <Dialog title={passwords.madeTitle(resetLink.value.name)} onClose={() => (resetLink.value = undefined)} actions={<><CopyButton text={resetLink.value.link} /><button class="btn primary" onClick={() => (resetLink.value = undefined)}>{common.close}</button></>}>
+          <p class="muted">{passwords.madeHint}</p>
+          <pre tabIndex={0}>{resetLink.value.link}</pre>
+        </Dialog>
       )}
       {isNew.value && <NewAccount onCreated={list.reload} onClose={() => (isNew.value = false)} />}
     </>

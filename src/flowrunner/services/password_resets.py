@@ -1,0 +1,206 @@
+"""Lost passwords: links that set a new one, made by admins, by the operator, or sent by e-mail."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.account import Account, Caller, password_faults
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, NotFound, TooManyRequests
+from flowrunner.domain.values import AccountId, personal_workspace
+from flowrunner.ports.accounts import PasswordHasher
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.password_resets import PasswordResetStore
+from flowrunner.services.ids import new_id
+from flowrunner.services.links import digest_of_token, link_to, new_token
+from flowrunner.services.mails import Mails
+from flowrunner.services.rates import SlidingWindow, source_of
+
+logger = structlog.get_logger()
+
+PAGE: Final = "/new-password"
+LIFE: Final = timedelta(hours=1)
+# Links of an account that work at the same time.
+MOST_LINKS: Final = 3
+# E-mails to an address in an hour, and requests for them from a sender.
+MOST_MAILS: Final = 3
+MOST_ASKED: Final = 20
+# Requests whose e-mails are not sent yet; further ones are dropped.
+_MOST_PENDING: Final = 100
+# New passwords that a sender may try to set in an hour: each takes the time of a login.
+_MOST_SET: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLink:
+    """A new link. Args: link: Its only copy."""
+
+    link: str
+    expires_at: datetime
+
+
+class PasswordResets:
+    """Use cases of lost passwords.
+
+    Args:
+        public_url: The origin in links; None makes them paths.
+        on_sessions_end: Called with an account whose sessions have ended.
+    """
+
+    def __init__(
+        self,
+        store: PasswordResetStore,
+        hasher: PasswordHasher,
+        mails: Mails,
+        clock: Clock,
+        *,
+        public_url: str | None,
+        on_sessions_end: Callable[[AccountId], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._mails = mails
+        self._clock = clock
+        self._public_url = public_url
+        self._on_sessions_end = on_sessions_end
+        self._pending: set[asyncio.Task[None]] = set()
+        hour = timedelta(hours=1)
+        self._sent: SlidingWindow[str] = SlidingWindow(MOST_MAILS, limit="reset_mails", message="", length=hour)
+        self._asked: SlidingWindow[str] = SlidingWindow(
+            MOST_ASKED,
+            limit="reset_requests",
+            message="More than {most} links an hour are asked for from this address: wait before the next one",
+            length=hour,
+        )
+        self._set: SlidingWindow[str] = SlidingWindow(
+            _MOST_SET,
+            limit="new_passwords",
+            message="More than {most} passwords an hour are set from this address: wait before the next one",
+            length=hour,
+        )
+
+    @property
+    def are_mailed(self) -> bool:
+        return self._mails.are_possible
+
+    async def create(self, caller: Caller, id: AccountId) -> NewLink:
+        """Make a link for an account, on behalf of an admin. Raises: NotFound."""
+        account = await self._store.account(id=id)
+        if account is None:
+            raise NotFound("account")
+        return (await self._make(account, act(caller, "password.reset_created", "account", id, at=self._clock.now())))[
+            0
+        ]
+
+    async def create_by_operator(self, email: str) -> NewLink:
+        """Make a link for an account, on the server's machine. Raises: NotFound."""
+        account = await self._store.account(email=_normal(email))
+        if account is None:
+            raise NotFound("account")
+        return (await self._make(account, self._entry(account, credential="server", address="")))[0]
+
+    def ask(self, email: str, *, address: str) -> None:
+        """Have a link sent by e-mail if the address has an account. The caller learns nothing about that.
+
+        Raises: Conflict if no e-mails can be sent; TooManyRequests.
+        """
+        if not self._mails.are_possible:
+            raise Conflict("This server sends no e-mails: ask an admin for a link")
+        now, source = self._clock.now(), source_of(address)
+        self._asked.check(source, at=now)
+        self._asked.add(source, at=now)
+        # All that depends on the account happens after the answer.
+        if len(self._pending) < _MOST_PENDING:
+            task = asyncio.create_task(self._send(_normal(email), address=address))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+
+    async def settle(self) -> None:
+        """Wait until the e-mails that were asked for so far are sent."""
+        await asyncio.gather(*self._pending)
+
+    async def _send(self, email: str, *, address: str) -> None:
+        try:
+            account = await self._store.account(email=email)
+            if account is None:
+                return
+            # Nobody can flood the mailbox of another person.
+            self._sent.check(email, at=self._clock.now())
+            self._sent.add(email, at=self._clock.now())
+            new, token = await self._make(account, self._entry(account, credential="email", address=address))
+            text = (
+                "Somebody has asked for a new password of your account on FlowRunner. Open this link to set one; it "
+                f"can be used once, until {new.expires_at:%H:%M} UTC. If it was not you, ignore this e-mail: your "
+                "password stays as it is."
+            )
+            id = new_id("reset", self._clock.now())
+            await self._mails.send(
+                account.email, "New password for FlowRunner", text, page=PAGE, token=token, message_id=id
+            )
+        except TooManyRequests:
+            return
+        except FlowRunnerError as error:
+            logger.warning("password_reset.failed", reason=type(error).__name__)
+
+    async def _make(self, account: Account, audit: AuditEntry) -> tuple[NewLink, str]:
+        token, now = new_token(), self._clock.now()
+        digest, expires_at = digest_of_token(token), now + LIFE
+        await self._store.save(account.id, digest, at=now, expires_at=expires_at, most=MOST_LINKS, audit=audit)
+        return NewLink(link=link_to(self._public_url, PAGE, token), expires_at=expires_at), token
+
+    async def use(self, token: str, password: str, *, address: str) -> None:
+        """Set a new password, once. All logins and API tokens of the account end.
+
+        Args:
+            address: The client's address.
+
+        Raises: NotFound if the link was used or has expired; InvalidInput, TooManyRequests, QueueFull.
+        """
+        digest, source = digest_of_token(token), source_of(address)
+        account = await self._store.find(digest, now=self._clock.now())
+        if account is None:
+            raise NotFound("link")
+        faults = password_faults(password, email=account.email, name=account.name)
+        if faults:
+            raise InvalidInput(faults)
+        self._set.check(source, at=self._clock.now())
+        self._set.add(source, at=self._clock.now())
+        password_hash = await self._hasher.hash(password, source=source)
+        now = self._clock.now()
+        entry = AuditEntry(
+            at=now,
+            action="password.reset",
+            object=("account", account.id),
+            actor=account.id,
+            credential="reset",
+            address=address,
+            workspace_id=personal_workspace(account.id),
+        )
+        id = await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
+        await self._on_sessions_end(id)
+
+    def _entry(self, account: Account, *, credential: str, address: str) -> AuditEntry:
+        return AuditEntry(
+            at=self._clock.now(),
+            action="password.reset_created",
+            object=("account", account.id),
+            credential=credential,
+            address=address,
+            workspace_id=personal_workspace(account.id),
+        )
+
+    async def purge(self) -> None:
+        """Delete links that have expired."""
+        await self._store.purge(now=self._clock.now())
+
+
+def _normal(email: str) -> str:
+    try:
+        return normal_email(email)
+    except ValueError:
+        return email.casefold()

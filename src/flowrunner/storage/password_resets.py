@@ -1,0 +1,99 @@
+"""Links that set a new password, found by the digests of their tokens."""
+
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.account import Account
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.values import AccountId
+from flowrunner.ports.audit import Audit
+from flowrunner.storage.accounts import END_SESSIONS, END_TOKENS, account_of
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import to_ms
+from flowrunner.storage.transaction import Transaction
+
+ACCOUNT: Final = """
+SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
+ WHERE (id = :id OR email = :email) AND disabled_at IS NULL AND deleted_at IS NULL
+"""
+SAVE_RESET: Final = """
+INSERT INTO password_resets (digest, account_id, created_at, expires_at)
+SELECT :digest, id, :at, :expires_at FROM accounts
+ WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL
+"""
+DROP_OLDEST: Final = """
+DELETE FROM password_resets
+ WHERE account_id = :account_id
+   AND digest NOT IN (SELECT digest FROM password_resets WHERE account_id = :account_id
+                       ORDER BY created_at DESC, digest LIMIT :most)
+"""
+FIND_RESET: Final = """
+SELECT a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at
+  FROM password_resets r JOIN accounts a
+    ON a.id = r.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+ WHERE r.digest = :digest AND r.expires_at > :now
+"""
+USE_RESET: Final = "DELETE FROM password_resets WHERE digest = :digest"
+END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
+REPLACE_HASH: Final = """
+UPDATE accounts SET password_hash = :password_hash, updated_at = :at WHERE id = :id AND deleted_at IS NULL
+"""
+PURGE_RESETS: Final = "DELETE FROM password_resets WHERE expires_at <= :now"
+
+
+class SqlPasswordResets:
+    """Implements `ports.PasswordResetStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def account(self, *, id: AccountId | None = None, email: str | None = None) -> Account | None:
+        row = await self._database.read(lambda tx: tx.row(ACCOUNT, {"id": id or "", "email": email or "-"}))
+        return None if row is None else account_of(row)
+
+    async def save(
+        self,
+        account_id: AccountId,
+        digest: str,
+        *,
+        at: datetime,
+        expires_at: datetime,
+        most: int,
+        audit: Audit = None,
+    ) -> None:
+        values = {
+            "account_id": account_id,
+            "digest": digest,
+            "at": to_ms(at),
+            "expires_at": to_ms(expires_at),
+            "most": most,
+        }
+
+        async def save(tx: Transaction) -> None:
+            if await tx.run(SAVE_RESET, values) == 0:
+                raise NotFound("account")
+            await tx.run(DROP_OLDEST, values)
+
+        await self._database.write(save, audit=audit)
+
+    async def find(self, digest: str, *, now: datetime) -> Account | None:
+        row = await self._database.read(lambda tx: tx.row(FIND_RESET, {"digest": digest, "now": to_ms(now)}))
+        return None if row is None else account_of(row)
+
+    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> AccountId:
+        async def use(tx: Transaction) -> AccountId:
+            row = await tx.row(FIND_RESET, {"digest": digest, "now": to_ms(at)})
+            # Of two at the same time, one finds nothing to delete.
+            if row is None or await tx.run(USE_RESET, {"digest": digest}) == 0:
+                raise NotFound("link")
+            values = {"id": row[0], "password_hash": password_hash, "at": to_ms(at)}
+            await tx.run(REPLACE_HASH, values)
+            for statement in (END_RESETS, END_SESSIONS, END_TOKENS):
+                await tx.run(statement, values)
+            return AccountId(row[0])
+
+        return await self._database.write(use, audit=audit)
+
+    async def purge(self, *, now: datetime) -> None:
+        values = {"now": to_ms(now)}
+        await self._database.write(lambda tx: tx.run(PURGE_RESETS, values))

@@ -1,0 +1,1 @@
+function e(){let e=window.location.hash.slice(1);return e!==``&&window.history.replaceState(null,``,window.location.pathname),e}export{e as t};

@@ -1,0 +1,272 @@
+"""Lost passwords, and attacks on the links that set new ones."""
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flowrunner.bootstrap.program import Program
+from flowrunner.services.links import digest_of_token
+from flowrunner.services.password_resets import MOST_ASKED, MOST_LINKS, MOST_MAILS
+from flowrunner.storage.transaction import Transaction
+from support.asgi import call, program_at
+from support.client import PASSWORD, Reply
+from support.mailbox import Mailbox, open_mailbox, text_of
+from support.scoreboard import Scoreboard
+from support.server import clean_environment
+
+ASK, SET = "/api/v1/auth/password-reset", "/api/v1/auth/new-password"
+NEW: Final = "nine-red-badgers-dig"
+KIM: Final = "kim@example.com"
+PUBLIC: Final = "https://flows.example.com"
+
+
+class Accounts:
+    """An installation with an admin and another account."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.ids: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
+
+    async def begin(self) -> "Accounts":
+        for name, role in (("root", "admin"), ("kim", "user")):
+            made = await self.program.services.accounts.create(
+                name=name, email=f"{name}@example.com", password=PASSWORD, role=role,  # type: ignore[arg-type]
+            )  # fmt: skip
+            self.ids[name] = made.id
+            self.tokens[name] = (await self.log_in(f"{name}@example.com")).json["token"]
+        return self
+
+    async def log_in(self, email: str, password: str = PASSWORD) -> Reply:
+        return await self.go("POST", "/api/v1/auth/login", {"username": email, "password": password})
+
+    async def go(self, method: str, path: str, body: Any = None, *, by: str = "", **options: Any) -> Reply:
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return await call(self.program.app, method, path, token=self.tokens.get(by), body=data, **options)
+
+    async def link(self, name: str = "kim") -> str:
+        reply = await self.go("POST", f"/api/v1/accounts/{self.ids[name]}/password-reset", by="root")
+        assert reply.status == 200, reply
+        return str(reply.json["link"].partition("#")[2])
+
+    async def use(self, token: str, password: str = NEW, **options: Any) -> Reply:
+        return await self.go("POST", SET, {"token": token, "password": password}, **options)
+
+    async def state(self) -> Any:
+        return await self.program.database.read_long(_state)
+
+
+async def _state(tx: Transaction) -> Any:
+    return [
+        await tx.rows("SELECT id, password_hash FROM accounts ORDER BY id"),
+        await tx.rows("SELECT digest FROM password_resets ORDER BY digest"),
+        await tx.rows("SELECT count(*) FROM audit WHERE action = 'password.reset'"),
+    ]
+
+
+@pytest.fixture
+async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
+    async with program_at(tmp_path / "data") as program:
+        yield await Accounts(program).begin()
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    with open_mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def mailing(tmp_path: Path, mailbox: tuple[Mailbox, int]) -> AsyncIterator[Accounts]:
+    smtp_url = f"smtp://127.0.0.1:{mailbox[1]}?from=f@example.com"
+    async with program_at(
+        tmp_path / "data", smtp_url=smtp_url, public_url=PUBLIC, allowed_hosts=("localhost",)
+    ) as program:
+        yield await Accounts(program).begin()
+
+
+async def test_a_new_password_ends_all_logins_and_tokens_and_other_links(accounts: Accounts) -> None:
+    body = {"name": "N", "scopes": ["read"]}
+    accounts.tokens["program"] = (await accounts.go("POST", "/api/v1/tokens", body, by="kim")).json["token"]
+    other, token = await accounts.link(), await accounts.link()
+
+    assert (await accounts.use(token)).status == 200
+
+    for by in ("kim", "program"):
+        assert (await accounts.go("GET", "/api/v1/flows", by=by)).status == 401
+    assert (await accounts.log_in(KIM)).status == 401
+    assert (await accounts.log_in(KIM, NEW)).status == 200
+    assert [(await accounts.use(each)).status for each in (token, other)] == [404, 404]
+    assert (await accounts.go("GET", "/api/v1/flows", by="root")).status == 200
+
+
+async def test_s73_no_guess_sets_a_password_and_all_answers_are_alike(
+    accounts: Accounts, scoreboard: Scoreboard
+) -> None:
+    token, before = await accounts.link(), await accounts.state()
+    before = await accounts.state()
+    guesses = [
+        digest_of_token(token), token[:-1], token + "A", token.swapcase(), "", "%", "' OR 1=1 --",
+        *(secrets.token_urlsafe(32) for _ in range(60)),
+    ]  # fmt: skip
+    answers = Counter[tuple[int, str]]()
+
+    for guess in guesses:
+        reply = await accounts.use(guess)
+        answers[reply.status, reply.error["message"]] += 1
+
+    scoreboard.count("password resets: guesses accepted", cases=len(guesses), failures=int(len(answers) > 1))
+    assert [status for status, _ in answers] == [404]
+    assert await accounts.state() == before
+
+
+async def test_s73_a_link_sets_one_password_also_for_many_at_the_same_time(accounts: Accounts) -> None:
+    token = await accounts.link()
+
+    replies = await asyncio.gather(*(accounts.use(token, f"{NEW}-{n}") for n in range(8)))
+
+    assert sorted(reply.status for reply in replies) == [200] + [404] * 7
+    assert (await accounts.state())[2] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        "UPDATE password_resets SET expires_at = 1",
+        "UPDATE accounts SET disabled_at = 1 WHERE email = 'kim@example.com'",
+        "DELETE FROM password_resets",
+    ],
+)
+async def test_s73_an_expired_link_or_one_of_a_disabled_account_is_unknown(accounts: Accounts, ended: str) -> None:
+    token = await accounts.link()
+    await accounts.program.database.write(lambda tx: tx.run(ended))
+    before = await accounts.state()
+
+    assert (await accounts.use(token)).status == 404
+
+    assert await accounts.state() == before
+
+
+async def test_s73_only_a_login_of_an_admin_makes_links_and_few_work_at_once(accounts: Accounts) -> None:
+    path = f"/api/v1/accounts/{accounts.ids['root']}/password-reset"
+    body = {"name": "N", "scopes": ["read", "write", "admin"]}
+    accounts.tokens["program"] = (await accounts.go("POST", "/api/v1/tokens", body, by="root")).json["token"]
+    for by, status in (("", 401), ("kim", 403), ("program", 403)):
+        assert (await accounts.go("POST", path, by=by)).status == status
+
+    tokens = [await accounts.link() for _ in range(MOST_LINKS + 2)]
+
+    assert len((await accounts.state())[1]) == MOST_LINKS
+    assert (await accounts.use(tokens[0])).status == 404
+    assert (await accounts.use(tokens[-1])).status == 200
+
+
+async def test_s73_a_page_of_another_origin_and_other_bodies_are_refused(accounts: Accounts) -> None:
+    token = await accounts.link()
+    before = await accounts.state()
+
+    for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        assert (await accounts.use(token, headers=headers)).status == 403
+    form = f"token={token}&password={NEW}".encode()
+    for media_type in ("text/plain", "application/x-www-form-urlencoded"):
+        assert (await accounts.go("POST", SET, form, headers={"content-type": media_type})).status == 415
+    for body, status in (
+        ({"token": token, "password": "short"}, 422), ({"token": token, "password": "password12345"}, 422),
+        ({"token": token, "password": NEW, "email": "a@b.c"}, 422), ({"token": token, "password": "x" * 40_000}, 413),
+        ({"token": token}, 422), ({"token": [token], "password": NEW}, 422),
+    ):  # fmt: skip
+        assert (await accounts.go("POST", SET, body)).status == status
+    for method in ("GET", "HEAD", "PUT"):
+        assert (await accounts.go(method, f"{SET}?token={token}&password={NEW}")).status in (404, 405)
+
+    assert await accounts.state() == before
+
+
+async def test_s73_asking_for_a_link_tells_nothing_and_mails_only_an_account(
+    mailing: Accounts, mailbox: tuple[Mailbox, int]
+) -> None:
+    answers = set()
+    for email in (f" {KIM.upper()}", "nobody@example.org", "no address", "kim@example.com\r\nBcc: all@example.com"):
+        reply = await mailing.go("POST", ASK, {"email": email}, headers={"x-forwarded-host": "evil.example"})
+        answers.add((reply.status, reply.body))
+        assert reply.headers["content-length"] == str(len(reply.body))
+
+    await mailing.program.services.password_resets.settle()
+
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 202
+    ((envelope, message),) = mailbox[0].arrived
+    assert (envelope.rcpt_tos, message["Subject"]) == ([KIM], "New password for FlowRunner")
+    (link,) = [line for line in text_of(message).splitlines() if "://" in line]
+    assert link.startswith(f"{PUBLIC}/new-password#")
+    assert (await mailing.use(link.partition("#")[2])).status == 200
+
+
+async def test_s73_neither_a_mailbox_nor_the_server_is_flooded(mailing: Accounts, mailbox: tuple[Mailbox, int]) -> None:
+    statuses = Counter[int]()
+    for _ in range(MOST_ASKED + 5):
+        statuses[(await mailing.go("POST", ASK, {"email": KIM}, address="198.51.100.7")).status] += 1
+    for n in range(5):
+        statuses[(await mailing.go("POST", ASK, {"email": KIM}, address=f"198.51.100.{n + 20}")).status] += 1
+
+    await mailing.program.services.password_resets.settle()
+
+    assert statuses == {202: MOST_ASKED + 5, 429: 5}
+    assert len(mailbox[0].arrived) == MOST_MAILS
+
+
+async def test_s73_a_server_without_mail_says_so_alike(accounts: Accounts) -> None:
+    replies = [await accounts.go("POST", ASK, {"email": email}) for email in (KIM, "nobody@example.org")]
+
+    assert [reply.status for reply in replies] == [409, 409]
+    assert len({reply.error["message"] for reply in replies}) == 1
+    assert (await accounts.go("GET", "/api/v1/setup")).json == {"is_set_up": True, "mails_resets": False}
+
+
+async def test_s73_the_token_is_nowhere_but_in_the_link(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with program_at(tmp_path / "data", log_level="debug") as program:
+        accounts = await Accounts(program).begin()
+        tokens = [await accounts.link(), await accounts.link("root")]
+        await accounts.use(tokens[0])
+        audit = (await accounts.go("GET", "/api/v1/audit?limit=100", by="root")).body
+    files = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
+    written = "".join(capfd.readouterr())
+
+    for token in tokens:
+        assert token.encode() not in files + audit
+        assert token not in written
+
+
+async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        accounts = await Accounts(program).begin()
+        command = [
+            sys.executable,
+            "-m",
+            "flowrunner",
+            "account",
+            "reset-password",
+            "--data-dir",
+            str(tmp_path / "data"),
+        ]
+
+        def run(email: str) -> "subprocess.CompletedProcess[str]":
+            return subprocess.run(
+                [*command, "--public-url", PUBLIC, email],
+                capture_output=True, text=True, timeout=60, check=False, env=clean_environment(), cwd=tmp_path,
+            )  # fmt: skip
+
+        done, unknown = await asyncio.to_thread(run, "Kim@Example.com"), await asyncio.to_thread(run, "x@y.z")
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{PUBLIC}/new-password#")
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert (await accounts.use(done.stdout.strip().partition("#")[2])).status == 200
