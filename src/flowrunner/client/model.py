@@ -4,7 +4,7 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from flowrunner.client.errors import UnreadableAnswer
 
@@ -37,17 +37,20 @@ class Model:
             raise UnreadableAnswer(f"The answer has no {cls.__name__} where it should")
         return cls(value, etag)
 
-    def __getattr__(self, name: str) -> Any:
-        decode = _decoders(type(self)).get(name)
-        if decode is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        value = self.raw.get(wire_name(name))
-        try:
-            decoded = None if value is None else decode(value)
-        except (ValueError, TypeError, AttributeError):
-            raise UnreadableAnswer(f"{name} of {type(self).__name__} has another type than it should") from None
-        self.__dict__[name] = decoded
-        return decoded
+    # To a type checker, a member that is not declared must be a fault.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            decode = _decoders(type(self)).get(name)
+            if decode is None:
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            value = self.raw.get(wire_name(name))
+            try:
+                decoded = None if value is None else decode(value)
+            except (ValueError, TypeError, AttributeError):
+                raise UnreadableAnswer(f"{name} of {type(self).__name__} has another type than it should") from None
+            self.__dict__[name] = decoded
+            return decoded
 
     def __getitem__(self, name: str) -> Any:
         return self.raw[name]
