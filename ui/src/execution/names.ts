@@ -4,6 +4,8 @@
 export function pathOf(step: string): string {
   return step
     .split("/")
+    // A node that an approval notifies stands beside it: `ask.1[notify.1]/tell.1` is a run of `tell`.
+    .filter((part) => !/\.\d+\[notify\.\d+\]$/.test(part))
     .map((part) => part.replace(/\.\d+(?=\[|$)/, "").replace(/\[\d+\]$/, ""))
     .join("/");
 }
