@@ -11,6 +11,7 @@ from flowrunner.client.models import (
     Message,
     NewToken,
     Preferences,
+    ResetLink,
     Secret,
     Session,
     Token,
@@ -79,6 +80,11 @@ class Accounts(Group[K]):
     def reset_second_factors(self, id: str) -> Call[Message]:
         """Remove all second factors of another account, and end its logins, for admins who have logged in."""
         return call(Message, "DELETE", f"/accounts/{segment(id)}/second-factors")
+
+    @operation("createPasswordReset")
+    def create_password_reset(self, id: str) -> Call[ResetLink]:
+        """Make a link with which an account sets a new password, for admins who have logged in."""
+        return call(ResetLink, "POST", f"/accounts/{segment(id)}/password-reset")
 
     @operation("getPreferences")
     def preferences(self) -> Call[Preferences]:
@@ -157,6 +163,16 @@ class Sessions(Group[K]):
         """
         body = {"challenge": challenge, "code": code, "recovery_code": recovery_code}
         return call(LoginToken, "POST", "/auth/second-factor", body=body)
+
+    @operation("askForPasswordReset")
+    def ask_for_password_reset(self, email: str) -> Call[Message]:
+        """Have a link to set a new password sent by e-mail, if there is such an account."""
+        return call(Message, "POST", "/auth/password-reset", body={"email": email})
+
+    @operation("setNewPassword")
+    def set_new_password(self, token: str, password: str) -> Call[Message]:
+        """Set a new password with the token that follows the `#` of a link. All logins and API tokens end."""
+        return call(Message, "POST", "/auth/new-password", body={"token": token, "password": password})
 
     @operation("refresh")
     def refresh(self) -> Call[LoginToken]:
