@@ -58,7 +58,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_the_workflow_of_github_deploys_a_push_and_compares_a_pull_request(account: Client, checkout: Path) -> None:
-    (workflow,) = [yaml.safe_load(text) for text in blocks(PAGE, "yaml") if ".github" in text]
+    (workflow,) = [yaml.safe_load(text) for text in blocks(PAGE, "yml") if ".github" in text]
     account.new_flow("nodes: {a: {type: return}}", name="old")
 
     steps: list[Any] = [step for step in workflow["jobs"]["flows"]["steps"] if "run" in step]
@@ -82,7 +82,7 @@ def test_the_workflow_of_github_deploys_a_push_and_compares_a_pull_request(accou
 
 
 def test_the_script_of_gitlab_deploys_the_default_branch_and_compares_others(account: Client, checkout: Path) -> None:
-    (pipeline,) = [yaml.safe_load(text) for text in blocks(PAGE, "yaml") if ".gitlab-ci" in text]
+    (pipeline,) = [yaml.safe_load(text) for text in blocks(PAGE, "yml") if ".gitlab-ci" in text]
     install, *script = pipeline["flows"]["script"]
     assert install == INSTALL
 
