@@ -149,8 +149,12 @@ def test_s14_s46_an_id_never_names_another_route(account: Client, id: str) -> No
             assert_error(reply, 400)
             continue
         assert error_in(reply)["code"] == "validation_error"
-    reply = agent.post("/mcp", message("resources/read", {"uri": f"flowrunner://flows/{id}"}))
-    assert reply.status == 400 or "error" in reply.json
+    for kind in ("flows", "executions"):
+        reply = agent.post("/mcp", message("resources/read", {"uri": f"flowrunner://{kind}/{id}"}))
+        if reply.status == 200:
+            assert reply.json["error"]["data"]["code"] in ("not_found", "validation_error")
+        else:
+            assert reply.status == 400
 
 
 def test_s76_each_call_is_in_the_audit_log_without_its_values(admin: Client, account: Client) -> None:

@@ -106,6 +106,9 @@ def test_two_flows_are_not_one_tool(account: Client) -> None:
         account.put(f"/api/v1/flows/{second}", {"definition": GREETING, "name": "greet-somebody"}),
         account.put(f"/api/v1/flows/{second}?dry_run=true", {"definition": GREETING, "name": "greet-somebody"}),
         account.put("/api/v1/flows/by-name/greet%20somebody", {"definition": GREETING.replace("Greet", "greet")}),
+        account.put(
+            "/api/v1/flows/by-name/greet%20somebody?dry_run=true", {"definition": GREETING.replace("Gr", "gr")}
+        ),
     ):
         assert_error(reply, 409, taken)
     assert account.get("/api/v1/flows").json["total"] == 2

@@ -244,7 +244,14 @@ class SqlFlows:
     async def plan_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None
     ) -> Sequence[FlowChange]:
-        return await self._database.read_long(lambda tx: _planned(tx, workspace_id, changes, most))
+        async def plan(tx: Transaction) -> Sequence[FlowChange]:
+            planned = await _planned(tx, workspace_id, changes, most)
+            for _, after in planned:
+                if after.tool is not None:
+                    await check_tool(tx, _values(workspace_id, after))
+            return planned
+
+        return await self._database.read_long(plan)
 
     async def named(self, workspace_id: WorkspaceId, name: str) -> SavedFlow:
         found = await self._database.read(lambda tx: _named(tx, workspace_id, name, None))

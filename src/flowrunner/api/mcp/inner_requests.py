@@ -74,6 +74,8 @@ class InnerRequests:
 
         Raises: ToolError for an answer that is an error.
         """
+        if not all(_SEGMENT.fullmatch(part) for part in path):
+            raise ToolError("not_found", "There is no such object", "an id has letters, digits, _ and - only")
         content = b"" if body is None else msgspec.json.encode(body)
         scope = self._scope(method, path, query or {}, headers or {}, has_body=body is not None)
         is_sent, chunks, size, start = False, list[bytes](), 0, dict[str, Any]()
@@ -114,7 +116,6 @@ class InnerRequests:
         *,
         has_body: bool,
     ) -> Scope:
-        assert all(_SEGMENT.fullmatch(part) for part in path), "arguments are checked before they are part of a path"
         outer, address = self._outer.scope, "/".join((API, *path))
         sent = [(name, value) for name, value in outer["headers"] if name in _PASSED_ON]
         sent.append((b"x-request-id", outer["request_id"].encode()))
