@@ -12,7 +12,7 @@ import flowrunner
 
 PAGES: Final = Path(flowrunner.__file__).parent / "docs"
 MOST_WORDS: Final = 12
-_HEADING: Final = re.compile(r"(#{1,3}) +(.+)")
+_HEADING: Final = re.compile(r"(#{1,4}) +(.+)")
 _FENCE: Final = re.compile(r"\s*(```|~~~)")
 _WORD: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _PARTS: Final = re.compile(r"[._-]")
@@ -21,6 +21,10 @@ _LINK: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _K1: Final = 1.2
 _B: Final = 0.75
 _IN_HEADING: Final = 5
+# Words of questions that say nothing about what is asked for.
+_FILLERS: Final = frozenset(
+    "a an and are be can do does for how i in is it my of on or the to what when where why with".split()
+)
 _MOST_OF_EXCERPT: Final = 700
 
 
@@ -55,7 +59,9 @@ class Manual:
         self._postings: dict[str, list[_Posting]] = defaultdict(list)
         lengths = []
         for number, section in enumerate(self._sections):
-            counts = Counter(_words_of(section.text)) + Counter(_words_of(section.heading) * _IN_HEADING)
+            counts = Counter(_words_of(section.text)) + Counter(
+                _words_of(f"{section.page} {section.heading}") * _IN_HEADING
+            )
             lengths.append(counts.total())
             for word, times in counts.items():
                 self._postings[word].append(_Posting(number, times))
@@ -130,6 +136,8 @@ def _words_of(text: str) -> list[str]:
     """Return the words of a text, and the parts of those that are joined, such as `http.request`."""
     found = []
     for word in _WORD.findall(text.lower()):
+        if word in _FILLERS:
+            continue
         found.append(_stem(word))
         parts = _PARTS.split(word)
         if len(parts) > 1:
@@ -138,5 +146,7 @@ def _words_of(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """Return a word without the ending of a plural, so that both forms are found."""
+    """Return a word without the ending of a plural or of a verb, so that all forms are found."""
+    if len(word) > 5 and word.endswith("ing"):
+        return word[:-3]
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
