@@ -193,9 +193,9 @@ class Caller:
         """Return whether the login lacks a second factor that is required where the request acts."""
         if not isinstance(self.credential, Session) or self.credential.proof != "password":
             return False
-        return self.requires_second_factor or any(
-            joined.requires_second_factor for joined in self.memberships if joined.workspace_id == self.acts_in
-        )
+        if self.requires_second_factor or self.acts_in is None:
+            return self.requires_second_factor
+        return any(joined.requires_second_factor for joined in self.memberships if joined.workspace_id == self.acts_in)
 
     @property
     def workspace_id(self) -> WorkspaceId:
