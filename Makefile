@@ -152,7 +152,7 @@ lock: $(RUN) ## Lock the dependencies again; ARGS=--upgrade takes newer versions
 
 .PHONY: clean
 clean: ## Delete the environment and the caches of tools
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/editors/node_modules tests/generated_clients/node_modules ui/node_modules
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/editors/node_modules tests/generated_clients/node_modules tests/openid_provider/node_modules ui/node_modules
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installation
