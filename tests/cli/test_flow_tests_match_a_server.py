@@ -252,6 +252,9 @@ def path_of(step: str) -> NodePath:
     path: NodePath = ()
     for part in step.split("/"):
         head, _, key = part.removesuffix("]").partition("[")
+        if key.startswith("notify."):
+            # The node that an approval tells people with stands beside it.
+            continue
         if part not in ("on_failure", "on_finish"):
             path += (head.rpartition(".")[0], *([key] if key and not key.isdigit() else []))
     return path
