@@ -172,7 +172,7 @@ async def test_the_documentation_is_found_and_read(agent: Agent) -> None:
     assert section in await agent.read("flowrunner://docs/flow-language")
 
 
-@in_every_way
+@pytest.mark.parametrize("agent", WAYS[1:3], indirect=True)
 async def test_resources_are_a_flow_an_execution_and_the_schema(agent: Agent) -> None:
     definition = "nodes: {a: {type: log, params: {message: hi}}}"
     flow = (await agent.call("save_flow", name="F", definition=definition))["flow_id"]

@@ -21,6 +21,12 @@ def at(account: Client, *scopes: str, **headers: str) -> Client:
     return Client(account.url, token_of(account, *scopes, **headers))
 
 
+@pytest.fixture(scope="module")
+def shared(admin: Client) -> Client:
+    """One agent for all messages that change nothing."""
+    return at(admin.new_account())
+
+
 def error_in(reply: Any) -> Any:
     assert reply.status == 200, reply
     result = reply.json["result"]
@@ -139,8 +145,8 @@ def test_s71_s76_a_token_reaches_the_workspace_that_it_was_made_for(admin: Clien
 @pytest.mark.parametrize(
     "id", ["x/run", "..", "../accounts", "%2e%2e", "x?force=true", "x#y", "", "x" * 101, "a\nb", "a\x00", "é", "x/../y"]
 )
-def test_s14_s46_an_id_never_names_another_route(account: Client, id: str) -> None:
-    agent = at(account)
+def test_s14_s46_an_id_never_names_another_route(shared: Client, id: str) -> None:
+    agent = shared
 
     for tool, key in (("get_flow", "flow_id"), ("run_flow", "flow_id"), ("cancel_execution", "execution_id")):
         reply = agent.post("/mcp", called(tool, **{key: id}))
@@ -214,9 +220,9 @@ def nested(depth: int) -> str:
     ],
 )  # fmt: skip
 def test_s43_s57_a_message_that_is_none_is_refused_in_the_form_of_all_errors(
-    account: Client, body: bytes, status: int
+    shared: Client, body: bytes, status: int
 ) -> None:
-    reply = at(account).request("POST", "/mcp", body, {"Content-Type": "application/json"})
+    reply = shared.request("POST", "/mcp", body, {"Content-Type": "application/json"})
 
     assert_error(reply, status)
     assert b"pydantic" not in reply.body
@@ -262,8 +268,8 @@ def test_s44_another_type_and_another_method_are_refused(account: Client) -> Non
         {"name": "x" * 10_000},
     ],
 )  # fmt: skip
-def test_s40_s61_hostile_arguments_get_a_short_error(account: Client, params: Any) -> None:
-    reply = at(account).post("/mcp", message("tools/call", params))
+def test_s40_s61_hostile_arguments_get_a_short_error(shared: Client, params: Any) -> None:
+    reply = shared.post("/mcp", message("tools/call", params))
 
     assert reply.status in (200, 400)
     assert len(reply.body) < 20_000
@@ -289,11 +295,11 @@ def test_s40_s61_hostile_arguments_get_a_short_error(account: Client, params: An
 )  # fmt: skip
 @pytest.mark.parametrize("version", [None, "2025-06-18", "2026-07-28", "1999-01-01", "x" * 5000])
 def test_s57_every_method_is_answered_at_once_in_every_version(
-    account: Client, method: str, params: Any, version: str | None
+    shared: Client, method: str, params: Any, version: str | None
 ) -> None:
     headers = {} if version is None else {"Mcp-Protocol-Version": version, "Mcp-Method": method[:50]}
 
-    reply = at(account).post("/mcp", message(method, params), **headers)
+    reply = shared.post("/mcp", message(method, params), **headers)
 
     assert reply.status in (200, 202, 400, 404, 406, 431)
     assert "event-stream" not in reply.headers.get("content-type", "")
@@ -404,10 +410,8 @@ async def test_s53_many_clients_at_once_leave_nothing_behind(server: Server, acc
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_s51_s67_a_page_of_another_origin_is_refused_even_with_a_token(
-    account: Client, headers: dict[str, str]
-) -> None:
-    agent = at(account)
+def test_s51_s67_a_page_of_another_origin_is_refused_even_with_a_token(shared: Client, headers: dict[str, str]) -> None:
+    agent = shared
 
     reply = agent.request(
         "POST", "/mcp", json.dumps(message("tools/list")).encode(), {"Content-Type": "application/json", **headers}

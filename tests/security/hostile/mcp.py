@@ -81,10 +81,10 @@ CASES: Final = (
     Case("a long list of nothing", long_list_of_nothing),
     Case("many members", many_members),
     Case("many members beside the arguments", many_members_beside_the_arguments),
-    Case("many members of the meta", many_members_of_the_meta),
-    Case("a large input", a_large_input),
+    Case("many members of the meta", many_members_of_the_meta, only_whole=True),
+    Case("a large input", a_large_input, only_whole=True),
     Case("long definition", long_definition),
-    Case("long lines", long_lines),
+    Case("long lines", long_lines, only_whole=True),
     Case("words", words),
     Case("result of many numbers", lambda a: run(a, "return Array.from({length: 120000}, (_, i) => i)")),
     Case("result of many members", lambda a: run(
