@@ -95,6 +95,8 @@ ACTIONS: Final = {
     "POST /api/v1/keys/rotations": "keys.rotation.requested",
     "POST /api/v1/workspaces": "workspace.created",
     "PUT /api/v1/workspaces/{id}": "workspace.updated",
+    "PUT /api/v1/workspaces/{id}/retention": "workspace.retention.changed",
+    "PUT /api/v1/flows/{id}/retention": "flow.retention.changed",
     "DELETE /api/v1/workspaces/{id}": "workspace.deleted",
     "POST /api/v1/workspaces/{id}/invitations": "invitation.created",
     "DELETE /api/v1/workspaces/{id}/invitations/{invitation_id}": "invitation.revoked",
@@ -323,6 +325,8 @@ async def _change_workspaces(
     workspace, members = "/api/v1/workspaces/{id}", "/api/v1/workspaces/{id}/members"
     team = (await go("POST", "/api/v1/workspaces", {"name": "T", "slug": "team"}))["id"]
     await go("PUT", workspace, {"name": "Team"}, id=team)
+    await go("PUT", f"{workspace}/retention", {"max_age_seconds": 86400}, id=team)
+    await go("PUT", "/api/v1/flows/{id}/retention", {"max_count": 100}, id=flow)
     await go("POST", members, {"account": other, "role": "viewer"}, id=team)
     await go("PUT", f"{members}/{{account_id}}", {"role": "editor"}, id=team, account_id=other)
     await go("DELETE", f"{members}/{{account_id}}", id=team, account_id=other)

@@ -108,9 +108,9 @@ class Matrix:
             kind = places.kinds[place]
             if (
                 kind == "accounts"
-                and right in ("admin", "account", "read")
+                and right in ("admin", "account", "read", "create_account")
                 and "admin" in caller.rights
-                and path.endswith(("{id}", "/second-factors"))
+                and path.endswith(("{id}", "/second-factors", "/password-reset"))
             ):
                 # Admins manage all accounts.
                 continue
