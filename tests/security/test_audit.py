@@ -313,6 +313,7 @@ async def _change_triggers(root: Caller, go: Callable[..., Awaitable[Any]]) -> N
     body = {"url": "https://receiver.example/", "events": ["execution.failed"]}
     id = (await go("POST", "/api/v1/callbacks", body))["id"]
     await go("PUT", callback, {"name": "N"}, id=id)
+    await go("POST", f"{callback}/rotate", id=id)
     sent = (await go("POST", f"{callback}/test", id=id))["id"]
     await go("POST", f"{callback}/deliveries/{{delivery_id}}/redeliver", id=id, delivery_id=sent)
     await go("DELETE", callback, id=id)
