@@ -39,7 +39,8 @@ EXCEPTIONS: Final = {
     },
     "retention and housekeeping delete rows of all workspaces by their age": {
         "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
-        "PURGE_OLD", "PURGE_MANY", "PURGE_REFUSALS", "PURGE_INVITATIONS",
+        "PURGE_OLD", "PURGE_MANY", "PURGE_REFUSALS", "PURGE_INVITATIONS", "RULED_FLOWS",
+        "COUNT_BEFORE",
     },
     "a background job delivers the callbacks of all workspaces": {
         "NEXT_DUE", "DUE_CALLBACKS", "RECORD", "SUCCEEDED", "FAILED", "DISABLE", "FAIL_PENDING",
@@ -59,7 +60,8 @@ EXCEPTIONS: Final = {
     "the audit log is one chain of all workspaces": {"LAST", "ROWS", "PAGE_OF_ALL", "COUNT_OF_ALL"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
     "metrics say how much waits in all workspaces together": {"BACKLOG"},
-    "an operator checks what is stored in all workspaces": {"OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},
+    "a background job settles the requests to webhooks that a server did not, of all workspaces": {"RECEIVED"},
+    "an operator checks what is stored in all workspaces": {"LAST_ENTRY", "OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},
 }  # fmt: skip
 
 
