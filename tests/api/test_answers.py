@@ -45,6 +45,7 @@ class Forest(ListAnswer, frozen=True):
 
 
 async def get_tree(request: Request) -> Reply[Tree]:
+    """Return a tree."""
     return answer(Tree(kind="oak", felled_at=None))
 
 

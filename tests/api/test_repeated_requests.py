@@ -25,12 +25,16 @@ NOT_REPEATABLE: Final = {
     # A browser begins a login by it.
     "/api/v1/identities",
     "/api/v1/workspaces/{id}/leave",
+    # A link works once. Asking for a new password creates another one, and ends that of before.
+    "/api/v1/invitations/accept", "/api/v1/invitations/sign-up", "/api/v1/auth/new-password",
+    "/api/v1/auth/password-reset", "/api/v1/accounts/{id}/password-reset",
     # They read, and change nothing.
+    "/api/v1/invitations/lookup",
     "/api/v1/flows/validate", "/api/v1/flows/graph", "/api/v1/flows/test", "/api/v1/nodes/try",
     # The second time changes nothing, or does again what is asked for.
     "/api/v1/triggers/{id}/pause", "/api/v1/triggers/{id}/resume", "/api/v1/callbacks/{id}/test",
     "/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver", "/api/v1/triggers/{id}/rotate",
-    "/api/v1/triggers/{id}/deliveries/{delivery_id}/replay",
+    "/api/v1/callbacks/{id}/rotate", "/api/v1/triggers/{id}/deliveries/{delivery_id}/replay",
     # A webhook has its own: the id of the delivery, or what the trigger says.
     "/hooks/{token}",
     # The repeat of a move completes it.

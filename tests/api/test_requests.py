@@ -38,7 +38,7 @@ def deep(levels: int) -> bytes:
     "path",
     [
         "/api", "/api/v1", "/api/v1/nothing", "/api/v2/flows", "/api/v1/flows/", "/api/v1//flows",
-        "/API/v1/flows", "/api/v1/flows/a/b/c", "/api/v1/flows/a/run/", "/docs", "/redoc", "/openapi.json",
+        "/API/v1/flows", "/api/v1/flows/a/b/c", "/api/v1/flows/a/run/", "/docs/", "/redoc", "/openapi.json",
         "/api/v1/flows;x=1", "/healthz/", "/metrics/x", "/favicon.ico", "/.env", "/api/v1/auth",
     ],
 )  # fmt: skip
@@ -52,7 +52,7 @@ def test_an_address_that_there_is_not_is_a_404(account: Client, path: str, metho
     [
         ("PATCH", "/api/v1/flows"), ("DELETE", "/api/v1/flows"), ("PUT", "/api/v1/flows"),
         ("POST", "/api/v1/flows/flow-1"), ("GET", "/api/v1/flows/flow-1/run"), ("GET", "/api/v1/auth/login"),
-        ("POST", "/api/v1/executions"), ("PUT", "/api/v1/executions/exec-1"), ("POST", "/healthz"),
+        ("POST", "/api/v1/executions"), ("PUT", "/api/v1/executions/exec-1"), ("POST", "/healthz"), ("POST", "/docs"),
         ("DELETE", "/api/v1/executions/exec-1/logs"), ("PUT", "/api/v1/setup"), ("PATCH", "/api/v1/accounts/a"),
         ("TRACE", "/api/v1/flows"), ("PURGE", "/api/v1/flows"),
     ],
@@ -152,7 +152,7 @@ def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
          [("order", "is not a field of this request", "known fields: input, labels")]),
         ("POST", "/api/v1/flows/x/run", {"input": [7]}, [("input", "must be an object", None)]),
         ("POST", "/api/v1/tokens", {"name": "x", "scopes": ["raed"]},
-         [("scopes.0", "must be one of: read, run, write, members, admin", None)]),
+         [("scopes.0", "must be one of: read, run, write, members, admin, mcp", None)]),
         ("GET", "/api/v1/flows?limit=5000", None, [("limit", "must be at most 1000", None)]),
         ("GET", "/api/v1/flows?limit=few", None, [("limit", "must be a whole number", None)]),
     ],
