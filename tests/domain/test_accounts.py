@@ -1,6 +1,7 @@
 """Passwords, addresses, and the rights of roles and tokens."""
 
 import contextlib
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from flowrunner.domain.account import (
     Role,
     Scope,
     Session,
+    Surface,
     authorise,
     check_scopes,
     password_faults,
@@ -146,10 +148,17 @@ def test_the_form_of_an_address_is_stable(text: str) -> None:
 # Rights
 
 
-def caller(role: Role, *scopes: Scope) -> Caller:
+# A token with the scope `mcp` is good for the MCP server alone, one without it for everything else.
+REST_SCOPES: Final = tuple(scope for scope in SCOPES if scope != "mcp")
+SURFACES: Final[tuple[Surface, ...]] = ("rest", "mcp")
+
+
+def caller(role: Role, *scopes: Scope, surface: Surface = "rest") -> Caller:
     """Return a caller; with scopes, a program that uses an API token."""
     credential = ApiToken(TokenId("token-1"), frozenset(scopes)) if scopes else Session(SessionId("s-1"), NOON)
-    return Caller(account_id=AccountId("account-1"), role=role, credential=credential, expires_at=NEVER)
+    return Caller(
+        account_id=AccountId("account-1"), role=role, credential=credential, expires_at=NEVER, surface=surface
+    )
 
 
 def allowed(caller: Caller) -> set[str]:
@@ -164,7 +173,7 @@ def allowed(caller: Caller) -> set[str]:
 @pytest.mark.parametrize(
     ("who", "rights"),
     [
-        (caller("viewer"), {"login", "session", "read"}),
+        (caller("viewer"), {"login", "session", "read", "mcp"}),
         (
             caller("user"),
             {
@@ -181,6 +190,7 @@ def allowed(caller: Caller) -> set[str]:
                 "delete_workspace",
                 "export",
                 "invite",
+                "mcp",
             },
         ),
         (caller("admin"), {right.value for right in Right}),
@@ -190,12 +200,19 @@ def allowed(caller: Caller) -> set[str]:
         (caller("user", "members"), {"members"}),
         (caller("admin", "admin"), {"account", "admin"}),
         (caller("admin", "read"), {"read"}),
-        (caller("admin", *SCOPES), {"read", "run", "write", "members", "account", "admin"}),
+        (caller("admin", *REST_SCOPES), {"read", "run", "write", "members", "account", "admin"}),
         # Created before the account lost the role.
-        (caller("user", *SCOPES), {"read", "run", "write", "members"}),
+        (caller("user", *REST_SCOPES), {"read", "run", "write", "members"}),
         (caller("user", "admin"), set()),
-        (caller("viewer", *SCOPES), {"read"}),
+        (caller("viewer", *REST_SCOPES), {"read"}),
         (caller("viewer", "write", "run"), set()),
+        (caller("user", "mcp", surface="mcp"), {"mcp"}),
+        (caller("user", "mcp", "read", "run", "write", surface="mcp"), {"mcp", "read", "run", "write"}),
+        (caller("viewer", "mcp", "read", "write", surface="mcp"), {"mcp", "read"}),
+        # Each credential is good for one way into the program.
+        (caller("admin", *SCOPES), set()),
+        (caller("admin", *REST_SCOPES, surface="mcp"), set()),
+        (caller("admin", surface="mcp"), set()),
     ],
 )
 def test_s16_who_may_do_what(who: Caller, rights: set[str]) -> None:
@@ -205,13 +222,17 @@ def test_s16_who_may_do_what(who: Caller, rights: set[str]) -> None:
 
 @given(st.sampled_from(["viewer", "user", "admin"]), st.sets(st.sampled_from(SCOPES), min_size=1))
 def test_s16_s66_a_token_never_has_more_rights_than_its_account(role: Role, scopes: set[Scope]) -> None:
-    assert allowed(caller(role, *scopes)) < allowed(caller(role))
-    assert not allowed(caller(role, *scopes)) & {"session", "tokens", "credentials", "create_account", "invite"}
+    at_rest, at_mcp = (allowed(caller(role, *scopes, surface=surface)) for surface in SURFACES)
+    assert at_rest | at_mcp < allowed(caller(role))
+    assert not (at_rest | at_mcp) & {"login", "session", "tokens", "credentials", "create_account", "invite"}
+    assert not (at_mcp if "mcp" not in scopes else at_rest)
 
 
-@given(st.sets(st.sampled_from(SCOPES), min_size=1))
-def test_s16_more_scopes_never_take_a_right_away(scopes: set[Scope]) -> None:
-    assert allowed(caller("admin", *scopes)) == set().union(*(allowed(caller("admin", scope)) for scope in scopes))
+@given(st.sets(st.sampled_from(REST_SCOPES)), st.sampled_from(SURFACES))
+def test_s16_more_scopes_never_take_a_right_away(scopes: set[Scope], surface: Surface) -> None:
+    always: set[Scope] = {"mcp"} if surface == "mcp" else {"read"}
+    each = [allowed(caller("admin", *always, scope, surface=surface)) for scope in scopes | always]
+    assert allowed(caller("admin", *always, *scopes, surface=surface)) == set().union(*each)
 
 
 def test_a_refusal_says_what_is_missing() -> None:
@@ -221,9 +242,13 @@ def test_a_refusal_says_what_is_missing() -> None:
         (caller("user", "read"), Right.RUN, "scope 'run'"),
         (caller("admin", "read"), Right.ADMIN, "scope 'admin'"),
         (caller("user", "read"), Right.TOKENS, "log in"),
-        (caller("admin", *SCOPES), Right.CREDENTIALS, "log in"),
-        (caller("admin", *SCOPES), Right.CREATE_ACCOUNT, "log in"),
+        (caller("admin", *REST_SCOPES), Right.CREDENTIALS, "log in"),
+        (caller("admin", *REST_SCOPES), Right.CREATE_ACCOUNT, "log in"),
         (caller("user"), Right.CREATE_ACCOUNT, "Only an admin"),
+        (caller("user", "mcp", "read"), Right.READ, "good for /mcp only"),
+        (caller("user", "read", surface="mcp"), Right.MCP, "only API tokens with the scope 'mcp'"),
+        (caller("user", "mcp", surface="mcp"), Right.READ, "scope 'read'"),
+        (caller("user", "mcp", surface="mcp"), Right.LOGIN, "log in"),
     ):
         with pytest.raises(Forbidden, match=message):
             authorise(who, right)
@@ -234,4 +259,4 @@ def test_a_scope_that_would_have_no_effect_is_rejected() -> None:
     check_scopes(caller("admin"), SCOPES)
     for role in ("user", "viewer"):
         with pytest.raises(Forbidden, match="admin"):
-            check_scopes(caller(role), ["admin"])  # type: ignore[arg-type] # the literal is lost in the loop
+            check_scopes(caller(role), ["admin"])

@@ -29,6 +29,7 @@ from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.storage import appends, concurrency
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_terms import terms_of_start
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Refused, Transaction, one_row
@@ -96,6 +97,8 @@ class TornJournal(CrashingJournal):
     async def append(self, append: Append) -> None:
         row = appends.summary_row(append)
         statement = appends.ADVANCE if append.create is None else appends.CREATE
+        if append.create is not None:
+            row["labels"], _ = terms_of_start(append.create, append.records[0].data)
         events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
 
         async def summary(tx: Transaction) -> None:
