@@ -11,7 +11,7 @@ from flowrunner.ports.flows import SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import Seal, SealedSecret, WrappedKey
 from flowrunner.storage.sessions import SqlSessions
-from support.databases import MARA, NOON
+from support.databases import MARA, NOON, Place, change
 
 
 def session(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> NewSession:
@@ -52,3 +52,24 @@ def flow(
         revision_id=RevisionId(revision),
         saved_by=AccountId(MARA),
     )
+
+
+OF_IDENTITY: Final = (
+    "INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
+    " VALUES ('invitation-1', ?, 'kim@example.com', 'viewer', 'd', ?, 0, 1)",
+    "INSERT INTO password_resets (digest, account_id, created_at, expires_at) VALUES ('d', ?, 0, 1)",
+    "INSERT INTO second_factors (id, account_id, type, name, created_at, key_version, sealed)"
+    " VALUES ('factor-1', ?, 'totp', 'N', 0, 1, CAST('s' AS {bytes}))",
+    "INSERT INTO recovery_codes (account_id, digest, created_at) VALUES (?, 'd', 0)",
+    "INSERT INTO wrong_codes (account_id, number, not_before) VALUES (?, 1, 0)",
+    "INSERT INTO login_challenges (digest, account_id, purpose, expires_at) VALUES ('d', ?, 'login', 1)",
+    "INSERT INTO identities (id, account_id, provider, issuer, subject, created_at)"
+    " VALUES ('identity-1', ?, 'p', 'https://example.com', 's', 0)",
+)
+
+
+def add_rows_of_identity(place: Place, id: str) -> None:
+    """Add a row to each table of invitations, new passwords, second factors and single sign-on, for an account."""
+    bytes_type = "bytea" if isinstance(place, str) else "blob"
+    for statement in OF_IDENTITY:
+        change(place, statement.replace("{bytes}", bytes_type), *[id] * statement.count("?"))

@@ -21,7 +21,7 @@ from flowrunner.storage.transaction import Refused
 from flowrunner.storage.workspaces import SqlWorkspaces
 from support.databases import MARA, NOON, OMAR, Place, account, change, rows_of
 
-from .samples import ALL, log_in, sealing, session
+from .samples import ALL, add_rows_of_identity, log_in, sealing, session
 
 
 async def test_an_account_is_read_back(accounts: SqlAccounts) -> None:
@@ -195,9 +195,6 @@ async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, p
 # A row in each table that nothing else in the next test fills, with the id of an account or of its workspace.
 OF_A_WORKSPACE: Final = (
     "INSERT INTO preferences (account_id, data, updated_at) VALUES (?, '{}', 0)",
-    "INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
-    " VALUES ('invitation-1', ?, 'kim@example.com', 'viewer', 'd', ?, 0, 1)",
-    "INSERT INTO password_resets (digest, account_id, created_at, expires_at) VALUES ('d', ?, 0, 1)",
     "INSERT INTO request_keys (account_id, key, workspace_id, request_id, digest, created_at)"
     " VALUES (?, 'k', ?, 'r', 'd', 0)",
     "INSERT INTO jobs (id, workspace_id, created_by, type, status, total, created_at, work)"
@@ -223,6 +220,7 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
     token = TokenView(id=TokenId("t"), account_id=OMAR, name="T", scopes=("read",), created_at=NOON)
     await SqlTokens(database).create(OMAR, token, digest="d", by=SessionId("s1"), most=5)
     await secrets.save(OMAR, sealing(b"s"), at=NOON)
+    add_rows_of_identity(path, OMAR)
     for statement in OF_A_WORKSPACE:
         bytes_type = "bytea" if isinstance(path, str) else "blob"
         change(path, statement.replace("{bytes}", bytes_type), *[OMAR] * statement.count("?"))

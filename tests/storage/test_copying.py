@@ -40,7 +40,7 @@ from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.workspaces import SqlWorkspaces
-from storage.samples import sealing
+from storage.samples import add_rows_of_identity, sealing
 from support.databases import (
     MARA,
     NOON,
@@ -114,12 +114,7 @@ async def source(tmp_path: Path) -> Path:
         created_at=NOON, position="", work={"ids": ["e00"]},
     )  # fmt: skip
     await SqlJobs(database).create(job, most_running=1, most_kept=1)
-    for statement in (
-        "INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
-        " VALUES ('invitation-1', ?, 'kim@example.com', 'viewer', 'd', ?, 0, 1)",
-        "INSERT INTO password_resets (digest, account_id, created_at, expires_at) VALUES ('d', ?, 0, 1)",
-    ):
-        change(path, statement, *[MARA] * statement.count("?"))
+    add_rows_of_identity(path, MARA)
     asked = RequestKey("key", "request", "digest")
     await SqlRequestKeys(database).keep(AccountId(MARA), MARA, asked, KeptAnswer(201, {}, "é"), at=NOON)
     change(path, "INSERT INTO deleted_executions (id) VALUES ('gone')")
