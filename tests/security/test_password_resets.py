@@ -155,6 +155,30 @@ async def test_s73_an_expired_link_or_one_of_a_disabled_account_is_unknown(accou
     assert await accounts.state() == before
 
 
+@pytest.mark.parametrize(
+    ("by", "changes"),
+    [
+        ("kim", [{"password": "six-grey-herons-wait", "current_password": PASSWORD}]),
+        ("kim", [{"email": "kim@example.org"}]),
+        ("root", [{"role": "admin"}]),
+        ("root", [{"disabled": True}, {"disabled": False}]),
+    ],
+    ids=["password", "address", "role", "disabled and enabled"],
+)
+async def test_s73_a_change_of_what_an_account_logs_in_with_ends_its_links(
+    accounts: Accounts, by: str, changes: list[dict[str, Any]]
+) -> None:
+    token, another = await accounts.link("kim"), await accounts.link("root")
+    for body in changes:
+        assert (await accounts.go("PUT", f"/api/v1/accounts/{accounts.ids['kim']}", body, by=by)).status == 200
+    before = await accounts.state()
+
+    assert (await accounts.use(token)).status == 404
+
+    assert await accounts.state() == before
+    assert (await accounts.use(another)).status == 200
+
+
 async def test_s73_only_a_login_of_an_admin_makes_links_and_few_work_at_once(accounts: Accounts) -> None:
     path = f"/api/v1/accounts/{accounts.ids['root']}/password-reset"
     body = {"name": "N", "scopes": ["read", "write", "admin"]}

@@ -89,6 +89,17 @@ def wrong_code(secret: str) -> str:
     return next(code for number in range(100) if (code := f"{number:06}") not in right)
 
 
+async def test_s03_a_login_that_began_with_the_password_before_a_reset_opens_no_session(tmp_path: Path) -> None:
+    async with attack_at(tmp_path) as attack:
+        account_id = attack.account_id
+        admin, challenge = await attack.new_account("root", "admin"), await attack.challenge()
+        made = await attack.send("POST", f"/api/v1/accounts/{account_id}/password-reset", {}, admin)
+        body = {"token": made.json["link"].partition("#")[2], "password": "nine-red-badgers-dig"}
+        assert (await attack.send("POST", "/api/v1/auth/new-password", body)).status == 200
+
+        assert (await attack.answer(challenge, recovery_code=attack.recovery[0])).status == 401
+
+
 async def test_s03_s07_wrong_and_foreign_answers_open_no_session(tmp_path: Path, scoreboard: Scoreboard) -> None:
     async with attack_at(tmp_path) as attack:
         other_token = await attack.new_account("omar")

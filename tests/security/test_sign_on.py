@@ -272,7 +272,8 @@ def hostile_tokens(liar: LyingProvider) -> Iterator[tuple[str, dict[str, Any]]]:
         "an expiry that is no number": {"exp": "tomorrow"}, "issued in the future": {"iat": now + 120},
         "issued an hour ago": {"iat": now - 3600}, "no issue time": {"iat": None}, "not yet valid": {"nbf": now + 120},
         "no subject": {"sub": None}, "an empty subject": {"sub": ""}, "a subject that is a number": {"sub": 7},
-        "a subject of 256 characters": {"sub": "x" * 256},
+        "a subject of 256 characters": {"sub": "x" * 256}, "half a character as subject": {"sub": "\ud800"},
+        "a subject with a null character": {"sub": "a\0b"}, "an issue time that is a text": {"iat": str(now)},
         "no address": {"email": None}, "an address that is not verified": {"email_verified": False},
         "an address with two scripts": {"email": "rооt@example.com"}, "no address at all": {"email": "root"},
     }.items():  # fmt: skip

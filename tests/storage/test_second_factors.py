@@ -123,6 +123,26 @@ async def test_a_passkey_belongs_to_one_account_and_takes_its_challenge(
         await add(OMAR, "p3", "d2", "own")
 
 
+async def test_a_challenge_is_opened_for_the_password_that_was_checked_alone(
+    factors: SqlSecondFactors, accounts: SqlAccounts
+) -> None:
+    credential = await accounts.credential((await accounts.get(OMAR)).email)
+    assert credential is not None
+    old = credential.password_hash
+    await factors.open_challenge("c1", OMAR, purpose="login", expires_at=LATER, password_hash=old)
+    assert await factors.count_attempt("c1", is_code=False, most=9, at=NOON) == OMAR
+
+    await accounts.update(OMAR, by=OMAR, at=NOON, password_hash="new")
+    with pytest.raises(Unauthorized):
+        await factors.count_attempt("c1", is_code=False, most=9, at=NOON)
+    with pytest.raises(Unauthorized):
+        await factors.open_challenge("c2", OMAR, purpose="login", expires_at=LATER, password_hash=old)
+    with pytest.raises(Unauthorized):
+        await factors.count_attempt("c2", is_code=False, most=9, at=NOON)
+    await factors.open_challenge("c3", OMAR, purpose="login", expires_at=LATER, password_hash="new")
+    assert await factors.count_attempt("c3", is_code=False, most=9, at=NOON) == OMAR
+
+
 async def test_an_answer_counts_before_it_is_checked_and_a_code_once(factors: SqlSecondFactors, path: Place) -> None:
     async def open(digest: str) -> str:
         await factors.open_challenge(digest, OMAR, purpose="login", expires_at=LATER)

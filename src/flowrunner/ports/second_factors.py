@@ -122,8 +122,22 @@ class SecondFactorStore(Protocol):
         ...
 
     async def open_challenge(
-        self, digest: str, account_id: AccountId, *, purpose: ChallengePurpose, expires_at: datetime
-    ) -> None: ...
+        self,
+        digest: str,
+        account_id: AccountId,
+        *,
+        purpose: ChallengePurpose,
+        expires_at: datetime,
+        password_hash: str | None = None,
+    ) -> None:
+        """Open a challenge.
+
+        Args:
+            password_hash: The one that the account must still have; None if any will do.
+
+        Raises: Unauthorized if the account has changed, or is disabled.
+        """
+        ...
 
     async def count_attempt(self, digest: str, *, is_code: bool, most: int, at: datetime) -> AccountId:
         """Count an answer to the challenge of a login before it is checked; return the account.

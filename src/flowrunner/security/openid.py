@@ -154,8 +154,11 @@ class HttpOpenIdClient:
         if (party is not None or is_shared) and party != provider.client_id:
             raise SignOnFailed("invalid", "The ID token was issued to another client")
         subject, issued_at = claims["sub"], claims["iat"]
-        if not subject or len(subject) > _MOST_SUBJECT:
+        if not subject or len(subject) > _MOST_SUBJECT or not subject.isprintable():
             raise SignOnFailed("invalid", "The ID token names no account")
+        # The library takes the digits of a text, too.
+        if not isinstance(issued_at, int | float):
+            raise SignOnFailed("invalid", "The ID token does not say when it was issued")
         age = self._clock.now().timestamp() - issued_at
         if not -_SKEW.total_seconds() <= age <= (_OLDEST + _SKEW).total_seconds():
             raise SignOnFailed("invalid", "The ID token was not issued just now")

@@ -145,7 +145,7 @@ class Authentication:
                 if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
                     verified = renewed
         if credential.has_second_factor and self._challenges is not None:
-            raise await self._challenges.open(credential.account.id)
+            raise await self._challenges.open(credential.account.id, password_hash=verified)
         return await self._open(credential.account, verified, address=address, agent=agent)
 
     def new_session(self, account: Account, *, address: str, agent: str, proof: Proof = "password") -> NewSession:

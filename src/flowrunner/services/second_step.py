@@ -62,8 +62,14 @@ class LoginChallenges:
         self._passkeys = passkeys
         self._clock = clock
 
-    async def open(self, account_id: AccountId) -> SecondFactorRequired:
-        """Open a challenge, and return the error that hands it to the client."""
+    async def open(self, account_id: AccountId, *, password_hash: str) -> SecondFactorRequired:
+        """Open a challenge, and return the error that hands it to the client.
+
+        Args:
+            password_hash: The one that the password was checked against.
+
+        Raises: Unauthorized if the account has changed since.
+        """
         challenge, expires_at = secrets.token_urlsafe(32), self._clock.now() + CHALLENGE_LIFE
         factors = [stored.view for stored in await self._store.of_account(account_id)]
         known = [view.credential_id for view in factors if view.credential_id is not None]
@@ -72,7 +78,9 @@ class LoginChallenges:
         if known and self._passkeys is not None:
             request = self._passkeys.request(signed_challenge(challenge), known=known)
             methods.append("passkey")
-        await self._store.open_challenge(digest_of(challenge), account_id, purpose="login", expires_at=expires_at)
+        await self._store.open_challenge(
+            digest_of(challenge), account_id, purpose="login", expires_at=expires_at, password_hash=password_hash
+        )
         return SecondFactorRequired(
             challenge=challenge, methods=(*methods, "recovery_code"), expires_at=expires_at, passkey=request
         )

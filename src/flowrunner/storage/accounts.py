@@ -32,7 +32,10 @@ UPDATE accounts
 RETURNING id, name, email, role, created_at, updated_at, disabled_at
 """
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
-END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id"
+# Those of logins: a state of single sign-on that was used must stay known until it expires.
+END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id AND purpose <> 'sign_on'"
+# A link is for the account as it was: its owner, an earlier mailbox or an earlier role may not be the present one's.
+END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
 # A person who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
 GET: Final = """
@@ -124,6 +127,8 @@ class SqlAccounts:
             if ends_sessions:
                 await tx.run(END_SESSIONS, values)
                 await tx.run(END_CHALLENGES, values)
+            if ends_sessions or email is not None:
+                await tx.run(END_RESETS, values)
             if password_hash is not None:
                 await tx.run(END_TOKENS, values)
             return account_of(row), ends_sessions

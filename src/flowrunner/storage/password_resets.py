@@ -7,7 +7,7 @@ from flowrunner.domain.account import Account
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.audit import Audit
-from flowrunner.storage.accounts import END_SESSIONS, END_TOKENS, account_of
+from flowrunner.storage.accounts import END_CHALLENGES, END_RESETS, END_SESSIONS, END_TOKENS, account_of
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Transaction
@@ -34,7 +34,6 @@ SELECT a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at
  WHERE r.digest = :digest AND r.expires_at > :now
 """
 USE_RESET: Final = "DELETE FROM password_resets WHERE digest = :digest"
-END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
 REPLACE_HASH: Final = """
 UPDATE accounts SET password_hash = :password_hash, updated_at = :at WHERE id = :id AND deleted_at IS NULL
 """
@@ -88,7 +87,7 @@ class SqlPasswordResets:
                 raise NotFound("link")
             values = {"id": row[0], "password_hash": password_hash, "at": to_ms(at)}
             await tx.run(REPLACE_HASH, values)
-            for statement in (END_RESETS, END_SESSIONS, END_TOKENS):
+            for statement in (END_RESETS, END_SESSIONS, END_CHALLENGES, END_TOKENS):
                 await tx.run(statement, values)
             return AccountId(row[0])
 

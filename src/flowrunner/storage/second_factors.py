@@ -11,6 +11,7 @@ from flowrunner.ports.accounts import NewSession
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.second_factors import ChallengePurpose, FactorUse, FactorView, StoredFactor
 from flowrunner.ports.secrets import Seal, SealedSecret
+from flowrunner.storage.accounts import END_CHALLENGES
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.secrets import sealed_now, wrapped_key
@@ -48,7 +49,10 @@ TAKE_RECOVERY: Final = "DELETE FROM recovery_codes WHERE account_id = :account_i
 REMOVE_RECOVERY: Final = "DELETE FROM recovery_codes WHERE account_id = :account_id"
 OPEN_CHALLENGE: Final = """
 INSERT INTO login_challenges (digest, account_id, purpose, expires_at)
-VALUES (:digest, :account_id, :purpose, :expires_at)
+SELECT :digest, :account_id, :purpose, :expires_at
+ WHERE EXISTS (SELECT 1 FROM accounts
+                WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL
+                  AND password_hash = coalesce(:password_hash, password_hash))
 """
 # Few rows of an account: a challenge is opened by a right password, and each replaces the expired ones.
 FORGET_EXPIRED: Final = "DELETE FROM login_challenges WHERE account_id = :account_id AND expires_at < :now"
@@ -61,7 +65,6 @@ TAKE_CHALLENGE: Final = """
 DELETE FROM login_challenges
  WHERE digest = :digest AND account_id = :account_id AND purpose = :purpose AND expires_at > :now
 """
-END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :account_id"
 # No row while codes are not checked. Concurrent attempts wait for one another at the row.
 COUNT_WRONG: Final = """
 INSERT INTO wrong_codes (account_id, number, not_before) VALUES (:account_id, 1, 0)
@@ -167,7 +170,7 @@ class SqlSecondFactors:
         await self._database.write(remove, audit=audit)
 
     async def reset(self, account_id: AccountId, *, audit: Audit = None) -> int:
-        values = {"account_id": account_id}
+        values = {"account_id": account_id, "id": account_id}
 
         async def reset(tx: Transaction) -> int:
             if await tx.row(IS_ACCOUNT, values) is None:
@@ -179,12 +182,25 @@ class SqlSecondFactors:
         return await self._database.write(reset, audit=audit)
 
     async def open_challenge(
-        self, digest: str, account_id: AccountId, *, purpose: ChallengePurpose, expires_at: datetime
+        self,
+        digest: str,
+        account_id: AccountId,
+        *,
+        purpose: ChallengePurpose,
+        expires_at: datetime,
+        password_hash: str | None = None,
     ) -> None:
-        values = {"digest": digest, "account_id": account_id, "purpose": purpose, "expires_at": to_ms(expires_at)}
+        values = {
+            "digest": digest,
+            "account_id": account_id,
+            "purpose": purpose,
+            "expires_at": to_ms(expires_at),
+            "password_hash": password_hash,
+        }
 
         async def open(tx: Transaction) -> None:
-            await tx.run(OPEN_CHALLENGE, values)
+            if await tx.run(OPEN_CHALLENGE, values) != 1:
+                raise Unauthorized("The account was changed in the meantime: log in again")
 
         await self._database.write(open)
 
