@@ -238,6 +238,17 @@ def damaged(backup: Path, kind: str, to: Path) -> None:
         # In the middle of the packed database.
         middle = len(content) // 2
         to.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    elif kind in ("later version", "other characters"):
+        # The version that is needed, in an entry of the directory; and the mark of UTF-8, with a name that is none.
+        entry = content.rindex(b"PK\1\2")
+        change = {6: b"\xff"} if kind == "later version" else {9: b"\x08", 46: b"\xff"}
+        for offset, byte in change.items():
+            content = content[: entry + offset] + byte + content[entry + offset + 1 :]
+        to.write_bytes(content)
+    elif kind == "other method":
+        with zipfile.ZipFile(backup) as old, zipfile.ZipFile(to, "w", zipfile.ZIP_LZMA) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
     else:
         with zipfile.ZipFile(backup) as old, zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as new:
             manifest = json.loads(old.read("manifest.json"))
@@ -260,7 +271,19 @@ def damaged(backup: Path, kind: str, to: Path) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["cut", "empty", "flipped", "other database", "larger than it says", "other types", "nested", "other names"],
+    [
+        "cut",
+        "empty",
+        "flipped",
+        "later version",
+        "other characters",
+        "other method",
+        "other database",
+        "larger than it says",
+        "other types",
+        "nested",
+        "other names",
+    ],
 )
 def test_a_damaged_backup_is_refused_completely(kind: str, backup: Path, tmp_path: Path) -> None:
     file, target = tmp_path / "damaged.backup", tmp_path / "new"
@@ -290,7 +313,7 @@ def test_a_backup_that_has_no_room_is_not_unpacked(backup: Path, tmp_path: Path)
 
 def test_a_backup_of_a_newer_version_is_refused(backup: Path, tmp_path: Path) -> None:
     schema, layout = tmp_path / "schema.backup", tmp_path / "format.backup"
-    for file, change in ((schema, {"schema": "9999"}), (layout, {"format": "flowrunner-backup-9"})):
+    for file, change in ((schema, {"schema": "9999"}), (layout, {"format": "flowrunner-backup-9\x1b[2J"})):
         with zipfile.ZipFile(backup) as old, zipfile.ZipFile(file, "w") as new:
             new.writestr("manifest.json", json.dumps(json.loads(old.read("manifest.json")) | change))
             new.writestr("database", old.read("database"))
@@ -300,7 +323,8 @@ def test_a_backup_of_a_newer_version_is_refused(backup: Path, tmp_path: Path) ->
 
     assert (of_schema.returncode, of_format.returncode) == (1, 1)
     assert "has the schema '9999', which this version does not know" in of_schema.stderr
-    assert "was made by a newer version of FlowRunner" in of_format.stderr
+    assert r"was made by a newer version of FlowRunner (flowrunner-backup-9\x1b[2J)" in of_format.stderr
+    assert "\x1b" not in of_format.stderr
     assert not (tmp_path / "new").exists()
 
 

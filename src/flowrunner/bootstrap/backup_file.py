@@ -19,6 +19,10 @@ _MANIFEST, _DATABASE, _KEYS = "manifest.json", "database", "keys.sealed"
 _LONGEST_MANIFEST: Final = 64 * 1024
 _LONGEST_KEYS: Final = 1024 * 1024
 _CHUNK: Final = 1024 * 1024
+# Besides its own error, the library raises those of names and of versions that it does not know.
+_UNREADABLE: Final = (zipfile.BadZipFile, NotImplementedError, UnicodeError)
+# Others may want as much memory as the file chooses.
+_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _DAMAGED: Final = "is damaged: use another backup, or copy this one again from where it is kept"
 
 
@@ -88,7 +92,7 @@ class BackupFile:
             raise NotBackup(f"There is no file {path}") from None
         except OSError as error:
             raise NotBackup(f"{path} cannot be read: {error.strerror}") from None
-        except zipfile.BadZipFile:
+        except _UNREADABLE:
             raise NotBackup(f"{path} is not a backup, or {_DAMAGED}") from None
         self.manifest = _manifest_of(path, self._read(_MANIFEST, _LONGEST_MANIFEST))
 
@@ -137,8 +141,11 @@ class BackupFile:
 
     def _reading(self, name: str) -> IO[bytes]:
         try:
-            return self._archive.open(name)
-        except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError):
+            member = self._archive.getinfo(name)
+            if member.compress_type not in _METHODS:
+                raise NotImplementedError
+            return self._archive.open(member)
+        except (KeyError, RuntimeError, OSError, *_UNREADABLE):
             raise NotBackup(f"{self._path} is not a backup, or {_DAMAGED}") from None
 
     def _next(self, member: IO[bytes], size: int = _CHUNK) -> bytes:

@@ -11,6 +11,7 @@ from flowrunner.cli.common import common_options
 from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED, INTERRUPTED, USAGE
 from flowrunner.cli.lazy import LazyCommand, LazyGroup
+from flowrunner.cli.text import plain
 from flowrunner.domain.errors import FlowRunnerError
 
 # Each name stands for a command in the module of `flowrunner.cli.commands` that has the same name, unless it is in
@@ -102,6 +103,10 @@ class _Program(LazyGroup):
             return super().invoke(ctx)
         except FlowRunnerError as error:
             _exit_with(error)
+        except click.ClickException as error:
+            # It may quote a file or a server.
+            error.message = plain(error.message)  # type: ignore[misc] # click sets it so itself
+            raise
         except KeyboardInterrupt:
             click.echo("flowrunner: interrupted", err=True)
             sys.exit(INTERRUPTED)
@@ -111,9 +116,9 @@ def _exit_with(error: FlowRunnerError) -> None:
     from flowrunner.settings import InvalidSettings
 
     if isinstance(error, InvalidSettings):
-        click.echo(f"The settings have mistakes:\n{error}", err=True)
+        click.echo(f"The settings have mistakes:\n{plain(str(error))}", err=True)
         sys.exit(USAGE)
-    click.echo(f"flowrunner: {error}", err=True)
+    click.echo(f"flowrunner: {plain(str(error))}", err=True)
     sys.exit(FAILED)
 
 
