@@ -217,6 +217,24 @@ async def test_s73_only_invitations_that_may_create_accounts(
         assert (await team.sign_up(second)).status == of_user
 
 
+async def test_s73_no_invitation_creates_an_account_where_no_passwords_are_accepted(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        team = await Team(program).begin()
+        token = await team.token("lee@example.com")
+        of_kim = await team.token(KIM)
+    async with program_at(tmp_path / "data", sign_up="invited", password_login=False) as program:
+        team.program = program
+        before = await team.state()
+        for link in (token, "unknown"):
+            refused = await team.sign_up(link)
+            assert (refused.status, refused.error["code"]) == (403, "password_login_disabled")
+            assert refused.error["message"] == "This installation accepts no passwords: log in with single sign-on"
+        assert (await team.go("", "POST", LOOKUP, {"token": token})).json["sign_up"] is False
+        assert await team.state() == before
+        # Who has an account accepts as ever.
+        assert (await team.accept("kim", of_kim)).status == 200
+
+
 async def test_s73_no_token_for_programs_and_no_lower_role_invites(team: Team) -> None:
     body = {"name": "N", "scopes": ["read", "run", "write", "members", "admin"]}
     team.tokens["program"] = (await team.go("root", "POST", "/api/v1/tokens", body)).json["token"]

@@ -631,7 +631,7 @@ PAYLOADS: Final = (
 )
 
 
-def test_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
+def test_s49_s75_nothing_that_is_stored_is_markup(tab: Tab, api: Client) -> None:
     assert len(set(PAYLOADS)) == 60
     # Each by itself, where only one fits.
     for payload in PAYLOADS:

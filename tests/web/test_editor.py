@@ -341,7 +341,7 @@ PAYLOADS: Final = (
 )
 
 
-def test_no_name_of_a_flow_is_markup(tab: Tab, api: Client) -> None:
+def test_s49_s75_no_name_of_a_flow_is_markup(tab: Tab, api: Client) -> None:
     first, second = (payload.replace("/", "") for payload in PAYLOADS[:2])
     text = json.dumps(
         {

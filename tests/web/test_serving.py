@@ -23,7 +23,7 @@ def test_each_screen_has_an_address_and_needs_no_session(server: Server, path: s
     assert reply.body == (BUILT / "index.html").read_bytes()
 
 
-def test_pages_may_load_and_run_only_what_the_server_sends(server: Server) -> None:
+def test_s50_s75_pages_may_load_and_run_only_what_the_server_sends(server: Server) -> None:
     for path in ("/", "/assets/index.js"):
         headers = fetched(server, path).headers
         policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
@@ -38,7 +38,7 @@ def test_pages_may_load_and_run_only_what_the_server_sends(server: Server) -> No
         assert "camera=()" in headers["permissions-policy"]
 
 
-def test_the_page_of_the_api_has_the_same_policy_without_trusted_types(server: Server) -> None:
+def test_s50_s75_the_page_of_the_api_has_the_same_policy_without_trusted_types(server: Server) -> None:
     pages = {path: fetched(server, path).headers["content-security-policy"] for path in ("/", "/docs")}
 
     assert pages["/"] == f"{pages['/docs']}; require-trusted-types-for 'script'"

@@ -318,6 +318,7 @@ def assemble(
             mails,
             clock,
             sign_up=settings.sign_up,
+            accepts_passwords=settings.password_login,
             public_url=settings.public_url,
             on_access_change=identity.sessions_ended,
         ),

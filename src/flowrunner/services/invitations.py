@@ -8,7 +8,15 @@ from typing import Final
 from flowrunner.domain.account import Account, Caller, Session, password_faults
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, invalid
+from flowrunner.domain.errors import (
+    EmailTaken,
+    Fault,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PasswordLoginDisabled,
+    invalid,
+)
 from flowrunner.domain.values import AccountId, InvitationId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
@@ -53,6 +61,7 @@ class Invitations:
     Args:
         sign_up: Whose invitations create accounts: nobody's (`no`), those of `admins` of the installation, or those of
             everybody who may invite (`invited`).
+        accepts_passwords: False if only a provider of single sign-on logs in; then no invitation creates an account.
         public_url: The origin in links; None makes them paths.
         on_access_change: Called with an account that has become a member.
     """
@@ -66,6 +75,7 @@ class Invitations:
         clock: Clock,
         *,
         sign_up: str,
+        accepts_passwords: bool,
         public_url: str | None,
         on_access_change: Callable[[AccountId], Awaitable[None]],
     ) -> None:
@@ -75,6 +85,7 @@ class Invitations:
         self._mails = mails
         self._clock = clock
         self._sign_up = sign_up
+        self._accepts_passwords = accepts_passwords
         self._public_url = public_url
         self._on_access_change = on_access_change
         self._sent: SlidingWindow[AccountId] = SlidingWindow(
@@ -167,6 +178,8 @@ class Invitations:
 
     def lets_sign_up(self, found: OpenInvitation) -> bool:
         """Return whether an account may be created with an invitation."""
+        if not self._accepts_passwords:
+            return False
         return self._sign_up == "invited" or (self._sign_up == "admins" and found.inviter.role == "admin")
 
     async def accept(self, caller: Caller, token: str) -> Invitation:
@@ -195,8 +208,10 @@ class Invitations:
         Raises:
             NotFound: As of `accept`.
             Forbidden: No account can be created: invitations may not, or the address has one already.
-            InvalidInput, TooManyRequests, Conflict.
+            PasswordLoginDisabled, InvalidInput, TooManyRequests, Conflict.
         """
+        if not self._accepts_passwords:
+            raise PasswordLoginDisabled
         found = await self.open(token)
         if not self.lets_sign_up(found):
             raise _no_sign_up()
