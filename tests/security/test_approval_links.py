@@ -59,9 +59,12 @@ class Links:
 
     async def run(self, flow: str) -> ExecutionId:
         id = (await self.api("POST", f"/api/v1/flows/{flow}/run", {"input": {}})).json["execution_id"]
+        await self.until_it_waits(id)
+        return ExecutionId(id)
+
+    async def until_it_waits(self, id: str) -> None:
         while (await self.api("GET", f"/api/v1/executions/{id}")).json["status"] != "waiting":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        return ExecutionId(id)
 
     async def api(self, method: str, path: str, body: Any = None) -> Reply:
         data = b"" if body is None else json.dumps(body).encode()
@@ -174,6 +177,8 @@ async def test_s73_a_link_ends_with_its_approval(links: Links, how: str) -> None
         assert (await links.api("DELETE", f"{one}/approvals/{step}/link")).status == 200
     elif how == "answered by a member":
         assert (await links.api("POST", f"{one}/approvals/{step}", {"approved": False})).status == 200
+        # The answer is recorded first, and applied afterwards.
+        await links.until_it_waits(links.id)
     else:
         # A day and a bit, at once.
         links.program.services.linked_approvals._clock = _Later()  # type: ignore[assignment]
