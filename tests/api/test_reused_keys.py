@@ -38,8 +38,12 @@ class Keyed:
 
 
 KEYED: Final = {
-    "POST /api/v1/flows/{id}/run": Keyed(definition=None, path="/run", others={"input": {"n": 1}}),
-    "POST /api/v1/flows/by-name/{name}/run": Keyed(definition=None, path="/run", others={"input": {"n": 1}}),
+    "POST /api/v1/flows/{id}/run": Keyed(
+        definition=None, path="/run", others={"input": {"n": 1}, "labels": {"team": "a"}}
+    ),
+    "POST /api/v1/flows/by-name/{name}/run": Keyed(
+        definition=None, path="/run", others={"input": {"n": 1}, "labels": {"team": "a"}}
+    ),
     "POST /api/v1/executions/{id}/rerun": Keyed(
         definition=FLOW,
         path="/rerun",
