@@ -12,7 +12,7 @@ from typing import Any
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.second_factor import FREE_WRONG_CODES, MOST_WRONG_CODES, wait_after
 from flowrunner.services.second_step import MOST_ANSWERS
-from support.asgi import call, program_at
+from support.asgi import call, connect, program_at
 from support.client import PASSWORD, Reply
 from support.codes import code_of
 from support.scoreboard import Scoreboard
@@ -367,6 +367,18 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         body = json.dumps({"name": "N", "scopes": ["read"]}).encode()
         program = (await call(attack.program.app, "POST", "/api/v1/tokens", token=omar, body=body, headers=team)).json
         assert (await flows(omar)).status == 200
+        asks = {"name": "Asks", "definition": "nodes: {ask: {type: approval, params: {prompt: Is it?}}}"}
+        body = json.dumps(asks).encode()
+        flow = await call(attack.program.app, "POST", "/api/v1/flows", token=attack.token, body=body, headers=team)
+        path = f"/api/v1/flows/{flow.json['id']}/run"
+        assert (await attack.send("POST", path, {"input": {}}, attack.token)).status == 201
+        for _ in range(1000):
+            if waiting := (await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"]:
+                break
+            await asyncio.sleep(0.01)
+        assert [approval["workspace_id"] for approval in waiting] == [made.json["id"]]
+        feed = f"/ws/executions?workspace={made.json['id']}"
+        assert (await connect(attack.program.app, feed, token=omar)).status == 101
 
         changed = await attack.send("PUT", workspace, {"requires_second_factor": True}, attack.token)
 
@@ -374,10 +386,17 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         assert (await flows(omar)).error["code"] == "second_factor_missing"
         assert (await attack.send("GET", workspace, None, omar)).status == 403
         assert (await attack.send("GET", "/api/v1/flows", None, omar)).status == 200
+        # What is asked of all workspaces at once is not asked of this one.
+        assert (await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"] == []
+        refused = await connect(attack.program.app, feed, token=omar)
+        assert (refused.status, refused.error["code"]) == (403, "second_factor_missing")
+        caller = await attack.program.services.identity.authenticate(omar)
+        assert caller.admitted_to == (caller.account_id,)
         assert (await flows(program["token"])).status == 200
         assert (await flows(attack.token)).status == 200
         await attack.enrol(omar)
         assert (await flows(omar)).status == 200
+        assert len((await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"]) == 1
 
 
 async def test_s03_an_installation_without_passwords_accepts_none(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from flowrunner.api.execution_feed import ExecutionFeed
 from flowrunner.api.http.errors import answer_to, record_refusal
 from flowrunner.api.http.routing import admit_socket
 from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
-from flowrunner.domain.account import Caller, Right
+from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.services.bundle import Services
@@ -67,12 +67,17 @@ class Live:
         await self._serve(websocket, protocol, stream, self._send_summaries(websocket, workspaces, after))
 
     def _workspaces(self, websocket: WebSocket, caller: Caller) -> Sequence[WorkspaceId]:
-        """Return the workspace that the request names, or all that the caller reaches. Raises: NotFound."""
+        """Return the workspace that the request names, or all that the caller is admitted to.
+
+        Raises: NotFound; SecondFactorMissing in the one that it names.
+        """
         # Browsers cannot send headers.
         named = websocket.query_params.get("workspace")
         if named is not None:
-            return (self._services.workspaces.at(caller, named).workspace_id,)
-        return caller.reach if caller.acts_in is None else (caller.acts_in,)
+            there = self._services.workspaces.at(caller, named)
+            authorise(there, Right.READ)
+            return (there.workspace_id,)
+        return caller.admitted_to if caller.acts_in is None else (caller.acts_in,)
 
     async def _send_summaries(self, websocket: WebSocket, workspaces: Sequence[WorkspaceId], after: str | None) -> int:
         return await send_feed(websocket, self._executions.follow(workspaces, after))

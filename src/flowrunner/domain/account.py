@@ -191,11 +191,14 @@ class Caller:
     @property
     def lacks_second_factor(self) -> bool:
         """Return whether the login lacks a second factor that is required where the request acts."""
+        return self._lacks_second_factor_in(self.acts_in)
+
+    def _lacks_second_factor_in(self, id: WorkspaceId | None) -> bool:
         if not isinstance(self.credential, Session) or self.credential.proof != "password":
             return False
-        if self.requires_second_factor or self.acts_in is None:
+        if self.requires_second_factor or id is None:
             return self.requires_second_factor
-        return any(joined.requires_second_factor for joined in self.memberships if joined.workspace_id == self.acts_in)
+        return any(joined.requires_second_factor for joined in self.memberships if joined.workspace_id == id)
 
     @property
     def workspace_id(self) -> WorkspaceId:
@@ -228,6 +231,11 @@ class Caller:
         if self.confined_to is not None:
             return (self.confined_to,)
         return (self._implied_workspace, *(joined.workspace_id for joined in self.memberships))
+
+    @property
+    def admitted_to(self) -> tuple[WorkspaceId, ...]:
+        """Return the workspaces that the credential reaches without lacking a second factor there."""
+        return tuple(id for id in self.reach if not self._lacks_second_factor_in(id))
 
     def acting_in(self, workspace_id: WorkspaceId) -> "Caller":
         """Return the caller of a request that acts in a workspace which the credential reaches."""

@@ -92,8 +92,8 @@ class Approvals:
     ) -> tuple[Sequence[PendingApproval], str | None]:
         """Return a page of the approvals that the account may answer and has not answered, and where the page ends.
 
-        The workspaces are those that the credential reaches. The execution with the latest approval comes first. A page
-        may be short although more approvals follow; its end is None if none do.
+        The workspaces are those that the credential is admitted to. The execution with the latest approval comes first.
+        A page may be short although more approvals follow; its end is None if none do.
 
         Args:
             after: The end of the previous page; None for the first page.
@@ -102,7 +102,7 @@ class Approvals:
             InvalidInput: If ``after`` is not the end of a page.
         """
         last = None if after is None else _position(after)
-        roles = {id: role for id in caller.reach if (role := _role_in(caller, id)) is not None}
+        roles = {id: role for id in caller.admitted_to if (role := _role_in(caller, id)) is not None}
         if not roles:
             return [], None
         account = await self._accounts.get(caller.account_id)
