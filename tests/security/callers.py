@@ -308,11 +308,16 @@ class Callers:
 
     def rows_of(self, owner: AccountId) -> list[Any]:
         """Return all rows of an account, to detect changes."""
-        return [
-            (table.name, self._sql(f"SELECT * FROM {table.name} WHERE {owned_by} = ? ORDER BY 1, 2", owner))
+        statements = {
+            table.name: f"SELECT * FROM {table.name} WHERE {owned_by} = ? ORDER BY 1, 2"
             for table in TABLES
             if (owned_by := owner_of(table)) is not None
-        ] + [self._sql("SELECT * FROM accounts WHERE id = ?", owner)]
+        }
+        # One connection for all: each reads the whole schema before its first statement.
+        with closing(sqlite3.connect(self._data_dir / DATABASE_FILE)) as connection:
+            return [(name, connection.execute(text, (owner,)).fetchall()) for name, text in statements.items()] + [
+                connection.execute("SELECT * FROM accounts WHERE id = ?", (owner,)).fetchall()
+            ]
 
 
 def as_session(id: AccountId, role: Role = "user") -> Caller:

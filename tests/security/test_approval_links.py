@@ -59,11 +59,14 @@ class Links:
 
     async def run(self, flow: str) -> ExecutionId:
         id = (await self.api("POST", f"/api/v1/flows/{flow}/run", {"input": {}})).json["execution_id"]
-        await self.until_it_waits(id)
+        await self.until_it_waits(id, branches=2)
         return ExecutionId(id)
 
-    async def until_it_waits(self, id: str) -> None:
-        while (await self.api("GET", f"/api/v1/executions/{id}")).json["status"] != "waiting":  # noqa: ASYNC110
+    async def until_it_waits(self, id: str, *, branches: int) -> None:
+        def is_there(found: Any) -> bool:
+            return found["status"] == "waiting" and len(found["waiting_for"]) == branches
+
+        while not is_there((await self.api("GET", f"/api/v1/executions/{id}")).json):  # noqa: ASYNC110 # nothing tells
             await asyncio.sleep(0.01)
 
     async def api(self, method: str, path: str, body: Any = None) -> Reply:
@@ -178,7 +181,7 @@ async def test_s73_a_link_ends_with_its_approval(links: Links, how: str) -> None
     elif how == "answered by a member":
         assert (await links.api("POST", f"{one}/approvals/{step}", {"approved": False})).status == 200
         # The answer is recorded first, and applied afterwards.
-        await links.until_it_waits(links.id)
+        await links.until_it_waits(links.id, branches=1)
     else:
         # A day and a bit, at once.
         links.program.services.linked_approvals._clock = _Later()  # type: ignore[assignment]
