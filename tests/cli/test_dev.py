@@ -117,3 +117,13 @@ def test_a_taken_port_gets_no_password(tmp_path: Path) -> None:
             other.accept()
     assert refused.returncode == 1
     assert "choose another with --port" in refused.stderr
+
+
+def test_ctrl_c_while_the_account_is_made_ends_it_quietly(tmp_path: Path) -> None:
+    process = start_flowrunner("dev", "--port", "0", "--no-browser", at=tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("FlowRunner")
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in log

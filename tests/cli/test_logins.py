@@ -36,6 +36,8 @@ def test_a_login_is_kept_where_only_the_user_can_read_it(account: Client, tmp_pa
     assert f"as {account.email}" in said
     who = flowrunner("whoami", "-o", "json", at=tmp_path)
     assert json.loads(who.stdout)["account"]["email"] == account.email
+    shown = dict(line.split(maxsplit=1) for line in flowrunner("whoami", at=tmp_path).stdout.splitlines())
+    assert (shown["account.email"], shown["url"]) == (account.email, account.url)
 
 
 def test_a_logout_ends_the_login_on_the_server_too(account: Client, tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argu
     user("secret", "set", "MISSING", "@nothing.txt", code=2)
 
 
+def test_a_single_fault_is_said_once(user: User) -> None:
+    refused = user("secret", "set", "SHORT", stdin="short", code=6).stderr
+    assert refused.count("must have at least 8 characters") == 1
+    both = user("secret", "set", "no-name", stdin="short", code=6).stderr
+    assert "2 faults" in both
+    assert both.count("must have at least 8 characters") == 1
+
+
 def test_secrets_are_imported_from_a_file_that_only_the_user_can_read(user: User) -> None:
     file = user.home / ".env"
     file.write_text(f"ONE={VALUE}\nTWO='{VALUE}'\n")

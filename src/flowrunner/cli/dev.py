@@ -14,7 +14,7 @@ import click
 from flowrunner import __version__
 from flowrunner.bootstrap.dev_account import FILE, DevAccount, open_dev_account, with_token
 from flowrunner.client import Client
-from flowrunner.client.errors import ClientError
+from flowrunner.client.errors import ClientError, ServerUnreachable, UnavailableError
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import LOCAL, Settings
 
@@ -83,18 +83,29 @@ def _greet(settings: Settings, account: DevAccount, *, opens_browser: bool) -> N
             return
         click.echo(f"FlowRunner {__version__} for development: {url}\n")
         try:
-            client.login(account.email, account.password)
-        except ClientError:
-            click.echo("The data directory has accounts of its own: log in with one of them.")
-        else:
-            account = _complete(client, settings, account)
-            click.echo(f"  account   {account.email}\n  password  {account.password}\n  token     {account.token}\n")
-            click.echo(f"They are also in {settings.data_dir / FILE}. For commands in another terminal:\n")
-            click.echo(f"  export FLOWRUNNER_URL={url} FLOWRUNNER_TOKEN={account.token}\n")
+            _introduce(client, settings, account)
+        except (ServerUnreachable, UnavailableError):
+            # Ctrl-C came first.
+            return
     click.echo(f"Ctrl-C stops the server; everything stays in {settings.data_dir}")
     sys.stdout.flush()
     if opens_browser and _has_display():
         webbrowser.open(url)
+
+
+def _introduce(client: Client, settings: Settings, account: DevAccount) -> None:
+    """Print the account and its token. Raises: ServerUnreachable, UnavailableError: if the server stops meanwhile."""
+    try:
+        client.login(account.email, account.password)
+    except (ServerUnreachable, UnavailableError):
+        raise
+    except ClientError:
+        click.echo("The data directory has accounts of its own: log in with one of them.")
+        return
+    account = _complete(client, settings, account)
+    click.echo(f"  account   {account.email}\n  password  {account.password}\n  token     {account.token}\n")
+    click.echo(f"They are also in {settings.data_dir / FILE}. For commands in another terminal:\n")
+    click.echo(f"  export FLOWRUNNER_URL=http://{_HOST}:{settings.port} FLOWRUNNER_TOKEN={account.token}\n")
 
 
 def _is_ready(client: Client) -> bool:

@@ -98,5 +98,6 @@ def print_account() -> None:
             "account": client.get("/accounts/me"),
             "workspace": client.get(f"/workspaces/{segment(target.workspace)}") if target.workspace else None,
         },
+        "url context account.email account.name account.role workspace.name",
         name="account.email",
     )

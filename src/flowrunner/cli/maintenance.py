@@ -34,3 +34,5 @@ def reset_password(settings: Settings, email: str) -> None:
     new = asyncio.run(beside.create_password_reset(settings, email))
     click.echo(new.link)
     click.echo(f"It works once, until {new.expires_at:%Y-%m-%d %H:%M} UTC", err=True)
+    if settings.public_url is None:
+        click.echo("Put the address of the server before it, or give --public-url", err=True)

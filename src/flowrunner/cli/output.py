@@ -54,7 +54,7 @@ def show(value: Any, columns: str = "", *, name: str = "id") -> None:
             chosen = [_chosen(row, fields) for row in rows]
             _print_as(form, chosen[0] if is_one else chosen)
         case _ if is_one:
-            _print_object(_chosen(value, fields))
+            _print_object(_chosen(value, fields or columns.split()))
         case _:
             _print_table(list(rows), fields or columns.split())
 

@@ -73,8 +73,10 @@ def _report(error: "ClientError") -> None:
     click.echo(f"flowrunner: {plain(str(error))}", err=True)
     if not isinstance(error, ApiError):
         return
-    for fault in error.errors:
-        click.echo(f"  {plain(_fault(fault))}", err=True)
+    # The message of a single fault may be all of it.
+    for fault in (_fault(fault) for fault in error.errors):
+        if fault != error.message:
+            click.echo(f"  {plain(fault)}", err=True)
     hint = _LOG_IN if error.status == 401 else error.hint
     for name, text in (("hint", hint), ("docs", error.docs), ("request", error.request_id)):
         if text and (name != "request" or error.status >= 500):

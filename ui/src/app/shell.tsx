@@ -12,6 +12,8 @@ import { allowed, type Entry } from "./navigation";
 import { go, location, to } from "./router";
 import { account, workspace, workspaces } from "./session";
 
+const PALETTE_KEY = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K";
+
 function isCurrent(entry: Entry): boolean {
   const address = to(entry.path);
   const { path } = location.value;
@@ -62,7 +64,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
       <a class="skip" href="#content">{shell.skip}</a>
       <nav class="side" aria-label={shell.main}>
         <div class="brand">{common.product}</div>
-        <button class="find" onClick={() => (open.value = "palette")}>{shell.find}<kbd class="right">⌘K</kbd></button>
+        <button class="find" onClick={() => (open.value = "palette")}>{shell.find}<kbd class="right">{PALETTE_KEY}</kbd></button>
         <WorkspaceChoice />
         {entries.filter(({ path }) => path !== "/account").map((entry) => <NavigationLink key={entry.path} entry={entry} />)}
         <span class="grow" />

@@ -48,14 +48,17 @@ export function Empty({ title, children }: { title: string; children?: Component
 /** Why a request failed, in the server's words, with its hint and the id that its log has. */
 export function Failure({ error, retry }: { error: unknown; retry?: () => unknown }) {
   const known = error instanceof ApiError ? error : undefined;
-  const faults = known?.details.errors ?? [];
+  // The message of a single fault may be all of it.
+  const faults = (known?.details.errors ?? [])
+    .map((fault) => ({ ...fault, place: fault.path || fault.pointer.slice(1) }))
+    .filter((fault) => `${fault.place}: ${fault.message}` !== known?.message);
   return (
     <div class="alert" role="alert">
       <b>{known?.message ?? common.broken}</b>
       {known?.hint && <span>{common.hint(known.hint)}</span>}
       {faults.length > 0 && (
         <ul class="small">
-          {faults.map((fault) => <li key={fault.pointer + fault.path}><code>{fault.path || fault.pointer.slice(1)}</code>: {fault.message}{fault.hint && ` (${fault.hint})`}</li>)}
+          {faults.map((fault) => <li key={fault.pointer + fault.path}><code>{fault.place}</code>: {fault.message}{fault.hint && ` (${fault.hint})`}</li>)}
         </ul>
       )}
       {known?.requestId && <span class="small muted">{common.requestId(known.requestId)}</span>}

@@ -44,7 +44,7 @@ class Guide:
 
 
 _ERRORS: Final = "docs/api.md#errors"
-_ALL_FAULTS: Final = "mend each value that details.errors names, and send the request again"
+_ALL_FAULTS: Final = "mend each value that is named, and send the request again"
 _LATER: Final = "send the request again after the seconds in Retry-After"
 
 # By status: errors that are raised before the core is reached.
@@ -99,10 +99,10 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     EmailTaken: Guide("choose another address, or change the account that has this one", "docs/api.md#accounts"),
     PreconditionFailed: _BY_STATUS[412],
     InvalidFlow: Guide(
-        "mend each fault that details.errors names; POST /api/v1/flows/validate checks without saving",
+        "mend each fault that is named; POST /api/v1/flows/validate checks without saving",
         "docs/flow-language.md#the-document",
     ),
-    InvalidFlows: Guide("mend each fault that details.errors names for its flow", "docs/flow-language.md#the-document"),
+    InvalidFlows: Guide("mend each fault that is named for its flow", "docs/flow-language.md#the-document"),
     InvalidInput: _BY_STATUS[422],
     RedactionLimit: Guide("send a smaller text", "docs/api.md#secrets"),
     TooManyRequests: _BY_STATUS[429],

@@ -43,7 +43,11 @@ def get(execution: str) -> None:
     show(client.get(f"/executions/{execution_id(client, execution)}"))
 
 
-@click.command(cls=ServerCommand, epilog=examples("watch exec-01m8", "watch exec-01m8 --timeout 5m"))
+@click.command(
+    cls=ServerCommand,
+    short_help="Follow an execution until it ends.",
+    epilog=examples("watch exec-01m8", "watch exec-01m8 --timeout 5m"),
+)
 @execution_argument
 @click.option("--timeout", metavar="DURATION", help="How long to wait; no limit by default.")
 def watch(execution: str, timeout: str | None) -> None:
@@ -127,7 +131,9 @@ def output(execution: str, step: str | None) -> None:
 
 
 @click.command(
-    cls=ServerCommand, epilog=examples("cancel exec-01m8", "cancel --flow order-sync --status waiting --since 2d")
+    cls=ServerCommand,
+    short_help="Cancel executions.",
+    epilog=examples("cancel exec-01m8", "cancel --flow order-sync --status waiting --since 2d"),
 )
 @many_argument
 @filter_options
@@ -149,6 +155,7 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 
 @click.command(
     cls=ServerCommand,
+    short_help="Repeat executions.",
     epilog=examples("rerun exec-01m8 --from push --wait", "rerun --flow order-sync --unrepaired --since 24h"),
 )
 @many_argument

@@ -21,6 +21,7 @@ _OF_LOCAL: Final = ("others", "secrets_file", "approve", "reject", "signals", "e
 @click.command(
     "run",
     cls=ServerCommand,
+    short_help="Run a flow, on a server or here.",
     epilog=examples(
         "run order-sync -i order=7 --wait",
         "run --local order.yaml -i @input.json --secrets .env > out.json",
