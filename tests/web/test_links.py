@@ -79,6 +79,8 @@ def test_a_person_is_invited_and_makes_an_account(tab: Tab, admin: Client, brows
         look(guest.page, "invitation-sign-up")
         guest.page.get_by_role("button", name="Create the account and accept").click()
         expect(guest.page.get_by_role("heading", name="Overview")).to_be_visible()
+        # The workspace of the invitation, not the empty one of the new account.
+        assert guest.home == f"/w/{admin.account_id}"
         assert guest.faults == []
     finally:
         guest.close()

@@ -9,7 +9,7 @@ import { invitation as texts } from "../texts/invitation";
 import { shell } from "../texts/shell";
 import { workspace as workspaceTexts } from "../texts/workspace";
 import { go } from "./router";
-import { account, logIn, logOut, open } from "./session";
+import { account, logIn, logOut, open, workspaces } from "./session";
 import { takeToken } from "./token";
 
 export default function InvitationPage() {
@@ -50,7 +50,9 @@ export default function InvitationPage() {
         await api.post("/api/v1/invitations/sign-up", { body: { token, name: String(form.get("name")).trim(), password } });
         await logIn(email, password);
         await open();
-        go("/", { replace: true });
+        // A new account has a workspace of its own, and the one to which it was invited.
+        const joined = workspaces.value.find(({ id }) => id !== account.value?.id);
+        go(joined === undefined ? "/" : `/w/${encodeURIComponent(joined.id)}`, { replace: true });
       } else {
         await logIn(email, password);
         await accept();
