@@ -130,6 +130,16 @@ DOCUMENTS: Final = (
 # What is sent to each operation that takes a body; a field at a time is then replaced by something hostile.
 FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/auth/login": {"username": "a@example.com", "password": "x"},
+    "POST /api/v1/auth/second-factor": {"challenge": "x", "code": "000000"},
+    "POST /api/v1/auth/password-reset": {"email": "a@example.com"},
+    "POST /api/v1/auth/new-password": {"token": "x", "password": "five-blue-otters"},
+    "POST /api/v1/second-factors/totp": {"name": "N"},
+    "POST /api/v1/second-factors/{factor}/confirm": {"code": "000000"},
+    "POST /api/v1/second-factors/passkeys": {"challenge": "x", "passkey": {}, "name": "N"},
+    "POST /api/v1/identities": {"provider": "none", "next": "/"},
+    "POST /api/v1/invitations/lookup": {"token": "x"},
+    "POST /api/v1/invitations/accept": {"token": "x"},
+    "POST /api/v1/invitations/sign-up": {"token": "x", "name": "N", "password": "five-blue-otters"},
     "POST /api/v1/setup": {"token": "x", "name": "N", "email": "a@example.com", "password": "five-blue-otters"},
     "POST /api/v1/flows": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "POST /api/v1/flows/validate": {"definition": SMALLEST},
@@ -139,6 +149,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "PUT /api/v1/flows/{flow}": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "PUT /api/v1/flows/by-name/{name}": {"description": "", "definition": SMALLEST, "tags": [], "disabled": False},
     "POST /api/v1/flows:batch": {"flows": [{"name": "N", "definition": SMALLEST}]},
+    "PUT /api/v1/flows/{flow}/retention": {"max_age_seconds": 86400, "max_count": 1},
     "POST /api/v1/flows/{flow}/move": {"workspace": "nowhere"},
     "POST /api/v1/flows/{flow}/copy": {"workspace": None, "name": "N"},
     "POST /api/v1/flows/{flow}/run": {"input": {}},
@@ -162,6 +173,8 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/accounts/{account}/secrets": {"key": "K", "value": "long enough"},
     "POST /api/v1/workspaces": {"name": "N", "slug": None},
     "PUT /api/v1/workspaces/{workspace}": {"name": "N", "slug": None},
+    "POST /api/v1/workspaces/{workspace}/invitations": {"email": "a@example.com", "role": "viewer", "expires_in": "1d"},
+    "PUT /api/v1/workspaces/{workspace}/retention": {"max_age_seconds": 86400, "max_count": 1},
     "POST /api/v1/workspaces/{workspace}/members": {"account": "a@example.com", "role": "viewer"},
     "PUT /api/v1/workspaces/{workspace}/members/{account}": {"role": "admin"},
     "POST /api/v1/workspaces/{workspace}/secrets": {"key": "K", "value": "long enough"},
@@ -242,9 +255,10 @@ def test_s43_s57_hostile_bodies_are_answered(
     workspace = account.post("/api/v1/workspaces", {"name": "T", "slug": f"t-{secrets.token_hex(6)}"}).json["id"]
     account.new_flow(f"triggers: {{t: {{type: schedule, every: 1d}}}}\n{SMALLEST}")
     callback = account.post("/api/v1/callbacks", FIELDS["POST /api/v1/callbacks"]).json["id"]
+    factor = account.post("/api/v1/second-factors/totp", {"name": "N"}).json["id"]
     path = path.format(
-        flow=flow, name="A%20flow", account=account.account_id, execution=account.run(flow), workspace=workspace,
-        callback=callback, trigger=account.get("/api/v1/triggers").json["triggers"][0]["id"],
+        flow=flow, factor=factor, name="A%20flow", account=account.account_id, execution=account.run(flow),
+        workspace=workspace, callback=callback, trigger=account.get("/api/v1/triggers").json["triggers"][0]["id"],
     )  # fmt: skip
     caller = admin if operation in FOR_ADMINS else account
 
