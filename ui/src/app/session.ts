@@ -9,6 +9,8 @@ export const account = signal<Schemas["AccountAnswer"] | undefined>(undefined);
 export const workspaces = signal<Workspace[]>([]);
 /** The workspace of the address; undefined if the address names none that the account reaches. */
 export const workspace = computed(() => workspaces.value.find(({ slug: name, id }) => name === slug.value || id === slug.value));
+/** The slug that a command must name to act in the workspace; undefined for the personal one, where commands act anyway. */
+export const namedWorkspace = computed(() => (workspace.value?.id === account.value?.id ? undefined : workspace.value?.slug));
 /** Why a login is asked for over the screen: the session has ended, or is too old for what was asked. */
 export const askedFor = signal<"expired" | "recent" | undefined>(undefined);
 /** True if the installation requires a second factor, and the login has shown none. */

@@ -50,6 +50,7 @@ export const triggers = {
   views: "Views of the triggers",
   list: "List",
   calendar: "Calendar",
+  zone: (name: string) => `Times are in your zone, ${name}.`,
   noSchedules: "No schedule starts a flow",
   schedulesLeft: (count: number) => `${count.toLocaleString("en")} more ${count === 1 ? "schedule is" : "schedules are"} not shown`,
   moreSchedules: (count: number) => `and ${count} more`,

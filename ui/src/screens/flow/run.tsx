@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { parse } from "yaml";
 import { api, ApiError } from "../../api/client";
 import { go, to } from "../../app/router";
-import { workspace } from "../../app/session";
+import { namedWorkspace } from "../../app/session";
 import { cli, curl, python, type Call, type Run } from "../../forms/commands";
 import { SchemaField } from "../../forms/field";
 import { inputFields, valueOf } from "../../forms/fields";
@@ -73,8 +73,8 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const input = isJson ? asJson.input : form.input;
   const read = readLabels(labelText.value);
   const labels = "labels" in read && Object.keys(read.labels).length > 0 ? { labels: read.labels } : {};
-  const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: workspace.value?.slug, body: { input: input ?? {}, ...labels } };
-  const command: Run = { flow: flow.name, input: input ?? {}, labels: labels.labels ?? {}, workspace: workspace.value?.slug };
+  const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: namedWorkspace.value, body: { input: input ?? {}, ...labels } };
+  const command: Run = { flow: flow.name, input: input ?? {}, labels: labels.labels ?? {}, workspace: namedWorkspace.value };
 
   async function start(): Promise<void> {
     isTried.value = true;

@@ -39,6 +39,7 @@ export function Calendar({ opened }: { opened: string | undefined }) {
             <ol class="calendar" aria-label={texts.calendar}>
               {daysOf(dues, mondayBefore(new Date(now.value)), DAYS, TIMES).map((day) => <DayCell key={day.date.getTime()} day={day} byId={byId} />)}
             </ol>
+            <p class="muted small">{texts.zone(Intl.DateTimeFormat().resolvedOptions().timeZone)}</p>
             {left > 0 && <p class="muted small">{texts.schedulesLeft(left)}</p>}
             {shown !== undefined && <TriggerDialog trigger={shown} reload={found.reload} onClose={() => setQuery({ trigger: undefined })} />}
           </>
