@@ -24,7 +24,7 @@ def test_a_server_without_its_engine_says_so_and_fails(tmp_path: Path) -> None:
     server = Server(tmp_path, {"DRAIN_TIME": "5s"}, program=("-c", DYING))
     try:
         server.start()
-        code = server.wait(20)
+        code = server.wait()
     finally:
         server.stop()
 
