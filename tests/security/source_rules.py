@@ -34,6 +34,8 @@ _EXECUTE: Final = frozenset(
 _SQL: Final = re.compile(
     r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|PRAGMA|WITH|ATTACH|COPY|LISTEN)\s", re.I
 )
+# The beginning of a sentence for people: "Delete the flow…".
+_SENTENCE: Final = re.compile(r"[A-Z][a-z]+ (?!(?i:from|into|table|index|view|trigger|distinct|\*))")
 _FLAGS: Final = frozenset({"is_private", "is_global", "is_reserved"})
 _UNCHECKED: Final = frozenset({"verify", "verify_ssl", "ssl", "check_hostname", "ssl_verify"})
 _MAKES_TASKS: Final = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})
@@ -69,7 +71,7 @@ def _of_sql(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Call) and _name(node.func) in _EXECUTE and node.args and _is_built(node.args[0]):
         yield SQL_BY_BUILDING
     # Also where it is built far from where it is executed.
-    if isinstance(node, ast.JoinedStr | ast.BinOp | ast.Call) and _is_built(node) and _SQL.match(_beginning(node)):
+    if isinstance(node, ast.JoinedStr | ast.BinOp | ast.Call) and _is_built(node) and _is_sql(_beginning(node)):
         yield SQL_BY_BUILDING
     # Or piece by piece, under a name.
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -157,6 +159,10 @@ def _of_names(node: ast.AST) -> Iterator[str]:
                 yield CODE_FROM_TEXT
         case ast.Attribute(attr="CERT_NONE" | "_create_unverified_context"):
             yield TLS_UNCHECKED
+
+
+def _is_sql(text: str) -> bool:
+    return _SQL.match(text) is not None and _SENTENCE.match(text) is None
 
 
 def _names_a_flag(args: list[ast.expr]) -> bool:

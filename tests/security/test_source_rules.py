@@ -25,6 +25,7 @@ from support.scoreboard import Scoreboard
 
 PLANTED: Final = {
     SQL_BY_BUILDING: (
+        'run(f"Delete from flows where id = {id}")',
         'connection.execute(f"SELECT * FROM flows WHERE id = {id}")',
         'connection.execute("SELECT * FROM flows WHERE id = " + id)',
         'connection.execute("SELECT * FROM flows WHERE id = %s" % id)',
@@ -87,6 +88,7 @@ ALLOWED: Final = (
     "tasks = [asyncio.create_task(work(n)) for n in range(9)]", "session.get(url, ssl=None)",
     'def f(names):\n    count = 0\n    count += 1\n    connection.execute(GET, count)',
     'pattern = re.compile("x")', "context.eval(text)", "yaml.safe_load(text)", "class L(yaml.CSafeLoader): pass",
+    'ask(f"Delete the flow {name}?")',
     "subprocess.run([program], shell=False)",
 )  # fmt: skip
 

@@ -79,7 +79,7 @@ def read_spec(file: str) -> Any:
             content = opened.read(MAX_SPEC_BYTES + 1)
         if len(content) > MAX_SPEC_BYTES:
             raise click.UsageError(f"{file} has more than {MAX_SPEC_BYTES} bytes")
-        return yaml.load(content.decode(), Loader=yaml.CSafeLoader)
+        return yaml.CSafeLoader(content.decode()).get_single_data()
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
