@@ -102,7 +102,7 @@ def say(text: str) -> None:
 
 
 class CommandFailed(click.ClickException):
-    """Why a command cannot go on, with its exit code."""
+    """A reason for which a command cannot go on, with its exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

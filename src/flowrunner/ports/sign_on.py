@@ -32,7 +32,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginState:
-    """What a browser keeps between the start of a login and the return from the provider.
+    """The state that a browser keeps between the start of a login and the return from the provider.
 
     Attributes:
         state: Comes back with the browser.

@@ -41,7 +41,7 @@ _REQUIRED: Final = ("iss", "sub", "aud", "exp", "iat", "nonce")
 
 @dataclass
 class _Known:
-    """What is known about a provider, and since when."""
+    """The facts known about a provider, and since when."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     metadata: Mapping[str, Any] | None = None

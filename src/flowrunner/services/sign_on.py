@@ -39,7 +39,7 @@ _KEPT_STATES: Final = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignOnStart:
-    """Where the browser logs in, and the cookie that it keeps until it returns."""
+    """The address at which the browser logs in, and the cookie that it keeps until it returns."""
 
     url: str
     cookie: str
@@ -48,7 +48,7 @@ class SignOnStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReturn:
-    """What a browser returns with: the parameters of the address; None for those that are not there."""
+    """The parameters that a browser returns with; None for those that are missing."""
 
     state: str | None
     code: str | None
