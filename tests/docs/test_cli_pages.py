@@ -1,6 +1,7 @@
 """The commands on the pages about the command line, run as written, with the output shown there."""
 
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, clean_environment
 # The server of the page, and the account of its reader.
 ADDRESS: Final = "http://127.0.0.1:8080"
 READER: Final = "ada@example.com"
+# The slug of the page's workspace; other tests of the same server may have taken it.
+TEAM: Final = "data-team"
 BASH: Final = shutil.which("bash")
 CLI: Final = ROOT / "docs" / "cli.md"
 TESTING: Final = ROOT / "docs" / "testing-flows.md"
@@ -84,15 +87,15 @@ def test_every_command_does_what_the_page_says(page: Path, admin: Client, tmp_pa
     admin.post("/api/v1/accounts", {"name": "Ada", "email": READER, "password": PASSWORD})
     for name, text in files_of(page).items():
         (tmp_path / name).write_text(text)
-    commands = 0
+    commands, team = 0, f"data-{secrets.token_hex(2)}"
     for step in steps_of(page):
         commands += step.script.count("flowrunner ")
         if "flowrunner serve" in step.script:
             serve(step.script, tmp_path)
             continue
-        process = shell(step.script.replace(ADDRESS, admin.url), tmp_path)
+        process = shell(step.script.replace(ADDRESS, admin.url).replace(TEAM, team), tmp_path)
         seen, _ = process.communicate(timeout=60)
-        seen = seen.replace(admin.url, ADDRESS)
+        seen = seen.replace(admin.url, ADDRESS).replace(team, TEAM)
         assert process.returncode == step.code, f"{step.script}\n{seen}"
         if step.output is not None:
             assert fits(step.output + ("" if step.is_output_whole else "…\n"), seen), f"{step.script}\n{seen}"
