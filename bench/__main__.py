@@ -153,6 +153,8 @@ class Bench:
                 ("hooks", "hooks-result", lambda: hooks.measure("result", effort.many_seconds)),
                 ("hooks", "hooks-accepted", lambda: hooks.measure("accepted", effort.many_seconds)),
                 ("rest postgres", "many", lambda: rest.run_many(effort.many_seconds)),
+                ("rest", "steps", lambda: rest.run_steps(effort.many_seconds)),
+                ("rest", "calls", lambda: rest.run_calls(effort.many_seconds)),
                 ("rest", "waiting", lambda: rest.run_waiting(effort.many_seconds)),
                 ("rest postgres", "one", lambda: rest.run_one(effort.one_seconds)),
                 ("lists", "list", lambda: rest.list_flows(effort.list_seconds)),

@@ -16,6 +16,8 @@ PART_OF: Final = {
     "transform-2": "engine",
     "many": "rest",
     "waiting": "rest",
+    "steps": "rest",
+    "calls": "rest",
     "one": "rest",
     "list": "lists",
     "hooks-result": "hooks",
@@ -122,10 +124,7 @@ def rows(rounds: Rounds) -> list[Row]:
         found.append(Row("engine", "engine alone ÷ bare loop", "", ratios, at_least(0.25, "1/4"), 2))
     add("engine alone, 10 no-op nodes", "executions/s", "noop-10.per_second")
     add("engine alone, 2 transform nodes", "executions/s", "transform-2.per_second")
-    add("REST, 2 HTTP calls, 32 clients", "executions/s", "many.per_second", at_least(650, "650"))
-    add("  from run to completed, p50", "ms", "many.p50_ms", digits=1)
-    add("  from run to completed, p99", "ms", "many.p99_ms", digits=1)
-    _add_waiting(rounds, found)
+    _add_clients(rounds, found)
     add(
         "REST on PostgreSQL, 2 HTTP calls, 32 clients", "executions/s", "many-postgres.per_second", at_least(400, "400")
     )
@@ -178,8 +177,18 @@ def rows(rounds: Rounds) -> list[Row]:
     return found
 
 
-def _add_waiting(rounds: Rounds, found: list[Row]) -> None:
-    _Table(rounds, found).add("  the same with Prefer: wait", "executions/s", "waiting.per_second")
+def _add_clients(rounds: Rounds, found: list[Row]) -> None:
+    add = _Table(rounds, found).add
+    add("REST, 2 HTTP calls, 32 clients", "executions/s", "many.per_second", at_least(650, "650"))
+    add("  from run to completed, p50", "ms", "many.p50_ms", digits=1)
+    add("  from run to completed, p99", "ms", "many.p99_ms", digits=1)
+    add("  an execution, the server", "ms of processor", "many.cpu_ms", digits=2)
+    add("REST, 10 transforms, 32 clients", "executions/s", "steps.per_second")
+    add("  an execution, the server", "ms of processor", "steps.cpu_ms", digits=2)
+    add("REST, 10 HTTP calls, 32 clients", "executions/s", "calls.per_second")
+    add("  an execution, the server", "ms of processor", "calls.cpu_ms", digits=2)
+    add("REST, 2 HTTP calls, 32 clients with Prefer: wait", "executions/s", "waiting.per_second")
+    add("  an execution, the server", "ms of processor", "waiting.cpu_ms", digits=2)
     if ratios := _ratios(rounds, "waiting", "many"):
         found.append(Row("rest", "  times as many as with polls", "", ratios, at_least(1.3, "1.3"), 2))
 
