@@ -19,6 +19,7 @@ from flowrunner.storage.workspaces import SqlWorkspaces
 from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
 from support.asgi import call, open_socket
 from support.client import PASSWORD, Reply
+from support.codes import code_of
 
 PATIENCE: Final = 10.0
 
@@ -105,6 +106,36 @@ async def test_s71_sockets_of_a_removed_member_close_and_those_of_others_stay(tm
             assert not elsewhere.done()
 
     assert codes == [4401, 4401]
+
+
+async def test_s71_a_second_factor_that_is_required_later_closes_the_sockets_of_logins_without_one(
+    tmp_path: Path,
+) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("viewer")
+        execution = f"/ws/executions/{await napping(team)}"
+        program = await token_for(team.omar, team.id, "read")
+        own = await team.omar.flow(NAP)
+        of_own = f"/ws/executions/{(await team.omar.run(own)).json['execution_id']}"
+        app, factors = team.accounts.app, "/api/v1/second-factors"
+        made = (await team.mara.request("POST", f"{factors}/totp", {})).json
+        code = {"code": code_of(made["secret"])}
+        assert (await team.mara.request("POST", f"{factors}/{made['id']}/confirm", code)).status == 200
+        async with (
+            open_socket(app, execution, token=team.omar.token) as one,
+            open_socket(app, f"/ws/executions?workspace={team.id}", token=team.omar.token) as all_of_it,
+            open_socket(app, "/ws/executions", token=team.omar.token) as all_of_all,
+            open_socket(app, execution, token=program.token) as token,
+            open_socket(app, execution, token=team.mara.token) as with_factor,
+            open_socket(app, of_own, token=team.omar.token) as elsewhere,
+        ):
+            changed = await team.mara.request("PUT", team.path, {"requires_second_factor": True})
+            assert changed.status == 200
+            # Without the periodic look: the change itself closes them.
+            codes = [await asyncio.wait_for(socket, PATIENCE) for socket in (one, all_of_it, all_of_all)]
+            assert not any(socket.done() for socket in (token, with_factor, elsewhere))
+
+    assert codes == [4401, 4401, 4401]
 
 
 async def test_s71_requests_of_a_removed_member_that_wait_for_events_end_without_any(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def test_a_logout_ends_the_token_at_once_and_after_a_restart(services: Acc
     for identity in (services.identity, services.new_identity()):
         with pytest.raises(Unauthorized):
             await identity.authenticate(token)
-    assert not await services.identity.is_alive(family)
+    assert await services.identity.present(family) is None
 
 
 class SlowSessions(SqlSessions):

@@ -146,13 +146,13 @@ async def test_a_revoked_token_ends_at_once_and_the_listener_is_called(services:
     omar = await services.add("omar")
     (id, token), (_, other) = await make(services, omar), await make(services, omar)
     family = await services.identity.family_of(await services.identity.authenticate(token))
-    assert await services.identity.is_alive(family)
+    assert await services.identity.present(family) is not None
     services.identity.on_end(listen)
 
     await services.tokens.revoke(omar, id)
 
     await refused(services, token)
-    assert not await services.identity.is_alive(family)
+    assert await services.identity.present(family) is None
     assert told == [omar.account_id]
     await services.identity.authenticate(other)
 
@@ -166,7 +166,7 @@ async def test_a_token_ends_at_its_time(services: AccountServices) -> None:
     services.clock.advance(seconds=61)
 
     await refused(services, token)
-    assert not await services.identity.is_alive(family)
+    assert await services.identity.present(family) is None
     with pytest.raises(Unauthorized):
         await services.identity.family_of(caller)
     await services.identity.purge()

@@ -128,12 +128,10 @@ class OpenStreams:
         for stream in list(self._open.get(account_id, ())):
             await self.end_unless_alive(stream)
 
-    def end_workspace(self, id: WorkspaceId) -> None:
-        """End all streams of a workspace that was deleted."""
-        for streams in self._open.values():
-            for stream in streams:
-                if id in stream.workspaces:
-                    stream.end(SESSION_ENDED)
+    async def revalidate_workspace(self, id: WorkspaceId) -> None:
+        """End the streams of a workspace that their callers may not read any more."""
+        for stream in [stream for streams in self._open.values() for stream in streams if id in stream.workspaces]:
+            await self.end_unless_alive(stream)
 
     async def revalidate_sessions(self) -> None:
         """End every stream whose session has ended in any process."""
@@ -141,11 +139,9 @@ class OpenStreams:
             await self.end_sessions(account_id)
 
     async def end_unless_alive(self, stream: OpenStream) -> None:
-        if not await self._services.identity.is_alive(stream.family):
+        caller = await self._services.identity.present(stream.family)
+        if caller is None or not stream.workspaces.issubset(caller.admitted_to):
             stream.end(SESSION_ENDED)
-        for id in stream.workspaces:
-            if not await self._services.workspaces.may_read(stream.caller.acting_in(id)):
-                stream.end(SESSION_ENDED)
 
     async def close(self) -> None:
         """End all streams because the server shuts down."""

@@ -235,8 +235,7 @@ def assemble(
     identity = logins.identity
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
-        identity.workspace_changed(id)
-        streams.end_workspace(id)
+        await identity.workspace_changed(id)
         await executions.cancel_all(id)
         vault.forget(id)
 
@@ -395,7 +394,7 @@ def assemble(
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)
-    identity.on_end(streams.end_sessions)
+    identity.on_end(streams.end_sessions, on_workspace_change=streams.revalidate_workspace)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
     add_gauges(

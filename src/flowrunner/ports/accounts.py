@@ -171,8 +171,8 @@ class SessionStore(Protocol):
         """Return the id that a session shares with the ones it is refreshed into; None if it has ended."""
         ...
 
-    async def is_family_alive(self, family: str, *, now: datetime) -> bool:
-        """Return whether any session of the family is alive."""
+    async def find_family(self, family: str, *, now: datetime) -> Caller | None:
+        """Return the caller of a live session of the family, as `find` does; None if all have ended."""
         ...
 
     async def replace(
@@ -244,7 +244,9 @@ class TokenStore(Protocol):
         """Return the caller of a token, with the account's current role, even if it has expired; None if unknown."""
         ...
 
-    async def is_alive(self, id: TokenId, *, now: datetime) -> bool: ...
+    async def find_alive(self, id: TokenId, *, now: datetime) -> Caller | None:
+        """Return the caller of a token, as `find` does; None also if it has expired."""
+        ...
 
     async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
         """Raises: NotFound."""

@@ -112,10 +112,6 @@ class WorkspaceStore(Protocol):
         """
         ...
 
-    async def has_role(self, id: WorkspaceId, account_id: AccountId) -> bool:
-        """Return whether the account is a member of the workspace, or its owner."""
-        ...
-
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
         """Return the number of flows, secrets, open executions and members of a workspace, and its stored bytes.
 

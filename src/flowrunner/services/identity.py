@@ -110,10 +110,20 @@ class Authentication:
         # The number of times that access has ended somewhere, or may have: what was found before may be outdated.
         self.changes = 0
         self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
+        self._on_workspace_change: Callable[[WorkspaceId], Awaitable[None]] | None = None
 
-    def on_end(self, listener: Callable[[AccountId], Awaitable[None]]) -> None:
-        """Have ``listener`` called with every account whose sessions or API tokens have ended."""
-        self._on_end = listener
+    def on_end(
+        self,
+        listener: Callable[[AccountId], Awaitable[None]],
+        *,
+        on_workspace_change: Callable[[WorkspaceId], Awaitable[None]] | None = None,
+    ) -> None:
+        """Have ``listener`` called with every account whose sessions or API tokens have ended.
+
+        Args:
+            on_workspace_change: Called with every workspace that `workspace_changed` is called with.
+        """
+        self._on_end, self._on_workspace_change = listener, on_workspace_change
 
     async def login(self, username: str, password: str, *, address: str, agent: str = "") -> AccessToken:
         """Open a session. A call that is cancelled while its password is queued leaves the queue.
@@ -217,13 +227,13 @@ class Authentication:
         caller = await self._sessions.find(id)
         if caller is None:
             raise Unauthorized("The session has ended: log in again")
-        return replace(caller, requires_second_factor=True) if self._requires_second_factor else caller
+        return replace(caller, requires_second_factor=self._requires_second_factor)
 
     async def family_of(self, caller: Caller) -> str:
-        """Return the id to pass to `is_alive`. Raises: Unauthorized if the session or API token has ended."""
+        """Return the id to pass to `present`. Raises: Unauthorized if the session or API token has ended."""
         credential = caller.credential
         if isinstance(credential, ApiToken):
-            if not await self._api_tokens.is_alive(credential.id, now=self._clock.now()):
+            if await self._api_tokens.find_alive(credential.id, now=self._clock.now()) is None:
                 raise Unauthorized("The API token is not valid: it may have expired or been revoked")
             return _OF_TOKENS + credential.id
         assert isinstance(credential, Session), "a job sends no requests"
@@ -232,12 +242,13 @@ class Authentication:
             raise Unauthorized("The session has ended: log in again")
         return family
 
-    async def is_alive(self, family: str) -> bool:
-        """Return whether an API token, or any session of a family, is still alive."""
+    async def present(self, family: str) -> Caller | None:
+        """Return the caller behind an API token or a login as it is now; None if that has ended."""
         now = self._clock.now()
         if family.startswith(_OF_TOKENS):
-            return await self._api_tokens.is_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
-        return await self._sessions.is_family_alive(family, now=now)
+            return await self._api_tokens.find_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
+        caller = await self._sessions.find_family(family, now=now)
+        return None if caller is None else replace(caller, requires_second_factor=self._requires_second_factor)
 
     async def refresh(self, caller: Caller, *, agent: str = "") -> AccessToken:
         """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
@@ -300,9 +311,11 @@ class Authentication:
         if self._on_end is not None:
             await self._on_end(account_id)
 
-    def workspace_changed(self, id: WorkspaceId) -> None:
-        """Drop cached callers that are members of a workspace which was renamed or deleted."""
+    async def workspace_changed(self, id: WorkspaceId) -> None:
+        """Drop cached callers that are members of a workspace which was deleted, or has another slug or other rules."""
         self._forget(lambda kept: any(joined.workspace_id == id for joined in kept.memberships))
+        if self._on_workspace_change is not None:
+            await self._on_workspace_change(id)
 
     def revalidate_sessions(self) -> None:
         """Drop all cached callers: other processes may have ended sessions."""

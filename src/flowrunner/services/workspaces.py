@@ -66,7 +66,7 @@ class Workspaces:
         limits: WorkspaceLimits,
         most: int,
         on_access_change: Callable[[AccountId], Awaitable[None]],
-        on_change: Callable[[WorkspaceId], None],
+        on_change: Callable[[WorkspaceId], Awaitable[None]],
         on_delete: Callable[[WorkspaceId], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -154,7 +154,7 @@ class Workspaces:
             id, name=name, slug=slug, requires_second_factor=requires_second_factor, at=now, audit=entry
         )
         if slug is not None or requires_second_factor is not None:
-            self._on_change(id)
+            await self._on_change(id)
         return await self._store.get(caller.account_id, id)
 
     async def delete(self, caller: Caller, *, name: str | None) -> None:
@@ -272,10 +272,6 @@ class Workspaces:
     ) -> AuditEntry:
         kind, id = ("workspace", caller.workspace_id) if of is None else ("account", of)
         return act(caller, action, kind, id, at=self._clock.now(), workspace_id=workspace_id, details=details)
-
-    async def may_read(self, caller: Caller) -> bool:
-        """Return whether the account still has a role in the workspace that the caller acts in."""
-        return await self._store.has_role(caller.workspace_id, caller.account_id)
 
 
 def _check(*, name: str | None, slug: str | None) -> None:

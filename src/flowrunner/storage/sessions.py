@@ -27,13 +27,19 @@ SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at, :at, 
                   AND password_hash = coalesce(:password_hash, password_hash))
 """
 FIND: Final = """
-SELECT s.account_id, a.role, s.expires_at, s.logged_in_at, coalesce(s.proof, 'password')
+SELECT s.account_id, a.role, s.expires_at, s.logged_in_at, coalesce(s.proof, 'password'), s.id
   FROM sessions s JOIN accounts a
     ON a.id = s.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE s.id = :id
 """
 FAMILY: Final = "SELECT family FROM sessions WHERE id = :id"
-IS_FAMILY_ALIVE: Final = "SELECT 1 FROM sessions WHERE family = :family AND expires_at > :now LIMIT 1"
+FIND_FAMILY: Final = """
+SELECT s.account_id, a.role, s.expires_at, s.logged_in_at, coalesce(s.proof, 'password'), s.id
+  FROM sessions s JOIN accounts a
+    ON a.id = s.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+ WHERE s.family = :family AND s.expires_at > :now
+ ORDER BY s.expires_at DESC LIMIT 1
+"""
 RETIRE: Final = """
 UPDATE sessions
    SET expires_at = CASE WHEN expires_at < :ends_at THEN expires_at ELSE :ends_at END, replaced_by = :new
@@ -99,29 +105,15 @@ class SqlSessions:
         return await self._database.write(open, audit=audit)
 
     async def find(self, id: SessionId) -> Caller | None:
-        async def find(tx: Transaction) -> Caller | None:
-            row = await tx.row(FIND, {"id": id})
-            if row is None:
-                return None
-            account_id = AccountId(row[0])
-            return Caller(
-                account_id=account_id,
-                role=row[1],
-                credential=Session(id, logged_in_at=from_ms(row[3]), proof=row[4]),
-                expires_at=from_ms(row[2]),
-                memberships=await memberships(tx, account_id),
-            )
-
-        return await self._database.read(find)
+        return await self._database.read(lambda tx: _caller(tx, FIND, {"id": id}))
 
     async def family(self, id: SessionId) -> str | None:
         row = await self._database.read(lambda tx: tx.row(FAMILY, {"id": id}))
         return None if row is None else str(row[0])
 
-    async def is_family_alive(self, family: str, *, now: datetime) -> bool:
+    async def find_family(self, family: str, *, now: datetime) -> Caller | None:
         values = {"family": family, "now": to_ms(now)}
-        row = await self._database.read(lambda tx: tx.row(IS_FAMILY_ALIVE, values))
-        return row is not None
+        return await self._database.read(lambda tx: _caller(tx, FIND_FAMILY, values))
 
     async def replace(
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
@@ -189,6 +181,20 @@ async def open_session(tx: Transaction, session: NewSession, *, at: datetime, pa
     """Open the first session of a login; return False if the account has changed. Args: as `SessionStore.open`."""
     values = _values(session, family=session.id, logged_in_at=to_ms(at), at=to_ms(at))
     return await tx.run(OPEN, values | {"password_hash": password_hash}) == 1
+
+
+async def _caller(tx: Transaction, statement: str, values: Mapping[str, Any]) -> Caller | None:
+    row = await tx.row(statement, values)
+    if row is None:
+        return None
+    account_id = AccountId(row[0])
+    return Caller(
+        account_id=account_id,
+        role=row[1],
+        credential=Session(SessionId(row[5]), logged_in_at=from_ms(row[3]), proof=row[4]),
+        expires_at=from_ms(row[2]),
+        memberships=await memberships(tx, account_id),
+    )
 
 
 def _login(row: Row) -> SessionView:

@@ -34,8 +34,9 @@ SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at, t.workspace_id
     ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE t.digest = :digest
 """
-IS_ALIVE: Final = """
-SELECT 1 FROM api_tokens t JOIN accounts a
+FIND_ALIVE: Final = """
+SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at, t.workspace_id
+  FROM api_tokens t JOIN accounts a
     ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE t.id = :id AND coalesce(t.expires_at > :now, true)
 """
@@ -95,27 +96,11 @@ class SqlTokens:
         await self._database.write(create, audit=audit)
 
     async def find(self, digest: str) -> Caller | None:
-        async def find(tx: Transaction) -> Caller | None:
-            row = await tx.row(FIND, {"digest": digest})
-            if row is None:
-                return None
-            workspace_id = None if row[5] is None else WorkspaceId(row[5])
-            caller = Caller(
-                account_id=AccountId(row[1]),
-                role=row[2],
-                credential=ApiToken(TokenId(row[0]), frozenset(json.loads(row[3])), workspace_id),
-                expires_at=NEVER if row[4] is None else from_ms(row[4]),
-                memberships=() if workspace_id is None else await memberships(tx, AccountId(row[1])),
-            )
-            # A member that is removed loses its tokens for the workspace, so this is the last check.
-            return None if caller.role_in(caller.workspace_id) is None else caller
+        return await self._database.read(lambda tx: _caller(tx, FIND, {"digest": digest}))
 
-        return await self._database.read(find)
-
-    async def is_alive(self, id: TokenId, *, now: datetime) -> bool:
+    async def find_alive(self, id: TokenId, *, now: datetime) -> Caller | None:
         values = {"id": id, "now": to_ms(now)}
-        row = await self._database.read(lambda tx: tx.row(IS_ALIVE, values))
-        return row is not None
+        return await self._database.read(lambda tx: _caller(tx, FIND_ALIVE, values))
 
     async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
         async def delete(tx: Transaction) -> None:
@@ -152,6 +137,22 @@ class SqlTokens:
     async def purge(self, *, now: datetime) -> None:
         values = {"now": to_ms(now)}
         await self._database.write(lambda tx: tx.run(PURGE, values))
+
+
+async def _caller(tx: Transaction, statement: str, values: Mapping[str, Any]) -> Caller | None:
+    row = await tx.row(statement, values)
+    if row is None:
+        return None
+    workspace_id = None if row[5] is None else WorkspaceId(row[5])
+    caller = Caller(
+        account_id=AccountId(row[1]),
+        role=row[2],
+        credential=ApiToken(TokenId(row[0]), frozenset(json.loads(row[3])), workspace_id),
+        expires_at=NEVER if row[4] is None else from_ms(row[4]),
+        memberships=() if workspace_id is None else await memberships(tx, AccountId(row[1])),
+    )
+    # A member that is removed loses its tokens for the workspace, so this is the last check.
+    return None if caller.role_in(caller.workspace_id) is None else caller
 
 
 def _view(row: tuple[Any, ...]) -> TokenView:

@@ -302,9 +302,6 @@ class SqlWorkspaces:
 
         await self._database.write(remove, audit=audit)
 
-    async def has_role(self, id: WorkspaceId, account_id: AccountId) -> bool:
-        return await self.member(id, account_id) is not None
-
     async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
         return await self._database.read(lambda tx: _contents(tx, id))
 
