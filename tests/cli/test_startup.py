@@ -61,6 +61,18 @@ def test_what_reads_flows_loads_nothing_of_a_server(command: tuple[str, ...], tm
     assert loaded(*command, at=tmp_path) & set(HEAVY) == set()
 
 
+def test_validate_imports_what_the_flow_has(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text('nodes:\n  a: {type: http.request, params: {url: "http://x"}}\n')
+
+    names = loaded("validate", "flow.yaml", at=tmp_path)
+
+    assert {name for name in names if name.startswith("flowrunner.nodes.")} == {
+        "flowrunner.nodes.durations", "flowrunner.nodes.http", "flowrunner.nodes.http_answers",
+        "flowrunner.nodes.http_request",
+    }  # fmt: skip
+    assert names & {"asyncio", "logging", "flowrunner.language.flow_tests", "flowrunner.language.triggers"} == set()
+
+
 def test_javascript_and_schemas_are_loaded_by_the_flows_that_have_them(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(
         'inputs: {x: {default: 1}}\nnodes:\n  a: {type: return, params: {value: "${flow.input.x + 1}"}}\n'

@@ -2,7 +2,7 @@
 
 from flowrunner.language.mermaid import mermaid_of
 from flowrunner.language.sketch import sketch_of
-from flowrunner.local.language import node_type_specs
+from flowrunner.local.reader import node_type_specs
 
 
 def drawn(text: str) -> str:

@@ -7,7 +7,7 @@ import click
 from flowrunner.cli.documents import no_text, read_documents
 from flowrunner.language.mermaid import mermaid_of
 from flowrunner.language.sketch import sketch_of
-from flowrunner.local.language import node_type_specs
+from flowrunner.local.reader import node_type_specs
 
 INVALID: Final = 6
 

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib
+import os
 from collections.abc import Iterator
 
 import click
@@ -34,8 +35,10 @@ class LazyGroup(click.Group):
 
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
-    """Collect no garbage during imports, which make none: looking for it takes a tenth of their time."""
+    """Import without what takes a sixth of the time and finds nothing: garbage, and plugins of pydantic."""
     gc.disable()
+    # It reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         yield
     finally:

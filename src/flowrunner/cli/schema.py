@@ -7,7 +7,7 @@ import click
 
 from flowrunner.domain.suggestions import nearest
 from flowrunner.language.schema import flow_schema, node_type_schema
-from flowrunner.local.language import node_type_specs
+from flowrunner.local.reader import node_type_specs
 
 
 def print_schema(type: str | None) -> int:

@@ -1,10 +1,10 @@
 """Command `validate`: check flow documents without a server."""
 
-import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Self
 
 import click
 
@@ -13,9 +13,10 @@ from flowrunner.cli.faults import ValidationReport, print_github, print_json, pr
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.text import wants_colour
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.expression.script import Script, ScriptError
 from flowrunner.language import Reading
-from flowrunner.local.language import open_language
-from flowrunner.services.language import Language
+from flowrunner.local.reader import LazySandbox, flow_reader
+from flowrunner.services.flow_reader import FlowReader, with_script_faults
 
 OK: Final = 0
 INVALID: Final = 6
@@ -25,7 +26,7 @@ def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: s
     """Print the faults; return the exit code. Raises: click.UsageError, Unavailable."""
     secrets = None if secrets_file is None else given_secrets(secrets_file, os.environ).keys()
     documents, left_out = read_documents(names)
-    found = asyncio.run(_study_all(documents, secrets))
+    found = _study_all(documents, secrets)
     match output:
         case "json":
             print_json(found, strict=strict)
@@ -38,15 +39,48 @@ def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: s
     return INVALID if errors or (strict and warnings) else OK
 
 
-async def _study_all(documents: Sequence[SourceFile], secrets: Collection[str] | None) -> list[ValidationReport]:
-    async with open_language(before_scripts=log_errors_only) as language:
-        return [await _study(language, document, secrets) for document in documents]
+class _ScriptChecks:
+    """Syntax checks of JavaScript. The event loop and the sandbox start with the first script: most flows have none."""
+
+    def __init__(self) -> None:
+        self._exits = contextlib.ExitStack()
+        self._check: Callable[[Sequence[Script]], Sequence[ScriptError | None]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._exits.close()
+
+    def __call__(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
+        """Return the syntax error of each script. Raises: Unavailable."""
+        if self._check is None:
+            self._check = self._start()
+        return self._check(scripts)
+
+    def _start(self) -> Callable[[Sequence[Script]], Sequence[ScriptError | None]]:
+        import asyncio
+
+        runner = self._exits.enter_context(asyncio.Runner())
+        sandbox = LazySandbox(1, log_errors_only)
+        self._exits.callback(lambda: runner.run(sandbox.close()))
+        return lambda scripts: runner.run(sandbox.check(scripts))
 
 
-async def _study(language: Language, document: SourceFile, secrets: Collection[str] | None) -> ValidationReport:
+def _study_all(documents: Sequence[SourceFile], secrets: Collection[str] | None) -> list[ValidationReport]:
+    reader = flow_reader()
+    with _ScriptChecks() as check:
+        return [_study(reader, check, document, secrets) for document in documents]
+
+
+def _study(
+    reader: FlowReader, check: _ScriptChecks, document: SourceFile, secrets: Collection[str] | None
+) -> ValidationReport:
     if document.text is None:
         return ValidationReport(document.file, [no_text()])
-    reading = await language.study(document.text)
+    reading = reader.read(document.text)
+    if reading.codes:
+        reading = with_script_faults(reading, check([code.script for code in reading.codes]))
     missing = [] if secrets is None else missing_secrets(reading, secrets)
     faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
     return ValidationReport(document.file, faults)

@@ -10,12 +10,12 @@ from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, FlowLimits, Nod
 from flowrunner.domain.flow_tools import MOST_INPUT_BYTES
 from flowrunner.domain.labels import MAX_SEARCHABLE, MAX_SEARCHABLE_NAME
 from flowrunner.domain.suggestions import squashed
+from flowrunner.domain.triggers import Trigger
 from flowrunner.domain.values import JSON
 from flowrunner.language import yaml_source
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import CheckSchema, Document
 from flowrunner.language.expressions import Expressions
-from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.foreign_forms import OF_FLOWS
 from flowrunner.language.inputs import is_searchable, schema_of, tool_schema
 from flowrunner.language.json_schema import type_meant
@@ -23,7 +23,6 @@ from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
 from flowrunner.language.raw_nodes import inner_nodes, is_node, nodes_by_scope, set_by_nodes
 from flowrunner.language.retries import read_retry
-from flowrunner.language.triggers import read_triggers
 from flowrunner.language.yaml_source import Keys
 
 FLOW_KEYS: Final = (
@@ -196,7 +195,7 @@ class _FlowReader:
         if "outputs" in written:
             outputs = self.expressions.template(written["outputs"], ("outputs",), PARAMETER_NAMES, context)
         limits = self.limits(written, context)
-        triggers = read_triggers(document, self.expressions, context, has_limit=limits.concurrency is not None)
+        triggers = self.triggers(written, context, has_limit=limits.concurrency is not None)
         if any(trigger.type == "webhook" for trigger in triggers.values()):
             self.warn_of_loops(nodes, ("nodes",))
         return Flow(
@@ -218,6 +217,14 @@ class _FlowReader:
             secrets=tuple(sorted(self.expressions.secrets)),
             searchable=self.searchable(inputs or {}),
         )
+
+    def triggers(self, written: Mapping[str, JSON], context: ScopeContext, *, has_limit: bool) -> Mapping[str, Trigger]:
+        if "triggers" not in written:
+            return {}
+        # Imported by the flows that have some: it brings time zones and schedules.
+        from flowrunner.language.triggers import read_triggers
+
+        return read_triggers(self.document, self.expressions, context, has_limit=has_limit)
 
     def warn_of_loops(self, nodes: Mapping[str, JSON], at: Keys) -> None:
         """Warn of requests to what looks like a webhook trigger, in a flow that has one itself."""
@@ -344,6 +351,11 @@ class _FlowReader:
 
     def tests(self, written: Mapping[str, JSON]) -> Mapping[str, JSON]:
         tests = self.document.map_at(written, (), "tests")
+        if not tests:
+            return tests
+        # Imported by the flows that have some.
+        from flowrunner.language.flow_tests import read_tests
+
         triggers = written.get("triggers")
         names = triggers.keys() if isinstance(triggers, dict) else ()
         for found in read_tests(tests, self.nodes_as_written, self.node_types, triggers=names)[1]:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 
 from flowrunner.flowtest.run_test import Runtime
-from flowrunner.local.language import node_types
+from flowrunner.local.reader import node_types
 from flowrunner.ports.secrets import Redactor
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas

@@ -3,34 +3,76 @@
 Both use only the public contract, `flowrunner.plugin`.
 """
 
-from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from flowrunner.nodes.condition import ConditionNode
-from flowrunner.nodes.control import Fail, Return, Set
-from flowrunner.nodes.delay import Delay
-from flowrunner.nodes.http_request import HttpRequest
-from flowrunner.nodes.log import Log
-from flowrunner.nodes.loops import Foreach, Parallel, While
-from flowrunner.nodes.subflow import SubflowNode
-from flowrunner.nodes.switch import SwitchNode
-from flowrunner.nodes.transform import Transform
-from flowrunner.nodes.wait import Approval, WaitNode
-from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import NodeType
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 # The group of entry points under which a package adds node types, each as `name = "module:Class"`.
 GROUP: Final = "flowrunner.nodes"
+# Module and class of each node type that comes with FlowRunner, by its name.
+# Listed here and not by entry points: these are written at an installation, and a source tree changes after it.
+_BUILT_IN: Final = {
+    "http.request": ("http_request", "HttpRequest"),
+    "webhook": ("webhook", "Webhook"),
+    "transform": ("transform", "Transform"),
+    "switch": ("switch", "SwitchNode"),
+    "condition": ("condition", "ConditionNode"),
+    "foreach": ("loops", "Foreach"),
+    "while": ("loops", "While"),
+    "parallel": ("loops", "Parallel"),
+    "flow": ("subflow", "SubflowNode"),
+    "delay": ("delay", "Delay"),
+    "wait": ("wait", "WaitNode"),
+    "approval": ("wait", "Approval"),
+    "return": ("control", "Return"),
+    "fail": ("control", "Fail"),
+    "log": ("log", "Log"),
+    "set": ("control", "Set"),
+}
 
 
 def built_in() -> Mapping[str, NodeType[Any]]:
     """Return the node types that come with FlowRunner, by name."""
-    types: tuple[NodeType[Any], ...] = (
-        HttpRequest(), Webhook(), Transform(), SwitchNode(), ConditionNode(), Foreach(), While(), Parallel(),
-        SubflowNode(), Delay(), WaitNode(), Approval(), Return(), Fail(), Log(), Set(),
-    )  # fmt: skip
-    return {node_type.type: node_type for node_type in types}
+    return {name: _built_in(name) for name in _BUILT_IN}
+
+
+def _built_in(name: str) -> NodeType[Any]:
+    module, class_name = _BUILT_IN[name]
+    made: NodeType[Any] = getattr(import_module(f"{__name__}.{module}"), class_name)()
+    return made
+
+
+class NodeTypesOnDemand(Mapping[str, NodeType[Any]]):
+    """What `installed` returns, imported as it is asked for: most flows use few types, and none of other packages."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._found: dict[str, NodeType[Any]] = {}
+        self._are_all: Mapping[str, NodeType[Any]] | None = None
+
+    def __getitem__(self, name: str) -> NodeType[Any]:
+        if name not in self._found:
+            self._found[name] = _built_in(name) if name in _BUILT_IN else self._all()[name]
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _BUILT_IN or name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> Mapping[str, NodeType[Any]]:
+        if self._are_all is None:
+            self._are_all = installed(self._report)
+        return self._are_all
 
 
 def installed(report: Callable[[str], None]) -> Mapping[str, NodeType[Any]]:
@@ -39,7 +81,8 @@ def installed(report: Callable[[str], None]) -> Mapping[str, NodeType[Any]]:
     Args:
         report: Called with a message about each node type that cannot be used. The others are not affected.
     """
-    # Listed here and not by entry points: these are written at an installation, and a source tree changes after it.
+    from importlib.metadata import entry_points
+
     found = dict(built_in())
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         try:
@@ -53,7 +96,7 @@ def installed(report: Callable[[str], None]) -> Mapping[str, NodeType[Any]]:
     return found
 
 
-def _load(entry: EntryPoint) -> NodeType[Any]:
+def _load(entry: "EntryPoint") -> NodeType[Any]:
     made = entry.load()
     if not (isinstance(made, type) and issubclass(made, NodeType)):
         raise TypeError("it is not a subclass of flowrunner.plugin.NodeType")

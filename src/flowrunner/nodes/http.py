@@ -1,11 +1,9 @@
 """Shared parts of `http.request` and `webhook`: send a request, check and read the answer."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,6 +12,9 @@ from pydantic import AfterValidator, Field
 from flowrunner.domain.values import left_after
 from flowrunner.nodes.http_answers import body_or_text
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 ERRORS: Final = ("http", "connection", "timeout", "egress")
 TIMEOUT_SECONDS: Final = 30.0
@@ -99,9 +100,16 @@ async def send(
     }
 
 
+async def on_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    # Imported here, because `flowrunner validate` needs the parameters of this type and no event loop.
+    from asyncio import to_thread
+
+    return await to_thread(function, *args, **kwargs)
+
+
 async def _read_soon(answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
     """Read a body, in a thread if it is long, so that the event loop stays free."""
-    return await asyncio.to_thread(read, answer) if len(answer.body) > LONG_BODY_BYTES else read(answer)
+    return await on_thread(read, answer) if len(answer.body) > LONG_BODY_BYTES else read(answer)
 
 
 def _has(headers: Mapping[str, str], name: str) -> bool:
@@ -115,7 +123,7 @@ def is_long_value(value: JSON) -> bool:
 
 async def json_body_soon(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
     """Do the same as `json_body`, in a thread for a long value, so that the event loop stays free."""
-    return await asyncio.to_thread(json_body, value, headers) if is_long_value(value) else json_body(value, headers)
+    return await on_thread(json_body, value, headers) if is_long_value(value) else json_body(value, headers)
 
 
 def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
@@ -133,6 +141,9 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
         return None
     if value.isascii() and value.strip().isdigit():
         return min(float(value), 86400.0)
+    # Imported here, because it is slow to import and few answers have a date.
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,6 +1,5 @@
 """Node type `http.request`: send a request to a server."""
 
-import asyncio
 import base64
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from flowrunner.nodes.http import (
     Method,
     is_long_value,
     json_body_soon,
+    on_thread,
     send,
 )
 from flowrunner.nodes.http_answers import ResponseKind, read_body
@@ -133,8 +133,11 @@ class HttpRequest(NodeType[HttpRequestParams]):
     async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
         statuses = params.expect_status
         seconds = None if params.timeout is None else seconds_of(params.timeout)
+        # Imported here for the same reason as in `on_thread`.
+        from asyncio import timeout
+
         try:
-            async with asyncio.timeout(seconds):
+            async with timeout(seconds):
                 return await self._send(params, context, statuses)
         except TimeoutError:
             raise NodeFailure("timeout", f"No answer from {params.url} within {params.timeout}") from None
@@ -214,7 +217,7 @@ def header_texts(headers: Headers) -> Mapping[str, str]:
 
 async def encoded_soon(fields: Fields) -> str:
     """Do the same as `encoded`, in a thread for long fields, so that the event loop stays free."""
-    return await asyncio.to_thread(encoded, fields) if is_long_value(fields) else encoded(fields)
+    return await on_thread(encoded, fields) if is_long_value(fields) else encoded(fields)
 
 
 def encoded(fields: Fields) -> str:

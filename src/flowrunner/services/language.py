@@ -1,38 +1,26 @@
-"""The flow language of this server: its reader, its node types, and the JavaScript engine's syntax check."""
+"""The flow language of this server: its reader, help for editors, and warnings that depend on what is stored."""
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
-from flowrunner.domain.expression import Code, CodePlace, shown
-from flowrunner.domain.expression.script import ScriptError
-from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
+from flowrunner.domain.expression import CodePlace
+from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.schedules import next_due
 from flowrunner.domain.triggers import Schedule
 from flowrunner.domain.values import JSON
-from flowrunner.language import Reading, study_flow
+from flowrunner.language import Reading
 from flowrunner.language.fixes import with_fixes
-from flowrunner.language.inputs import form_faults
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema import flow_schema, node_type_schema
-from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.language.sketch import Sketch, sketch_of
-
-if TYPE_CHECKING:
-    # A program that only reads flows starts faster without the other ports.
-    from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.services.flow_reader import FlowReader, with_script_faults
 
 # A text up to this length is read without waiting for longer ones.
 _SHORT_CHARACTERS: Final = 4096
-# Characters of an expression that a hint repeats.
-_MOST_SHOWN: Final = 80
-# A text that begins as a statement.
-_STATEMENT: Final = re.compile(r"\s*(?:const|let|var|if|for|while|do|switch|return|throw|try)\b|[^{}]*;\s*\S")
-_CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
 
 class Language:
@@ -46,43 +34,29 @@ class Language:
         self,
         node_types: Mapping[str, NodeTypeSpec],
         schemas: SchemaEngine,
-        sandbox: "Sandbox",
+        sandbox: Sandbox,
         *,
         has_links: bool = True,
     ) -> None:
-        self._has_links = has_links
         self.node_types = node_types
-        self._schemas = schemas
+        self._reader = FlowReader(node_types, schemas, has_links=has_links)
         self._sandbox = sandbox
         # A long document keeps a CPU busy: reading one at a time leaves the other CPUs to executions.
         self._long_reading = asyncio.Lock()
 
     async def study(self, text: str) -> Reading:
         """Return the flow and every fault of a document, those of its JavaScript included. Raises: Unavailable."""
-        reading = await self._study(text)
-        if reading.links and not self._has_links:
-            faults = sorted([*reading.faults, *map(_no_link, reading.links)], key=_position)
-            reading = replace(reading, flow=None, faults=faults)
+        reading = await self._read(text)
         if not reading.codes:
             return reading
-        found = await self._sandbox.check([code.script for code in reading.codes])
-        pairs = zip(reading.codes, found, strict=True)
-        faults = [_fault(code, error) for code, error in pairs if error is not None]
-        if not faults:
-            return reading
-        return replace(reading, flow=None, faults=sorted([*reading.faults, *faults], key=_position))
+        return with_script_faults(reading, await self._sandbox.check([code.script for code in reading.codes]))
 
-    async def _study(self, text: str) -> Reading:
-        budget = SchemaBudget(self._schemas)
-
-        def check_schema(schema: JSON) -> Sequence[ParamFault]:
-            return form_faults(schema, budget)
-
+    async def _read(self, text: str) -> Reading:
         # On a thread: even a short document may take a while.
         if len(text) <= _SHORT_CHARACTERS:
-            return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
+            return await asyncio.to_thread(self._reader.read, text)
         async with self._long_reading:
-            return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
+            return await asyncio.to_thread(self._reader.read, text)
 
     async def with_fixes(self, text: str, faults: Sequence[Fault]) -> Sequence[Fault]:
         """Return the faults of a document with the edits that remove them."""
@@ -109,58 +83,6 @@ class Language:
             faults = [fault for fault in reading.faults if not fault.is_warning]
             raise InvalidFlow(await self.with_fixes(text, faults))
         return reading.flow
-
-
-def _no_link(place: CodePlace) -> Fault:
-    return Fault(
-        path=place.path,
-        line=place.line,
-        column=place.column,
-        code="approval.link",
-        message="this server makes no links: its setting public_url is missing",
-        hint="ask its operator to set public_url to the address that browsers use",
-    )
-
-
-def _position(fault: Fault) -> tuple[int, int]:
-    return fault.line or 0, fault.column or 0
-
-
-def _fault(code: Code, error: ScriptError) -> Fault:
-    subject = "the script" if code.script.is_body else f"'{shown(code.text)}'"
-    line = f" (line {error.line} of it)" if code.script.is_body and error.line is not None else ""
-    place = code.place.of_line(error.line if code.script.is_body else None)
-    return Fault(
-        path=place.path,
-        line=place.line,
-        column=place.column,
-        code="expression.syntax",
-        message=f"{subject} is not valid JavaScript{line}: {_message_of(code, error)}",
-        hint=_hint(code),
-    )
-
-
-def _hint(code: Code) -> str | None:
-    if not code.script.is_body and _STATEMENT.match(code.text):
-        return (
-            "an expression cannot contain statements: use a node of type transform with a 'script' that returns a value"
-        )
-    doubled = _in_braces(code.text)
-    return None if doubled is None else f"write ${{{doubled}}}, with single braces"
-
-
-def _in_braces(text: str) -> str | None:
-    """Return the `input.id` of `${{ input.id }}`, as expressions are written elsewhere."""
-    text = text.strip()
-    inner = text[1:-1].strip()
-    is_meant = text.startswith("{") and text.endswith("}") and 0 < len(inner) <= _MOST_SHOWN
-    return inner if is_meant and "{" not in inner and "}" not in inner else None
-
-
-def _message_of(code: Code, error: ScriptError) -> str:
-    # An expression is evaluated in parentheses that its author did not write.
-    is_cut_off = error.message == _CLOSED and code.text.count(")") <= code.text.count("(")
-    return "SyntaxError: the expression is incomplete" if is_cut_off and not code.script.is_body else error.message
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
