@@ -53,6 +53,22 @@ def test_labels_are_shown_wherever_an_execution_is_and_a_rerun_keeps_them(accoun
     assert "labels" not in account.get(f"/api/v1/executions/{started(account, account.new_flow(FLOW))}").json
 
 
+def test_a_rerun_has_the_labels_of_its_own_request_instead(account: Client) -> None:
+    id = started(account, account.new_flow(FLOW), labels={"team": "before", "env": "x"})
+
+    def again(body: dict[str, Any]) -> Any:
+        reply = account.post(f"/api/v1/executions/{id}/rerun", body)
+        assert reply.status == 201, reply
+        return account.ended(reply.json["execution_id"]).get("labels")
+
+    assert again({"labels": {"team": "after"}}) == {"team": "after"}
+    assert again({"labels": {}}) is None
+    assert again({"labels": None}) == {"team": "before", "env": "x"}
+    assert len(listed(account, "label=team:before")) == 2
+    assert_error(account.post(f"/api/v1/executions/{id}/rerun", {"labels": {"a b": "c"}}), 422)
+    assert_error(account.post(f"/api/v1/executions/{id}/rerun", {"labels": {f"a{n}": "b" for n in range(21)}}), 422)
+
+
 def test_a_list_has_the_executions_with_all_labels_and_inputs_that_are_asked_for(account: Client) -> None:
     flow = account.new_flow(FLOW)
     a = started(account, flow, labels={"team": "a", "env": "x"}, input={"order_id": 41})

@@ -477,6 +477,7 @@ def test_the_same_key_for_another_wish_is_refused(account: Client) -> None:
         rerun(account, first["id"], {"from": "a"}, Idempotency_Key="k"),
         rerun(account, first["id"], {"from": "b", "input": {"n": 1}}, Idempotency_Key="k"),
         rerun(account, first["id"], {"from": "b", "revision": 1}, Idempotency_Key="k"),
+        rerun(account, first["id"], {"from": "b", "labels": {"a": "b"}}, Idempotency_Key="k"),
         rerun(account, first["id"], None, Idempotency_Key="k"),
         rerun(account, other["id"], {"from": "b"}, Idempotency_Key="k"),
         account.post(f"/api/v1/flows/{first['flow_id']}/run", {"input": {}}, Idempotency_Key="k"),

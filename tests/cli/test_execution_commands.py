@@ -87,7 +87,10 @@ def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
 
     assert user("executions", "list", "--label", "team:core", "--label", "customer=7", "-o", "name").stdout == id
     assert user("executions", "list", "--label", "team=other", "-o", "name").stdout == ""
-    assert user.json("cancel", "--label", "team=core", "-y")["done"] == 1
+    again = user("rerun", id.strip(), "--set-label", "team=web", "--set-label", "customer=7", "-o", "name").stdout
+    assert user("executions", "list", "--label", "team:web", "-o", "name").stdout == again
+    assert "--set-label takes" in user("rerun", id.strip(), "--set-label", "team", code=2).stderr
+    assert user.json("cancel", "--label", "customer=7", "-y")["done"] == 2
     assert "--label takes" in user("run", "asking", "--label", "team", code=2).stderr
 
 

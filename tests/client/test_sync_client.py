@@ -46,7 +46,8 @@ def test_a_run_is_found_by_the_id_of_its_flow_and_by_its_labels(client: Client) 
 
     assert run.wait().flow_name == "double"
     assert [found.id for found in client.executions.list(label=["customer:42"])] == [run.id]
-    assert list(client.executions.list(label=["customer:43"])) == []
+    again = client.rerun(run.id, labels={"customer": "43"})
+    assert [found.id for found in client.executions.list(label=["customer:43"])] == [again.id]
 
 
 def test_a_key_of_the_caller_starts_one_execution(client: Client) -> None:

@@ -89,14 +89,15 @@ INPUT: Final = {
 }
 
 
+_LABELS: Final = (
+    f"Names and values for lists. A name has 1 to {MAX_NAME_CHARACTERS} letters, digits and `. _ - /`, a value 1 to "
+    f"{MAX_VALUE_CHARACTERS} printable characters."
+)
+
+
 class RunFlow(Body):
     input: dict[str, Any] = Field(default={}, description="The input, which the flow reads as `${flow.input}`.")
-    labels: dict[str, str] = Field(
-        default={},
-        max_length=MAX_LABELS,
-        description=f"Names and values for lists. A name has 1 to {MAX_NAME_CHARACTERS} letters, digits and "
-        f"`. _ - /`, a value 1 to {MAX_VALUE_CHARACTERS} printable characters.",
-    )
+    labels: dict[str, str] = Field(default={}, max_length=MAX_LABELS, description=_LABELS)
 
 
 ExecutionStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in Status]})]
@@ -531,6 +532,9 @@ class RerunBody(Body):
         description="Node or step to start at; earlier results are reused. If absent, the whole flow runs again.",
     )
     input: dict[str, Any] | None = Field(default=None, description="A new input. If absent, the same input is used.")
+    labels: dict[str, str] | None = Field(
+        default=None, max_length=MAX_LABELS, description=f"{_LABELS} If absent, the same labels are used."
+    )
     # The bound keeps numbers within the database's integer range.
     revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=210)] = Field(
         default=CURRENT,
@@ -561,6 +565,7 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
             ExecutionId(id),
             from_step=wanted.from_,
             input=wanted.input,
+            labels=wanted.labels,
             revision=wanted.revision,
             same_keys=wanted.idempotency == "same",
             idempotency_key=key,

@@ -5,6 +5,7 @@ from typing import Any
 
 from flowrunner.cli.durations import seconds_of
 from flowrunner.cli.inputs import read_inputs
+from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
 from flowrunner.client import Client
 
@@ -15,6 +16,7 @@ def rerun_one(
     *,
     start: str | None,
     inputs: Sequence[str],
+    labels_set: Sequence[str],
     revision: str | None,
     same_keys: bool,
     wait: bool,
@@ -28,6 +30,8 @@ def rerun_one(
         body["from"] = start
     if inputs:
         body["input"] = read_inputs(inputs, (), {})
+    if labels_set:
+        body["labels"] = labels_of(labels_set, option="--set-label")
     if revision is not None:
         body["revision"] = int(revision) if revision.isdigit() and len(revision) < 10 else revision
     if same_keys:

@@ -38,13 +38,13 @@ def label_option(help: str) -> Callable[[F], F]:
     return click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help=help)
 
 
-def labels_of(given: Sequence[str]) -> dict[str, str]:
+def labels_of(given: Sequence[str], *, option: str = "--label") -> dict[str, str]:
     """Return labels by name; `team:core` is the same as `team=core`. Raises: click.UsageError."""
     found = {}
     for label in given:
         name, separator, value = label.replace(":", "=", 1 if "=" not in label else 0).partition("=")
         if not name or not separator:
-            raise click.UsageError(f"--label takes a name and a value, as in team=core, and not '{label}'")
+            raise click.UsageError(f"{option} takes a name and a value, as in team=core, and not '{label}'")
         found[name] = value
     return found
 

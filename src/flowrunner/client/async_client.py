@@ -156,11 +156,12 @@ class AsyncClient(ClientCore[Async]):
         *,
         from_: str | None = None,
         input: Any = None,
+        labels: Mapping[str, str] | None = None,
         revision: int | str | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncRun":
         """Start an execution that repeats another one, completely or from a node. See `executions.rerun`."""
-        body = {"from": from_, "input": input, "revision": revision}
+        body = {"from": from_, "input": input, "labels": labels, "revision": revision}
         return await self._started(rerun_request(execution_id, body, idempotency_key))
 
     async def wait(self, execution_id: str, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":

@@ -12,6 +12,7 @@ from flowrunner.domain.errors import Conflict, invalid
 from flowrunner.domain.events import Started
 from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
@@ -47,6 +48,7 @@ class Reruns:
         *,
         from_step: str | None = None,
         input: Mapping[str, JSON] | None = None,
+        labels: Mapping[str, str] | None = None,
         revision: int | str = CURRENT,
         same_keys: bool = False,
         idempotency_key: str | None = None,
@@ -57,6 +59,7 @@ class Reruns:
         Args:
             from_step: The node to start at, or a step such as `each.1[4]/push.1`; None repeats the whole execution.
             input: The input; None is the input of ``id``.
+            labels: All labels of the new execution; None are those of ``id``.
             revision: The flow's revision to run: `current`, `same` for the one that ran, a number, or `label:` and the
                 author's label.
             new_id: The id of the new execution, if the caller needs it before.
@@ -64,13 +67,13 @@ class Reruns:
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, the input or the revision is invalid, or the key was used for
-                another request.
+            InvalidInput: If there is no such step, the input, a label or the revision is invalid, or the key was used
+                for another request.
             Conflict: If the kept events do not fit the revision.
         """
         digest = None
         if idempotency_key is not None:
-            digest = digest_of([id, from_step, input, revision, same_keys])
+            digest = digest_of([id, from_step, input, revision, same_keys, *([] if labels is None else [labels])])
             repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest)
             if repeated is not None:
                 return await self._with_revision(caller, repeated)
@@ -106,7 +109,7 @@ class Reruns:
                     revision_id=revision_id,
                     idempotency_key=idempotency_key,
                     digest=digest,
-                    labels={} if before.labels is None else msgspec.json.decode(before.labels),
+                    labels=_labels_of(before) if labels is None else checked_labels(labels),
                     kept=kept,
                     id=new_id,
                 )
@@ -144,6 +147,11 @@ def _kept(events: Sequence[Timed], from_step: str, flow: Flow | None) -> tuple[S
     start = find_step(events, from_step)
     kept = kept_before(events, start)
     return kept, None if flow is None else misfit(kept, start, flow)
+
+
+def _labels_of(execution: ExecutionDetail) -> Mapping[str, str]:
+    labels: Mapping[str, str] = NO_LABELS if execution.labels is None else msgspec.json.decode(execution.labels)
+    return labels
 
 
 def _does_not_fit(revision: int | str, why: str) -> Conflict:

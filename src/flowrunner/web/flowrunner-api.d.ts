@@ -5065,6 +5065,13 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /**
+             * Labels
+             * @description Names and values for lists. A name has 1 to 63 letters, digits and `. _ - /`, a value 1 to 200 printable characters. If absent, the same labels are used.
+             */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /**
              * Revision
              * @description The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.
              * @default current

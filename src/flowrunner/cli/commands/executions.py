@@ -162,6 +162,9 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 @filter_options
 @click.option("--from", "start", metavar="NODE|STEP", help="Keep what was done before it, and go on from there.")
 @click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Other input: see 'flowrunner run'.")
+@click.option(
+    "--set-label", "labels_set", metavar="NAME=VALUE", multiple=True, help="A label, instead of its own ones."
+)
 @click.option("--revision", metavar="NUMBER|same|label:…", help="Another revision than the current one.")
 @click.option("--same-keys", is_flag=True, help="Send the same idempotency keys again.")
 @wait_options
@@ -171,9 +174,8 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_one
 
-    more = {
-        name: options.pop(name) for name in ("start", "inputs", "revision", "same_keys", "wait", "follow", "timeout")
-    }
+    names = ("start", "inputs", "labels_set", "revision", "same_keys", "wait", "follow", "timeout")
+    more = {name: options.pop(name) for name in names}
     client, selected = connect(), filter_of(options)
     required(ids, selected)
     if selected:
