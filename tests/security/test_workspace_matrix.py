@@ -314,7 +314,7 @@ class WorkspaceMatrix:
                 identity, route, "no account", (none, None), *((values, None) for values in shared)
             )
             self.expect(reply, refused, f"{route} by {identity.name}, nothing")
-        if kind in ("flow", "execution", "job", "workspace"):
+        if kind in ("flow", "execution", "trigger", "job", "callback", "workspace"):
             mixed = [{**none, name: theirs[name]} for name in places.ids]
             hidden = [theirs, *mixed] + ([ours] if identity.here is None else [])
             reply = await self.equal(identity, route, "objects", (none, None), *((values, None) for values in hidden))

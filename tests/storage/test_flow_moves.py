@@ -123,22 +123,26 @@ async def test_usage_is_exact_and_nothing_is_lost_after_every_part_of_a_long_mov
     assert await moves.listed(MARA) == []
 
 
-async def test_stored_requests_move_a_few_at_a_time(moves: Moves, path: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow_moves, "_REQUESTS_AT_ONCE", 2)
-    await moves.set_up(executions=0, revisions=1)
+def store_requests(path: Place, count: int) -> None:
     change(
         path,
         "INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, created_at)"
         " VALUES ('t', ?, ?, 'in', 'webhook', 'null', 0)",
         *(MARA, MOVED),
     )
-    for n in range(5):
+    for n in range(count):
         change(
             path,
             "INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, request, size)"
             " VALUES (?, ?, 't', 0, 'skipped', '{}', 2)",
             *(f"hook-{n}", MARA),
         )
+
+
+async def test_stored_requests_move_a_few_at_a_time(moves: Moves, path: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_moves, "_REQUESTS_AT_ONCE", 2)
+    await moves.set_up(executions=0, revisions=1)
+    store_requests(path, 5)
 
     await moves.begin(MARA, MOVED, OMAR, limits=UNLIMITED)
 
@@ -186,9 +190,10 @@ async def test_a_flow_with_open_executions_does_not_move(moves: Moves) -> None:
     await moves.begin(MARA, MOVED, OMAR, limits=UNLIMITED)
 
 
-async def test_a_flow_does_not_move_where_the_limits_are_reached(moves: Moves) -> None:
+async def test_a_flow_does_not_move_where_the_limits_are_reached(moves: Moves, path: Place) -> None:
     before = await moves.usage.stored(MARA)
     await moves.set_up()
+    store_requests(path, 3)
     size = await moves.usage.stored(MARA) - before + await moves.usage.stored(OMAR)
 
     for limits in (WorkspaceLimits(flows=1), WorkspaceLimits(stored=size - 1)):

@@ -107,6 +107,9 @@ def workspace_faults(*, name: str | None, slug: str | None) -> list[Fault]:
         message = f"must have 1 to {MAX_NAME_CHARACTERS} printable characters"
         faults.append(Fault(path="name", code="name", message=message))
     if slug is not None and not _SLUG.fullmatch(slug):
-        message = f"must have 3 to {MAX_SLUG_CHARACTERS} lower-case letters, digits and single hyphens between them"
+        message = (
+            f"must have 3 to {MAX_SLUG_CHARACTERS} lower-case letters, digits and single hyphens between them, "
+            "and not the form of an id"
+        )
         faults.append(Fault(path="slug", code="slug", message=message))
     return faults

@@ -10,7 +10,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
 # Objects whose workspace is found by their id.
-ObjectKind: TypeAlias = Literal["flow", "execution", "trigger", "job"]
+ObjectKind: TypeAlias = Literal["flow", "execution", "trigger", "job", "callback"]
 
 
 class WorkspaceStore(Protocol):

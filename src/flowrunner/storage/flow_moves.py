@@ -39,7 +39,9 @@ SIZE: Final = """
 SELECT CAST((SELECT coalesce(sum(size), 0) FROM flows WHERE id = :id AND workspace_id = :source)
             + (SELECT coalesce(sum(size), 0) FROM revisions
                 WHERE flow_id = :id AND workspace_id = :source AND deleted_at IS NULL)
-            + (SELECT coalesce(sum(size), 0) FROM executions WHERE workspace_id = :source AND flow_id = :id) AS bigint)
+            + (SELECT coalesce(sum(size), 0) FROM executions WHERE workspace_id = :source AND flow_id = :id)
+            + (SELECT coalesce(sum(d.size), 0) FROM triggers t JOIN hook_deliveries d ON d.trigger_id = t.id
+                WHERE t.flow_id = :id AND d.workspace_id = :source) AS bigint)
 """
 BEGIN: Final = """
 UPDATE flows SET workspace_id = :target, moving_from = :source

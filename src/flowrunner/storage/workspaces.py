@@ -111,6 +111,15 @@ SELECT workspace_id FROM triggers
  WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
 """,
     ),
+    "callback": Statement(
+        sqlite="""
+SELECT workspace_id FROM callbacks WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
+""",
+        postgres="""
+SELECT workspace_id FROM callbacks
+ WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
+""",
+    ),
 }
 MEMBER: Final = """
 SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner

@@ -363,6 +363,7 @@ _PLACES: Final[Mapping[str, _PlaceKind]] = {
     "/api/v1/executions/{id}": "execution",
     "/api/v1/jobs/{id}": "job",
     "/api/v1/triggers/{id}": "trigger",
+    "/api/v1/callbacks/{id}": "callback",
     "/api/v1/workspaces/{id}": "workspace",
     "/api/v1/accounts/{account_id}/secrets": "account",
 }
@@ -391,7 +392,7 @@ async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | N
     if kind is None:
         return caller
     id = next(iter(connection.path_params.values()))
-    if kind in ("flow", "execution", "trigger", "job"):
+    if kind in ("flow", "execution", "trigger", "job", "callback"):
         return caller if named is not None else await workspaces.at_object(caller, kind, id)
     found = workspaces.at(caller, id) if kind == "workspace" else workspaces.at_account(caller, id)
     if named is not None and found.workspace_id != caller.workspace_id:
