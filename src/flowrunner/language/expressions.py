@@ -26,6 +26,9 @@ _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "approval": ("url", "prompt", "step", "until"),
 }
 _NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
+_TRIGGER_HINT: Final = (
+    'read it in the trigger, as in input: {ref: "${trigger.body.ref}"}, and in nodes write ${flow.input.ref}'
+)
 _MOST_LISTED: Final = 20
 
 
@@ -100,6 +103,10 @@ class Expressions:
             known = context.inputs
         elif root == "trigger":
             known = context.trigger
+            if known is None:
+                self.document.warn(
+                    at, "trigger.null", f"'{text}': 'trigger' is null outside of the flow's triggers", _TRIGGER_HINT
+                )
         if known is None or not keys:
             return
         if keys[0] not in known:
