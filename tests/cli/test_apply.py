@@ -57,6 +57,40 @@ def test_a_directory_is_deployed_by_name_and_once(user: User) -> None:
     assert {flow["revision"] for flow in user.client.get("/api/v1/flows").json["flows"]} == {1}
 
 
+def test_the_directory_needs_no_option(user: User) -> None:
+    write(user.home, {"a.yaml": document(1)})
+    write(user.home, {"../more/b.yaml": document(1)})
+
+    assert user("diff", "flows").stdout.startswith("# a: created\n")
+    assert user("apply", "flows", "-f", "more").stderr == "2 flows: 2 created\n"
+    assert "Name the directory of the flows" in user("apply", code=2).stderr
+
+
+def test_links_out_of_the_directory_are_refused_and_those_inside_followed(user: User) -> None:
+    write(user.home, {"a.yaml": document(1), "../other/secret.yaml": document("'of somebody else'", name="c")})
+    (user.home / "flows" / "b.yaml").symlink_to("a.yaml")
+    (user.home / "flows" / "directory").symlink_to("../other")
+    assert user("apply", "flows").stderr == "2 flows: 2 created\n"
+
+    for target in ("../other/secret.yaml", user.home / "other" / "secret.yaml"):
+        link = user.home / "flows" / "c.yaml"
+        link.symlink_to(target)
+        refused = user("apply", "flows", code=2).stderr
+        assert "flows/c.yaml is a symbolic link to" in refused
+        assert "outside of flows" in refused
+        link.unlink()
+
+    assert sorted(stored(user.client)) == ["a", "b"]
+
+
+def test_what_is_named_itself_may_be_a_link(user: User) -> None:
+    write(user.home, {"a.yaml": document(1)})
+    (user.home / "current").symlink_to("flows")
+    (user.home / "b.yaml").symlink_to("flows/a.yaml")
+
+    assert user("apply", "current", "b.yaml").stderr == "2 flows: 2 created\n"
+
+
 def test_programs_get_every_flow_with_what_happened_to_it(user: User) -> None:
     write(user.home, {"a.yaml": document(1), "b.yaml": document(1)})
     user("apply", "-f", "flows/a.yaml")

@@ -41,6 +41,8 @@ def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
         documents, _ = read_documents([place])
         root = Path(place) if Path(place).is_dir() else Path(place).parent
         for document in documents:
+            if document.file != place:
+                _check_is_inside(Path(document.file), root)
             if document.text is None:
                 raise click.UsageError(f"{document.file} is not UTF-8 text")
             if len(document.text.encode()) > MAX_BYTES:
@@ -52,6 +54,15 @@ def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
         files = ", ".join(one.file for one in found if one.name == shared)
         raise click.UsageError(f"Several files have the flow '{shared}': {files}")
     return found
+
+
+def _check_is_inside(file: Path, root: Path) -> None:
+    """Raises: click.UsageError: The file is a link out of the directory, whose author may not read the target."""
+    target = file.resolve()
+    if not target.is_relative_to(root.resolve()):
+        raise click.UsageError(
+            f"{file} is a symbolic link to {target}, outside of {root}. Copy that file into {root}, or name it itself."
+        )
 
 
 def file_of(name: str) -> Path:

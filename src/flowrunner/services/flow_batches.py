@@ -1,5 +1,6 @@
 """Many flows at once: deployment of all of them or none, and the documents of a whole workspace."""
 
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange
 from flowrunner.ports.page import Page
-from flowrunner.services.flow_changes import FlowChanger, FlowDraft, check_name
+from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name
 from flowrunner.services.flows import Flows, acts
+from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 MAX_FLOWS: Final = 500
 # Of all definitions together.
@@ -22,6 +24,10 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 # Faults of an answer; beyond them the rest is not looked at.
 MAX_FAULTS: Final = 1_000
 _NAMES_AT_ONCE: Final = 1_000
+# Memory for what deployed documents say, and the characters of a document that is remembered.
+_KNOWN_BYTES: Final = 16 * 1024 * 1024
+_KNOWN_BYTES_OF_A_WORKSPACE: Final = 4 * 1024 * 1024
+_LONGEST_KEPT: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,8 @@ class FlowBatches:
         self._clock = clock
         self._usage = usage
         self._limits = limits
+        # Programs deploy the same documents again and again, and most of them have not changed since.
+        self._known: WeighedCache[bytes, Metadata] = WeighedCache(most=_KNOWN_BYTES, share=_KNOWN_BYTES_OF_A_WORKSPACE)
 
     async def save(
         self, caller: Caller, documents: Sequence[FlowDocument], *, dry_run: bool = False
@@ -92,12 +100,14 @@ class FlowBatches:
 
     async def _changers(self, caller: Caller, documents: Sequence[FlowDocument]) -> Sequence[FlowChanger]:
         """Raises: InvalidFlows with the faults of all documents."""
+        now = self._clock.now()
         changers: list[FlowChanger] = []
         faults: list[tuple[str, str, Fault]] = []
         for document in documents:
             draft = FlowDraft(definition=document.definition, is_whole=True)
             try:
-                changers.append((await self._flows.changer(caller, draft)).named(document.name))
+                flow = await self._read_once(caller, document.definition)
+                changers.append(FlowChanger.of(caller, draft, flow, at=now).named(document.name))
             except (InvalidFlow, InvalidInput) as error:
                 faults += [(document.name, document.place, fault) for fault in error.faults]
             if len(faults) >= MAX_FAULTS:
@@ -105,6 +115,17 @@ class FlowBatches:
         if faults:
             raise InvalidFlows(faults[:MAX_FAULTS])
         return changers
+
+    async def _read_once(self, caller: Caller, definition: str) -> Metadata:
+        """Return what a definition says, read now or for an earlier deployment. Raises: LimitReached, InvalidFlow."""
+        if len(definition) > _LONGEST_KEPT:
+            return await self._flows.read(caller, definition)
+        digest = hashlib.sha256(definition.encode()).digest()
+        known = self._known.get(caller.workspace_id, digest)
+        if known is None:
+            known = await self._flows.read(caller, definition)
+            self._known.keep(caller.workspace_id, digest, known, memory_of(known))
+        return known
 
     async def documents(self, caller: Caller) -> tuple[int, AsyncIterator[FlowDocument]]:
         """Return the number of flows, and their documents, which are read on demand.

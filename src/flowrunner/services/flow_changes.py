@@ -46,9 +46,15 @@ class Metadata(NamedTuple):
     description: str
     version: str
     tags: Sequence[str]
-    triggers: Mapping[TriggerId, Trigger]
+    triggers: Sequence[Trigger]
     secrets: Sequence[str]
     tool_inputs: str | None
+
+    @classmethod
+    def of(cls, flow: Flow) -> "Metadata":
+        inputs = tool_schema(flow.inputs) if flow.is_tool else None
+        triggers = tuple(flow.triggers.values())
+        return cls(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +102,8 @@ class FlowChanger:
     revision_id: RevisionId
 
     @classmethod
-    def of(cls, caller: Caller, draft: FlowDraft, flow: Flow | None, *, at: datetime) -> "FlowChanger":
-        # A batch has many flows, and the whole ones would take much memory.
-        said = None
-        if flow is not None:
-            triggers = {TriggerId(new_id("trig", at)): trigger for trigger in flow.triggers.values()}
-            inputs = tool_schema(flow.inputs) if flow.is_tool else None
-            said = Metadata(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, inputs)
-        return cls(caller=caller, draft=draft, flow=said, at=at, revision_id=RevisionId(new_id("rev", at)))
+    def of(cls, caller: Caller, draft: FlowDraft, flow: Metadata | None, *, at: datetime) -> "FlowChanger":
+        return cls(caller=caller, draft=draft, flow=flow, at=at, revision_id=RevisionId(new_id("rev", at)))
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -136,10 +136,13 @@ class FlowChanger:
             revision_id=self.revision_id,
             saved_by=self.caller.account_id,
             disabled_at=self._disabled_at(None),
-            triggers=flow.triggers,
+            triggers=self._armed(flow),
             secret_names=flow.secrets,
             tool=_tool_of(name, flow.tool_inputs),
         )
+
+    def _armed(self, flow: Metadata) -> Mapping[TriggerId, Trigger]:
+        return {TriggerId(new_id("trig", self.at)): trigger for trigger in flow.triggers}
 
     def _disabled_at(self, before: datetime | None) -> datetime | None:
         if self.draft.disabled is None:
@@ -168,7 +171,7 @@ class FlowChanger:
             revision_id=self.revision_id if is_new_revision else before.revision_id,
             saved_by=self.caller.account_id if is_new_revision else before.saved_by,
             disabled_at=self._disabled_at(before.disabled_at),
-            triggers=flow.triggers if flow else None,
+            triggers=self._armed(flow) if flow else None,
             secret_names=flow.secrets if flow else (),
             tool=_tool_of(name, flow.tool_inputs if flow else kept_inputs),
         )

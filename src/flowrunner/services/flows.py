@@ -32,7 +32,7 @@ from flowrunner.ports.flows import (
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.flow_changes import ANY, FlowChanger, FlowDraft, Precondition, check_name
+from flowrunner.services.flow_changes import ANY, FlowChanger, FlowDraft, Metadata, Precondition, check_name
 from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
@@ -144,12 +144,11 @@ class Flows:
             old = (text, f"revision {before.revision}")
         return await self._compare(caller, old, (after.definition, f"revision {after.revision}"))
 
-    async def _check_and_read(self, caller: Caller, draft: FlowDraft) -> Flow | None:
-        """Return what the draft's definition says; None if it has none. Raises: LimitReached, InvalidFlow."""
-        if draft.definition is None:
-            return None
+    async def read(self, caller: Caller, definition: str) -> Metadata:
+        """Return what a definition that is to be saved says. Raises: LimitReached, InvalidFlow."""
         await self._check_stored(caller)
-        return await self._read(caller, draft.definition)
+        # A batch has many flows, and the whole ones would take much memory.
+        return Metadata.of(await self._read(caller, definition))
 
     async def _read(self, caller: Caller, definition: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""
@@ -268,7 +267,7 @@ class Flows:
 
     async def changer(self, caller: Caller, draft: FlowDraft) -> FlowChanger:
         """Return what makes the flow of a draft. Raises: LimitReached, InvalidFlow."""
-        flow = await self._check_and_read(caller, draft)
+        flow = None if draft.definition is None else await self.read(caller, draft.definition)
         return FlowChanger.of(caller, draft, flow, at=self._clock.now())
 
     async def delete(

@@ -1,6 +1,7 @@
 """Commands `apply`, `diff` and `export`."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -8,42 +9,52 @@ from flowrunner.cli.common import yes_option
 from flowrunner.cli.examples import examples
 from flowrunner.cli.server_command import ServerCommand
 
-_files = click.option(
-    "-f", "--file", "places", metavar="DIR|FILE", multiple=True, required=True,
-    type=click.Path(exists=True), help="Flows: a directory, or a file. It can be given several times.",
+_PLACE: Final = click.Path(exists=True)
+_files = click.argument("places", metavar="DIR|FILE...", nargs=-1, type=_PLACE)
+_more_files = click.option(
+    "-f", "--file", "more", metavar="DIR|FILE", multiple=True, type=_PLACE,
+    help="The same as the argument DIR|FILE. It can be given several times.",
 )  # fmt: skip
 _prune = click.option("--prune", is_flag=True, help="Delete the workspace's flows that the directory does not have.")
 
 
 @click.command(
     cls=ServerCommand,
-    epilog=examples("apply -f flows/", "apply -f flows/ --prune --yes", "apply -f flows/ --dry-run -o json"),
+    epilog=examples("apply flows/", "apply flows/ --prune --yes", "apply -f flows/ --dry-run -o json"),
 )
 @_files
+@_more_files
 @_prune
 @click.option("--dry-run", is_flag=True, help="Change nothing; print what would be changed.")
 @yes_option
-def apply(places: tuple[str, ...], *, prune: bool, dry_run: bool, yes: bool) -> None:
+def apply(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, dry_run: bool, yes: bool) -> None:
     """Deploy a directory of flows: create and change each by its name.
 
     A flow has the name in its metadata, or that of its file: reports/daily.yaml is 'reports/daily'. Nothing happens to
-    a flow that is the same already. If a flow has faults, nothing is changed (exit code 6). A deployment that was
-    interrupted is completed by the next one.
+    a flow that is the same already. A link out of the directory is refused. If a flow has faults, nothing is changed
+    (exit code 6). A deployment that was interrupted is completed by the next one.
     """
     from flowrunner.cli.deployment import apply as run
 
-    run(places, prune=prune, dry_run=dry_run, yes=yes)
+    run(_named(places, more), prune=prune, dry_run=dry_run, yes=yes)
 
 
-@click.command(cls=ServerCommand, epilog=examples("diff -f flows/", "diff -f flows/ --prune --exit-code"))
+@click.command(cls=ServerCommand, epilog=examples("diff flows/", "diff flows/ --prune --exit-code"))
 @_files
+@_more_files
 @_prune
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if something would change.")
-def diff(places: tuple[str, ...], *, prune: bool, exit_code: bool) -> None:
+def diff(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, exit_code: bool) -> None:
     """Print what 'apply' would change, as the difference to what the server has."""
     from flowrunner.cli.deployment import diff as run
 
-    run(places, prune=prune, exit_code=exit_code)
+    run(_named(places, more), prune=prune, exit_code=exit_code)
+
+
+def _named(places: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    if not (places or more):
+        raise click.UsageError("Name the directory of the flows, or a file: flowrunner apply flows/")
+    return places + more
 
 
 @click.command(cls=ServerCommand, epilog=examples("export flows/"))

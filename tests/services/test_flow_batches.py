@@ -1,0 +1,106 @@
+"""Deployments of many flows at once."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import InvalidFlows
+from flowrunner.domain.limits import UNLIMITED
+from flowrunner.language import Reading
+from flowrunner.schemas import RustSchemas
+from flowrunner.services.flow_batches import FlowBatches, FlowDocument
+from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flows import Flows
+from flowrunner.services.language import Language
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
+from support.dependencies import Machine
+from support.flows import specs
+
+HOURLY = "nodes: {a: {type: return}}\ntriggers: {hourly: {type: schedule, every: 1h}}\n"
+DESCRIBED = "metadata: {description: D, tags: [a]}\nnodes: {a: {type: return}}\n"
+
+
+class CountedLanguage(Language):
+    """The language, and the documents that it has read."""
+
+    def __init__(self, engine: Machine) -> None:
+        super().__init__(specs(), RustSchemas(), engine.deps.sandbox)
+        self.read_texts: list[str] = []
+
+    async def study(self, text: str) -> Reading:
+        self.read_texts.append(text)
+        return await super().study(text)
+
+
+@pytest.fixture
+def language(engine: Machine) -> CountedLanguage:
+    return CountedLanguage(engine)
+
+
+@pytest.fixture
+def flows(engine: Machine, language: CountedLanguage) -> Flows:
+    return Flows(
+        SqlFlows(engine.database), SqlSecrets(engine.database), language, engine.clock,
+        usage=SqlUsage(engine.database), limits=UNLIMITED,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def batches(engine: Machine, flows: Flows) -> FlowBatches:
+    usage = SqlUsage(engine.database)
+    return FlowBatches(flows, SqlFlows(engine.database), engine.clock, usage=usage, limits=UNLIMITED)
+
+
+def documents(**definitions: str) -> Sequence[FlowDocument]:
+    return [FlowDocument(name=name, definition=text) for name, text in definitions.items()]
+
+
+async def test_a_document_that_was_deployed_is_not_read_again(
+    batches: FlowBatches, flows: Flows, language: CountedLanguage, mara: Caller
+) -> None:
+    await batches.save(mara, documents(a=DESCRIBED, b=HOURLY, c="nodes: {a: {type: return}}\n# c"))
+    language.read_texts.clear()
+
+    same = await batches.save(mara, documents(a=DESCRIBED, b=HOURLY))
+    changed = await batches.save(mara, documents(a=DESCRIBED, c=DESCRIBED + "# c"))
+
+    assert language.read_texts == [DESCRIBED + "# c"]
+    assert [change.before == change.after for change, _ in same] == [True, True]
+    assert [change.before == change.after for change, _ in changed] == [True, False]
+
+
+async def test_a_description_that_was_changed_beside_the_document_comes_back(
+    batches: FlowBatches, flows: Flows, mara: Caller
+) -> None:
+    ((first, _),) = await batches.save(mara, documents(a=DESCRIBED))
+    await flows.update(mara, first.after.id, FlowDraft(description="another", tags=["b"]))
+
+    ((again, _),) = await batches.save(mara, documents(a=DESCRIBED))
+
+    assert (again.after.description, list(again.after.tags)) == ("D", ["a"])
+
+
+async def test_flows_of_one_document_have_triggers_of_their_own(batches: FlowBatches, mara: Caller) -> None:
+    (a, b) = await batches.save(mara, documents(a=HOURLY, b=HOURLY))
+
+    assert not (a.change.after.triggers or {}).keys() & (b.change.after.triggers or {}).keys()
+
+
+async def test_faults_are_found_each_time(batches: FlowBatches, mara: Caller) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidFlows):
+            await batches.save(mara, documents(a=DESCRIBED, b="nodes: {a: {type: nothing}}"))
+
+
+async def test_what_is_remembered_belongs_to_one_workspace(
+    batches: FlowBatches, language: CountedLanguage, mara: Caller, omar: Caller
+) -> None:
+    await batches.save(mara, documents(a=DESCRIBED))
+
+    await batches.save(omar, documents(a=DESCRIBED), dry_run=True)
+
+    assert mara.workspace_id != omar.workspace_id
+    assert language.read_texts == [DESCRIBED, DESCRIBED]
