@@ -10,7 +10,7 @@ import pytest
 from flowrunner.api import event_feed
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.broadcast import LocalBroadcast
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 
 ID = ExecutionId("exec-1")

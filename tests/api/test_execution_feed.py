@@ -16,7 +16,7 @@ from flowrunner.api import execution_feed
 from flowrunner.api.execution_feed import ExecutionFeed, FeedSubscription, SummaryMessage
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Completed, Event, Logged, Started
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.executions import ExecutionView
 from flowrunner.ports.journal import Recorded

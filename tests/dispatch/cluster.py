@@ -21,8 +21,8 @@ from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import Event, NodeWaiting
-from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencies

@@ -11,8 +11,8 @@ from temporalio.client import WorkflowExecutionStatus
 
 from dispatch.cluster import Cluster, Front
 from flowrunner.domain.errors import TooManyRequests
-from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import Journal
 from flowrunner.storage.active_slots import SqlActiveSlots

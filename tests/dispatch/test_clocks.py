@@ -10,7 +10,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from dispatch.cluster import Cluster
 from flowrunner.clock import SystemClock
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 
 
 @dataclass

@@ -13,7 +13,7 @@ from dispatch.cluster import cluster
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.connection import connect
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from support.databases import new_postgres_database
 from support.postgres import PostgresServer
 from support.temporal import Temporal

@@ -17,7 +17,7 @@ from flowrunner.dispatch.temporal import worker as worker_module
 from flowrunner.dispatch.temporal import workflow_client
 from flowrunner.dispatch.temporal.workflow import HEARTBEAT_SECONDS
 from flowrunner.domain.events import NodeStarted
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from support.dependencies import Acting
 

@@ -7,7 +7,7 @@ import pytest
 
 from dispatch.cluster import PATIENCE_SECONDS, Cluster, Front
 from flowrunner.dispatch.temporal import workflow_client
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from support.dependencies import Acting
 from support.temporal import Temporal
 

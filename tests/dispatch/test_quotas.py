@@ -7,8 +7,8 @@ import pytest
 from dispatch.cluster import Cluster
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Failed
-from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA

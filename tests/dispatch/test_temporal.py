@@ -17,7 +17,7 @@ from engine.test_unreadable import UNREADABLE, spoil
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
 from flowrunner.domain.events import Completed, NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.dispatch import Signal

@@ -12,7 +12,7 @@ import pytest
 
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.timers import Timers
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.journal import Summary
 from flowrunner.storage.database import Database

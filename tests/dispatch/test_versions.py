@@ -14,7 +14,7 @@ from dispatch.cluster import Cluster, Front
 from dispatch.newer_workflow import CarelessWorkflow, NewerWorkflow
 from flowrunner.dispatch.temporal import worker
 from flowrunner.dispatch.temporal.workflow import ExecutionWorkflow
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 
 HISTORIES: Final = sorted((Path(__file__).with_name("histories")).glob("*.json"))
 TWICE: Final = """

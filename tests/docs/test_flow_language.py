@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, TRIGGERS, all_pages, blocks, first_words, rows, section
 from flowrunner.api.http import routing
-from flowrunner.domain import decide, execution, expression
+from flowrunner.domain import decide, expression, step_state
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS
@@ -150,7 +150,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         f"of {_size(mailbox.MAX_EARLY_BYTES)} in memory",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
-        "results of the runs of a loop or of branches": f"{_size(execution.MAX_HELD_BYTES)} in memory",
+        "results of the runs of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
         "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",

@@ -19,7 +19,8 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import STEP_TRANSITIONS, TRANSITIONS, IllegalEvent, Status, StepStatus, replay
+from flowrunner.domain.execution import IllegalEvent, replay
+from flowrunner.domain.status import STEP_TRANSITIONS, TRANSITIONS, Status, StepStatus
 from flowrunner.domain.waits import SignalWait
 
 STATES = DOCS / "states.md"

@@ -43,11 +43,13 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
+from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.expression import Constant
 from flowrunner.domain.flow import Flow, FlowLimits, Graph, Node
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.retry import RetryPolicy
+from flowrunner.domain.status import StepStatus
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ChildWait, SignalWait, TimeWait, signal_key
 

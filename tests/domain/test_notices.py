@@ -15,7 +15,8 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import MOST_NOTICES, ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.step_state import MOST_NOTICES
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.language import read_flow
 from support.flows import specs

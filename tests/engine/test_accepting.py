@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.plugin import StepContext
 from flowrunner.ports.journal import DuplicateRequest
 from support.databases import rows_of

@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.events import Cancelled, Logged
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.plugin import StepContext
 from flowrunner.storage.due_executions import SqlDueExecutions
 from support.dependencies import PATIENCE_SECONDS, Acting, Machine, answer, machine, never

@@ -11,7 +11,7 @@ from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.causes import awaiting_parent
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWaiting, SignalReceived
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import actor
 from flowrunner.nodes.subflow import SubflowNode

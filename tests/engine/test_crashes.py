@@ -10,7 +10,7 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.journal import Fenced
 from flowrunner.sandbox.pool import JailedSandbox

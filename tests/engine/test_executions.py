@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeStarted, Started
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.event_log import EventLog
 from flowrunner.nodes import http_request

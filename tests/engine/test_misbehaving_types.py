@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain import decide
 from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.plugin import NodeFailure, StepContext
 from support.dependencies import PATIENCE_SECONDS, Acting, machine
 from support.invariants import check_database

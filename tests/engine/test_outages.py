@@ -10,7 +10,7 @@ import pytest
 from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.engine import dependencies
 from flowrunner.ports.dispatch import Signal

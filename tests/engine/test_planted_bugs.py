@@ -20,7 +20,8 @@ from flowrunner.domain import decide as decide_module
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.decide import decide
 from flowrunner.domain.events import ScopeEnded
-from flowrunner.domain.execution import ExecutionState, ScopeProgress
+from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.step_state import ScopeProgress
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import actor
 from flowrunner.engine.children import PendingNotifications

@@ -9,8 +9,8 @@ import pytest
 
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted, NodeStarted
-from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.ports.journal import Append

@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Cancelled, Completed, NodeStarted
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.accounts import SqlAccounts
 from support.databases import MARA, account, rows_of

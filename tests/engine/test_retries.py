@@ -1,7 +1,7 @@
 """When a step is tried again, and when it has taken too long."""
 
 from flowrunner.domain.events import Completed, NodeFailed, NodeStarted
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
 from support.dependencies import Machine, answer, never

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import RedactionLimit, Unavailable
 from flowrunner.domain.events import Completed
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports.dispatch import Signal

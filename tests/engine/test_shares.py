@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import NodeCompleted
-from flowrunner.domain.execution import Status
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from services.callers import caller_of
 from support.databases import MARA

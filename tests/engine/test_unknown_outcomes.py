@@ -9,7 +9,7 @@ import pytest
 from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed, SignalReceived
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Completed, Logged
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
 from support.databases import MARA, NOON, Place, account, change, new_postgres_database, rows_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.engine import actor
 from flowrunner.plugin import StepContext, Suspend, TimeWait

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowrunner.domain.events import NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.language import study_flow
 from flowrunner.nodes import built_in
 from flowrunner.security.egress import EgressClients

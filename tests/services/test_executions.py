@@ -9,10 +9,10 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
-from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.retention import RetentionRule
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page

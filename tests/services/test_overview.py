@@ -9,7 +9,7 @@ import pytest
 
 from flowrunner.domain.account import NEVER, Caller, Session
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, SessionId, WorkspaceId
 from flowrunner.ports.overview import IdRange, RecentActivity, RecentExecution, RecentFlow
 from flowrunner.services.ids import first_id

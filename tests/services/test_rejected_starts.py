@@ -12,7 +12,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidInput
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
 from flowrunner.storage.appends import REQUEST, AppendOp

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.ports.page import Page

@@ -16,7 +16,7 @@ import pytest
 
 from flowrunner.domain.causes import Rerun
 from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Failed
-from flowrunner.domain.execution import FINAL, Status
+from flowrunner.domain.status import FINAL, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.ports.executions import ExecutionFilter, ExecutionView
 from flowrunner.ports.page import Page

@@ -10,7 +10,7 @@ import pytest
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import ErrorValue, Failed
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter, LogFilter
 from flowrunner.ports.page import Page

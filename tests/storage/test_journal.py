@@ -9,7 +9,7 @@ import pytest
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Cancelled, ErrorValue, Failed, NodeWaiting, SignalReceived, Started
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.domain.waits import TimeWait
 from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencySlot

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from flowrunner.domain.events import ErrorValue, Failed
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId
 from flowrunner.ports.overview import IdRange
 from flowrunner.services.ids import first_id, new_id

@@ -20,8 +20,8 @@ import asyncpg
 from flowrunner.domain.account import Account, Role
 from flowrunner.domain.causes import Requested, StartCause
 from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
-from flowrunner.domain.execution import Status
 from flowrunner.domain.labels import NO_LABELS
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, NewExecution, Recorded, Summary

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.events import Event, NodeFailed
-from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine

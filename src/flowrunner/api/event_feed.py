@@ -27,7 +27,7 @@ from flowrunner.domain.events import (
     Step,
     StepEvent,
 )
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, rfc3339
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, JournalReader, Recorded

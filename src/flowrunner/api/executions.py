@@ -47,7 +47,6 @@ from flowrunner.api.previews import VIEW, most_of_view, viewed
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.execution import Status
 from flowrunner.domain.labels import (
     MAX_LABELS,
     MAX_NAME_CHARACTERS,
@@ -57,6 +56,7 @@ from flowrunner.domain.labels import (
     label_term,
 )
 from flowrunner.domain.log_levels import LogLevel
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,

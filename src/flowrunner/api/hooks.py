@@ -41,7 +41,7 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import NotFound, Unavailable
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
 from flowrunner.ports.executions import ExecutionDetail

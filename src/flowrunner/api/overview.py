@@ -11,7 +11,7 @@ from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, 
 from flowrunner.api.http.requests import Since, Until, moment_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports.overview import OpenExecution, RecentExecution
 from flowrunner.services.overview import (

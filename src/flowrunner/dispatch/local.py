@@ -17,9 +17,9 @@ from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
-from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.children import ChildExecutions
 from flowrunner.ports.clock import Clock

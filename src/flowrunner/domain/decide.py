@@ -24,9 +24,11 @@ from flowrunner.domain.events import (
     ScopeEnded,
     Step,
 )
-from flowrunner.domain.execution import MAX_HELD_BYTES, ExecutionState, Frame, StepState, StepStatus, budget_of
+from flowrunner.domain.execution import ExecutionState, budget_of
 from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.status import StepStatus
+from flowrunner.domain.step_state import MAX_HELD_BYTES, Frame, StepState
 from flowrunner.domain.values import JSON
 
 __all__ = [

@@ -5,7 +5,9 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
+from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.status import StepStatus
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.domain.waits import ApprovalWait, ConcurrencyWait
 

@@ -42,7 +42,8 @@ from flowrunner.domain.events import (
     SignalReceived,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, Status
+from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.engine.children import PendingNotifications

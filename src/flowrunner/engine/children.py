@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import Cancelled, Completed, Ending, Event, Failed, Started
-from flowrunner.domain.execution import Status, StepState, StepStatus
+from flowrunner.domain.status import Status, StepStatus
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.domain.waits import ChildWait, signal_key
 from flowrunner.engine.dependencies import EngineDependencies

@@ -10,8 +10,9 @@ import structlog
 from flowrunner.domain.causes import Chained, Scheduled, StartCause, awaiting_parent, keys_of
 from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
 from flowrunner.domain.events import Cancelled, ErrorValue, Event, Failed, Started
-from flowrunner.domain.execution import ExecutionState, Status
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import Schedule
 from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
 from flowrunner.domain.waits import ChildWait

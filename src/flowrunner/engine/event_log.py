@@ -29,10 +29,12 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
+from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.log_levels import LOG_LEVELS, LogLevel
+from flowrunner.domain.status import StepStatus
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef

@@ -18,7 +18,7 @@ from flowrunner.domain.decide import (
     node_of,
 )
 from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded
-from flowrunner.domain.execution import ExecutionState, Frame, StepState
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression import (
     NO_VALUES,
     Code,
@@ -29,6 +29,7 @@ from flowrunner.domain.expression import (
     value_of,
 )
 from flowrunner.domain.prepared import Mentions, Prepared
+from flowrunner.domain.step_state import Frame, StepState
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import storable_soon

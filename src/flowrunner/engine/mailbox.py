@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
-from flowrunner.domain.execution import ExecutionState, StepState
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.waits import parse_signal_key, signal_key
 from flowrunner.ports.dispatch import Cancel, Signal
 

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from flowrunner.domain.causes import ChildOf, calling_flows
 from flowrunner.domain.events import Logged
-from flowrunner.domain.execution import ExecutionState, StepState
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Node
 from flowrunner.domain.log_levels import LogLevel
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import level_of

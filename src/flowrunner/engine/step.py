@@ -21,10 +21,12 @@ from flowrunner.domain.events import (
     ScopesOpened,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks
 from flowrunner.domain.prepared import Prepared
+from flowrunner.domain.status import StepStatus
+from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.expressions import ExpressionScope

@@ -8,9 +8,9 @@ from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.journal import NewExecution

@@ -9,10 +9,10 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import ErrorValue, Event
-from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import Conflict, NotFound, invalid, quoted
-from flowrunner.domain.execution import Status
 from flowrunner.domain.jobs import Job, RunningJob, key_of_item
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.execution_records import ExecutionRecordStore
 from flowrunner.ports.executions import ExecutionFilter, ExecutionView

@@ -22,11 +22,11 @@ from flowrunner.domain.errors import (
     quoted,
 )
 from flowrunner.domain.events import Event
-from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock

@@ -10,7 +10,7 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.execution import FINAL, Status
+from flowrunner.domain.status import FINAL, Status
 from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.overview import IdRange, OverviewReader, RecentActivity, RecentExecution, RecentFlow

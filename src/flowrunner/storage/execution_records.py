@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from typing import Final
 
 from flowrunner.domain.errors import Conflict, NotFound
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter
 from flowrunner.ports.page import Listed, Page

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,

@@ -11,7 +11,7 @@ import msgspec
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import EVENT_TYPES, Event, Logged
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId, memory_of_json
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.event_codec import decode_event, encode_event

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.execution import Status
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.overview import IdRange, OpenExecution, RecentActivity, RecentExecution, RecentFlow
 from flowrunner.storage.database import Database

@@ -13,8 +13,8 @@ from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, Unavailable
-from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.children import ChildExecutions
 from flowrunner.ports.clock import Clock
