@@ -123,12 +123,35 @@ def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
     answer = operation.locator(".live-responses-table tbody")
     expect(answer).to_contain_text("200")
     expect(answer).to_contain_text('"role": "admin"')
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_an_address_that_is_no_encoding_is_not_found(tab: Tab) -> None:
     tab.page.goto("/w/%")
 
     expect(tab.page.get_by_role("heading", name="There is nothing here", level=1)).to_be_visible()
+
+
+def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client) -> None:
+    api.new_flow(SCHEDULED.replace("yearly:", "on_a_telephone:"), name="is narrow")
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    row = tab.go("/triggers?type=schedule").get_by_role("row").filter(has_text="is narrow")
+    expect(row.locator("time")).to_be_visible()
+    row.get_by_role("button", name="Pause on_a_telephone").click()
+    expect(row).to_contain_text("paused")
+
+    row = tab.go("/admin").get_by_role("row").filter(has_text="root")
+    expect(row.get_by_text("root@example.com")).to_be_visible()
+    expect(row.get_by_text("active")).to_be_visible()
+
+
+def test_a_personal_workspace_has_a_short_address_and_older_ones_lead_there(tab: Tab, api: Client) -> None:
+    assert tab.home == f"/w/~{api.account_id[-8:]}"
+
+    tab.page.goto(f"/w/{api.account_id}/executions?status=failed")
+
+    tab.page.wait_for_url(f"**{tab.home}/executions?status=failed")
 
 
 def test_an_execution_is_seen_live(tab: Tab, api: Client) -> None:

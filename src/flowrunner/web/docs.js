@@ -1,3 +1,7 @@
+// The theme that was chosen in the interface; that of the system if none was.
+const chosen = localStorage.getItem("flowrunner.theme");
+const isDark = chosen === "dark" || (chosen !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+document.documentElement.classList.toggle("dark-mode", isDark);
 // Requests that are tried out carry the session of the browser, as those of the interface do.
 SwaggerUIBundle({
   url: "/api/v1/openapi.json",

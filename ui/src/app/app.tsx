@@ -8,7 +8,7 @@ import { common } from "../texts/common";
 import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
 import { ExpiredDialog, LoginPage } from "./login";
-import { go, location, match, withQuery, type Parameters, type Route } from "./router";
+import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
 import { account, keepSession, mustEnrol, workspace, workspaces } from "./session";
 import { SetUpPage } from "./setup";
@@ -92,8 +92,8 @@ function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> })
 /** The workspace that was open last, if it is still the account's. */
 function home(): string {
   const last = localStorage.getItem("flowrunner.workspace");
-  const found = workspaces.value.find(({ slug }) => slug === last) ?? workspaces.value[0];
-  return `/w/${encodeURIComponent(found?.slug ?? "")}`;
+  const found = workspaces.value.find((each) => segmentOf(each) === last) ?? workspaces.value[0];
+  return found === undefined ? "/w/" : homeOf(found);
 }
 
 export function App() {
@@ -103,7 +103,12 @@ export function App() {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
     else if (path === "/") go(home(), { replace: true });
-    else if (workspace.value !== undefined) localStorage.setItem("flowrunner.workspace", workspace.value.slug);
+    else if (workspace.value !== undefined) {
+      const segment = segmentOf(workspace.value);
+      localStorage.setItem("flowrunner.workspace", segment);
+      // An older slug, or the whole id.
+      if (slug.value !== segment) go(withQuery(path.replace(/^\/w\/[^/]*/, homeOf(workspace.value)), Object.fromEntries(query)), { replace: true });
+    }
   }, [path, mustEnrol.value]);
   useEffect(listenToKeys, []);
   useEffect(keepSession, []);

@@ -8,7 +8,7 @@ import { common } from "../texts/common";
 import { invitation as texts } from "../texts/invitation";
 import { shell } from "../texts/shell";
 import { workspace as workspaceTexts } from "../texts/workspace";
-import { go } from "./router";
+import { go, homeOf } from "./router";
 import { account, logIn, logOut, open, workspaces } from "./session";
 import { takeToken } from "./token";
 
@@ -52,7 +52,7 @@ export default function InvitationPage() {
         await open();
         // A new account has a workspace of its own, and the one to which it was invited.
         const joined = workspaces.value.find(({ id }) => id !== account.value?.id);
-        go(joined === undefined ? "/" : `/w/${encodeURIComponent(joined.id)}`, { replace: true });
+        go(joined === undefined ? "/" : homeOf(joined), { replace: true });
       } else {
         await logIn(email, password);
         await accept();

@@ -1,5 +1,4 @@
 /** What is shown where an address leads nowhere. */
-import { Empty } from "../parts/parts";
 import { common } from "../texts/common";
 import { to } from "./router";
 import { workspace } from "./session";
@@ -7,5 +6,5 @@ import { Head } from "./shell";
 
 export function NotFound() {
   const home = workspace.value === undefined ? "/" : to("");
-  return <><Head title={common.notFound} /><Empty title={common.notFound}><p>{common.notFoundHint}</p><a class="btn" href={home}>{common.toOverview}</a></Empty></>;
+  return <><Head title={common.notFound} /><div class="empty"><p>{common.notFoundHint}</p><a class="btn" href={home}>{common.toOverview}</a></div></>;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { match, within, withQuery } from "./router";
+import { match, segmentOf, within, withQuery } from "./router";
 import { addressOf } from "../api/client";
 
 describe("the router", () => {
@@ -11,6 +11,12 @@ describe("the router", () => {
 
   it("takes a segment that is no valid encoding as it is", () => {
     expect(match("/w/:slug/flows", "/w/%/flows")).toEqual({ slug: "%" });
+  });
+
+  it("names a personal workspace by the end of its id", () => {
+    const id = "account-01m8g06v1rsy9txx9tmt3bd8a46ekk1ab1wk";
+    expect(segmentOf({ id, slug: id })).toBe("~kk1ab1wk");
+    expect(segmentOf({ id: "workspace-01m8g06v1rsy9txx9tmt3bd8a46ekk1ab1wk", slug: "orders" })).toBe("orders");
   });
 
   it("leaves empty values out of addresses", () => {

@@ -35,6 +35,19 @@ function decoded(segment: string): string {
   }
 }
 
+/**
+ * Return how addresses name a workspace: by its slug; a personal one, whose slug is its long id, by the end of that.
+ * It is the same for everybody in the workspace, and `~` is in no slug.
+ */
+export function segmentOf({ id, slug: name }: { id: string; slug: string }): string {
+  return name === id ? `~${id.slice(-8)}` : name;
+}
+
+/** Return the address of the first screen of a workspace. */
+export function homeOf(workspace: { id: string; slug: string }): string {
+  return `/w/${encodeURIComponent(segmentOf(workspace))}`;
+}
+
 /** Return the address if it is within ``origin``, and that of the first screen otherwise. */
 export function within(origin: string, address: string | null): string {
   const target = URL.canParse(address ?? "/", origin) ? new URL(address ?? "/", origin) : undefined;

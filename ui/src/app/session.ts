@@ -1,14 +1,14 @@
 /** The login of the browser: who is logged in, in which workspaces, and a new login when the session has ended. */
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, onExpired, workspaceHeader, type Schemas } from "../api/client";
-import { slug } from "./router";
+import { segmentOf, slug } from "./router";
 
 export type Workspace = Schemas["WorkspaceAnswer"];
 
 export const account = signal<Schemas["AccountAnswer"] | undefined>(undefined);
 export const workspaces = signal<Workspace[]>([]);
 /** The workspace of the address; undefined if the address names none that the account reaches. */
-export const workspace = computed(() => workspaces.value.find(({ slug: name, id }) => name === slug.value || id === slug.value));
+export const workspace = computed(() => workspaces.value.find((each) => [segmentOf(each), each.slug, each.id].includes(slug.value ?? "")));
 /** The slug that a command must name to act in the workspace; undefined for the personal one, where commands act anyway. */
 export const namedWorkspace = computed(() => (workspace.value?.id === account.value?.id ? undefined : workspace.value?.slug));
 /** Why a login is asked for over the screen: the session has ended, or is too old for what was asked. */

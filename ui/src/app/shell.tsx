@@ -9,7 +9,7 @@ import { common } from "../texts/common";
 import { counts } from "./counts";
 import { open } from "./keys";
 import { allowed, type Entry } from "./navigation";
-import { go, location, to } from "./router";
+import { go, location, segmentOf, to } from "./router";
 import { account, workspace, workspaces } from "./session";
 
 const PALETTE_KEY = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K";
@@ -36,10 +36,10 @@ function WorkspaceChoice() {
   return (
     <select
       aria-label={shell.workspace}
-      value={workspace.value?.slug}
-      onChange={(event) => go(`/w/${encodeURIComponent(event.currentTarget.value)}`)}
+      value={workspace.value && segmentOf(workspace.value)}
+      onChange={(event) => go(`/w/${event.currentTarget.value}`)}
     >
-      {workspaces.value.map(({ slug, name }) => <option key={slug} value={slug}>{name}</option>)}
+      {workspaces.value.map((each) => <option key={each.id} value={segmentOf(each)}>{each.name}</option>)}
     </select>
   );
 }

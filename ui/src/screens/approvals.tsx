@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { counts } from "../app/counts";
+import { homeOf } from "../app/router";
 import { workspaces, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Empty, Load, Time } from "../parts/parts";
@@ -68,7 +69,7 @@ function Item({ approval, onAnswered }: { approval: Approval; onAnswered: () => 
   return (
     <li class="card padded stack tight">
       <div class="row small muted">
-        <a class="link" data-nav href={`/w/${encodeURIComponent(place?.slug ?? approval.workspace_id)}/executions/${approval.execution_id}`}>{approval.flow_name || approval.flow_id}</a>
+        <a class="link" data-nav href={`${place === undefined ? `/w/${approval.workspace_id}` : homeOf(place)}/executions/${approval.execution_id}`}>{approval.flow_name || approval.flow_id}</a>
         {place !== undefined && place.id !== workspace.value?.id && <span class="tag">{place.name}</span>}
         <span>{texts.waitsSince} <Time at={approval.since} /></span>
         {approval.until !== null && <span>{texts.until} <Time at={approval.until} /></span>}

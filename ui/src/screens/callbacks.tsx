@@ -56,8 +56,8 @@ export default function Callbacks() {
 function Table({ callbacks, reload }: { callbacks: Callback[]; reload: () => Promise<void> }) {
   return (
     <div class="card scroll">
-      <table>
-        <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.format}</th><th class="wide-only">{texts.events}</th><th>{texts.state}</th><th class="roomy-only"><span class="hidden">{texts.actions}</span></th></tr></thead>
+      <table class="stacked">
+        <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.format}</th><th class="wide-only">{texts.events}</th><th>{texts.state}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
         <tbody>
           {callbacks.map((callback) => (
             <tr key={callback.id}>
@@ -65,10 +65,10 @@ function Table({ callbacks, reload }: { callbacks: Callback[]; reload: () => Pro
                 <a class="cut" data-nav href={to("/callbacks", { callback: callback.id, cursor: location.value.query.get("cursor") ?? undefined })} title={nameOf(callback)}>{nameOf(callback)}</a>
                 {callback.name !== "" && <span class="muted small cut block" title={callback.url}>{callback.url}</span>}
               </td>
-              <td class="wide-only muted nowrap">{texts.formats[callback.format]}</td>
-              <td class="wide-only muted where"><span class="cut block" title={callback.events.join(", ")}>{callback.events.join(", ")}</span></td>
+              <td class="wide-only muted nowrap" data-label={texts.format}>{texts.formats[callback.format]}</td>
+              <td class="wide-only muted where whole"><span class="cut block" title={callback.events.join(", ")}>{callback.events.join(", ")}</span></td>
               <td><CallbackState of={callback} /></td>
-              <td class="num roomy-only"><TestButton callback={callback} onDone={reload} /></td>
+              <td class="num acts"><TestButton callback={callback} onDone={reload} /></td>
             </tr>
           ))}
         </tbody>

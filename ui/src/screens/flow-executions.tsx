@@ -31,16 +31,16 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
               <>
                 <div class="card scroll">
                   <table>
-                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num">{words.revisionShort}</th><th>{texts.started}</th><th class="num">{texts.took}</th></tr></thead>
+                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num roomy-only">{words.revisionShort}</th><th>{texts.started}</th><th class="num">{texts.took}</th></tr></thead>
                     <tbody>
                       {executions.map((execution) => (
                         <tr key={execution.id}>
                           <td><Status of={execution.status} /></td>
-                          <td class="name"><a class="mono" data-nav href={to(`/executions/${execution.id}`)} title={execution.id}>{shortId(execution.id)}</a></td>
+                          <td class="name nowrap"><a class="mono" data-nav href={to(`/executions/${execution.id}`)} title={execution.id}>{shortId(execution.id)}</a></td>
                           <td class="wide-only where"><Where of={execution} /></td>
                           <td class="wide-only muted"><StartedBy of={execution} /></td>
                           <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
-                          <td class="num"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
+                          <td class="num roomy-only"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
                           <td class="muted nowrap"><Time at={execution.started_at} /></td>
                           <td class="num">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
                         </tr>

@@ -32,15 +32,15 @@ export function Invitations({ place }: { place: Workspace }) {
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.open}</h2><button class="btn right" onClick={() => (isNew.value = true)}>{texts.invite}</button></div>
             {invitations.length === 0 ? <p class="muted padded">{texts.none}</p> : (
-              <table>
+              <table class="stacked">
                 <thead><tr><th>{texts.email}</th><th>{workspaceTexts.role}</th><th class="wide-only">{texts.expires}</th><th><span class="hidden">{workspaceTexts.actions}</span></th></tr></thead>
                 <tbody>
                   {invitations.map((each) => (
                     <tr key={each.id}>
                       <td class="name"><span class="cut block" title={each.email}>{each.email}</span></td>
                       <td>{workspaceTexts.roles[each.role]}</td>
-                      <td class="wide-only muted"><Time at={each.expires_at} /></td>
-                      <td class="num"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} disabled={action.busy} onClick={() => revoke(each.id)}>{texts.revoke}</button></td>
+                      <td class="wide-only muted" data-label={texts.expires}><Time at={each.expires_at} /></td>
+                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} disabled={action.busy} onClick={() => revoke(each.id)}>{texts.revoke}</button></td>
                     </tr>
                   ))}
                 </tbody>

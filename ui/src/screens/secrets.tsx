@@ -41,16 +41,16 @@ export default function Secrets() {
             <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p></Empty></div>
           ) : (
             <div class="card scroll">
-              <table>
+              <table class="stacked">
                 <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.created}</th><th>{texts.changed}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
                 <tbody>
                   {secrets.map((secret) => (
                     <tr key={secret.key}>
                       <td class="name"><code>{secret.key}</code></td>
-                      <td class="wide-only muted"><Time at={secret.created_at} /></td>
-                      <td class="muted"><Time at={secret.updated_at} how="relative" /></td>
+                      <td class="wide-only muted" data-label={texts.created}><Time at={secret.created_at} /></td>
+                      <td class="muted nowrap" data-label={texts.changed}><Time at={secret.updated_at} how="relative" /></td>
                       {mayChange && (
-                        <td class="num">
+                        <td class="num acts">
                           <button class="btn quiet" onClick={() => (written.value = secret.key)}>{texts.replace}</button>
                           <button class="btn quiet" aria-label={`${common.delete} ${secret.key}`} onClick={() => (deleted.value = secret.key)}>{common.delete}</button>
                         </td>

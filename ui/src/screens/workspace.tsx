@@ -95,7 +95,7 @@ function Members({ place, members }: { place: Workspace; members: Query<Schemas[
         {({ members: list }) => (
           <section class="card scroll">
             <div class="row card-head"><h2>{texts.members}</h2>{mayChange && <button class="btn right" onClick={() => (isNew.value = true)}>{texts.add}</button>}</div>
-            <table>
+            <table class="stacked">
               <thead><tr><th>{texts.name}</th><th>{texts.role}</th><th class="wide-only">{texts.added}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
               <tbody>
                 {list.map((member) => (
@@ -108,8 +108,8 @@ function Members({ place, members }: { place: Workspace; members: Query<Schemas[
                         </select>
                       ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>}
                     </td>
-                    <td class="wide-only muted"><Time at={member.added_at} /></td>
-                    {mayChange && <td class="num">{!member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => (removed.value = member)}>{texts.remove}</button>}</td>}
+                    <td class="wide-only muted" data-label={texts.added}><Time at={member.added_at} /></td>
+                    {mayChange && <td class="num acts">{!member.owner && <button class="btn quiet" aria-label={`${texts.remove} ${member.name}`} onClick={() => (removed.value = member)}>{texts.remove}</button>}</td>}
                   </tr>
                 ))}
               </tbody>

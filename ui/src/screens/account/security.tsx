@@ -69,16 +69,16 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
         {({ second_factors: factors, recovery_codes_left: left }) => factors.length === 0 ? <p class="muted">{texts.none}</p> : (
           <>
             <div class="card scroll">
-              <table>
+              <table class="stacked">
                 <thead><tr><th>{texts.name}</th><th>{texts.type}</th><th class="wide-only">{texts.added}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
                 <tbody>
                   {factors.map((factor) => (
                     <tr key={factor.id}>
                       <td class="name"><span class="cut block">{factor.name}</span></td>
                       <td class="muted">{texts.types[factor.type]}</td>
-                      <td class="wide-only muted"><Time at={factor.created_at} /></td>
-                      <td class="wide-only muted">{factor.last_used_at === undefined ? texts.never : <Time at={factor.last_used_at} how="relative" />}</td>
-                      <td class="num"><button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => (removed.value = factor)}>{texts.remove}</button></td>
+                      <td class="wide-only muted" data-label={texts.added}><Time at={factor.created_at} /></td>
+                      <td class="wide-only muted" data-label={texts.used}>{factor.last_used_at === undefined ? texts.never : <Time at={factor.last_used_at} how="relative" />}</td>
+                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.remove} ${factor.name}`} onClick={() => (removed.value = factor)}>{texts.remove}</button></td>
                     </tr>
                   ))}
                 </tbody>
@@ -192,16 +192,16 @@ function Identities() {
       <Load query={list} rows={1}>
         {({ identities }) => identities.length === 0 ? <p class="muted">{texts.noIdentities}</p> : (
           <div class="card scroll">
-            <table>
+            <table class="stacked">
               <thead><tr><th>{texts.provider}</th><th>{texts.subject}</th><th class="wide-only">{texts.linked}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
               <tbody>
                 {identities.map((identity) => (
                   <tr key={identity.id}>
                     <td class="name"><span class="cut block" title={identity.issuer}>{providers.find(({ id }) => id === identity.provider)?.name ?? identity.provider}</span></td>
                     <td class="muted"><span class="cut block">{identity.subject}</span></td>
-                    <td class="wide-only muted"><Time at={identity.created_at} /></td>
-                    <td class="wide-only muted">{identity.last_used_at === undefined ? texts.never : <Time at={identity.last_used_at} how="relative" />}</td>
-                    <td class="num"><button class="btn quiet" disabled={action.busy} onClick={() => unlink(identity.id)}>{texts.unlink}</button></td>
+                    <td class="wide-only muted" data-label={texts.linked}><Time at={identity.created_at} /></td>
+                    <td class="wide-only muted" data-label={texts.used}>{identity.last_used_at === undefined ? texts.never : <Time at={identity.last_used_at} how="relative" />}</td>
+                    <td class="num acts"><button class="btn quiet" disabled={action.busy} onClick={() => unlink(identity.id)}>{texts.unlink}</button></td>
                   </tr>
                 ))}
               </tbody>

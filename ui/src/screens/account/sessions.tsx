@@ -5,6 +5,7 @@ import { logOut } from "../../app/session";
 import { Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
+import { programOf } from "./programs";
 import { account as texts } from "../../texts/account";
 
 export function Sessions() {
@@ -24,16 +25,16 @@ export function Sessions() {
       <Load query={list} rows={3}>
         {({ sessions }) => (
           <div class="card scroll">
-            <table>
+            <table class="stacked">
               <thead><tr><th>{texts.browser}</th><th class="wide-only">{texts.address}</th><th>{texts.loggedIn}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
               <tbody>
                 {sessions.map((session) => (
                   <tr key={session.id}>
-                    <td class="name"><span class="cut block" title={session.agent}>{session.agent ?? texts.unknown}</span></td>
-                    <td class="wide-only muted">{session.address ?? texts.unknown}</td>
-                    <td class="muted"><Time at={session.created_at} /></td>
-                    <td class="wide-only muted">{session.last_used_at !== undefined && <Time at={session.last_used_at} how="relative" />}</td>
-                    <td class="num">
+                    <td class="name"><span class="cut block" title={session.agent}>{session.agent === undefined ? texts.unknown : programOf(session.agent)}</span></td>
+                    <td class="wide-only muted" data-label={texts.address}>{session.address ?? texts.unknown}</td>
+                    <td class="muted" data-label={texts.loggedIn}><Time at={session.created_at} /></td>
+                    <td class="wide-only muted" data-label={texts.used}>{session.last_used_at !== undefined && <Time at={session.last_used_at} how="relative" />}</td>
+                    <td class="num acts">
                       {session.is_current
                         ? <button class="btn quiet" onClick={() => void logOut()}>{texts.logOut}</button>
                         : <button class="btn quiet" disabled={action.busy} onClick={() => end(session.id)}>{texts.endSession}</button>}

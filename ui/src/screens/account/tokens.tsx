@@ -31,17 +31,17 @@ export function Tokens() {
       <Load query={list} rows={3}>
         {({ tokens }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p></Empty></div> : (
           <div class="card scroll">
-            <table>
+            <table class="stacked">
               <thead><tr><th>{texts.name}</th><th>{texts.scopes}</th><th class="wide-only">{texts.workspace}</th><th class="wide-only">{texts.expires}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
               <tbody>
                 {tokens.map((token) => (
                   <tr key={token.id}>
                     <td class="name"><span class="cut block">{token.name}</span></td>
-                    <td>{token.scopes.join(", ")}</td>
-                    <td class="wide-only muted">{workspaces.value.find(({ id }) => id === token.workspace_id)?.name ?? token.workspace_id}</td>
-                    <td class="wide-only muted">{token.expires_at === undefined ? texts.never : <Time at={token.expires_at} />}</td>
-                    <td class="wide-only muted">{token.last_used_at === undefined ? texts.unused : <Time at={token.last_used_at} how="relative" />}</td>
-                    <td class="num"><button class="btn quiet" aria-label={`${texts.revoke} ${token.name}`} onClick={() => (revoked.value = token)}>{texts.revoke}</button></td>
+                    <td data-label={texts.scopes}>{token.scopes.join(", ")}</td>
+                    <td class="wide-only muted" data-label={texts.workspace}>{workspaces.value.find(({ id }) => id === token.workspace_id)?.name ?? token.workspace_id}</td>
+                    <td class="wide-only muted" data-label={texts.expires}>{token.expires_at === undefined ? texts.never : <Time at={token.expires_at} />}</td>
+                    <td class="wide-only muted" data-label={texts.used}>{token.last_used_at === undefined ? texts.unused : <Time at={token.last_used_at} how="relative" />}</td>
+                    <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${token.name}`} onClick={() => (revoked.value = token)}>{texts.revoke}</button></td>
                   </tr>
                 ))}
               </tbody>

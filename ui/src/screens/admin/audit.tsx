@@ -31,7 +31,7 @@ export function Audit() {
         {({ entries, total = entries.length }) => entries.length === 0 ? <div class="card"><Empty title={texts.noEntries} /></div> : (
           <>
             <div class="card scroll">
-              <table>
+              <table class="stacked">
                 <thead><tr><th>{texts.when}</th><th>{texts.what}</th><th>{texts.outcome}</th><th class="wide-only">{texts.who}</th><th class="wide-only">{texts.object}</th><th class="wide-only">{texts.details}</th></tr></thead>
                 <tbody>
                   {entries.map((entry) => (
@@ -39,9 +39,9 @@ export function Audit() {
                       <td class="muted nowrap"><Time at={entry.at} /></td>
                       <td class="name"><code>{entry.action}</code></td>
                       <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
-                      <td class="wide-only muted" title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : shortId(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
-                      <td class="wide-only muted" title={entry.object.id}>{entry.object.kind} {shortId(entry.object.id)}</td>
-                      <td class="wide-only muted where"><code class="cut block" title={JSON.stringify(entry.details)}>{Object.keys(entry.details).length > 0 ? JSON.stringify(entry.details) : ""}</code></td>
+                      <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : shortId(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
+                      <td class="wide-only muted" data-label={texts.object} title={entry.object.id}>{entry.object.kind} {shortId(entry.object.id)}</td>
+                      <td class="wide-only muted where whole"><code class="cut block" title={JSON.stringify(entry.details)}>{Object.keys(entry.details).length > 0 ? JSON.stringify(entry.details) : ""}</code></td>
                     </tr>
                   ))}
                 </tbody>

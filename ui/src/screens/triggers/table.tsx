@@ -12,11 +12,11 @@ export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers
   return (
     <>
       <div class="card scroll">
-        <table>
+        <table class="stacked">
           <thead>
             <tr>
               <th>{texts.name}</th>{showsFlow && <th class="wide-only">{texts.flow}</th>}<th class="wide-only">{texts.type}</th><th>{texts.state}</th>
-              <th class="wide-only">{texts.next}</th><th class="wide-only">{texts.last}</th><th class="roomy-only"><span class="hidden">{texts.actions}</span></th>
+              <th class="wide-only">{texts.next}</th><th class="wide-only">{texts.last}</th><th><span class="hidden">{texts.actions}</span></th>
             </tr>
           </thead>
           <tbody>{triggers.map((trigger) => <Row key={trigger.id} trigger={trigger} showsFlow={showsFlow} reload={reload} />)}</tbody>
@@ -34,15 +34,14 @@ function Row({ trigger, showsFlow, reload }: { trigger: Trigger; showsFlow: bool
     <tr>
       <td class="name">
         <a class="cut" data-nav href={withQuery(path, { ...Object.fromEntries(query), trigger: trigger.id })} title={trigger.name}>{trigger.name}</a>
-        {showsFlow && <span class="muted small cut narrow-only">{trigger.flow_name}</span>}
         {trigger.error !== null && <span class="bad small cut block" title={trigger.error}>{trigger.error}</span>}
       </td>
-      {showsFlow && <td class="wide-only where"><a class="link cut block" href={to(`/flows/${trigger.flow_id}`)} title={trigger.flow_name}>{trigger.flow_name}</a></td>}
-      <td class="wide-only muted nowrap">{texts.types[trigger.type]}</td>
+      {showsFlow && <td class="wide-only where whole"><a class="link cut block" href={to(`/flows/${trigger.flow_id}`)} title={trigger.flow_name}>{trigger.flow_name}</a></td>}
+      <td class="wide-only muted nowrap" data-label={texts.type}>{texts.types[trigger.type]}</td>
       <td><TriggerState of={trigger} /></td>
-      <td class="wide-only muted nowrap">{trigger.next_at === null ? texts.never : <Time at={trigger.next_at} />}</td>
-      <td class="wide-only muted nowrap"><LastStart of={trigger} /></td>
-      <td class="num roomy-only"><TriggerActions trigger={trigger} action={action} reload={reload} /></td>
+      <td class="wide-only muted nowrap" data-label={texts.next}>{trigger.next_at === null ? texts.never : <Time at={trigger.next_at} />}</td>
+      <td class="wide-only muted nowrap" data-label={texts.last}><LastStart of={trigger} /></td>
+      <td class="num acts"><TriggerActions trigger={trigger} action={action} reload={reload} /></td>
     </tr>
   );
 }
