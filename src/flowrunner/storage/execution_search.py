@@ -1,12 +1,13 @@
 """Search for executions: statements made of the conditions of a filter, over one index each.
 
-One condition of a filter selects the index, which ends with the id. The others are examined row by row, for no more
-than `MOST_EXAMINED` rows of the index: a page may then be short, and the next one goes on after the last of these.
+One condition of a filter selects the index, which ends with the id: the one that the fewest executions fit, as far as
+the first entries of each index tell. The others are examined row by row, for no more than `MOST_EXAMINED` rows of the
+index: a page may then be short, and the next one goes on after the last of these.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -20,51 +21,50 @@ from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 # Rows of an index alone are counted in a tenth of the time in which rows of the table are examined.
 MOST_COUNTED: Final = 10_000
 MOST_EXAMINED: Final = 2_500
+# Entries of all indexes that are counted to choose one of them.
+MOST_SAMPLED: Final = 7_500
 
-# Conditions that more executions fit than a term: their indexes are not used beside one.
-_COMMONER: Final = frozenset({"error_type", "failed_node", "flow_id"})
-# Conditions that are columns of an index between the workspace and the id, the most selective first.
+# Conditions that are columns of an index between the workspace and the id. Statuses have one alone and with the flow.
 _INDEXED: Final[Mapping[str, str]] = {
+    "rerun_of": "AND e.rerun_of = :rerun_of",
+    "trigger_id": "AND e.trigger_id = :trigger_id",
+    "error_type": "AND e.error_type = :error_type",
+    "failed_node": "AND e.failed_node = :failed_node",
+    "flow_id": "AND e.flow_id = :flow_id",
+}
+# The same and others, of an execution that an index has found.
+_EXAMINED: Final[Mapping[str, str]] = {
     "rerun_of": "AND x.rerun_of = :rerun_of",
     "trigger_id": "AND x.trigger_id = :trigger_id",
     "error_type": "AND x.error_type = :error_type",
     "failed_node": "AND x.failed_node = :failed_node",
     "flow_id": "AND x.flow_id = :flow_id",
-}
-# The same and others, in a form that no index is used for.
-_EXAMINED: Final[Mapping[str, str]] = {
-    "rerun_of": "AND coalesce(x.rerun_of, '') = :rerun_of",
-    "trigger_id": "AND coalesce(x.trigger_id, '') = :trigger_id",
-    "error_type": "AND coalesce(x.error_type, '') = :error_type",
-    "failed_node": "AND coalesce(x.failed_node, '') = :failed_node",
-    "flow_id": "AND coalesce(x.flow_id, '') = :flow_id",
     "statuses": "AND :statuses LIKE '%,' || x.status || ',%'",
     "is_unrepaired": """
-AND NOT EXISTS (SELECT 1 FROM executions later
-                 WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
-                   AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
-                   AND later.workspace_id = x.workspace_id)
+AND (SELECT count(*) FROM (
+        SELECT 1 FROM executions later
+         WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
+           AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
+           AND later.workspace_id = x.workspace_id LIMIT 1) AS repairs) = 0
 """,
 }
-# The terms of a filter by their numbers: the first one selects the index of terms, the others are looked up in it.
+# Lookups of one row each. They count it, because PostgreSQL would make a join with a whole table of an EXISTS.
+_EXAMINED_EXECUTION: Final = "AND (SELECT count(*) FROM executions x WHERE x.id = {id} {conditions}) = 1"
 _EXAMINED_TERM: Final = """
 AND (SELECT count(*) FROM execution_terms o
       WHERE o.workspace_id = :workspace_id AND o.name = :name_{letter} AND o.value = :value_{letter}
         AND o.execution_id = {id}) = 1
 """
+# The terms of a filter by their numbers.
 _LETTERS: Final = "abcdefghij"
-# Conditions on the id, which every index ends with.
+# Conditions on the id, which every index ends with. SQLite uses one of each for the index, and would examine a second
+# one row by row; so these two are also those of the cursor and of the last row to examine.
 _RANGES: Final[Mapping[str, str]] = {"first_id": "AND {id} >= :first_id", "end_id": "AND {id} < :end_id"}
 _FROM: Final = "SELECT id FROM ("
 _NUMBER_OF: Final = "SELECT count(*) FROM ("
 # An index with the status is searched for each one that is wanted, because such a range is in the order of the ids.
-_OF_STATUS: Final = {status: f"AND x.status = '{status.value}' AND :is_{status.value}" for status in Status}
+_OF_STATUS: Final = {status: f"AND e.status = '{status.value}' AND :is_{status.value}" for status in Status}
 
-# The index of terms is searched for the rarest one.
-NUMBER_OF_TERM: Final = """
-SELECT count(*) FROM (SELECT 1 FROM execution_terms
-                       WHERE workspace_id = :workspace_id AND name = :name AND value = :value LIMIT :examined) AS found
-"""
 COUNTS: Final = """
 SELECT status, CAST(sum(number) AS bigint) FROM execution_counts WHERE workspace_id = :workspace_id GROUP BY status
 """
@@ -77,16 +77,17 @@ _COUNTED_STATUSES: Final = "AND :statuses LIKE '%,' || status || ',%'"
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The order of a list: what comes after a cursor, what is looked at until the last row, and how it is sorted."""
+    """The order of a list: how it is sorted, and the bound of ids that its last row has."""
 
-    after: str
-    until: str
     by: str
     by_id: str
+    bound: str
 
 
-_NEWEST_FIRST: Final = _Order("AND {id} < :cursor", "AND {id} >= :last_id", "ORDER BY {id} DESC", "ORDER BY id DESC")
-_OLDEST_FIRST: Final = _Order("AND {id} > :cursor", "AND {id} <= :last_id", "ORDER BY {id}", "ORDER BY id")
+_NEWEST_FIRST: Final = _Order("ORDER BY {id} DESC", "ORDER BY id DESC", "first_id")
+_OLDEST_FIRST: Final = _Order("ORDER BY {id}", "ORDER BY id", "end_id")
+# Of the entries that are counted: PostgreSQL reads an index if they have the order of it.
+_ANY_ORDER: Final = replace(_NEWEST_FIRST, by_id="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +98,11 @@ class _Source:
     id: str
 
 
-_EXECUTIONS: Final = _Source("SELECT x.id FROM executions x WHERE x.workspace_id = :workspace_id", "x.id")
+_EXECUTIONS: Final = _Source("SELECT e.id FROM executions e WHERE e.workspace_id = :workspace_id", "e.id")
 _TERMS: Final = _Source(
     """
 SELECT t.execution_id AS id FROM execution_terms t
- WHERE t.workspace_id = :workspace_id AND t.name = :name_a AND t.value = :value_a
-""",
-    "t.execution_id",
-)
-_EXECUTIONS_OF_TERMS: Final = _Source(
-    """
-SELECT t.execution_id AS id FROM execution_terms t JOIN executions x ON x.id = t.execution_id
- WHERE t.workspace_id = :workspace_id AND t.name = :name_a AND t.value = :value_a
+ WHERE t.workspace_id = :workspace_id AND t.name = :name_{letter} AND t.value = :value_{letter}
 """,
     "t.execution_id",
 )
@@ -151,69 +145,106 @@ def _listed(listing: Listing, page: str, number: str | None) -> str:
     return f"{listing.columns}, {total} FROM ({page}) AS found JOIN executions x ON x.id = found.id {listing.joins}"
 
 
+def indexes_of(given: frozenset[str], terms: int) -> Sequence[str]:
+    """Return the indexes that a filter can be searched by: names of conditions, and the letters of terms.
+
+    The earlier one is better where two have as many entries that fit: a term is looked up faster than an execution.
+    """
+    names = [name for name in _INDEXED if name in given]
+    if "statuses" in given and "flow_id" not in given:
+        names.append("statuses")
+    return [*names, *_LETTERS[:terms]]
+
+
 @cache
-def search_of(given: frozenset[str], *, terms: int = 0, has_cursor: bool, is_reversed: bool) -> Search:
+def numbers_of(given: frozenset[str], *, terms: int) -> str:
+    """Return the statement that counts the first entries of each index that a filter can be searched by."""
+    ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys())]
+    limits = ("LIMIT :sampled", "LIMIT :sampled")
+    counted = [_Entries.of(name, given, ranges).ids(_ANY_ORDER, limits) for name in indexes_of(given, terms)]
+    return f"SELECT {', '.join(f'({_NUMBER_OF}{ids}) AS entries)' for ids in counted)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The entries of an index that fit a filter. Args: by_status: They are those of each status that is wanted."""
+
+    source: _Source
+    conditions: Sequence[str]
+    by_status: bool
+
+    @classmethod
+    def of(cls, index: str | None, given: frozenset[str], ranges: Sequence[str]) -> "_Entries":
+        if index is not None and index in _LETTERS:
+            return cls(_Source(_TERMS.ids.replace("{letter}", index), _TERMS.id), ranges, by_status=False)
+        by_status = index == "statuses" or (index == "flow_id" and "statuses" in given)
+        conditions = [] if index is None or index not in _INDEXED else [_INDEXED[index]]
+        return cls(_EXECUTIONS, [*conditions, *ranges], by_status)
+
+    def ids(self, order: _Order, limits: tuple[str, str], examined: Sequence[str] = ()) -> str:
+        """Return the statement for their ids. Args: limits: That of all together, and of those of each status."""
+        parts = [*self.conditions, *examined, order.by]
+        if not self.by_status:
+            text = "\n".join((self.source.ids, *parts, limits[0]))
+        else:
+            branches = [
+                "\n".join((_FROM, self.source.ids, _OF_STATUS[status], *parts, limits[1], ") AS branch"))
+                for status in Status
+            ]
+            text = "\n".join((_FROM, "\nUNION ALL\n".join(branches), ") AS branches", order.by_id, limits[0]))
+        return text.replace("{id}", self.source.id)
+
+
+@cache
+def search_of(given: frozenset[str], *, index: str | None, terms: int = 0, is_reversed: bool = False) -> Search:
     """Return the statements for the conditions of a filter.
 
     Args:
-        given: Names of `ExecutionFilter` that have a value.
+        given: Names of `ExecutionFilter` that have a value; a cursor is a bound of the ids.
+        index: One of `indexes_of`; None if there is none.
         terms: The number of its terms.
     """
     order = _OLDEST_FIRST if is_reversed else _NEWEST_FIRST
-    index = next((name for name in _INDEXED if name in given and not (terms and name in _COMMONER)), None)
-    by_term = terms > 0 and index is None
-    by_status = "statuses" in given and not by_term and index in (None, "flow_id")
-    indexed = {index, "statuses"} if by_status else {index}
-    examined = [_EXAMINED[name] for name in sorted(given & _EXAMINED.keys() - indexed)]
-    source = indexes = _TERMS if by_term else _EXECUTIONS
-    if by_term and examined:
-        source = _EXECUTIONS_OF_TERMS
-    examined += [_EXAMINED_TERM.replace("{letter}", letter) for letter in _LETTERS[by_term:terms]]
-    ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys())] + [order.after] * has_cursor
-    bounds = [*([] if index is None else [_INDEXED[index]]), *ranges]
-    ids = partial(_of_statuses if by_status else _of_all, bounds, order)
-    page = partial(ids, source, ("LIMIT :limit OFFSET :offset", "LIMIT :most"))
+    entries = _Entries.of(index, given, [_RANGES[name] for name in sorted(given & _RANGES.keys())])
+    indexed = {index, "statuses"} if entries.by_status else {index}
+    conditions = " ".join(_EXAMINED[name] for name in sorted(given & _EXAMINED.keys() - indexed))
+    examined = [_EXAMINED_EXECUTION.replace("{conditions}", conditions)] if conditions else []
+    examined += [_EXAMINED_TERM.replace("{letter}", letter) for letter in _LETTERS[:terms] if letter != index]
+    limits = ("LIMIT :limit OFFSET :offset", "LIMIT :most")
     if examined:
-        last = ids(indexes, ("LIMIT 1 OFFSET :examined - 1", "LIMIT :examined"), [])
-        return Search(page=page([order.until, *examined]), last=last)
+        bounds = given & _RANGES.keys() | {order.bound}
+        rows = _Entries.of(index, given, [_RANGES[name] for name in sorted(bounds)])
+        last = entries.ids(order, ("LIMIT 1 OFFSET :examined - 1", "LIMIT :examined"))
+        return Search(page=rows.ids(order, limits, examined), last=last)
+    page = entries.ids(order, limits)
     if not terms and given <= {"flow_id", "statuses"}:
-        conditions = ["AND flow_id = :flow_id"] * ("flow_id" in given) + [_COUNTED_STATUSES] * ("statuses" in given)
-        return Search(page=page([]), number="\n".join((_COUNTED, *conditions)))
-    counted = ids(source, ("LIMIT :counted + 1", "LIMIT :counted + 1"), [])
-    return Search(page=page([]), number="\n".join((_NUMBER_OF, counted, ") AS found")), is_bounded=True)
-
-
-def _of_all(
-    bounds: Sequence[str], order: _Order, source: _Source, limits: tuple[str, str], conditions: Sequence[str]
-) -> str:
-    return "\n".join((source.ids, *bounds, *conditions, order.by, limits[0])).replace("{id}", source.id)
-
-
-def _of_statuses(
-    bounds: Sequence[str], order: _Order, source: _Source, limits: tuple[str, str], conditions: Sequence[str]
-) -> str:
-    """Return the statement for several statuses. Args: limits: That of all together, and of each status."""
-    branches = [
-        "\n".join((_FROM, source.ids, _OF_STATUS[status], *bounds, *conditions, order.by, limits[1], ") AS branch"))
-        for status in Status
-    ]
-    merged = "\n".join((_FROM, "\nUNION ALL\n".join(branches), ") AS branches", order.by_id, limits[0]))
-    return merged.replace("{id}", source.id)
+        counted = ["AND flow_id = :flow_id"] * ("flow_id" in given) + [_COUNTED_STATUSES] * ("statuses" in given)
+        return Search(page=page, number="\n".join((_COUNTED, *counted)))
+    ids = entries.ids(_ANY_ORDER, ("LIMIT :counted + 1", "LIMIT :counted + 1"))
+    return Search(page=page, number=f"{_NUMBER_OF}{ids}) AS found", is_bounded=True)
 
 
 async def search(
     tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page, listing: Listing
 ) -> Listed[Row]:
     """Return the rows of a page, from one snapshot."""
+    wanted = _from_cursor(wanted, page)
     given = frozenset(name for name in _CONDITIONS if getattr(wanted, name))
-    terms = frozenset(wanted.terms) if wanted.terms else ()
-    has_cursor = bool(page.cursor)
-    statements = search_of(given, terms=len(terms), has_cursor=has_cursor, is_reversed=page.is_reversed)
-    values = _values(workspace_id, wanted, page)
+    terms = sorted(frozenset(wanted.terms)) if wanted.terms else []
+    values = _values(workspace_id, wanted, page, terms)
+    indexes = indexes_of(given, len(terms))
+    if len(indexes) > 1:
+        async with tx.snapshot():
+            values["sampled"] = MOST_SAMPLED // len(indexes)
+            numbers = await one_row(tx, numbers_of(given, terms=len(terms)), values)
+            index = indexes[numbers.index(min(numbers))]
+            statements = search_of(given, index=index, terms=len(terms), is_reversed=page.is_reversed)
+            return await _examine(tx, statements, values, page, listing)
+    only = indexes[0] if indexes else None
+    statements = search_of(given, index=only, terms=len(terms), is_reversed=page.is_reversed)
     if statements.last is not None:
         async with tx.snapshot():
-            return await _examine(tx, statements, values | await _terms(tx, workspace_id, terms), page, listing)
-    values |= await _terms(tx, workspace_id, terms)
+            return await _examine(tx, statements, values, page, listing)
     number = statements.number if page.counts else None
     # One statement, because beginning and ending a transaction takes as long as another one.
     rows = await tx.rows(_listed(listing, statements.page, number), values)
@@ -230,25 +261,23 @@ async def search(
     )
 
 
+def _from_cursor(wanted: ExecutionFilter, page: Page) -> ExecutionFilter:
+    """Return the filter for the ids after the cursor of the page."""
+    if not page.cursor:
+        return wanted
+    if page.is_reversed:
+        return replace(wanted, first_id=max(wanted.first_id or "", _after(page.cursor)))
+    return replace(wanted, end_id=page.cursor if wanted.end_id is None else min(wanted.end_id, page.cursor))
+
+
+def _after(id: str) -> str:
+    """Return the first text after an id that another id can be."""
+    return id + "\x01"
+
+
 def _id_of(row: Row) -> str:
     id: str = row[0]
     return id
-
-
-async def _terms(tx: Transaction, workspace_id: WorkspaceId, wanted: Collection[tuple[str, str]]) -> dict[str, Any]:
-    """Return the terms of a filter as parameters, the rarest first."""
-    terms = list(wanted)
-    if len(terms) > 1:
-        numbers = {}
-        for name, value in terms:
-            values = {"workspace_id": workspace_id, "name": name, "value": value, "examined": MOST_EXAMINED}
-            numbers[name, value] = (await one_row(tx, NUMBER_OF_TERM, values))[0]
-        terms.sort(key=numbers.__getitem__)
-    return {
-        key: text
-        for letter, (name, value) in zip(_LETTERS, terms, strict=False)
-        for key, text in ((f"name_{letter}", name), (f"value_{letter}", value))
-    }
 
 
 async def _examine(
@@ -257,8 +286,8 @@ async def _examine(
     """Return the rows of a page that fit among those that may be examined."""
     assert statements.last is not None, "rows are examined"
     last = await tx.row(statements.last, values)
-    # Ids are between these two.
-    values["last_id"] = last[0] if last is not None else "~" if page.is_reversed else ""
+    if last is not None:
+        values |= {"end_id": _after(last[0])} if page.is_reversed else {"first_id": last[0]}
     if page.counts:
         # All that fit are read at once, because examining the rows again takes as long.
         values |= {"limit": MOST_EXAMINED, "offset": 0, "most": MOST_EXAMINED}
@@ -267,20 +296,20 @@ async def _examine(
     if page.counts:
         found = found[page.offset : page.offset + page.limit + 1]
     has_more = len(found) > page.limit
-    next_cursor = found[page.limit - 1] if has_more else None if last is None else values["last_id"]
+    next_cursor = found[page.limit - 1] if has_more else None if last is None else last[0]
     ids = {"ids": msgspec.json.encode(found[: page.limit]).decode()}
     rows = await tx.rows(listing.of_ids, values | ids) if found else []
     rows.sort(key=_id_of, reverse=not page.is_reversed)
     return Listed(items=rows, total=total, is_exact=last is None, next_cursor=next_cursor)
 
 
-def _values(workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> dict[str, Any]:
+def _values(
+    workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page, terms: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
     # One more than is shown tells whether there is another page.
     limit = page.limit + 1
     values: dict[str, Any] = {
         "workspace_id": workspace_id,
-        "flow_id": wanted.flow_id,
-        "cursor": page.cursor,
         "limit": limit,
         "offset": page.offset,
         "most": limit + page.offset,
@@ -290,9 +319,14 @@ def _values(workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> d
     }
     if wanted == _ALL:
         return values
-    values |= {name: getattr(wanted, name) for name in (*_INDEXED, *_RANGES)}
+    values |= {name: getattr(wanted, name) for name in _INDEXED}
+    # Ids are between these two.
+    values |= {"first_id": wanted.first_id or "", "end_id": "~" if wanted.end_id is None else wanted.end_id}
     values["statuses"] = f",{','.join(wanted.statuses)},"
-    return values | {f"is_{status}": status in wanted.statuses for status in Status}
+    values |= {f"is_{status}": status in wanted.statuses for status in Status}
+    for letter, (name, value) in zip(_LETTERS, terms, strict=False):
+        values |= {f"name_{letter}": name, f"value_{letter}": value}
+    return values
 
 
 _ALL: Final = ExecutionFilter()
