@@ -21,6 +21,7 @@ from flowrunner.ports.http import RequestTracer, SentRequest
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.fair_slots import FairSlots
+from flowrunner.security.kept_connections import KeptAnswer, KeptConnections
 from flowrunner.security.name_lookups import AccountResolver, NameUnanswered, lookup_slots
 from flowrunner.security.parsing_budget import ParsingBudget
 
@@ -50,6 +51,7 @@ _FORBIDDEN_HEADERS: Final = frozenset(
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_HEADERS: Final = {"User-Agent": "FlowRunner"}
 _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
 
 
@@ -183,12 +185,13 @@ class EgressClient:
             is_crowded=self._is_crowded,
         )
         connector._factory = partial(answers, loop=connector._loop)
+        self._kept = KeptConnections(connector, _HEADERS)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
             trust_env=False,
-            headers={"User-Agent": "FlowRunner"},
+            headers=_HEADERS,
         )
 
     def _socket(self, address_info: Any) -> socket.socket:
@@ -222,7 +225,8 @@ class EgressClient:
         shown, redirects, is_stripped = url, 0, False
         while True:
             answer = await self._traced(method, target, sent, body, redirects, shown=shown, on_long=on_long)
-            answer = replace(answer, is_stripped=is_stripped)
+            if is_stripped:
+                answer = replace(answer, is_stripped=True)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
                 return answer
@@ -293,22 +297,36 @@ class EgressClient:
     ) -> HttpAnswer:
         await self._policy.prepare(url.port)
         try:
+            read = partial(_answer_of, shown=shown, redirects=redirects, on_long=on_long)
+            answer = await self._kept.request(method, url, headers, body, read)
+            if answer is not None:
+                return answer
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                return HttpAnswer(
-                    status=response.status,
-                    headers=_joined(response.headers.items()),
-                    body=await _read(response, shown, on_long),
-                    url=shown,
-                    redirects=redirects,
-                )
+                return await read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp raises ValueError for values that it cannot send.
             raise _as_failure(error, shown) from error
 
     async def close(self) -> None:
         await self._session.close()
+
+
+async def _answer_of(
+    response: aiohttp.ClientResponse | KeptAnswer,
+    *,
+    shown: str,
+    redirects: int,
+    on_long: Callable[[], Awaitable[None]] | None,
+) -> HttpAnswer:
+    return HttpAnswer(
+        status=response.status,
+        headers=_joined(response.headers.items()),
+        body=await _read(response, shown, on_long),
+        url=shown,
+        redirects=redirects,
+    )
 
 
 def _joined(headers: Any) -> dict[str, str]:
@@ -319,10 +337,15 @@ def _joined(headers: Any) -> dict[str, str]:
     return joined
 
 
-async def _read(response: aiohttp.ClientResponse, shown: str, on_long: Callable[[], Awaitable[None]] | None) -> bytes:
+async def _read(
+    response: aiohttp.ClientResponse | KeptAnswer, shown: str, on_long: Callable[[], Awaitable[None]] | None
+) -> bytes:
     """Read the decoded body, up to the limit."""
+    content = response.content
+    if content.is_eof() and content.total_bytes <= LONG_BODY_BYTES:
+        return content.read_nowait()
     chunks, size = [], 0
-    async for chunk in response.content.iter_any():
+    async for chunk in content.iter_any():
         size += len(chunk)
         if size > LONG_BODY_BYTES and on_long is not None:
             await on_long()
