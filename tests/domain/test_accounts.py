@@ -82,6 +82,7 @@ def test_a_password_that_is_easily_guessed_is_rejected(password: str, code: str)
 def test_a_password_made_of_the_account_s_own_words_is_rejected() -> None:
     assert codes("lindqvist.m.1234", email="lindqvist.m@example.com") == ["too_common"]
     assert codes("Mara Lindqvist1") == ["too_common"]
+    assert codes("Kim@example.com", email="kim@example.com", name="Kim") == ["too_common"]
 
 
 def test_a_short_name_does_not_spoil_a_good_password() -> None:

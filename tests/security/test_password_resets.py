@@ -282,10 +282,11 @@ async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Pat
             str(tmp_path / "data"),
         ]
 
-        def run(email: str) -> "subprocess.CompletedProcess[str]":
+        def run(email: str, *options: str, input: str = "") -> "subprocess.CompletedProcess[str]":
             return subprocess.run(
-                [*command, "--public-url", PUBLIC, email],
-                capture_output=True, text=True, timeout=60, check=False, env=clean_environment(), cwd=tmp_path,
+                [*command, "--public-url", PUBLIC, email, *options],
+                input=input, capture_output=True, text=True, timeout=60, check=False, env=clean_environment(),
+                cwd=tmp_path,
             )  # fmt: skip
 
         done, unknown = await asyncio.to_thread(run, "Kim@Example.com"), await asyncio.to_thread(run, "x@y.z")
@@ -294,3 +295,15 @@ async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Pat
         assert done.stdout.startswith(f"{PUBLIC}/new-password#")
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert (await accounts.use(done.stdout.strip().partition("#")[2])).status == 200
+
+        typed = "seven-blue-herons-wade"
+        weak = await asyncio.to_thread(run, KIM, "--prompt", input=f"{KIM}\n")
+        assert (weak.returncode, (await accounts.log_in(KIM, NEW)).status) == (1, 200)
+        done = await asyncio.to_thread(run, KIM, "--prompt", input=f"{typed}\n")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert typed not in done.stderr
+        assert [(await accounts.log_in(KIM, password)).status for password in (NEW, typed)] == [401, 200]
+        audit = (await accounts.go("GET", "/api/v1/audit?limit=100", by="root")).json["entries"]
+        assert [(e["action"], e["credential"]) for e in audit if e["action"].startswith("password.")][:2] == [
+            ("password.reset", "server"), ("password.reset_created", "server"),
+        ]  # fmt: skip

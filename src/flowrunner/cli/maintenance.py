@@ -36,3 +36,9 @@ def reset_password(settings: Settings, email: str) -> None:
     click.echo(f"It works once, until {new.expires_at:%Y-%m-%d %H:%M} UTC", err=True)
     if settings.public_url is None:
         click.echo("Put the address of the server before it, or give --public-url", err=True)
+
+
+def set_password(settings: Settings, email: str, password: str) -> None:
+    """Set a new password. Raises: FlowRunnerError."""
+    asyncio.run(beside.set_password(settings, email, password))
+    click.echo("The password is changed; all logins and API tokens of the account have ended", err=True)

@@ -23,7 +23,6 @@ _OF_STATUS: Final = {
     401: DENIED, 403: DENIED, 404: NOT_FOUND, 409: INVALID, 412: INVALID, 422: INVALID,
     502: UNREACHABLE, 503: UNREACHABLE, 504: UNREACHABLE,
 }  # fmt: skip
-_LOG_IN: Final = "log in with 'flowrunner login', or set FLOWRUNNER_TOKEN"
 
 
 class ServerCommand(click.Command):
@@ -68,23 +67,27 @@ def exit_code(error: "ClientError") -> int:
 
 
 def _report(error: "ClientError") -> None:
+    from flowrunner.cli.advice import advice_on, message_of
     from flowrunner.client import ApiError
 
-    click.echo(f"flowrunner: {plain(str(error))}", err=True)
     if not isinstance(error, ApiError):
+        click.echo(f"flowrunner: {plain(str(error))}", err=True)
         return
+    click.echo(f"flowrunner: {plain(message_of(error))}", err=True)
     # The message of a single fault may be all of it.
     for fault in (_fault(fault) for fault in error.errors):
         if fault != error.message:
             click.echo(f"  {plain(fault)}", err=True)
-    hint = _LOG_IN if error.status == 401 else error.hint
-    for name, text in (("hint", hint), ("docs", error.docs), ("request", error.request_id)):
+    for name, text in (("hint", advice_on(error)), ("docs", error.docs), ("request", error.request_id)):
         if text and (name != "request" or error.status >= 500):
             click.echo(f"  {name}: {plain(text)}", err=True)
 
 
 def _fault(fault: Any) -> str:
-    flow, path, line, hint = (fault.get(name) for name in ("flow", "path", "line", "hint"))
+    from flowrunner.cli.advice import advice_on_fault
+
+    flow, path, line = (fault.get(name) for name in ("flow", "path", "line"))
+    hint = advice_on_fault(fault)
     place = f"{line}:{fault.get('column')}: " if line else ""
     prefix = "".join(f"{part}: " for part in (flow, path or fault.get("pointer")) if part)
     return f"{place}{prefix}{fault.get('message')}{f' ({hint})' if hint else ''}"

@@ -321,7 +321,7 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
         rest = folded.replace(word.casefold(), "") if len(word) >= 4 else folded
         if _is_little(rest):
             return fault("too_common", "is too easy to guess: add words that nobody expects")
-    if folded in _COMMON_PASSWORDS:
+    if folded in _COMMON_PASSWORDS or folded == email.casefold():
         return fault("too_common", "is too easy to guess: add words that nobody expects")
     # Repeating a piece makes a password no harder to guess.
     piece = (folded + folded).index(folded, 1)

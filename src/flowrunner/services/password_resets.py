@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -99,10 +99,27 @@ class PasswordResets:
 
     async def create_by_operator(self, email: str) -> NewLink:
         """Make a link for an account, on the server's machine. Raises: NotFound."""
+        account = await self._with_email(email)
+        return (await self._make(account, self._entry(account, credential="server", address="")))[0]
+
+    async def set_by_operator(self, email: str, password: str) -> None:
+        """Set a new password on the server's machine. All logins and API tokens of the account end.
+
+        Raises: NotFound, InvalidInput.
+        """
+        account = await self._with_email(email)
+        _check_password(account, password)
+        _, token = await self._make(account, self._entry(account, credential="server", address=""))
+        password_hash = await self._hasher.hash(password, source="server")
+        entry = replace(self._entry(account, credential="server", address=""), action="password.reset")
+        await self._store.use(digest_of_token(token), password_hash=password_hash, at=entry.at, audit=entry)
+        await self._on_sessions_end(account.id)
+
+    async def _with_email(self, email: str) -> Account:
         account = await self._store.account(email=_normal(email))
         if account is None:
             raise NotFound("account")
-        return (await self._make(account, self._entry(account, credential="server", address="")))[0]
+        return account
 
     def ask(self, email: str, *, address: str) -> None:
         """Have a link sent by e-mail if the address has an account. The caller learns nothing about that.
@@ -165,9 +182,7 @@ class PasswordResets:
         account = await self._store.find(digest, now=self._clock.now())
         if account is None:
             raise NotFound("link")
-        faults = password_faults(password, email=account.email, name=account.name)
-        if faults:
-            raise InvalidInput(faults)
+        _check_password(account, password)
         self._set.check(source, at=self._clock.now())
         self._set.add(source, at=self._clock.now())
         password_hash = await self._hasher.hash(password, source=source)
@@ -197,6 +212,12 @@ class PasswordResets:
     async def purge(self) -> None:
         """Delete links that have expired."""
         await self._store.purge(now=self._clock.now())
+
+
+def _check_password(account: Account, password: str) -> None:
+    faults = password_faults(password, email=account.email, name=account.name)
+    if faults:
+        raise InvalidInput(faults)
 
 
 def _normal(email: str) -> str:

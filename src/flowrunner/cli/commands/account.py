@@ -12,7 +12,6 @@ from flowrunner.cli.examples import examples
 from flowrunner.cli.lookup import object_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.settings_options import settings_options
 from flowrunner.cli.shared_options import limit_option
 from flowrunner.settings import load_settings
 
@@ -107,18 +106,26 @@ def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, ke
 
 @account.command(
     "reset-password",
-    short_help="Make a link that sets a new password.",
-    epilog=examples("account reset-password ada@example.com"),
+    cls=click.Command,
+    short_help="Set a lost password, on the server's machine.",
+    epilog=examples("account reset-password ada@example.com", "account reset-password ada@example.com --prompt"),
 )
 @click.argument("email")
-@settings_options("data_dir", "public_url")
-def reset_password(email: str, **flags: str | None) -> None:
-    """Make a link with which a person sets a new password, on the server's machine.
+@click.option("--prompt", is_flag=True, help="Ask for the new password, or read it from the standard input.")
+@click.option("--data-dir", metavar="DIR", help="Directory of the server's database, as the server has it.")
+@click.option("--public-url", metavar="URL", help="Address of the server, for the link; else the link is a path on it.")
+def reset_password(email: str, *, prompt: bool, **flags: str | None) -> None:
+    """Make a link with which a person sets a new password, or set it: on the server's machine, without a login.
 
-    It works once, within an hour, and then ends all logins and API tokens of the account. The server may be running.
-    Give this command the settings of the server; without public_url, the link is a path on it.
+    The link works once, within an hour. A new password ends all logins and API tokens of the account, and leaves
+    its second factors. The server may be running. Its settings come from its settings file and its variables.
     """
     settings = load_settings(flags, os.environ)
+    if prompt:
+        from flowrunner.cli.maintenance import set_password
+
+        set_password(settings, email, read_secret("New password", confirm=True))
+        return
     from flowrunner.cli.maintenance import reset_password as run
 
     run(settings, email)

@@ -15,6 +15,7 @@ from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option, wait_options
 
 trigger_argument = click.argument("trigger", shell_complete=complete_triggers)
+_STATE = "flow_name name state next_at"
 _COLUMNS = "id flow_name:FLOW name type state next_at last_at error"
 
 
@@ -52,7 +53,7 @@ def get(trigger: str) -> None:
 def pause(trigger: str) -> None:
     """Pause a trigger: it starts nothing until it is resumed, also after the flow is saved again."""
     client = connect()
-    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/pause").object())
+    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/pause").object(), _STATE)
 
 
 @trigger.command(short_help="Start the flow again.", epilog=examples("trigger resume reports/daily/morning"))
@@ -60,7 +61,7 @@ def pause(trigger: str) -> None:
 def resume(trigger: str) -> None:
     """Resume a trigger. What it would have started meanwhile is left out."""
     client = connect()
-    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/resume").object())
+    show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/resume").object(), _STATE)
 
 
 @trigger.command(

@@ -1,0 +1,71 @@
+"""Advice for people at the command line, in place of the server's, which is for programs that send requests."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from flowrunner.client import ApiError
+
+# Words of requests. People give options instead.
+_FOR_PROGRAMS: Final = re.compile(
+    r"\b(?:GET|POST|PUT|PATCH|DELETE) /|\brequests?\b|\bheaders?\b|\bETag\b|\bRetry-After\b|\bContent-Type\b|"
+    r"\bx-right\b|\bopenapi\b|\bdetails\.|\brequest_id\b|\b[a-z]+_id\b|\bsend\b",
+    re.IGNORECASE,
+)
+_LOG_IN: Final = "log in with 'flowrunner login', or set FLOWRUNNER_TOKEN"
+_WORKSPACE: Final = "check the name or id, and the workspace: --workspace, and 'flowrunner workspace list'"
+_AGAIN: Final = "give the command again a little later"
+
+# By the passage of the documentation that the server names.
+_OF_PASSAGE: Final[Mapping[str, str]] = {
+    "docs/api.md#authentication": "use an account, or a token, with that right: 'flowrunner whoami' prints yours",
+    "docs/api.md#workspaces": _WORKSPACE,
+    "docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
+    "docs/api.md#concurrent-edits": "it was changed meanwhile: look at it again, and repeat the command",
+    "docs/flow-language.md#the-document": "mend each fault that is named; 'flowrunner validate FILE' finds them too",
+    "docs/sign-on.md#second-factors": "log in again: 'flowrunner login' asks for the code of the second factor",
+    "docs/sign-on.md#required-second-factors": "add a second factor in the web interface: 'flowrunner open account'",
+    "docs/sign-on.md#without-passwords": "make an API token in the web interface, for 'flowrunner login --with-token'",
+    "docs/operations.md#logs": "give the id of the request to the operator, whose log has the reason",
+}
+_OF_STATUS: Final[Mapping[int, str]] = {
+    400: "the server does not understand this program: 'flowrunner version' and that of the server may differ",
+    401: _LOG_IN,
+    403: _OF_PASSAGE["docs/api.md#authentication"],
+    404: _WORKSPACE,
+    405: "the server does not know this: it may be older than this program",
+    409: "look at its present state, and give a command that fits it",
+    412: _OF_PASSAGE["docs/api.md#concurrent-edits"],
+    413: "give less at once",
+    422: "mend each value that is named",
+    429: _AGAIN,
+    503: _AGAIN,
+}
+# Of single faults.
+_OF_FAULT: Final[Mapping[str, str]] = {"use flow_id": "give the id of the flow: 'flowrunner flow list' has it"}
+
+
+def advice_on(error: "ApiError") -> str | None:
+    """Return what a person can do about an answer; None if nothing is known."""
+    if error.status == 401 and error.docs != "docs/sign-on.md#second-factors":
+        return _LOG_IN
+    if error.status in (429, 503) and error.retry_after:
+        return f"give the command again after {error.retry_after:.0f} s"
+    if error.hint is None or not _FOR_PROGRAMS.search(error.hint):
+        return error.hint
+    return _OF_PASSAGE.get(error.docs or "") or _OF_STATUS.get(error.status)
+
+
+def advice_on_fault(fault: Mapping[str, Any]) -> str | None:
+    """Return the hint of a fault, unless it is about requests."""
+    hint = fault.get("hint")
+    if not isinstance(hint, str):
+        return None
+    return _OF_FAULT.get(hint, hint)
+
+
+def message_of(error: "ApiError") -> str:
+    """Return the message without what a program should send."""
+    message, _, rest = error.message.partition(": ")
+    return message if error.status == 401 and _FOR_PROGRAMS.search(rest) else error.message

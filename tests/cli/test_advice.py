@@ -1,0 +1,50 @@
+"""Advice in errors: people at the command line get options, not requests."""
+
+import pytest
+
+from cli.servers import User
+from flowrunner.api.http import guides
+from flowrunner.cli.advice import _FOR_PROGRAMS, advice_on
+from flowrunner.client.errors import ApiError
+from support.client import Client
+
+GUIDES = [(status, guide) for status, guide in guides._BY_STATUS.items()] + [
+    (403 if kind.__name__ == "SecondFactorMissing" else 422, guide)
+    for kind, guide in guides._BY_ERROR.items()
+    if guide not in guides._BY_STATUS.values()
+]
+
+
+@pytest.mark.parametrize(("status", "guide"), GUIDES, ids=lambda value: str(getattr(value, "hint", value))[:40])
+def test_no_advice_of_the_server_for_programs_reaches_people(status: int, guide: guides.Guide) -> None:
+    error = ApiError(status, "code", "message", hint=guide.hint, docs=guide.docs)
+
+    advice = advice_on(error) or ""
+
+    assert not _FOR_PROGRAMS.search(advice.replace("id of the request", "")), advice
+
+
+def test_closer_advice_is_printed_as_it_is() -> None:
+    assert advice_on(ApiError(409, "conflict", "m", hint="rename one of them", docs="docs/api.md#errors")) == (
+        "rename one of them"
+    )
+    assert advice_on(ApiError(429, "c", "m", hint="wait for the seconds in Retry-After", retry_after=7.0)) == (
+        "give the command again after 7 s"
+    )
+
+
+@pytest.fixture
+def user(account: Client, tmp_path_factory: pytest.TempPathFactory) -> User:
+    return User(account, tmp_path_factory.mktemp("advice"))
+
+
+def test_errors_name_options_of_the_command(user: User) -> None:
+    unknown = user("executions", "get", "exec-nothing", code=5).stderr
+    nobody = user("flow", "list", code=4, environment={"FLOWRUNNER_TOKEN": ""}).stderr
+    elsewhere = user("flow", "list", "--workspace", "nowhere", code=5).stderr
+
+    assert "hint: check the name or id, and the workspace: --workspace" in elsewhere
+    assert "hint: log in with 'flowrunner login'" in nobody
+    for text in (unknown, nobody, elsewhere):
+        assert "Bearer" not in text
+        assert "request" not in text
