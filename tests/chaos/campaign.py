@@ -1,7 +1,6 @@
 """One campaign: load, faults, a time without faults, and then the checks."""
 
 import asyncio
-import json
 import random
 import re
 import time
@@ -32,7 +31,7 @@ from chaos.load import Load
 from chaos.report import Report, Struck, Times, digest
 from support.client import Client
 from support.databases import Place, rows_of
-from support.invariants import check_accepted, check_database, check_effects, step_of
+from support.invariants import check_accepted, check_database, check_effects, fields_of, step_of
 
 # Of a hundred faults that are not given, so many come together with another one.
 _PAIRS: Final = 25
@@ -256,7 +255,7 @@ def _seconds_until_resumed(place: Place, struck_at: Sequence[float]) -> list[flo
     for id, at, data in rows_of(
         place, "SELECT execution_id, at, data FROM events WHERE type = 'node.started' ORDER BY execution_id, seq"
     ):
-        event = json.loads(data)
+        event = fields_of(data)
         step = (id, step_of(event))
         if event["interrupted"] and step in begun_at:
             waits += [at / 1000 - fault for fault in struck_at if begun_at[step] < fault < at / 1000][:1]

@@ -13,7 +13,7 @@ from chaos.flows import KINDS
 from chaos.load import Ledger
 from support.client import FINAL, Client
 from support.databases import Place, rows_of
-from support.invariants import step_of
+from support.invariants import fields_of, step_of
 
 _SENDING: Final = ("webhook", "http.request")
 # Of so many executions what the API tells is read again.
@@ -94,7 +94,7 @@ def attempts_of(place: Place) -> Attempts:
     for id, type, data in rows_of(
         place, "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
     ):
-        event = json.loads(data)
+        event = fields_of(data)
         key = f"{id}.{step_of(event)}"
         if type == "node.started":
             begun[key] += 1
@@ -129,7 +129,7 @@ def check_children(place: Place) -> list[str]:
     steps = [
         (id, step_of(event))
         for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.completed'")
-        if (event := json.loads(data))["node_type"] == "flow"
+        if (event := fields_of(data))["node_type"] == "flow"
     ]
     return [f"{step} of {id} has started {children[id, step]} executions" for id, step in steps
             if children[id, step] != 1]  # fmt: skip

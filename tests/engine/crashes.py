@@ -22,7 +22,7 @@ from services.callers import caller_of
 from support.conformance import SEED
 from support.databases import MARA, NOON, Place, new_database_file, reading, rows_of
 from support.dependencies import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
-from support.invariants import check_accepted, check_database, check_effects
+from support.invariants import check_accepted, check_database, check_effects, fields_of
 
 # Before: nothing was written. After: it was, and whoever waits for the answer never gets it. Between
 # the two there is a moment only for a journal that does not write in one transaction.
@@ -248,7 +248,7 @@ class Scenario:
         executions: dict[str, Any] = {}
         rows = rows_of(self.place, "SELECT execution_id, type, data FROM events ORDER BY execution_id, seq")
         for id, type, data in rows:
-            event = json.loads(data)
+            event = fields_of(data)
             steps, _ = executions.setdefault(names[id], ({}, None))
             if type == "node.completed":
                 name = f"{event['scope']}/{event['node']}.{event['iteration']}".lstrip("/")
@@ -263,7 +263,7 @@ class Scenario:
         names: dict[str, str] = {id: name for name, id in self.accepted.items()}
         first_events = rows_of(self.place, "SELECT execution_id, data FROM events WHERE seq = 1 ORDER BY execution_id")
         for id, data in first_events:
-            parent = json.loads(data)["parent"]
+            parent = fields_of(data)["parent"]
             if parent is not None:
                 names[id] = f"{names[parent['execution_id']]}>{parent['step']}#{parent['failures'] + 1}"
         return names

@@ -1,7 +1,6 @@
 """Exhaustive: the process dies at the n-th write, for every n until the plan completes without a crash."""
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from support.conformance import WHOLE
 from support.databases import contents_of, rows_of
 from support.dependencies import FakeHttp, Request, answer, machine
-from support.invariants import check_database
+from support.invariants import check_database, fields_of
 
 from .crash_plans import CRASH_PLANS
 from .crashes import (
@@ -121,7 +120,7 @@ async def test_crashes_in_the_middle_of_a_loop_of_a_thousand_elements_repeat_non
     class Watched(CrashingJournal):
         async def claim(self) -> int:
             rows = rows_of(path, "SELECT data FROM events WHERE type = 'node.completed' AND data ->> '$.node' = 'push'")
-            recorded.append({f"{json.loads(row[0])['scope']}/push.1" for row in rows})
+            recorded.append({f"{fields_of(row[0])['scope']}/push.1" for row in rows})
             before.append(requested())
             return await super().claim()
 

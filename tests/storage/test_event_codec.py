@@ -1,6 +1,7 @@
 """The stored form of events."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -8,8 +9,25 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from flowrunner.domain.causes import Chained, ChildOf, Hook, Requested, Rerun, Scheduled, StartCause
-from flowrunner.domain.events import NodeWaiting, Started
+from flowrunner.domain.causes import Chained, ChildOf, Hook, Requested, Rerun, Scheduled, StartCause, stored_fields
+from flowrunner.domain.events import (
+    EVENT_TYPES,
+    Admitted,
+    Cancelled,
+    Completed,
+    ErrorValue,
+    Event,
+    Failed,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+)
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.domain.waits import WAITS_OF_STEPS, ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
@@ -46,10 +64,62 @@ def test_the_cause_of_an_execution_is_read_as_it_was_written(cause: StartCause) 
     assert decode_event(Started.type, encode_event(event)) == event
 
 
-def test_a_start_is_stored_with_the_same_fields_whatever_its_cause() -> None:
-    fields = {"node", "node_type", "input", "by", "parent", "rerun_of", "trigger", "is_queued", "flow_name", "labels"}
+def test_a_start_is_stored_with_the_fields_of_its_own_cause() -> None:
+    for cause in CAUSES:
+        stored = json.loads(encode_event(started(cause)))
 
-    assert all(json.loads(encode_event(started(cause))).keys() == fields for cause in CAUSES)
+        assert stored == {
+            "node": "a", "node_type": "log", "input": {"n": [1]}, "is_queued": True, "flow_name": "Sync",
+            **json.loads(msgspec.json.encode({k: v for k, v in stored_fields(cause).items() if v is not None})),
+        }  # fmt: skip
+
+
+STEP: dict[str, Any] = {"node": "a", "node_type": "log", "iteration": 1, "attempt": 1}
+# Of each type an event whose optional fields have their defaults, with the fields that are stored.
+SHORTEST: tuple[tuple[Event, Mapping[str, Any]], ...] = (
+    (Admitted(), {}),
+    (NodeStarted(**STEP), STEP),
+    (NodeCompleted(**STEP, action="default", result=None), STEP | {"action": "default", "result": None}),
+    (
+        NodeFailed(**STEP, error=ErrorValue(type="t", message="m")),
+        STEP | {"error": {"type": "t", "message": "m", "node": None, "data": None, "retry_after": None}},
+    ),
+    (
+        ScopesOpened(**STEP, keys=["0"], inputs=[1], concurrency=1, needed=1),
+        STEP | {"keys": ["0"], "inputs": [1], "concurrency": 1, "needed": 1},
+    ),
+    (ScopeEnded(scope="a.1[0]", outcome="completed"), {"scope": "a.1[0]", "outcome": "completed"}),
+    (SignalReceived(key="signal:go", payload=1), {"key": "signal:go", "payload": 1}),
+    (Logged(level="info", message="m"), {"level": "info", "message": "m"}),
+    (Completed(result={"n": 1}), {"result": {"n": 1}}),
+    (Failed(error=ErrorValue(type="t", message="m", node="a")), {
+        "error": {"type": "t", "message": "m", "node": "a", "data": None, "retry_after": None}
+    }),
+    (Cancelled(reason="enough"), {"reason": "enough"}),
+)  # fmt: skip
+
+
+def test_each_type_of_event_is_tried_with_its_defaults() -> None:
+    assert {type(event) for event, _ in SHORTEST} | {Started, NodeWaiting} == set(EVENT_TYPES.values())
+
+
+@pytest.mark.parametrize(("event", "stored"), SHORTEST, ids=lambda value: type(value).__name__)
+def test_an_event_is_stored_without_its_defaults(event: Event, stored: Mapping[str, Any]) -> None:
+    data = encode_event(event)
+
+    assert json.loads(data) == stored
+    assert decode_event(event.type, data) == event
+
+
+@pytest.mark.parametrize("event", [event for event, _ in SHORTEST], ids=lambda event: str(event.type))
+def test_an_event_with_all_its_fields_is_read(event: Event) -> None:
+    assert decode_event(event.type, msgspec.json.encode(event)) == event
+
+
+@pytest.mark.parametrize("event", [event for event, _ in SHORTEST], ids=lambda event: str(event.type))
+def test_a_version_that_stores_all_fields_reads_an_event_without_its_defaults(event: Event) -> None:
+    # It decodes the class of the event itself.
+    assert msgspec.json.decode(encode_event(event), type=type(event)) == event
 
 
 def test_every_kind_of_cause_is_tried() -> None:

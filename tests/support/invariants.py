@@ -25,6 +25,11 @@ _STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "node.wa
 _HANDLERS: Final = ("on_failure", "on_finish")
 _TOKENS_PER_EPOCH: Final = 10**11
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# What the fields of events that are not stored mean to these checks.
+_DEFAULTS: Final[dict[str, Any]] = {
+    "scope": "", "interrupted": False, "retry_at": None, "deadline": None, "not_before": None, "ignore_failures": False,
+    "parent": None,
+}  # fmt: skip
 
 
 def check_database(place: Place, *, all_ended: bool = True) -> list[str]:
@@ -72,7 +77,7 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
     seen = Counter(keys)
     attempts: Counter[str] = Counter()
     for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'"):
-        event = json.loads(data)
+        event = fields_of(data)
         attempts[f"{id}.{step_of(event)}"] += 1
     violations = []
     for key, count in seen.items():
@@ -81,6 +86,11 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
         elif count > attempts[key]:
             violations.append(f"{key}: {count} effects of {attempts[key]} recorded attempts")
     return violations
+
+
+def fields_of(data: str) -> dict[str, Any]:
+    """All fields of a stored event. Those with a default, which are not stored, have it here."""
+    return {**_DEFAULTS, **json.loads(data)}
 
 
 def step_of(event: dict[str, Any]) -> str:
@@ -109,7 +119,7 @@ def _executions(place: Place) -> Iterator[_Execution]:
     for id, seq, at, type, data in rows_of(
         place, "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq"
     ):
-        events[id].append((seq, at, type, json.loads(data)))
+        events[id].append((seq, at, type, fields_of(data)))
     for row in rows_of(
         place,
         "SELECT id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, rerun_of, last_seq"
@@ -222,7 +232,7 @@ def _check_begin(execution: _Execution) -> Iterator[str]:
 def _check_children(place: Place) -> Iterator[str]:
     """Executions that others have started, and what those were told of them."""
     steps = {
-        (id, step_of(json.loads(data)))
+        (id, step_of(fields_of(data)))
         for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'")
     }
     children: Counter[tuple[str, str, int]] = Counter()
@@ -297,7 +307,7 @@ SELECT id, concurrency_key, concurrency_limit, completed_at,
        (SELECT min(at) FROM events
          WHERE execution_id = id
            AND (type = 'execution.admitted'
-                OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
+                OR (type = 'execution.started' AND NOT coalesce((data::json ->> 'is_queued')::boolean, false))))
   FROM executions WHERE concurrency_key IS NOT NULL
 """
 _UNDER_WAY_BY_COMMITS: Final = """
@@ -307,7 +317,7 @@ SELECT e.id, concurrency_key, concurrency_limit,
        (SELECT min(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM events
          WHERE execution_id = e.id
            AND (type = 'execution.admitted'
-                OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
+                OR (type = 'execution.started' AND NOT coalesce((data::json ->> 'is_queued')::boolean, false))))
   FROM executions e WHERE concurrency_key IS NOT NULL
 """
 

@@ -1,10 +1,14 @@
-"""The JSON form of events, which the journal stores and every later version reads."""
+"""The JSON form of events, which the journal stores and every later version reads.
 
-from collections.abc import Mapping
-from dataclasses import replace
+A field with its default is omitted: most fields of most events have it. Every version reads events with all fields too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from functools import cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -63,11 +67,47 @@ class _StoredWaiting(msgspec.Struct, frozen=True, kw_only=True):
     details: JSON = None
 
 
+class _Form(NamedTuple):
+    """The struct that a dataclass is stored as. It is encoded in half of the time, and omits defaults.
+
+    Attributes:
+        values: The values of the struct, from an instance of the dataclass.
+    """
+
+    struct: type[msgspec.Struct]
+    values: Callable[[Any], Sequence[Any]]
+
+
+@cache
+def _form(kind: type) -> _Form:
+    ordered: list[Any] = sorted(fields(kind), key=lambda field: not _is_required(field))
+    names, hints = [field.name for field in ordered], get_type_hints(kind)
+    members: list[Any] = []
+    for field in ordered:
+        if _is_required(field):
+            members.append((field.name, hints[field.name]))
+        elif field.default is not MISSING:
+            members.append((field.name, hints[field.name], field.default))
+        else:
+            members.append((field.name, hints[field.name], msgspec.field(default_factory=field.default_factory)))
+    struct = msgspec.defstruct(kind.__name__, members, omit_defaults=True)
+    return _Form(struct, attrgetter(*names) if len(names) > 1 else lambda event: [getattr(event, n) for n in names])
+
+
+def _is_required(field: Any) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
 def encode_event(event: Event) -> bytes:
     """Return the event's fields as a JSON object. Raises: the exceptions of msgspec for values that are not JSON."""
-    if not isinstance(event, Started):
-        return msgspec.json.encode(event)
-    stored = _StoredStart(
+    stored = _stored_start(event) if isinstance(event, Started) else event
+    kind: Any = type(stored)
+    struct, values = _form(kind)
+    return msgspec.json.encode(struct(*values(stored)))
+
+
+def _stored_start(event: Started) -> _StoredStart:
+    return _StoredStart(
         node=event.node,
         node_type=event.node_type,
         input=event.input,
@@ -77,19 +117,15 @@ def encode_event(event: Event) -> bytes:
         traceparent=event.traceparent or msgspec.UNSET,
         **stored_fields(event.cause),
     )
-    return msgspec.json.encode(stored)
 
 
 def decode_event(type: str, data: str | bytes) -> Event:
     """Return the event of a known type. Raises: msgspec.MsgspecError, UnicodeError."""
-    event = _decoder(type).decode(data)
-    match event:
-        case _StoredStart():
-            return _start(event)
-        case _StoredWaiting():
-            return _waiting(event)
-        case _:
-            return event
+    stored = _decoder(type).decode(data)
+    if isinstance(stored, _StoredWaiting):
+        return _waiting(stored)
+    values = msgspec.structs.asdict(stored)
+    return _start(_StoredStart(**values)) if type == Started.type else EVENT_TYPES[type](**values)
 
 
 def _start(event: _StoredStart) -> Started:
@@ -153,6 +189,6 @@ def _described(wait: SignalWait | TimeWait, details: dict[str, Any]) -> WaitFor:
 
 
 @cache
-def _decoder(type: str) -> msgspec.json.Decoder[Event | _StoredStart]:
-    stored: Mapping[str, Any] = {**EVENT_TYPES, Started.type: _StoredStart, NodeWaiting.type: _StoredWaiting}
-    return msgspec.json.Decoder(stored[type])
+def _decoder(type: str) -> msgspec.json.Decoder[Any]:
+    kind: Any = _StoredStart if type == Started.type else EVENT_TYPES[type]
+    return msgspec.json.Decoder(_StoredWaiting if kind is NodeWaiting else _form(kind).struct)
