@@ -277,6 +277,7 @@ class StepContext(Protocol):
         branches: Names of the node's branches.
         collects: A value is collected from each scope; the node then returns `Collected`.
         idempotency_key: Key that is the same for every attempt of this step, so that receivers recognise repeats.
+        depth: Number of executions that have started the next one, by triggers, before this one.
     """
 
     @property
@@ -299,6 +300,8 @@ class StepContext(Protocol):
     def collects(self) -> bool: ...
     @property
     def idempotency_key(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
     @property
     def input(self) -> JSON: ...
     @property

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import textwrap
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from support.client import Client, Reply
+from support.proxy import Proxy
 from support.receiver import Receiver
 from support.server import Server
 from support.waiting import wait_for
@@ -208,6 +210,32 @@ def test_a_callback_that_comes_back_to_its_flow_ends(account: Client, receiver: 
     wait_for(lambda: len(receiver.effects("/ok/depths")) == 3, 20.0)
     # Each message tells of one end more.
     assert sorted(int(effect.headers["flowrunner-depth"]) for effect in receiver.effects("/ok/depths")) == [1, 1, 21]
+
+
+def test_a_flow_that_sends_requests_to_its_own_webhook_ends(account: Client) -> None:
+    sender = """
+    metadata: {name: Sender}
+    nodes:
+      send: {type: http.request, params: {url: "${flow.input.to}", method: POST, body: "${flow.input.to}",
+             headers: {flowrunner-depth: "0"}}, next: {error: refused}}
+      refused: {type: return, params: {value: "${error.type}"}}
+    """
+    account.new_flow(textwrap.dedent(sender), name="Sender")
+    looping = (
+        FLOW.partition("nodes:")[0] + "nodes:\n  a: {type: flow, params: {flow: Sender, input: {to: '${input.got}'}}}\n"
+    )
+    url, id = new_hook(account, "none", flow=looping)
+
+    # A flow cannot connect to the port of its own server, but to a proxy before it.
+    with Proxy.before(account.url) as proxy:
+        body = proxy.through(f"{account.url}{url}").encode()
+        assert send(account, url, body, {"Content-Type": "text/plain"}).status == 202
+
+        def states() -> list[str]:
+            return sorted(each["state"] for each in deliveries(account, id)["deliveries"])
+
+        wait_for(lambda: "failed" in states(), 60.0)
+        assert states() == ["failed"] + ["started"] * 21
 
 
 def test_a_request_to_a_webhook_in_a_flow_that_has_one_is_a_warning(account: Client) -> None:

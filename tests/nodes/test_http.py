@@ -428,6 +428,17 @@ async def test_every_request_carries_the_key_of_its_step(nodes: Nodes, peer: Pee
     assert [s.headers["idempotency-key"] for s in peer.seen] == ["exec-1.a.1", "exec-1.a.1", "my own"]
 
 
+async def test_every_request_says_how_many_executions_have_led_to_it(nodes: Nodes, peer: Peer) -> None:
+    nodes.context.depth = 4
+    await nodes.request(peer.url + "/a")
+    await nodes.webhook(peer.url + "/a", headers={"flowRunner-depth": "0"})
+    await nodes.request(
+        peer.give("/b", 302, Location=peer.url.replace("127.0.0.1", "localhost") + "/a"), follow_redirects=True
+    )
+
+    assert [s.headers["flowrunner-depth"] for s in peer.seen] == ["5", "5", "5", "5"]
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"Host": "x"}, {"content-length": "5"}, {"Transfer-Encoding": "chunked"}, {"Connection": "close"},

@@ -31,6 +31,7 @@ class PlainContext:
     timeout_seconds: float | None = None
     branches: Sequence[str] = ()
     collects: bool = False
+    depth: int = 0
     flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 

@@ -5,7 +5,7 @@ A further kind of cause is a class in `StartCause` and a field of `StoredCause`;
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NotRequired, TypeAlias, TypedDict, assert_never
+from typing import Any, Final, NotRequired, TypeAlias, TypedDict, assert_never
 
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.triggers import TriggerId, TriggerType
@@ -28,6 +28,7 @@ class ChildOf:
         flows: The flows in the chain of calls, the one of the step last.
         is_awaited: The step waits for the end. Older events lack this and are read as True; the execution's row has its
             parent only if it is awaited.
+        depth: As of the execution of the step: see `depth_of`.
     """
 
     execution_id: ExecutionId
@@ -35,6 +36,7 @@ class ChildOf:
     failures: int
     flows: tuple[FlowId, ...]
     is_awaited: bool = True
+    depth: int = 0
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ class Hook:
     Attributes:
         delivery: The stored request.
         by: The account that has replayed it; None for the first time.
-        depth: The number of ends that have led to the request, if a callback has sent it.
+        depth: The number of ends and requests that have led to this one, if a callback or a flow has sent it.
     """
 
     trigger: TriggerId
@@ -92,7 +94,7 @@ class Chained:
 
     Attributes:
         of: The execution that has ended.
-        depth: The number of ends that have led to this one, itself included.
+        depth: The number of ends and requests that have led to this one, itself included.
         by: The account that has fired it by hand; None for the end itself.
     """
 
@@ -102,6 +104,9 @@ class Chained:
     depth: int
     by: AccountId | None = None
 
+
+# Tells a webhook trigger how many ends and requests have led to a message of a callback or to a request of a flow.
+DEPTH_HEADER: Final = "FlowRunner-Depth"
 
 Triggered: TypeAlias = Scheduled | Hook | Chained
 StartCause: TypeAlias = Requested | ChildOf | Rerun | Triggered
@@ -125,6 +130,11 @@ def trigger_of(cause: StartCause) -> TriggerId | None:
 def keys_of(cause: StartCause) -> ExecutionId | None:
     """Return the execution whose idempotency keys the steps send; None if they send their own."""
     return cause.keys_of if isinstance(cause, Rerun) else None
+
+
+def depth_of(cause: StartCause | None) -> int:
+    """Return how many ends of executions, and requests of flows, have led to an execution by triggers."""
+    return cause.depth if isinstance(cause, ChildOf | Hook | Chained) else 0
 
 
 def calling_flows(cause: StartCause) -> Sequence[FlowId]:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from flowrunner.domain.causes import ChildOf, calling_flows
+from flowrunner.domain.causes import ChildOf, calling_flows, depth_of
 from flowrunner.domain.events import Logged
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Node
@@ -114,6 +114,10 @@ class NodeContext:
         return f"{self._attempt.execution.keys_of}.{self._attempt.current.step}"
 
     @property
+    def depth(self) -> int:
+        return depth_of(self._attempt.state.cause)
+
+    @property
     def input(self) -> JSON:
         return self._attempt.current.input
 
@@ -133,6 +137,7 @@ class NodeContext:
             step=self.step,
             failures=self.failures,
             flows=(*calling_flows(cause), execution.flow_id),
+            depth=self.depth,
         )
         return _Flows(self._attempt.deps, execution.workspace_id, step)
 

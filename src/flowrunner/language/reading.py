@@ -232,7 +232,9 @@ class _FlowReader:
             params = node.get("params") if isinstance(node, dict) and node.get("type") in _SENDERS else None
             url = params.get("url") if isinstance(params, dict) else None
             if isinstance(url, str) and _HOOK_PATH in url:
-                message = "this looks like the address of a webhook trigger: the flow's own would start it without end"
+                message = (
+                    "this looks like the address of a webhook trigger: the flow's own would start it again and again"
+                )
                 hint = "end the chain by 'when' of the trigger or 'if' of the node"
                 self.document.warn((*at, name, "params", "url"), "trigger.loop", message, hint)
             for key, inner in inner_nodes(node):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from pydantic import AfterValidator, Field
 
+from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.values import left_after
 from flowrunner.nodes.http_answers import body_or_text
 from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
@@ -21,6 +22,7 @@ TIMEOUT_SECONDS: Final = 30.0
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 # RFC 9110, 9.2.2: sending these twice does what sending them once does.
 REPEATABLE_METHODS: Final = METHODS - {"POST", "PATCH"}
+_DEPTH: Final = DEPTH_HEADER.lower()
 
 
 def _known_method(value: str) -> str:
@@ -65,6 +67,9 @@ async def send(
         if not _has(headers, "idempotency-key"):
             # The receiver can tell a repeat, after a crash or by a retry, from a second request.
             headers = {**headers, "Idempotency-Key": context.idempotency_key}
+        # A webhook trigger can tell a loop, also if the node has a header of this name.
+        headers = {name: value for name, value in headers.items() if name.lower() != _DEPTH}
+        headers[DEPTH_HEADER] = str(context.depth + 1)
         answer = await http.request(
             method, url, headers=headers, body=body, max_redirects=max_redirects, on_long=context.hold_long_value
         )

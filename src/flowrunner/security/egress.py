@@ -14,6 +14,7 @@ import aiohttp
 import yarl
 from aiohttp.client_proto import ResponseHandler
 
+from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
@@ -45,6 +46,9 @@ _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
 _NOBODY: Final = WorkspaceId("")
 _TRACEPARENT: Final = "traceparent"
+_DEPTH: Final = DEPTH_HEADER.lower()
+# Headers that every request has.
+_OF_NO_NODE: Final = frozenset({"idempotency-key", _DEPTH})
 _FORBIDDEN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 )
@@ -239,8 +243,8 @@ class EgressClient:
                 sent = {k: v for k, v in sent.items() if not k.lower().startswith("content-")}
             if following.origin() != target.origin():
                 # Any header may contain a credential, because flows choose their names.
-                is_stripped = is_stripped or body is not None or any(k.lower() != "idempotency-key" for k in sent)
-                sent, body = {}, None
+                is_stripped = is_stripped or body is not None or any(k.lower() not in _OF_NO_NODE for k in sent)
+                sent, body = {k: v for k, v in sent.items() if k.lower() == _DEPTH}, None
             target, shown = following, location if yarl.URL(location).absolute else str(following)
 
     async def _traced(

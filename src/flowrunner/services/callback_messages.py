@@ -16,6 +16,7 @@ from flowrunner.domain.callbacks import (
     teams_message,
     text_of,
 )
+from flowrunner.domain.causes import DEPTH_HEADER, depth_of
 from flowrunner.domain.errors import NotFound, invalid
 from flowrunner.domain.expression import (
     NOWHERE,
@@ -35,7 +36,7 @@ from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.journal import JournalReader
 from flowrunner.services.callback_secrets import Credentials
-from flowrunner.services.chain_depth import DEPTH_HEADER, cause_of, depth_of
+from flowrunner.services.chain_depth import cause_of
 
 MOST_TEMPLATE_CHARACTERS: Final = 16 * 1024
 _NAMES: Final = frozenset({"event"})
@@ -107,7 +108,7 @@ class CallbackMessages:
         at, link, data, depth = delivery.noted_at, None, delivery.details or {}, 0
         if delivery.execution_id is not None:
             at, data = await self._execution(delivery)
-            depth = 1 + await depth_of(self._journal, await cause_of(self._journal, delivery.execution_id))
+            depth = 1 + depth_of(await cause_of(self._journal, delivery.execution_id))
             if self._public_url is not None:
                 link = f"{self._public_url}/w/{delivery.workspace_id}/executions/{delivery.execution_id}"
         return CallbackEvent(

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from flowrunner.domain.causes import Chained, ChildOf
+from flowrunner.domain.causes import Chained, ChildOf, depth_of
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
 from flowrunner.domain.triggers import Chain
 from flowrunner.domain.values import JSON, rfc3339
@@ -18,7 +18,7 @@ from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.batches import handle_all
-from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of, depth_of
+from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.trigger_values import input_of, labels_of
 
@@ -98,7 +98,7 @@ class Chains:
         if isinstance(cause, ChildOf) and not trigger.spec.children:
             await self._store.discard(end)
             return
-        depth = await depth_of(self._journal, cause) + 1
+        depth = depth_of(cause) + 1
         if depth > MAX_DEPTH:
             raise ChainTooLong(TOO_DEEP)
         try:

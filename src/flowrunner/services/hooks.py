@@ -16,7 +16,7 @@ import structlog
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import act
-from flowrunner.domain.causes import Hook
+from flowrunner.domain.causes import DEPTH_HEADER, Hook
 from flowrunner.domain.errors import Conflict, FlowRunnerError, NotFound, Unavailable, invalid
 from flowrunner.domain.expression import ExpressionFailed, is_true, render
 from flowrunner.domain.flow import Flow
@@ -45,7 +45,7 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Vault
 from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerStore, TriggerView
-from flowrunner.services.chain_depth import DEPTH_HEADER, MAX_DEPTH, TOO_DEEP, depth_in
+from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, depth_in
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
