@@ -650,6 +650,7 @@ def _accounts(go: Go, admin: Client, account: Client) -> None:
         go(admin, f"GET {one}", id=id)
         go(admin, f"PUT {one}", {"name": "M"}, id=id)
         go(admin, f"DELETE {one}/second-factors", id=id)
+        go(admin, f"DELETE {one}/identities", id=id)
         go(admin, f"DELETE {one}", query="?workspace=x", id=id)
         go(admin, f"DELETE {one}", query="?workspace=keep", id=id)
         go(admin, f"DELETE {one}", id=id)

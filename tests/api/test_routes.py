@@ -70,6 +70,7 @@ ADMINS_ONLY: Final = {
     ("POST", "/api/v1/accounts"),
     ("DELETE", "/api/v1/accounts/{id}"),
     ("DELETE", "/api/v1/accounts/{id}/second-factors"),
+    ("DELETE", "/api/v1/accounts/{id}/identities"),
     ("POST", "/api/v1/accounts/{id}/password-reset"),
     ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/keys/rotations"),

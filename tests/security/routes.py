@@ -26,6 +26,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/api/v1/second-factors/recovery-codes"): "login",
     ("DELETE", "/api/v1/second-factors/{id}"): "login",
     ("DELETE", "/api/v1/accounts/{id}/second-factors"): "admin",
+    ("DELETE", "/api/v1/accounts/{id}/identities"): "admin",
     ("GET", "/api/v1/identities"): "login",
     ("POST", "/api/v1/identities"): "login",
     ("DELETE", "/api/v1/identities/{id}"): "login",
@@ -89,6 +90,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
 FURTHER_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
     "POST /api/v1/nodes/try": ("run",),
     "DELETE /api/v1/accounts/{id}/second-factors": ("credentials",),
+    "DELETE /api/v1/accounts/{id}/identities": ("credentials",),
 }
 SOCKETS: Final[Mapping[str, str]] = {
     "/ws/executions": "read",
@@ -187,6 +189,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/second-factors/passkeys/options": "account",
     "/api/v1/second-factors/recovery-codes": "account",
     "/api/v1/accounts/{id}/second-factors": "installation",
+    "/api/v1/accounts/{id}/identities": "installation",
     "/api/v1/tokens": "account",
     "/api/v1/tokens/{id}": "account",
     "/api/v1/accounts/{id}": "account",

@@ -62,6 +62,7 @@ ACTIONS: Final = {
     "POST /api/v1/second-factors/recovery-codes": "recovery_codes.replaced",
     "DELETE /api/v1/second-factors/{id}": "second_factor.removed",
     "DELETE /api/v1/accounts/{id}/second-factors": "second_factors.reset",
+    "DELETE /api/v1/accounts/{id}/identities": "identities.reset",
     "DELETE /api/v1/identities/{id}": "identity.unlinked",
     "PUT /api/v1/flows/{id}": "flow.updated",
     "PUT /api/v1/flows/by-name/{name}": "flow.created",
@@ -288,6 +289,7 @@ async def _change_second_factors(root: Caller, go: Callable[..., Awaitable[Any]]
     await go("POST", "/api/v1/second-factors/recovery-codes")
     await go("DELETE", "/api/v1/second-factors/{id}", id=made["id"])
     await go("DELETE", "/api/v1/accounts/{id}/second-factors", id=other)
+    await go("DELETE", "/api/v1/accounts/{id}/identities", id=other)
     me = (await root.go("GET", "/api/v1/accounts/me")).json["id"]
     columns = "id, account_id, provider, issuer, subject, created_at"
     linked = f"INSERT INTO identities ({columns}) VALUES ('i', :me, 'p', 'i', 's', 0)"

@@ -110,7 +110,7 @@ class Matrix:
                 kind == "accounts"
                 and right in ("admin", "account", "read", "create_account")
                 and "admin" in caller.rights
-                and path.endswith(("{id}", "/second-factors", "/password-reset"))
+                and path.endswith(("{id}", "/second-factors", "/identities", "/password-reset"))
             ):
                 # Admins manage all accounts.
                 continue

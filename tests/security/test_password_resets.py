@@ -18,6 +18,7 @@ from flowrunner.services.password_resets import MOST_ASKED, MOST_LINKS, MOST_MAI
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
+from support.codes import code_of
 from support.mailbox import Mailbox, open_mailbox, text_of
 from support.scoreboard import Scoreboard
 from support.server import clean_environment
@@ -232,6 +233,104 @@ async def test_s73_asking_for_a_link_tells_nothing_and_mails_only_an_account(
     (link,) = [line for line in text_of(message).splitlines() if "://" in line]
     assert link.startswith(f"{PUBLIC}/new-password#")
     assert (await mailing.use(link.partition("#")[2])).status == 200
+
+
+async def test_s72_an_account_without_a_password_gets_none_by_mail(
+    mailing: Accounts, mailbox: tuple[Mailbox, int]
+) -> None:
+    # As an account that a provider's login has made: whoever is locked out there keeps the mailbox for a while.
+    await mailing.program.database.write(
+        lambda tx: tx.run("UPDATE accounts SET password_hash = '!' WHERE email = :email", {"email": KIM})
+    )
+
+    assert (await mailing.go("POST", ASK, {"email": KIM})).status == 202
+    await mailing.program.services.password_resets.settle()
+
+    ((_, message),) = mailbox[0].arrived
+    assert "://" not in text_of(message)
+    assert "log in by your provider" in " ".join(text_of(message).split())
+    assert await mailing.program.database.read(lambda tx: tx.rows("SELECT 1 FROM password_resets")) == []
+    # An admin decides otherwise.
+    assert (await mailing.use(await mailing.link())).status == 200
+
+
+async def test_s66_a_link_neither_removes_nor_replaces_a_second_factor_and_the_owner_is_told_what_stays(
+    mailing: Accounts, mailbox: tuple[Mailbox, int]
+) -> None:
+    factors = "/api/v1/second-factors"
+    made = (await mailing.go("POST", f"{factors}/totp", {}, by="kim")).json
+    code = {"code": code_of(made["secret"])}
+    codes = (await mailing.go("POST", f"{factors}/{made['id']}/confirm", code, by="kim")).json["recovery_codes"]
+    await link_identity(mailing.program, mailing.ids["kim"])
+
+    assert (await mailing.use(await mailing.link())).status == 200
+
+    login = await mailing.log_in(KIM, NEW)
+    assert (login.status, login.error["code"]) == (401, "second_factor_required")
+    challenge = login.error["details"]["second_factor"]["challenge"]
+    answer = {"challenge": challenge, "recovery_code": codes[0]}
+    mailing.tokens["kim"] = (await mailing.go("POST", "/api/v1/auth/second-factor", answer)).json["token"]
+    listed = await mailing.go("GET", "/api/v1/identities", by="kim")
+    assert [identity["provider"] for identity in listed.json["identities"]] == ["corp"]
+    told = await notices_to(mailing, mailbox[0], KIM)
+    assert {text.partition(".")[0] for text in told} == {
+        "An authenticator app was added to your account as a second factor",
+        "A link has set a new password of your account",
+        "A recovery code of your account was used for a login",
+    }
+    assert "These are as before: a second factor, a linked account of 'corp'." in " ".join(told)
+    assert not any(secret in text for text in told for secret in (codes[0], made["secret"], challenge, NEW))
+
+
+async def test_s60_an_admin_ends_the_links_to_providers_of_another_account(
+    mailing: Accounts, mailbox: tuple[Mailbox, int]
+) -> None:
+    for name in ("kim", "root"):
+        await link_identity(mailing.program, mailing.ids[name])
+    path = f"/api/v1/accounts/{mailing.ids['kim']}/identities"
+    for by in ("kim", "", "program"):
+        assert (await mailing.go("DELETE", path, by=by)).status in (401, 403)
+    assert (await mailing.go("DELETE", f"/api/v1/accounts/{mailing.ids['root']}/identities", by="root")).status == 403
+
+    assert (await mailing.go("DELETE", path, by="root")).status == 200
+
+    assert (await mailing.go("GET", "/api/v1/flows", by="kim")).status == 401
+    left = await mailing.program.database.read(lambda tx: tx.rows("SELECT account_id FROM identities"))
+    assert left == [(mailing.ids["root"],)]
+    (text,) = await notices_to(mailing, mailbox[0], KIM)
+    assert text.startswith("An admin has ended all links of your account to providers.")
+
+
+async def test_the_address_before_is_told_of_a_new_address_and_a_new_password(
+    mailing: Accounts, mailbox: tuple[Mailbox, int]
+) -> None:
+    path = f"/api/v1/accounts/{mailing.ids['kim']}"
+    changes = {"email": "thief@example.org", "current_password": PASSWORD, "password": NEW}
+
+    assert (await mailing.go("PUT", path, changes, by="kim")).status == 200
+    assert (await mailing.go("PUT", path, {"name": "Kim"}, by="root")).status == 200
+
+    told = await notices_to(mailing, mailbox[0], KIM)
+    assert {text.partition(".")[0] for text in told} == {
+        "The password of your account was changed", "The e-mail address of your account was changed",
+    }  # fmt: skip
+    assert mailbox[0].to("thief@example.org") == []
+
+
+async def link_identity(program: Program, account_id: str) -> None:
+    values = {"id": f"identity-{account_id}", "account_id": account_id, "issuer": "https://corp", "at": 0}
+    await program.database.write(
+        lambda tx: tx.run(
+            "INSERT INTO identities (id, account_id, provider, issuer, subject, created_at)"
+            " VALUES (:id, :account_id, 'corp', :issuer, :account_id, :at)",
+            values,
+        )
+    )
+
+
+async def notices_to(accounts: Accounts, mailbox: Mailbox, address: str) -> list[str]:
+    await accounts.program.services.accounts.notices.settle()
+    return [" ".join(text_of(message).split()) for message in mailbox.to(address)]
 
 
 async def test_s73_neither_a_mailbox_nor_the_server_is_flooded(mailing: Accounts, mailbox: tuple[Mailbox, int]) -> None:

@@ -108,6 +108,7 @@ ROUTERS: Final = (
     sign_on.public,
     sign_on.browser,
     sign_on.router,
+    sign_on.admin,
     second_factors.public,
     second_factors.router,
     second_factors.admin,

@@ -9,12 +9,12 @@ from starlette.responses import RedirectResponse, Response
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, address_of, caller_of, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute, address_of, caller_of, needs
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.identity import agent_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.sign_on import SignOnFailed
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import AccountId, rfc3339
 from flowrunner.ports.sign_on import Identity
 from flowrunner.services.sign_on import ProviderReturn
 
@@ -22,6 +22,7 @@ _PREFIX = "/api/v1/auth"
 public = APIRouter(prefix=_PREFIX, tags=["Authentication"], route_class=PublicRoute)
 # Addresses that browsers open, and not programs: what is wrong is told by the login page.
 browser = APIRouter(prefix="/sign-on", route_class=PublicRoute)
+admin = APIRouter(prefix="/api/v1/accounts", tags=["Accounts"], route_class=AdminRoute)
 router = APIRouter(prefix="/api/v1/identities", tags=["Authentication"], route_class=ProtectedRoute)
 
 _LOGIN_PAGE: Final = "/login"
@@ -159,3 +160,13 @@ async def unlink_identity(request: Request, id: str) -> Reply[Message]:
     """End the link to an account of a provider, unless the account could not log in any more."""
     await services_of(request).sign_on.unlink(caller_of(request), id)
     return answer(Message(message="Identity unlinked successfully"))
+
+
+@admin.delete("/{id}/identities", responses=errors(401, 403, 404))
+async def reset_identities(request: Request, id: str) -> Reply[Message]:
+    """End all links of another account to accounts of providers, and end its logins.
+
+    This requires an admin's login session; API tokens are rejected.
+    """
+    await services_of(request).sign_on.reset(caller_of(request), AccountId(id))
+    return answer(Message(message="Identities unlinked successfully"))

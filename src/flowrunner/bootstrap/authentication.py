@@ -9,6 +9,7 @@ from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.clock import SystemClock
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.accounts import AccountStore, TokenStore
+from flowrunner.ports.callbacks import Mailer
 from flowrunner.security.credentials import Argon2Hasher, StateTokens
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.openid import HttpOpenIdClient
@@ -16,7 +17,10 @@ from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
 from flowrunner.security.totp import TotpCodes
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Authentication
+from flowrunner.services.mails import Mails
+from flowrunner.services.notices import Notices
 from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.second_factors import SecondFactors
 from flowrunner.services.second_step import FactorCheck, LoginChallenges
 from flowrunner.services.sign_on import SignOn
@@ -24,6 +28,7 @@ from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 from flowrunner.settings import Settings
 from flowrunner.storage.identities import SqlIdentities
+from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.second_factors import SqlSecondFactors
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.workspaces import SqlWorkspaces
@@ -38,6 +43,9 @@ class LoginServices:
     identity: Authentication
     second_factors: SecondFactors
     sign_on: SignOn
+    mails: Mails
+    notices: Notices
+    password_resets: PasswordResets
 
 
 def assemble_logins(
@@ -50,10 +58,13 @@ def assemble_logins(
     audit: AuditLog,
     hasher: Argon2Hasher,
     http: EgressClients,
+    mailer: Mailer | None,
     clock: SystemClock,
 ) -> LoginServices:
     """Return the services around logins. Args: http: The client of the providers of single sign-on."""
     origin = settings.public_url
+    mails = Mails(mailer, public_url=origin)
+    notices = Notices(mails, accounts, clock)
     factors = SqlSecondFactors(stored.database)
     codes = TotpCodes("FlowRunner" if origin is None else f"FlowRunner ({urlsplit(origin).hostname})")
     passkeys = Fido2Passkeys(origin) if origin is not None and can_have_passkeys(origin) else None
@@ -93,6 +104,7 @@ def assemble_logins(
             codes=codes,
             passkeys=passkeys,
             audit=audit,
+            notices=notices,
             on_sessions_end=identity.sessions_ended,
         ),
         sign_on=SignOn(
@@ -103,9 +115,21 @@ def assemble_logins(
             identity,
             sessions=sessions,
             states=StateTokens(stored.signing_keys),
+            notices=notices,
             clock=clock,
             public_url=origin,
             most_of_address=settings.anonymous_logins,
             on_access_change=identity.sessions_ended,
+        ),
+        mails=mails,
+        notices=notices,
+        password_resets=PasswordResets(
+            SqlPasswordResets(stored.database),
+            hasher,
+            mails if settings.password_login else Mails(None, public_url=None),
+            notices,
+            clock,
+            public_url=origin,
+            on_sessions_end=identity.sessions_ended,
         ),
     )

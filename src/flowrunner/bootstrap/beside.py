@@ -13,10 +13,12 @@ from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.services.mails import Mails
+from flowrunner.services.notices import Notices
 from flowrunner.services.password_resets import NewLink, PasswordResets
 from flowrunner.services.pause import BEGUN, ENDED
 from flowrunner.services.retention import Outlived, Retention
 from flowrunner.settings import Settings
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.password_resets import SqlPasswordResets
@@ -96,8 +98,9 @@ async def _password_resets(settings: Settings) -> AsyncIterator[PasswordResets]:
         yield PasswordResets(
             SqlPasswordResets(database),
             Argon2Hasher(),
-            Mails(None, public_url=None),
-            SystemClock(),
+            mails := Mails(None, public_url=None),
+            Notices(mails, SqlAccounts(database), clock := SystemClock()),
+            clock,
             public_url=settings.public_url,
             on_sessions_end=on_sessions_end,
         )

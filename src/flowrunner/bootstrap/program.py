@@ -69,10 +69,8 @@ from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.language import Language
 from flowrunner.services.logins import Logins
-from flowrunner.services.mails import Mails
 from flowrunner.services.node_trials import NodeTrialService
 from flowrunner.services.overview import Overviews
-from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.pause import Pause
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
@@ -106,7 +104,6 @@ from flowrunner.storage.invitations import SqlInvitations
 from flowrunner.storage.jobs import SqlJobs
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.overview import SqlOverview
-from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
@@ -230,6 +227,7 @@ def assemble(
         audit=audit,
         hasher=hasher,
         http=sign_on_http,
+        mailer=(mailer := None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url)),
         clock=clock,
     )
     identity = logins.identity
@@ -243,16 +241,18 @@ def assemble(
         await on_workspace_delete(personal_workspace(account_id))
 
     accounts = Accounts(
-        account_store, logins.passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
+        account_store,
+        logins.passwords,
+        hasher,
+        logins.notices,
+        clock,
+        on_sessions_end=identity.sessions_ended,
+        on_delete=on_delete,
     )
     reruns = Reruns(executions, reader, journal, flow_store, library)
     records = ExecutionRecords(record_store, clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     callbacks = SqlCallbacks(database)
-    mails = Mails(
-        mailer := None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url),
-        public_url=settings.public_url,
-    )
     callback_deliveries = CallbackDeliveries(
         callbacks,
         CallbackMessages(reader, journal, flow_store, public_url=settings.public_url),
@@ -314,21 +314,14 @@ def assemble(
             SqlInvitations(database),
             account_store,
             hasher,
-            mails,
+            logins.mails,
             clock,
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
             public_url=settings.public_url,
             on_access_change=identity.sessions_ended,
         ),
-        password_resets=PasswordResets(
-            SqlPasswordResets(database),
-            hasher,
-            mails if settings.password_login else Mails(None, public_url=None),
-            clock,
-            public_url=settings.public_url,
-            on_sessions_end=identity.sessions_ended,
-        ),
+        password_resets=logins.password_resets,
         exports=WorkspaceExports(
             SqlExports(database),
             workspace_store,

@@ -76,6 +76,11 @@ class Accounts(Group[K]):
         """
         return call(Message, "DELETE", f"/accounts/{segment(id)}", query={"workspace": workspace, "to": to})
 
+    @operation("resetIdentities")
+    def reset_identities(self, id: str) -> Call[Message]:
+        """End all links of another account to providers, and its logins, for admins who have logged in."""
+        return call(Message, "DELETE", f"/accounts/{segment(id)}/identities")
+
     @operation("resetSecondFactors")
     def reset_second_factors(self, id: str) -> Call[Message]:
         """Remove all second factors of another account, and end its logins, for admins who have logged in."""

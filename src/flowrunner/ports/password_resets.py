@@ -1,5 +1,7 @@
 """The store of links that set a new password."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -8,8 +10,30 @@ from flowrunner.domain.values import AccountId
 from flowrunner.ports.audit import Audit
 
 
+@dataclass(frozen=True, slots=True)
+class LosingAccount:
+    """An account that may get a link. Args: has_password: It does not log in by a provider alone."""
+
+    account: Account
+    has_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordReset:
+    """A new password, and what the account logs in with besides.
+
+    Attributes:
+        second_factors: The number of confirmed ones.
+        providers: The ids of the providers whose accounts are linked.
+    """
+
+    account_id: AccountId
+    second_factors: int
+    providers: Sequence[str]
+
+
 class PasswordResetStore(Protocol):
-    async def account(self, *, id: AccountId | None = None, email: str | None = None) -> Account | None:
+    async def account(self, *, id: AccountId | None = None, email: str | None = None) -> LosingAccount | None:
         """Return the account that may log in with this id or normalised address; None if there is none."""
         ...
 
@@ -30,8 +54,10 @@ class PasswordResetStore(Protocol):
         """Return the account of a link; None if it was used, has expired, or its account may not log in."""
         ...
 
-    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> AccountId:
+    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> PasswordReset:
         """Set a new password, and end all links, logins and API tokens of the account.
+
+        Its second factors and its links to providers stay.
 
         Raises: NotFound as `find` returns None.
         """

@@ -79,6 +79,10 @@ class IdentityStore(Protocol):
         """Raises: NotFound; Conflict if the account could not log in any more."""
         ...
 
+    async def remove_all(self, account_id: AccountId, *, audit: Audit = None) -> None:
+        """Remove all links of an account, and end its logins. Raises: NotFound."""
+        ...
+
     async def open(
         self,
         identity: Identity,

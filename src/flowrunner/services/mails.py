@@ -11,7 +11,7 @@ MOST_NAME_CHARACTERS = 80
 
 
 class Mails:
-    """The sender of links by e-mail, where the installation can send them.
+    """The sender of e-mails to accounts, where the installation can send them.
 
     Args:
         mailer: None if there is no SMTP server.
@@ -27,13 +27,20 @@ class Mails:
     def are_possible(self) -> bool:
         return self._mailer is not None and self._public_url is not None
 
-    async def send(self, to: str, subject: str, text: str, *, page: str, token: str, message_id: str) -> bool:
-        """Send a text followed by a link, and return whether a server has taken it."""
+    async def send(
+        self, to: str, subject: str, text: str, *, message_id: str, page: str | None = None, token: str = ""
+    ) -> bool:
+        """Send a text, and return whether a server has taken it.
+
+        Args:
+            page: The page of a link that follows the text, with a token; None for no link.
+        """
         if self._mailer is None or self._public_url is None:
             return False
-        link = link_to(self._public_url, page, token)
+        if page is not None:
+            text = f"{text}\n\n{link_to(self._public_url, page, token)}"
         try:
-            await self._mailer.send([to], subject, f"{text}\n\n{link}\n", message_id=message_id)
+            await self._mailer.send([to], subject, f"{text}\n", message_id=message_id)
         except MailFailed as error:
             logger.warning("mail.failed", reason=str(error), message=message_id)
             return False

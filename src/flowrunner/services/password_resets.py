@@ -15,10 +15,11 @@ from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, No
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import PasswordHasher
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.password_resets import PasswordResetStore
+from flowrunner.ports.password_resets import PasswordReset, PasswordResetStore
 from flowrunner.services.ids import new_id
 from flowrunner.services.links import digest_of_token, link_to, new_token
 from flowrunner.services.mails import Mails
+from flowrunner.services.notices import Notices
 from flowrunner.services.rates import SlidingWindow, source_of
 
 logger = structlog.get_logger()
@@ -48,6 +49,7 @@ class PasswordResets:
     """Use cases of lost passwords.
 
     Args:
+        mails: Sends the links that people ask for themselves.
         public_url: The origin in links; None makes them paths.
         on_sessions_end: Called with an account whose sessions have ended.
     """
@@ -57,6 +59,7 @@ class PasswordResets:
         store: PasswordResetStore,
         hasher: PasswordHasher,
         mails: Mails,
+        notices: Notices,
         clock: Clock,
         *,
         public_url: str | None,
@@ -65,6 +68,7 @@ class PasswordResets:
         self._store = store
         self._hasher = hasher
         self._mails = mails
+        self._notices = notices
         self._clock = clock
         self._public_url = public_url
         self._on_sessions_end = on_sessions_end
@@ -90,12 +94,11 @@ class PasswordResets:
 
     async def create(self, caller: Caller, id: AccountId) -> NewLink:
         """Make a link for an account, on behalf of an admin. Raises: NotFound."""
-        account = await self._store.account(id=id)
-        if account is None:
+        found = await self._store.account(id=id)
+        if found is None:
             raise NotFound("account")
-        return (await self._make(account, act(caller, "password.reset_created", "account", id, at=self._clock.now())))[
-            0
-        ]
+        entry = act(caller, "password.reset_created", "account", id, at=self._clock.now())
+        return (await self._make(found.account, entry))[0]
 
     async def create_by_operator(self, email: str) -> NewLink:
         """Make a link for an account, on the server's machine. Raises: NotFound."""
@@ -116,10 +119,10 @@ class PasswordResets:
         await self._on_sessions_end(account.id)
 
     async def _with_email(self, email: str) -> Account:
-        account = await self._store.account(email=_normal(email))
-        if account is None:
+        found = await self._store.account(email=_normal(email))
+        if found is None:
             raise NotFound("account")
-        return account
+        return found.account
 
     def ask(self, email: str, *, address: str) -> None:
         """Have a link sent by e-mail if the address has an account. The caller learns nothing about that.
@@ -143,22 +146,24 @@ class PasswordResets:
 
     async def _send(self, email: str, *, address: str) -> None:
         try:
-            account = await self._store.account(email=email)
-            if account is None:
+            found = await self._store.account(email=email)
+            if found is None:
                 return
             # Nobody can flood the mailbox of another person.
             self._sent.check(email, at=self._clock.now())
             self._sent.add(email, at=self._clock.now())
+            account, id = found.account, new_id("reset", self._clock.now())
+            if not found.has_password:
+                # A mailbox must not outlive the provider's decision about its owner.
+                await self._mails.send(account.email, _SUBJECT, _LOGS_IN_BY_PROVIDER, message_id=id)
+                return
             new, token = await self._make(account, self._entry(account, credential="email", address=address))
             text = (
                 "Somebody has asked for a new password of your account on FlowRunner. Open this link to set one; it "
                 f"can be used once, until {new.expires_at:%H:%M} UTC. If it was not you, ignore this e-mail: your "
                 "password stays as it is."
             )
-            id = new_id("reset", self._clock.now())
-            await self._mails.send(
-                account.email, "New password for FlowRunner", text, page=PAGE, token=token, message_id=id
-            )
+            await self._mails.send(account.email, _SUBJECT, text, page=PAGE, token=token, message_id=id)
         except TooManyRequests:
             return
         except FlowRunnerError as error:
@@ -172,6 +177,9 @@ class PasswordResets:
 
     async def use(self, token: str, password: str, *, address: str) -> None:
         """Set a new password, once. All logins and API tokens of the account end.
+
+        Second factors stay, because a mailbox or an intercepted link must not replace them. Links to providers stay,
+        too: an e-mail names both.
 
         Args:
             address: The client's address.
@@ -196,8 +204,9 @@ class PasswordResets:
             address=address,
             workspace_id=personal_workspace(account.id),
         )
-        id = await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
-        await self._on_sessions_end(id)
+        reset = await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
+        self._notices.tell(reset.account_id, f"A link has set a new password of your account. {_besides(reset)}")
+        await self._on_sessions_end(reset.account_id)
 
     def _entry(self, account: Account, *, credential: str, address: str) -> AuditEntry:
         return AuditEntry(
@@ -218,6 +227,22 @@ def _check_password(account: Account, password: str) -> None:
     faults = password_faults(password, email=account.email, name=account.name)
     if faults:
         raise InvalidInput(faults)
+
+
+_SUBJECT: Final = "New password for FlowRunner"
+_LOGS_IN_BY_PROVIDER: Final = (
+    "Somebody has asked for a new password of your account on FlowRunner. The account has no password: log in by your "
+    "provider, or ask an admin for a link. If it was not you, ignore this e-mail."
+)
+
+
+def _besides(reset: PasswordReset) -> str:
+    """Return a sentence about what else the account logs in with."""
+    if not reset.providers and not reset.second_factors:
+        return "It logs in with nothing else."
+    ways = ["a second factor" if reset.second_factors == 1 else f"{reset.second_factors} second factors"]
+    ways = ways[: reset.second_factors] + [f"a linked account of '{provider}'" for provider in reset.providers]
+    return f"These are as before: {', '.join(ways)}."
 
 
 def _normal(email: str) -> str:

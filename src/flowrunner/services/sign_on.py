@@ -10,10 +10,10 @@ from typing import Final
 
 import structlog
 
-from flowrunner.domain.account import Account, Caller
+from flowrunner.domain.account import Account, Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import Conflict, EmailTaken, NotFound, Unauthorized, invalid
+from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, Unauthorized, invalid
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
 from flowrunner.domain.values import AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
@@ -25,6 +25,7 @@ from flowrunner.services.identity import AccessToken, Authentication, login_entr
 from flowrunner.services.ids import new_id
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.lru_cache import LruCache
+from flowrunner.services.notices import Notices
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 
@@ -83,6 +84,7 @@ class SignOn:
         *,
         sessions: SessionStore,
         states: StateSigner,
+        notices: Notices,
         clock: Clock,
         public_url: str | None,
         most_of_address: int | None,
@@ -95,6 +97,7 @@ class SignOn:
         self._identity = identity
         self._sessions = sessions
         self._states = states
+        self._notices = notices
         self._clock = clock
         self._public_url = public_url
         self._on_access_change = on_access_change
@@ -267,6 +270,8 @@ class SignOn:
             )
         except Conflict as error:
             raise SignOnFailed("taken", str(error)) from None
+        text = f"Your account was linked to one of '{provider.id}', by which it logs in from now on."
+        self._notices.tell(caller.account_id, text)
 
     async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
         """Give the account the roles of its groups, and take those that it has no more."""
@@ -321,6 +326,21 @@ class SignOn:
         now = self._clock.now()
         check_recent_login(caller, at=now)
         await self._store.remove(caller.account_id, id, audit=act(caller, "identity.unlinked", "identity", id, at=now))
+        self._notices.tell(caller.account_id, "A link of your account to one of a provider has ended.")
+
+    async def reset(self, caller: Caller, id: AccountId) -> None:
+        """End all links of another account, and its logins, which may have been made by them.
+
+        Raises: Forbidden, NotFound.
+        """
+        authorise(caller, Right.CREDENTIALS)
+        if id == caller.account_id:
+            raise Forbidden("An admin ends the links of other accounts: end your own one by one")
+        where = personal_workspace(id)
+        entry = act(caller, "identities.reset", "account", id, at=self._clock.now(), workspace_id=where)
+        await self._store.remove_all(id, audit=entry)
+        self._notices.tell(id, "An admin has ended all links of your account to providers.")
+        await self._on_access_change(id)
 
 
 def _by_provider(entry: AuditEntry, provider: Provider) -> AuditEntry:

@@ -11,7 +11,7 @@ from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import NO_PASSWORD, NewSession
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.sign_on import Identity
-from flowrunner.storage.accounts import account_of, create_account
+from flowrunner.storage.accounts import END_CHALLENGES, END_SESSIONS, GET, account_of, create_account
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.sessions import open_session
@@ -33,6 +33,7 @@ SELECT id, account_id, provider, issuer, subject, created_at, last_used_at FROM 
 """
 COUNT: Final = "SELECT count(*) FROM identities WHERE account_id = :account_id"
 REMOVE: Final = "DELETE FROM identities WHERE account_id = :account_id AND id = :id"
+REMOVE_ALL: Final = "DELETE FROM identities WHERE account_id = :account_id"
 LOGS_IN: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND password_hash <> :none"
 NOTE_USE: Final = "UPDATE identities SET last_used_at = :at WHERE id = :id AND account_id = :account_id"
 # A state that was used, until it expires anyway.
@@ -97,6 +98,17 @@ class SqlIdentities:
                 raise NotFound("identity")
             if (await one_row(tx, COUNT, values))[0] == 0 and await tx.row(LOGS_IN, values) is None:
                 raise Conflict("The account has no password, and could not log in any more: link another one first")
+
+        await self._database.write(remove, audit=audit)
+
+    async def remove_all(self, account_id: AccountId, *, audit: Audit = None) -> None:
+        values = {"id": account_id, "account_id": account_id}
+
+        async def remove(tx: Transaction) -> None:
+            if await tx.row(GET, values) is None:
+                raise NotFound("account")
+            for statement in (REMOVE_ALL, END_SESSIONS, END_CHALLENGES):
+                await tx.run(statement, values)
 
         await self._database.write(remove, audit=audit)
 

@@ -6,14 +6,16 @@ from typing import Final
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import AccountId
+from flowrunner.ports.accounts import NO_PASSWORD
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.password_resets import LosingAccount, PasswordReset
 from flowrunner.storage.accounts import END_CHALLENGES, END_RESETS, END_SESSIONS, END_TOKENS, account_of
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Transaction, one_row
 
 ACCOUNT: Final = """
-SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash <> :none FROM accounts
  WHERE (id = :id OR email = :email) AND disabled_at IS NULL AND deleted_at IS NULL
 """
 SAVE_RESET: Final = """
@@ -37,6 +39,8 @@ USE_RESET: Final = "DELETE FROM password_resets WHERE digest = :digest"
 REPLACE_HASH: Final = """
 UPDATE accounts SET password_hash = :password_hash, updated_at = :at WHERE id = :id AND deleted_at IS NULL
 """
+COUNT_FACTORS: Final = "SELECT count(*) FROM second_factors WHERE account_id = :id AND confirmed_at IS NOT NULL"
+PROVIDERS: Final = "SELECT DISTINCT provider FROM identities WHERE account_id = :id ORDER BY provider"
 PURGE_RESETS: Final = "DELETE FROM password_resets WHERE expires_at <= :now"
 
 
@@ -46,9 +50,10 @@ class SqlPasswordResets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def account(self, *, id: AccountId | None = None, email: str | None = None) -> Account | None:
-        row = await self._database.read(lambda tx: tx.row(ACCOUNT, {"id": id or "", "email": email or "-"}))
-        return None if row is None else account_of(row)
+    async def account(self, *, id: AccountId | None = None, email: str | None = None) -> LosingAccount | None:
+        values = {"id": id or "", "email": email or "-", "none": NO_PASSWORD}
+        row = await self._database.read(lambda tx: tx.row(ACCOUNT, values))
+        return None if row is None else LosingAccount(account_of(row), has_password=bool(row[7]))
 
     async def save(
         self,
@@ -79,8 +84,8 @@ class SqlPasswordResets:
         row = await self._database.read(lambda tx: tx.row(FIND_RESET, {"digest": digest, "now": to_ms(now)}))
         return None if row is None else account_of(row)
 
-    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> AccountId:
-        async def use(tx: Transaction) -> AccountId:
+    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> PasswordReset:
+        async def use(tx: Transaction) -> PasswordReset:
             row = await tx.row(FIND_RESET, {"digest": digest, "now": to_ms(at)})
             # Of two at the same time, one finds nothing to delete.
             if row is None or await tx.run(USE_RESET, {"digest": digest}) == 0:
@@ -89,7 +94,9 @@ class SqlPasswordResets:
             await tx.run(REPLACE_HASH, values)
             for statement in (END_RESETS, END_SESSIONS, END_CHALLENGES, END_TOKENS):
                 await tx.run(statement, values)
-            return AccountId(row[0])
+            (factors,) = await one_row(tx, COUNT_FACTORS, values)
+            providers = [provider for (provider,) in await tx.rows(PROVIDERS, values)]
+            return PasswordReset(AccountId(row[0]), second_factors=factors, providers=providers)
 
         return await self._database.write(use, audit=audit)
 
