@@ -1,5 +1,6 @@
 """Pages of the audit log: those of a workspace are found by its index, and additions move nothing."""
 
+import itertools
 import re
 import sqlite3
 from contextlib import closing
@@ -7,15 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
-from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.ports.audit import AuditFilter
-from flowrunner.ports.page import Page
-from flowrunner.storage.audit import COUNT, PAGE, SqlAudit
+from flowrunner.ports.page import Listed, Page
+from flowrunner.storage.audit import _EXAMINED, FIRST_AFTER, LAST_BEFORE, SqlAudit, search_of
+from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.database import Database
+from flowrunner.storage.postgres.transaction import translated
+from flowrunner.storage.transaction import Transaction
 from support.databases import MARA, NOON, OMAR, Place
+from support.postgres import connected
 
 
 def entry(n: int, workspace_id: WorkspaceId = MARA, *, action: str = "flow.created") -> AuditEntry:
@@ -38,8 +44,27 @@ async def audit(database: Database) -> SqlAudit:
 
 
 async def ids(audit: SqlAudit, wanted: AuditFilter, *, limit: int = 100, offset: int = 0) -> tuple[list[str], int]:
-    rows, total = await audit.page(wanted, page=Page(limit=limit, offset=offset))
-    return [row.entry.object[1] for row in rows], total
+    listed = await audit.page(wanted, Page(limit=limit, offset=offset))
+    assert listed.total is not None
+    return ids_of(listed), listed.total
+
+
+def ids_of(listed: Listed[AuditRow]) -> list[str]:
+    return [row.entry.object[1] for row in listed.items]
+
+
+async def walked(audit: SqlAudit, wanted: AuditFilter, *, limit: int, adds: bool = True) -> tuple[list[str], int]:
+    """Return the ids of all pages by cursor, and the number of pages. Args: adds: Add entries between them."""
+    found, pages, cursor = list[str](), 0, ""
+    while True:
+        listed = await audit.page(wanted, Page(limit=limit, cursor=cursor, counts=False))
+        assert (listed.total, len(listed.items) <= limit) == (None, True)
+        found, pages = found + ids_of(listed), pages + 1
+        if adds:
+            await audit.add(entry(30))
+        if listed.next_cursor is None:
+            return found, pages
+        cursor = listed.next_cursor
 
 
 async def test_a_workspace_has_its_own_entries_alone(audit: SqlAudit) -> None:
@@ -63,28 +88,96 @@ async def test_acts_on_the_account_itself_can_be_left_out(audit: SqlAudit) -> No
 @pytest.mark.parametrize("wanted", [AuditFilter(), AuditFilter(workspace_id=MARA)])
 async def test_portions_are_stable_while_entries_are_added(audit: SqlAudit, wanted: AuditFilter) -> None:
     expected, _ = await ids(audit, wanted)
-    found, rows = [], await audit.before(wanted, None, limit=2)
-    while rows:
-        found += [row.entry.object[1] for row in rows]
-        await audit.add(entry(30))
-        rows = await audit.before(wanted, rows[-1].seq, limit=2)
 
-    assert found == expected
+    assert (await walked(audit, wanted, limit=2))[0] == expected
+
+
+async def test_a_page_examines_a_limited_number_of_entries(audit: SqlAudit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowrunner.storage.audit.MOST_EXAMINED", 3)
+
+    listed = await audit.page(AuditFilter(object_id="flow-2"), Page(limit=5))
+    assert (ids_of(listed), listed.total, listed.is_exact) == ([], 0, False)
+    assert listed.next_cursor is not None
+    assert await walked(audit, AuditFilter(object_id="flow-2"), limit=5) == (["flow-2"], 4)
+    assert await walked(audit, AuditFilter(object_id="none", workspace_id=OMAR), limit=5) == ([], 2)
+    listed = await audit.page(AuditFilter(workspace_id=MARA), Page(limit=2))
+    assert (listed.total, listed.is_exact) == (3, False)
+    listed = await audit.page(AuditFilter(outcome="done"), Page(limit=2, offset=1))
+    assert (len(listed.items), listed.total, listed.is_exact) == (2, 3, False)
+
+
+async def test_a_period_is_found_by_its_times(audit: SqlAudit, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in (10_000, 20_000, 15_000):
+        await audit.add(entry(n))
+    monkeypatch.setattr("flowrunner.storage.audit.MOST_EXAMINED", 2)
+
+    def between(since: int, until: int, workspace_id: WorkspaceId | None) -> AuditFilter:
+        since_at, until_at = NOON + timedelta(seconds=since), NOON + timedelta(seconds=until)
+        return AuditFilter(since=since_at, until=until_at, workspace_id=workspace_id)
+
+    for workspace_id in (None, MARA):
+        # Of clocks that differ, too.
+        wanted = between(14_000, 30_000, workspace_id)
+        assert await walked(audit, wanted, limit=5, adds=False) == (["flow-15000", "flow-20000"], 2)
+        wanted = between(9_000, 11_000, workspace_id)
+        assert await walked(audit, wanted, limit=5, adds=False) == (["flow-10000"], 2)
+        wanted = between(-90_000, -50_000, workspace_id)
+        assert await walked(audit, wanted, limit=5, adds=False) == ([], 1)
 
 
 @pytest.mark.only("sqlite")
-async def test_entries_of_a_workspace_are_found_by_its_index(audit: SqlAudit, path: Place) -> None:
+async def test_entries_are_found_in_the_order_of_the_log(audit: SqlAudit, path: Place) -> None:
     assert isinstance(path, Path)
+    conditions = [frozenset[str](), *(frozenset({name}) for name in _EXAMINED), frozenset(_EXAMINED)]
+    plans = set()
     with closing(sqlite3.connect(path)) as connection:
-        plans: list[list[Any]] = [
-            [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", dict.fromkeys(_names(text), 1))]
-            for text in (PAGE, COUNT)
-        ]
+        for examined, has_workspace in itertools.product(conditions, (False, True)):
+            search = search_of(examined, has_workspace=has_workspace)
+            for text in (search.rows, search.last, search.number):
+                found = connection.execute(f"EXPLAIN QUERY PLAN {text}", dict.fromkeys(_names(text), 1)).fetchall()
+                plans |= {(has_workspace, row[3]) for row in found if "audit" in row[3]}
+        for text in (LAST_BEFORE, FIRST_AFTER):
+            (row,) = connection.execute(f"EXPLAIN QUERY PLAN {text}", {"at": 1})
+            assert row[3].startswith("SEARCH audit USING COVERING INDEX audit_at (at")
 
-    assert plans == [
-        ["SEARCH audit USING INDEX audit_workspace (workspace_id=? AND seq<?)"],
-        ["SEARCH audit USING INDEX audit_workspace (workspace_id=?)"],
-    ]
+    assert {(has, plan.replace(" COVERING", "")) for has, plan in plans} == {
+        (False, "SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (True, "SEARCH audit USING INDEX audit_workspace (workspace_id=? AND seq>? AND seq<?)"),
+    }
+
+
+@pytest.mark.only("postgres")
+async def test_no_page_reads_the_whole_log(path: str, database: Database) -> None:
+    entries = [entry(n, OMAR if n % 10 else MARA) for n in range(3_000)]
+
+    async def fill(tx: Transaction) -> None:
+        await add_to_chain(tx, entries)
+
+    await database.write(fill)
+
+    async def plans(connection: "asyncpg.Connection[Any]") -> list[Any]:
+        await connection.execute("ANALYZE audit")
+        wrong = []
+        conditions = [frozenset[str](), frozenset({"actor", "since"}), frozenset(_EXAMINED)]
+        for examined, has_workspace in itertools.product(conditions, (False, True)):
+            search = search_of(examined, has_workspace=has_workspace)
+            for text in (search.rows, search.last, search.number, LAST_BEFORE, FIRST_AFTER):
+                statement, names = translated(text)
+                async with connection.transaction():
+                    await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+                    plan = str(await (await connection.prepare(statement)).explain(*(_SOME[name] for name in names)))
+                # What has conditions is between two entries that are not far from each other.
+                if "Seq Scan" in plan or ("'Sort'" in plan and not (examined and text == search.rows)):
+                    wrong.append((text, plan))
+        return wrong
+
+    assert connected(path, plans) == []
+
+
+_SOME: dict[str, Any] = {
+    "before": 2900, "after": 2000, "workspace_id": MARA, "limit": 11, "offset": 0, "examined": 500, "at": 5,
+    "actor": "a", "action": "a", "object_kind": "a", "object_id": "a", "outcome": "done", "since": 1, "until": 2,
+}  # fmt: skip
 
 
 def _names(text: str) -> set[str]:

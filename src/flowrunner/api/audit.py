@@ -1,13 +1,22 @@
 """The audit log over REST: all of it for admins, and the part of a workspace for its admins."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Self, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 
-from flowrunner.api.http.answers import AS_LINES, NDJSON, Answer, ListAnswer, Reply, errors, lines
-from flowrunner.api.http.paging import paged
+from flowrunner.api.http.answers import (
+    AS_LINES,
+    NDJSON,
+    Answer,
+    ListAnswer,
+    Reply,
+    errors,
+    lines,
+    link_to_next,
+    listing,
+    part_of,
+)
 from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -15,7 +24,7 @@ from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.audit import AuditFilter
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Listed, Page
 
 admin = APIRouter(prefix="/api/v1/audit", tags=["Audit"], route_class=AdminRoute)
 router = APIRouter(prefix="/api/v1/workspaces/{id}/audit", tags=["Audit"], route_class=ProtectedRoute)
@@ -104,7 +113,7 @@ async def list_entries(
     )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all(caller, wanted)))
-    return await _listed(request, page, partial(audit.page, caller, wanted))
+    return _listing(request, page, await audit.page(caller, wanted, page))
 
 
 @router.get("", responses={**AS_LINES, **errors(401, 403, 404, 422)}, openapi_extra=needs(Right.MEMBERS))
@@ -137,20 +146,13 @@ async def list_entries_of_workspace(
     )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all_of_workspace(caller, wanted)))
-    return await _listed(request, page, partial(audit.page_of_workspace, caller, wanted))
+    return _listing(request, page, await audit.page_of_workspace(caller, wanted, page))
 
 
-async def _listed(
-    request: Request, page: Page, read: Callable[..., Awaitable[tuple[Sequence[AuditRow], int]]]
-) -> Reply[AuditList]:
-    return await paged(
-        request,
-        page,
-        lambda page: read(page=page),
-        kind=AuditList,
-        item=AuditEntryAnswer.of,
-        position=lambda row: row.seq,
-    )
+def _listing(request: Request, page: Page, listed: Listed[AuditRow]) -> Reply[AuditList]:
+    empty = AuditList([], **part_of(page, listed))
+    answers = [AuditEntryAnswer.of(row) for row in listed.items]
+    return listing(empty, answers, link_to_next(request, listed.next_cursor))
 
 
 async def _answers(portions: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[Sequence[AuditEntryAnswer]]:

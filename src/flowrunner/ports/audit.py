@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Listed, Page
 
 # The audit entries of a change, written in the same transaction: an entry, a function that makes one, several or None
 # of the change's result, or None. The function is called on another thread. A change that raises writes no entry.
@@ -37,12 +37,11 @@ class AuditStore(Protocol):
         """Write an entry that belongs to no change; a change passes its entry to its own store."""
         ...
 
-    async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
-        """Return a page of entries, the newest first, and the total."""
-        ...
+    async def page(self, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
+        """Return a page of entries, the newest first.
 
-    async def before(self, wanted: AuditFilter, seq: int | None, *, limit: int) -> Sequence[AuditRow]:
-        """Return the newest entries before the one with this number; None is after the last entry."""
+        It examines a limited number of entries, so it may be short and have a cursor to go on with.
+        """
         ...
 
     async def purge(self, *, before: datetime, limit: int) -> int:

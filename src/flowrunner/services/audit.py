@@ -19,7 +19,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.ports.audit import AuditFilter, AuditStore
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Listed, Page
 
 logger = structlog.get_logger()
 
@@ -61,19 +61,17 @@ class AuditLog:
         self._window: _Window | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def page(self, caller: Caller, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
+    async def page(self, caller: Caller, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
         """Raises: Forbidden."""
         authorise(caller, Right.ADMIN)
         await self.settle()
-        return await self._store.page(wanted, page=page)
+        return await self._store.page(wanted, page)
 
-    async def page_of_workspace(
-        self, caller: Caller, wanted: AuditFilter, *, page: Page
-    ) -> tuple[Sequence[AuditRow], int]:
-        """Return a page of the entries of the workspace that the request acts in, and the total. Raises: Forbidden."""
+    async def page_of_workspace(self, caller: Caller, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
+        """Return a page of the entries of the workspace that the request acts in. Raises: Forbidden."""
         wanted = _in_workspace(caller, wanted)
         await self.settle()
-        return await self._store.page(wanted, page=page)
+        return await self._store.page(wanted, page)
 
     async def all(self, caller: Caller, wanted: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
         """Yield all entries that there are at the start, the newest first. Raises: Forbidden."""
@@ -89,10 +87,12 @@ class AuditLog:
     async def _portions(self, wanted: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
         await self.settle()
         # By number, so that entries which are added meanwhile move nothing.
-        rows = await self._store.before(wanted, None, limit=_ROWS_AT_ONCE)
-        while rows:
-            yield rows
-            rows = await self._store.before(wanted, rows[-1].seq, limit=_ROWS_AT_ONCE)
+        cursor: str | None = ""
+        while cursor is not None:
+            listed = await self._store.page(wanted, Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=False))
+            if listed.items:
+                yield listed.items
+            cursor = listed.next_cursor
 
     def login_failed(self, account_id: AccountId | None, *, address: str) -> bool:
         """Record a wrong password; return whether it has an entry of its own.

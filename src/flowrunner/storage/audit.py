@@ -1,73 +1,70 @@
 """Reading and retention of the audit log."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.ports.audit import AuditFilter
-from flowrunner.ports.page import Page
+from flowrunner.ports.page import Listed, Page
 from flowrunner.storage.audit_chain import audit_row
 from flowrunner.storage.database import Database
-from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction, one_row
 
-PAGE_OF_ALL: Final = """
+# Entries that a page looks at beside those that it has: a page may be short, and the next one goes on after them.
+MOST_EXAMINED: Final = 10_000
+# Entries are numbered in the order of their commits, which clocks may contradict by as much.
+_CLOCKS_DIFFER_BY: Final = timedelta(hours=1)
+
+# The numbers between which the entries of a period are.
+LAST_BEFORE: Final = "SELECT seq FROM audit WHERE at < :at ORDER BY at DESC LIMIT 1"
+FIRST_AFTER: Final = "SELECT seq FROM audit WHERE at >= :at ORDER BY at LIMIT 1"
+
+# By the index of the workspace, in the order of the log, or along the whole log.
+_RANGE: Final = "FROM audit WHERE seq < :before AND seq > :after"
+_OF_WORKSPACE: Final = "AND workspace_id = :workspace_id"
+_ROW: Final = """
 SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
        previous, hash
-  FROM audit
- WHERE seq < :before
-   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:action AS text) IS NULL OR action = :action)
-   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
-   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
-   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
-   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
-   AND (CAST(:until AS bigint) IS NULL OR at < :until)
- ORDER BY seq DESC LIMIT :limit OFFSET :offset
 """
-COUNT_OF_ALL: Final = """
-SELECT count(*) FROM audit
- WHERE true
-   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:action AS text) IS NULL OR action = :action)
-   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
-   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
-   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
-   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
-   AND (CAST(:until AS bigint) IS NULL OR at < :until)
-"""
-# By the index of the workspace, in the order of the log.
-PAGE: Final = """
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
-       previous, hash
-  FROM audit
- WHERE workspace_id = :workspace_id AND seq < :before
-   AND (CAST(:has_account AS boolean)
-        OR NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%'))
-   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:action AS text) IS NULL OR action = :action)
-   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
-   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
-   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
-   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
-   AND (CAST(:until AS bigint) IS NULL OR at < :until)
- ORDER BY seq DESC LIMIT :limit OFFSET :offset
-"""
-COUNT: Final = """
-SELECT count(*) FROM audit
- WHERE workspace_id = :workspace_id
-   AND (CAST(:has_account AS boolean)
-        OR NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%'))
-   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:action AS text) IS NULL OR action = :action)
-   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
-   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
-   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
-   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
-   AND (CAST(:until AS bigint) IS NULL OR at < :until)
-"""
+_NEWEST_FIRST: Final = "ORDER BY seq DESC LIMIT :limit OFFSET :offset"
+# No index is used for these. The plus keeps SQLite from the index of the times.
+_EXAMINED: Final[Mapping[str, str]] = {
+    "actor": "AND actor = :actor",
+    "action": "AND action = :action",
+    "object_kind": "AND object_kind = :object_kind",
+    "object_id": "AND object_id = :object_id",
+    "outcome": "AND outcome = :outcome",
+    "since": "AND +at >= :since",
+    "until": "AND +at < :until",
+    "has_no_account": "AND NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSearch:
+    """The statements of a search: its rows, the last row that they may be examined up to, and their number."""
+
+    rows: str
+    last: str
+    number: str
+
+
+@cache
+def search_of(examined: frozenset[str], *, has_workspace: bool) -> AuditSearch:
+    """Return the statements for the conditions of a filter."""
+    within = " ".join((_RANGE, _OF_WORKSPACE)) if has_workspace else _RANGE
+    wanted = " ".join((within, *(_EXAMINED[name] for name in sorted(examined))))
+    return AuditSearch(
+        rows=" ".join((_ROW, wanted, _NEWEST_FIRST)),
+        last=" ".join(("SELECT seq", within, "ORDER BY seq DESC LIMIT 1 OFFSET :examined - 1")),
+        number=" ".join(("SELECT count(*) FROM (SELECT 1", wanted, "LIMIT :examined + 1) AS found")),
+    )
+
+
 # The last row before the first that must be kept, so that no row in the middle is deleted. Reads at most as many rows
 # as may be deleted.
 LAST_TO_PURGE: Final = """
@@ -80,9 +77,6 @@ UPDATE audit_anchor SET seq = :seq, hash = (SELECT hash FROM audit WHERE seq = :
 """
 PURGE: Final = "DELETE FROM audit WHERE seq <= :seq"
 
-# Above the number of every entry.
-_AFTER_ALL: Final = 2**62
-
 
 class SqlAudit:
     """Implements `ports.AuditStore`."""
@@ -93,19 +87,30 @@ class SqlAudit:
     async def add(self, entry: AuditEntry) -> None:
         await self._database.write(_change_nothing, audit=entry)
 
-    async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
-        values = _values(wanted) | {"before": page.before}
-        statements = (PAGE_OF_ALL, COUNT_OF_ALL) if wanted.workspace_id is None else (PAGE, COUNT)
-        rows, total = await self._database.read(lambda tx: page_and_total(tx, page, *statements, values))
-        return [audit_row(row) for row in rows], total
+    async def page(self, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
+        values = _values(wanted) | {"before": page.before, "limit": page.limit + 1, "offset": page.offset}
+        examined = frozenset(name for name in _EXAMINED if values[name])
+        search = search_of(examined, has_workspace=wanted.workspace_id is not None)
 
-    async def before(self, wanted: AuditFilter, seq: int | None, *, limit: int) -> Sequence[AuditRow]:
-        values = _values(wanted) | {"limit": limit, "offset": 0}
-        if seq is not None:
-            values["before"] = seq
-        statement = PAGE_OF_ALL if wanted.workspace_id is None else PAGE
-        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
-        return [audit_row(row) for row in rows]
+        async def read(tx: Transaction) -> Listed[AuditRow]:
+            async with tx.snapshot():
+                await _narrow(tx, wanted, values)
+                # The entries before this one are examined on the next page.
+                last = await tx.row(search.last, values) if examined else None
+                if last is not None:
+                    values["after"] = last[0] - 1
+                rows = [audit_row(row) for row in await tx.rows(search.rows, values)]
+                total = int((await one_row(tx, search.number, values))[0]) if page.counts else None
+                shown = rows[: page.limit]
+                end = shown[-1].seq if len(rows) > page.limit else None if last is None else last[0]
+                return Listed(
+                    items=shown,
+                    total=None if total is None else min(total, MOST_EXAMINED),
+                    is_exact=last is None and (total is None or total <= MOST_EXAMINED),
+                    next_cursor=None if end is None else str(end),
+                )
+
+        return await self._database.read_long(read)
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         values: dict[str, Any] = {"before": to_ms(before), "limit": limit}
@@ -120,18 +125,29 @@ class SqlAudit:
         return await self._database.write(purge)
 
 
+async def _narrow(tx: Transaction, wanted: AuditFilter, values: dict[str, Any]) -> None:
+    """Set the numbers between which the entries of the wanted period are."""
+    if wanted.since is not None:
+        row = await tx.row(LAST_BEFORE, {"at": to_ms(wanted.since - _CLOCKS_DIFFER_BY)})
+        values["after"] = values["after"] if row is None else row[0]
+    if wanted.until is not None:
+        row = await tx.row(FIRST_AFTER, {"at": to_ms(wanted.until + _CLOCKS_DIFFER_BY)})
+        values["before"] = values["before"] if row is None else min(values["before"], row[0])
+
+
 def _values(wanted: AuditFilter) -> dict[str, Any]:
     return {
         "actor": wanted.actor,
         "workspace_id": wanted.workspace_id,
-        "has_account": wanted.has_account,
+        "has_no_account": wanted.workspace_id is not None and not wanted.has_account,
         "action": wanted.action,
         "object_kind": wanted.object_kind,
         "object_id": wanted.object_id,
         "outcome": wanted.outcome,
         "since": to_ms_or_none(wanted.since),
         "until": to_ms_or_none(wanted.until),
-        "before": _AFTER_ALL,
+        "after": 0,
+        "examined": MOST_EXAMINED,
     }
 
 

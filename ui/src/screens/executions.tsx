@@ -87,9 +87,10 @@ export default function Executions() {
       <div class="content">
         {jobId.value !== undefined && <JobBar id={jobId.value} onChange={list.reload} onClose={() => (jobId.value = undefined)} />}
         <Load query={list} rows={10}>
-          {(page) => page.executions.length > 0 ? (
+          {/* A page without executions may be followed by others. */}
+          {(page) => page.executions.length > 0 || page.next_cursor !== undefined ? (
             <>
-              <Table executions={page.executions} selected={selected} />
+              {page.executions.length > 0 ? <Table executions={page.executions} selected={selected} /> : <div class="card"><Empty title={texts.noMatchYet} /></div>}
               <nav class="more" aria-label={common.next}>
                 {page.total !== undefined && <span>{texts.count(page.total, page.total_is_exact !== false)}</span>}
                 {cursor !== "" && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: undefined })}>{common.first}</a>}

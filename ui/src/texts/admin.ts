@@ -33,6 +33,8 @@ export const admin = {
   actionFilter: "Action, such as flow.update",
   actorFilter: "Account id",
   anonymous: "nobody",
+  noEntriesYet: "No entry among those that were looked at matches. Older ones may.",
+  entries: (count: number, isExact: boolean) => `${count.toLocaleString("en")}${isExact ? "" : " or more"} ${count === 1 ? "entry" : "entries"}`,
   noEntries: "No entry fits",
   details: "Details",
   version: "Version",

@@ -12,7 +12,6 @@ export const common = {
   copyCurl: "Copy as curl",
   hint: (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."),
   requestId: (id: string) => `Request ${id}`,
-  newer: "Newer",
   older: "Older",
   first: "First page",
   next: "Next page",

@@ -26,6 +26,7 @@ export const executions = {
   empty: "No execution yet",
   emptyHint: "Run a flow, and its executions are listed here: what runs now, what has failed, and what waits for somebody.",
   toFlows: "Go to the flows",
+  noMatchYet: "No execution among those that were looked at matches. Older ones may.",
   noMatch: "No execution fits these filters",
   clear: "Clear the filters",
   byHand: "by hand",

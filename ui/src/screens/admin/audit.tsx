@@ -12,11 +12,11 @@ const PAGE = 50;
 
 export function Audit() {
   const { query } = location.value;
-  const offset = Number(query.get("from") ?? 0) || 0;
+  const cursor = query.get("cursor") ?? "";
   const filters = { action: query.get("action") ?? undefined, actor: query.get("actor") ?? undefined, outcome: (query.get("outcome") ?? undefined) as Entry["outcome"] | undefined };
-  const list = useQuery(query.toString(), (signal) => api.get("/api/v1/audit", { query: { ...filters, limit: PAGE, offset }, signal }));
-  const change = (name: string) => (event: { currentTarget: { value: string } }) => setQuery({ [name]: event.currentTarget.value.trim() || undefined, from: undefined });
-  const page = (from: number) => to("/admin", { ...Object.fromEntries(query), from: from > 0 ? String(from) : undefined });
+  const list = useQuery(query.toString(), (signal) => api.get("/api/v1/audit", { query: { ...filters, limit: PAGE, cursor, count: true }, signal }));
+  const change = (name: string) => (event: { currentTarget: { value: string } }) => setQuery({ [name]: event.currentTarget.value.trim() || undefined, cursor: undefined });
+  const page = (cursor?: string) => to("/admin", { ...Object.fromEntries(query), cursor });
   return (
     <>
       <div class="filters">
@@ -28,8 +28,9 @@ export function Audit() {
         <input type="search" aria-label={texts.actorFilter} placeholder={texts.actorFilter} value={filters.actor} onChange={change("actor")} />
       </div>
       <Load query={list} rows={10}>
-        {({ entries, total = entries.length }) => entries.length === 0 ? <div class="card"><Empty title={texts.noEntries} /></div> : (
+        {({ entries, total, total_is_exact: isExact, next_cursor: next }) => (
           <>
+            {entries.length === 0 ? <div class="card"><Empty title={next === undefined ? texts.noEntries : texts.noEntriesYet} /></div> : (
             <div class="card scroll">
               <table class="stacked">
                 <thead><tr><th>{texts.when}</th><th>{texts.what}</th><th>{texts.outcome}</th><th class="wide-only">{texts.who}</th><th class="wide-only">{texts.object}</th><th class="wide-only">{texts.details}</th></tr></thead>
@@ -47,10 +48,11 @@ export function Audit() {
                 </tbody>
               </table>
             </div>
+            )}
             <nav class="more" aria-label={common.next}>
-              <span>{common.shown(entries.length, total)}</span>
-              {offset > 0 && <a class="link" href={page(Math.max(0, offset - PAGE))}>{common.newer}</a>}
-              {offset + entries.length < total && <a class="link" href={page(offset + PAGE)}>{common.older}</a>}
+              {total !== undefined && <span>{texts.entries(total, isExact !== false)}</span>}
+              {cursor !== "" && <a class="link" href={page()}>{common.first}</a>}
+              {next !== undefined && <a class="link" href={page(next)}>{common.older}</a>}
             </nav>
           </>
         )}
