@@ -1,6 +1,8 @@
 """Retention of ended executions: its rules, and the deletion of what has outlived them."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +19,10 @@ from flowrunner.services.ids import first_id
 
 _BATCH: Final = 200
 _FLOWS_AT_ONCE: Final = 500
-_PAUSE_SECONDS: Final = 0.02
+_SHORTEST_PAUSE_SECONDS: Final = 0.02
+# Multiple of the time that a batch took, waiting for others included: what runs has most of the writer, also on a
+# machine that is busy.
+_PAUSE: Final = 2.0
 # A parent, a chain and a callback are notified of an end before it may be deleted.
 _SETTLING: Final = timedelta(minutes=5)
 
@@ -92,17 +97,16 @@ class Retention:
         now = self._clock.now()
         total, has_more = 0, True
         while has_more:
-            purged, has_more = await self._reader.purge(ended_before=self._oldest(now), limit=_BATCH)
+            async with _leaving_time():
+                purged, has_more = await self._reader.purge(ended_before=self._oldest(now), limit=_BATCH)
             total += purged
-            # The pause lets running executions write first.
-            await asyncio.sleep(_PAUSE_SECONDS)
         async for flow in self._flows():
             for part in await self._parts(flow, now):
                 total += await self._purge_part(part)
         has_more = True
         while has_more:
-            has_more = await self._reader.give_space_back()
-            await asyncio.sleep(_PAUSE_SECONDS)
+            async with _leaving_time():
+                has_more = await self._reader.give_space_back()
         return total
 
     async def _purge_part(self, part: EndedExecutions) -> int:
@@ -111,9 +115,9 @@ class Retention:
         while ids := await self._store.ids(part, after=after, limit=_BATCH):
             after, left = ids[-1], ids
             while left:
-                purged, left = await self._reader.delete(left)
+                async with _leaving_time():
+                    purged, left = await self._reader.delete(left)
                 total += purged
-                await asyncio.sleep(_PAUSE_SECONDS)
         return total
 
     async def outlived(self) -> AsyncIterator[Outlived]:
@@ -157,3 +161,11 @@ class Retention:
             EndedExecutions(workspace_id=flow.workspace_id, flow_id=flow.id, before=before, up_to=up_to)
             for before, up_to in found
         ]
+
+
+@contextlib.asynccontextmanager
+async def _leaving_time() -> AsyncIterator[None]:
+    """Pause after a batch, so that running executions write first."""
+    began = time.monotonic()
+    yield
+    await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE * (time.monotonic() - began)))

@@ -94,7 +94,7 @@ PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
 # depends on its size.
 _EVENTS_A_COMMIT: Final = 2000
 _EVENTS_AT_ONCE: Final = 100
-_SECONDS_A_COMMIT: Final = 0.02
+_SECONDS_A_COMMIT: Final = 0.01
 
 
 class SqlExecutions:

@@ -37,7 +37,9 @@ LONGEST_READ_STEPS: Final = 10
 # statement, and each step returns one page.
 FREE_PAGES: Final = "PRAGMA freelist_count"
 GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
-_PAGES_A_COMMIT: Final = 2000
+# Others wait meanwhile, and a moved page is written twice: into the log, and from there.
+_PAGES_A_COMMIT: Final = 500
+_SECONDS_A_COMMIT: Final = 0.01
 OLDEST_SQLITE: Final = (3, 38, 0)
 _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_READ,
@@ -409,8 +411,11 @@ async def _write_nothing(tx: Transaction) -> None:
 async def _give_back(tx: Transaction) -> bool:
     """Shorten the file a little and return whether there is more to do."""
     free = (await tx.row(FREE_PAGES) or (0,))[0]
-    for _ in range(min(free, _PAGES_A_COMMIT)):
+    until = time.monotonic() + _SECONDS_A_COMMIT
+    for done in range(1, min(free, _PAGES_A_COMMIT) + 1):
         await tx.row(GIVE_BACK)
+        if time.monotonic() > until:
+            return bool(free > done)
     return bool(free > _PAGES_A_COMMIT)
 
 
