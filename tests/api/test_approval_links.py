@@ -25,7 +25,11 @@ nodes:
       form:
         type: object
         required: [note]
-        properties: {note: {type: string}, parts: {type: integer}, how: {enum: [air, 7]}, fast: {type: boolean}}
+        properties:
+          note: {type: string, title: Remark}
+          parts: {type: integer}
+          how: {enum: [air, 7]}
+          fast: {type: boolean}
       link: true
       notify: tell
     timeout: 1d
@@ -98,6 +102,9 @@ def test_a_person_answers_by_the_form_of_the_link(root: Client, receiver: Receiv
     assert page.headers["referrer-policy"] == "no-referrer"
     assert page.headers["cache-control"] == "no-store"
     assert "script" not in page.body.decode()
+    assert "Remark · required" in " ".join(text_of(page).split())
+    missing = " ".join(text_of(asked.post({"answer": "approve", "field.parts": "2"})).split())
+    assert ("Remark : is missing" in missing, "data.note" in missing) == (True, False), missing
     wrong = asked.post({"answer": "approve", "field.parts": "many"})
     assert (wrong.status, "The answer was not accepted" in text_of(wrong)) == (422, True)
     assert root.execution(asked.id)["status"] == "waiting"
@@ -115,6 +122,18 @@ def test_a_person_answers_by_the_form_of_the_link(root: Client, receiver: Receiv
     (entry,) = root.get("/api/v1/audit", action="execution.approval.answered", object_id=asked.id).json["entries"]
     assert (entry["actor"], entry["credential"], entry["address"]) == (None, "link", "127.0.0.1")
     assert "Approved by link" in [line["message"] for line in root.logs(asked.id)]
+
+
+def test_characters_that_reorder_text_are_shown_by_their_names(root: Client, receiver: Receiver) -> None:
+    asked = Asked(
+        root, receiver, ASKS.replace("Ship order", "Pay \\u202E001\\u202C for").replace("Remark", '"\\u2066x"')
+    )
+
+    page = asked.page().body.decode()
+
+    assert "Pay [U+202E]001[U+202C] for 7?" in page
+    assert "[U+2066]x" in page
+    assert not set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page)
 
 
 def test_a_rejection_needs_no_form(root: Client, receiver: Receiver) -> None:
@@ -144,6 +163,7 @@ def test_a_revoked_link_answers_no_longer_and_a_member_still_does(root: Client, 
     assert root.delete(link).status == 200
 
     assert "Link revoked" in text_of(asked.page())
+    assert "link" not in root.execution(asked.id)["waiting_for"][0]
     assert asked.post({"answer": "reject"}).status == 410
     assert root.delete(link).status == 409
     assert root.post(f"/api/v1/executions/{asked.id}/approvals/ask", {"approved": False}).status == 200

@@ -73,7 +73,8 @@ def test_a_person_is_invited_and_makes_an_account(tab: Tab, admin: Client, brows
         expect(guest.page.get_by_role("heading", name="Invitation")).to_be_visible()
         look(guest.page, "invitation")
         assert "#" not in guest.page.url
-        guest.page.get_by_role("button", name="No account yet? Create one").click()
+        expect(guest.page.get_by_label("Password")).to_have_count(0)
+        guest.page.get_by_role("button", name="Create an account").click()
         guest.page.get_by_label("Your name").fill("Kim")
         guest.page.get_by_label("Password").fill(PASSWORD)
         look(guest.page, "invitation-sign-up")
@@ -94,6 +95,9 @@ def test_an_account_logs_in_and_accepts_and_a_used_link_says_so(tab: Tab, admin:
     link = admin.post(f"/api/v1/workspaces/{admin.account_id}/invitations", body).json["link"]
 
     tab.page.goto(link)
+    # The tab keeps the invitation until it is used.
+    tab.page.reload()
+    tab.page.get_by_role("button", name="I have an account: log in").click()
     tab.page.get_by_label("Password").fill(PASSWORD)
     tab.page.get_by_role("button", name="Log in and accept").click()
     tab.page.wait_for_url(f"**/w/~{admin.account_id[-8:]}")
@@ -174,5 +178,28 @@ def test_an_approval_is_answered_by_its_link_without_scripts(
         assert phone.faults == []
     finally:
         phone.close()
+    tab = Tab(browser, admin.url).log_in()
+    expect(tab.go(f"/executions/{id}?step=ask.1").get_by_role("complementary")).to_contain_text("by link")
+    tab.close()
     result = admin.ended(id)["result"]
     assert (result["by"], result["data"]) == ("link", {"note": "Ring twice", "how": "by air", "insured": True})
+
+
+def test_the_link_of_an_approval_is_revoked_and_a_member_who_answers_is_named(browser: Browser, admin: Client) -> None:
+    id = admin.run(admin.new_flow(ASKS.replace("URL/ok/tell", "http://127.0.0.1:9/")))
+    admin.waiting_at(id, "ask")
+    tab = Tab(browser, admin.url).log_in()
+    page = tab.go(f"/executions/{id}")
+    panel = page.get_by_role("complementary")
+    expect(panel).to_contain_text("Ship order 7 to Ada?")
+    panel.get_by_role("button", name="Revoke the link…").click()
+    page.get_by_role("button", name="Revoke the link", exact=True).click()
+    expect(panel.get_by_role("button", name="Revoke the link…")).to_have_count(0)
+
+    admin.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": False})
+    expect(page.locator("header .pill")).to_have_text("completed")
+    expect(panel).to_contain_text("Rejected by root")
+    tab.page.goto(f"{tab.home}/executions/{id}?tab=logs")
+    expect(page.get_by_role("group", name="Log lines")).to_contain_text("Rejected by root")
+    tab.close()
+    assert tab.faults == []

@@ -122,7 +122,7 @@ def data_of(fields: Sequence[FormField], sent: Mapping[str, str]) -> JSON:
         try:
             data[field.name] = _value_of(field, text)
         except ValueError as error:
-            faults.append(Fault(path=field.label, code="type", message=str(error)))
+            faults.append(Fault(path=f"data.{field.name}".rstrip("."), code="type", message=str(error)))
     if faults:
         raise InvalidInput(faults)
     is_empty = not any(value is not False for value in data.values())

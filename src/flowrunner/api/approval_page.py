@@ -1,8 +1,9 @@
 """The plain page of a link to an approval: HTML without scripts, which works in any browser.
 
-All text that flows or people have written is escaped; nothing of it becomes markup.
+All text that flows or people have written is escaped; nothing of it becomes markup, or reorders what is shown.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
@@ -35,6 +36,8 @@ _ENDS: Final[Mapping[LinkEnd, tuple[str, str]]] = {
     "revoked": ("Link revoked", "This link answers no longer. Ask its sender for another one."),
 }
 _MOST_PROMPT: Final = 20_000
+# Controls of the direction of text, with which "Pay 001" can be shown as "Pay 100".
+_REORDERS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def question(
@@ -47,16 +50,19 @@ def question(
     """
     fields, parts = fields_of(approval.wait.form), []
     if faults:
-        told = "".join(f"<li><code>{escape(fault.path)}</code>: {escape(fault.message)}</li>" for fault in faults[:20])
+        told = "".join(f"<li>{_place(fault, fields)}: {_shown(fault.message)}</li>" for fault in faults[:20])
         parts.append(
             f'<div class="alert" role="alert"><b>The answer was not accepted</b><ul class="small">{told}</ul></div>'
         )
     prompt = approval.wait.prompt[:_MOST_PROMPT] or "Approve?"
-    parts.append(f'<p class="asked">{escape(prompt)}</p>')
+    parts.append(f'<p class="prompt">{_shown(prompt)}</p>')
     about = f"{approval.flow_name}, {approval.step.node}" if approval.flow_name else approval.step.node
     until = "" if approval.until is None else f" · until {approval.until:%Y-%m-%d %H:%M} UTC"
-    parts.append(f'<p class="muted small">{escape(about)}{until}</p>')
-    inner = "".join(_field(field, (sent or {}).get(field.key) if sent is not None else None) for field in fields)
+    parts.append(f'<p class="muted small">{_shown(about)}{until}</p>')
+    wrong = {field.key for field in fields if any(_is_in(fault, field) for fault in faults)}
+    inner = "".join(
+        _field(field, None if sent is None else sent.get(field.key), is_wrong=field.key in wrong) for field in fields
+    )
     buttons = (
         f'<div class="row"><button class="btn danger" name="{DECISION}" value="{REJECT}" formnovalidate>Reject</button>'
         f'<button class="btn primary right" name="{DECISION}" value="{APPROVE}">Approve</button></div>'
@@ -85,6 +91,22 @@ def refused(message: str, *, status: int) -> HTMLResponse:
     return _page("Not accepted", f"<p>{escape(message)}</p>", status=status)
 
 
+def _shown(text: str) -> str:
+    """Return the text as HTML, with the characters that would reorder it by their names."""
+    return escape(_REORDERS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text))
+
+
+def _is_in(fault: Fault, field: FormField) -> bool:
+    place = f"data.{field.name}" if field.name else "data"
+    return fault.path == place or fault.path.startswith((f"{place}.", f"{place}["))
+
+
+def _place(fault: Fault, fields: Sequence[FormField]) -> str:
+    """Return the place of a fault as people see it: the label of its field."""
+    label = next((field.label for field in fields if _is_in(fault, field)), None)
+    return f"<code>{_shown(fault.path)}</code>" if label is None else f"<b>{_shown(label)}</b>"
+
+
 def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
     return HTMLResponse(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -97,18 +119,19 @@ def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
     )
 
 
-def _field(field: FormField, text: str | None) -> str:
+def _field(field: FormField, text: str | None, *, is_wrong: bool = False) -> str:
     """Return a field with its label. Args: text: What was sent before; None for its default."""
     key, hint = escape(field.key), ""
     if field.hint:
-        hint = f'<span class="hint">{escape(field.hint)}</span>'
-    required = " required" if field.is_required and field.kind != "boolean" else ""
+        hint = f'<span class="hint">{_shown(field.hint)}</span>'
+    is_required = field.is_required and field.kind != "boolean"
+    required = (" required" if is_required else "") + (' aria-invalid="true"' if is_wrong else "")
     value = escape(shown_value(field, field.default) if text is None else text)
     if field.kind == "boolean":
         is_on = field.default is True if text is None else text != ""
         checked = " checked" if is_on else ""
         box = f'<input type="checkbox" name="{key}" value="yes"{checked}>'
-        return f'<label class="check">{box}<span>{escape(field.label)}{hint}</span></label>'
+        return f'<label class="check">{box}<span>{_shown(field.label)}{hint}</span></label>'
     match field.kind:
         case "choice":
             control = f'<select id="{key}" name="{key}"{required}>{_options(field, text)}</select>'
@@ -120,7 +143,8 @@ def _field(field: FormField, text: str | None) -> str:
             control = f'<input id="{key}" name="{key}" type="date" value="{value}"{required}>'
         case _:
             control = f'<input id="{key}" name="{key}" value="{value}"{required}>'
-    return f'<div class="field"><label for="{key}">{escape(field.label)}</label>{control}{hint}</div>'
+    mark = ' <span class="muted">· required</span>' if is_required else ""
+    return f'<div class="field"><label for="{key}">{_shown(field.label)}{mark}</label>{control}{hint}</div>'
 
 
 def _options(field: FormField, text: str | None) -> str:
@@ -128,7 +152,7 @@ def _options(field: FormField, text: str | None) -> str:
     for place, choice in enumerate(field.choices):
         is_chosen = text == str(place) if text is not None else _is_default(field, choice)
         selected = " selected" if is_chosen else ""
-        found.append(f'<option value="{place}"{selected}>{escape(shown_value(field, choice))}</option>')
+        found.append(f'<option value="{place}"{selected}>{_shown(shown_value(field, choice))}</option>')
     return "".join(found)
 
 

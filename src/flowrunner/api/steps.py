@@ -45,7 +45,10 @@ class ReceivedAnswer(Answer, frozen=True, kw_only=True):
     """The signal, or the answer to an approval, that ended a wait."""
 
     at: str
-    by: Annotated[str | UnsetType, Meta(description="The account that sent it. Absent if no account did.")] = UNSET
+    by: Annotated[
+        str | UnsetType,
+        Meta(description="The account that sent it; `link` for the link of an approval. Absent if nobody did."),
+    ] = UNSET
     payload: PreviewAnswer
 
     @classmethod

@@ -1141,7 +1141,7 @@ class Received(Model):
     """The schema `ReceivedAnswer` of the API.
 
     Attributes:
-        by: The account that sent it. Absent if no account did.
+        by: The account that sent it; `link` for the link of an approval. Absent if nobody did.
     """
 
     at: datetime

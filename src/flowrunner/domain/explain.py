@@ -64,6 +64,8 @@ def _description_of(current: StepState) -> dict[str, JSON] | None:
         described = current.wait_for.describe()
         if isinstance(current.wait_for, ApprovalWait):
             described |= {"since": rfc3339(current.started_at), **_progress_of(current.wait_for, current)}
+            if current.is_link_revoked:
+                del described["link"]
         return described
     if current.open is not None and not current.open.has_begun:
         return {"type": "delay"}

@@ -4974,7 +4974,7 @@ export interface components {
             at: string;
             /**
              * By
-             * @description The account that sent it. Absent if no account did.
+             * @description The account that sent it; `link` for the link of an approval. Absent if nobody did.
              */
             by?: string;
             payload: components["schemas"]["PreviewAnswer"];

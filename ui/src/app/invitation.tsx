@@ -8,19 +8,31 @@ import { common } from "../texts/common";
 import { invitation as texts } from "../texts/invitation";
 import { shell } from "../texts/shell";
 import { workspace as workspaceTexts } from "../texts/workspace";
-import { go, homeOf } from "./router";
+import { go, homeOf, withQuery } from "./router";
 import { account, logIn, logOut, open, workspaces } from "./session";
-import { takeToken } from "./token";
+import { forgetInvitation, takeInvitation } from "./token";
 
 export default function InvitationPage() {
   document.title = `${texts.title} · ${common.product}`;
-  const token = useMemo(takeToken, []);
+  const token = useMemo(takeInvitation, []);
   const found = useSignal<Schemas["OpenInvitationAnswer"] | undefined>(undefined);
   const fault = useSignal<unknown>(undefined);
   const busy = useSignal(false);
-  const makesAccount = useSignal(false);
+  const methods = useSignal<Schemas["LoginMethods"] | undefined>(undefined);
+  const way = useSignal<"choose" | "log in" | "sign up">("choose");
   useEffect(() => {
-    api.post("/api/v1/invitations/lookup", { body: { token } }).then((answer) => (found.value = answer), (error: unknown) => (fault.value = error));
+    // Both at once, so that nothing jumps.
+    Promise.all([api.post("/api/v1/invitations/lookup", { body: { token } }), api.get("/api/v1/auth/methods")]).then(
+      ([answer, offered]) => {
+        methods.value = offered;
+        if (!answer.sign_up && offered.providers.length === 0) way.value = "log in";
+        found.value = answer;
+      },
+      (error: unknown) => {
+        if (error instanceof ApiError && error.status === 404) forgetInvitation();
+        fault.value = error;
+      },
+    );
   }, []);
   async function run(work: () => Promise<void>): Promise<void> {
     busy.value = true;
@@ -34,6 +46,7 @@ export default function InvitationPage() {
   }
   async function accept(): Promise<void> {
     const accepted = await api.post("/api/v1/invitations/accept", { body: { token } });
+    forgetInvitation();
     await enter(accepted.workspace_id);
   }
   async function enter(workspace: string): Promise<void> {
@@ -46,8 +59,9 @@ export default function InvitationPage() {
     const password = String(form.get("password"));
     const email = found.value?.email ?? "";
     void run(async () => {
-      if (makesAccount.value) {
+      if (way.value === "sign up") {
         await api.post("/api/v1/invitations/sign-up", { body: { token, name: String(form.get("name")).trim(), password } });
+        forgetInvitation();
         await logIn(email, password);
         await open();
         // A new account has a workspace of its own, and the one to which it was invited.
@@ -60,6 +74,7 @@ export default function InvitationPage() {
     });
   }
   const invitation = found.value;
+  const makesAccount = way.value === "sign up";
   const isOwn = account.value !== undefined && account.value.email === invitation?.email;
   const isUnknown = invitation === undefined && fault.value instanceof ApiError && fault.value.status === 404;
   return (
@@ -74,15 +89,22 @@ export default function InvitationPage() {
             <p class="muted small">{texts.forAddress(invitation.email)} <Time at={invitation.expires_at} />.</p>
             {isOwn ? <button class="btn primary" disabled={busy.value} onClick={() => void run(accept)}>{texts.accept}</button>
               : account.value !== undefined ? <><p>{texts.otherAccount(account.value.email)}</p><button class="btn" onClick={() => void logOut()}>{shell.logOut}</button></>
-              : (
+              : way.value === "choose" || methods.value?.password !== true ? (
+                <div class="stack">
+                  {invitation.sign_up && <button class="btn primary" onClick={() => (way.value = "sign up")}>{texts.toSignUp}</button>}
+                  {methods.value?.password && <button class="btn" onClick={() => (way.value = "log in")}>{texts.toLogIn}</button>}
+                  {methods.value?.providers.map(({ id, name, start }) => <a key={id} class="btn" href={withQuery(start, { next: "/invitation" })}>{shell.logInWith(name)}</a>)}
+                  {methods.value?.password !== true && methods.value?.providers.length === 0 && <p class="muted">{texts.noLogin}</p>}
+                </div>
+              ) : (
                 <form class="stack" onSubmit={submit}>
-                  {makesAccount.value && <Field label={shell.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} autofocus />}</Field>}
+                  {makesAccount && <Field label={shell.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} autofocus />}</Field>}
                   <input type="hidden" name="email" autocomplete="username" value={invitation.email} />
-                  <Field label={shell.password} hint={makesAccount.value ? shell.setUpPasswordHint : undefined}>
-                    {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete={makesAccount.value ? "new-password" : "current-password"} required />}
+                  <Field label={shell.password} hint={makesAccount ? shell.setUpPasswordHint : undefined}>
+                    {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete={makesAccount ? "new-password" : "current-password"} required autofocus={!makesAccount} />}
                   </Field>
-                  <button class="btn primary" disabled={busy.value}>{makesAccount.value ? texts.signUp : texts.logIn}</button>
-                  {invitation.sign_up && <button class="btn quiet" type="button" onClick={() => (makesAccount.value = !makesAccount.value)}>{makesAccount.value ? texts.toLogIn : texts.toSignUp}</button>}
+                  <button class="btn primary" disabled={busy.value}>{makesAccount ? texts.signUp : texts.logIn}</button>
+                  {invitation.sign_up && <button class="btn quiet" type="button" onClick={() => (way.value = makesAccount ? "log in" : "sign up")}>{makesAccount ? texts.toLogIn : texts.toSignUp}</button>}
                 </form>
               )}
           </>

@@ -28,6 +28,8 @@ export class ExecutionStore {
   /** Grows with each renewal, so that logs are read again. */
   readonly version = signal(0);
   readonly states = new GraphStates();
+  /** The step that has failed, or waits for somebody; the last one of these after it went on. */
+  decisive: string | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private isLoading = false;
   private isDue = false;

@@ -1,5 +1,6 @@
 /** JSON as a tree that opens in place; long texts and lists are cut until they are asked for. */
 import { useSignal } from "@preact/signals";
+import { visible } from "./visible";
 import { json as texts } from "../texts/json";
 
 const LIST = 50;
@@ -11,7 +12,7 @@ function Scalar({ value }: { value: unknown }) {
     const shown = isCut.value && value.length > TEXT ? value.slice(0, TEXT) : value;
     return (
       <span class="j-s">
-        {JSON.stringify(shown)}
+        {visible(JSON.stringify(shown))}
         {shown !== value && <button class="j-more" onClick={() => (isCut.value = false)}>{texts.moreCharacters(value.length - TEXT)}</button>}
       </span>
     );

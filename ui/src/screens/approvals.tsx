@@ -1,6 +1,5 @@
 /** The inbox: approvals that wait for the reader, in all workspaces. */
 import { useSignal } from "@preact/signals";
-import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
@@ -9,9 +8,9 @@ import { homeOf } from "../app/router";
 import { workspaces, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Empty, Load, Time } from "../parts/parts";
-import { done, failed } from "../parts/toast";
+import { Answering } from "./approvals/answering";
+import { visible } from "../parts/visible";
 import { approvals as texts } from "../texts/approvals";
-import { common } from "../texts/common";
 
 export type Approval = Schemas["ApprovalInList"];
 const PAGE = 50;
@@ -45,27 +44,8 @@ export default function Approvals() {
 }
 
 function Item({ approval, onAnswered }: { approval: Approval; onAnswered: () => Promise<void> }) {
-  const isBusy = useSignal(false);
-  const isOpen = useSignal(false);
   const place = workspaces.value.find(({ id }) => id === approval.workspace_id);
   const mayAnswer = place !== undefined && place.role !== "viewer";
-
-  async function answer(approved: boolean, data?: unknown): Promise<void> {
-    isBusy.value = true;
-    try {
-      // The key makes a repetition of the same answer harmless.
-      const headers = { "Idempotency-Key": crypto.randomUUID() };
-      await api.post("/api/v1/executions/{id}/approvals/{node}", { path: { id: approval.execution_id, node: approval.step }, body: { approved, ...(data === undefined ? {} : { data }) }, headers });
-      done(approved ? texts.approved : texts.rejected);
-      await onAnswered();
-    } catch (error) {
-      failed(error);
-    } finally {
-      isBusy.value = false;
-    }
-  }
-
-  const hasForm = approval.form !== null && approval.form !== undefined;
   return (
     <li class="card padded stack tight">
       <div class="row small muted">
@@ -75,32 +55,8 @@ function Item({ approval, onAnswered }: { approval: Approval; onAnswered: () => 
         {approval.until !== null && <span>{texts.until} <Time at={approval.until} /></span>}
         {approval.needed > 1 && <span>{texts.given(approval.given, approval.needed)}</span>}
       </div>
-      <p class="prompt">{approval.prompt}</p>
-      {!mayAnswer && <p class="muted small">{texts.unanswerable}</p>}
-      {mayAnswer && hasForm && isOpen.value && <LazyForm approval={approval} busy={isBusy.value} onAnswer={(data) => void answer(true, data)} onReject={() => void answer(false)} />}
-      {mayAnswer && !(hasForm && isOpen.value) && (
-        <div class="row">
-          <button class="btn primary" disabled={isBusy.value} onClick={() => (hasForm ? (isOpen.value = true) : void answer(true))}>{hasForm ? texts.answer : texts.approve}</button>
-          <button class="btn" disabled={isBusy.value} onClick={() => void answer(false)}>{texts.reject}</button>
-        </div>
-      )}
+      <p class="prompt">{visible(approval.prompt)}</p>
+      {mayAnswer ? <Answering approval={approval} onAnswered={onAnswered} /> : <p class="muted small">{texts.unanswerable}</p>}
     </li>
   );
-}
-
-export interface FormProps {
-  approval: Approval;
-  busy: boolean;
-  onAnswer: (data: unknown) => void;
-  onReject: () => void;
-}
-
-/** Forms are loaded when one is opened. */
-function LazyForm(props: FormProps) {
-  const form = useSignal<ComponentType<FormProps> | undefined>(undefined);
-  useEffect(() => {
-    void import("./approvals/form").then((module) => (form.value = module.ApprovalForm));
-  }, []);
-  const Form = form.value;
-  return Form === undefined ? <p class="muted">{common.loading}</p> : <Form {...props} />;
 }

@@ -8,6 +8,7 @@ import { Head } from "../app/shell";
 import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
 import { pathOf } from "../execution/names";
 import { CurlButton } from "../parts/curl";
+import { later } from "../parts/later";
 import { duration, now, shortId } from "../parts/format";
 import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
 import { executions as texts } from "../texts/executions";
@@ -16,8 +17,6 @@ import { LogLevels } from "./execution/log-levels";
 import { CancelDialog, RerunDialog, rerun } from "./execution/actions";
 import { DataTab } from "./execution/data";
 import { GraphTab } from "./execution/graph";
-import { LogsTab } from "./execution/logs";
-import { TimelineTab } from "./execution/timeline";
 
 export default function Execution({ parameters }: { parameters: { id?: string } }) {
   const id = parameters.id ?? "";
@@ -32,6 +31,8 @@ export default function Execution({ parameters }: { parameters: { id?: string } 
   return <Shown store={store} detail={detail} />;
 }
 
+const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
+const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
 const TABS = ["graph", "timeline", "logs", "data"] as const;
 
 function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
@@ -52,12 +53,14 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
 }
 
 /** The step that is chosen in the address; else the one that has failed, or the one that waits for somebody. */
-export function chosenStep(detail: Detail, steps: Step[]): Step | undefined {
+export function chosenStep(store: ExecutionStore, detail: Detail, steps: Step[]): Step | undefined {
   const asked = location.value.query.get("step");
   if (asked !== null) return steps.find(({ step }) => step === asked);
   if (location.value.query.has("node")) return undefined;
-  const decisive = detail.failure?.step ?? detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal")?.step;
-  return decisive === undefined ? undefined : steps.find(({ step }) => step === decisive);
+  // What was answered stays in sight.
+  const decisive = detail.failure?.step ?? detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal")?.step ?? store.decisive;
+  store.decisive = decisive ?? undefined;
+  return decisive === undefined || decisive === null ? undefined : steps.find(({ step }) => step === decisive);
 }
 
 function LiveMark({ store }: { store: ExecutionStore }) {
@@ -72,6 +75,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
   const isFinal = FINAL.has(detail.status);
   const failedStep = detail.failure?.step;
   const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
+  const waiting = detail.waiting_for?.find(({ type }) => type === "approval");
   const logs = detail.logs as Record<string, number> | undefined;
   return (
     <>
@@ -82,7 +86,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
         actions={may("operator") && (
           <>
             {!isFinal && <button class="btn" onClick={() => (dialog.value = "cancel")}>{texts.cancel}</button>}
-            {detail.waiting_for?.some(({ type }) => type === "approval") && <a class="btn primary" href={to("/approvals")}>{texts.answer}</a>}
+            {waiting?.step && <button class="btn primary" onClick={() => go(withQuery(to(`/executions/${detail.id}`), { step: waiting.step ?? undefined }))}>{texts.answer}</button>}
             {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
             {isFinal && failedStep !== undefined && <button class="btn primary" onClick={() => void rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
             {isFinal && failedStep === undefined && <button class="btn primary" onClick={() => void rerun(detail.id, {})}>{texts.rerun}</button>}

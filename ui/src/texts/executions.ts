@@ -58,6 +58,16 @@ export const executions = {
     room: "a free place in memory",
   } as Record<string, string>,
 
+  answered: "Answered",
+  by: (name: string) => `by ${name}`,
+  byLink: "by link",
+  hasLink: "A link answers it, too.",
+  revokeLink: "Revoke the link…",
+  revokeLinkTitle: "Revoke the link of this approval?",
+  revokeLinkIt: "Revoke the link",
+  revokeLinkHint: "Whoever has the link can no longer answer with it. Members still can.",
+  linkRevoked: "The link is revoked",
+
   tabs: "Views of the execution",
   graph: "Graph",
   timeline: "Timeline",

@@ -1,1 +1,1 @@
-function e(){let e=window.location.hash.slice(1);return e!==``&&window.history.replaceState(null,``,window.location.pathname),e}export{e as t};
+function e(){let e=window.location.hash.slice(1);return e!==``&&window.history.replaceState(null,``,window.location.pathname),e}var t=`flowrunner.invitation`;function n(){let n=e();return n!==``&&sessionStorage.setItem(t,n),sessionStorage.getItem(t)??``}function r(){sessionStorage.removeItem(t)}export{n,e as r,r as t};

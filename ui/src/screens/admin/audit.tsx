@@ -15,6 +15,8 @@ export function Audit() {
   const cursor = query.get("cursor") ?? "";
   const filters = { action: query.get("action") ?? undefined, actor: query.get("actor") ?? undefined, outcome: (query.get("outcome") ?? undefined) as Entry["outcome"] | undefined };
   const list = useQuery(query.toString(), (signal) => api.get("/api/v1/audit", { query: { ...filters, limit: PAGE, cursor, count: true }, signal }));
+  const accounts = useQuery("names", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
+  const nameOf = (id: string) => accounts.data?.accounts.find((each) => each.id === id)?.name ?? shortId(id);
   const change = (name: string) => (event: { currentTarget: { value: string } }) => setQuery({ [name]: event.currentTarget.value.trim() || undefined, cursor: undefined });
   const page = (cursor?: string) => to("/admin", { ...Object.fromEntries(query), cursor });
   return (
@@ -40,7 +42,7 @@ export function Audit() {
                       <td class="muted nowrap"><Time at={entry.at} /></td>
                       <td class="name"><code>{entry.action}</code></td>
                       <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
-                      <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : shortId(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
+                      <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
                       <td class="wide-only muted" data-label={texts.object} title={entry.object.id}>{entry.object.kind} {shortId(entry.object.id)}</td>
                       <td class="wide-only muted where whole"><code class="cut block" title={JSON.stringify(entry.details)}>{Object.keys(entry.details).length > 0 ? JSON.stringify(entry.details) : ""}</code></td>
                     </tr>

@@ -2,9 +2,10 @@
 import { useSignal } from "@preact/signals";
 import { SchemaField } from "../../forms/field";
 import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
+import { visible } from "../../parts/visible";
 import { isMap } from "../../graph/document";
 import { approvals as texts } from "../../texts/approvals";
-import type { FormProps } from "../approvals";
+import type { FormProps } from "./answering";
 
 export function ApprovalForm({ approval, busy, onAnswer, onReject }: FormProps) {
   const fields = fieldsOf(approval.form);
@@ -42,6 +43,6 @@ function fieldsOf(form: unknown): [string, FormField][] {
   const required = Array.isArray(form.required) ? form.required : [];
   return Object.entries(form.properties).map(([key, schema]) => {
     const own = isMap(schema) ? schema : {};
-    return [key, fieldOf(typeof own.title === "string" ? own.title : key, [own], required.includes(key), false)];
+    return [key, fieldOf(visible(typeof own.title === "string" ? own.title : key), [own], required.includes(key), false)];
   });
 }

@@ -14,7 +14,7 @@ import { Drawer } from "./step";
 export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const answered = store.graph.value;
   const steps = store.steps.value;
-  const step = chosenStep(detail, steps);
+  const step = chosenStep(store, detail, steps);
   const node = location.value.query.get("node") ?? (step === undefined ? undefined : pathOf(step.step));
   const selected = useMemo(() => signal<string | undefined>(node), []);
   useEffect(() => {

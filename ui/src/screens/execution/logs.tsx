@@ -8,6 +8,8 @@ import { clockOf, exact } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Dialog } from "../../parts/dialog";
 import { Empty, Failure } from "../../parts/parts";
+import { withPerson } from "../../app/people";
+import { visible } from "../../parts/visible";
 import { executions as texts } from "../../texts/executions";
 
 type Line = Schemas["LogAnswer"];
@@ -164,13 +166,13 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
           {shown.map((index) => {
             const line = lines.at(index);
             return (
-              <button key={index} class="log-line" tabIndex={-1} style={{ top: `${index * HEIGHT}px` }} onClick={() => (opened.value = line)} title={line?.message}>
+              <button key={index} class="log-line" tabIndex={-1} style={{ top: `${index * HEIGHT}px` }} onClick={() => (opened.value = line)} title={line && visible(line.message)}>
                 {line === undefined ? <span class="muted">…</span> : (
                   <>
                     <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
                     <span class={`l-${line.level}`}>{line.level}</span>
                     <span class="muted">{line.step ?? line.node_id ?? ""}</span>
-                    <span>{line.message}</span>
+                    <span>{visible(withPerson(line.message))}</span>
                   </>
                 )}
               </button>
@@ -187,7 +189,7 @@ function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
   return (
     <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose}>
       <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span></p>
-      <pre>{line.message}</pre>
+      <pre>{visible(withPerson(line.message))}</pre>
       {line.data !== undefined && <Json label={texts.data} value={line.data} />}
     </Dialog>
   );

@@ -1,16 +1,19 @@
 /** One step beside the graph or the timeline: how it ended, its data, its last log lines. */
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { personOf, withPerson } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
 import { nodeOf, pathOf } from "../../execution/names";
 import { FINAL, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { clockOf, duration } from "../../parts/format";
 import { Empty, Status, Time } from "../../parts/parts";
+import { visible } from "../../parts/visible";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 import { rerun } from "./actions";
 import { LastSuccess } from "./last-success";
+import { Answer } from "./answer";
 import { Value } from "./value";
 
 /** What is beside the picture: the chosen step, the runs of the chosen node, or how to choose one. */
@@ -64,8 +67,9 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.queued > 20 && <><dt>{texts.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{texts.action}</dt><dd><code>{step.action}</code></dd></>}
         {step.wait !== undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
-        {step.wait?.received !== undefined && <><dt>{texts.received}</dt><dd><Time at={step.wait.received.at} /></dd></>}
+        {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? texts.answered : texts.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? texts.byLink : texts.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
+      {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts attempts={whole.data.each_attempt} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} />}
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} />}
@@ -119,7 +123,7 @@ function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
       <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_node: step.node_id })}>{texts.allLines}</a></div>
       {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
         <ul class="log-tail">
-          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{line.message}</span></li>)}
+          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{visible(withPerson(line.message))}</span></li>)}
         </ul>
       )}
     </section>

@@ -31,7 +31,7 @@ const LISTED = 20;
 
 export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const steps = store.steps.value;
-  const chosen = chosenStep(detail, steps);
+  const chosen = chosenStep(store, detail, steps);
   const opened = useSignal<ReadonlySet<string>>(new Set(chosen === undefined ? [] : scopesAround(chosen.step)));
   const isFolded = useSignal(true);
   const attempts = useAttempts(store, steps, opened.value);
