@@ -30,10 +30,12 @@ class Counted:
     events: SqlStepEvents
     indexed: list[int] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)
 
-    async def after(self, id: ExecutionId, seq: int, *, limit: int) -> Sequence[StoredEvent]:
-        found = await self.events.after(id, seq, limit=limit)
+    async def after(self, id: ExecutionId, seq: int, *, limit: int, are_small: bool = False) -> Sequence[StoredEvent]:
+        found = await self.events.after(id, seq, limit=limit, are_small=are_small)
         self.indexed += [event.seq for event in found]
+        self.pages.append(len(found))
         return found
 
     async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:
@@ -125,6 +127,25 @@ async def test_long_values_make_a_page_shorter(
         assert all(view.result is not None and len(view.result.text or "") <= 1024 for view in views[1:])
     assert len(found) == len(set(found)) == 10
     assert max(sizes) <= 4
+
+
+async def test_events_that_are_large_together_are_indexed_in_pages_of_a_limited_size(
+    journal: SqlJournal, steps: Steps, events: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    done = NodeCompleted(node="a", node_type="log", iteration=1, attempt=1, action="default", result=1)
+    runs = [event for number in range(1, 20) for event in run_of_b(number, "x" * 100_000)]
+    await journal.append(following("e", done, *runs, epoch=epoch, after=2))
+    limited = await events.after(ID, 0, limit=1000)
+    assert len(limited) < len(await events.after(ID, 0, limit=1000, are_small=True)) == 41
+
+    monkeypatch.setattr(steps_module, "_PAGE_MEMORY", 1_000_000)
+    events.pages.clear()
+    assert len(await page(steps)) == 20
+
+    assert sum(events.pages) == 41
+    assert max(events.pages) <= len(limited)
 
 
 async def test_another_workspace_has_no_such_execution(journal: SqlJournal, steps: Steps) -> None:

@@ -25,7 +25,7 @@ class _Given:
     def __init__(self, events: Sequence[StoredEvent]) -> None:
         self._events = events
 
-    async def after(self, id: ExecutionId, seq: int, *, limit: int) -> Sequence[StoredEvent]:
+    async def after(self, id: ExecutionId, seq: int, *, limit: int, are_small: bool = False) -> Sequence[StoredEvent]:
         return [event for event in self._events if event.seq > seq][:limit]
 
     async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:

@@ -19,8 +19,12 @@ class StoredEvent:
 
 
 class StepEvents(Protocol):
-    async def after(self, id: ExecutionId, seq: int, *, limit: int) -> Sequence[StoredEvent]:
-        """Return the events after ``seq`` without log lines: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`."""
+    async def after(self, id: ExecutionId, seq: int, *, limit: int, are_small: bool = False) -> Sequence[StoredEvent]:
+        """Return the events after ``seq`` without log lines: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.
+
+        Args:
+            are_small: All events together fit into memory, and their sizes are not looked at.
+        """
         ...
 
     async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:

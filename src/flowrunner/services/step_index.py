@@ -1,6 +1,6 @@
 """A compact index of the steps of an execution, made from its events without keeping their values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -260,17 +260,11 @@ class StepIndex:
             # A log line, or an event of a newer version, belongs to nothing that is shown here.
             return
         fields = _FIELDS.decode(event.data)
+        apply = _OF_STEP.get(event.type)
+        if apply is not None:
+            apply(self, event, fields, str(Step(fields.node, fields.iteration, fields.scope)))
+            return
         match event.type:
-            case NodeStarted.type:
-                self._start(event, fields)
-            case NodeCompleted.type:
-                self._complete(event, fields)
-            case NodeFailed.type:
-                self._fail(event, fields)
-            case NodeWaiting.type:
-                self._wait(event, fields)
-            case ScopesOpened.type:
-                self._open(event, fields)
             case ScopeEnded.type:
                 self._end_scope(event, fields)
             case SignalReceived.type:
@@ -284,9 +278,10 @@ class StepIndex:
                 for scope in list(self._scopes):
                     self._leave(scope, event.at)
 
-    def _start(self, event: StoredEvent, fields: _Fields) -> None:
-        known = self._known(fields)
-        if known is not None:
+    def _start(self, event: StoredEvent, fields: _Fields, name: str) -> None:
+        known_id = self._by_name.get(name)
+        if known_id is not None:
+            known = self._steps[known_id]
             if known.attempts[-1].ended_at is None:
                 known.attempts[-1].status = "interrupted"
             known.status, known.error_type, known.error_seq = "running", None, None
@@ -306,7 +301,7 @@ class StepIndex:
             scope.current = known
             self.ids.append(event.seq)
             self._steps[event.seq] = known
-            self._by_name[str(step)] = event.seq
+            self._by_name[name] = event.seq
             self._by_scope.setdefault(text, []).append(event.seq)
             self.weight += _ENTRY_BYTES + 2 * len(fields.scope)
         self.weight += _ATTEMPT_BYTES
@@ -331,14 +326,8 @@ class StepIndex:
         self._scopes[scope] = entered
         return entered
 
-    def _known(self, fields: _Fields) -> StepEntry | None:
-        return self.named(str(Step(fields.node, fields.iteration, fields.scope)))
-
-    def _current(self, fields: _Fields) -> StepEntry:
-        return self._steps[self._by_name[str(Step(fields.node, fields.iteration, fields.scope))]]
-
-    def _complete(self, event: StoredEvent, fields: _Fields) -> None:
-        entry = self._current(fields)
+    def _complete(self, event: StoredEvent, fields: _Fields, name: str) -> None:
+        entry = self._steps[self._by_name[name]]
         entry.action = self._names.setdefault(fields.action, fields.action)
         entry.result = _whole(event, "result", fields.result)
         if fields.collected is not None:
@@ -352,8 +341,8 @@ class StepIndex:
         self._end(entry, SKIPPED if fields.skipped else COMPLETED, event.at)
         self._scopes[fields.scope].value = entry.result
 
-    def _fail(self, event: StoredEvent, fields: _Fields) -> None:
-        entry = self._current(fields)
+    def _fail(self, event: StoredEvent, fields: _Fields, name: str) -> None:
+        entry = self._steps[self._by_name[name]]
         attempt = entry.attempts[-1]
         attempt.error_seq, attempt.retry_at = event.seq, fields.retry_at
         entry.error_seq, entry.error_size = event.seq, len(event.data)
@@ -373,8 +362,8 @@ class StepIndex:
         if scope is not None:
             scope.ready_at = at
 
-    def _wait(self, event: StoredEvent, fields: _Fields) -> None:
-        entry, waiting = self._current(fields), decode_event(event.type, event.data)
+    def _wait(self, event: StoredEvent, fields: _Fields, name: str) -> None:
+        entry, waiting = self._steps[self._by_name[name]], decode_event(event.type, event.data)
         assert isinstance(waiting, NodeWaiting), "the type decides"
         wait = WaitEntry(event.seq, event.at, waiting.signal_key, len(event.data))
         if isinstance(waiting.wait_for, ApprovalWait):
@@ -408,8 +397,8 @@ class StepIndex:
         if entry.status == "waiting" and key is not None:
             self._waiting[key].remove(entry)
 
-    def _open(self, event: StoredEvent, fields: _Fields) -> None:
-        entry = self._current(fields)
+    def _open(self, event: StoredEvent, fields: _Fields, name: str) -> None:
+        entry = self._steps[self._by_name[name]]
         places = [StoredPlace(event.seq, "inputs", len(raw), len(event.data), n) for n, raw in enumerate(fields.inputs)]
         inputs = dict(zip(fields.keys, places, strict=True))
         before = entry.own
@@ -458,6 +447,16 @@ class StepIndex:
             self._end(current, CANCELLED, at)
         if left.owner is not None and left.owner.own is not None:
             left.owner.own.active.discard(_owner_and_key(scope)[1])
+
+
+# What each event of a step changes, by its type. The last argument is the full name of the step.
+_OF_STEP: Final[Mapping[str, Callable[[StepIndex, StoredEvent, _Fields, str], None]]] = {
+    NodeStarted.type: StepIndex._start,
+    NodeCompleted.type: StepIndex._complete,
+    NodeFailed.type: StepIndex._fail,
+    NodeWaiting.type: StepIndex._wait,
+    ScopesOpened.type: StepIndex._open,
+}
 
 
 def _owner_and_key(scope: str) -> tuple[str, str]:

@@ -260,8 +260,9 @@ class Steps:
         # The page is limited in the database as well, which has to look at the size of each of its events.
         usual = _INDEXED_BYTES * stored.last_seq // max(stored.size, 1)
         limit = min(max(usual, _INDEXED_AT_LEAST), _INDEXED_AT_MOST)
+        are_small = stored.size <= _PAGE_MEMORY // 2
         while True:
-            events = await self._events.after(stored.id, index.seq, limit=limit)
+            events = await self._events.after(stored.id, index.seq, limit=limit, are_small=are_small)
             if index.seq == 0 and (not events or events[0].seq != 1):
                 # Retention is deleting it, from its first event on.
                 raise NotFound("execution")

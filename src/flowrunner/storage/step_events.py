@@ -19,6 +19,11 @@ SELECT seq, at, type, data
           FROM events WHERE execution_id = :id AND seq > :after AND type <> 'log' ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
 """
+# Where the sizes need no limit: computing them takes longer than reading the events.
+PAGE_OF_SMALL: Final = """
+SELECT seq, at, type, data FROM events
+ WHERE execution_id = :id AND seq > :after AND type <> 'log' ORDER BY seq LIMIT :limit
+"""
 NUMBERED: Final = Statement(
     sqlite="""
 SELECT seq, at, type, data FROM events
@@ -38,9 +43,10 @@ class SqlStepEvents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def after(self, id: ExecutionId, seq: int, *, limit: int) -> Sequence[StoredEvent]:
+    async def after(self, id: ExecutionId, seq: int, *, limit: int, are_small: bool = False) -> Sequence[StoredEvent]:
         values = {"id": id, "after": seq, "limit": limit, "characters": PAGE_OF_EVENTS_BYTES}
-        rows = await self._database.read_long(lambda tx: tx.rows(PAGE_WITHOUT_LOGS, values))
+        statement = PAGE_OF_SMALL if are_small else PAGE_WITHOUT_LOGS
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return list(map(_event, rows))
 
     async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:
