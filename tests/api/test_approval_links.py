@@ -1,6 +1,7 @@
 """Approvals that people answer by a link, without an account and without scripts."""
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,7 +173,10 @@ def test_a_revoked_link_answers_no_longer_and_a_member_still_does(root: Client, 
 
 def test_the_link_is_hidden_in_everything_that_is_stored_or_sent(root: Client, receiver: Receiver) -> None:
     echo = ASKS.replace("URL/ok/tell", "URL/echo/ok/tell").replace(
-        'body: "${approval}"}', 'body: {raw: "${approval}", coded: "${btoa(approval.url)}"}}'
+        'body: "${approval}"}',
+        'body: {raw: "${approval}", coded: "${btoa(approval.url)}", '
+        "escaped: \"${approval.url.replaceAll('_', '%5F')}\", "
+        'broken: "${approval.url.slice(0, 50)}=\\n${approval.url.slice(50)}"}}',
     )
     noisy = (
         echo.replace("  done:", '  spare: {type: log, params: {message: "x"}}\n  done:')
@@ -183,6 +187,9 @@ def test_the_link_is_hidden_in_everything_that_is_stored_or_sent(root: Client, r
     root.reaching(id, frozenset({"waiting"}))
     sent = [effect.body for effect in receiver.effects("/echo") if "fr_approve_" in effect.body]
     assert sent, "the receiver has got it"
+    body = json.loads(sent[0])
+    assert ("fr%5Fapprove%5F" in body["escaped"], "=\n" in body["broken"]) == (True, True)
+    signature = body["raw"]["url"][-40:].encode()
     events = root.get(f"/api/v1/executions/{id}/events", limit=1000).body
     steps = root.get(f"/api/v1/executions/{id}/steps").body
     graph = root.get(f"/api/v1/executions/{id}/graph")
@@ -194,6 +201,7 @@ def test_the_link_is_hidden_in_everything_that_is_stored_or_sent(root: Client, r
         root.get(f"/api/v1/executions/{id}/logs").body,
     ):
         assert b"fr_approve_" not in seen
+        assert signature not in seen
         assert b"X2FwcHJvdmVf" not in seen
 
 

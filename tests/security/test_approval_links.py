@@ -193,6 +193,26 @@ async def test_s73_a_link_ends_with_its_approval(links: Links, how: str) -> None
     assert await links.state() == before
 
 
+async def test_s73_a_link_depends_on_its_execution_and_on_no_account(links: Links) -> None:
+    # Executions of a disabled account go on, and so do their links.
+    await links.program.services.accounts.create(name="r", email="r@example.com", password=PASSWORD, role="admin")
+    login = {"username": "r@example.com", "password": PASSWORD}
+    token = (await links.api("POST", "/api/v1/auth/login", login)).json["token"]
+    owner = (await links.program.services.identity.authenticate(links.token)).account_id
+    links.token = token
+
+    disabled = await links.api("PUT", f"/api/v1/accounts/{owner}", {"disabled": True})
+
+    assert disabled.status == 200, disabled
+    assert (await links.get(links.path(branch="right"))).status == 200
+    assert (await links.post(links.path())).status == 200
+    assert (await links.api("DELETE", f"/api/v1/accounts/{owner}?workspace=delete")).status == 200
+    assert (await links.get(links.path(branch="right"))).status in (404, 410)
+    before = await links.state()
+    assert (await links.post(links.path(branch="right"))).status in (404, 410)
+    assert await links.state() == before
+
+
 class _Later:
     def now(self) -> Any:
         return datetime.now(UTC) + timedelta(days=2)
