@@ -371,6 +371,7 @@ def test_a_deleted_callback_is_gone_with_its_deliveries(account: Client, receive
         ({"url": "https://"}, "url"),
         ({"url": "https://user:password@example.com/"}, "url"),
         ({"url": "http://[::1"}, "url"),
+        ({"url": "https://example.com/a\r\nX-Other: b"}, "url"),
         ({"events": ["execution.ended"]}, "events[0]"),
         ({"events": []}, "events"),
         ({"format": "fax"}, "format"),

@@ -1,5 +1,6 @@
 """Requests to a webhook trigger, printed as they arrive, and sent on to a program of the user's."""
 
+import base64
 import json
 import time
 import urllib.error
@@ -36,14 +37,32 @@ def listen_to(client: Client, path: str, forward: str | None) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _forward(url: str, request: Mapping[str, Any]) -> None:
+def body_of(request: Mapping[str, Any]) -> bytes:
+    """Return the body of a stored request in the form that its type names; JSON and forms are written again."""
     body = request.get("body")
-    data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    media_type, _, parameters = str(request.get("headers", {}).get("content-type", "")).lower().partition(";")
+    media_type = media_type.strip()
+    if body is None:
+        return b""
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return json.dumps(body, ensure_ascii=False).encode()
+    if isinstance(body, dict):
+        return urlencode(body, doseq=True).encode()
+    if media_type.startswith("text/") or media_type in ("application/xml", "application/yaml"):
+        is_latin = any(name in parameters for name in ("iso-8859-1", "latin1"))
+        return str(body).encode("latin-1" if is_latin else "utf-8", "replace")
+    return base64.b64decode(str(body))
+
+
+def _forward(url: str, request: Mapping[str, Any]) -> None:
     headers = {k: str(v) for k, v in request.get("headers", {}).items() if k.lower() not in _OF_CONNECTION}
     query = urlencode(request.get("query") or {}, doseq=True)
     method = str(request.get("method", "POST"))
     sent = urllib.request.Request(  # noqa: S310 # the scheme is checked, and the address is the user's
-        f"{url}?{query}" if query else url, data=None if method == "GET" else data, headers=headers, method=method
+        f"{url}?{query}" if query else url,
+        data=None if method == "GET" else body_of(request),
+        headers=headers,
+        method=method,
     )
     try:
         with urllib.request.urlopen(sent, timeout=_FORWARD_SECONDS) as answer:  # noqa: S310 # nosec B310

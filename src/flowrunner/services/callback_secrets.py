@@ -87,6 +87,8 @@ def shown_address(url: str, format: Format) -> str:
         if not all(_is_mailable(unquote(address)) for address in addresses):
             raise invalid("url", "must be e-mail addresses: mailto:ops@example.com")
         return url
+    if not url.isprintable() or " " in url:
+        raise invalid("url", "must have no blanks and control characters")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
