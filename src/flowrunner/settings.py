@@ -258,8 +258,8 @@ class Settings:
     )
     sign_up: str = setting(
         _choice("no", "admins", "invited"),
-        "Whose invitations create accounts: nobody's (no), those of admins of the installation (admins), or those of "
-        "every admin of a workspace (invited).",
+        "Whose invitations create accounts: nobody's (no), those of admins of the installation (admins), or by e-mail "
+        "those of every admin of a workspace too (invited).",
         default="admins",
     )
     password_login: bool = setting(

@@ -201,7 +201,7 @@ async def omars(team: Team) -> str:
 
 
 @pytest.mark.parametrize(
-    ("sign_up", "of_admin", "of_user"), [("no", 403, 403), ("admins", 201, 403), ("invited", 201, 201)]
+    ("sign_up", "of_admin", "of_user"), [("no", 403, 403), ("admins", 201, 403), ("invited", 201, 403)]
 )
 async def test_s73_only_invitations_that_may_create_accounts(
     tmp_path: Path, sign_up: str, of_admin: int, of_user: int
@@ -215,6 +215,52 @@ async def test_s73_only_invitations_that_may_create_accounts(
 
         assert (await team.sign_up(first)).status == of_admin
         assert (await team.sign_up(second)).status == of_user
+
+
+async def test_s73_the_link_in_the_e_mail_alone_creates_an_account_if_no_admin_invites(tmp_path: Path) -> None:
+    with open_mailbox() as (mailbox, port):
+        settings = {
+            "sign_up": "invited", "smtp_url": f"smtp://127.0.0.1:{port}?from=f@example.com",
+            "public_url": "https://flows.example.com", "allowed_hosts": ("localhost",),
+        }  # fmt: skip
+        async with program_at(tmp_path / "data", **settings) as program:
+            team = await Team(program).begin()
+            own = await omars(team)
+            # Omar has an account, Lee has none, and both are invited by somebody who is no admin of the installation.
+            given = {
+                email: await team.token(email, by="omar", to=own)
+                for email in (KIM, "lee@example.com", "mo@example.com")
+            }
+            mailed = {
+                email: text_of(message).rpartition("#")[2].strip() for email in given for message in mailbox.to(email)
+            }
+            before = await team.state()
+            seen, answers = set(), set()
+            for email, token in given.items():
+                assert mailed[email].startswith(f"{token}.")
+                signature = mailed[email].partition(".")[2]
+                of_another = mailed["mo@example.com" if email == KIM else KIM].partition(".")[2]
+                for forged in (
+                    token, f"{token}.", f"{token}.{signature[:-1]}", f"{token}.{signature}x",
+                    f"{token}.{signature.swapcase()}",
+                    f"{token}.{of_another}", f"{token}.{digest_of_token(token)}", f"{token}..{signature}", f"{token}.é",
+                ):  # fmt: skip
+                    refused = await team.sign_up(forged)
+                    answers.add((refused.status, json.dumps({**refused.error, "request_id": ""})))
+                    found = (await team.go("", "POST", LOOKUP, {"token": forged})).json
+                    seen.add(json.dumps({**found, "email": "", "expires_at": ""}))
+            assert len(answers) == 1
+            assert next(iter(answers))[0] == 403
+            assert len(seen) == 1
+            assert await team.state() == before
+
+            assert (await team.go("", "POST", LOOKUP, {"token": mailed["lee@example.com"]})).json["sign_up"] is True
+            assert (await team.sign_up(mailed["lee@example.com"])).status == 201
+            assert [(await team.sign_up(each)).status for each in (mailed[KIM], mailed["lee@example.com"])] == [
+                403,
+                404,
+            ]
+            assert (await team.accept("kim", mailed[KIM])).status == 200
 
 
 async def test_s73_no_invitation_creates_an_account_where_no_passwords_are_accepted(tmp_path: Path) -> None:

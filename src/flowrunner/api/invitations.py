@@ -155,7 +155,7 @@ async def look_up_invitation(request: Request, body: UseInvitation) -> Reply[Ope
             email=found.invitation.email,
             invited_by=found.inviter.name,
             expires_at=rfc3339(found.invitation.expires_at),
-            sign_up=invitations.lets_sign_up(found),
+            sign_up=invitations.lets_sign_up(found, body.token),
         )
     )
 

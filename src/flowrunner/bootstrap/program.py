@@ -42,6 +42,7 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
@@ -316,6 +317,7 @@ def assemble(
             hasher,
             logins.mails,
             clock,
+            mailed=SignedMailedTokens(stored.signing_keys),
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
             public_url=settings.public_url,

@@ -43,6 +43,18 @@ class OpenInvitation:
     inviter: Account
 
 
+class MailedTokens(Protocol):
+    """The signer of tokens that are sent by e-mail: who has one has read the mailbox."""
+
+    def mailed(self, token: str) -> str:
+        """Return a token with a signature."""
+        ...
+
+    def read(self, text: str) -> tuple[str, bool]:
+        """Return the token, and whether it has a signature of this installation."""
+        ...
+
+
 class InvitationStore(Protocol):
     async def save(self, invitation: Invitation, *, digest: str, most: int, audit: Audit = None) -> None:
         """Save an invitation, in place of an earlier one of the same address to the workspace.

@@ -21,7 +21,7 @@ from flowrunner.domain.values import AccountId, InvitationId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.invitations import Invitation, InvitationStore, OpenInvitation
+from flowrunner.ports.invitations import Invitation, InvitationStore, MailedTokens, OpenInvitation
 from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
 from flowrunner.services.links import digest_of_token, link_to, new_token
@@ -60,7 +60,9 @@ class Invitations:
 
     Args:
         sign_up: Whose invitations create accounts: nobody's (`no`), those of `admins` of the installation, or those of
-            everybody who may invite (`invited`).
+            everybody who may invite (`invited`). Those of others than admins of the installation do it with the link
+            in the e-mail alone, which the account that invites does not have: it could make an account for the address
+            of somebody else, and learn which addresses have one.
         accepts_passwords: False if only a provider of single sign-on logs in; then no invitation creates an account.
         public_url: The origin in links; None makes them paths.
         on_access_change: Called with an account that has become a member.
@@ -74,6 +76,7 @@ class Invitations:
         mails: Mails,
         clock: Clock,
         *,
+        mailed: MailedTokens,
         sign_up: str,
         accepts_passwords: bool,
         public_url: str | None,
@@ -83,6 +86,7 @@ class Invitations:
         self._accounts = accounts
         self._hasher = hasher
         self._mails = mails
+        self._mailed = mailed
         self._clock = clock
         self._sign_up = sign_up
         self._accepts_passwords = accepts_passwords
@@ -156,7 +160,7 @@ class Invitations:
             f"Invitation to '{workspace}' on FlowRunner",
             text,
             page=PAGE,
-            token=token,
+            token=self._mailed.mailed(token),
             message_id=invitation.id,
         )
 
@@ -171,16 +175,19 @@ class Invitations:
 
     async def open(self, token: str) -> OpenInvitation:
         """Return the invitation of a link, without using it. Raises: NotFound."""
-        found = await self._store.find(digest_of_token(token), now=self._clock.now())
+        found = await self._store.find(self._digest_of(token), now=self._clock.now())
         if found is None:
             raise NotFound("invitation")
         return found
 
-    def lets_sign_up(self, found: OpenInvitation) -> bool:
-        """Return whether an account may be created with an invitation."""
-        if not self._accepts_passwords:
+    def _digest_of(self, token: str) -> str:
+        return digest_of_token(self._mailed.read(token)[0])
+
+    def lets_sign_up(self, found: OpenInvitation, token: str) -> bool:
+        """Return whether an account may be created with the link of an invitation."""
+        if not self._accepts_passwords or self._sign_up == "no":
             return False
-        return self._sign_up == "invited" or (self._sign_up == "admins" and found.inviter.role == "admin")
+        return found.inviter.role == "admin" or (self._sign_up == "invited" and self._mailed.read(token)[1])
 
     async def accept(self, caller: Caller, token: str) -> Invitation:
         """Make the caller a member.
@@ -207,13 +214,13 @@ class Invitations:
 
         Raises:
             NotFound: As of `accept`.
-            Forbidden: No account can be created: invitations may not, or the address has one already.
+            Forbidden: No account can be created: this link may not, or the address has one already.
             PasswordLoginDisabled, InvalidInput, TooManyRequests, Conflict.
         """
         if not self._accepts_passwords:
             raise PasswordLoginDisabled
         found = await self.open(token)
-        if not self.lets_sign_up(found):
+        if not self.lets_sign_up(found, token):
             raise _no_sign_up()
         invitation, now = found.invitation, self._clock.now()
         faults = [] if name.strip() else [Fault(path="name", code="required", message="Name is required")]
@@ -243,7 +250,7 @@ class Invitations:
         try:
             await self._use(token, id, *entries, new=account, password_hash=password_hash)
         except EmailTaken:
-            # The same as above: the account that invites has the link, too, and does not learn who has an account.
+            # The same as above: the answer to a link that was passed on does not tell who has an account.
             raise _no_sign_up() from None
         return account
 
@@ -251,7 +258,7 @@ class Invitations:
         self, token: str, id: AccountId, *entries: AuditEntry, new: Account | None = None, password_hash: str = ""
     ) -> Invitation:
         invitation = await self._store.accept(
-            digest_of_token(token),
+            self._digest_of(token),
             id,
             at=self._clock.now(),
             new=new,
@@ -272,4 +279,4 @@ _ACCEPTED: Final = ("invitation.accepted", "invitation")
 
 
 def _no_sign_up() -> Forbidden:
-    return Forbidden("No account can be created with this invitation: log in to accept it")
+    return Forbidden("No account can be created with this link: log in, or open the link in the e-mail")

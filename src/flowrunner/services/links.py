@@ -5,8 +5,6 @@ import secrets
 from typing import Final
 
 _RANDOM_BYTES: Final = 32
-# Length of a token: 32 bytes in base 64.
-TOKEN_CHARACTERS: Final = 43
 
 
 def new_token() -> str:
