@@ -184,6 +184,36 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     expect(page.locator(".facts")).to_contain_text("Re-run of")
 
 
+def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: Tab, api: Client) -> None:
+    script = "if (order == 2 || order == 4) throw new Error('no ' + order)"
+    api.new_flow(
+        "nodes:\n  each:\n    type: foreach\n    params: {items: [0, 1, 2, 3, 4], as: order, on_error: continue}\n"
+        "    nodes:\n"
+        f'      send: {{type: transform, params: {{script: "{script}"}}}}\n    next: stop\n'
+        "  stop: {type: fail, params: {error: a.b}}\n",
+        name="inner",
+    )
+    id = api.run(api.new_flow("nodes: {call: {type: flow, params: {flow: inner}}}", name="outer"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("button", name="Unfold call").click()
+    page.get_by_role("button", name=re.compile("^send, transform")).click()
+    panel = page.get_by_role("complementary")
+    expect(panel).to_contain_text("2 failed")
+    panel.get_by_role("button", name="each.1[2]/send.1").click()
+    expect(panel).to_contain_text("no 2")
+    panel.get_by_role("button", name="Next of 2 failed").click()
+    expect(panel).to_contain_text("no 4")
+    page.reload()
+    expect(panel).to_contain_text("no 4")
+    expect(page.locator("[data-node='call/each/send']")).to_have_attribute("aria-current", "true")
+
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as PNG").click()
+    assert saved.value.suggested_filename == "outer.png"
+    assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any]) -> None:
     page = tab.go(f"/executions/{ids['completed']}")
     page.get_by_role("button", name="Replay").click()

@@ -27,7 +27,6 @@ export class ExecutionStore {
   readonly isLive = computed(() => this.detail.value !== undefined && !FINAL.has(this.detail.value.status));
   /** Grows with each renewal, so that logs are read again. */
   readonly version = signal(0);
-  readonly states = new GraphStates();
   /** The step that has failed, or waits for somebody; the last one of these after it went on. */
   decisive: string | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -35,7 +34,7 @@ export class ExecutionStore {
   private isDue = false;
   private isClosed = false;
 
-  constructor(readonly id: string) {
+  constructor(readonly id: string, readonly states: GraphStates = new GraphStates()) {
     void this.load().then(() => {
       if (!this.isClosed && this.isLive.peek()) this.follow();
     });

@@ -28,6 +28,23 @@ export function svgOf(layout: Layout): string {
   return parts.join("\n");
 }
 
+/** Pixels in one direction, and in all, that browsers draw. */
+const MOST_PIXELS = { side: 16_000, all: 120_000_000 };
+
+/** Return a layout as a PNG file, twice as large as on the screen where that can be drawn. */
+export async function pngOf(layout: Layout): Promise<Blob> {
+  const [width, height] = [layout.width + 2 * MARGIN, layout.height + 2 * MARGIN];
+  const scale = Math.min(2, MOST_PIXELS.side / Math.max(width, height), Math.sqrt(MOST_PIXELS.all / (width * height)));
+  const image = new Image(width, height);
+  // The policy allows pictures from `data:`, not from `blob:`.
+  image.src = `data:image/svg+xml,${encodeURIComponent(svgOf(layout))}`;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [Math.ceil(width * scale), Math.ceil(height * scale)];
+  canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return await new Promise((resolve, reject) => canvas.toBlob((png) => (png === null ? reject(new Error("the picture is too large")) : resolve(png)), "image/png"));
+}
+
 function cut(text: string, letters: number): string {
   return text.length > letters ? `${text.slice(0, letters - 1)}…` : text;
 }

@@ -8,7 +8,7 @@ import { layoutGraph, type Frame, type Layout, type PlacedLink, type PlacedNode 
 import type { Graph } from "./model";
 import type { GraphStates, NodeStatus } from "./states";
 import { download } from "../parts/download";
-import { svgOf } from "./svg";
+import { warn } from "../parts/toast";
 import { firstOf, STEPS, walk } from "./walk";
 
 /** What is special about a node: it differs between two graphs, or the document has a fault there. */
@@ -25,6 +25,9 @@ export interface GraphViewProps {
   marks?: ReadonlyMap<string, Mark>;
   /** Nodes whose child scopes are folded at first. */
   folded?: Iterable<string>;
+  /** Nodes that have something inside which is loaded when it is asked for. */
+  openable?: ReadonlyMap<string, unknown>;
+  onOpen?: (id: string) => void;
   /** Offer to insert a node after one. */
   onInsertAfter?: (id: string) => void;
   /** Called when the reader drags from one node to another. */
@@ -68,6 +71,10 @@ export function GraphView(props: GraphViewProps) {
   }, [layout]);
 
   function toggle(id: string): void {
+    if (props.openable?.has(id)) {
+      props.onOpen?.(id);
+      return;
+    }
     const next = new Set(folded.peek());
     if (!next.delete(id)) next.add(id);
     folded.value = next;
@@ -87,7 +94,7 @@ export function GraphView(props: GraphViewProps) {
       const next = walk(layout, at, step);
       choose(next);
       list.current?.querySelector<HTMLElement>(`[data-node="${CSS.escape(next)}"]`)?.focus({ preventScroll: true });
-    } else if (event.key === " " && (named.get(at)!.hidden > 0 || graph.nodes.some(({ parent }) => parent === at))) toggle(at);
+    } else if (event.key === " " && (named.get(at)!.hidden > 0 || props.openable?.has(at) || graph.nodes.some(({ parent }) => parent === at))) toggle(at);
     else if (event.key === "+") camera.zoomIn();
     else if (event.key === "-") camera.zoomOut();
     else if (event.key === "0") camera.fitAll(width, height);
@@ -109,6 +116,7 @@ export function GraphView(props: GraphViewProps) {
                 placed={placed}
                 targets={targets.get(placed.node.id) ?? ""}
                 isOpen={open.has(placed.node.id)}
+                isOpenable={props.openable?.has(placed.node.id) ?? false}
                 selected={selected}
                 active={active}
                 states={states}
@@ -127,10 +135,21 @@ export function GraphView(props: GraphViewProps) {
         <button aria-label={texts.zoomOut} title={texts.zoomOut} onClick={camera.zoomOut}>−</button>
         <button class="graph-scale" aria-label={texts.fit} title={texts.fit} onClick={() => camera.fitAll(width, height)}><Percent of={camera.scale} /></button>
         <button aria-label={texts.zoomIn} title={texts.zoomIn} onClick={camera.zoomIn}>+</button>
-        <button aria-label={texts.save} title={texts.save} onClick={() => download("graph.svg", svgOf(layout), "image/svg+xml")}>⤓</button>
+        {(["SVG", "PNG"] as const).map((format) => <button key={format} class="graph-save" aria-label={texts.saveAs(format)} title={texts.saveAs(format)} onClick={() => void save(layout, format)}>{format}</button>)}
       </div>
     </div>
   );
+}
+
+async function save(layout: Layout, format: "SVG" | "PNG"): Promise<void> {
+  const { pngOf, svgOf } = await import("./svg");
+  if (format === "SVG") download(`${pictureName()}.svg`, svgOf(layout), "image/svg+xml");
+  else await pngOf(layout).then((png) => download(`${pictureName()}.png`, png, "image/png"), () => warn(texts.tooLarge));
+}
+
+/** Return the name of the flow as part of the name of a file. */
+function pictureName(): string {
+  return document.title.split(" · ")[0]!.replace(/[^\p{L}\p{N}._-]+/gu, "-").slice(0, 80) || "graph";
 }
 
 function Percent({ of }: { of: ReadonlySignal<number> }) {
@@ -166,6 +185,7 @@ interface NodeProps {
   placed: PlacedNode;
   targets: string;
   isOpen: boolean;
+  isOpenable: boolean;
   selected: Signal<string | undefined>;
   active: ReadonlySignal<string | undefined>;
   states: GraphStates | undefined;
@@ -176,7 +196,7 @@ interface NodeProps {
   onInsertAfter: ((id: string) => void) | undefined;
 }
 
-function Node({ placed, targets, isOpen, selected, active, states, mark, canConnect, onChoose, onToggle, onInsertAfter }: NodeProps) {
+function Node({ placed, targets, isOpen, isOpenable, selected, active, states, mark, canConnect, onChoose, onToggle, onInsertAfter }: NodeProps) {
   const { node, hidden } = placed;
   const isSelected = useComputed(() => selected.value === node.id);
   const isActive = useComputed(() => active.value === node.id);
@@ -184,11 +204,11 @@ function Node({ placed, targets, isOpen, selected, active, states, mark, canConn
   const role = "role" in node ? texts.roles[String(node.role)] : undefined;
   const details = [node.type, role, state?.detail].filter(Boolean).join(" · ");
   const status = state === undefined ? (mark && texts.marks[mark]) : texts.statusOf(state.status);
-  const canFold = isOpen || hidden > 0;
+  const canFold = isOpen || hidden > 0 || isOpenable;
   return (
     <li style={{ left: `${placed.x + MARGIN}px`, top: `${placed.y + MARGIN}px`, width: `${placed.width}px`, height: `${placed.height}px` }}>
       <button
-        class={`node ${state ? CLASSES[state.status] : ""} ${mark ? `mark-${mark}` : ""} ${hidden > 0 ? "stacked" : ""}`}
+        class={`node ${state ? CLASSES[state.status] : ""} ${mark ? `mark-${mark}` : ""} ${hidden > 0 || isOpenable ? "stacked" : ""}`}
         data-node={node.id}
         tabIndex={isActive.value ? 0 : -1}
         aria-current={isSelected.value ? "true" : undefined}

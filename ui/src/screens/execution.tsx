@@ -116,9 +116,10 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
 }
 
 /** Choose a step or a node: it is in the address, so that it survives a reload and can be sent to somebody. */
-export function choose(values: { step?: string; node?: string }): void {
+export function choose(values: { step?: string; node?: string; in?: string }): void {
   const query = Object.fromEntries(location.peek().query);
   delete query["step"];
   delete query["node"];
+  delete query["in"];
   go(withQuery(location.peek().path, { ...query, ...values }), { replace: true });
 }

@@ -59,6 +59,13 @@ export const executions = {
   } as Record<string, string>,
 
   answered: "Answered",
+  subFlow: "Sub-flow",
+  rounds: "Round of the loop",
+  round: (number: string, status: string) => `${number} · ${status}`,
+  roundOf: (place: number, count: number) => `${place.toLocaleString("en")} of ${count.toLocaleString("en")}`,
+  roundBefore: "Round before",
+  roundAfter: "Next round",
+  nextFailed: (count: number) => (count === 1 ? "To the failed one" : `Next of ${count.toLocaleString("en")} failed`),
   by: (name: string) => `by ${name}`,
   byLink: "by link",
   hasLink: "A link answers it, too.",

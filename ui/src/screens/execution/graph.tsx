@@ -4,6 +4,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { location } from "../../app/router";
 import { pathOf } from "../../execution/names";
 import type { Detail, ExecutionStore } from "../../execution/store";
+import { onlyRun, SubFlows } from "../../execution/subflows";
 import { GraphView } from "../../graph/view";
 import { Empty } from "../../parts/parts";
 import { executions as texts } from "../../texts/executions";
@@ -12,26 +13,29 @@ import { ReplayPanel, Scrubber, useReplay, type Replayed } from "./replay";
 import { Drawer } from "./step";
 
 export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
-  const answered = store.graph.value;
-  const steps = store.steps.value;
-  const step = chosenStep(store, detail, steps);
-  const node = location.value.query.get("node") ?? (step === undefined ? undefined : pathOf(step.step));
+  const subs = useMemo(() => new SubFlows(store), [store]);
+  useEffect(() => () => subs.close(), [subs]);
+  const { query } = location.value;
+  const inside = query.get("in");
+  const place = subs.placeIn(inside) ?? { store, prefix: "" };
+  const shown = place.store.detail.value;
+  const step = shown && chosenStep(place.store, shown, place.store.steps.value);
+  const local = query.get("node") ?? (step === undefined ? undefined : pathOf(step.step));
+  const node = local === undefined || (inside !== null && place.store === store) ? undefined : place.prefix + local;
   const selected = useMemo(() => signal<string | undefined>(node), []);
   useEffect(() => {
     if (node !== undefined) selected.value = node;
   }, [node]);
-  const graph = useMemo(
-    () => answered && {
-      nodes: answered.nodes.map((each) => ({ id: each.id, label: each.node_id, type: each.node_type, parent: each.parent ?? null, branch: each.branch ?? null, isStart: each.is_start })),
-      edges: answered.edges,
-    },
-    [answered],
-  );
+  useEffect(() => {
+    // A link to a step of a sub-flow.
+    const owner = inside === null ? undefined : [...subs.closed.value].find(([, child]) => child === inside)?.[0];
+    if (owner !== undefined) subs.show(owner);
+  }, [inside, subs.closed.value]);
+  const graph = subs.graph.value;
   function select(id: string): void {
-    const runs = store.steps.peek().filter((each) => pathOf(each.step) === id);
-    const failed = runs.filter(({ status }) => status === "failed");
-    const only = runs.length === 1 ? runs[0] : failed.length === 1 ? failed[0] : undefined;
-    choose(only === undefined ? { node: id } : { step: only.step });
+    const { store: owner, prefix } = subs.placeOf(id);
+    const run = onlyRun(owner.steps.peek(), id.slice(prefix.length));
+    choose({ in: owner === store ? undefined : owner.id, ...(run === undefined ? { node: id.slice(prefix.length) } : { step: run.step }) });
   }
   const replayed = useSignal<Replayed | undefined>(undefined);
   const past = useReplay(store, replayed.value);
@@ -39,11 +43,11 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
     <div class="split">
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
-          <GraphView key={past === undefined ? "now" : "past"} graph={graph} selected={selected} onSelect={select} states={past ?? store.states} />
+          <GraphView key={past === undefined ? "now" : "past"} graph={graph} selected={selected} onSelect={select} states={past ?? store.states} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
           {!store.isLive.value && <Scrubber store={store} replayed={replayed} />}
         </div>
       )}
-      {replayed.value === undefined ? <Drawer store={store} detail={detail} step={step} /> : <ReplayPanel replayed={replayed.value} />}
+      {replayed.value === undefined ? <Drawer store={place.store} detail={shown ?? detail} step={step} /> : <ReplayPanel replayed={replayed.value} />}
     </div>
   );
 }

@@ -6,9 +6,11 @@ import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
 import { nodeOf, pathOf } from "../../execution/names";
 import { FINAL, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
-import { clockOf, duration } from "../../parts/format";
+import { childOf } from "../../execution/subflows";
+import { clockOf, duration, shortId } from "../../parts/format";
 import { Empty, Status, Time } from "../../parts/parts";
 import { visible } from "../../parts/visible";
+import { statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 import { rerun } from "./actions";
@@ -34,11 +36,11 @@ function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
   const sorted = [...steps].sort((a, b) => rank(a) - rank(b) || a.id - b.id);
   return (
     <section class="stack tight">
-      <h2>{texts.runsOf(node)}</h2>
+      <h2>{texts.runsOf(node)} <span class="muted small">{countsOf(steps)}</span></h2>
       <ul class="runs">
         {sorted.slice(0, 100).map((step) => (
           <li key={step.id}>
-            <button class="row run-row" onClick={() => choose({ step: step.step })}>
+            <button class="row run-row" onClick={() => choose({ step: step.step, in: location.peek().query.get("in") ?? undefined })}>
               <Status of={step.status} /><code class="cut">{step.step}</code><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
             </button>
           </li>
@@ -48,17 +50,50 @@ function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
   );
 }
 
+/** "38 completed, 2 failed". */
+function countsOf(steps: readonly Step[]): string {
+  const counts = new Map<string, number>();
+  for (const { status } of steps) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return [...counts].sort(([, a], [, b]) => b - a).map(([status, count]) => `${count} ${statuses[status] ?? status}`).join(", ");
+}
+
+/** The runs of a loop that a step is one of: the next and the one before, and all by their number and status. */
+function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
+  const path = pathOf(step.step);
+  const loop = /^(.*)\[\d+\]\/[^[\]]*$/.exec(step.step)?.[1];
+  if (loop === undefined) return null;
+  const runs = store.steps.value.filter((each) => each.step.startsWith(`${loop}[`) && pathOf(each.step) === path);
+  const at = runs.findIndex(({ id }) => id === step.id);
+  if (runs.length < 2 || at < 0) return null;
+  const nameOf = (each: Step) => each.step.slice(loop.length + 1).split("]")[0] ?? "";
+  const pick = (next: Step | undefined) => next && choose({ step: next.step, in: location.peek().query.get("in") ?? undefined });
+  const failed = runs.filter(({ status }) => status === "failed");
+  return (
+    <div class="row tight rounds">
+      <button class="btn icon" aria-label={texts.roundBefore} disabled={at === 0} onClick={() => pick(runs[at - 1])}>‹</button>
+      <select class="compact" aria-label={texts.rounds} value={step.step} onChange={(event) => pick(runs.find((each) => each.step === event.currentTarget.value))}>
+        {runs.map((each) => <option key={each.id} value={each.step}>{texts.round(nameOf(each), statuses[each.status] ?? each.status)}</option>)}
+      </select>
+      <button class="btn icon" aria-label={texts.roundAfter} disabled={at === runs.length - 1} onClick={() => pick(runs[at + 1])}>›</button>
+      <span class="muted small">{texts.roundOf(at + 1, runs.length)}</span>
+      {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length])}>{texts.nextFailed(failed.length)}</button>}
+    </div>
+  );
+}
+
 function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step }) {
   const path = { id: detail.id, step_id: step.id };
   const whole = useQuery(`${step.id} ${step.status} ${step.attempts}`, (signal) => (step.attempts > 1 ? api.get("/api/v1/executions/{id}/steps/{step_id}", { path, signal }) : Promise.resolve(undefined)));
   const loadStep = () => api.get("/api/v1/executions/{id}/steps/{step_id}", { path });
   const href = `/api/v1/executions/${detail.id}/steps/${step.id}`;
+  const child = childOf(step);
   return (
     <>
       <div class="stack tight">
         <div class="row"><h2 class="cut" title={step.step}>{nodeOf(step.step)}</h2><Status of={step.status} /><span class="muted small right">{step.node_type}</span></div>
         {step.scope !== undefined && <code class="muted cut" title={step.step}>{step.step}</code>}
       </div>
+      <Rounds store={store} step={step} />
       {step.error !== undefined && step.status !== "completed" && <StepFault error={step.error} attempts={step.attempts} />}
       {FINAL.has(detail.status) && may("operator") && <button class={step.status === "failed" ? "btn primary" : "btn"} onClick={() => void rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>}
       <dl>
@@ -66,7 +101,8 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.duration !== undefined && <><dt>{texts.duration}</dt><dd>{duration(step.duration)}</dd></>}
         {step.queued > 20 && <><dt>{texts.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{texts.action}</dt><dd><code>{step.action}</code></dd></>}
-        {step.wait !== undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
+        {child !== undefined && <><dt>{texts.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
+        {step.wait !== undefined && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? texts.answered : texts.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? texts.byLink : texts.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
