@@ -123,6 +123,10 @@ jobs: $(VENV)/.dev ## Re-run JOB_EXECUTIONS=5000 failed executions in a job whos
 schedules: $(VENV)/.dev ## Kill processes SCHEDULE_KILLS=40 times while schedules start executions, on each database
 	@SCHEDULE_KILLS=$${SCHEDULE_KILLS:-40} $(RUN) -m pytest tests/scenarios/test_schedules.py $(ARGS)
 
+.PHONY: overload
+overload: $(VENV)/.dev ## Send a server five times the starts that it can do: its answers, what it completes, what is lost
+	@$(RUN) -m bench.overload $(ARGS)
+
 .PHONY: retention
 retention: $(VENV)/.dev ## Start RETENTION_EXECUTIONS=100000 while retention deletes: sizes, memory, delays of starts
 	@$(RUN) -m bench.retention --executions $${RETENTION_EXECUTIONS:-100000} $(ARGS)

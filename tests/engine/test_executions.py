@@ -10,10 +10,10 @@ from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeStart
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.event_log import EventLog
+from flowrunner.fair_slots import FairSlots
 from flowrunner.nodes import http_request
 from flowrunner.nodes.http_answers import read_body
 from flowrunner.plugin import StepContext
-from flowrunner.security.fair_slots import FairSlots
 from support.databases import MARA, rows_of
 from support.dependencies import Acting, Machine, answer, detail_of, machine
 

@@ -12,8 +12,8 @@ from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.engine import actor
+from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import StepContext, Suspend, TimeWait
-from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
 from support.databases import MARA, rows_of

@@ -13,11 +13,11 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.values import AccountId
+from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import HttpClient, NodeFailure
 from flowrunner.security import name_lookups
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
-from flowrunner.security.fair_slots import FairSlots
 from support.client import Client
 from support.databases import MARA, OMAR
 from support.networks import LOOPBACK

@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
+from flowrunner.domain.errors import Conflict, InvalidInput, NotFound, QueueFull
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.retention import RetentionRule
@@ -17,10 +17,11 @@ from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.schemas import RustSchemas
-from flowrunner.services.executions import Executions
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.retention import Retention
+from flowrunner.services.start_slots import MOST_WAITING
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -297,3 +298,38 @@ async def test_only_executions_that_ended_long_ago_are_purged(
     left = await executions.page(mara, ExecutionFilter(), ALL)
     assert ({e.id for e in left.items}, left.total) == ({parked, recent}, 2)
     assert rows_of(engine.path, "SELECT count(DISTINCT execution_id) FROM events") == [(2,)]
+
+
+async def test_starts_of_one_workspace_wait_and_are_refused_beyond_a_number(
+    flows: Flows, executions: Executions, mara: Caller, omar: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    may_go_on, running = asyncio.Event(), 0
+    accept = executions.accept
+
+    async def slow(asked: StartRequest) -> StartedExecution:
+        nonlocal running
+        running += 1
+        await may_go_on.wait()
+        return await accept(asked)
+
+    monkeypatch.setattr(executions, "accept", slow)
+    asked = [asyncio.create_task(executions.run(mara, flow.id, {})) for _ in range(64 + MOST_WAITING)]
+    await asyncio.sleep(0)
+    assert running == 64
+    with pytest.raises(QueueFull):
+        await executions.run(mara, flow.id, {})
+    other = asyncio.create_task(executions.run(omar, flow.id, {}))
+    await asyncio.sleep(0)
+    assert running == 65
+
+    # One that is cancelled while it waits leaves its place to another.
+    asked.pop().cancel()
+    await asyncio.sleep(0)
+    asked.append(asyncio.create_task(executions.run(mara, flow.id, {})))
+    may_go_on.set()
+
+    assert len({started.id for started in await asyncio.gather(*asked)}) == 64 + MOST_WAITING
+    with pytest.raises(NotFound):
+        await other
+    assert (await executions.run(mara, flow.id, {})).id

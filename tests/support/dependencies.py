@@ -16,6 +16,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.fair_slots import FairSlots
 from flowrunner.nodes import built_in
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, NodeFailure, NodeType, Params, StepContext
 from flowrunner.ports.concurrency import ConcurrencyLimits
@@ -25,7 +26,6 @@ from flowrunner.ports.journal import Journal, NewExecution, Recorded
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
-from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache

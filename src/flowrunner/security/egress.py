@@ -17,11 +17,11 @@ from aiohttp.client_proto import ResponseHandler
 from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
 from flowrunner.ports.http import RequestTracer, SentRequest
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.kept_connections import KeptAnswer, KeptConnections
 from flowrunner.security.name_lookups import AccountResolver, NameUnanswered, lookup_slots
 from flowrunner.security.parsing_budget import ParsingBudget

@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.security.fair_slots import FairSlots
+from flowrunner.fair_slots import FairSlots
 
 # MiB of decoded values: of all accounts, of one account at most, and guaranteed to each. Executions and bodies have
 # separate limits of this size.

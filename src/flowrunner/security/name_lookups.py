@@ -9,8 +9,8 @@ from typing import Any, Final
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.fair_slots import FairSlots
 from flowrunner.security.egress_policy import EgressPolicy
-from flowrunner.security.fair_slots import FairSlots
 
 # Time limit for waiting for a slot and for the answer.
 LOOKUP_SECONDS: Final = 5.0

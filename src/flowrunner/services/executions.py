@@ -48,6 +48,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.ids import first_id, new_id, time_of
+from flowrunner.services.start_slots import StartSlots
 from flowrunner.services.usage import StoredBytes
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
@@ -129,6 +130,7 @@ class Executions:
         self._limits = limits
         self._usage = usage
         self._stored = StoredBytes(usage, limits, clock)
+        self._slots = StartSlots()
         self._clock = clock
 
     async def run(
@@ -154,21 +156,24 @@ class Executions:
             Conflict: If the flow is disabled, its concurrency limit is reached, or the workspace's storage limit
                 (LimitReached).
             TooManyRequests: If the execution would be queued, and the account's queue is full.
-            Unavailable.
+            Unavailable, also as QueueFull if too many starts of the workspace wait.
         """
-        return await self.accept(
-            StartRequest(
-                workspace_id=caller.workspace_id,
-                flow_id=flow_id,
-                input=input,
-                cause=Requested(by=caller.account_id),
-                caller=caller,
-                labels=checked_labels(labels),
-                idempotency_key=idempotency_key,
-                digest=None if idempotency_key is None else digest_of([flow_id, input, *([labels] if labels else [])]),
-                id=id,
-            )
+        asked = StartRequest(
+            workspace_id=caller.workspace_id,
+            flow_id=flow_id,
+            input=input,
+            cause=Requested(by=caller.account_id),
+            caller=caller,
+            labels=checked_labels(labels),
+            idempotency_key=idempotency_key,
+            digest=None if idempotency_key is None else digest_of([flow_id, input, *([labels] if labels else [])]),
+            id=id,
         )
+        await self._slots.take(caller.workspace_id)
+        try:
+            return await self.accept(asked)
+        finally:
+            self._slots.give_back(caller.workspace_id)
 
     def new_execution_id(self) -> ExecutionId:
         return ExecutionId(new_id("exec", self._clock.now()))
