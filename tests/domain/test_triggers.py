@@ -195,6 +195,24 @@ def test_an_unverified_webhook_is_said_aloud() -> None:
     assert reading.flow is not None
 
 
+@pytest.mark.parametrize(
+    ("cron", "jitter", "is_told"),
+    [
+        ("*/5 * * * *", "5m", True),
+        ("*/5 * * * *", "299s", False),
+        ("0,10 9 1 1 *", "10m", True),
+        ("0 9 * * 1", "23h", False),
+        ("0 0 29 2 *", "1d", False),
+    ],
+)
+def test_a_jitter_that_makes_due_times_miss_is_a_warning(cron: str, jitter: str, is_told: bool) -> None:
+    written = f'{NODES}triggers: {{t: {{type: schedule, cron: "{cron}", jitter: {jitter}}}}}'
+
+    found = [(fault.code, fault.path, fault.is_warning) for fault in study_flow(written, specs()).faults]
+
+    assert found == ([("trigger.jitter", "triggers.t.jitter", True)] if is_told else [])
+
+
 def test_a_queue_beside_the_limit_of_the_flow_is_refused() -> None:
     before = f"limits: {{concurrency: {{max: 1}}}}\n{NODES}"
 

@@ -1,5 +1,6 @@
 """Reader of the key `triggers`."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -217,6 +218,10 @@ class _Reader:
         document = self.document
         if schedule.every_seconds is not None and schedule.jitter_seconds >= schedule.every_seconds:
             document.fault((*at, "jitter"), "range", "must be shorter than 'every'")
+        if schedule.cron and schedule.jitter_seconds and schedule.jitter_seconds >= _shortest_gap(schedule):
+            message = "due times are closer together than the jitter, so that some of them are missed"
+            hint = "make it shorter than the time between two due times"
+            document.warn((*at, "jitter"), "trigger.jitter", message, hint)
         if schedule.overlap in ("queue", "replace") and self.has_limit:
             message = f"overlap: {schedule.overlap} does not go with the limits.concurrency of the flow"
             hint = "write overlap: allow, and let limits.concurrency.on_limit decide"
@@ -382,7 +387,19 @@ class _Reader:
 
 
 _NAMES: Final = frozenset({"trigger", "vars"})
+# The closest due times of a cron expression are among its first ones.
+_MOST_COMPARED: Final = 8
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _shortest_gap(schedule: Schedule) -> float:
+    """Return the seconds between two due times of a schedule, of the first ones."""
+    dues, shortest = [next_due(schedule, _LONG_AGO)], math.inf
+    while (last := dues[-1]) is not None and len(dues) < _MOST_COMPARED:
+        dues.append(next_due(schedule, last))
+        if (following := dues[-1]) is not None:
+            shortest = min(shortest, (following - last).total_seconds())
+    return shortest
 
 
 def _is_required(written: JSON) -> bool:
