@@ -14,8 +14,10 @@ from flowrunner.fair_slots import FairSlots
 from flowrunner.nodes import http_request
 from flowrunner.nodes.http_answers import read_body
 from flowrunner.plugin import StepContext
+from flowrunner.ports.journal import Append, Summary
 from support.databases import MARA, rows_of
 from support.dependencies import Acting, Machine, answer, detail_of, machine
+from support.invariants import check_database
 
 from .events import ending, path_of
 
@@ -239,3 +241,36 @@ async def test_an_execution_that_is_cancelled_holds_no_slot_for_long_values(path
         await engine.dispatcher.cancel(ExecutionId("exec-1"), reason="no")
 
         assert slots.held(MARA) == 0
+
+
+async def test_the_summary_is_written_where_it_changes(tmp_path: Path) -> None:
+    appends: list[Append] = []
+
+    class Keeping:
+        def __init__(self, journal: Any) -> None:
+            self._journal = journal
+
+        async def append(self, append: Append) -> None:
+            appends.append(append)
+            await self._journal.append(append)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    wrap: Any = lambda journal, _: Keeping(journal)  # noqa: E731
+    path = tmp_path / "flowrunner.db"
+    async with machine(path, wrap=wrap) as engine:
+        engine.http.at("http://peer/", answer())
+        events = await engine.run(
+            """
+            nodes:
+              a: {type: http.request, params: {url: "http://peer/"}, next: b}
+              b: {type: http.request, params: {url: "http://peer/"}, next: c}
+              c: {type: http.request, params: {url: "http://peer/"}}
+            """
+        )
+
+    assert isinstance(ending(events), Completed)
+    assert [append.is_summary_unchanged for append in appends] == [False, True, True, False]
+    assert appends[1].summary == appends[2].summary == Summary(status=Status.RUNNING)
+    assert check_database(path) == []

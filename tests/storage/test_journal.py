@@ -1,9 +1,12 @@
 """The journal: one owner, one order, one end, and the lists of what is due."""
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencySlo
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, Summary
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.appends import EXTEND
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.due_executions import SqlDueExecutions
@@ -570,3 +574,52 @@ async def test_a_second_start_event_cannot_slip_in(journal: SqlJournal, path: Pl
 
 def ids(found: Sequence[tuple[ExecutionId, WorkspaceId]]) -> list[ExecutionId]:
     return [id for id, _ in found]
+
+
+# Appends that leave the summary as it is
+
+
+def extension(id: str, *, epoch: int, after: int) -> Append:
+    return replace(following(id, log_line("on"), epoch=epoch, after=after), is_summary_unchanged=True)
+
+
+async def test_an_append_with_the_same_summary_leaves_the_same_row(journal: SqlJournal, path: Place) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    await journal.append(creation("e2", epoch=epoch))
+
+    await journal.append(extension("e1", epoch=epoch, after=2))
+    await journal.append(following("e2", log_line("on"), epoch=epoch, after=2))
+
+    rows = rows_of(path, "SELECT status, completed_at, error, is_idle, wake_at, last_seq, size FROM executions")
+    assert rows[0] == rows[1]
+    assert check_database(path, all_ended=False) == []
+
+
+async def test_an_append_with_the_same_summary_is_fenced_as_others_are(journal: SqlJournal, path: Place) -> None:
+    old = await journal.claim()
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    before = contents_of(path)
+
+    for wrong in (
+        extension("e1", epoch=old, after=2),
+        extension("e1", epoch=epoch, after=1),
+        extension("e1", epoch=epoch, after=3),
+        extension("e2", epoch=epoch, after=2),
+        replace(extension("e1", epoch=epoch, after=2), summary=Summary(status=Status.RUNNING, is_queued=True)),
+    ):
+        with pytest.raises(Fenced):
+            await journal.append(wrong)
+
+    assert contents_of(path) == before
+
+
+@pytest.mark.only("sqlite")
+def test_an_append_with_the_same_summary_writes_no_index(path: Path) -> None:
+    values = dict.fromkeys(("id", "epoch", "after", "last_seq", "size", "is_queued"))
+    with closing(sqlite3.connect(path)) as connection:
+        names = dict(connection.execute("SELECT rootpage, name FROM sqlite_schema"))
+        steps = connection.execute(f"EXPLAIN {EXTEND.sqlite}", values).fetchall()
+
+    assert [names[root] for _, code, _, root, *_ in steps if code == "OpenWrite"] == ["executions", "usage"]

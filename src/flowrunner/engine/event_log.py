@@ -137,6 +137,8 @@ class EventLog:
         self._create = create
         self._quota = None if deps.limits.stored is None else Quota(execution.workspace_id, deps.limits)
         self._pending = PendingAppend()
+        # The summary of the last append; None before the first.
+        self._summary: Summary | None = None
         self.refused_node: str | None = None
         self.refusal: ErrorValue | None = None
 
@@ -240,12 +242,15 @@ class EventLog:
         if not self._pending.records:
             return False
         pending, self._pending = self._pending, PendingAppend()
+        summary = summary_of(self._execution.flow, self.state, pending.records[-1].at)
         append = Append(
             execution_id=self._execution.execution_id,
             epoch=self.epoch,
             after=self.state.seq - len(pending.records),
             records=pending.records,
-            summary=summary_of(self._execution.flow, self.state, pending.records[-1].at),
+            summary=summary,
+            # An idle execution may be admitted or woken by others, which changes its row.
+            is_summary_unchanged=not summary.is_idle and summary == self._summary,
             create=self._create,
             audit=pending.acts,
             messages=pending.messages,
@@ -253,7 +258,8 @@ class EventLog:
         )
         await self._append(append, pending)
         self._create = None
-        self.status = append.summary.status
+        self._summary = summary
+        self.status = summary.status
         self._deps.broadcast.publish(self._execution.execution_id, pending.records)
         self._deps.observer.observe(self._execution, pending.records)
         pending.answer()

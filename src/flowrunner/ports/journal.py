@@ -118,6 +118,7 @@ class Append:
         epoch: The fencing token of the writer. An append with an old one is rejected.
         after: Number of the last event before these.
         audit: Audit entries of the requests that caused the events; the creator's is in ``create``.
+        is_summary_unchanged: The row has this summary already, by the append before, and the execution is running.
         messages: Numbers of the inbox messages that the events answer, which are deleted with the append.
         quota: Storage limit of the account; None to store the events regardless.
     """
@@ -127,6 +128,7 @@ class Append:
     after: int
     records: Sequence[Recorded]
     summary: Summary
+    is_summary_unchanged: bool = False
     create: NewExecution | None = None
     audit: Sequence[AuditEntry] = ()
     messages: Sequence[int] = ()

@@ -124,6 +124,24 @@ UPDATE executions
 """,
 )
 
+# The same where the rest of the row stays. SQLite would write all indexes of the columns again.
+EXTEND: Final = Statement(
+    sqlite="""
+UPDATE executions SET last_seq = :last_seq, size = size + :size
+ WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
+   AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
+""",
+    postgres="""
+UPDATE executions SET last_seq = new.last_seq, size = executions.size + new.size
+  FROM unnest(:id::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
+              :is_queued::boolean[])
+    AS new (id, last_seq, size, after, epoch, is_queued)
+ WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
+   AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
+   AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
+""",
+)
+
 ADD_EVENT: Final = Statement(
     sqlite="INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)",
     postgres="""
@@ -210,6 +228,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     """
     created: list[tuple[NewExecution, dict[str, Any]]] = []
     advanced: list[dict[str, Any]] = []
+    extended: list[dict[str, Any]] = []
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
     messages: list[dict[str, Any]] = []
@@ -221,11 +240,13 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
             audit.append(append.create.audit)
         audit += append.audit
         messages += [{"number": number, "id": append.execution_id} for number in append.messages]
-        row = summary_row(append)
+        row = _extension_row(append) if append.is_summary_unchanged else summary_row(append)
         if (quota := append.quota) is not None:
             _, size = grown.get(quota.workspace_id, (quota.limits, 0))
             grown[quota.workspace_id] = quota.limits, size + row["size"]
-        if append.create is None:
+        if append.is_summary_unchanged:
+            extended.append(row)
+        elif append.create is None:
             advanced.append(row)
         else:
             created.append((append.create, row))
@@ -236,7 +257,8 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     # Each execution with a concurrency limit needs a count that includes the ones before it.
     unlimited = [row for _, row in created if row["concurrency_key"] is None]
     limited = [[row] for _, row in created if row["concurrency_key"] is not None]
-    for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
+    creations = ((CREATE, rows) for rows in (unlimited, *limited))
+    for statement, rows in (*creations, (ADVANCE, advanced), (EXTEND, extended)):
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
     await record_fires(tx, [new for new, _ in created if new.fire is not None])
@@ -311,6 +333,17 @@ def summary_row(append: Append) -> dict[str, Any]:
     else:
         row |= _creation_row(append.create)
     return row
+
+
+def _extension_row(append: Append) -> dict[str, Any]:
+    return {
+        "id": append.execution_id,
+        "epoch": append.epoch,
+        "after": append.after,
+        "last_seq": append.after + len(append.records),
+        "size": sum([len(record.data) for record in append.records]),
+        "is_queued": append.summary.is_queued,
+    }
 
 
 def _creation_row(new: NewExecution) -> dict[str, Any]:
