@@ -19,7 +19,7 @@ from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencySlo
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, Summary
 from flowrunner.storage.accounts import SqlAccounts
-from flowrunner.storage.appends import EXTEND
+from flowrunner.storage.appends import ADD_EVENT, EXTEND
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.due_executions import SqlDueExecutions
@@ -623,3 +623,18 @@ def test_an_append_with_the_same_summary_writes_no_index(path: Path) -> None:
         steps = connection.execute(f"EXPLAIN {EXTEND.sqlite}", values).fetchall()
 
     assert [names[root] for _, code, _, root, *_ in steps if code == "OpenWrite"] == ["executions", "usage"]
+
+
+@pytest.mark.only("sqlite")
+def test_the_insertion_of_an_event_keeps_no_copy_of_the_pages_that_it_changes(path: Path) -> None:
+    """SQLite keeps one for a statement that it may have to undo alone: this one is not undone."""
+    statement = ADD_EVENT.sqlite.partition("VALUES")[0] + "VALUES ('e1', 1, 0, 'log', '{}'), ('e1', 9, 0, 'log', '{}')"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
+            " VALUES ('e1', 'a', 'f', 'r', 'running', 0, 1, 1)"
+        )
+        with pytest.raises(sqlite3.IntegrityError, match="beyond its execution"):
+            connection.execute(statement)
+
+        assert connection.execute("SELECT seq FROM events").fetchall() == [(1,)]

@@ -142,8 +142,9 @@ UPDATE executions SET last_seq = new.last_seq, size = executions.size + new.size
 """,
 )
 
+# With `OR FAIL`, SQLite keeps no copy of the pages for undoing a single row: the transaction is undone in any case.
 ADD_EVENT: Final = Statement(
-    sqlite="INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)",
+    sqlite="INSERT OR FAIL INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)",
     postgres="""
 INSERT INTO events (execution_id, seq, at, type, data)
 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
