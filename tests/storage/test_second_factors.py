@@ -224,10 +224,16 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     database: Database, sessions: SqlSessions, accounts: SqlAccounts
 ) -> None:
     store = SqlIdentities(database)
+    await log_in(sessions, session("own", OMAR))
 
-    async def add(made: Identity, state: str, most: int = 9) -> None:
-        await store.add(made, state_digest=state, state_expires_at=LATER, most=most)
+    async def add(made: Identity, state: str, most: int = 9, by: str = "own") -> None:
+        session = SessionId(by)
+        await store.add(made, session=session, state_digest=state, state_expires_at=LATER, most=most)
 
+    # As if a new password had ended the session since the browser left for the provider.
+    with pytest.raises(Conflict, match="session"):
+        await add(identity("i0"), "s0", by="ended")
+    assert await store.of_account(OMAR) == []
     await add(identity("i1"), "s1")
     with pytest.raises(Conflict):
         await add(identity("i2", MARA), "s2")
@@ -249,6 +255,12 @@ async def test_an_identity_is_linked_to_one_account_and_its_state_is_used_once(
     assert not await open("c", "s6", replace(session("c", OMAR), role="admin"))
     assert await open("d", "s6")
     await store.remove(OMAR, "i1")
+    await add(identity("i7", subject="z"), "s7")
+    await store.remove_all(OMAR)
+    assert await store.of_account(OMAR) == []
+    assert await sessions.find(SessionId("own")) is None
+    with pytest.raises(NotFound):
+        await store.remove_all(AccountId("account-none"))
 
     account = Account(
         id=AccountId("account-new"), name="N", email="n@example.com", role="user", created_at=NOON, updated_at=NOON

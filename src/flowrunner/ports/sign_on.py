@@ -68,9 +68,22 @@ class IdentityStore(Protocol):
         ...
 
     async def add(
-        self, identity: Identity, *, state_digest: str, state_expires_at: datetime, most: int, audit: Audit = None
+        self,
+        identity: Identity,
+        *,
+        session: SessionId,
+        state_digest: str,
+        state_expires_at: datetime,
+        most: int,
+        audit: Audit = None,
     ) -> None:
-        """Link an account. Raises: Conflict if the identity is linked, or the state was used; LimitReached."""
+        """Link an account.
+
+        Args:
+            session: The session that does it.
+
+        Raises: Conflict if the identity is linked, the state was used, or the session has ended; LimitReached.
+        """
         ...
 
     async def of_account(self, account_id: AccountId) -> Sequence[Identity]: ...

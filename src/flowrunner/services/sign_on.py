@@ -263,6 +263,7 @@ class SignOn:
         try:
             await self._store.add(
                 identity,
+                session=session,
                 state_digest=_digest(state.state),
                 state_expires_at=now + STATE_LIFE,
                 most=_MOST_IDENTITIES,

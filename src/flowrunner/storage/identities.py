@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, LimitReached, NotFound
-from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.values import AccountId, SessionId, WorkspaceId
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import NO_PASSWORD, NewSession
 from flowrunner.ports.audit import Audit
@@ -14,7 +14,7 @@ from flowrunner.ports.sign_on import Identity
 from flowrunner.storage.accounts import END_CHALLENGES, END_SESSIONS, GET, account_of, create_account
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.sessions import open_session
+from flowrunner.storage.sessions import FAMILY, open_session
 from flowrunner.storage.transaction import Refused, Row, Transaction, one_row
 
 FIND: Final = """
@@ -73,9 +73,19 @@ class SqlIdentities:
         await self._database.write(create, audit=audit)
 
     async def add(
-        self, identity: Identity, *, state_digest: str, state_expires_at: datetime, most: int, audit: Audit = None
+        self,
+        identity: Identity,
+        *,
+        session: SessionId,
+        state_digest: str,
+        state_expires_at: datetime,
+        most: int,
+        audit: Audit = None,
     ) -> None:
         async def add(tx: Transaction) -> None:
+            # A new password, for example, ends the session, and no link may be made after that.
+            if await tx.row(FAMILY, {"id": session}) is None:
+                raise Conflict("The session that began to link the account has ended")
             if (await one_row(tx, COUNT, {"account_id": identity.account_id}))[0] >= most:
                 raise LimitReached(f"An account is linked to at most {most} others", limit="identities", most=most)
             try:
