@@ -174,6 +174,24 @@ def test_an_execution_that_an_end_has_started_begins_a_trace_that_is_linked_with
     assert (link.trace_id, link.span_id) == (whole.trace_id, whole.span_id)
 
 
+def test_a_delivery_of_a_callback_is_a_span_in_the_execution_that_it_tells_of(
+    collector: Collector, user: Client, receiver: Receiver
+) -> None:
+    body = {"url": f"{receiver.url}/ok/told", "events": ["execution.completed"], "name": "Tells"}
+    assert user.post("/api/v1/callbacks", body).status == 201
+    id = start(user, user.new_flow("nodes: {a: {type: return}}", name="Told"), f"00-{TRACE}-{PARENT}-01")
+
+    whole = found(collector, "flow Told", id)
+
+    def delivered() -> list[Any]:
+        return [span for span in collector.spans if span.name == "POST" and span.parent_span_id == whole.span_id]
+
+    wait_for(lambda: len(delivered()) == 1, 20)
+    (effect,) = receiver.effects("/ok/told")
+    assert effect.headers["traceparent"] == f"00-{TRACE}-{ids(delivered()[0])[2]}-01"
+    assert attributes(delivered()[0])["http.response.status_code"] == 200
+
+
 def test_each_failed_attempt_is_a_span_in_that_of_its_step(
     collector: Collector, user: Client, receiver: Receiver
 ) -> None:

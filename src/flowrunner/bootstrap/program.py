@@ -256,7 +256,13 @@ def assemble(
     callbacks = SqlCallbacks(database)
     callback_deliveries = CallbackDeliveries(
         callbacks,
-        CallbackMessages(reader, journal, flow_store, public_url=settings.public_url),
+        CallbackMessages(
+            reader,
+            journal,
+            flow_store,
+            public_url=settings.public_url,
+            traces=None if exporters is None else exporters.spans,
+        ),
         vault,
         http,
         mailer,

@@ -75,6 +75,7 @@ class CallbackEvent:
         data: The details, such as `execution`.
         link: Address of the subject's page; None if the installation has no public address.
         depth: The number of ends that have led to it, its own included; 0 if it belongs to no execution.
+        traceparent: The trace context of the execution, as a `traceparent` header; empty without traces.
     """
 
     id: str
@@ -85,6 +86,7 @@ class CallbackEvent:
     data: Mapping[str, JSON]
     link: str | None = None
     depth: int = 0
+    traceparent: str = ""
 
 
 def cloud_event(event: CallbackEvent, *, source: str) -> Mapping[str, JSON]:

@@ -40,6 +40,7 @@ from flowrunner.ports.callbacks import (
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.http import HttpClients
 from flowrunner.ports.secrets import ValueSealer, WrongKey
+from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.services.callback_messages import CallbackMessages
 from flowrunner.services.callback_secrets import Credentials
 
@@ -224,7 +225,11 @@ class CallbackDeliveries:
         now = self._clock.now()
         message = self._messages.message(callback, event, credentials=credentials, now=now)
         http = self._http.of(callback.workspace_id)
-        answer = await http.request("POST", credentials.url, headers=message.headers, body=message.body)
+        before = TRACEPARENT.set(event.traceparent)
+        try:
+            answer = await http.request("POST", credentials.url, headers=message.headers, body=message.body)
+        finally:
+            TRACEPARENT.reset(before)
         if 200 <= answer.status <= 299:
             return AttemptOutcome(status_code=answer.status)
         return AttemptOutcome(

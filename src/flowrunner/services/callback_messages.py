@@ -30,13 +30,14 @@ from flowrunner.domain.expression import (
     render,
 )
 from flowrunner.domain.standard_webhooks import signature
-from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.domain.values import JSON, FlowId, rfc3339
 from flowrunner.ports.callbacks import CallbackView, DeliveryView
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import FlowStore
 from flowrunner.ports.journal import JournalReader
+from flowrunner.ports.telemetry import ObservedExecution, Traces
 from flowrunner.services.callback_secrets import Credentials
-from flowrunner.services.chain_depth import cause_of
+from flowrunner.services.chain_depth import started_of
 
 MOST_TEMPLATE_CHARACTERS: Final = 16 * 1024
 _NAMES: Final = frozenset({"event"})
@@ -93,11 +94,19 @@ class CallbackMessages:
 
     Args:
         public_url: Address of the installation, for links; None if it is not known.
+        traces: The traces of executions; None if the process exports none.
     """
 
     def __init__(
-        self, executions: ExecutionReader, journal: JournalReader, flows: FlowStore, *, public_url: str | None
+        self,
+        executions: ExecutionReader,
+        journal: JournalReader,
+        flows: FlowStore,
+        *,
+        public_url: str | None,
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
         self._executions = executions
         self._journal = journal
         self._flows = flows
@@ -105,10 +114,17 @@ class CallbackMessages:
 
     async def event_of(self, delivery: DeliveryView) -> CallbackEvent:
         """Return the event that a delivery tells of."""
-        at, link, data, depth = delivery.noted_at, None, delivery.details or {}, 0
+        at, link, data, depth, traceparent = delivery.noted_at, None, delivery.details or {}, 0, ""
         if delivery.execution_id is not None:
-            at, data = await self._execution(delivery)
-            depth = 1 + depth_of(await cause_of(self._journal, delivery.execution_id))
+            at, data, flow_id = await self._execution(delivery)
+            started = await started_of(self._journal, delivery.execution_id)
+            depth = 1 + depth_of(None if started is None else started.cause)
+            if self._traces is not None and started is not None and flow_id is not None:
+                observed = ObservedExecution(
+                    execution_id=delivery.execution_id, workspace_id=delivery.workspace_id, flow_id=flow_id,
+                    cause=started.cause, traceparent=started.traceparent,
+                )  # fmt: skip
+                traceparent = self._traces.of_execution(observed)
             if self._public_url is not None:
                 link = f"{self._public_url}/w/{delivery.workspace_id}/executions/{delivery.execution_id}"
         return CallbackEvent(
@@ -120,9 +136,11 @@ class CallbackMessages:
             data=data,
             link=link,
             depth=depth,
+            traceparent=traceparent,
         )
 
-    async def _execution(self, delivery: DeliveryView) -> tuple[datetime, Mapping[str, JSON]]:
+    async def _execution(self, delivery: DeliveryView) -> tuple[datetime, Mapping[str, JSON], FlowId | None]:
+        """Return when the event was, its data, and the flow; None if the execution is gone."""
         assert delivery.execution_id is not None
         assert delivery.seq is not None, "they are stored together"
         id, workspace_id = delivery.execution_id, delivery.workspace_id
@@ -131,13 +149,13 @@ class CallbackMessages:
             recorded = await self._journal.events(id, after=delivery.seq - 1, limit=1)
         except NotFound:
             # It was deleted since, or moved to another workspace.
-            return delivery.noted_at, {"execution": {"id": id}}
+            return delivery.noted_at, {"execution": {"id": id}}, None
         try:
             name: str | None = (await self._flows.current(workspace_id, found.flow_id)).name
         except NotFound:
             name = None
         at = recorded[0].at if recorded else delivery.noted_at
-        return at, {"execution": _execution_value(found, name, _STATUS_THEN.get(delivery.event))}
+        return at, {"execution": _execution_value(found, name, _STATUS_THEN.get(delivery.event))}, found.flow_id
 
     def source(self, event: CallbackEvent) -> str:
         return f"{self._public_url or ''}/workspaces/{event.workspace_id}"

@@ -14,9 +14,15 @@ TOO_DEEP: Final = f"Chain too long: {MAX_DEPTH} executions have started the next
 _LONGEST: Final = 4
 
 
-async def cause_of(journal: JournalReader, id: ExecutionId) -> StartCause | None:
+async def started_of(journal: JournalReader, id: ExecutionId) -> Started | None:
+    """Return the first event of an execution; None if it cannot be read, or is gone."""
     (first, *_) = await journal.events(id, after=0, limit=1) or (None,)
-    return first.event.cause if first is not None and isinstance(first.event, Started) else None
+    return first.event if first is not None and isinstance(first.event, Started) else None
+
+
+async def cause_of(journal: JournalReader, id: ExecutionId) -> StartCause | None:
+    started = await started_of(journal, id)
+    return None if started is None else started.cause
 
 
 def depth_in(headers: JSON) -> int:
