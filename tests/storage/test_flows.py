@@ -113,7 +113,7 @@ async def test_a_check_that_fails_keeps_the_flow(flows: SqlFlows) -> None:
             await flows.delete(owner, FlowId(id), at=NOON, check=refuse)
 
 
-async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows) -> None:
+async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
         await flows.create(MARA, flow(f"flow-{n}", revision=f"rev-{n}", tags=["all", f"'t{n % 2}'"]))
 
@@ -124,6 +124,14 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows) -> None:
     assert page[0].tags == ["all", "'t1'"]
     assert await flows.page(MARA, FlowFilter(tags=("none",)), page=ALL) == ([], 0)
     assert await flows.page(MARA, page=Page(limit=2, offset=9)) == ([], 5)
+    every = FlowFilter(name="N", text="N", tags=("all", "'t0'"))
+    assert [f.id for f in (await flows.page(MARA, every, page=ALL))[0]] == []
+    named = FlowFilter(name=page[0].name, text=page[0].name[1:], tags=("all", "'t1'"))
+    assert [f.id for f in (await flows.page(MARA, named, page=ALL))[0]] == ["flow-1", "flow-3"]
+    # Long pages are read in portions.
+    monkeypatch.setattr("flowrunner.storage.flows._FLOWS_AT_ONCE", 2)
+    page, total = await flows.page(MARA, page=ALL)
+    assert ([f.id for f in page], total) == ([f"flow-{n}" for n in range(5)], 5)
 
 
 def _saved(before: SavedFlow | None, id: str) -> SavedFlow:

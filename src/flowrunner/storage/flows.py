@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -163,43 +163,50 @@ DELETE FROM revisions WHERE id IN (SELECT id FROM revisions WHERE flow_id = :id 
 """
 PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
+# The conditions of a filter, by their parameters.
+_CONDITIONS: Final[Mapping[str, Statement]] = {
+    "name": Statement(sqlite="AND name = :name", postgres="AND name = :name"),
+    "text": Statement(
+        sqlite="AND instr(lower(name || char(10) || description), lower(:text)) > 0",
+        postgres="AND strpos(lower(name || chr(10) || description), lower(:text)) > 0",
+    ),
+    "tags": Statement(
+        sqlite="""
+AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
+                 WHERE wanted.value NOT IN (SELECT value FROM json_each(flows.tags)))
+""",
+        postgres="""
+AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS wanted (tag)
+                 WHERE wanted.tag NOT IN (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
+""",
+    ),
+}
+_FITTING: Final = "FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 # The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
 # interpreter's lock for every row. The total of one page is 0 if nobody asks for it.
-PAGE: Final = Statement(
-    sqlite="""
-SELECT (SELECT count(*) FROM flows
-         WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND :counts
-           AND (:name IS NULL OR name = :name)
-           AND (:text IS NULL OR instr(lower(name || char(10) || description), lower(:text)) > 0)
-           AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
-                            WHERE wanted.value NOT IN (SELECT value FROM json_each(flows.tags)))),
+_PAGE_IN_SQLITE: Final = """
+SELECT (SELECT count(*) {fitting} AND :counts),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
                                    (SELECT number FROM revisions WHERE id = revision_id), disabled_at))
-  FROM (SELECT * FROM flows
-         WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND id > :after
-           AND (:name IS NULL OR name = :name)
-           AND (:text IS NULL OR instr(lower(name || char(10) || description), lower(:text)) > 0)
-           AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
-                            WHERE wanted.value NOT IN (SELECT value FROM json_each(flows.tags)))
-         ORDER BY id LIMIT :limit OFFSET :offset)
-""",
-    postgres="""
-WITH found AS (
-    SELECT * FROM flows
-     WHERE workspace_id = :workspace_id AND deleted_at IS NULL
-       AND (CAST(:name AS text) IS NULL OR name = :name)
-       AND (CAST(:text AS text) IS NULL OR strpos(lower(name || chr(10) || description), lower(:text)) > 0)
-       AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS wanted (tag)
-                        WHERE wanted.tag NOT IN
-                              (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
-)
-SELECT CASE WHEN :counts THEN (SELECT count(*) FROM found) ELSE 0 END,
+  FROM (SELECT * {fitting} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset)
+"""
+_PAGE_IN_POSTGRES: Final = """
+SELECT (SELECT count(*) {fitting} AND :counts),
        coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
                                                   (SELECT number FROM revisions WHERE id = revision_id), disabled_at)
                                  ORDER BY id)
-                   FROM (SELECT * FROM found WHERE id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
-""",
-)
+                   FROM (SELECT * {fitting} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+"""
+
+
+@cache
+def page_of(given: frozenset[str]) -> Statement:
+    """Return the statement for a page and the total. Args: given: The conditions of the filter."""
+    wanted = [_CONDITIONS[name] for name in sorted(given)]
+    return Statement(
+        sqlite=_PAGE_IN_SQLITE.replace("{fitting}", " ".join((_FITTING, *(each.sqlite for each in wanted)))),
+        postgres=_PAGE_IN_POSTGRES.replace("{fitting}", " ".join((_FITTING, *(each.postgres for each in wanted)))),
+    )
 
 
 class SqlFlows:
@@ -393,15 +400,21 @@ class SqlFlows:
             "counts": page.counts,
             "after": page.after,
         }
+        given = {"name"} if wanted.name is not None else set()
+        given |= {name for name in ("text", "tags") if getattr(wanted, name)}
+        statement = page_of(frozenset(given))
         flows: list[FlowView] = []
+        total = 0
         while True:
             most = min(page.limit - len(flows), _FLOWS_AT_ONCE)
             values |= {"limit": most, "offset": page.offset + len(flows)}
-            total, rows = await read(partial(one_row, statement=PAGE, values=dict(values)))
+            counted, rows = await read(partial(one_row, statement=statement, values=dict(values)))
+            total += counted
             found = [_flow_view(row) for row in _ROWS.decode(rows)]
             flows += found
             if len(found) < most or len(flows) == page.limit:
                 return flows, total
+            values["counts"] = False
 
     async def purge(self, *, limit: int) -> bool:
         unneeded = await self._database.read_long(lambda tx: tx.rows(UNNEEDED, {"limit": limit}))
