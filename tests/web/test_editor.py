@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.client import Client
 from support.server import Server
-from web.browser import Tab, needs_chromium, opened_browser
+from web.browser import Tab, fill_login, needs_chromium, opened_browser
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -200,6 +200,28 @@ def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> Non
     page.get_by_role("button", name="Discard them").click()
     expect(code(page)).not_to_contain_text("# not saved yet")
     assert "not saved" not in definition(api, flow)
+
+
+def test_a_session_that_ends_while_a_flow_is_edited_loses_nothing(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    append(page, "# typed before\n")
+    tab.context.clear_cookies()
+    append(page, "# typed after\n")
+    page.get_by_role("button", name="Save", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Your session has ended")
+    expect(dialog).to_be_visible()
+    fill_login(page)
+
+    expect(page.get_by_role("status").filter(has_text="revision 2")).to_be_visible()
+    assert definition(api, flow).endswith("# typed before\n# typed after\n")
+    append(page, "# left behind\n")
+    expect(page.get_by_text("unsaved changes")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("log out")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Delete them and log out").click()
+    page.wait_for_url("**/login")
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('flowrunner.draft')).length") == 0
 
 
 def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, flow: str) -> None:

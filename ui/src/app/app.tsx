@@ -7,7 +7,7 @@ import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
 import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
-import { ExpiredDialog, LoginPage } from "./login";
+import { ExpiredDialog, LeavingDialog, LoginPage } from "./login";
 import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
 import { account, keepSession, mustEnrol, workspace, workspaces } from "./session";
@@ -123,6 +123,7 @@ export function App() {
       <Toasts />
       <KeyDialogs />
       <ExpiredDialog />
+      <LeavingDialog />
     </>
   );
 }

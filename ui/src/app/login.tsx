@@ -11,7 +11,7 @@ import { passwords } from "../texts/passwords";
 import { shell } from "../texts/shell";
 import { answerWithPasskey } from "./passkeys";
 import { go, location, within, withQuery } from "./router";
-import { account, askedFor, finishLogIn, logIn, mustEnrol, open, secondStepOf, setUpState } from "./session";
+import { account, askedFor, finishLogIn, leave, logIn, mustEnrol, unsaved, open, secondStepOf, setUpState } from "./session";
 import { ForgottenPassword } from "./forgotten";
 
 type Step = Schemas["SecondStepNeeded"];
@@ -137,6 +137,23 @@ export function LoginPage() {
         {mailsResets.value && !isForgotten.value && <button class="btn quiet" onClick={() => (isForgotten.value = true)}>{passwords.forgotten}</button>}
       </div>
     </main>
+  );
+}
+
+/** Asks at a logout what becomes of unsaved texts. */
+export function LeavingDialog() {
+  if (unsaved.value === undefined) return null;
+  return (
+    <Dialog
+      title={shell.unsavedTitle(unsaved.value)}
+      onClose={() => (unsaved.value = undefined)}
+      actions={<>
+        <button class="btn danger" onClick={() => void leave(true)}>{shell.unsavedDelete}</button>
+        <button class="btn primary" onClick={() => void leave(false)}>{shell.unsavedKeep}</button>
+      </>}
+    >
+      <p class="muted">{shell.unsavedHint}</p>
+    </Dialog>
   );
 }
 

@@ -1,6 +1,7 @@
 /** The login of the browser: who is logged in, in which workspaces, and a new login when the session has ended. */
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, onExpired, workspaceHeader, type Schemas } from "../api/client";
+import { Drafts, keepers } from "./drafts";
 import { segmentOf, slug } from "./router";
 
 export type Workspace = Schemas["WorkspaceAnswer"];
@@ -15,6 +16,8 @@ export const namedWorkspace = computed(() => (workspace.value?.id === account.va
 export const askedFor = signal<"expired" | "recent" | undefined>(undefined);
 /** True if the installation requires a second factor, and the login has shown none. */
 export const mustEnrol = signal(false);
+
+const drafts = new Drafts(typeof localStorage === "undefined" ? { getItem: () => null, setItem: () => {}, removeItem: () => {} } : localStorage);
 
 const RANKS = ["viewer", "operator", "editor", "admin"] as const;
 
@@ -97,8 +100,21 @@ function enter({ account_id: id }: Schemas["TokenAnswer"]): void {
   waiting = undefined;
 }
 
+/** The number of unsaved texts of the account in this browser, while it is asked what becomes of them. */
+export const unsaved = signal<number | undefined>(undefined);
+
+/** Log out; if there are unsaved texts in this browser, ask first what becomes of them. */
 export async function logOut(): Promise<void> {
+  for (const keep of keepers) keep();
+  const { length } = account.peek() === undefined ? [] : drafts.keys(`${account.peek()!.id}.`);
+  if (length > 0) unsaved.value = length;
+  else await leave(false);
+}
+
+/** Log out. Args: forgets: Unsaved texts are deleted from this browser. */
+export async function leave(forgets: boolean): Promise<void> {
   await api.post("/api/v1/auth/logout");
+  if (forgets) drafts.forgetAll(`${account.peek()?.id}.`);
   window.location.assign("/login");
 }
 

@@ -1,5 +1,6 @@
 /** The secrets of the workspace: names alone; values are only written. */
 import { useSignal } from "@preact/signals";
+import { to } from "../app/router";
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { may, workspace } from "../app/session";
@@ -42,13 +43,15 @@ export default function Secrets() {
           ) : (
             <div class="card scroll">
               <table class="stacked">
-                <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.created}</th><th>{texts.changed}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
+                <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.created}</th><th>{texts.changed}</th><th class="wide-only">{texts.used}</th><th class="wide-only">{texts.usedBy}</th>{mayChange && <th><span class="hidden">{texts.actions}</span></th>}</tr></thead>
                 <tbody>
                   {secrets.map((secret) => (
                     <tr key={secret.key}>
                       <td class="name"><code>{secret.key}</code></td>
                       <td class="wide-only muted" data-label={texts.created}><Time at={secret.created_at} /></td>
                       <td class="muted nowrap" data-label={texts.changed}><Time at={secret.updated_at} how="relative" /></td>
+                      <td class="wide-only muted nowrap" data-label={texts.used}>{secret.last_used_at === undefined ? texts.never : <Time at={secret.last_used_at} how="relative" />}</td>
+                      <td class="wide-only muted where" data-label={texts.usedBy}>{secret.used_by.length === 0 ? texts.nobody : <span class="cut block" title={secret.used_by.map(({ name }) => name).join(", ")}>{secret.used_by.map(({ id: flow, name }, i) => <span key={flow}>{i > 0 && ", "}<a class="link" href={to(`/flows/${flow}`)}>{name}</a></span>)}</span>}</td>
                       {mayChange && (
                         <td class="num acts">
                           <button class="btn quiet" onClick={() => (written.value = secret.key)}>{texts.replace}</button>

@@ -52,21 +52,20 @@ export function Accounts() {
         {({ accounts }) => (
           <div class="card scroll">
             <table class="stacked">
-              <thead><tr><th>{texts.name}</th><th class="wide-only">{texts.email}</th><th>{texts.role}</th><th class="wide-only">{texts.status}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
+              <thead><tr><th>{texts.name}</th><th>{texts.role}</th><th class="wide-only">{texts.status}</th><th class="wide-only">{texts.created}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
               <tbody>
                 {accounts.map((each) => {
                   const isOwn = each.id === account.value?.id;
                   return (
                     <tr key={each.id}>
-                      <td class="name"><span class="cut block" title={each.name}>{each.name}{isOwn && <span class="muted"> ({texts.you})</span>}</span></td>
-                      <td class="wide-only muted whole"><span class="cut block" title={each.email}>{each.email}</span></td>
+                      <td class="name"><span class="cut block" title={each.name}>{each.name}{isOwn && <span class="muted"> ({texts.you})</span>}</span><span class="muted small cut block" title={each.email}>{each.email}</span></td>
                       <td>
                         <select class="compact" aria-label={texts.roleOf(each.name)} value={each.role} disabled={isOwn || action.busy} onChange={(event) => change(each, { role: event.currentTarget.value as Account["role"] })}>
                           {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
                         </select>
                       </td>
                       <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
-                      <td class="wide-only muted" data-label={texts.created}><Time at={each.created_at} /></td>
+                      <td class="wide-only muted nowrap" data-label={texts.created}><Time at={each.created_at} /></td>
                       <td class="num acts">{!isOwn && !each.disabled && <button class="btn quiet" aria-label={`${passwords.reset}: ${each.name}`} disabled={action.busy} onClick={() => makeLink(each)}>{passwords.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => (reset.value = each)}>{security.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
                     </tr>
                   );

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Drafts } from "./drafts";
+import { Drafts } from "../../app/drafts";
 import { nodeAt, nodeOfPath, readFlow } from "./places";
 
 const TEXT = `nodes:

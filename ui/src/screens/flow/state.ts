@@ -4,7 +4,7 @@ import { api, ApiError, request, type Schemas } from "../../api/client";
 import { placeFaults, type Fault } from "../../editor/faults";
 import { EMPTY, type Graph } from "../../graph/model";
 import type { Mark } from "../../graph/view";
-import { Drafts, type Draft } from "./drafts";
+import { Drafts, keepers, type Draft } from "../../app/drafts";
 import { nodeAt, nodeOfPath, readFlow, type Reading } from "./places";
 
 const RELAYOUT_MS = 120;
@@ -73,6 +73,7 @@ export class FlowEditor {
     }
     this.read();
     void this.validate();
+    keepers.add(this.keepNow);
     let isFirst = true;
     this.stop = effect(() => {
       void this.text.value;
@@ -81,7 +82,10 @@ export class FlowEditor {
     });
   }
 
+  private readonly keepNow = (): void => this.keep();
+
   dispose(): void {
+    keepers.delete(this.keepNow);
     this.stop();
     for (const timer of this.timers.values()) clearTimeout(timer);
     this.checks?.abort();
