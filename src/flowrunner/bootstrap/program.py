@@ -381,7 +381,7 @@ def assemble(
             streams=lambda: streams.count,
         ),
         triggers=triggers,
-        backfills=Backfills(triggers, jobs, clock),
+        backfills=Backfills(triggers, jobs, reader, clock),
         schedules=schedules,
         chains=Chains(
             SqlTriggerEnds(database),

@@ -1,6 +1,6 @@
 """Reading of executions, and of the storage that an account uses."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -133,6 +133,10 @@ class ExecutionReader(Protocol):
 
     async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
         """Return the execution started with the key, and the digest of its request; None if the key is free."""
+        ...
+
+    async def keys(self, workspace_id: WorkspaceId, *, first: str, end: str) -> Collection[str]:
+        """Return the keys of starts from ``first`` until before ``end``, in the order of texts."""
         ...
 
     async def page(self, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> Listed[ExecutionView]:

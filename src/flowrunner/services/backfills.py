@@ -14,8 +14,9 @@ from flowrunner.domain.schedules import next_due
 from flowrunner.domain.triggers import Schedule, TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import ExecutionReader
 from flowrunner.services.jobs import Jobs, check_count
-from flowrunner.services.schedules import Schedules
+from flowrunner.services.schedules import Schedules, key_of
 from flowrunner.services.triggers import Triggers
 
 NAME: Final = "triggers.backfill"
@@ -33,9 +34,10 @@ class BackfillPlan:
 
 
 class Backfills:
-    def __init__(self, triggers: Triggers, jobs: Jobs, clock: Clock) -> None:
+    def __init__(self, triggers: Triggers, jobs: Jobs, executions: ExecutionReader, clock: Clock) -> None:
         self._triggers = triggers
         self._jobs = jobs
+        self._executions = executions
         self._clock = clock
 
     async def plan(self, caller: Caller, id: TriggerId, first: datetime, end: datetime) -> BackfillPlan:
@@ -59,7 +61,7 @@ class Backfills:
         return await self._jobs.create(caller, NAME, work, total=len(times))
 
     async def _times(self, caller: Caller, id: TriggerId, first: datetime, end: datetime) -> Sequence[datetime]:
-        _, schedule = await self._triggers.schedule(caller, id)
+        trigger, schedule = await self._triggers.schedule(caller, id)
         if not first < end:
             raise invalid("to", "must be later than from")
         if end > self._clock.now():
@@ -67,7 +69,9 @@ class Backfills:
         # On a thread: there may be many of them.
         times = await asyncio.to_thread(_between, schedule, first, end)
         check_count(len(times), field="from")
-        return times
+        period = {"first": key_of(trigger.id, first), "end": key_of(trigger.id, end)}
+        started = await self._executions.keys(caller.workspace_id, **period)
+        return [time for time in times if key_of(trigger.id, time) not in started]
 
 
 def _between(schedule: Schedule, first: datetime, end: datetime) -> Sequence[datetime]:

@@ -19,7 +19,7 @@ from flowrunner.domain.errors import (
 )
 from flowrunner.domain.flow import OnLimit
 from flowrunner.domain.schedules import DueStep, next_start, step_at
-from flowrunner.domain.triggers import Overlap, Schedule
+from flowrunner.domain.triggers import Overlap, Schedule, TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import CompiledFlows
@@ -188,11 +188,11 @@ class Schedules:
             input=input,
             labels=labels,
             cause=Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at),
-            idempotency_key=_key_of(trigger, due_at),
+            idempotency_key=key_of(trigger.id, due_at),
             fire=fire,
         )
 
 
-def _key_of(trigger: TriggerView, due_at: datetime) -> str:
+def key_of(id: TriggerId, due_at: datetime) -> str:
     """Return the idempotency key of a due time. The blank separates it from the keys of clients."""
-    return f"{trigger.id} {rfc3339(due_at)}"
+    return f"{id} {rfc3339(due_at)}"

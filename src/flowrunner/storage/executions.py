@@ -1,7 +1,7 @@
 """Lists, details and logs of executions, and the retention of ended ones."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -29,6 +29,10 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction
 
+KEYS: Final = """
+SELECT idempotency_key FROM executions
+ WHERE workspace_id = :workspace_id AND idempotency_key >= :first AND idempotency_key < :end
+"""
 # The columns of `_view`. Repaired is what failed or was cancelled and has been repeated with success since, itself or
 # another one of its chain of reruns.
 _COLUMNS: Final = """
@@ -126,6 +130,10 @@ class SqlExecutions:
         values = {"workspace_id": workspace_id, "idempotency_key": idempotency_key}
         row = await self._database.read(lambda tx: tx.row(REQUEST, values))
         return None if row is None else (ExecutionId(row[0]), row[1])
+
+    async def keys(self, workspace_id: WorkspaceId, *, first: str, end: str) -> Collection[str]:
+        values = {"workspace_id": workspace_id, "first": first, "end": end}
+        return {key for (key,) in await self._database.read_long(lambda tx: tx.rows(KEYS, values))}
 
     async def page(self, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> Listed[ExecutionView]:
         # One more character of an error than is shown, so that the reader sees the truncation.
