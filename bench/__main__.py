@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from bench import commands, costs, floods, memory, report, schedules, sockets
+from bench import commands, costs, floods, kept, memory, report, schedules, sockets, step_costs
 from bench.engine import NoOp
 from bench.hooks import HookBench
 from bench.machine import describe
@@ -38,6 +38,7 @@ PARTS: Final = {
     "javascript": "JavaScript",
     "language": "the flow language",
     "logins": "logins, and floods of them",
+    "step-costs": "what a step costs: processor time and bytes",
     "costs": "what an execution costs on PostgreSQL",
     "postgres": "executions over REST, on PostgreSQL beside SQLite",
     "temporal": "executions that Temporal places, beside plain workflows",
@@ -45,7 +46,9 @@ PARTS: Final = {
 }
 # Each command takes a tenth of a second.
 COMMAND_TIMES: Final = 10
-_NEED_WRK: Final = frozenset({"rest", "lists", "hooks", "memory", "language", "logins", "costs", "postgres"})
+_NEED_WRK: Final = frozenset(
+    {"rest", "lists", "hooks", "memory", "language", "logins", "costs", "postgres", "step-costs"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             rest = on_postgres = None
             stored = None
-            if self.parts & {"rest", "lists", "hooks", "language", "logins", "postgres"}:
+            if self.parts & {"rest", "lists", "hooks", "language", "logins", "postgres", "step-costs"}:
                 rest = stack.enter_context(rest_bench(self.directory))
             if self.parts & {"costs", "postgres"}:
                 postgres = stack.enter_context(running_postgres())
@@ -142,9 +145,9 @@ class Bench:
     ) -> list[tuple[str, Callable[[], Any]]]:
         effort = self.effort
         steps: list[tuple[str, str, Callable[[], Any]]] = [
-            ("commits", "limit", lambda: self._alone("bench.limit")),
+            ("commits engine rest hooks step-costs", "limit", lambda: self._alone("bench.limit")),
             ("engine", "noop-2", lambda: self._alone("bench.engine", NoOp.type, 2)),
-            ("engine", "noop-10", lambda: self._alone("bench.engine", NoOp.type, 10)),
+            ("engine step-costs", "noop-10", lambda: self._alone("bench.engine", NoOp.type, 10)),
             ("engine", "transform-2", lambda: self._alone("bench.engine", "transform", 2)),
         ]
         if rest is not None:
@@ -154,9 +157,10 @@ class Bench:
                 ("hooks", "hooks-accepted", lambda: hooks.measure("accepted", effort.many_seconds)),
                 ("rest postgres", "many", lambda: rest.run_many(effort.many_seconds)),
                 ("rest", "steps", lambda: rest.run_steps(effort.many_seconds)),
-                ("rest", "calls", lambda: rest.run_calls(effort.many_seconds)),
+                ("rest step-costs", "calls", lambda: rest.run_calls(effort.many_seconds)),
                 ("rest", "waiting", lambda: rest.run_waiting(effort.many_seconds)),
                 ("rest postgres", "one", lambda: rest.run_one(effort.one_seconds)),
+                ("step-costs", "step-costs", lambda: step_costs.measure(rest, effort.costed, effort.memory_seconds)),
                 ("lists", "list", lambda: rest.list_flows(effort.list_seconds)),
                 ("language", "light", lambda: rest.run_light(effort.one_seconds)),
                 ("language", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
@@ -207,6 +211,15 @@ class Bench:
         say(f"  {name}: {first[0]} {first[1]:,.3f}" if isinstance(first[1], float) else f"  {name}")
 
 
+def _keep(rounds: report.Rounds, machine: Mapping[str, Any]) -> None:
+    measured_at = (
+        f"Measured at commit `{kept.commit()}` on {machine['date'][:10]}: {machine['cpu']}, {machine['cores']} cores, "
+        f"Python {machine['python']}, SQLite {machine['sqlite']}."
+    )
+    kept.PAGE.write_text(kept.replaced(kept.PAGE.read_text(), rounds, measured_at))
+    say(f"the table of steps is in {kept.PAGE.relative_to(Path(__file__).parent.parent)}")
+
+
 def say(text: str) -> None:
     """Progress goes beside the table, which can so be piped."""
     print(text, file=sys.stderr, flush=True)
@@ -240,12 +253,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BenchFailed as error:
             # What was measured before is still worth showing.
             bench.faults.append(str(error))
-    rows = report.rows(bench.rounds)
+    rows = report.rows(bench.rounds, kept.read(kept.PAGE.read_text()))
     print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}".format_map(machine))
     print("Python {python}, SQLite {sqlite}, {date}, load before {load_before:.1f}\n".format_map(machine))
     print(report.table(rows))
     for fault in bench.faults:
         print(f"\nFAILED {fault}")
+    if "step-costs" in bench.rounds and not options.quick:
+        _keep(bench.rounds, machine)
     seconds = time.monotonic() - begun
     RESULTS.parent.mkdir(exist_ok=True)
     result = {

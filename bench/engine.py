@@ -224,14 +224,17 @@ async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
                     tasks.create_task(keep_one_in_flight())
                 await asyncio.sleep(_WARM_UP_SECONDS)
                 begun, done_before, commits_before = time.perf_counter(), done, len(commits)
+                cpu_begun = time.process_time()
                 await asyncio.sleep(seconds)
                 elapsed, counted, measured = time.perf_counter() - begun, done - done_before, commits[commits_before:]
+                cpu = time.process_time() - cpu_begun
                 stopping = True
             await _check(engine, done)
     return {
         "per_second": counted / elapsed,
         "commits_per_second": len(measured) / elapsed,
         "appends_per_commit": sum(measured) / max(len(measured), 1),
+        "cpu_ms": cpu / max(counted * len(engine.flow.nodes), 1) * 1000,
     }
 
 

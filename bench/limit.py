@@ -29,6 +29,7 @@ from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.usage import FreeStorage
 
 _WARM_UP_SECONDS: Final = 0.5
+_NODES: Final = 2
 _PRAGMAS: Final = ("synchronous", "cache_size", "foreign_keys", "wal_autocheckpoint", "temp_store", "mmap_size")
 
 Row: TypeAlias = tuple[Any, ...] | dict[str, Any]
@@ -72,7 +73,9 @@ class _Listening:
 async def _observe(path: Path) -> tuple[list[Append], list[tuple[str, Any]]]:
     """The appends of one execution, and the pragmas of the connection that wrote them."""
     appends: list[Append] = []
-    async with open_engine(path, definition(NoOp.type, 2), wrap=lambda journal: _Keeping(journal, appends)) as engine:
+    async with open_engine(
+        path, definition(NoOp.type, _NODES), wrap=lambda journal: _Keeping(journal, appends)
+    ) as engine:
         await engine.run_one()
         pragmas = await engine.database.write(_pragmas)
     return appends, pragmas
@@ -87,7 +90,7 @@ async def _prepare(path: Path) -> None:
     migrate_sqlite(path)
     database = SqliteDatabase(path)
     try:
-        await save_flow(database, definition(NoOp.type, 2), SystemClock())
+        await save_flow(database, definition(NoOp.type, _NODES), SystemClock())
     finally:
         await database.close()
 
@@ -139,11 +142,11 @@ def _loop(
     flights = [("", -(number % len(stages))) for number in range(IN_FLIGHT)]
     done = commits = done_before = commits_before = 0
     start = time.perf_counter()
-    begun = 0.0
+    begun = cpu_begun = 0.0
     while True:
         now = time.perf_counter()
         if not begun and now - start >= _WARM_UP_SECONDS:
-            begun, done_before, commits_before = now, done, commits
+            begun, done_before, commits_before, cpu_begun = now, done, commits, time.process_time()
         if begun and now - begun >= seconds:
             break
         rows: dict[str, list[Row]] = {statement: [] for statement in order}
@@ -163,11 +166,16 @@ def _loop(
             if stage == len(stages):
                 done += 1
                 flights[number] = (id, 0)
+    cpu = time.process_time() - cpu_begun
     completed = connection.execute("SELECT count(*) FROM executions WHERE status = 'completed'").fetchone()[0]
     if completed != done:
         raise BenchFailed(f"{done} executions were written; {completed} are completed")
     elapsed = now - begun
-    return {"per_second": (done - done_before) / elapsed, "commits_per_second": (commits - commits_before) / elapsed}
+    return {
+        "per_second": (done - done_before) / elapsed,
+        "commits_per_second": (commits - commits_before) / elapsed,
+        "cpu_ms": cpu / max((done - done_before) * _NODES, 1) * 1000,
+    }
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 HOST: Final = "127.0.0.1"
 EMAIL: Final = "bench@example.com"
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
 # What a process of ours prints when it is.
 READY: Final = "ready"
