@@ -43,6 +43,25 @@ async def test_a_request_reaches_the_first_route_that_fits(tmp_path: Path) -> No
     assert compared > 1_000
 
 
+async def test_a_direct_route_is_the_first_route_that_fits(tmp_path: Path) -> None:
+    async with program_at(tmp_path) as program:
+        router = program.app.router
+        index, direct = RouteIndex(router), set[str]()
+        for path in {str(getattr(route, "path", "")) for route in router.routes}:
+            for value in ("x", "validate", "a b", "ä%2F"):
+                address = "/".join(value if part.startswith("{") else part for part in path.split("/"))
+                for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+                    scope = {"type": "http", "method": method, "path": address, "headers": []}
+                    route = index.direct(scope)
+                    if route is not None:
+                        direct.add(f"{method} {route.path}")
+                        match, found = route.matches({"type": "http", "method": method, "path": address})
+                        assert (match, found["path_params"]) == (Match.FULL, scope["path_params"])
+                        assert route.path == found_by_search(router, method, address)
+
+    assert len(direct) > 100
+
+
 async def test_few_routes_are_compared_with_a_request(tmp_path: Path) -> None:
     async with program_at(tmp_path) as program:
         router = program.app.router

@@ -5,7 +5,10 @@ from typing import Final
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner import __version__
 from flowrunner.api import (
@@ -50,7 +53,7 @@ from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.proxies import Proxies
-from flowrunner.api.http.route_index import RouteIndex
+from flowrunner.api.http.route_index import DirectRoutes, RouteIndex
 from flowrunner.api.http.routing import PublicRoute
 from flowrunner.api.http.state import AppState, state_of
 from flowrunner.api.live import Live
@@ -144,7 +147,7 @@ ROUTERS: Final = (
 def build_app(
     state: AppState, live: Live, *, proxies: Proxies, hosts: Hosts, on_request: OnRequest, reads_traces: bool
 ) -> FastAPI:
-    app = FastAPI(
+    app = _Application(
         title="FlowRunner",
         version=__version__,
         openapi_url=None,
@@ -159,10 +162,10 @@ def build_app(
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.router.routes.extend(live.routes())
-    app.router.middleware_stack = RouteIndex(app.router)
     add_error_handlers(app)
-    app.add_middleware(
-        Edge,
+    app.router.middleware_stack = index = RouteIndex(app.router)
+    app.middleware_stack = Edge(
+        DirectRoutes(index, app.build_middleware_stack()),
         proxies=proxies,
         hosts=hosts,
         is_behind_tls=state.browser.is_secure,
@@ -170,3 +173,18 @@ def build_app(
         reads_traces=reads_traces,
     )
     return app
+
+
+class _Application(FastAPI):
+    """The framework's application, without its layers that have no work here.
+
+    The edge answers crashes, and routes limit the bodies of their requests.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        assert self.middleware_stack is not None, "built with the application"
+        await self.middleware_stack(scope, receive, send)

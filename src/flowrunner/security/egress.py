@@ -22,7 +22,7 @@ from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailu
 from flowrunner.ports.http import RequestTracer, SentRequest
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.kept_connections import KeptAnswer, KeptConnections
+from flowrunner.security.kept_connections import KeptConnections, KeptResponse
 from flowrunner.security.name_lookups import AccountResolver, NameUnanswered, lookup_slots
 from flowrunner.security.parsing_budget import ParsingBudget
 
@@ -318,7 +318,7 @@ class EgressClient:
 
 
 async def _answer_of(
-    response: aiohttp.ClientResponse | KeptAnswer,
+    response: aiohttp.ClientResponse | KeptResponse,
     *,
     shown: str,
     redirects: int,
@@ -342,7 +342,7 @@ def _joined(headers: Any) -> dict[str, str]:
 
 
 async def _read(
-    response: aiohttp.ClientResponse | KeptAnswer, shown: str, on_long: Callable[[], Awaitable[None]] | None
+    response: aiohttp.ClientResponse | KeptResponse, shown: str, on_long: Callable[[], Awaitable[None]] | None
 ) -> bytes:
     """Read the decoded body, up to the limit."""
     content = response.content

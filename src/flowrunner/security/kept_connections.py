@@ -24,7 +24,7 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BUFFER_BYTES: Final = 64 * 1024
 
 
-class KeptAnswer(NamedTuple):
+class KeptResponse(NamedTuple):
     """The head of an answer, and the stream of its body. Has what callers read of `aiohttp.ClientResponse`."""
 
     status: int
@@ -54,7 +54,7 @@ class KeptConnections:
         url: yarl.URL,
         headers: Mapping[str, str],
         body: bytes | None,
-        read: Callable[[KeptAnswer], Awaitable[T]],
+        read: Callable[[KeptResponse], Awaitable[T]],
     ) -> T | None:
         """Send a request on a kept connection and read its answer; return None if aiohttp has to send it.
 
@@ -97,7 +97,7 @@ class KeptConnections:
         return "".join(lines).encode() + body
 
 
-async def _answer(connection: Any, method: str, url: yarl.URL, sent: bytes) -> KeptAnswer | None:
+async def _answer(connection: Any, method: str, url: yarl.URL, sent: bytes) -> KeptResponse | None:
     """Send a request and return the head of its answer; None if it may be sent again."""
     protocol = connection.protocol
     protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True, read_bufsize=_BUFFER_BYTES)
@@ -111,7 +111,7 @@ async def _answer(connection: Any, method: str, url: yarl.URL, sent: bytes) -> K
     except HttpProcessingError as error:
         request = aiohttp.RequestInfo(url, method, CIMultiDictProxy(CIMultiDict()), url)
         raise aiohttp.ClientResponseError(request, (), status=error.code, message=error.message) from error
-    return KeptAnswer(message.code, message.headers, payload, connection)
+    return KeptResponse(message.code, message.headers, payload, connection)
 
 
 def _is_simple(method: str, url: yarl.URL, body: bytes | None) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -197,13 +197,6 @@ def details_of(faults: Sequence[Fault], *, document: str | None = None) -> Error
     return ErrorDetails(field=document or faults[0].path, reason=faults[0].message, errors=entries)
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(FlowRunnerError, _domain_error)
-    app.add_exception_handler(InvalidRequest, _invalid_request)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-
-
 async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowRunnerError), "registered for this class"
     await record_refusal(request, error)
@@ -321,3 +314,24 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
     message = _HTTP_MESSAGES.get(error.status_code, str(error.detail)).format(method=request.method)
     return error_answer(request.scope["request_id"], error.status_code, message, headers=error.headers)
+
+
+_HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = {
+    FlowRunnerError: _domain_error,
+    InvalidRequest: _invalid_request,
+    RequestValidationError: _validation_error,
+    HTTPException: _http_error,
+}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    for kind, handle in _HANDLERS.items():
+        app.add_exception_handler(kind, handle)
+
+
+async def answer_of_error(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that has raised an error. Raises: the error itself, if it is a bug."""
+    handle = next((_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS), None)
+    if handle is None:
+        raise error
+    return await handle(request, error)

@@ -1,15 +1,34 @@
 """Search for the route of a request among the few that share its first path segments."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
+from starlette.convertors import PathConvertor, StringConvertor
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route, Router
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Match, Route, Router, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowrunner.api.http.errors import answer_of_error
+from flowrunner.api.http.routing import BoundedRoute
+from flowrunner.api.request_log import ANSWERED
 
 _SEGMENTS: Final = 3
+
+
+class _Candidate(NamedTuple):
+    """A route that a request may have. Attributes: direct: The route itself, if it is direct."""
+
+    pattern: re.Pattern[str]
+    methods: frozenset[str]
+    direct: BoundedRoute | None
+
+
+_ANY_PATH: Final = re.compile("")
+_ANY_METHOD: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"})
 
 
 class RouteIndex:
@@ -28,6 +47,7 @@ class RouteIndex:
             section = _section(str(getattr(route, "path", "{unknown}")))
             (self._anywhere if "{" in section else sections[section]).append(route)
         self._sections = {section: [*routes, *self._anywhere] for section, routes in sections.items()}
+        self._candidates = {section: _candidates(routes) for section, routes in self._sections.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         others: list[tuple[Route, Scope]] = []
@@ -43,6 +63,18 @@ class RouteIndex:
             await self._serve_other_method(others, scope, receive, send)
         else:
             await self._router.app(scope, receive, send)
+
+    def direct(self, scope: Scope) -> BoundedRoute | None:
+        """Return the route of a request if it needs nothing of the framework; its parameters are then in the scope."""
+        path, method = scope["path"], scope["method"]
+        for pattern, methods, route in self._candidates.get(_section(path), ()):
+            if (found := pattern.match(path)) is None or method not in methods:
+                continue
+            if route is not None and not scope.get("root_path"):
+                scope["route"], scope["path_params"] = route, found.groupdict()
+                return route
+            break
+        return None
 
     def _found(self, scope: Scope, route: BaseRoute, found: Scope) -> None:
         scope["router"] = self._router
@@ -66,6 +98,43 @@ class RouteIndex:
 
     def _section_of(self, scope: Scope) -> Sequence[BaseRoute]:
         return () if scope["type"] == "lifespan" else self._sections.get(_section(scope["path"]), self._anywhere)
+
+
+class DirectRoutes:
+    """An ASGI application that serves direct routes past the framework, and leaves all other requests to it."""
+
+    def __init__(self, index: RouteIndex, framework: ASGIApp) -> None:
+        self._index = index
+        self._framework = framework
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._index.direct(scope) if scope["type"] == "http" else None
+        if route is None:
+            await self._framework(scope, receive, send)
+            return
+        try:
+            await route.app(scope, receive, send)
+        except Exception as error:
+            if ANSWERED in scope:
+                raise
+            response = await answer_of_error(Request(scope, receive, send), error)
+            await response(scope, receive, send)
+
+
+def _candidates(routes: Iterable[BaseRoute]) -> Sequence[_Candidate]:
+    found = []
+    for route in routes:
+        if isinstance(route, WebSocketRoute):
+            continue
+        if not isinstance(route, Route):
+            # Only the framework knows its requests.
+            found.append(_Candidate(_ANY_PATH, _ANY_METHOD, None))
+            break
+        has_texts = all(isinstance(kind, StringConvertor | PathConvertor) for kind in route.param_convertors.values())
+        direct = route if isinstance(route, BoundedRoute) and route.is_direct and has_texts else None
+        methods = _ANY_METHOD if route.methods is None else frozenset(route.methods)
+        found.append(_Candidate(route.path_regex, methods, direct))
+    return found
 
 
 def _section(path: str) -> str:

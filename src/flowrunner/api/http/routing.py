@@ -199,7 +199,11 @@ def _text_of(data: bytes) -> str:
 
 
 class BoundedRoute(APIRoute, ABC):
-    """A route with a bounded body, which admits each request before anything of it is read."""
+    """A route with a bounded body, which admits each request before anything of it is read.
+
+    Attributes:
+        is_direct: It needs nothing of the framework when it serves a request.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra = dict(options.pop("openapi_extra", None) or {})
@@ -215,7 +219,8 @@ class BoundedRoute(APIRoute, ABC):
             }
         # The framework neither encodes nor validates answers.
         super().__init__(path, endpoint, **{**options, "response_model": None})
-        if self._direct() is not None:
+        self.is_direct = self._direct() is not None
+        if self.is_direct:
             self.app = _answering(self.get_route_handler())
 
     def _described(self, response: Mapping[str, Any], usual: type[Answer]) -> dict[str, Any]:
