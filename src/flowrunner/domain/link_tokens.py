@@ -66,7 +66,11 @@ def may_have_link_token(encoded: bytes) -> bool:
 
 
 def _has_mark(encoded: bytes) -> bool:
-    return any(mark in encoded for mark in _MARKS)
+    # Each event is searched, and `any` would take twice the time.
+    for mark in _MARKS:  # noqa: SIM110
+        if mark in encoded:
+            return True
+    return False
 
 
 def without_link_tokens(text: str) -> str:

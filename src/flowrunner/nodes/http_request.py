@@ -131,33 +131,30 @@ class HttpRequest(NodeType[HttpRequestParams]):
         return [*super().check(params), *url_faults(params)]
 
     async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
-        statuses = params.expect_status
-        seconds = None if params.timeout is None else seconds_of(params.timeout)
+        if params.timeout is None:
+            return await _send(params, context)
         # Imported here for the same reason as in `on_thread`.
         from asyncio import timeout
 
         try:
-            async with timeout(seconds):
-                return await self._send(params, context, statuses)
+            async with timeout(seconds_of(params.timeout)):
+                return await _send(params, context)
         except TimeoutError:
             raise NodeFailure("timeout", f"No answer from {params.url} within {params.timeout}") from None
 
-    async def _send(
-        self,
-        params: HttpRequestParams,
-        context: StepContext,
-        statuses: int | list[int] | None,
-    ) -> JSON:
-        return await send(
-            context,
-            method=params.method,
-            url=with_query(params.url, params.query),
-            write=partial(_written, params),
-            is_long=is_long_value(params.body if params.form is None else params.form),
-            max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
-            expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
-            read=partial(read_body, kind=params.response),
-        )
+
+async def _send(params: HttpRequestParams, context: StepContext) -> JSON:
+    statuses = params.expect_status
+    return await send(
+        context,
+        method=params.method,
+        url=with_query(params.url, params.query),
+        write=partial(_written, params),
+        is_long=is_long_value(params.body if params.form is None else params.form),
+        max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
+        expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
+        read=partial(read_body, kind=params.response),
+    )
 
 
 async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str, str]]:
@@ -198,6 +195,8 @@ def with_query(url: str, query: Fields) -> str:
     Raises:
         NodeFailure: `http.invalid_request` if the query is longer than servers accept.
     """
+    if not query:
+        return url
     if sum(len(name) + len(value) for name, value in _pairs(query)) > MOST_QUERY_CHARACTERS:
         raise NodeFailure(
             "http.invalid_request",

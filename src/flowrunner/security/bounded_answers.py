@@ -94,6 +94,11 @@ class BoundedResponseHandler(ResponseHandler):
         else:
             self._parse()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this after each piece of a body that is read.
+        if self._reading_paused or self._unparsed:
+            super().resume_reading(resume_parser)
+
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Accept a parsed answer."""
         status = data[0].code
