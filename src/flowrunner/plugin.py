@@ -350,6 +350,8 @@ class NodeType(ABC, Generic[P]):
         child_scopes: Key that holds the nodes inside a node of this type: `nodes` or `branches`.
         reevaluate_params: The parameters are resolved again before `on_signal` and `on_scopes_ended`. Their `input` is
             then the result of the scope that has ended, and their `index` the number of ended scopes.
+        keeps_params: Parameters without expressions are read once for all runs of a node, because `Params` gives equal
+            parameters for equal values and `run` does not change them.
         collects: The parameter `collect` is resolved after each run of the inner nodes, with `result`. The node
             receives only `StepContext.collects`.
         sets_variables: An `Outcome` of the type may have `vars`. These nodes of an execution run one after the other,
@@ -372,6 +374,7 @@ class NodeType(ABC, Generic[P]):
     schemas: ClassVar[tuple[str, ...]] = ()
     child_scopes: ClassVar[ChildScopesKey | None] = None
     reevaluate_params: ClassVar[bool] = False
+    keeps_params: ClassVar[bool] = False
     collects: ClassVar[bool] = False
     sets_variables: ClassVar[bool] = False
     starts_executions: ClassVar[bool] = False

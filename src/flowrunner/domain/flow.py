@@ -124,6 +124,7 @@ class Node:
         sets_variables: It may change variables; at most one such node runs at a time.
         unreadable: Reason why it fails when it runs: this version cannot read what an earlier version accepted.
         is_quick: It runs without waiting for anything.
+        kept: Where the engine keeps what follows from the node alone.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Node:
     item: str | None = None
     unreadable: str | None = None
     is_quick: bool = field(init=False)
+    kept: dict[str, object] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         is_quick = self.pure and not any(part.codes or part.mentions.secrets for part in self.parts)

@@ -22,8 +22,8 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState
-from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed
-from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks
+from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed, render
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
@@ -342,10 +342,24 @@ async def _run(node_type: NodeType[Any], attempt: StepAttempt, scope: Expression
             raise holds
         if not holds:
             return _SKIPPED  # type: ignore[no-any-return] # a sentinel
-    params = await scope.resolve(node.params)
-    if node.hooks is None:
-        return await node_type.run(node_type.read(params), NodeContext(attempt))
-    return await _run_with_hooks(node_type, attempt, node.hooks, params)
+    if node.hooks is not None:
+        return await _run_with_hooks(node_type, attempt, node.hooks, await scope.resolve(node.params))
+    if node_type.keeps_params and node.params.is_constant:
+        return await node_type.run(_kept_params(node_type, node), NodeContext(attempt))
+    return await node_type.run(node_type.read(await scope.resolve(node.params)), NodeContext(attempt))
+
+
+def _kept_params(node_type: NodeType[Any], node: Node) -> Params:
+    """Return the parameters of a node without expressions, which are read once."""
+    kept = node.kept.get(_PARAMS)
+    # A flow test may have another node type in place of this one.
+    if not isinstance(kept, tuple) or kept[0] is not node_type:
+        kept = node.kept[_PARAMS] = (node_type, node_type.read(render(node.params.template, {})))
+    params: Params = kept[1]
+    return params
+
+
+_PARAMS: Final = "params"
 
 
 async def _run_with_hooks(node_type: NodeType[Any], attempt: StepAttempt, hooks: Hooks, params: JSON) -> _NodeOutcome:

@@ -110,6 +110,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
         "  body: {id: '${input.id}', total: '${input.total}'}\nretry: {max: 5, delay: 2s}\n",
     )
     Params = HttpRequestParams
+    keeps_params = True
     errors: ClassVar[tuple[str, ...]] = ERRORS
     timeout_seconds = TIMEOUT_SECONDS
 

@@ -29,6 +29,7 @@ class Transform(NodeType[TransformParams]):
         "    return {count: paid.length}\n",
     )
     Params = TransformParams
+    keeps_params = True
     code: ClassVar = {("script",): CodeKind.BODY, ("mapping", "*"): CodeKind.EXPRESSION}
     pure = True
 

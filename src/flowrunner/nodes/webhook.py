@@ -44,6 +44,7 @@ class Webhook(NodeType[WebhookParams]):
         "  body: {event: order.paid, order: '${input.id}'}\n  secret: ${secrets.WEBHOOK_KEY}\n",
     )
     Params = WebhookParams
+    keeps_params = True
     errors: ClassVar[tuple[str, ...]] = ERRORS
     timeout_seconds = TIMEOUT_SECONDS
 
