@@ -127,6 +127,10 @@ schedules: $(VENV)/.dev ## Kill processes SCHEDULE_KILLS=40 times while schedule
 overload: $(VENV)/.dev ## Send a server five times the starts that it can do: its answers, what it completes, what is lost
 	@$(RUN) -m bench.overload $(ARGS)
 
+.PHONY: peers
+peers: $(VENV)/.dev ## Measure FlowRunner beside others, which are installed outside of this tree: see bench/peers/README.md
+	@$(RUN) -m bench.peers $(ARGS)
+
 .PHONY: retention
 retention: $(VENV)/.dev ## Start RETENTION_EXECUTIONS=100000 while retention deletes: sizes, memory, delays of starts
 	@$(RUN) -m bench.retention --executions $${RETENTION_EXECUTIONS:-100000} $(ARGS)
