@@ -23,7 +23,7 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from bench.processes import BenchFailed, Server, running_server, scratch
+from bench.processes import BenchFailed, Server, cpu_seconds, running_server, scratch
 from bench.rest import percentile
 from bench.services import running_postgres
 from flowrunner.services.ids import new_id
@@ -138,7 +138,11 @@ def requests(flow_id: str, older: bool) -> Iterator[tuple[str, str]]:
     yield "by a rare label", f"{path}&label=customer:00"
     yield "by two labels", f"{path}&label=team:core&label=customer:00"
     yield "failed with a label of all", f"{path}&label=team:core&status=failed"
+    yield "running with a label of all (none)", f"{path}&label=team:core&status=running"
     yield "by an input (none)", f"{path}&input.order_id=none"
+    rest = "status=failed&since=2026-01-01&until=2026-01-05"
+    yield "failed of a flow and a period, with a label", f"{path}&label=team:core&flow_id={flow_id}&{rest}"
+    yield "the same, by cursor", f"{path}&label=team:core&flow_id={flow_id}&{rest}&cursor={{cursor}}"
 
 
 async def measured(server: Server, path: str, cursors: Sequence[str], seconds: float) -> list[float]:
@@ -181,10 +185,13 @@ def measure(database: str, executions: int, seconds: float, *, is_older: bool) -
         cursors = [new_id("exec", _FIRST + chance.randrange(executions) * _BETWEEN) for _ in range(1000)]
         report: dict[str, Any] = {"database": database, "executions": executions, "filled_seconds": round(filled, 1)}
         for name, address in requests(flow_ids[0], is_older):
+            before = cpu_seconds(server.pid)
             latencies = asyncio.run(measured(server, address, cursors, seconds))
             report[name] = {
                 "p50_ms": round(percentile(latencies, 50), 1),
                 "p99_ms": round(percentile(latencies, 99), 1),
+                # Unlike the other two, independent of what else the machine does.
+                "server_cpu_ms": round((cpu_seconds(server.pid) - before) * 1000 / len(latencies), 2),
                 "requests": len(latencies),
             }
         return report

@@ -41,3 +41,7 @@ def test_s49_what_users_write_is_answered_as_data_and_never_as_a_page(account: C
             assert "default-src 'none'" in reply.headers["content-security-policy"]
             assert text.encode() not in b"".join(f"{k}: {v}\n".encode() for k, v in reply.headers.items())
     assert account.get(f"/api/v1/flows/{flow}").json["name"] == text, "nothing of it is changed"
+    (step, *_) = account.get(f"/api/v1/executions/{id}/steps").json["steps"]
+    result = account.get(f"/api/v1/executions/{id}/steps/{step['id']}/result")
+    assert result.headers["content-disposition"] == 'attachment; filename="result.json"'
+    assert result.headers["x-content-type-options"] == "nosniff"

@@ -291,6 +291,10 @@ async def get_step(request: Request, id: str, step_id: _StepId) -> Reply[StepDet
         return answer(StepDetailAnswer.of(detail))
 
 
+# A browser that is led to a result, which others may have written, shows nothing of it.
+_AS_FILE: Final = {"Content-Disposition": 'attachment; filename="result.json"'}
+
+
 @router.get(
     "/executions/{id}/steps/{step_id}/result",
     responses={200: {"content": {"application/json": {"schema": {}}}}, **errors(401, 403, 404, 409, 422)},
@@ -298,7 +302,7 @@ async def get_step(request: Request, id: str, step_id: _StepId) -> Reply[StepDet
 async def get_step_result(request: Request, id: str, step_id: _StepId) -> Response:
     """Return the result of a step as it is stored."""
     async with services_of(request).steps.result(caller_of(request), ExecutionId(id), step_id) as result:
-        return encoded(result)
+        return encoded(result, headers=_AS_FILE)
 
 
 @router.get("/executions/{id}/graph", responses=errors(401, 403, 404, 409))

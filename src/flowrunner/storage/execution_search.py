@@ -21,6 +21,8 @@ from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 # Rows of an index alone are counted in a tenth of the time in which rows of the table are examined.
 MOST_COUNTED: Final = 10_000
 MOST_EXAMINED: Final = 2_500
+# To count, none of these is left out once the page is full.
+MOST_EXAMINED_TO_COUNT: Final = 1_000
 # Entries of all indexes that are counted to choose one of them.
 MOST_SAMPLED: Final = 7_500
 
@@ -290,7 +292,7 @@ async def _examine(
         values |= {"end_id": _after(last[0])} if page.is_reversed else {"first_id": last[0]}
     if page.counts:
         # All that fit are read at once, because examining the rows again takes as long.
-        values |= {"limit": MOST_EXAMINED, "offset": 0, "most": MOST_EXAMINED}
+        values |= {"limit": MOST_EXAMINED_TO_COUNT, "offset": 0, "most": MOST_EXAMINED_TO_COUNT}
     found = [id for (id,) in await tx.rows(statements.page, values)]
     total = len(found) if page.counts else None
     if page.counts:
@@ -313,7 +315,7 @@ def _values(
         "limit": limit,
         "offset": page.offset,
         "most": limit + page.offset,
-        "examined": MOST_EXAMINED,
+        "examined": min(MOST_EXAMINED, MOST_EXAMINED_TO_COUNT) if page.counts else MOST_EXAMINED,
         "counted": MOST_COUNTED,
         "error_characters": LONGEST_LISTED_ERROR + 1,
     }
