@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.shapes import NAP, SMALLEST, assert_error
-from flowrunner.api.executions import ExecutionDetailAnswer
+from flowrunner.api.execution_answers import ExecutionDetailAnswer
 from flowrunner.ports.executions import ExecutionDetail
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client

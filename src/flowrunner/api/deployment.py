@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from flowrunner.api.executions import RunAnswer, RunFlow, run
+from flowrunner.api.execution_answers import RunAnswer
 from flowrunner.api.flows import (
     LARGE,
     FlowAnswer,
@@ -40,6 +40,7 @@ from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, repeatable
 from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
 from flowrunner.api.http.routing import MAX_BATCH_BODY_BYTES, ProtectedRoute, caller_of, needs, takes_zip
 from flowrunner.api.http.state import services_of
+from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
 from flowrunner.ports.flows import FlowChange

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from flowrunner.api.executions import ExecutionAnswer
+from flowrunner.api.execution_answers import ExecutionAnswer
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import (
     Admitted,

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.executions import ExecutionAnswer, filter_of
+from flowrunner.api.execution_answers import ExecutionAnswer
+from flowrunner.api.execution_filters import filter_of
 from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,

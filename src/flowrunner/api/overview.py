@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.executions import ExecutionStatus, WaitingFor
+from flowrunner.api.execution_answers import ExecutionStatus, WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, stored
 from flowrunner.api.http.requests import Since, Until, moment_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of

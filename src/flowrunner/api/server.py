@@ -20,6 +20,7 @@ from flowrunner.api import (
     deployment,
     drafts,
     events,
+    execution_logs,
     executions,
     flows,
     health,
@@ -40,6 +41,7 @@ from flowrunner.api import (
     secrets,
     sign_on,
     signals,
+    starts,
     steps,
     system,
     tokens,
@@ -85,7 +87,9 @@ async def asyncapi(request: Request) -> Response:
 ROUTERS: Final = (
     # Before the executions by id, whose paths would fit.
     overview.router,
+    starts.router,
     executions.router,
+    execution_logs.router,
     jobs.router,
     approval_links.public,
     # Before the answers, whose paths would fit.

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
-from flowrunner.api.executions import WaitingFor
+from flowrunner.api.execution_answers import WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, present, stored
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from msgspec import Meta
 from pydantic import Field
 
-from flowrunner.api.executions import RunAnswer, accepted
+from flowrunner.api.execution_answers import RunAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, encoded, errors
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of, repeatable
 from flowrunner.api.http.paging import paged
@@ -16,6 +16,7 @@ from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, mome
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
+from flowrunner.api.starts import accepted
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import FlowId, rfc3339

@@ -11,63 +11,17 @@ from flowrunner.ports.executions import LogFilter, LogLine
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Statement
 
+# The lines that a filter selects.
+_SQLITE: Final = """
+ WHERE execution_id = :id AND type = 'log'
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
+   AND (:node IS NULL OR data ->> '$.node' = :node)
+   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
+"""
 # PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
 # may be the end of `\\u0000`, which is a backslash and no NUL.
-LOGS: Final = Statement(
-    sqlite="""
-SELECT seq, at, data FROM events
- WHERE execution_id = :id AND type = 'log' AND seq > :after
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
-   AND (:node IS NULL OR data ->> '$.node' = :node)
-   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
- ORDER BY seq LIMIT :limit OFFSET :offset
-""",
-    postgres="""
-SELECT seq, at, data FROM events
- WHERE execution_id = :id AND type = 'log' AND seq > :after
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (CAST(:levels AS text) IS NULL
-        OR strpos(:levels, ',' || (replace(data, '\\u0000', '\\ufffd')::json ->> 'level') || ',') > 0)
-   AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
-   AND (CAST(:text AS text) IS NULL
-        OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
- ORDER BY seq LIMIT :limit OFFSET :offset
-""",
-)
-NUMBERS: Final = Statement(
-    sqlite="""
-SELECT seq FROM events
- WHERE execution_id = :id AND type = 'log' AND seq > :after
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
-   AND (:node IS NULL OR data ->> '$.node' = :node)
-   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
- ORDER BY seq LIMIT :limit OFFSET :offset
-""",
-    postgres="""
-SELECT seq FROM events
- WHERE execution_id = :id AND type = 'log' AND seq > :after
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (CAST(:levels AS text) IS NULL
-        OR strpos(:levels, ',' || (replace(data, '\\u0000', '\\ufffd')::json ->> 'level') || ',') > 0)
-   AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
-   AND (CAST(:text AS text) IS NULL
-        OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
- ORDER BY seq LIMIT :limit OFFSET :offset
-""",
-)
-COUNT_LOGS: Final = Statement(
-    sqlite="""
-SELECT count(*) FROM events
- WHERE execution_id = :id AND type = 'log'
-   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
-   AND (:node IS NULL OR data ->> '$.node' = :node)
-   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
-""",
-    postgres="""
-SELECT count(*) FROM events
+_POSTGRES: Final = """
  WHERE execution_id = :id AND type = 'log'
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (CAST(:levels AS text) IS NULL
@@ -75,8 +29,17 @@ SELECT count(*) FROM events
    AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
    AND (CAST(:text AS text) IS NULL
         OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
-""",
-)
+"""
+_PAGE: Final = "AND seq > :after ORDER BY seq LIMIT :limit OFFSET :offset"
+
+
+def _statement(columns: str, *rest: str) -> Statement:
+    return Statement(sqlite=" ".join((columns, _SQLITE, *rest)), postgres=" ".join((columns, _POSTGRES, *rest)))
+
+
+LOGS: Final = _statement("SELECT seq, at, data FROM events", _PAGE)
+NUMBERS: Final = _statement("SELECT seq FROM events", _PAGE)
+COUNT_LOGS: Final = _statement("SELECT count(*) FROM events")
 
 _NULL: Final = msgspec.Raw(b"null")
 

@@ -64,6 +64,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/executions/{id}/rerun": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start a new execution that repeats this one: completely, with another input, or from one of its steps
+         * @description Start a new execution that repeats this one: completely, with another input, or from one of its steps.
+         */
+        post: operations["rerunExecution"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/executions": {
         parameters: {
             query?: never;
@@ -107,26 +127,6 @@ export interface paths {
          *     A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
          */
         delete: operations["cancelExecution"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/executions/{id}/rerun": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Start a new execution that repeats this one: completely, with another input, or from one of its steps
-         * @description Start a new execution that repeats this one: completely, with another input, or from one of its steps.
-         */
-        post: operations["rerunExecution"];
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -7052,6 +7052,184 @@ export interface operations {
             };
         };
     };
+    rerunExecution: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A key starts at most one execution. */
+                "Idempotency-Key"?: string;
+                /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
+                Prefer?: string;
+                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
+                "Flowrunner-Workspace"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "from": "hello"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RerunBody"] | null;
+            };
+        };
+        responses: {
+            /** @description Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "completed",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "completed_at": "2027-01-31T12:00:01.250Z",
+                     *       "duration": 1250,
+                     *       "result": "Hello, Ada",
+                     *       "revision": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RerunAnswer"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /** @description The address of what was created. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *       "status": "running",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "revision": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RerunAnswer"];
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Authentication is required, or failed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller does not have permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not know of it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request conflicts with the current state, or the account has reached a limit */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request failed validation */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests: wait for the time in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error occurred */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The server cannot do this at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     listExecutions: {
         parameters: {
             query?: {
@@ -7406,184 +7584,6 @@ export interface operations {
             };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request failed validation */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Too many requests: wait for the time in Retry-After */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The headers are too large */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description An internal error occurred */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The server cannot do this at the moment */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    rerunExecution: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description A key starts at most one execution. */
-                "Idempotency-Key"?: string;
-                /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
-                Prefer?: string;
-                /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
-                "Flowrunner-Workspace"?: string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: {
-            content: {
-                /**
-                 * @example {
-                 *       "from": "hello"
-                 *     }
-                 */
-                "application/json": components["schemas"]["RerunBody"] | null;
-            };
-        };
-        responses: {
-            /** @description Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
-                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
-                     *       "status": "completed",
-                     *       "created_at": "2027-01-31T12:00:00.000Z",
-                     *       "completed_at": "2027-01-31T12:00:01.250Z",
-                     *       "duration": 1250,
-                     *       "result": "Hello, Ada",
-                     *       "revision": 1
-                     *     }
-                     */
-                    "application/json": components["schemas"]["RerunAnswer"];
-                };
-            };
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    /** @description The address of what was created. */
-                    Location?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "execution_id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
-                     *       "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
-                     *       "status": "running",
-                     *       "created_at": "2027-01-31T12:00:00.000Z",
-                     *       "revision": 1
-                     *     }
-                     */
-                    "application/json": components["schemas"]["RerunAnswer"];
-                };
-            };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Authentication is required, or failed */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The caller does not have permission */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The resource does not exist, or the caller may not know of it */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is not JSON */
-            415: {
                 headers: {
                     [name: string]: unknown;
                 };

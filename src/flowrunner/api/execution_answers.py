@@ -1,0 +1,230 @@
+"""Answers about executions: as they start, in lists, and in full."""
+
+from datetime import timedelta
+from functools import lru_cache
+from typing import Annotated, Any, Final, Self, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from flowrunner.api.http.answers import Answer, ListAnswer, present, stored
+from flowrunner.api.previews import viewed
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import rfc3339
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView
+from flowrunner.services.executions import StartedExecution
+
+ExecutionStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in Status]})]
+_IF_ENDED: Final = Meta(description="Only with `Prefer: wait`, of an execution that has ended in time.")
+STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
+
+
+class FailureAnswer(Answer, frozen=True, kw_only=True):
+    """The reason and the place of an execution's failure."""
+
+    type: str
+    message: str
+    node: str | UnsetType = UNSET
+    step: str | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+    input: Annotated[Any, Meta(description="The step's input.")] = UNSET
+    data: Any = UNSET
+
+    @classmethod
+    def of(cls, failed: bytes, most: int | None = None) -> Self:
+        """Return the answer for a stored `Failed` event. Args: most: See `most_of_view`."""
+        event = msgspec.json.decode(failed)
+        error = event["error"]
+        return cls(
+            type=error["type"],
+            message=error["message"],
+            node=present(error["node"]),
+            step=present(event.get("step")),
+            attempt=present(event.get("attempt")),
+            input=_viewed_again(event.get("input"), most),
+            data=_viewed_again(error["data"], most),
+        )
+
+
+class RunAnswer(Answer, frozen=True, kw_only=True):
+    execution_id: str
+    flow_id: str
+    status: ExecutionStatus
+    created_at: str
+    completed_at: Annotated[str | UnsetType, _IF_ENDED] = UNSET
+    duration: Annotated[int | UnsetType, Meta(description="Milliseconds. Only with `Prefer: wait`.")] = UNSET
+    result: Annotated[Any, _IF_ENDED] = UNSET
+    error: Annotated[str | UnsetType, _IF_ENDED] = UNSET
+    failure: Annotated[FailureAnswer | UnsetType, _IF_ENDED] = UNSET
+
+    @classmethod
+    def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
+        return cls(**(_started_fields(started) | ({} if ended is None else _ended_fields(ended))))
+
+
+class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
+    revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
+
+    @classmethod
+    def of(cls, started: StartedExecution, ended: ExecutionDetail | None = None) -> Self:
+        fields = _started_fields(started) | ({} if ended is None else _ended_fields(ended))
+        return cls(**fields, revision=present(started.revision))
+
+
+def _started_fields(started: StartedExecution) -> dict[str, Any]:
+    return {
+        "execution_id": started.id,
+        "flow_id": started.flow_id,
+        "status": started.status.value,
+        "created_at": rfc3339(started.created_at),
+    }
+
+
+def _ended_fields(ended: ExecutionDetail) -> dict[str, Any]:
+    """Return the fields of an answer to `Prefer: wait` for an execution that has ended."""
+    assert ended.completed_at is not None, "it has ended"
+    return {
+        "status": ended.status.value,
+        "completed_at": rfc3339(ended.completed_at),
+        "duration": _milliseconds(ended.completed_at - ended.started_at),
+        "result": stored(ended.result),
+        "error": present(ended.error),
+        "failure": UNSET if ended.failure is None else FailureAnswer.of(ended.failure),
+    }
+
+
+class LogCounts(Answer, frozen=True, kw_only=True):
+    """The number of lines in a log, by level."""
+
+    debug: int = 0
+    info: int = 0
+    warn: int = 0
+    error: int = 0
+
+
+_LOG_COUNTS: Final = msgspec.json.Decoder(LogCounts)
+
+
+class ExecutionAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    flow_id: str
+    status: ExecutionStatus
+    started_at: str
+    completed_at: Annotated[str | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
+    duration: Annotated[int | UnsetType, Meta(description="Milliseconds. Absent until the execution has ended.")] = (
+        UNSET
+    )
+    error: Annotated[str | UnsetType, Meta(description="The error message. Absent unless the execution failed.")] = (
+        UNSET
+    )
+    flow_name: Annotated[str | UnsetType, Meta(description="The present name of the flow.")] = UNSET
+    revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
+    error_type: Annotated[str | UnsetType, Meta(description="The type of the error, such as http.500.")] = UNSET
+    failed_node: Annotated[str | UnsetType, Meta(description="The node whose error it is. Absent if no node's.")] = (
+        UNSET
+    )
+    logs: Annotated[LogCounts | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
+    trigger: Annotated[str | UnsetType, Meta(description="The id of the trigger that has started it.")] = UNSET
+    rerun_of: Annotated[str | UnsetType, Meta(description="The execution that this one repeats.")] = UNSET
+    repaired_by: Annotated[
+        str | UnsetType,
+        Meta(
+            description="The completed rerun of this execution, which has failed or was cancelled; or the rerun of it."
+        ),
+    ] = UNSET
+
+    labels: Annotated[
+        dict[str, str] | UnsetType, Meta(description="The labels that it was started with. Absent without any.")
+    ] = UNSET
+
+    @classmethod
+    def of(cls, execution: ExecutionView) -> Self:
+        error = execution.error
+        return cls(**fields_of(execution), error=UNSET if error is None else _shortened(error))
+
+
+def fields_of(execution: ExecutionView) -> dict[str, Any]:
+    """Return the fields of an execution, without its error."""
+    ended_at, log_counts = execution.completed_at, execution.log_counts
+    shown: dict[str, Any] = {
+        "id": execution.id,
+        "flow_id": execution.flow_id,
+        "status": execution.status,
+        "started_at": rfc3339(execution.started_at),
+    }
+    if ended_at is not None:
+        shown["completed_at"] = rfc3339(ended_at)
+        shown["duration"] = _milliseconds(ended_at - execution.started_at)
+    if log_counts is not None:
+        shown["logs"] = _log_counts(log_counts)
+    if execution.labels is not None:
+        shown["labels"] = msgspec.Raw(execution.labels)
+    for name, field in _IF_PRESENT:
+        value = getattr(execution, field)
+        if value is not None:
+            shown[name] = value
+    return shown
+
+
+# Fields of an answer that are left out if there is no value, with those of an execution that hold it.
+_IF_PRESENT: Final = (
+    ("flow_name", "flow_name"),
+    ("revision", "revision"),
+    ("error_type", "error_type"),
+    ("failed_node", "failed_node"),
+    ("trigger", "trigger_id"),
+    ("rerun_of", "rerun_of"),
+    ("repaired_by", "repaired_by"),
+)
+
+
+# Most executions of a flow write as many lines.
+@lru_cache(maxsize=1024)
+def _log_counts(text: bytes) -> LogCounts:
+    return _LOG_COUNTS.decode(text)
+
+
+def _shortened(error: str) -> str:
+    return error if len(error) <= LONGEST_LISTED_ERROR else error[: LONGEST_LISTED_ERROR - 1] + "…"
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return duration // _MILLISECOND
+
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """The event that a step waits for. Further members depend on the type, such as `key` for a signal."""
+
+    type: Annotated[
+        str,
+        Meta(
+            description="retry, delay, signal, approval, flow, concurrency, room, or a type defined by the node type."
+        ),
+    ]
+    node: str | UnsetType | None = UNSET
+    step: Annotated[str | UnsetType | None, STEP] = UNSET
+    until: Annotated[
+        str | UnsetType | None,
+        Meta(description="The time at which the step continues on its own; null if it never does."),
+    ] = UNSET
+
+
+def _viewed_again(value: Any, most: int | None) -> Any:
+    if value is None or most is None:
+        return present(value)
+    return viewed(msgspec.json.encode(value), most)
+
+
+class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
+    input: Any
+    result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
+    waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET
+    failure: Annotated[FailureAnswer | UnsetType, Meta(description="Absent unless the execution failed.")] = UNSET
+    parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET
+
+
+class ExecutionList(ListAnswer, frozen=True):
+    executions: list[ExecutionAnswer]

@@ -1,0 +1,79 @@
+"""Filters of lists of executions, as requests name them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from flowrunner.domain.errors import invalid
+from flowrunner.domain.labels import MAX_TERMS, input_term, label_term
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.ports.executions import ExecutionFilter
+
+LABEL: Final = {
+    "name": "label",
+    "in": "query",
+    "required": False,
+    "description": "Only executions with this label, written as `team:core`; of several parameters, with all of them.",
+    "schema": {"type": "array", "items": {"type": "string", "maxLength": 300}, "maxItems": MAX_TERMS},
+}
+INPUT: Final = {
+    "name": "input.*",
+    "in": "query",
+    "required": False,
+    "description": "Only executions with this value of an input that their flow declares as `searchable`, such as "
+    "`input.order_id=42`; of several parameters, with all of them.",
+    "schema": {"type": "string", "maxLength": 1000},
+}
+
+
+def filter_of(
+    *,
+    flow_id: str | None,
+    statuses: Sequence[str],
+    error_type: str | None,
+    node: str | None,
+    trigger: str | None,
+    rerun_of: str | None,
+    unrepaired: bool,
+    labels: Sequence[str] = (),
+    inputs: Sequence[tuple[str, str]] = (),
+    within: str = "",
+) -> ExecutionFilter:
+    """Return the filter that a request names.
+
+    Args:
+        statuses: Texts that name one status each, or several separated by commas.
+        labels: Labels as `name:value`, of which an execution has all.
+        inputs: Searchable inputs with their values, of which an execution has all.
+        within: The place of the values in the request, for errors, such as `filter.`.
+
+    Raises: InvalidInput.
+    """
+    if unrepaired and statuses:
+        raise invalid(f"{within}status", "cannot be combined with unrepaired, which selects failed executions")
+    return ExecutionFilter(
+        flow_id=None if flow_id is None else FlowId(flow_id),
+        statuses=_statuses_of(statuses, f"{within}status"),
+        error_type=error_type,
+        failed_node=node,
+        trigger_id=trigger,
+        rerun_of=None if rerun_of is None else ExecutionId(rerun_of),
+        is_unrepaired=unrepaired,
+        terms=_terms_of(labels, inputs, within),
+    )
+
+
+def _terms_of(labels: Sequence[str], inputs: Sequence[tuple[str, str]], within: str) -> Sequence[tuple[str, str]]:
+    """Raises: InvalidInput."""
+    if len(labels) + len(inputs) > MAX_TERMS:
+        raise invalid(f"{within}label", f"at most {MAX_TERMS} labels and inputs can be combined", code="too_long")
+    terms = [label_term(text, f"{within}label") for text in labels]
+    return [*terms, *(input_term(name, value) for name, value in inputs)]
+
+
+def _statuses_of(texts: Sequence[str], field: str) -> list[Status]:
+    """Raises: InvalidInput, with the field that has the texts."""
+    try:
+        return [Status(part.strip()) for text in texts for part in text.split(",")]
+    except ValueError:
+        raise invalid(field, f"must be one of {', '.join(Status)}, or several separated by commas") from None

@@ -1,0 +1,128 @@
+"""Starts of executions over REST: runs of flows, and reruns."""
+
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from flowrunner.api.execution_answers import RerunAnswer, RunAnswer
+from flowrunner.api.http.answers import BODY_ERRORS, Reply, answer, created, errors
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
+from flowrunner.api.http.requests import Body
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
+from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
+from flowrunner.domain.account import Right
+from flowrunner.domain.labels import MAX_LABELS, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.services.executions import StartedExecution
+from flowrunner.services.reruns import CURRENT
+
+router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
+
+R = TypeVar("R", bound=RunAnswer)
+
+
+_LABELS: Final = (
+    f"Names and values for lists. A name has 1 to {MAX_NAME_CHARACTERS} letters, digits and `. _ - /`, a value 1 to "
+    f"{MAX_VALUE_CHARACTERS} printable characters."
+)
+
+
+class RunFlow(Body):
+    input: dict[str, Any] = Field(default={}, description="The input, which the flow reads as `${flow.input}`.")
+    labels: dict[str, str] = Field(default={}, max_length=MAX_LABELS, description=_LABELS)
+
+
+@router.post(
+    "/flows/{id}/run",
+    status_code=201,
+    responses={
+        200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
+        **errors(401, 403, 404, 409, *BODY_ERRORS),
+    },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
+)
+async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
+    """Start an execution. It is stored durably before this answers, so a crash does not lose it."""
+    return await run(request, FlowId(id), body)
+
+
+async def run(request: Request, flow_id: FlowId, body: RunFlow | None) -> Reply[RunAnswer]:
+    """Start an execution of a flow, and wait for its end if the client prefers that."""
+    executions, key = services_of(request).executions, idempotency_key_of(request)
+    caller, body = caller_of(request), body or RunFlow()
+    seconds = wait_preferred(request)
+    if not seconds:
+        started = await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key)
+        return accepted(started, RunAnswer.of(started))
+
+    async def start(new_id: ExecutionId) -> StartedExecution:
+        return await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key, id=new_id)
+
+    started, ended = await start_and_wait(request, start, seconds=seconds)
+    return accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
+
+
+def accepted(started: StartedExecution, body: R, *, waited: int | None = None) -> Reply[R]:
+    headers = {"Idempotent-Replayed": "true"} if started.is_repeat else {}
+    if waited is not None:
+        headers["Preference-Applied"] = f"wait={waited}"
+    return answer(body, 200, headers) if headers else created(body, f"/api/v1/executions/{started.id}")
+
+
+class RerunBody(Body):
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        min_length=1,
+        max_length=2000,
+        description="Node or step to start at; earlier results are reused. If absent, the whole flow runs again.",
+    )
+    input: dict[str, Any] | None = Field(default=None, description="A new input. If absent, the same input is used.")
+    labels: dict[str, str] | None = Field(
+        default=None, max_length=MAX_LABELS, description=f"{_LABELS} If absent, the same labels are used."
+    )
+    # The bound keeps numbers within the database's integer range.
+    revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=210)] = Field(
+        default=CURRENT,
+        description="The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.",
+    )
+    idempotency: Literal["new", "same"] = Field(
+        default="new",
+        description="`new` if its steps send new idempotency keys, `same` if they repeat those of this execution.",
+    )
+
+
+@router.post(
+    "/executions/{id}/rerun",
+    status_code=201,
+    responses={
+        200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
+        **errors(401, 403, 404, 409, *BODY_ERRORS),
+    },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
+)
+async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Reply[RerunAnswer]:
+    """Start a new execution that repeats this one: completely, with another input, or from one of its steps."""
+    wanted, key, caller = body or RerunBody(), idempotency_key_of(request), caller_of(request)
+
+    async def start(new_id: ExecutionId | None = None) -> StartedExecution:
+        return await services_of(request).reruns.rerun(
+            caller,
+            ExecutionId(id),
+            from_step=wanted.from_,
+            input=wanted.input,
+            labels=wanted.labels,
+            revision=wanted.revision,
+            same_keys=wanted.idempotency == "same",
+            idempotency_key=key,
+            new_id=new_id,
+        )
+
+    seconds = wait_preferred(request)
+    if not seconds:
+        started = await start()
+        return accepted(started, RerunAnswer.of(started))
+    started, ended = await start_and_wait(request, start, seconds=seconds)
+    return accepted(started, RerunAnswer.of(started, ended), waited=None if ended is None else seconds)
