@@ -81,6 +81,7 @@ class StartRequest:
         caller: The caller to name in the audit log; None if no account asks at this moment.
         revision_id: The revision to run; None for the flow's current one.
         idempotency_key: A second request with this key returns the execution that the first one started.
+        is_new: No earlier request has used the key, so that it is not looked up.
         digest: Digest of the request, to tell its repeat from another request with the same key. None if all requests
             with the key are equal: after a crash a step repeats its request, possibly with another input.
         labels: Labels that were checked.
@@ -97,6 +98,7 @@ class StartRequest:
     caller: Caller | None = None
     revision_id: RevisionId | None = None
     idempotency_key: str | None = None
+    is_new: bool = False
     digest: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     kept: Sequence[tuple[Event, datetime]] = ()
@@ -184,7 +186,7 @@ class Executions:
         # The repeat of an accepted request gets the same answer, even if the flow has changed. A read finds it, because
         # a commit that finds it is done again for everything that shares it. A step looks only after it has failed to
         # start an execution: it repeats its request only after a crash.
-        if not isinstance(asked.cause, ChildOf):
+        if not asked.is_new and not isinstance(asked.cause, ChildOf):
             before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
             if before is not None:
                 return before

@@ -237,7 +237,7 @@ class IncomingHooks:
         )
         if not await self._store.add(delivery, encoded):
             return await self._receive_again(hook, delivery_id, id)
-        return await self._run(hook, delivery, values, id=id)
+        return await self._run(hook, delivery, values, id=id, is_new=True)
 
     async def _receive_again(self, hook: OpenHook, delivery_id: HookDeliveryId, id: ExecutionId) -> HookOutcome:
         """Return the outcome of a message that is stored already; one that has started nothing is tried again.
@@ -279,10 +279,11 @@ class IncomingHooks:
         *,
         id: ExecutionId,
         by: Caller | None = None,
+        is_new: bool = False,
     ) -> HookOutcome:
         """Start the execution of a stored request. Raises: as `receive`."""
         try:
-            outcome = await self._start(hook, delivery, request, id=id, by=by)
+            outcome = await self._start(hook, delivery, request, id=id, by=by, is_new=is_new)
         except FlowRunnerError as error:
             if not isinstance(error, Unavailable):
                 self._settle(replace(delivery, state="failed", execution_id=None, error=str(error)[:500]))
@@ -303,6 +304,7 @@ class IncomingHooks:
         *,
         id: ExecutionId,
         by: Caller | None,
+        is_new: bool,
     ) -> HookOutcome:
         trigger, spec = hook.trigger, hook.spec
         values = {"at": rfc3339(delivery.received_at), **{name: request[name] for name in _VALUES}}
@@ -340,6 +342,7 @@ class IncomingHooks:
                 caller=by,
                 fire=TriggerFire(trigger_id=trigger.id, at=self._clock.now()),
                 idempotency_key=key,
+                is_new=is_new and spec.dedupe is None,
                 id=id,
             )
         )
