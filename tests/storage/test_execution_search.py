@@ -183,6 +183,10 @@ async def test_every_filter_finds_what_fits_by_offset_and_by_cursor(database: Da
             assert [view.id for view in listed.items] == ids[offset : offset + 5], wanted
             assert (listed.total, listed.is_exact) == (len(ids), True), wanted
             assert (listed.next_cursor is not None) == (len(ids) > offset + 5), wanted
+        # The total is of the whole list, or is no exact one.
+        for page in (Page(limit=5, cursor="exec-030"), Page(limit=5, cursor="exec-030", is_reversed=True)):
+            listed = await executions.page(MARA, wanted, page)
+            assert listed.total == len(ids) or (not listed.is_exact and (listed.total or 0) <= len(ids)), wanted
         assert await walked(executions, wanted, Page(limit=4)) == ids, wanted
         assert await walked(executions, wanted, Page(limit=4, is_reversed=True)) == ids[::-1], wanted
 
@@ -199,6 +203,8 @@ async def test_a_search_looks_at_a_limited_number_of_executions_a_page(
         assert await walked(executions, wanted, Page(limit=4, is_reversed=True)) == ids[::-1], wanted
         listed = await executions.page(MARA, wanted, Page(limit=4))
         assert listed.total == len(ids) or (not listed.is_exact and listed.total is not None and listed.total <= 10)
+    listed = await executions.page(MARA, ExecutionFilter(), Page(limit=4, cursor="exec-030"))
+    assert (listed.total, listed.is_exact) == (COUNT, True)
     monkeypatch.setattr(execution_search, "MOST_EXAMINED", 1)
     failures = ExecutionFilter(error_type="timeout", failed_node="b")
     listed = await executions.page(MARA, failures, Page(limit=4))

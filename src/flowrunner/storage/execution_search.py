@@ -230,7 +230,7 @@ async def search(
     tx: Transaction, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page, listing: Listing
 ) -> Listed[Row]:
     """Return the rows of a page, from one snapshot."""
-    wanted = _from_cursor(wanted, page)
+    whole, wanted = wanted, _from_cursor(wanted, page)
     given = frozenset(name for name in _CONDITIONS if getattr(wanted, name))
     terms = sorted(frozenset(wanted.terms)) if wanted.terms else []
     values = _values(workspace_id, wanted, page, terms)
@@ -247,13 +247,23 @@ async def search(
     if statements.last is not None:
         async with tx.snapshot():
             return await _examine(tx, statements, values, page, listing)
-    number = statements.number if page.counts else None
-    # One statement, because beginning and ending a transaction takes as long as another one.
-    rows = await tx.rows(_listed(listing, statements.page, number), values)
     total: int | None = None
-    if number is not None:
-        total = rows[0][-1] if rows else (await one_row(tx, number, values))[0]
-    is_exact = not statements.is_bounded or total is None or total <= MOST_COUNTED
+    counting = statements
+    if page.counts and page.cursor:
+        # The total is also of what comes before the cursor.
+        given = frozenset(name for name in _CONDITIONS if getattr(whole, name))
+        counting = search_of(given, index=only, terms=len(terms))
+        assert counting.number is not None, "as with the cursor, nothing is examined"
+        async with tx.snapshot():
+            rows = await tx.rows(_listed(listing, statements.page, None), values)
+            total = (await one_row(tx, counting.number, _values(workspace_id, whole, page, terms)))[0]
+    else:
+        number = statements.number if page.counts else None
+        # One statement, because beginning and ending a transaction takes as long as another one.
+        rows = await tx.rows(_listed(listing, statements.page, number), values)
+        if number is not None:
+            total = rows[0][-1] if rows else (await one_row(tx, number, values))[0]
+    is_exact = not counting.is_bounded or total is None or total <= MOST_COUNTED
     rows.sort(key=_id_of, reverse=not page.is_reversed)
     return Listed(
         items=rows[: page.limit],
@@ -302,7 +312,7 @@ async def _examine(
     ids = {"ids": msgspec.json.encode(found[: page.limit]).decode()}
     rows = await tx.rows(listing.of_ids, values | ids) if found else []
     rows.sort(key=_id_of, reverse=not page.is_reversed)
-    return Listed(items=rows, total=total, is_exact=last is None, next_cursor=next_cursor)
+    return Listed(items=rows, total=total, is_exact=last is None and not page.cursor, next_cursor=next_cursor)
 
 
 def _values(
