@@ -76,6 +76,16 @@ async def test_a_workspace_has_its_own_entries_alone(audit: SqlAudit) -> None:
     assert (await ids(audit, AuditFilter()))[1] == 10
 
 
+async def test_the_total_is_of_the_whole_log_or_no_exact_one(audit: SqlAudit) -> None:
+    for wanted, total, is_exact in (
+        (AuditFilter(), 10, True),
+        (AuditFilter(workspace_id=MARA), 5, True),
+        (AuditFilter(action="flow.created"), 4, False),
+    ):
+        listed = await audit.page(wanted, Page(limit=2, cursor="5"))
+        assert (listed.total, listed.is_exact) == (total, is_exact), wanted
+
+
 async def test_acts_on_the_account_itself_can_be_left_out(audit: SqlAudit) -> None:
     for action in ("login.failed", "logout", "account.updated"):
         await audit.add(entry(20, action=action))

@@ -100,13 +100,15 @@ class SqlAudit:
                 if last is not None:
                     values["after"] = last[0] - 1
                 rows = [audit_row(row) for row in await tx.rows(search.rows, values)]
-                total = int((await one_row(tx, search.number, values))[0]) if page.counts else None
+                # Without conditions the total is also of what comes before the cursor.
+                counted = values if examined else values | {"before": Page(limit=1).before}
+                total = int((await one_row(tx, search.number, counted))[0]) if page.counts else None
                 shown = rows[: page.limit]
                 end = shown[-1].seq if len(rows) > page.limit else None if last is None else last[0]
                 return Listed(
                     items=shown,
                     total=None if total is None else min(total, MOST_EXAMINED),
-                    is_exact=last is None and (total is None or total <= MOST_EXAMINED),
+                    is_exact=not (examined and page.cursor) and last is None and (total or 0) <= MOST_EXAMINED,
                     next_cursor=None if end is None else str(end),
                 )
 
