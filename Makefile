@@ -79,6 +79,10 @@ ui-dev: $(UI_INSTALLED) ## Serve ui/ on http://127.0.0.1:5173 as it is edited, f
 screenshots: $(VENV)/.dev ## Take a picture of each screen into docs/images; ARGS='overview timeline'
 	@PYTHONPATH=tests $(RUN) -m web.screenshots $(ARGS)
 
+.PHONY: bench-ui
+bench-ui: $(VENV)/.dev ## Measure the interface in Chromium against its budgets; ARGS='--rounds 5'
+	@PYTHONPATH=tests $(RUN) -m web.bench $(ARGS)
+
 $(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
 	@cd ui && $(NODE) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@cp ui/package-lock.json $@

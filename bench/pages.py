@@ -66,11 +66,18 @@ SELECT workspace_id, 'input.order_id', id, id FROM executions
 """
 
 
-def rows(count: int, workspace_id: str, flows: Sequence[tuple[str, str]]) -> Iterator[tuple[Any, ...]]:
+def rows(
+    count: int,
+    workspace_id: str,
+    flows: Sequence[tuple[str, str]],
+    *,
+    first: datetime = _FIRST,
+    between: timedelta = _BETWEEN,
+) -> Iterator[tuple[Any, ...]]:
     """Yield rows of executions: 5 % failed, some rerun, few open; half of them of the workspace that is measured."""
     chance, failed = random.Random(1), ""
     for n in range(count):
-        at = _FIRST + n * _BETWEEN
+        at = first + n * between
         id, ms, kind = new_id("exec", at), round(at.timestamp() * 1000), chance.random()
         is_own = n % 2 == 0
         flow_id, revision_id = flows[chance.randrange(len(flows))]

@@ -13,14 +13,14 @@ from typing import Final
 PATIENCE_SECONDS: Final = 280
 
 
-def run_program(directory: Path, *arguments: str | Path, stdin: str | None = None) -> str:
+def run_program(directory: Path, name: str, *arguments: str | Path, stdin: str | None = None) -> str:
     """Run a program of the packages of a directory, which are installed if they are not, and return what it prints.
 
     Raises:
         AssertionError: The program failed; the message has what it printed.
     """
     installed(directory)
-    return run_command(directory, "npx", "--no-install", *arguments, stdin=stdin)
+    return run_command(directory, directory / "node_modules" / ".bin" / name, *arguments, stdin=stdin)
 
 
 def installed(directory: Path) -> None:

@@ -1,22 +1,14 @@
 """The sources of the web interface, and what is built from them and committed."""
 
-import gzip
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from flowrunner.api.http.assets import BUILT
 from web.interface import UI, run
-
-KILOBYTE: Final = 1000
-FONTS: Final = frozenset({".woff2"})
-SWAGGER: Final = frozenset({"swagger-ui.js", "swagger-ui.css"})
-# For programs; no screen loads them.
-TYPES: Final = "flowrunner-api.d.ts"
+from web.sizes import KILOBYTE, first_load, whole
 
 
 def test_the_types_are_those_of_the_api(tmp_path: Path) -> None:
@@ -62,28 +54,10 @@ def test_a_screen_loads_little(screen: str, most: int) -> None:
 
 
 def test_the_interface_is_small() -> None:
-    files = (path for path in BUILT.rglob("*") if path.is_file() and path.suffix not in FONTS)
-    whole = {path.name: packed(path) for path in files if path.name not in {*SWAGGER, TYPES}}
+    sizes = whole()
 
-    assert sum(whole.values()) <= 380 * KILOBYTE, whole
+    assert sum(sizes.values()) <= 380 * KILOBYTE, sizes
 
 
 def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-def packed(path: Path) -> int:
-    return len(gzip.compress(path.read_bytes()))
-
-
-def first_load(screen: str) -> int:
-    """The bytes that a browser loads for a screen, with all that its scripts import at once, without fonts."""
-    files = {BUILT / "index.html", BUILT / "theme.js", BUILT / "assets/style.css"}
-    left = [BUILT / "assets/index.js", BUILT / f"assets/{screen}.js"]
-    while left:
-        script = left.pop()
-        if script not in files:
-            files.add(script)
-            found = re.findall(r"""(?:from|import)["'`]\./([\w.-]+\.js)""", script.read_text())
-            left += [script.parent / name for name in found]
-    return sum(packed(file) for file in files)

@@ -1,6 +1,6 @@
 import { render } from "preact";
-import { App } from "./app/app";
-import { listen } from "./app/router";
+import { App, preload } from "./app/app";
+import { listen, location } from "./app/router";
 import { open } from "./app/session";
 import { Failure } from "./parts/parts";
 import "./style/tokens.css";
@@ -15,6 +15,7 @@ import "./style/triggers.css";
 
 const root = document.getElementById("app")!;
 listen();
+preload(location.peek().path);
 open().then(
   () => render(<App />, root),
   (error: unknown) => render(<main class="alone"><Failure error={error} retry={() => window.location.reload()} /></main>, root),

@@ -25,6 +25,11 @@ function find(path: string): { route: Route; parameters: Parameters } | undefine
   return undefined;
 }
 
+/** Load the code of a screen beside the first requests. */
+export function preload(path: string): void {
+  find(path)?.route.load().catch(() => {});
+}
+
 /** Shows that a screen has failed, instead of an empty page; another address tries again. */
 class Guarded extends Component<{ children: ComponentChildren }, { failed: boolean }> {
   override state = { failed: false };

@@ -39,7 +39,7 @@ const MARGIN = 24;
 export function GraphView(props: GraphViewProps) {
   const { graph, selected, states, marks } = props;
   const folded = useSignal<ReadonlySet<string>>(new Set(props.folded));
-  const layout = useMemo(() => layoutGraph(graph, folded.value), [graph, folded.value]);
+  const layout = useMemo(() => timed("graph.layout", () => layoutGraph(graph, folded.value)), [graph, folded.value]);
   const camera = useMemo(() => new Camera(), []);
   const list = useRef<HTMLUListElement>(null);
   const drag = useConnections(props.onConnect, camera);
@@ -163,6 +163,15 @@ function Canvas({ camera, width, height, children }: { camera: Camera; width: nu
       <div class="graph-canvas" style={{ width: `${width}px`, height: `${height}px`, transform: `scale(${scale})` }}>{children}</div>
     </div>
   );
+}
+
+/** Run something; how long it took is the last measure of this name for the tools of the browser. */
+function timed<T>(name: string, work: () => T): T {
+  const from = performance.now();
+  const result = work();
+  performance.clearMeasures(name);
+  performance.measure(name, { start: from, end: performance.now() });
+  return result;
 }
 
 /** Return the names of the nodes that each node leads to. */
