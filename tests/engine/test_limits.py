@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from flowrunner.domain import decide, execution
+from flowrunner.domain import decide, step_state
 from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import event_log, mailbox, recorder
@@ -112,7 +112,7 @@ async def test_the_data_of_an_error_is_measured_as_it_is_in_memory(engine: Machi
 async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
     engine: Machine, monkeypatch: pytest.MonkeyPatch, type: str
 ) -> None:
-    monkeypatch.setattr(execution, "MAX_HELD_BYTES", 1_000_000)
+    monkeypatch.setattr(step_state, "MAX_HELD_BYTES", 1_000_000)
     params = {"transform": "value: '${flow.input}'", "fail": "error: no, data: '${flow.input}'"}[type]
     events = await engine.run(
         f"""
