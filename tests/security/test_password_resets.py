@@ -272,7 +272,7 @@ async def test_s66_a_link_neither_removes_nor_replaces_a_second_factor_and_the_o
     mailing.tokens["kim"] = (await mailing.go("POST", "/api/v1/auth/second-factor", answer)).json["token"]
     listed = await mailing.go("GET", "/api/v1/identities", by="kim")
     assert [identity["provider"] for identity in listed.json["identities"]] == ["corp"]
-    told = await notices_to(mailing, mailbox[0], KIM)
+    told = await mails_to(mailing, mailbox[0], KIM)
     assert {text.partition(".")[0] for text in told} == {
         "An authenticator app was added to your account as a second factor",
         "A link has set a new password of your account",
@@ -297,7 +297,7 @@ async def test_s60_an_admin_ends_the_links_to_providers_of_another_account(
     assert (await mailing.go("GET", "/api/v1/flows", by="kim")).status == 401
     left = await mailing.program.database.read(lambda tx: tx.rows("SELECT account_id FROM identities"))
     assert left == [(mailing.ids["root"],)]
-    (text,) = await notices_to(mailing, mailbox[0], KIM)
+    (text,) = await mails_to(mailing, mailbox[0], KIM)
     assert text.startswith("An admin has ended all links of your account to providers.")
 
 
@@ -310,7 +310,7 @@ async def test_the_address_before_is_told_of_a_new_address_and_a_new_password(
     assert (await mailing.go("PUT", path, changes, by="kim")).status == 200
     assert (await mailing.go("PUT", path, {"name": "Kim"}, by="root")).status == 200
 
-    told = await notices_to(mailing, mailbox[0], KIM)
+    told = await mails_to(mailing, mailbox[0], KIM)
     assert {text.partition(".")[0] for text in told} == {
         "The password of your account was changed", "The e-mail address of your account was changed",
     }  # fmt: skip
@@ -328,8 +328,8 @@ async def link_identity(program: Program, account_id: str) -> None:
     )
 
 
-async def notices_to(accounts: Accounts, mailbox: Mailbox, address: str) -> list[str]:
-    await accounts.program.services.accounts.notices.settle()
+async def mails_to(accounts: Accounts, mailbox: Mailbox, address: str) -> list[str]:
+    await accounts.program.services.accounts.login_mails.settle()
     return [" ".join(text_of(message).split()) for message in mailbox.to(address)]
 
 

@@ -14,8 +14,8 @@ from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import AccessToken, Authentication
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
-from flowrunner.services.notices import Notices
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.accounts import SqlAccounts
@@ -49,7 +49,7 @@ class AccountServices:
             store,
             self.passwords,
             self.hasher,
-            Notices(Mails(None, public_url=None), store, self.clock),
+            LoginMails(Mails(None, public_url=None), store, self.clock),
             self.clock,
             on_sessions_end=self.identity.sessions_ended,
             on_delete=on_delete,

@@ -17,8 +17,8 @@ from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
 from flowrunner.security.totp import TotpCodes
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Authentication
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
-from flowrunner.services.notices import Notices
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.second_factors import SecondFactors
@@ -44,7 +44,7 @@ class LoginServices:
     second_factors: SecondFactors
     sign_on: SignOn
     mails: Mails
-    notices: Notices
+    login_mails: LoginMails
     password_resets: PasswordResets
 
 
@@ -64,7 +64,7 @@ def assemble_logins(
     """Return the services around logins. Args: http: The client of the providers of single sign-on."""
     origin = settings.public_url
     mails = Mails(mailer, public_url=origin)
-    notices = Notices(mails, accounts, clock)
+    login_mails = LoginMails(mails, accounts, clock)
     factors = SqlSecondFactors(stored.database)
     codes = TotpCodes("FlowRunner" if origin is None else f"FlowRunner ({urlsplit(origin).hostname})")
     passkeys = Fido2Passkeys(origin) if origin is not None and can_have_passkeys(origin) else None
@@ -104,7 +104,7 @@ def assemble_logins(
             codes=codes,
             passkeys=passkeys,
             audit=audit,
-            notices=notices,
+            login_mails=login_mails,
             on_sessions_end=identity.sessions_ended,
         ),
         sign_on=SignOn(
@@ -115,19 +115,19 @@ def assemble_logins(
             identity,
             sessions=sessions,
             states=StateTokens(stored.signing_keys),
-            notices=notices,
+            login_mails=login_mails,
             clock=clock,
             public_url=origin,
             most_of_address=settings.anonymous_logins,
             on_access_change=identity.sessions_ended,
         ),
         mails=mails,
-        notices=notices,
+        login_mails=login_mails,
         password_resets=PasswordResets(
             SqlPasswordResets(stored.database),
             hasher,
             mails if settings.password_login else Mails(None, public_url=None),
-            notices,
+            login_mails,
             clock,
             public_url=origin,
             on_sessions_end=identity.sessions_ended,

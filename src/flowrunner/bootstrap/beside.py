@@ -12,8 +12,8 @@ from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
 from flowrunner.security.credentials import Argon2Hasher
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
-from flowrunner.services.notices import Notices
 from flowrunner.services.password_resets import NewLink, PasswordResets
 from flowrunner.services.pause import BEGUN, ENDED
 from flowrunner.services.retention import Outlived, Retention
@@ -99,7 +99,7 @@ async def _password_resets(settings: Settings) -> AsyncIterator[PasswordResets]:
             SqlPasswordResets(database),
             Argon2Hasher(),
             mails := Mails(None, public_url=None),
-            Notices(mails, SqlAccounts(database), clock := SystemClock()),
+            LoginMails(mails, SqlAccounts(database), clock := SystemClock()),
             clock,
             public_url=settings.public_url,
             on_sessions_end=on_sessions_end,

@@ -245,7 +245,7 @@ def assemble(
         account_store,
         logins.passwords,
         hasher,
-        logins.notices,
+        logins.login_mails,
         clock,
         on_sessions_end=identity.sessions_ended,
         on_delete=on_delete,

@@ -15,8 +15,8 @@ from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login
-from flowrunner.services.notices import Notices
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, SlidingWindow
 
@@ -42,7 +42,7 @@ class Accounts:
         store: AccountStore,
         passwords: PasswordCheck,
         hasher: PasswordHasher,
-        notices: Notices,
+        login_mails: LoginMails,
         clock: Clock,
         *,
         on_sessions_end: Callable[[AccountId], Awaitable[None]],
@@ -51,7 +51,7 @@ class Accounts:
         self._store = store
         self._passwords = passwords
         self._hasher = hasher
-        self.notices = notices
+        self.login_mails = login_mails
         self._clock = clock
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
@@ -209,9 +209,9 @@ class Accounts:
             await self._on_sessions_end(id)
         # To the address before, which a thief would replace first.
         if password is not None:
-            self.notices.tell(id, "The password of your account was changed.", to=before.email)
+            self.login_mails.tell(id, "The password of your account was changed.", to=before.email)
         if after.email != before.email:
-            self.notices.tell(id, "The e-mail address of your account was changed.", to=before.email)
+            self.login_mails.tell(id, "The e-mail address of your account was changed.", to=before.email)
         return after
 
     def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:

@@ -18,8 +18,8 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.password_resets import PasswordReset, PasswordResetStore
 from flowrunner.services.ids import new_id
 from flowrunner.services.links import digest_of_token, link_to, new_token
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
-from flowrunner.services.notices import Notices
 from flowrunner.services.rates import SlidingWindow, source_of
 
 logger = structlog.get_logger()
@@ -59,7 +59,7 @@ class PasswordResets:
         store: PasswordResetStore,
         hasher: PasswordHasher,
         mails: Mails,
-        notices: Notices,
+        login_mails: LoginMails,
         clock: Clock,
         *,
         public_url: str | None,
@@ -68,7 +68,7 @@ class PasswordResets:
         self._store = store
         self._hasher = hasher
         self._mails = mails
-        self._notices = notices
+        self._login_mails = login_mails
         self._clock = clock
         self._public_url = public_url
         self._on_sessions_end = on_sessions_end
@@ -205,7 +205,7 @@ class PasswordResets:
             workspace_id=personal_workspace(account.id),
         )
         reset = await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
-        self._notices.tell(reset.account_id, f"A link has set a new password of your account. {_besides(reset)}")
+        self._login_mails.tell(reset.account_id, f"A link has set a new password of your account. {_besides(reset)}")
         await self._on_sessions_end(reset.account_id)
 
     def _entry(self, account: Account, *, credential: str, address: str) -> AuditEntry:

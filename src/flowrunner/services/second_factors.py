@@ -28,8 +28,8 @@ from flowrunner.ports.secrets import ValueSealer
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.ids import new_id
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
-from flowrunner.services.notices import Notices
 from flowrunner.services.second_step import (
     CHALLENGE_LIFE,
     FactorCheck,
@@ -77,7 +77,7 @@ class SecondFactors:
         codes: OneTimeCodes,
         passkeys: Passkeys | None,
         audit: AuditLog,
-        notices: Notices,
+        login_mails: LoginMails,
         on_sessions_end: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -89,7 +89,7 @@ class SecondFactors:
         self._passkeys = passkeys
         self._clock = clock
         self._audit = audit
-        self._notices = notices
+        self._login_mails = login_mails
         self._on_sessions_end = on_sessions_end
 
     @property
@@ -113,7 +113,7 @@ class SecondFactors:
         except NotFound:
             raise Unauthorized("The account was changed in the meantime: log in again") from None
         if use.recovery_digest is not None:
-            self._notices.tell(account_id, "A recovery code of your account was used for a login.")
+            self._login_mails.tell(account_id, "A recovery code of your account was used for a login.")
         return self._identity.token_of(session)
 
     async def list(self, caller: Caller) -> tuple[Sequence[FactorView], int]:
@@ -159,7 +159,7 @@ class SecondFactors:
         is_first = await self._store.confirm(
             caller.account_id, id, counter=step, session=session, recovery=digests, at=now, audit=entry
         )
-        self._notices.tell(caller.account_id, "An authenticator app was added to your account as a second factor.")
+        self._login_mails.tell(caller.account_id, "An authenticator app was added to your account as a second factor.")
         await self._on_sessions_end(caller.account_id)
         return recovery if is_first else ()
 
@@ -214,7 +214,7 @@ class SecondFactors:
             most=MAX_FACTORS,
             audit=act(caller, "second_factor.added", "second_factor", id, at=now, details={"type": "passkey"}),
         )
-        self._notices.tell(caller.account_id, "A passkey was added to your account as a second factor.")
+        self._login_mails.tell(caller.account_id, "A passkey was added to your account as a second factor.")
         await self._on_sessions_end(caller.account_id)
         return view, recovery if is_first else ()
 
@@ -229,7 +229,7 @@ class SecondFactors:
         check_recent_login(caller, at=now)
         entry = act(caller, "second_factor.removed", "second_factor", id, at=now)
         await self._store.remove(caller.account_id, id, audit=entry)
-        self._notices.tell(caller.account_id, "A second factor of your account was removed.")
+        self._login_mails.tell(caller.account_id, "A second factor of your account was removed.")
 
     async def new_recovery_codes(self, caller: Caller) -> Sequence[str]:
         """Replace the recovery codes. Raises: Conflict without a second factor; RecentLoginRequired, Forbidden."""
@@ -238,7 +238,7 @@ class SecondFactors:
         codes, digests = _new_recovery_codes(caller.account_id)
         entry = act(caller, "recovery_codes.replaced", "account", caller.account_id, at=now)
         await self._store.replace_recovery_codes(caller.account_id, digests, at=now, audit=entry)
-        self._notices.tell(caller.account_id, "The recovery codes of your account were replaced.")
+        self._login_mails.tell(caller.account_id, "The recovery codes of your account were replaced.")
         return codes
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
@@ -249,7 +249,7 @@ class SecondFactors:
         where = personal_workspace(id)
         entry = act(caller, "second_factors.reset", "account", id, at=self._clock.now(), workspace_id=where)
         await self._store.reset(id, audit=entry)
-        self._notices.tell(id, "An admin has removed all second factors of your account.")
+        self._login_mails.tell(id, "An admin has removed all second factors of your account.")
         await self._on_sessions_end(id)
 
 

@@ -23,9 +23,9 @@ from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenId
 from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.ids import new_id
+from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.lru_cache import LruCache
-from flowrunner.services.notices import Notices
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 
@@ -84,7 +84,7 @@ class SignOn:
         *,
         sessions: SessionStore,
         states: StateSigner,
-        notices: Notices,
+        login_mails: LoginMails,
         clock: Clock,
         public_url: str | None,
         most_of_address: int | None,
@@ -97,7 +97,7 @@ class SignOn:
         self._identity = identity
         self._sessions = sessions
         self._states = states
-        self._notices = notices
+        self._login_mails = login_mails
         self._clock = clock
         self._public_url = public_url
         self._on_access_change = on_access_change
@@ -272,7 +272,7 @@ class SignOn:
         except Conflict as error:
             raise SignOnFailed("taken", str(error)) from None
         text = f"Your account was linked to one of '{provider.id}', by which it logs in from now on."
-        self._notices.tell(caller.account_id, text)
+        self._login_mails.tell(caller.account_id, text)
 
     async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
         """Give the account the roles of its groups, and take those that it has no more."""
@@ -327,7 +327,7 @@ class SignOn:
         now = self._clock.now()
         check_recent_login(caller, at=now)
         await self._store.remove(caller.account_id, id, audit=act(caller, "identity.unlinked", "identity", id, at=now))
-        self._notices.tell(caller.account_id, "A link of your account to one of a provider has ended.")
+        self._login_mails.tell(caller.account_id, "A link of your account to one of a provider has ended.")
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
         """End all links of another account, and its logins, which may have been made by them.
@@ -340,7 +340,7 @@ class SignOn:
         where = personal_workspace(id)
         entry = act(caller, "identities.reset", "account", id, at=self._clock.now(), workspace_id=where)
         await self._store.remove_all(id, audit=entry)
-        self._notices.tell(id, "An admin has ended all links of your account to providers.")
+        self._login_mails.tell(id, "An admin has ended all links of your account to providers.")
         await self._on_access_change(id)
 
 

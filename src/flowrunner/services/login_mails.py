@@ -17,12 +17,12 @@ from flowrunner.services.rates import SlidingWindow
 logger = structlog.get_logger()
 
 # E-mails to an account in an hour; each is the effect of a recent login or of an admin.
-MOST_NOTICES: Final = 30
+MOST_MAILS: Final = 30
 # E-mails that are not sent yet; further ones are dropped.
 _MOST_PENDING: Final = 100
 
 
-class Notices:
+class LoginMails:
     """The sender of these e-mails, where the installation can send any. The audit log has all changes besides."""
 
     def __init__(self, mails: Mails, accounts: AccountStore, clock: Clock) -> None:
@@ -31,7 +31,7 @@ class Notices:
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
         self._sent: SlidingWindow[AccountId] = SlidingWindow(
-            MOST_NOTICES, limit="notices", message="", length=timedelta(hours=1)
+            MOST_MAILS, limit="login_mails", message="", length=timedelta(hours=1)
         )
 
     def tell(self, account_id: AccountId, change: str, *, to: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Notices:
         try:
             self._sent.check(account_id, at=now)
         except TooManyRequests:
-            logger.warning("notice.dropped", account_id=account_id)
+            logger.warning("login_mail.dropped", account_id=account_id)
             return
         self._sent.add(account_id, at=now)
         text = (
@@ -66,7 +66,7 @@ class Notices:
         try:
             address = (await self._accounts.get(account_id)).email if to is None else to
         except FlowRunnerError as error:
-            logger.warning("notice.failed", reason=type(error).__name__)
+            logger.warning("login_mail.failed", reason=type(error).__name__)
             return
-        id = new_id("notice", self._clock.now())
+        id = new_id("mail", self._clock.now())
         await self._mails.send(address, "Your account on FlowRunner was changed", text, message_id=id)
