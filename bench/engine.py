@@ -20,6 +20,7 @@ import structlog
 import uvloop
 
 from bench.processes import BenchFailed
+from flowrunner.bootstrap.interpreter import frozen_gc
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
@@ -45,7 +46,6 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
-from flowrunner.serving import frozen_gc
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.children import SqlChildExecutions

@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import ipaddress
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from enum import Enum, auto
@@ -28,6 +25,7 @@ from flowrunner.api.http.websockets import FrameReading, SocketProtocol
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
 from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
+from flowrunner.bootstrap.interpreter import frozen_gc, unmap_large_blocks
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
@@ -51,9 +49,6 @@ _CONNECTIONS: Final = 10_000
 # Reserved for the server's own files, and for connections that arrive faster than others are closed. At most half of
 # all files.
 _OTHER_FILES: Final = 5_000
-# From <malloc.h>: the option for the block size from which memory is mapped and unmapped as one piece.
-_M_MMAP_THRESHOLD: Final = -3
-_LARGE_BLOCK: Final = 256 * 1024
 _EXPOSED: Final = (
     "other machines can reach this server. It speaks plain HTTP: anyone on the network path can read passwords, tokens "
     "and results, and anyone can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
@@ -358,32 +353,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # FlowRunner handles signals itself, because it does more than close the sockets.
         yield
-
-
-def unmap_large_blocks() -> None:
-    """Return each large block of memory to the system as soon as it is free. Only glibc needs this setting."""
-    with contextlib.suppress(AttributeError, OSError):
-        # By default, glibc raises its threshold after the first long values and keeps such blocks in its heap, where
-        # later allocations prevent their release.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
-
-
-@contextlib.contextmanager
-def frozen_gc() -> Iterator[None]:
-    """Tune the interpreter for as long as the process serves with what it has loaded."""
-    # What is there now stays until then: the collector need not visit it each time.
-    gc.collect()
-    gc.freeze()
-    threshold = gc.get_threshold()
-    gc.set_threshold(20_000, 20, 50)
-    # Database threads release the interpreter lock between rows and should get it back quickly.
-    sys.setswitchinterval(0.001)
-    try:
-        yield
-    finally:
-        # A server that steps down and is promoted again would otherwise keep what it had loaded before.
-        gc.set_threshold(*threshold)
-        gc.unfreeze()
 
 
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:

@@ -244,6 +244,11 @@ class Settings:
         "(temporal://host:port/namespace?queue=flowrunner).",
         default=LOCAL,
     )
+    processes: int = setting(
+        _count,
+        "Processes of the server without Temporal: with more than one, all but one of them advance executions.",
+        default=1,
+    )
     temporal_api_key: str | None = setting(_text, "API key for Temporal, such as Temporal Cloud's.", secret=True)
     admin_email: str | None = setting(_text, "E-mail address of the first admin, created if there is no account.")
     admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)

@@ -3,8 +3,8 @@
     python -m chaos    # make chaos
 
 CHAOS_SECONDS says for how long on each installation, CHAOS_STRIKES how often instead, CHAOS_ON on which of `sqlite
-postgres temporal`, CHAOS_SEED what is drawn, CHAOS_FAULTS, separated by commas, which faults, and CHAOS_PATIENCE how
-many seconds everything has to end.
+processes postgres temporal`, CHAOS_SEED what is drawn, CHAOS_FAULTS, separated by commas, which faults, and
+CHAOS_PATIENCE how many seconds everything has to end.
 
 The report is also written to build/chaos.json. The exit code is 1 if anything was violated.
 """
@@ -22,7 +22,7 @@ from typing import Final
 
 from chaos.campaign import PATIENCE_SECONDS, campaign, deck
 from chaos.faults import LONG_CUT, POSSIBLE
-from chaos.installation import KINDS
+from chaos.installation import KINDS, ON_A_FILE
 from chaos.report import Report
 
 REPORT: Final = Path("build/chaos.json")
@@ -38,7 +38,7 @@ async def run(
         if kind not in kinds:
             continue
         print(f"CHAOS_ON={kind} CHAOS_SEED={seed}", flush=True)
-        first = [(LONG_CUT,)] if seconds >= _LONG_SECONDS and kind != "sqlite" and not (faults or strikes) else []
+        first = [(LONG_CUT,)] if seconds >= _LONG_SECONDS and kind not in ON_A_FILE and not (faults or strikes) else []
         with tempfile.TemporaryDirectory(prefix="flowrunner-chaos-") as directory:
             report = await campaign(
                 kind,

@@ -26,7 +26,7 @@ from chaos.checker import (
 )
 from chaos.faults import FAULTS, WEIGHTS, Blow, Scene
 from chaos.flows import CHILD, ENDLESS, KINDS
-from chaos.installation import Installation, Kind
+from chaos.installation import ON_A_FILE, Installation, Kind
 from chaos.load import Load
 from chaos.report import Report, Struck, Times, digest
 from support.client import Client
@@ -157,7 +157,7 @@ async def campaign(
         stack.push_async_callback(_end, looking)
         load = Load(
             installation.find_url, lambda: len(installation.open_executions()), admin.token, flows, draw,
-            executions=executions, longest_pause=longest_pause, database_may_fail=kind != "sqlite",
+            executions=executions, longest_pause=longest_pause, database_may_fail=kind not in ON_A_FILE,
         )  # fmt: skip
         loading = asyncio.create_task(load.run())
         stack.push_async_callback(_end, loading)

@@ -1,13 +1,17 @@
 """What is done to an installation, and by whose hand it ends again."""
 
 import asyncio
+import contextlib
+import os
 import random
+import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from chaos.installation import Installation, Kind, Machine
 from chaos.load import Load
+from support.engine_processes import engine_processes_of
 from support.proxy import (
     AtMessage,
     Bandwidth,
@@ -26,6 +30,7 @@ POSTGRES: Final = "postgres"
 # Past the silence after which another server takes over, and past the heartbeat after which Temporal gives the work
 # of a worker to another.
 _SERVER_PAUSE_SECONDS: Final = (3.5, 6.0)
+_PROCESS_PAUSE_SECONDS: Final = (1.0, 4.0)
 _WORKER_PAUSE_SECONDS: Final = (11.0, 15.0)
 _TOXIC_SECONDS: Final = (1.0, 4.0)
 LONG_CUT: Final = "a minute's timeout"
@@ -113,6 +118,41 @@ def _server_killed_while_it_starts(scene: Scene) -> Blow:
         await asyncio.to_thread(machine.server.spawn)
 
     return Blow("server killed while it starts", frozenset({machine.name}), strike)
+
+
+def _engine_process_killed(scene: Scene) -> Blow:
+    machine = scene.active
+
+    async def strike() -> None:
+        await asyncio.sleep(scene.draw.random() * 0.8)
+        for pid in _an_engine_process(scene, machine):
+            _signal(pid, signal.SIGKILL)
+
+    return Blow("engine process killed", frozenset({f"{machine.name}'s engine"}), strike)
+
+
+def _engine_process_paused(scene: Scene) -> Blow:
+    machine = scene.active
+
+    async def strike() -> None:
+        for pid in _an_engine_process(scene, machine):
+            _signal(pid, signal.SIGSTOP)
+            await asyncio.sleep(scene.draw.uniform(*_PROCESS_PAUSE_SECONDS))
+            _signal(pid, signal.SIGCONT)
+
+    return Blow("engine process paused", frozenset({f"{machine.name}'s engine"}), strike)
+
+
+def _an_engine_process(scene: Scene, machine: Machine) -> Sequence[int]:
+    """Return one of them; none while the server is not there."""
+    found = [] if machine.server.has_ended() else engine_processes_of(machine.server.pid)
+    return [scene.draw.choice(found)] if found else []
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    # Its server may have been killed meanwhile.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _postgres_killed(scene: Scene) -> Blow:
@@ -229,6 +269,10 @@ _KILLS_OF_SERVERS: Final[Mapping[str, Fault]] = {
     "server killed at its answer": _server_killed_at_its_answer,
     "server killed while it starts": _server_killed_while_it_starts,
 }
+_OF_PROCESSES: Final[Mapping[str, Fault]] = {
+    "engine process killed": _engine_process_killed,
+    "engine process paused": _engine_process_paused,
+}
 _OF_POSTGRES: Final[Mapping[str, Fault]] = {
     "PostgreSQL killed": _postgres_killed,
     "PostgreSQL killed during a recovery": _postgres_killed_during_a_recovery,
@@ -237,6 +281,7 @@ _OF_POSTGRES: Final[Mapping[str, Fault]] = {
 FAULTS: Final[Mapping[str, Fault]] = {
     **_KILLS_OF_SERVERS,
     "server paused": _server_paused,
+    **_OF_PROCESSES,
     **_OF_POSTGRES,
     **TOXICS,
     "worker killed": _worker_killed,
@@ -245,8 +290,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 POSSIBLE: Final[Mapping[Kind, Sequence[str]]] = {
     "sqlite": [*_KILLS_OF_SERVERS, "server paused"],
+    "processes": [*_KILLS_OF_SERVERS, "server paused", *_OF_PROCESSES],
     "postgres": [*_KILLS_OF_SERVERS, "server paused", *_OF_POSTGRES, *TOXICS],
-    "temporal": [name for name in FAULTS if name != LONG_CUT],
+    "temporal": [name for name in FAULTS if name != LONG_CUT and name not in _OF_PROCESSES],
 }
 # How often each is drawn where the others are drawn once.
 WEIGHTS: Final[Mapping[str, int]] = {
@@ -254,6 +300,7 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "server killed at its answer": 3,
     "server killed while it starts": 2,
     "worker killed": 6,
+    "engine process killed": 6,
     "PostgreSQL killed": 4,
     "PostgreSQL killed during a recovery": 3,
 }

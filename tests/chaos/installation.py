@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -20,8 +20,10 @@ from support.receiver import Receiver
 from support.server import Server
 from support.temporal import Temporal
 
-Kind: TypeAlias = Literal["sqlite", "postgres", "temporal"]
-KINDS: Final[Sequence[Kind]] = ("sqlite", "postgres", "temporal")
+# On a file: one process, or three of them. On PostgreSQL: two servers, or servers and workers.
+Kind: TypeAlias = Literal["sqlite", "processes", "postgres", "temporal"]
+KINDS: Final[Sequence[Kind]] = ("sqlite", "processes", "postgres", "temporal")
+ON_A_FILE: Final[Collection[Kind]] = ("sqlite", "processes")
 
 _STANDBY: Final = "standby: another server is active"
 _ASK_SECONDS: Final = 5.0
@@ -88,7 +90,9 @@ class Installation:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            if self.kind != "sqlite":
+            if self.kind == "processes":
+                self._settings["PROCESSES"] = "3"
+            if self.kind not in ON_A_FILE:
                 # With all that it takes to lose nothing. What happened in which order, commits tell best.
                 self.postgres = PostgresServer({"fsync": "on", "track_commit_timestamp": "on"})
                 stack.callback(self.postgres.stop)
@@ -109,7 +113,9 @@ class Installation:
 
     def complete(self) -> None:
         """Start the other machines of an installation of this kind; all are ready when this returns."""
-        others = {"sqlite": (), "postgres": ("serve",), "temporal": ("serve", "worker", "worker")}[self.kind]
+        others = {"sqlite": (), "processes": (), "postgres": ("serve",), "temporal": ("serve", "worker", "worker")}[
+            self.kind
+        ]
         for command in others:
             self._add(command, self._stack).server.spawn()
         for machine in self.machines:
@@ -174,12 +180,14 @@ class Installation:
         directory = self._directory / name
         directory.mkdir()
         links, settings = {}, dict[str, str | None]()
+        if "PROCESSES" in self._settings:
+            settings["PROCESSES"] = self._settings["PROCESSES"]
         for setting, to in (("DATABASE_URL", "postgres"), ("DISPATCH", "temporal")):
             if (url := self._settings.get(setting)) is not None:
                 links[to] = stack.enter_context(Proxy.before(url))
                 settings[setting] = links[to].through(url)
         machine = Machine(name, Server(directory, settings, command=command), links)
-        if self.machines and self.kind != "sqlite":
+        if self.machines and self.kind not in ON_A_FILE:
             shutil.copytree(self.machines[0].server.data_dir / "keys", machine.server.data_dir / "keys")
             machine.server.data_dir.chmod(0o700)
         self.machines.append(machine)

@@ -5,7 +5,9 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_KILLED: Final = ("server", "engine process", "worker", "PostgreSQL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Report:
     ledgers: dict[str, str] = field(default_factory=dict)
 
     def kills_of(self, whom: str) -> int:
-        """How often one of these was killed: `server`, `worker` or `PostgreSQL`."""
+        """How often one of these was killed: `server`, `engine process`, `worker` or `PostgreSQL`."""
         return sum(
             struck.trials * (2 if "while it starts" in fault else 1)
             for fault, struck in self.faults.items()
@@ -104,7 +106,7 @@ class Report:
 
     @property
     def kills(self) -> int:
-        return sum(map(self.kills_of, ("server", "worker", "PostgreSQL")))
+        return sum(map(self.kills_of, _KILLED))
 
     @property
     def share_with_work(self) -> float:
@@ -113,14 +115,15 @@ class Report:
         return sum(one.with_work for one in struck) / max(sum(one.trials for one in struck), 1)
 
     def as_json(self) -> dict[str, Any]:
-        kills = {whom: self.kills_of(whom) for whom in ("server", "worker", "PostgreSQL")}
+        kills = {whom: self.kills_of(whom) for whom in _KILLED}
         return asdict(self) | {"kills": kills}
 
     def __str__(self) -> str:
         lines = [
             f"{self.installation}, version {self.version}, seed {self.seed}: {self.seconds:.0f} s",
-            f"  {self.kills} kills: {self.kills_of('server')} of servers, {self.kills_of('worker')} of workers, "
-            f"{self.kills_of('PostgreSQL')} of PostgreSQL; two faults at once {self.pairs} times",
+            f"  {self.kills} kills: {self.kills_of('server')} of servers, {self.kills_of('engine process')} of engine "
+            f"processes, {self.kills_of('worker')} of workers, {self.kills_of('PostgreSQL')} of PostgreSQL; "
+            f"two faults at once {self.pairs} times",
             f"  {self.accepted} accepted, {self.ambiguous} without a clear answer, {self.executions} executions: "
             f"{self.lost} lost, {self.stuck} stuck, {self.repeated_nodes} recorded nodes repeated",
             f"  {self.effects} effects, {self.repeated_effects} of them repeats of steps that were cut off, "

@@ -2,7 +2,7 @@
 
 import gc
 
-from flowrunner.serving import frozen_gc
+from flowrunner.bootstrap.interpreter import frozen_gc
 
 
 def test_a_server_that_steps_down_leaves_nothing_out_of_the_collector() -> None:

@@ -11,7 +11,7 @@ import pytest
 _LONG_VALUES = """
 import json
 from pathlib import Path
-from flowrunner.serving import unmap_large_blocks
+from flowrunner.bootstrap.interpreter import unmap_large_blocks
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.dispatching import dispatch_of
+from flowrunner.bootstrap.engine_process import ProcessSettings, limits_of
 from flowrunner.bootstrap.location import own_servers
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.program import Program, assemble
+from flowrunner.bootstrap.starting_processes import starting
 from flowrunner.bootstrap.telemetry import exporting_metrics, request_tracer
 from flowrunner.clock import SystemClock
+from flowrunner.dispatch.processes.engine_processes import StartProcess
 from flowrunner.domain.errors import Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.sandbox.pool import JailedSandbox
@@ -67,6 +70,7 @@ async def open_program(
                 sandbox=sandbox,
                 dispatch=await dispatch_of(settings, stored, clock, is_worker=is_worker),
                 exporters=exporters,
+                start_process=_start_process(settings, own_ports, servers),
             )
             async with (
                 exporting_metrics(exporters, metrics),
@@ -85,6 +89,8 @@ async def open_program(
                     if program.advancing is not program.dispatcher:
                         await program.advancing.close()
                     await program.dispatcher.close()
+                    if program.processes is not None:
+                        await program.processes.close()
                     # A server that has lost its leadership cannot write any more.
                     with contextlib.suppress(Unavailable):
                         await program.token_uses.write()
@@ -96,3 +102,25 @@ async def open_program(
             await http.close()
             await sign_on_http.close()
             hasher.close()
+
+
+def _start_process(
+    settings: Settings, own_ports: frozenset[int], own_servers: frozenset[tuple[str, int]]
+) -> StartProcess | None:
+    """Return the function that starts an engine process; None if the server's own process advances executions."""
+    if settings.processes == 1:
+        return None
+    return starting(
+        ProcessSettings(
+            own_ports=own_ports,
+            own_servers=own_servers,
+            count=settings.processes - 1,
+            limits=limits_of(settings),
+            egress_allow=tuple(map(str, settings.egress_allow)),
+            public_url=settings.public_url,
+            script_workers=settings.script_workers,
+            otel=settings.otel,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+    )

@@ -31,6 +31,8 @@ def is_shared(settings: Settings) -> bool:
     """
     if settings.dispatch == LOCAL:
         return False
+    if settings.processes > 1:
+        raise InvalidSettings("FLOWRUNNER_PROCESSES: with Temporal, start more workers instead of processes")
     if settings.database_url is None:
         raise InvalidSettings("Temporal's workers share a PostgreSQL database: set FLOWRUNNER_DATABASE_URL")
     try:

@@ -22,16 +22,17 @@ from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.beside import retention_of
 from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
+from flowrunner.bootstrap.engine_process import limits_of
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.readiness import Readiness
+from flowrunner.bootstrap.starting_processes import engine_of
 from flowrunner.bootstrap.telemetry import add_gauges, observe_executions
 from flowrunner.bootstrap.test_process import TestProcesses
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
-from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.dispatch.processes.engine_processes import EngineProcesses, StartProcess
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
-from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.trial import EngineTrials
 from flowrunner.mail import SmtpMailer
 from flowrunner.metrics import Metrics
@@ -138,6 +139,7 @@ class Program:
     broadcast: LocalBroadcast
     dispatcher: OpenDispatcher
     advancing: Advancing
+    processes: EngineProcesses | None
     dispatch_jobs: Sequence[Background]
     deps: EngineDependencies
     database: Database
@@ -161,6 +163,7 @@ def assemble(
     sandbox: JailedSandbox,
     dispatch: Dispatch,
     exporters: "Exporters | None" = None,
+    start_process: StartProcess | None = None,
 ) -> Program:
     database, vault = stored.database, stored.vault
     node_types = installed(lambda reason: logger.error("node_type.load_failed", reason=reason))
@@ -169,12 +172,7 @@ def assemble(
     flow_store, account_store = SqlFlows(database), SqlAccounts(database)
     reader, usage, record_store = SqlExecutions(database), SqlUsage(database), SqlExecutionRecords(database)
     library, schemas = CompiledFlowCache(flow_store, specs), RustSchemas()
-    limits = WorkspaceLimits(
-        active=settings.workspace_active,
-        queued=settings.workspace_queued,
-        flows=settings.workspace_flows,
-        stored=settings.workspace_stored,
-    )
+    limits = limits_of(settings)
     approval_links = SignedApprovalLinks(stored.signing_keys, public_url=settings.public_url)
     deps = EngineDependencies(
         approval_links=approval_links,
@@ -192,7 +190,10 @@ def assemble(
         draw=random.SystemRandom().random,
         limits=limits,
     )
-    dispatcher, advancing, dispatch_jobs = dispatch(FlowEngine(deps), journal, limits)
+    engine, processes = engine_of(
+        settings, deps, vault=vault, flows=flow_store, links=approval_links, start=start_process
+    )
+    dispatcher, advancing, dispatch_jobs = dispatch(engine, journal, limits)
     executions = Executions(
         reader,
         flow_store,
@@ -404,6 +405,7 @@ def assemble(
         advancing=advancing,
         database=database,
         sandbox=sandbox,
+        processes=processes,
         settings=settings,
         clock=clock,
     )
@@ -411,7 +413,7 @@ def assemble(
         "flowrunner_sockets_open", "Open WebSockets, event streams and waiting requests.", lambda: streams.count
     )
 
-    readiness = Readiness(dispatcher, database)
+    readiness = Readiness(dispatcher, database, processes)
     metrics.gauge(
         "flowrunner_standby", "1 while another server is active and this one waits.", lambda: readiness.is_standby
     )
@@ -442,6 +444,7 @@ def assemble(
         broadcast=broadcast,
         dispatcher=dispatcher,
         advancing=advancing,
+        processes=processes,
         dispatch_jobs=dispatch_jobs,
         deps=deps,
         database=database,

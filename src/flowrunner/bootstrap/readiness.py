@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowrunner.api.http.standby import STANDBY
+from flowrunner.dispatch.processes.engine_processes import EngineProcesses
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports.dispatch import OpenDispatcher
 from flowrunner.storage.database import Database
@@ -18,6 +19,7 @@ class Readiness:
 
     dispatcher: OpenDispatcher
     database: Database
+    processes: EngineProcesses | None = None
     is_standby: bool = False
     is_stopping: bool = False
 
@@ -26,6 +28,8 @@ class Readiness:
             return "stopping"
         if not self.is_standby and not self.dispatcher.is_open:
             return "the engine is not active"
+        if not self.is_standby and self.processes is not None and not self.processes.running:
+            return "no engine process is running"
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self.database.check_readable()

@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from flowrunner.clock import SystemClock
+from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.metrics.database import Gauges
@@ -18,7 +21,7 @@ from flowrunner.metrics.executions import ExecutionMetrics
 from flowrunner.metrics.flow_series import FlowRanking
 from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.ports.http import RequestTracer
-from flowrunner.ports.secrets import Vault
+from flowrunner.ports.secrets import SecretReader
 from flowrunner.ports.system import Backlog, DatabaseInspector
 from flowrunner.ports.telemetry import ExecutionObserver, Observers
 from flowrunner.sandbox.pool import JailedSandbox
@@ -79,7 +82,7 @@ async def exporting_metrics(exporters: "Exporters | None", metrics: Metrics) -> 
         thread.put(metrics.collect())
 
 
-def request_tracer(exporters: "Exporters | None", vault: Vault) -> RequestTracer | None:
+def request_tracer(exporters: "Exporters | None", vault: SecretReader) -> RequestTracer | None:
     """Return the tracer of outgoing requests, if traces are exported."""
     if exporters is None or exporters.spans is None:
         return None
@@ -131,6 +134,7 @@ def add_gauges(
     advancing: Advancing,
     database: Database,
     sandbox: JailedSandbox,
+    processes: EngineProcesses | None,
     settings: Settings,
     clock: SystemClock,
 ) -> None:
@@ -160,7 +164,7 @@ def add_gauges(
             "flowrunner_script_workers",
             "Processes for JavaScript: the most and the busy ones; and requests that wait for one.",
             "state",
-            lambda: {"most": settings.script_workers, "busy": sandbox.busy, "waiting": sandbox.waiting},
+            lambda: _script_workers(settings, sandbox, processes),
         )
     )
     metrics.gauge(
@@ -174,8 +178,43 @@ def add_gauges(
             lambda: _key_times(data_dir),
         )
     )
+    _add_processes(metrics, processes)
     _add_backlog(metrics, backlog, dispatcher, clock)
     metrics.before_collecting(backlog.refresh)
+
+
+def _script_workers(settings: Settings, sandbox: JailedSandbox, processes: EngineProcesses | None) -> dict[str, float]:
+    reports = () if processes is None else processes.reports
+    return {
+        "most": settings.script_workers,
+        "busy": sandbox.busy + sum(report.busy_scripts for report in reports),
+        "waiting": sandbox.waiting + sum(report.waiting_scripts for report in reports),
+    }
+
+
+def _add_processes(metrics: Metrics, processes: EngineProcesses | None) -> None:
+    """Add the gauges of the engine processes, which report every few seconds."""
+
+    def count(read: Callable[[EngineProcesses], int]) -> Callable[[], int]:
+        return lambda: 0 if processes is None else read(processes)
+
+    metrics.gauge("flowrunner_engine_processes", "Engine processes that run.", count(attrgetter("running")))
+    metrics.gauge(
+        "flowrunner_engine_process_restarts",
+        "Engine processes that were started again since the start of the server.",
+        count(attrgetter("restarts")),
+    )
+    for name, help, read in (
+        ("cpu_seconds", "Processor time of each engine process since its start.", attrgetter("cpu_seconds")),
+        ("memory_bytes", "Memory of each engine process.", attrgetter("memory")),
+    ):
+        metrics.add(Gauges(f"flowrunner_engine_process_{name}", help, "process", partial(_by_process, processes, read)))
+
+
+def _by_process(processes: EngineProcesses | None, read: Callable[[ProcessReport], float]) -> dict[str, float]:
+    if processes is None:
+        return {}
+    return {str(number): read(report) for number, report in enumerate(processes.reports, start=1)}
 
 
 def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher, clock: SystemClock) -> None:

@@ -22,7 +22,7 @@ from flowrunner.ports.journal import Journal
 from flowrunner.ports.live import Broadcast
 from flowrunner.ports.memory import MemoryRoom
 from flowrunner.ports.sandbox import Sandbox
-from flowrunner.ports.secrets import Vault
+from flowrunner.ports.secrets import SecretReader
 from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution, Traces, Unobserved
 from flowrunner.retrying import retry
 
@@ -60,7 +60,7 @@ class EngineDependencies:
 
     journal: Journal
     library: CompiledFlows
-    vault: Vault
+    vault: SecretReader
     broadcast: Broadcast
     sandbox: Sandbox
     node_types: Mapping[str, NodeType[Any]]

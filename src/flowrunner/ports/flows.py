@@ -146,7 +146,15 @@ class FlowFilter:
 ALL_FLOWS: Final = FlowFilter()
 
 
-class FlowStore(Protocol):
+class Definitions(Protocol):
+    """The documents of flows."""
+
+    async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
+        """Raises: NotFound."""
+        ...
+
+
+class FlowStore(Definitions, Protocol):
     async def create(
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
@@ -231,10 +239,6 @@ class FlowStore(Protocol):
 
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
         """Return the revision with that number, or the latest one with that label. Raises: NotFound."""
-        ...
-
-    async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
-        """Raises: NotFound."""
         ...
 
     async def revisions(

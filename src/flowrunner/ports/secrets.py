@@ -261,7 +261,19 @@ class Redactor(Protocol):
         ...
 
 
-class Vault(Protocol):
+class SecretReader(Protocol):
+    """The secrets of workspaces, as executions use them."""
+
+    async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
+        """Return the redactor of the account's secrets, including replaced values that an open execution may show."""
+        ...
+
+    async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
+        """Return the values of the named secrets that exist. Raises: WrongKey if one cannot be decrypted."""
+        ...
+
+
+class Vault(SecretReader, Protocol):
     async def set(
         self,
         workspace_id: WorkspaceId,
@@ -277,14 +289,6 @@ class Vault(Protocol):
 
     async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
         """Delete a secret as `SecretStore.delete` does."""
-        ...
-
-    async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
-        """Return the redactor of the account's secrets, including replaced values that an open execution may show."""
-        ...
-
-    async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
-        """Return the values of the named secrets that exist. Raises: WrongKey if one cannot be decrypted."""
         ...
 
     def forget(self, workspace_id: WorkspaceId) -> None: ...

@@ -16,6 +16,24 @@ _TOKEN: Final = re.compile(re.escape(LINK_TOKEN_PREFIX) + r"(exec-[0-9a-z]{36})\
 _PURPOSE: Final = b"flowrunner approval link"
 
 
+class LinkSigner:
+    """The signer of links by a key that is good for nothing else. Implements `ports.ApprovalLinks`, except for `read`.
+
+    Attributes:
+        key: The key, from `SignedApprovalLinks.key`.
+    """
+
+    def __init__(self, key: bytes, *, public_url: str | None) -> None:
+        self.key = key
+        self._public_url = public_url
+
+    def url(self, place: ApprovalPlace) -> str | None:
+        return _url(self._public_url, self.key, place)
+
+    def read(self, token: str) -> ApprovalPlace | None:
+        raise NotImplementedError("the server reads them")
+
+
 class SignedApprovalLinks:
     """Implements `ports.ApprovalLinks`.
 
@@ -32,11 +50,12 @@ class SignedApprovalLinks:
         self._public_url = public_url
 
     def url(self, place: ApprovalPlace) -> str | None:
-        if self._public_url is None:
-            return None
-        signature = _signature(self._keys.present, place)
-        token = f"{LINK_TOKEN_PREFIX}{place.execution_id}.{place.seq}.{signature}"
-        return f"{self._public_url}{APPROVAL_PATH}{token}"
+        return _url(self._public_url, self.key, place)
+
+    @property
+    def key(self) -> bytes:
+        """The key that signs links now."""
+        return _key_of(self._keys.present)
 
     def read(self, token: str) -> ApprovalPlace | None:
         found = _TOKEN.fullmatch(token)
@@ -45,11 +64,21 @@ class SignedApprovalLinks:
         place = ApprovalPlace(ExecutionId(found[1]), int(found[2]))
         keys = [key for id in self._keys.ids if (key := self._keys.find(id)) is not None]
         # All are compared, so that the time tells nothing.
-        are_equal = [hmac.compare_digest(_signature(key, place), found[3]) for key in keys]
+        are_equal = [hmac.compare_digest(_signature(_key_of(key), place), found[3]) for key in keys]
         return place if any(are_equal) else None
 
 
+def _key_of(key: bytes) -> bytes:
+    return hmac.digest(key, _PURPOSE, hashlib.sha256)
+
+
+def _url(public_url: str | None, key: bytes, place: ApprovalPlace) -> str | None:
+    if public_url is None:
+        return None
+    token = f"{LINK_TOKEN_PREFIX}{place.execution_id}.{place.seq}.{_signature(key, place)}"
+    return f"{public_url}{APPROVAL_PATH}{token}"
+
+
 def _signature(key: bytes, place: ApprovalPlace) -> str:
-    own = hmac.digest(key, _PURPOSE, hashlib.sha256)
-    signed = hmac.digest(own, f"{place.execution_id}.{place.seq}".encode(), hashlib.sha256)
+    signed = hmac.digest(key, f"{place.execution_id}.{place.seq}".encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()

@@ -64,12 +64,15 @@ class EgressClients:
 
     Accounts share no connections, DNS results or cookies, and each has its share of requests, of lookups and of the
     time for parsing answers.
+
+    Args:
+        processes: Processes that have such clients. Their requests together keep the limits of one.
     """
 
-    def __init__(self, policy: EgressPolicy, tracer: RequestTracer | None = None) -> None:
+    def __init__(self, policy: EgressPolicy, tracer: RequestTracer | None = None, *, processes: int = 1) -> None:
         self._policy = policy
         self._tracer = tracer
-        self._shares = _Shares()
+        self._shares = _Shares(processes)
         # Ordered by last use, the oldest first.
         self._clients: OrderedDict[WorkspaceId, EgressClient] = OrderedDict()
 
@@ -160,13 +163,18 @@ class _AccountClient:
 class _Shares:
     """The limits that the clients of all accounts share."""
 
-    def __init__(self) -> None:
-        self.requests = FairSlots(total=_REQUESTS, share=_REQUESTS_OF_AN_ACCOUNT, sure=_SURE_REQUESTS)
-        self.long_requests = FairSlots(
-            total=_LONG_REQUESTS, share=_LONG_REQUESTS_OF_AN_ACCOUNT, sure=_SURE_LONG_REQUESTS
-        )
-        self.long_answers = FairSlots(total=_LONG_ANSWERS, share=_LONG_ANSWERS_OF_AN_ACCOUNT, sure=_SURE_LONG_ANSWERS)
-        self.lookups = lookup_slots()
+    def __init__(self, processes: int = 1) -> None:
+        def slots(total: int, share: int, sure: int) -> FairSlots:
+            return FairSlots(
+                total=max(total // processes, 1), share=max(share // processes, 1), sure=max(sure // processes, 1)
+            )
+
+        self.most_connections = max(_REQUESTS // processes, 1)
+        self.most_of_an_account = max(_REQUESTS_OF_AN_ACCOUNT // processes, 1)
+        self.requests = slots(_REQUESTS, _REQUESTS_OF_AN_ACCOUNT, _SURE_REQUESTS)
+        self.long_requests = slots(_LONG_REQUESTS, _LONG_REQUESTS_OF_AN_ACCOUNT, _SURE_LONG_REQUESTS)
+        self.long_answers = slots(_LONG_ANSWERS, _LONG_ANSWERS_OF_AN_ACCOUNT, _SURE_LONG_ANSWERS)
+        self.lookups = lookup_slots(processes)
         self.parsing = ParsingBudget()
         self.open_connections = 0
 
@@ -226,7 +234,8 @@ class EgressClient:
         self._shares.open_connections += change
 
     def _is_crowded(self) -> bool:
-        return self._open_connections > _REQUESTS_OF_AN_ACCOUNT or self._shares.open_connections > _REQUESTS
+        shares = self._shares
+        return self._open_connections > shares.most_of_an_account or shares.open_connections > shares.most_connections
 
     def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
         return nullcontext(self)

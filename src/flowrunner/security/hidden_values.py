@@ -1,9 +1,9 @@
 """The values to redact for one account: its secrets, and replaced values that may still appear."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable, Set
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from flowrunner.security.redaction import SecretRedactor
 
@@ -12,11 +12,18 @@ from flowrunner.security.redaction import SecretRedactor
 MOST_REPLACED: Final = 800
 MOST_REPLACED_BYTES: Final = 1024 * 1024
 
+OnChange: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
+
 
 class HiddenValues:
-    """The values to redact, with an up-to-date redactor."""
+    """The values to redact, with an up-to-date redactor.
 
-    def __init__(self) -> None:
+    Args:
+        on_change: Called with all values before the redactor changes to them.
+    """
+
+    def __init__(self, on_change: OnChange | None = None) -> None:
+        self._on_change = on_change
         self.redactor = SecretRedactor()
         # The time since which each value is known to be no longer stored; None if it is stored, or will be soon.
         self._replaced_at: dict[str, datetime | None] = {}
@@ -59,6 +66,8 @@ class HiddenValues:
                 return
             while True:
                 prepared = await asyncio.to_thread(self.redactor.prepare, [*self._replaced_at, *(wanted or ())])
+                if self._on_change is not None:
+                    await self._on_change(prepared.needles.keys())
                 # A dropped value may have been added again meanwhile, because its caller saw it as still redacted.
                 if self.redactor.values & self._replaced_at.keys() <= prepared.needles.keys():
                     break

@@ -20,9 +20,9 @@ class NameUnanswered(OSError):
     """A name whose lookup took too long."""
 
 
-def lookup_slots() -> FairSlots:
+def lookup_slots(processes: int = 1) -> FairSlots:
     """Return the slots for lookups. Each is a thread, which an unresponsive name server blocks for half a minute."""
-    return FairSlots(total=32, share=8, sure=2)
+    return FairSlots(total=max(32 // processes, 2), share=max(8 // processes, 1), sure=max(2 // processes, 1))
 
 
 class AccountResolver(AbstractResolver):

@@ -3,7 +3,8 @@
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -70,10 +71,25 @@ class MasterKeys(KeyRing):
         return unseal(self._keys[key.master_key_id], key.wrapped, context=context)
 
 
+class HiddenValuesWatcher(Protocol):
+    """Processes that redact the same values as this one."""
+
+    async def hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
+        """Have them redact these values of a workspace, and no others, when this returns."""
+        ...
+
+    def forget(self, workspace_id: WorkspaceId) -> None: ...
+
+
 class AesVault:
-    """Implements `ports.Vault`."""
+    """Implements `ports.Vault`.
+
+    Attributes:
+        watcher: Other processes that redact the same values; None if there are none.
+    """
 
     def __init__(self, store: SecretStore, master_keys: MasterKeys, clock: Clock) -> None:
+        self.watcher: HiddenValuesWatcher | None = None
         self._store = store
         self._master_keys = master_keys
         self._clock = clock
@@ -156,7 +172,7 @@ class AesVault:
     async def _hidden_values(self, workspace_id: WorkspaceId) -> HiddenValues:
         hidden = self._hidden.get(workspace_id)
         if hidden is None:
-            hidden = self._hidden[workspace_id] = HiddenValues()
+            hidden = self._hidden[workspace_id] = HiddenValues(partial(self._hide, workspace_id))
         if workspace_id not in self._complete:
             stored = await self._readable(workspace_id)
             await hidden.compare(stored, at=self._clock.now())
@@ -164,6 +180,10 @@ class AesVault:
             if hidden.has_replaced:
                 self._with_replaced.add(workspace_id)
         return hidden
+
+    async def _hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
+        if self.watcher is not None:
+            await self.watcher.hide(workspace_id, values)
 
     async def _readable(self, workspace_id: WorkspaceId) -> list[str]:
         """Return all values that can be decrypted. The others are unusable, and must not block the account's flows."""
@@ -204,6 +224,8 @@ class AesVault:
         self._hidden.pop(workspace_id, None)
         self._complete.discard(workspace_id)
         self._with_replaced.discard(workspace_id)
+        if self.watcher is not None:
+            self.watcher.forget(workspace_id)
 
     # Rotation
 

@@ -20,6 +20,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
 from flowrunner.ports.flows import (
     ALL_FLOWS,
+    Definitions,
     FlowChange,
     FlowFilter,
     FlowStore,
@@ -395,7 +396,7 @@ class CompiledFlowCache:
     A revision never changes, so an entry never becomes stale.
     """
 
-    def __init__(self, store: FlowStore, node_types: Mapping[str, NodeTypeSpec]) -> None:
+    def __init__(self, store: Definitions, node_types: Mapping[str, NodeTypeSpec]) -> None:
         self._store = store
         self._node_types = node_types
         self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)

@@ -1,0 +1,1 @@
+"""Executions in engine processes on the same machine, beside the server's own process."""

@@ -1,0 +1,339 @@
+"""Engine processes of a server: which executions each has in memory, and their restarts.
+
+An engine process has neither the database nor the keys nor a socket for clients. Events that it wants to become durable
+it sends to the server, whose one writer stores them. So its death can neither lose nor repeat an append, and the
+dispatcher with its limits and queues stays in one process.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
+
+import structlog
+
+from flowrunner.dispatch.processes.channel import Channel
+from flowrunner.dispatch.processes.packed import pack_start, pack_texts
+from flowrunner.dispatch.processes.remote_execution import RemoteExecution
+from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
+from flowrunner.domain.errors import FlowRunnerError, Unavailable
+from flowrunner.domain.events import Started
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.ports.dispatch import Engine, Signal
+from flowrunner.ports.journal import NewExecution
+from flowrunner.ports.telemetry import TRACEPARENT, ObservedExecution
+from flowrunner.retrying import rising
+
+logger = structlog.get_logger()
+
+_REPORT_SECONDS: Final = 5.0
+# A process that does not answer for so long hangs.
+_LONGEST_SILENCE_SECONDS: Final = 60.0
+_START_SECONDS: Final = 60.0
+# The restart of a process takes about a second, and more on a busy machine; a request can wait for it.
+_RESTART_SECONDS: Final = 15.0
+# A process that does not redact a new secret by then hangs; without it, there is nothing that it could show.
+_HIDE_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 5.0
+_restart_seconds: Final = rising(0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+# A process that has run for so long has started well.
+_WELL_SECONDS: Final = 60.0
+_NONE: Final = "No engine process is running: try again in a moment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessReport:
+    """The use of resources by an engine process.
+
+    Attributes:
+        cpu_seconds: Processor time of the process.
+        memory: Bytes of its memory.
+        busy_scripts: Script workers of the process that evaluate something.
+        waiting_scripts: Requests that wait for one of them.
+    """
+
+    cpu_seconds: float = 0.0
+    memory: int = 0
+    busy_scripts: int = 0
+    waiting_scripts: int = 0
+
+
+class StartedProcess(Protocol):
+    """A running engine process."""
+
+    @property
+    def channel(self) -> Channel: ...
+    @property
+    def pid(self) -> int: ...
+
+    async def wait(self) -> int:
+        """Return its exit code when it has ended."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+# Starts an engine process.
+StartProcess: TypeAlias = Callable[[], Awaitable[StartedProcess]]
+
+
+@dataclass(slots=True)
+class _Process:
+    """A process that has started."""
+
+    started: StartedProcess
+    requests: ProcessRequests
+
+
+@dataclass(slots=True)
+class _ProcessSlot:
+    """The place of one process and its successors. The report is the last one, also of an earlier process."""
+
+    process: _Process | None = None
+    report: ProcessReport = field(default_factory=ProcessReport)
+
+
+class EngineProcesses:
+    """Implements `ports.Engine`: executions advance in engine processes, and the server's own engine does the rest.
+
+    Args:
+        engine: The engine of the server's process.
+        count: Number of engine processes.
+    """
+
+    def __init__(self, engine: Engine, parts: ServerParts, start: StartProcess, *, count: int) -> None:
+        self._engine = engine
+        self._parts = parts
+        self._start = start
+        self._slots = [_ProcessSlot() for _ in range(count)]
+        self._numbers = itertools.count(1)
+        self._supervisors: list[asyncio.Task[None]] = []
+        self._is_closing = False
+        self._has_started = asyncio.Event()
+        self.restarts = 0
+
+    @property
+    def running(self) -> int:
+        """Return the number of processes that advance executions."""
+        return len(self._processes())
+
+    @property
+    def reports(self) -> Sequence[ProcessReport]:
+        """Return the last report of each process."""
+        return [slot.report for slot in self._slots]
+
+    def _processes(self) -> list[_Process]:
+        found = [slot.process for slot in self._slots if slot.process is not None]
+        # The supervisor of one that has ended may not have noticed yet.
+        return [process for process in found if not process.started.channel.lost.done()]
+
+    async def close(self) -> None:
+        """End the processes. Executions in their memory continue at the next start."""
+        self._is_closing = True
+        for task in self._supervisors:
+            task.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+
+    # The engine
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._engine.is_stopping
+
+    async def open(self) -> None:
+        """Claim the journal, and start the processes. Raises: FlowRunnerError if one does not start."""
+        await self._engine.open()
+        started = await asyncio.gather(*map(self._start_one, self._slots), return_exceptions=True)
+        for slot in self._slots:
+            if slot.process is not None:
+                supervise = self._supervise(slot)
+                self._supervisors.append(asyncio.create_task(supervise, name="engine process"))
+        for error in started:
+            if isinstance(error, BaseException):
+                await self.close()
+                raise FlowRunnerError(f"An engine process does not start: {error}") from error
+
+    async def open_shared(self) -> None:
+        raise NotImplementedError("workers advance the executions")
+
+    def stop(self) -> None:
+        self._engine.stop()
+        for process in self._processes():
+            process.started.channel.tell("stop")
+
+    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> RemoteExecution | None:
+        if not at_once or new.kept:
+            await self._engine.begin(new, flow, input, at_once=False)
+            return None
+        traceparent = TRACEPARENT.get()
+        observed = ObservedExecution(
+            execution_id=new.id,
+            workspace_id=new.workspace_id,
+            flow_id=new.flow_id,
+            flow_name=new.flow_name or flow.name,
+            cause=new.cause,
+            traceparent=traceparent,
+        )
+        start = pack_start(new, _first_event(new, flow, input, traceparent))
+        while True:
+            execution = await self._choose(new.id, observed, new)
+            try:
+                stays = await execution.enter("begin", start, returns=bool)
+            except Unavailable:
+                if not execution.is_lost:
+                    raise
+                if await execution.was_created():
+                    # It is loaded in another process.
+                    return None
+                # Nothing of it is durable, nor will be.
+                continue
+            return execution.entered(new.workspace_id, execution.status) if stays else None
+
+    async def load(self, id: ExecutionId) -> RemoteExecution | None:
+        execution = await self._choose(id, None)
+        found = await execution.enter("load", id, returns=tuple[WorkspaceId, Status] | None)
+        return None if found is None else execution.entered(*found)
+
+    async def _choose(
+        self, id: ExecutionId, observed: ObservedExecution | None, new: NewExecution | None = None
+    ) -> RemoteExecution:
+        """Choose the process with the fewest executions. Raises: Unavailable if there is none for some seconds."""
+        if not (processes := self._processes()):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RESTART_SECONDS):
+                    while not (processes := self._processes()):
+                        self._has_started.clear()
+                        await self._has_started.wait()
+            if not processes:
+                raise Unavailable(_NONE)
+        chosen = min(processes, key=lambda process: len(process.requests.executions))
+        held = chosen.requests.hold(id, observed, new)
+        return RemoteExecution(
+            chosen.requests, chosen.started.channel, held, number=next(self._numbers), epoch=self._parts.deps.epoch
+        )
+
+    async def end_of(self, id: ExecutionId) -> Signal | None:
+        return await self._engine.end_of(id)
+
+    async def orphaned_children(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
+        return await self._engine.orphaned_children(parent, children)
+
+    async def replaces(self, id: ExecutionId) -> bool:
+        return await self._engine.replaces(id)
+
+    async def give_up(self, id: ExecutionId) -> None:
+        await self._engine.give_up(id)
+
+    # Secrets
+
+    async def hide(self, workspace_id: WorkspaceId, values: Collection[str]) -> None:
+        """Have all processes redact these values of a workspace, and no others, when this returns."""
+        await asyncio.gather(*(_hide(process, workspace_id, values) for process in self._processes()))
+
+    def forget(self, workspace_id: WorkspaceId) -> None:
+        """Have all processes forget the secrets of a workspace that was deleted."""
+        for process in self._processes():
+            process.requests.workspaces.discard(workspace_id)
+            process.started.channel.tell("forget", workspace_id)
+
+    # Supervision
+
+    async def _start_one(self, slot: _ProcessSlot) -> None:
+        started = await self._start()
+        requests = ProcessRequests(self._parts, started.channel)
+        started.channel.serve(requests.handlers)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await started.channel.call("open", self._parts.deps.epoch, self._parts.link_key())
+        except BaseException as error:
+            await _kill(started)
+            if isinstance(error, TimeoutError):
+                raise Unavailable(f"it was not ready after {_START_SECONDS:g} s") from None
+            raise
+        if self._engine.is_stopping:
+            started.channel.tell("stop")
+        slot.process = _Process(started, requests)
+        self._has_started.set()
+
+    async def _supervise(self, slot: _ProcessSlot) -> None:
+        """Keep one process running until cancelled."""
+        loop, failures = asyncio.get_running_loop(), 0
+        while True:
+            began_at = loop.time()
+            try:
+                if slot.process is None:
+                    await self._start_one(slot)
+                    self.restarts += 1
+                await self._watch(slot)
+            except Exception as error:
+                # Continue after any error: otherwise nothing might advance any more.
+                logger.error("engine_process.failed", reason=str(error) or type(error).__name__)
+            finally:
+                ended, slot.process = slot.process, None
+                if ended is not None:
+                    await self._end(ended.started)
+            failures = 1 if loop.time() - began_at >= _WELL_SECONDS else failures + 1
+            await asyncio.sleep(_restart_seconds(failures))
+
+    async def _watch(self, slot: _ProcessSlot) -> None:
+        """Return when the process has closed its socket, or hangs."""
+        assert slot.process is not None, "started before"
+        started = slot.process.started
+        try:
+            while not started.channel.lost.done():
+                async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
+                    slot.report = await started.channel.call("report", self._parts.link_key(), returns=ProcessReport)
+                await asyncio.wait((started.channel.lost,), timeout=_REPORT_SECONDS)
+        except TimeoutError:
+            logger.error("engine_process.hangs", pid=started.pid, seconds=_LONGEST_SILENCE_SECONDS)
+        except Unavailable:
+            # It has ended meanwhile.
+            pass
+        logger.error("engine_process.ended", pid=started.pid, hint="its executions continue in another one")
+
+    async def _end(self, started: StartedProcess) -> None:
+        """End a process, which does so by itself when its socket is closed."""
+        started.channel.close()
+        if self._is_closing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await started.wait()
+                return
+        await _kill(started)
+
+
+def _first_event(new: NewExecution, flow: Flow, input: JSON, traceparent: str) -> Started:
+    """Return the event from which the process makes the first one."""
+    node = flow.nodes[flow.start]
+    return Started(
+        node=node.name,
+        node_type=node.type,
+        input=input,
+        cause=new.cause,
+        flow_name=new.flow_name,
+        labels=new.labels,
+        traceparent=traceparent,
+    )
+
+
+async def _hide(process: _Process, workspace_id: WorkspaceId, values: Collection[str]) -> None:
+    if workspace_id not in process.requests.workspaces:
+        return
+    try:
+        async with asyncio.timeout(_HIDE_SECONDS):
+            await process.started.channel.call("hide", workspace_id, pack_texts(values))
+    except TimeoutError:
+        logger.error("engine_process.hangs", pid=process.started.pid, seconds=_HIDE_SECONDS)
+        await _kill(process.started)
+    except Unavailable:
+        # A new process asks for the values.
+        pass
+
+
+async def _kill(started: StartedProcess) -> None:
+    started.kill()
+    await started.wait()

@@ -1,0 +1,159 @@
+"""Values as they are sent between processes: plain, typed, and with JSON and events encoded as they are stored."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.events import Event, Started
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.dispatch import Signal
+from flowrunner.ports.event_codec import decode_event, encode_event
+from flowrunner.ports.journal import Append, NewExecution, Quota, Recorded, Summary
+
+# The summaries of executions that just run.
+_RUNNING: Final = Summary(status=Status.RUNNING)
+
+
+class PackedRecord(msgspec.Struct, array_like=True):
+    """A recorded event. Implements the fields of `Recorded`."""
+
+    seq: int
+    at: datetime
+    type: str
+    data: bytes
+    since: datetime | None
+
+
+def pack_record(record: Recorded) -> PackedRecord:
+    return PackedRecord(record.seq, record.at, record.event.type, record.data, record.since)
+
+
+def unpack_record(packed: PackedRecord) -> Recorded:
+    return Recorded(packed.seq, packed.at, decode_event(packed.type, packed.data), packed.data, packed.since)
+
+
+class PackedAppend(msgspec.Struct, array_like=True):
+    """An append; the server knows the execution that it creates, and the limits of its quota."""
+
+    execution_id: ExecutionId
+    epoch: int
+    after: int
+    records: list[PackedRecord]
+    summary: Summary | None
+    creates: bool
+    audit: list[AuditEntry]
+    messages: list[int]
+    has_quota: bool
+
+
+def pack_append(append: Append) -> PackedAppend:
+    return PackedAppend(
+        append.execution_id,
+        append.epoch,
+        append.after,
+        [pack_record(record) for record in append.records],
+        None if append.summary == _RUNNING else append.summary,
+        append.create is not None,
+        list(append.audit),
+        list(append.messages),
+        append.quota is not None,
+    )
+
+
+def unpack_append(
+    packed: PackedAppend, *, create: NewExecution | None, workspace_id: WorkspaceId, limits: WorkspaceLimits
+) -> Append:
+    return Append(
+        execution_id=packed.execution_id,
+        epoch=packed.epoch,
+        after=packed.after,
+        records=[unpack_record(record) for record in packed.records],
+        summary=packed.summary or _RUNNING,
+        create=create,
+        audit=packed.audit,
+        messages=packed.messages,
+        quota=Quota(workspace_id, limits) if packed.has_quota else None,
+    )
+
+
+class PackedStart(msgspec.Struct, array_like=True):
+    """A new execution, as far as the engine needs it. Its first event carries the input and the cause."""
+
+    id: ExecutionId
+    workspace_id: WorkspaceId
+    flow_id: FlowId
+    revision_id: RevisionId
+    started_at: datetime
+    slot: ConcurrencySlot | None
+    started: bytes
+
+
+def pack_start(new: NewExecution, started: Started) -> PackedStart:
+    """Args: started: Its flow name is that of ``new``."""
+    return PackedStart(
+        new.id, new.workspace_id, new.flow_id, new.revision_id, new.started_at, new.slot, encode_event(started)
+    )
+
+
+def unpack_start(packed: PackedStart) -> tuple[NewExecution, Started]:
+    started = decode_event(Started.type, packed.started)
+    assert isinstance(started, Started), "decoded as one"
+    new = NewExecution(
+        id=packed.id,
+        workspace_id=packed.workspace_id,
+        flow_id=packed.flow_id,
+        revision_id=packed.revision_id,
+        started_at=packed.started_at,
+        cause=started.cause,
+        flow_name=started.flow_name,
+        slot=packed.slot,
+        labels=started.labels,
+    )
+    return new, started
+
+
+class PackedSignal(msgspec.Struct, array_like=True):
+    """A signal, with its payload as JSON."""
+
+    signal: Signal
+    payload: bytes
+
+
+def pack_signal(signal: Signal) -> PackedSignal:
+    return PackedSignal(replace(signal, payload=None), msgspec.json.encode(signal.payload))
+
+
+def unpack_signal(packed: PackedSignal) -> Signal:
+    return replace(packed.signal, payload=msgspec.json.decode(packed.payload))
+
+
+class PackedEvent(msgspec.Struct, array_like=True):
+    """An event with its time."""
+
+    type: str
+    data: bytes
+    at: datetime
+
+
+def pack_events(events: Sequence[tuple[Event, datetime]]) -> list[PackedEvent]:
+    return [PackedEvent(event.type, encode_event(event), at) for event, at in events]
+
+
+def unpack_events(packed: Sequence[PackedEvent]) -> list[tuple[Event, datetime]]:
+    return [(decode_event(event.type, event.data), event.at) for event in packed]
+
+
+def pack_texts(texts: Collection[str]) -> list[bytes]:
+    """Encode texts that may be no valid Unicode."""
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
+
+
+def unpack_texts(packed: Collection[bytes]) -> list[str]:
+    return [text.decode("utf-8", "surrogatepass") for text in packed]

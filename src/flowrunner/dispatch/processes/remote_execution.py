@@ -1,0 +1,126 @@
+"""An execution in the memory of an engine process, as the dispatcher sees it."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from flowrunner.dispatch.processes.channel import Channel
+from flowrunner.dispatch.processes.packed import pack_signal
+from flowrunner.dispatch.processes.requests import HeldExecution, ProcessRequests
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.ports.dispatch import OUTCOME_UNKNOWN, Cancel, Signal
+
+
+class RemoteExecution:
+    """Implements `ports.ActiveExecution`.
+
+    Args:
+        number: The name of this stay in memory between the two processes.
+    """
+
+    def __init__(
+        self, requests: ProcessRequests, channel: Channel, held: HeldExecution, *, number: int, epoch: int
+    ) -> None:
+        self._requests = requests
+        self._channel = channel
+        self._held = held
+        self._number = number
+        self.fencing_token = epoch
+        self.workspace_id = WorkspaceId("")
+
+    @property
+    def status(self) -> Status:
+        return self._held.status
+
+    async def enter(self, name: str, argument: object, *, returns: Any) -> Any:
+        """Have the process begin or load the execution; return its answer, which is falsy if it does not stay."""
+        answer = None
+        try:
+            answer = await self._channel.call(name, self._number, argument, returns=returns)
+        except BaseException as error:
+            # The process may have it in memory by now, and nobody would have it advance.
+            self._channel.tell("drop", self._number)
+            if isinstance(error, Exception) and self._held.new is not None and self._held.refusal is not None:
+                # The caller distinguishes more refusals of a new execution than a process does.
+                raise self._held.refusal from None
+            raise
+        finally:
+            if not answer:
+                self._requests.leave(self._held)
+        return answer
+
+    @property
+    def is_lost(self) -> bool:
+        """Return whether its process has ended."""
+        return self._channel.lost.done()
+
+    async def was_created(self) -> bool:
+        """Return whether it is durable although its process has ended. Raises: the error of its append."""
+        # Whatever the process has sent has arrived by now.
+        if self._held.creating is None:
+            return False
+        await self._held.creating
+        if self._held.refusal is not None:
+            raise self._held.refusal
+        return True
+
+    def entered(self, workspace_id: WorkspaceId, status: Status) -> "RemoteExecution":
+        self.workspace_id, self._held.status = workspace_id, status
+        return self
+
+    async def advance(self) -> datetime | None:
+        try:
+            due_at: datetime | None = await self._channel.call("advance", self._number, returns=datetime | None)
+            return due_at
+        finally:
+            self._requests.leave(self._held)
+
+    def cancel(
+        self, request: Cancel, answer: "asyncio.Future[bool] | None" = None, *, message: int | None = None
+    ) -> None:
+        self._pass_on(
+            self._channel.call("cancel", self._number, request, message, returns=bool), answer, may_repeat=True
+        )
+
+    def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
+        self._pass_on(
+            self._channel.call("receive", self._number, pack_signal(signal), returns=bool), answer, may_repeat=False
+        )
+
+    def hold(self) -> None:
+        self._channel.tell("hold", self._number)
+
+    def nudge(self) -> None:
+        self._channel.tell("nudge", self._number)
+
+    def _pass_on(
+        self, reply: "asyncio.Future[bool]", answer: "asyncio.Future[bool] | None", *, may_repeat: bool
+    ) -> None:
+        """Answer as the process does. A message whose answer is cancelled here is not recorded there any more.
+
+        Args:
+            may_repeat: Without the process there is no answer. The dispatcher sees that the execution has left memory,
+                and sends the message again.
+        """
+
+        def replied(_: object) -> None:
+            if reply.cancelled():
+                return
+            error = reply.exception()
+            if answer is None or answer.done():
+                return
+            if error is None:
+                answer.set_result(reply.result())
+            elif not (may_repeat and isinstance(error, Unavailable)):
+                # The process may have had it recorded before it died: a repeated signal could count twice.
+                answer.set_exception(Unavailable(OUTCOME_UNKNOWN) if isinstance(error, Unavailable) else error)
+
+        def answered(_: object) -> None:
+            if not reply.done():
+                reply.cancel()
+
+        reply.add_done_callback(replied)
+        if answer is not None:
+            answer.add_done_callback(answered)

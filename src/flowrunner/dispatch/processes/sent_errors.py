@@ -1,0 +1,69 @@
+"""Errors as messages between processes: those that the other side knows, and all others as internal ones."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from flowrunner.domain.errors import InvalidFlow, LimitReached, NotFound, RedactionLimit, Unavailable
+from flowrunner.plugin import NodeFailure
+from flowrunner.ports.journal import Fenced, Unreadable
+from flowrunner.ports.secrets import WrongKey
+
+_Value = str | int | float | bool | None
+# What the engine distinguishes; the base classes come last.
+_KNOWN: Final = (
+    Fenced,
+    Unreadable,
+    NotFound,
+    InvalidFlow,
+    LimitReached,
+    RedactionLimit,
+    WrongKey,
+    NodeFailure,
+    Unavailable,
+)
+
+
+class SentError(msgspec.Struct, array_like=True):
+    """An error.
+
+    Attributes:
+        kind: The name of its class; empty for an internal error, whose message has the traceback.
+    """
+
+    kind: str
+    message: str
+    fields: dict[str, _Value]
+
+
+def sent(error: BaseException, traceback: str) -> SentError:
+    kind = next((known for known in _KNOWN if isinstance(error, known)), None)
+    if kind is None:
+        return SentError("", _valid(traceback), {})
+    fields: Mapping[str, object] = vars(error)
+    plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float | None)}
+    return SentError(kind.__name__, _valid(str(error)), plain)
+
+
+def error_of(received: SentError) -> Exception:
+    kind = next((known for known in _KNOWN if known.__name__ == received.kind), None)
+    if kind is None:
+        return RuntimeError(received.message)
+    error = kind.__new__(kind)
+    error.args = (received.message,)
+    error.__dict__.update({"message": received.message} | _defaults(kind) | received.fields)
+    return error
+
+
+def _defaults(kind: type[Exception]) -> dict[str, object]:
+    """Return the fields that are not sent, because they are neither texts nor numbers."""
+    if issubclass(kind, InvalidFlow):
+        return {"faults": ()}
+    if issubclass(kind, Unreadable):
+        return {"newer_since": None}
+    return {"data": None} if issubclass(kind, NodeFailure) else {}
+
+
+def _valid(text: str) -> str:
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,180 @@
+"""Ports of the engine in an engine process that lead to the server."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import msgspec
+
+from flowrunner.dispatch.processes.channel import Channel
+from flowrunner.dispatch.processes.packed import (
+    PackedEvent,
+    PackedRecord,
+    pack_append,
+    pack_signal,
+    unpack_events,
+    unpack_record,
+    unpack_texts,
+)
+from flowrunner.domain.causes import ChildOf
+from flowrunner.domain.events import Event
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
+from flowrunner.plugin import SubFlow
+from flowrunner.ports.dispatch import Signal
+from flowrunner.ports.journal import Append, Recorded, StoredExecution
+from flowrunner.ports.memory import Loading
+
+
+class ServerJournal:
+    """The journal of the server. Implements `ports.Journal`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+        self._numbers = itertools.count(1)
+        # Events of executions that are being loaded, as far as they have arrived.
+        self._loaded: dict[int, list[tuple[Event, datetime]]] = {}
+        server.serve({"loaded": self._add_loaded})
+
+    def append(self, append: Append) -> Awaitable[None]:
+        return self._server.call("append", pack_append(append))
+
+    async def load(
+        self, id: ExecutionId, loading: Loading | None = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        # The server reserves the memory.
+        number = next(self._numbers)
+        events = self._loaded[number] = []
+        try:
+            stored: StoredExecution = await self._server.call("load", id, number, returns=StoredExecution)
+        finally:
+            del self._loaded[number]
+        return stored, events
+
+    def _add_loaded(self, number: int, events: list[PackedEvent]) -> None:
+        """Take events that the server sends before it answers `load`."""
+        if (loaded := self._loaded.get(number)) is not None:
+            loaded += unpack_events(events)
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        stored: StoredExecution = await self._server.call("stored", id, returns=StoredExecution)
+        return stored
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        return list(map(unpack_record, await self._server.call("events", id, after, limit, returns=list[PackedRecord])))
+
+    def announce(self, id: ExecutionId) -> None:
+        self._server.tell("announce", id)
+
+    async def claim(self) -> int:
+        raise NotImplementedError("the server has claimed the journal")
+
+    async def epoch(self) -> int:
+        raise NotImplementedError("the server has claimed the journal")
+
+    async def acquire(self, id: ExecutionId, epoch: int) -> int:
+        raise NotImplementedError("the server owns all executions")
+
+
+class ServerBroadcast:
+    """Implements `ports.Broadcast`: the server publishes what it has stored."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
+        """Do nothing."""
+
+    def mark_stale(self, execution_id: ExecutionId) -> None:
+        self._server.tell("mark_stale", execution_id)
+
+
+class ServerLinks:
+    """Implements `ports.ExecutionLinks`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
+    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
+        self._server.tell("child_ended", parent_id, pack_signal(signal))
+
+    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
+        self._server.tell("cancel_soon", id, reason)
+
+    def reconcile_children(self, parent_id: ExecutionId) -> None:
+        self._server.tell("reconcile_children", parent_id)
+
+    def release_slot(self, key: str) -> None:
+        self._server.tell("release_slot", key)
+
+
+class ServerSubFlows:
+    """Implements `ports.SubFlowStarter`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
+    async def start(
+        self,
+        workspace_id: WorkspaceId,
+        cause: ChildOf,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
+    ) -> SubFlow:
+        given = msgspec.json.encode(input)
+        started: SubFlow = await self._server.call("start", workspace_id, cause, flow, version, given, returns=SubFlow)
+        return started
+
+
+class ServerDefinitions:
+    """The documents of flows. Implements `services.flows.Definitions`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
+    async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
+        definition: str = await self._server.call("definition", workspace_id, revision_id, returns=str)
+        return definition
+
+
+class ServerMemory:
+    """Implements `ports.MemoryRoom`: the server reserves memory when it loads an execution.
+
+    A large execution does not stay in memory when it begins, so that it is loaded then.
+    """
+
+    def loading(self) -> "_ServerLoading":
+        return _ServerLoading()
+
+
+class _ServerLoading:
+    """Implements `ports.Loading`."""
+
+    @asynccontextmanager
+    async def reading(self, workspace_id: WorkspaceId) -> AsyncIterator[None]:
+        yield
+
+    async def take(self, workspace_id: WorkspaceId, size: int) -> None:
+        """Do nothing."""
+
+    def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
+        return False
+
+    def give_back(self) -> None:
+        """Do nothing."""
+
+
+class ServerSecrets:
+    """The secrets of the server, for `ProcessVault`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
+    async def hidden(self, workspace_id: WorkspaceId) -> Sequence[str]:
+        return unpack_texts(await self._server.call("hidden", workspace_id, returns=list[bytes]))
+
+    async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
+        found: dict[str, bytes] = await self._server.call("reveal", workspace_id, list(names), returns=dict[str, bytes])
+        return dict(zip(found, unpack_texts(found.values()), strict=True))

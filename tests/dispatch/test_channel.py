@@ -1,0 +1,316 @@
+"""Calls between the processes of a server: results and errors, order, cancellation, and the end of the other side."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from flowrunner.dispatch.processes import channel as channel_module
+from flowrunner.dispatch.processes.channel import Channel
+from flowrunner.dispatch.processes.engine_processes import EngineProcesses, ProcessReport
+from flowrunner.dispatch.processes.packed import PackedAppend, PackedSignal, PackedStart, pack_append, unpack_append
+from flowrunner.dispatch.processes.remote_execution import RemoteExecution
+from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import LimitReached, NotFound, Unavailable
+from flowrunner.domain.events import NodeCompleted, NodeStarted
+from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.status import Status
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.plugin import NodeFailure
+from flowrunner.ports.dispatch import Cancel, Signal
+from flowrunner.ports.event_codec import encode_event
+from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, Summary
+from flowrunner.storage.flows import SqlFlows
+from support.databases import MARA, NOON
+from support.dependencies import REQUESTED, machine
+
+
+@asynccontextmanager
+async def connected(handlers: Mapping[str, Any] | None = None) -> AsyncIterator[tuple[Channel, Channel]]:
+    """Two ends of a channel, of which the second serves the handlers."""
+    loop, ends = asyncio.get_running_loop(), (Channel(), Channel())
+    ends[1].serve(handlers or {})
+    for end, side in zip(ends, socket.socketpair(), strict=True):
+        await loop.create_unix_connection(lambda end=end: end, sock=side)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            end.close()
+        await asyncio.wait([end.lost for end in ends], timeout=5)
+
+
+async def test_results_of_functions_coroutines_and_futures_come_back() -> None:
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def later(text: str) -> str:
+        await asyncio.sleep(0)
+        return text
+
+    async with connected({"now": lambda text: text, "later": later, "future": lambda: future}) as (caller, _):
+        waiting = caller.call("future", returns=str)
+        assert await caller.call("now", "a", returns=str) == "a"
+        assert await caller.call("later", "b", returns=str) == "b"
+        future.set_result("c")
+        assert await waiting == "c"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("flow"),
+        LimitReached("too much", limit="stored", most=3),
+        Fenced("owned by another"),
+        Unavailable("not now"),
+        NodeFailure("http.timeout", "it took too long", retry_after=2.0),
+    ],
+)
+async def test_errors_arrive_as_they_were_raised(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    async with connected({"fail": fail}) as (caller, _):
+        with pytest.raises(type(error)) as raised:
+            await caller.call("fail")
+
+    assert str(raised.value) == str(error)
+    assert vars(error).items() <= vars(raised.value).items()
+
+
+async def test_other_errors_arrive_with_their_traceback() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("of the engine")
+
+    async with connected({"fail": fail}) as (caller, _):
+        with pytest.raises(RuntimeError, match="ZeroDivisionError: of the engine"):
+            await caller.call("fail")
+
+
+async def test_what_is_told_before_a_result_arrives_before_it() -> None:
+    seen: list[int] = []
+
+    def add(number: int) -> None:
+        seen.append(number)
+
+    async with connected() as (one, other):
+
+        def count() -> int:
+            for number in range(200):
+                other.tell("add", number)
+            return 200
+
+        one.serve({"add": add})
+        other.serve({"count": count})
+
+        assert await one.call("count", returns=int) == 200
+        assert seen == list(range(200))
+
+
+async def test_a_cancelled_call_is_cancelled_on_the_other_side() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with connected({"wait": wait, "answer": lambda: answer}) as (caller, _), asyncio.timeout(10):
+        call, asked = caller.call("wait"), caller.call("answer")
+        await began.wait()
+        call.cancel()
+        asked.cancel()
+        await ended.wait()
+        while not answer.cancelled():  # noqa: ASYNC110 # it is cancelled by a message
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_fail_when_the_other_side_ends_and_what_it_had_asked_for_goes_on() -> None:
+    may_end, done = asyncio.Event(), asyncio.Event()
+
+    async def store() -> None:
+        await may_end.wait()
+        done.set()
+
+    async with connected() as (server, process), asyncio.timeout(10):
+        server.serve({"store": store})
+        asked = process.call("store")
+        waiting = server.call("never answered")
+        process.serve({"never answered": asyncio.get_running_loop().create_future})
+        await asyncio.sleep(0.05)
+        process.abort()
+        with pytest.raises((Unavailable, KeyError)):
+            await waiting
+        with pytest.raises(Unavailable):
+            await server.call("anything")
+        may_end.set()
+        await done.wait()
+        assert asked.exception() is not None
+
+
+async def test_values_that_cannot_be_sent_fail_their_call_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "MAX_FRAME_BYTES", 10_000)
+
+    def same(value: int) -> int:
+        return value
+
+    handlers = {"same": same, "function": lambda: object, "long": lambda: "x" * 20_000}
+    async with connected(handlers) as (caller, _):
+        calls = [
+            caller.call("same", 1, returns=int),
+            caller.call("same", object(), returns=int),
+            caller.call("same", "x" * 20_000, returns=int),
+            caller.call("same", "not a number", returns=int),
+            caller.call("same", returns=int),
+            caller.call("unknown", returns=int),
+            caller.call("function"),
+            caller.call("long"),
+            caller.call("same", 2, returns=int),
+        ]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [results[0], results[-1]] == [1, 2]
+    assert all(isinstance(result, Exception) for result in results[1:-1])
+
+
+# The last one is what another format would make a program of.
+@pytest.mark.parametrize(
+    "frame",
+    [b"\xff\xff\xff\xff", b"\x00\x00\x00\x03abc", b"\x00\x00\x00\x01\x01", b"\x00\x00\x00\x05\x80\x04K\x01."],
+)
+async def test_bytes_that_are_no_message_close_the_connection(frame: bytes) -> None:
+    async with connected() as (caller, served), asyncio.timeout(10):
+        assert caller._transport is not None
+        caller._transport.write(frame)
+        await served.lost
+
+
+def test_an_append_is_the_same_after_it_was_packed() -> None:
+    at = datetime(2026, 11, 28, 3, 4, 5, 678901, tzinfo=UTC)
+    ended = NodeCompleted(node="a", node_type="http.request", iteration=1, attempt=2, action="default", result=[1, "é"])
+    begun = NodeStarted(node="b", node_type="log", iteration=1, attempt=1, scope="each.1[2]")
+    append = Append(
+        execution_id=ExecutionId("exec-1"),
+        epoch=7,
+        after=3,
+        records=[Recorded(4, at, ended, encode_event(ended), at), Recorded(5, at, begun, encode_event(begun))],
+        summary=Summary(status=Status.WAITING, is_idle=True, wake_at=at),
+        messages=[3],
+        audit=[AuditEntry(at=at, action="execution.signalled", object=("execution", "exec-1"), details={"n": 1.5})],
+        quota=Quota(WorkspaceId("w"), UNLIMITED),
+    )
+
+    sent = msgspec.msgpack.decode(msgspec.msgpack.encode(pack_append(append)), type=PackedAppend)
+    again = unpack_append(sent, create=None, workspace_id=WorkspaceId("w"), limits=UNLIMITED)
+
+    assert again == append
+    assert [record.since for record in again.records] == [at, None]
+
+
+@asynccontextmanager
+async def remote(handlers: Mapping[str, Any]) -> AsyncIterator[tuple[RemoteExecution, Channel]]:
+    async with connected(handlers) as (server, process):
+        requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
+        held = requests.hold(ExecutionId("exec-1"), None)
+        yield RemoteExecution(requests, server, held, number=1, epoch=1), process
+
+
+async def test_a_signal_to_a_process_that_dies_has_an_unknown_outcome_and_a_cancellation_none() -> None:
+    loop = asyncio.get_running_loop()
+
+    def receive(number: int, signal: PackedSignal) -> "asyncio.Future[bool]":
+        return loop.create_future()
+
+    def cancel(number: int, request: Cancel, message: int | None) -> "asyncio.Future[bool]":
+        return loop.create_future()
+
+    unanswered = {"receive": receive, "cancel": cancel}
+    async with remote(unanswered) as (execution, process), asyncio.timeout(10):
+        signalled: asyncio.Future[bool] = loop.create_future()
+        cancelled: asyncio.Future[bool] = loop.create_future()
+        execution.receive(Signal(key="signal:go", payload=None), signalled)
+        execution.cancel(Cancel(reason="test"), cancelled)
+        await asyncio.sleep(0.05)
+        process.abort()
+
+        with pytest.raises(Unavailable, match="Outcome unknown"):
+            await signalled
+        # The dispatcher repeats a cancellation, which has the same effect twice.
+        assert not cancelled.done()
+
+
+async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    pairs: list[tuple[Channel, Channel]] = []
+
+    class Process:
+        pid = 1
+
+        def __init__(self, channel: Channel) -> None:
+            self.channel = channel
+
+        async def wait(self) -> int:
+            await self.channel.lost
+            return 0
+
+        def kill(self) -> None:
+            self.channel.abort()
+
+    async def start() -> Process:
+        ours, theirs = Channel(), Channel()
+
+        def begin(number: int, start: PackedStart) -> bool:
+            if len(pairs) == 1:
+                # Before anything of the execution is sent.
+                theirs.abort()
+            return len(pairs) > 1
+
+        def open(epoch: int, key: bytes) -> None:
+            pass
+
+        def report(key: bytes) -> ProcessReport:
+            return ProcessReport()
+
+        theirs.serve({"open": open, "report": report, "begin": begin})
+        for end, side in zip((ours, theirs), socket.socketpair(), strict=True):
+            await loop.create_unix_connection(lambda end=end: end, sock=side)
+        pairs.append((ours, theirs))
+        return Process(ours)
+
+    async def hidden(workspace_id: WorkspaceId) -> Sequence[str]:
+        return ()
+
+    async with machine(tmp_path / "data.db") as alone, asyncio.timeout(30):
+        await alone.save("nodes: {a: {type: transform, params: {value: 1}}}")
+        new = NewExecution(
+            id=ExecutionId("exec-1"),
+            workspace_id=MARA,
+            flow_id=FlowId("flow-1"),
+            revision_id=RevisionId("rev-flow-1"),
+            started_at=NOON,
+            cause=REQUESTED,
+        )
+        flow = await alone.library.get(MARA, new.revision_id)
+        definitions = SqlFlows(alone.database)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hidden, link_key=bytes)
+        processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
+        await processes.open()
+        try:
+            begun = await processes.begin(new, flow, {}, at_once=True)
+        finally:
+            await processes.close()
+
+    assert begun is not None
+    assert len(pairs) == 2

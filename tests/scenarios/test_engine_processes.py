@@ -1,0 +1,205 @@
+"""A server with engine processes: what they have, and what happens when one of them or the server is killed."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from flowrunner.bootstrap.ownership import is_shared
+from flowrunner.settings import InvalidSettings, load_settings
+from support.client import Client
+from support.engine_processes import engine_processes_of, is_engine_process
+from support.invariants import check_database
+from support.receiver import Receiver
+from support.server import Server
+from support.waiting import wait_for
+
+SECRET = "the-value-of-a-late-secret"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("processes"), {"PROCESSES": "3"})
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def admin(server: Server) -> Client:
+    return server.admin()
+
+
+def slow(receiver: Receiver, seconds: float, path: str) -> str:
+    """A flow whose first node takes this long, and whose second leaves a mark."""
+    return f"""nodes:
+  slow:
+    type: http.request
+    params: {{url: "{receiver.url}/slow?seconds={seconds}"}}
+    next: mark
+  mark: {{type: webhook, params: {{url: "{receiver.url}/ok/{path}"}}}}
+"""
+
+
+def run_many(admin: Client, definition: str, count: int) -> Sequence[str]:
+    flow_id = admin.new_flow(definition)
+    return [admin.run(flow_id) for _ in range(count)]
+
+
+def until_under_way(receiver: Receiver, ids: Sequence[str]) -> None:
+    keys = {f"{id}.slow.1" for id in ids}
+    wait_for(lambda: keys <= {effect.key for effect in receiver.effects("/slow")}, 20)
+
+
+def metric(admin: Client, name: str) -> float:
+    lines = admin.get("/metrics").body.decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+def test_executions_advance_in_engine_processes_and_are_counted_by_the_server(
+    server: Server, admin: Client, receiver: Receiver
+) -> None:
+    child = admin.new_flow("nodes: {a: {type: return, params: {value: 7}}}", name="counted child")
+    before = metric(admin, "flowrunner_executions_ended_total{"), metric(admin, "flowrunner_steps_started_total{")
+
+    ended = admin.run_to_end(f"""nodes:
+  get: {{type: http.request, params: {{url: "{receiver.url}/ok/counted"}}, next: script}}
+  script: {{type: transform, params: {{script: "return {{n: 1}}"}}, next: child}}
+  child: {{type: flow, params: {{flow: "{child}", input: {{}}}}, next: wait}}
+  wait: {{type: delay, params: {{duration: 1.2s}}}}
+""")
+
+    assert ended["status"] == "completed", ended
+    after = metric(admin, "flowrunner_executions_ended_total{"), metric(admin, "flowrunner_steps_started_total{")
+    assert (after[0] - before[0], after[1] - before[1]) == (2, 5)
+    assert len(engine_processes_of(server.pid)) == 2
+    assert metric(admin, "flowrunner_engine_processes ") == 2
+
+
+def test_an_engine_process_has_neither_the_database_nor_keys_nor_the_port(server: Server, admin: Client) -> None:
+    for pid in engine_processes_of(server.pid):
+        files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()]
+        sockets = {name.removeprefix("socket:[").removesuffix("]") for name in files if name.startswith("socket:")}
+        tcp = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+        listening = {fields[9] for fields in tcp if fields[3] == "0A"}
+
+        assert not [name for name in files if name.startswith(str(server.data_dir))]
+        assert not sockets & listening
+        assert Path(f"/proc/{pid}/cmdline").read_bytes().count(b"\0") == 4, "nothing but the number of its socket"
+
+
+def test_a_secret_set_meanwhile_is_hidden_in_executions_that_are_in_memory(admin: Client, receiver: Receiver) -> None:
+    flow_id = admin.new_flow(f"""nodes:
+  slow: {{type: http.request, params: {{url: "{receiver.url}/slow?seconds=1.5"}}, next: show}}
+  show: {{type: transform, params: {{value: "${{flow.input.text}}"}}}}
+""")
+    ids = [admin.run(flow_id, {"text": SECRET}) for _ in range(4)]
+    until_under_way(receiver, ids)
+
+    admin.new_secret("LATE", SECRET)
+
+    for id in ids:
+        assert admin.ended(id)["status"] == "completed"
+        results = [
+            admin.get(f"/api/v1/executions/{id}/steps/{step['id']}/result").body.decode()
+            for step in admin.get(f"/api/v1/executions/{id}/steps").json["steps"]
+        ]
+        assert SECRET not in str(results)
+        assert "***" in str(results)
+
+
+def test_executions_of_a_killed_engine_process_go_on_in_another(
+    server: Server, admin: Client, receiver: Receiver
+) -> None:
+    ids = run_many(admin, slow(receiver, 1.0, "after-a-kill"), 12)
+    until_under_way(receiver, ids)
+    first, second = engine_processes_of(server.pid)
+    restarts = metric(admin, "flowrunner_engine_process_restarts")
+
+    os.kill(first, signal.SIGKILL)
+
+    assert {admin.ended(id)["status"] for id in ids} == {"completed"}
+    wait_for(lambda: len(engine_processes_of(server.pid)) == 2, 30)
+    assert second in engine_processes_of(server.pid)
+    wait_for(lambda: metric(admin, "flowrunner_engine_process_restarts") == restarts + 1, 30)
+    marks = [effect.key for effect in receiver.effects("/ok/after-a-kill")]
+    assert sorted(set(marks)) == sorted(f"{id}.mark.1" for id in ids)
+    assert "engine_process.ended" in server.log
+
+
+def test_the_server_is_not_ready_without_an_engine_process_and_starts_wait_for_one(
+    server: Server, admin: Client
+) -> None:
+    flow_id = admin.new_flow("nodes: {a: {type: transform, params: {value: 1}}}")
+
+    for pid in engine_processes_of(server.pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: admin.get("/readyz").status == 503, 10)
+    problem = admin.get("/readyz")
+    id = admin.run(flow_id)
+
+    assert problem.status == 200 or "no engine process is running" in problem.error["message"]
+    assert admin.ended(id)["status"] == "completed"
+    wait_for(lambda: admin.get("/readyz").status == 200, 30)
+
+
+def test_engine_processes_end_with_a_killed_server(server: Server, receiver: Receiver) -> None:
+    admin = server.admin()
+    ids = run_many(admin, slow(receiver, 1.0, "after-the-server"), 6)
+    until_under_way(receiver, ids)
+    pids = engine_processes_of(server.pid)
+    # One that cannot notice it either.
+    os.kill(pids[0], signal.SIGSTOP)
+
+    server.kill()
+    wait_for(lambda: not any(map(is_engine_process, pids)), 20)
+    server.start()
+
+    again = server.client(admin.token)
+    assert {again.ended(id)["status"] for id in ids} == {"completed"}
+
+
+def test_a_stop_of_all_processes_lets_running_nodes_end(server: Server, receiver: Receiver) -> None:
+    admin = server.admin()
+    log_before = len(server.log)
+    ids = run_many(admin, slow(receiver, 1.0, "after-a-stop"), 6)
+    until_under_way(receiver, ids)
+    pids = engine_processes_of(server.pid)
+
+    # As a service manager and a terminal signal the whole group.
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    server.terminate()
+
+    assert server.wait() == 0
+    assert not any(map(is_engine_process, pids))
+    assert "Traceback" not in server.log[log_before:]
+    assert check_database(server.database, all_ended=False) == []
+    calls = [effect.key or "" for effect in receiver.effects("/slow")]
+    assert {f"{id}.slow.1" for id in ids} <= set(calls)
+    assert all(calls.count(f"{id}.slow.1") == 1 for id in ids), "no node was cut off"
+    server.start()
+    again = server.client(admin.token)
+    assert {again.ended(id)["status"] for id in ids} == {"completed"}
+
+
+def test_a_server_of_one_process_starts_no_other(tmp_path: Path) -> None:
+    alone = Server(tmp_path)
+    try:
+        alone.start()
+
+        assert engine_processes_of(alone.pid) == []
+        assert metric(alone.client(), "flowrunner_engine_processes ") == 0
+    finally:
+        alone.stop()
+
+
+def test_workers_of_temporal_take_the_place_of_processes() -> None:
+    settings = load_settings({"processes": "2", "dispatch": "temporal://localhost:7233/default"}, {})
+
+    with pytest.raises(InvalidSettings, match="start more workers"):
+        is_shared(settings)
