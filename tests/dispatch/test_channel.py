@@ -268,7 +268,13 @@ async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died
         def kill(self) -> None:
             self.channel.abort()
 
+    fails = [True]
+
     async def start() -> Process:
+        if fails:
+            # It is killed while the server starts.
+            fails.clear()
+            raise Unavailable("it has ended")
         ours, theirs = Channel(), Channel()
 
         def begin(number: int, start: PackedStart) -> bool:

@@ -34,6 +34,7 @@ _REPORT_SECONDS: Final = 5.0
 # A process that does not answer for so long hangs.
 _LONGEST_SILENCE_SECONDS: Final = 60.0
 _START_SECONDS: Final = 60.0
+_FIRST_ATTEMPTS: Final = 3
 # The restart of a process takes about a second, and more on a busy machine; a request can wait for it.
 _RESTART_SECONDS: Final = 15.0
 # A process that does not redact a new secret by then hangs; without it, there is nothing that it could show.
@@ -147,7 +148,7 @@ class EngineProcesses:
     async def open(self) -> None:
         """Claim the journal, and start the processes. Raises: FlowRunnerError if one does not start."""
         await self._engine.open()
-        started = await asyncio.gather(*map(self._start_one, self._slots), return_exceptions=True)
+        started = await asyncio.gather(*map(self._start_first, self._slots), return_exceptions=True)
         for slot in self._slots:
             if slot.process is not None:
                 supervise = self._supervise(slot)
@@ -241,6 +242,14 @@ class EngineProcesses:
             process.started.channel.tell("forget", workspace_id)
 
     # Supervision
+
+    async def _start_first(self, slot: _ProcessSlot) -> None:
+        """Start a process with the server. One that is killed meanwhile must not end the server."""
+        for _ in range(_FIRST_ATTEMPTS - 1):
+            with contextlib.suppress(Unavailable):
+                await self._start_one(slot)
+                return
+        await self._start_one(slot)
 
     async def _start_one(self, slot: _ProcessSlot) -> None:
         started = await self._start()
