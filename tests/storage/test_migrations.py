@@ -113,6 +113,7 @@ FROZEN = {
     "0019": ("0019_execution_terms.py", "3bd59d59f69efa8438334150d6aaa02a85928c9512594f0ed27805e5b5193d78"),
     "0020": ("0020_invitations.py", "716fd86cf0489035f8ab2924f8d3f2e8cf8477ac67cb9a461a576cfe36f65657"),
     "0021": ("0021_flow_tools.py", "d6310fa5f555a471bd4c780a5e76ac61b152da2ee1e98b0b42f40abc32fee6c7"),
+    "0022": ("0022_cheaper_event_guard.py", "a3d3d0d97949d3d9a2cd36e5e46208d5244d3fec48de11fa1abfaa6bc184a94a"),
 }
 
 

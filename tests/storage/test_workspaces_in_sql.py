@@ -25,11 +25,11 @@ NOT_SEARCHED: Final = ("copying.py", "migrations")
 EXCEPTIONS: Final = {
     "the engine and the dispatchers advance executions of all workspaces, with ids from the journal": {
         "ADMIT", "HAS_SLOT", "HAS_FREE_SLOT", "HOLDING_SLOT", "QUEUED_KEYS", "LAST_QUEUED", "OLDER_WITH_KEY",
-        "UNRECONCILED",
-        "UNRECONCILED_OF", "ADVANCE", "ADD_EVENT", "TAKE_MESSAGE", "ACQUIRE", "ACQUIRE_CONCURRENTLY", "RELEASE_SLOTS",
+        "UNRECONCILED", "UNRECONCILED_OF", "ADVANCE", "EXTEND", "ADD_EVENT", "TAKE_MESSAGE", "ACQUIRE",
+        "ACQUIRE_CONCURRENTLY", "RELEASE_SLOTS",
         "HEADER", "EVENTS", "PAGE_OF_EVENTS", "UNOWNED", "UNFINISHED", "DUE", "NEXT_WAKE",
     },
-    "the steps of an execution are read after the execution itself": {"PAGE_WITHOUT_LOGS", "NUMBERED"},
+    "the steps of an execution are read after the execution itself": {"PAGE_WITHOUT_LOGS", "PAGE_OF_SMALL", "NUMBERED"},
     "active slots are assigned to executions of all workspaces, with ids from the journal": {
         "NEEDS_NO_SLOT", "QUEUE", "RELEASE", "IS_WAITING", "ACCOUNTS_WAITING", "WAITING", "EXPECTED", "IDLE",
         "UNNOTIFIED",
@@ -57,7 +57,7 @@ EXCEPTIONS: Final = {
     "a background job reads which secrets the flows of all workspaces name": {"UNINDEXED"},
     "a move that was begun is completed, with ids from the store": {"MOVING", "INCOMPLETE"},
     "a background job does the items of the jobs of all workspaces": {"RUNNING", "LOAD"},
-    "the audit log is one chain of all workspaces": {"LAST", "ROWS", "PAGE_OF_ALL", "COUNT_OF_ALL"},
+    "the audit log is one chain of all workspaces": {"LAST", "ROWS", "LAST_BEFORE", "FIRST_AFTER"},
     "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
     "metrics say how much waits in all workspaces together": {"BACKLOG"},
     "a background job settles the requests to webhooks that a server did not, of all workspaces": {"RECEIVED"},

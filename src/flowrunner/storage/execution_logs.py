@@ -13,6 +13,7 @@ from flowrunner.storage.transaction import Statement
 
 # The lines that a filter selects.
 _SQLITE: Final = """
+SELECT {columns} FROM events
  WHERE execution_id = :id AND type = 'log'
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
@@ -22,6 +23,7 @@ _SQLITE: Final = """
 # PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
 # may be the end of `\\u0000`, which is a backslash and no NUL.
 _POSTGRES: Final = """
+SELECT {columns} FROM events
  WHERE execution_id = :id AND type = 'log'
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (CAST(:levels AS text) IS NULL
@@ -30,16 +32,18 @@ _POSTGRES: Final = """
    AND (CAST(:text AS text) IS NULL
         OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
 """
-_PAGE: Final = "AND seq > :after ORDER BY seq LIMIT :limit OFFSET :offset"
+_PAGE: Final = " AND seq > :after ORDER BY seq LIMIT :limit OFFSET :offset"
 
 
-def _statement(columns: str, *rest: str) -> Statement:
-    return Statement(sqlite=" ".join((columns, _SQLITE, *rest)), postgres=" ".join((columns, _POSTGRES, *rest)))
+def _statement(columns: str, rest: str = "") -> Statement:
+    return Statement(
+        sqlite=_SQLITE.replace("{columns}", columns) + rest, postgres=_POSTGRES.replace("{columns}", columns) + rest
+    )
 
 
-LOGS: Final = _statement("SELECT seq, at, data FROM events", _PAGE)
-NUMBERS: Final = _statement("SELECT seq FROM events", _PAGE)
-COUNT_LOGS: Final = _statement("SELECT count(*) FROM events")
+LOGS: Final = _statement("seq, at, data", _PAGE)
+NUMBERS: Final = _statement("seq", _PAGE)
+COUNT_LOGS: Final = _statement("count(*)")
 
 _NULL: Final = msgspec.Raw(b"null")
 

@@ -181,21 +181,22 @@ AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS w
 """,
     ),
 }
-_FITTING: Final = "FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 # The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
 # interpreter's lock for every row. The total of one page is 0 if nobody asks for it.
 _PAGE_IN_SQLITE: Final = """
-SELECT (SELECT count(*) {fitting} AND :counts),
+SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions} AND :counts),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
                                    (SELECT number FROM revisions WHERE id = revision_id), disabled_at))
-  FROM (SELECT * {fitting} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset)
+  FROM (SELECT * FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions}
+           AND id > :after ORDER BY id LIMIT :limit OFFSET :offset)
 """
 _PAGE_IN_POSTGRES: Final = """
-SELECT (SELECT count(*) {fitting} AND :counts),
+SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions} AND :counts),
        coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
                                                   (SELECT number FROM revisions WHERE id = revision_id), disabled_at)
                                  ORDER BY id)
-                   FROM (SELECT * {fitting} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+                   FROM (SELECT * FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions}
+                            AND id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
 """
 
 
@@ -204,8 +205,8 @@ def page_of(given: frozenset[str]) -> Statement:
     """Return the statement for a page and the total. Args: given: The conditions of the filter."""
     wanted = [_CONDITIONS[name] for name in sorted(given)]
     return Statement(
-        sqlite=_PAGE_IN_SQLITE.replace("{fitting}", " ".join((_FITTING, *(each.sqlite for each in wanted)))),
-        postgres=_PAGE_IN_POSTGRES.replace("{fitting}", " ".join((_FITTING, *(each.postgres for each in wanted)))),
+        sqlite=_PAGE_IN_SQLITE.replace("{conditions}", " ".join(each.sqlite for each in wanted)),
+        postgres=_PAGE_IN_POSTGRES.replace("{conditions}", " ".join(each.postgres for each in wanted)),
     )
 
 

@@ -17,12 +17,11 @@ BEGIN
 END
 """,
 )
+# PostgreSQL checks all events of a statement together.
+POSTGRES: tuple[str, ...] = ()
 
 
 def upgrade() -> None:
-    # PostgreSQL checks all events of a statement together.
-    if op.get_context().dialect.name == "postgresql":
-        return
     connection = op.get_bind()
-    for statement in SQLITE:
+    for statement in POSTGRES if op.get_context().dialect.name == "postgresql" else SQLITE:
         connection.exec_driver_sql(statement)
