@@ -274,11 +274,14 @@ async def test_attempts_are_counted_for_the_delivery_and_its_callback(callbacks:
 
 async def test_a_delivery_is_made_due_again(callbacks: SqlCallbacks) -> None:
     view = await create(callbacks)
-    await add(callbacks, "d1", next_at=None)
+    await add(callbacks, "d1")
+    await callbacks.record(attempt("d1", 1, error="timeout"))
 
     again = await callbacks.redeliver(MARA, view.id, DeliveryId("d1"))
 
-    assert (again.state, again.attempts, again.retry_until) == ("pending", 0, None)
+    # It is tried for another day, and not only until the end of the first one.
+    assert (again.state, again.attempts, again.retry_until, again.error) == ("pending", 0, None, None)
+    assert [due.id for due in await callbacks.due(view.id, now=at(1), limit=9)] == ["d1"]
     for workspace, callback_id, id in ((OMAR, view.id, "d1"), (MARA, CallbackId("x"), "d1"), (MARA, view.id, "d2")):
         with pytest.raises(NotFound, match="Delivery not found"):
             await callbacks.redeliver(workspace, callback_id, DeliveryId(id))

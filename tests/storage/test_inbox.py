@@ -1,5 +1,7 @@
 """Messages to executions in the database."""
 
+from datetime import timedelta
+
 import pytest
 
 from flowrunner.domain.errors import NotFound
@@ -8,10 +10,11 @@ from flowrunner.ports.dispatch import Cancel
 from flowrunner.storage.database import Database
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import SqlJournal
-from support.databases import NOON, Place, creation, rows_of
+from support.databases import NOON, Place, completion, creation, rows_of
 
 ID = ExecutionId("e1")
 CANCEL = Cancel(reason="test")
+MINUTE = timedelta(minutes=1)
 
 
 async def test_a_message_waits_until_the_owner_of_the_execution_rejects_it(
@@ -49,3 +52,26 @@ async def test_only_the_owner_of_the_execution_discards_a_message(
 async def test_a_message_to_no_execution_is_rejected(journal: SqlJournal, database: Database) -> None:
     with pytest.raises(NotFound):
         await SqlInbox(database).send(ID, CANCEL, at=NOON)
+
+
+async def test_messages_that_an_open_execution_has_not_read_are_looked_for_after_a_while(
+    journal: SqlJournal, database: Database
+) -> None:
+    inbox, epoch = SqlInbox(database), await journal.claim()
+    for id in ("late", "new", "over", "refused"):
+        await journal.append(creation(id, epoch=epoch))
+    fencing_token = await journal.acquire(ExecutionId("refused"), epoch)
+    for id, at in (("late", NOON), ("over", NOON), ("refused", NOON), ("new", NOON + MINUTE)):
+        number = await inbox.send(ExecutionId(id), CANCEL, at=at)
+        if id == "refused":
+            await inbox.reject(number, fencing_token)
+    await journal.append(completion("over", epoch=epoch))
+
+    assert await inbox.waiting(since=NOON + MINUTE / 2, limit=9) == ["late"]
+
+    # What was rejected, or whose execution has ended, is deleted later on; what waits is not.
+    await inbox.purge(before=NOON + MINUTE / 2)
+    assert await database.read(lambda tx: tx.rows("SELECT execution_id FROM execution_inbox ORDER BY 1")) == [
+        ("late",),
+        ("new",),
+    ]

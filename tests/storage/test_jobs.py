@@ -168,6 +168,16 @@ async def test_a_job_acts_with_the_present_rights_of_its_account(jobs: SqlJobs, 
     assert stranger is None
 
 
+async def test_a_job_of_an_account_that_was_disabled_has_no_rights(jobs: SqlJobs, path: Place) -> None:
+    await create(jobs, "j", workspace_id=OMAR, account_id=AccountId(OMAR))
+
+    change(path, "UPDATE accounts SET disabled_at = 0 WHERE id = ?", OMAR)
+
+    loaded = await jobs.load(JobId("j"))
+    assert loaded is not None
+    assert (loaded[0].id, loaded[1]) == ("j", None)
+
+
 async def test_old_jobs_that_have_ended_are_deleted(jobs: SqlJobs, path: Place) -> None:
     for id, ended_at in (("old", NOON - timedelta(days=1)), ("new", NOON), ("running", None)):
         await create(jobs, id)
