@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
+from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting, SignalReceived
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.engine import actor
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import StepContext, Suspend, TimeWait
+from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
+from services.callers import caller_of
 from support.databases import MARA, rows_of
 from support.dependencies import Acting, HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
@@ -235,3 +237,27 @@ async def test_many_parked_executions_wake_together(engine: Machine) -> None:
         return rows_of(engine.path, "SELECT count(*) FROM executions WHERE status = 'completed'") == [(250,)]
 
     await engine.until(all_have_ended)
+
+
+async def test_a_signal_whose_sender_has_given_up_while_it_was_redacted_is_not_recorded(engine: Machine) -> None:
+    await engine.save("nodes: {ask: {type: wait, params: {key: go}}}")
+    await engine.start()
+    await engine.until_parked()
+
+    async def send(payload: str) -> None:
+        await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", payload)
+
+    # A long payload is redacted on a thread, one at a time for each account.
+    redactor = await engine.vault.redactor(MARA)
+    async with redactor.lock:
+        sending = asyncio.create_task(send("x" * 2 * LONG_BYTES))
+        async with asyncio.timeout(10):
+            while not redactor.lock._waiters:  # noqa: ASYNC110 # the engine's own task waits for the lock
+                await asyncio.sleep(0.001)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    await engine.until_parked()
+    await send("again")
+
+    assert await engine.until_ended() is Status.COMPLETED
+    assert [signal.payload for signal in of_type(SignalReceived, await engine.events())] == ["again"]

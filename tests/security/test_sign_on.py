@@ -515,6 +515,29 @@ async def test_s72_accounts_are_linked_by_issuer_and_subject_and_never_by_their_
         assert (unknown.is_logged_in, reply.headers["location"]) == (False, "/login?sign_on=no_account")
 
 
+async def test_a_login_changes_the_roles_in_all_workspaces_of_its_groups(tmp_path: Path, liar: LyingProvider) -> None:
+    liar.reset()
+    slugs = ["one", "two", "three"]
+    groups = [{"group": "eng", "workspace": slug, "role": "editor"} for slug in slugs]
+    async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        for slug in slugs:
+            body = json.dumps({"name": slug, "slug": slug}).encode()
+            assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=body)).status == 201
+
+        async def roles_with(*names: str) -> dict[str, str]:
+            browser = Browser(program)
+            given = await browser.start("liar")
+            liar.claims, liar.nonce = {"groups": [*names]}, given["nonce"]
+            await browser.come_back("liar", code="c", state=given["state"])
+            found = (await browser.get("/api/v1/workspaces")).json["workspaces"]
+            return {each["slug"]: each["role"] for each in found if each["slug"] in slugs}
+
+        assert await roles_with("eng") == dict.fromkeys(slugs, "editor")
+        assert await roles_with() == {}
+
+
 OWN: Final = ("/", "/w/team/flows?tag=a&x=%2F", "/login", "/w/x#y")
 FOREIGN: Final = (
     "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example", "http:evil.example",
