@@ -227,6 +227,23 @@ async def test_a_run_that_is_planned_earlier_wakes_the_job() -> None:
         await work.ran(1)
 
 
+async def test_a_run_that_is_planned_during_a_look_is_not_left_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_LONGEST_NAP_SECONDS", 3600.0)
+    work, wake = Work(), asyncio.Event()
+    due_at: datetime | None = None
+
+    async def next_due() -> datetime | None:
+        nonlocal due_at
+        found = due_at
+        # It is planned after the rows were read.
+        due_at = datetime.now(UTC)
+        wake.set()
+        return found
+
+    async with running([job(work, every=next_due, wake=wake)], clock=SystemClock()):
+        await work.ran(1)
+
+
 async def test_a_run_that_another_process_has_planned_is_noticed_without_a_wake(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

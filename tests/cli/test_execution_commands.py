@@ -168,6 +168,18 @@ def test_many_executions_are_changed_after_a_question(user: User) -> None:
     assert user("rerun", "--flow", "failing", "--from", "bad", code=2)
 
 
+def test_a_job_of_which_an_item_has_failed_is_a_failure(user: User) -> None:
+    id = failed(user)
+    flow = user.client.execution(id)["flow_id"]
+    user("flow", "update", flow, "--disable")
+    try:
+        done = user("rerun", "--flow", "failing", "--since", "1h", "-y", code=1)
+    finally:
+        user("flow", "update", flow, "--enable")
+
+    assert f"{id}: " in done.stderr
+
+
 def test_an_execution_is_repeated_from_a_node(user: User) -> None:
     id = failed(user)
 

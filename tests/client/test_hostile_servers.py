@@ -23,6 +23,10 @@ from flowrunner.client import (
     UnavailableError,
     UnreadableAnswer,
 )
+from flowrunner.client.answers import Answer
+from flowrunner.client.following import EventPosition
+from flowrunner.client.requests import Origin, request
+from flowrunner.client.retries import Attempts, Retries
 from support.tls import Issuer
 
 TOKEN = "fr_pat_a-secret-token"
@@ -120,6 +124,15 @@ def test_what_an_earlier_attempt_may_have_done_is_said(ask: Ask) -> None:
     with scripted(hang_up, error(404, "not_found")) as server:
         with pytest.raises(NotFoundError, match="an earlier attempt got no answer, and may have done it"):
             ask(server.url, "DELETE", "/flows/x")
+
+
+def test_what_any_earlier_attempt_may_have_done_is_said() -> None:
+    attempts = Attempts(request("DELETE", "/flows/x"), Origin.parse("http://localhost"), Retries(60.0), lambda: 0.0)
+    attempts.after_loss(ServerUnreachable("cut off", was_sent=True))
+    attempts.after_loss(ServerUnreachable("no connection", was_sent=False))
+
+    with pytest.raises(NotFoundError, match="an earlier attempt got no answer, and may have done it"):
+        attempts.checked(Answer(status=404, headers={}, body=b'{"error": {"code": "not_found", "message": "No"}}'))
 
 
 def test_a_server_that_is_not_there_has_done_nothing(ask: Ask) -> None:
@@ -298,6 +311,20 @@ def test_events_go_on_where_they_were_cut_off(is_async: bool) -> None:
 
     asked = [head.split()[1].partition("?")[2] for head in server.heads()]
     assert asked == ["after=0", "after=2", "after=2", "after=2&limit=1", "after=2", "after=4&limit=1"]
+
+
+def test_events_that_arrive_between_two_losses_begin_the_time_for_attempts_again() -> None:
+    now = 0.0
+    position = EventPosition("exec-1", 0, Retries(10.0), lambda: now)
+    for seq in range(1, 4):
+        position.after_loss(ServerUnreachable("cut off", was_sent=True))
+        position.event(b'{"seq": %d}' % seq)
+        now += 60.0
+
+    position.after_loss(ServerUnreachable("cut off", was_sent=True))
+    now += 60.0
+    with pytest.raises(ServerUnreachable):
+        position.after_loss(ServerUnreachable("cut off", was_sent=True))
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
