@@ -1,8 +1,9 @@
 """Requests to webhook triggers that are sent on to a program of the user's."""
 
+import click
 import pytest
 
-from flowrunner.cli.listening import body_of
+from flowrunner.cli.listening import body_of, forward
 from flowrunner.services.hook_requests import body_value
 
 
@@ -25,3 +26,11 @@ def test_the_body_of_a_stored_request_is_written_in_the_form_in_which_it_came(co
     stored = {"headers": {"content-type": content_type}, "body": body_value(content_type, body)}
 
     assert body_of(stored) == body
+
+
+def test_a_request_that_cannot_be_written_again_does_not_end_the_listener(capsys: pytest.CaptureFixture[str]) -> None:
+    # A secret was redacted in the middle of what was base64.
+    with click.Context(click.Command("listen")):
+        forward("http://127.0.0.1:9/hook", {"headers": {"content-type": "image/png"}, "body": "abc[x]d"})
+
+    assert "could not be forwarded" in capsys.readouterr().err

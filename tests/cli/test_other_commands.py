@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,9 @@ import pytest
 
 from cli.command import on_a_terminal, start_flowrunner
 from cli.servers import User
-from support.client import PASSWORD
+from flowrunner.cli.listening import unseen
+from flowrunner.domain.standard_webhooks import signature
+from support.client import PASSWORD, Client
 from support.receiver import Receiver
 
 VALUE = "a-value-of-some-length"
@@ -164,7 +167,7 @@ def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, tri
     url = user.json("trigger", "get", "triggered/push")["url"]
     sink = HTTPServer(("127.0.0.1", 0), _Sink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
-    forward = f"http://127.0.0.1:{sink.server_port}/hook"
+    forward = f"http://127.0.0.1:{sink.server_port}/hook?version=2"
     listening = start_flowrunner(
         "trigger", "listen", "triggered/push", "--forward", forward, at=user.home, environment=user.environment
     )
@@ -179,10 +182,35 @@ def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, tri
     sink.shutdown()
     sink.server_close()
 
-    assert _Sink.received == [("/hook?a=1", b'{"order": 7}')]
+    assert _Sink.received == [("/hook?version=2&a=1", b'{"order": 7}')]
     [delivery] = user.json("trigger", "deliveries", "triggered/push")
     assert user.json("trigger", "replay", "triggered/push", delivery["id"][:-5])["started"]
     user("trigger", "listen", "triggered/push", "--forward", "file:///etc/passwd", code=2)
+
+
+def test_a_listener_sees_each_message_once_whatever_id_its_sender_has_given_to_it(user: User) -> None:
+    secret = "whsec_" + "c2VjcmV0" * 4
+    user.client.new_secret("HOOK", secret)
+    user(
+        "flow",
+        "create",
+        "-",
+        stdin="""
+metadata: {name: signed}
+triggers: {push: {type: webhook, verify: {scheme: standard, secret: "${secrets.HOOK}"}}}
+nodes: {a: {type: return}}
+""",
+    )
+    trigger = user.json("trigger", "get", "signed/push")
+
+    def new(number: int) -> int:
+        headers = signature(secret, f"msg_{number}", str(int(time.time())), b"1")
+        assert Client(user.client.url).request("POST", trigger["url"], b"1", dict(headers)).status == 202
+        listed = user.client.get(f"/api/v1/triggers/{trigger['id']}/deliveries").json["deliveries"]
+        return len(unseen(listed, seen))
+
+    seen: set[str] = set()
+    assert [new(number) for number in range(8)] == [1] * 8
 
 
 # Callbacks

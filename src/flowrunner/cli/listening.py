@@ -1,11 +1,12 @@
 """Requests to a webhook trigger, printed as they arrive, and sent on to a program of the user's."""
 
 import base64
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -16,25 +17,36 @@ from flowrunner.cli.output import show
 from flowrunner.client import Client
 
 _POLL_SECONDS: Final = 1.0
+# More than arrives within the time between two pages.
+_PAGE: Final = 100
 _FORWARD_SECONDS: Final = 30.0
 # Headers that belong to the connection on which they came.
 _OF_CONNECTION: Final = frozenset({"host", "content-length", "connection", "transfer-encoding", "accept-encoding"})
 
 
-def listen_to(client: Client, path: str, forward: str | None) -> None:
+def listen_to(client: Client, path: str, to: str | None) -> None:
     """Print each new request until Ctrl-C. Raises: click.UsageError."""
-    if forward is not None and urlsplit(forward).scheme not in ("http", "https"):
+    if to is not None and urlsplit(to).scheme not in ("http", "https"):
         raise click.UsageError("--forward takes an address such as http://127.0.0.1:3000/hook")
-    newest = next(client.entries(path, most=1), {"id": ""})["id"]
+    seen: set[str] = set()
+    unseen(client.entries(path, most=_PAGE), seen)
     say("Listening; Ctrl-C ends it")
     while True:
-        # Ids sort by time. A page is more than arrives within the time between two.
-        for one in reversed([one for one in client.entries(path, most=100) if one["id"] > newest]):
-            newest = one["id"]
+        for one in unseen(client.entries(path, most=_PAGE), seen):
             show([one], "id received_at state execution_id:EXECUTION size")
-            if forward is not None:
-                _forward(forward, client.get(f"{path}/{newest}")["request"])
+            if to is not None:
+                forward(to, client.get(f"{path}/{one['id']}")["request"])
         time.sleep(_POLL_SECONDS)
+
+
+def unseen(page: Iterable[Mapping[str, Any]], seen: set[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the requests of a page that were not seen before, the oldest first, and note that they are now.
+
+    Their ids do not tell: that of a request is made of the id that its sender has given to the message, if any.
+    """
+    found = [one for one in page if one["id"] not in seen]
+    seen.update(one["id"] for one in found)
+    return found[::-1]
 
 
 def body_of(request: Mapping[str, Any]) -> bytes:
@@ -54,20 +66,25 @@ def body_of(request: Mapping[str, Any]) -> bytes:
     return base64.b64decode(str(body))
 
 
-def _forward(url: str, request: Mapping[str, Any]) -> None:
+def forward(url: str, request: Mapping[str, Any]) -> None:
+    """Send a stored request on, and print what came of it."""
     headers = {k: str(v) for k, v in request.get("headers", {}).items() if k.lower() not in _OF_CONNECTION}
-    query = urlencode(request.get("query") or {}, doseq=True)
     method = str(request.get("method", "POST"))
-    sent = urllib.request.Request(  # noqa: S310 # the scheme is checked, and the address is the user's
-        f"{url}?{query}" if query else url,
-        data=None if method == "GET" else body_of(request),
-        headers=headers,
-        method=method,
-    )
     try:
+        sent = urllib.request.Request(  # noqa: S310 # the scheme is checked, and the address is the user's
+            _with_query(url, urlencode(request.get("query") or {}, doseq=True)),
+            data=None if method == "GET" else body_of(request),
+            headers=headers,
+            method=method,
+        )
         with urllib.request.urlopen(sent, timeout=_FORWARD_SECONDS) as answer:  # noqa: S310 # nosec B310
             say(f"Forwarded: {answer.status}")
     except urllib.error.HTTPError as error:
         say(f"Forwarded: {error.code}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # Whatever a sender has sent, the next request is forwarded.
         say(f"It could not be forwarded: {error}")
+
+
+def _with_query(url: str, query: str) -> str:
+    return f"{url}{'&' if urlsplit(url).query else '?'}{query}" if query else url
