@@ -112,6 +112,16 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
         server.stop()
 
 
+def test_a_wrong_password_is_answered_in_words_for_people(browser: Browser, site: Server) -> None:
+    tab = Tab(browser, site.url)
+    tab.page.goto("/login")
+
+    fill_login(tab.page, password="six-quiet-otters-swim")
+
+    expect(tab.page.get_by_role("alert")).to_have_text("The e-mail address or the password is wrong")
+    tab.close()
+
+
 def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
     tab.page.get_by_role("link", name="API", exact=True).click()
     tab.page.locator(".opblock-tag", has_text="Workspaces").first.click()
@@ -233,7 +243,9 @@ def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any
 def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(sample.APPROVED, name="asks for Cy"), {"customer": "Cy", "amount": 30})
     api.waiting_at(id, "ask")
-    page = tab.go("/approvals")
+    page = tab.go("/flows")
+    navigation = page.get_by_role("navigation", name="Main", exact=True)
+    navigation.get_by_role("link", name=re.compile(r"^Approvals ?\d")).click()
     item = page.get_by_role("listitem").filter(has_text="Refund 30 € to Cy?")
 
     item.get_by_role("button", name="Answer…").click()

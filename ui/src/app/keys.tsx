@@ -108,7 +108,7 @@ function Palette({ onClose }: { onClose: () => void }) {
       <ul id="palette" class="palette" role="listbox" aria-label={texts.results} ref={list}>
         {choices.map((choice, i) => (
           <li key={`${choice.kind} ${choice.label} ${i}`} id={`palette-${i}`} role="option" aria-selected={i === chosen} onClick={() => run(choice)}>
-            <Icon name={choice.icon} /><span class="cut">{choice.label}</span><span class="muted small right">{choice.kind}</span>
+            <Icon name={choice.icon} /><span class="cut">{choice.label}</span><span class="muted small right nowrap">{choice.kind}</span>
           </li>
         ))}
       </ul>

@@ -22,6 +22,7 @@ function useStep(onDone: () => void, onStep: (step: Step) => void) {
   const busy = useSignal(false);
   async function run(work: () => Promise<void>): Promise<void> {
     busy.value = true;
+    fault.value = undefined;
     try {
       await work();
       onDone();
@@ -60,7 +61,7 @@ function PasswordForm({ email, onDone, onStep }: { email?: string; onDone: () =>
   }
   return (
     <form class="stack" onSubmit={submit}>
-      {fault.value && <Failure error={fault.value} />}
+      {fault.value && <Failure error={fault.value.status === 401 ? new ApiError(401, fault.value.code, shell.wrongLogin) : fault.value} />}
       <Field label={shell.email}>
         {(id) => <input id={id} name="email" type="email" autocomplete="username" required defaultValue={email} autofocus={email === undefined} />}
       </Field>

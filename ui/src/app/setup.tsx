@@ -17,6 +17,7 @@ export function SetUpPage() {
     const form = new FormData(event.currentTarget);
     const field = (name: string) => String(form.get(name)).trim();
     busy.value = true;
+    fault.value = undefined;
     try {
       const password = String(form.get("password"));
       await api.post("/api/v1/setup", { body: { token: field("token"), name: field("name"), email: field("email"), password } });
@@ -43,7 +44,7 @@ export function SetUpPage() {
           <Field label={shell.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} />}</Field>
           <Field label={shell.email}>{(id) => <input id={id} name="email" type="email" autocomplete="username" required />}</Field>
           <Field label={shell.setUpPassword} hint={shell.setUpPasswordHint}>
-            {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required />}
+            {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required minLength={12} />}
           </Field>
           <button class="btn primary" disabled={busy.value}>{shell.setUpDone}</button>
         </form>

@@ -6,7 +6,7 @@ import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
 import { shell } from "../texts/shell";
 import { common } from "../texts/common";
-import { counts } from "./counts";
+import { counts, watchApprovals } from "./counts";
 import { open } from "./keys";
 import { allowed, type Entry } from "./navigation";
 import { go, location, segmentOf, to } from "./router";
@@ -58,6 +58,7 @@ function MoreDialog({ onClose }: { onClose: () => void }) {
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const more = useSignal(false);
+  useEffect(watchApprovals, []);
   const entries = allowed();
   return (
     <div class="shell">

@@ -24,6 +24,7 @@ it("shows moments shorter the nearer they are", () => {
 it("says how long ago something was", () => {
   const present = Date.parse("2027-01-31T12:00:00Z");
   expect(relative("2027-01-31T11:59:58Z", present)).toBe("now");
+  expect(relative("2027-01-31T11:59:51Z", present)).toBe("9 s ago");
   expect(relative("2027-01-31T11:19:00Z", present)).toBe("41 m ago");
   expect(relative("2027-01-31T12:02:00Z", present)).toBe("in 2 m");
 });

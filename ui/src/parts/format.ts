@@ -69,7 +69,7 @@ export function moment(at: string, present: number): string {
 export function relative(at: string, present: number): string {
   const difference = new Date(at).getTime() - present;
   if (Math.abs(difference) < 5000) return "now";
-  const text = duration(Math.max(1000, Math.round(Math.abs(difference) / 1000) * 1000)).split(" ").slice(0, 2).join(" ");
+  const text = duration(Math.round(Math.abs(difference) / 1000) * 1000).replace(".0", "").split(" ").slice(0, 2).join(" ");
   return difference > 0 ? `in ${text}` : `${text} ago`;
 }
 

@@ -45,7 +45,7 @@ export function Empty({ title, children }: { title: string; children?: Component
   return <div class="empty"><h2>{title}</h2>{children}</div>;
 }
 
-/** Why a request failed, in the server's words, with its hint and the id that its log has. */
+/** Why a request failed, in the server's words, with a hint, and for a fault of the server the id that its log has. */
 export function Failure({ error, retry }: { error: unknown; retry?: () => unknown }) {
   const known = error instanceof ApiError ? error : undefined;
   // The message of a single fault may be all of it.
@@ -61,7 +61,7 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => unknow
           {faults.map((fault) => <li key={fault.pointer + fault.path}><code>{fault.place}</code>: {fault.message}{fault.hint && ` (${fault.hint})`}</li>)}
         </ul>
       )}
-      {known?.requestId && <span class="small muted">{common.requestId(known.requestId)}</span>}
+      {known?.requestId && known.status >= 500 && <span class="small muted">{common.requestId(known.requestId)}</span>}
       {retry && <span><button class="btn" onClick={() => void retry()}>{common.retry}</button></span>}
     </div>
   );

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { counts } from "../app/counts";
+import { COUNTED, countApprovals } from "../app/counts";
 import { homeOf } from "../app/router";
 import { workspaces, workspace } from "../app/session";
 import { Head } from "../app/shell";
@@ -13,15 +13,12 @@ import { visible } from "../parts/visible";
 import { approvals as texts } from "../texts/approvals";
 
 export type Approval = Schemas["ApprovalInList"];
-const PAGE = 50;
 
 export default function Approvals() {
-  const limit = useSignal(PAGE);
+  const limit = useSignal(COUNTED);
   const list = useQuery(`${limit.value}`, (signal) => api.get("/api/v1/approvals", { query: { limit: limit.value }, signal }), 10_000);
   useEffect(() => {
-    if (list.data === undefined) return;
-    const { length } = list.data.approvals;
-    counts.value = { ...counts.peek(), "/approvals": length === 0 ? "" : `${length}${list.data.next === null ? "" : "+"}` };
+    if (list.data !== undefined) countApprovals(list.data);
   }, [list.data]);
   return (
     <>
@@ -34,7 +31,7 @@ export default function Approvals() {
               <ul class="stack">
                 {approvals.map((approval) => <Item key={`${approval.execution_id} ${approval.step}`} approval={approval} onAnswered={list.reload} />)}
               </ul>
-              {next !== null && <button class="btn" onClick={() => (limit.value += PAGE)}>{texts.more}</button>}
+              {next !== null && <button class="btn" onClick={() => (limit.value += COUNTED)}>{texts.more}</button>}
             </>
           )}
         </Load>
