@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from docs.pages import OPERATIONS, ROOT, section
-from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.cli.exits import USAGE
 from flowrunner.cli.main import main
 from flowrunner.security.keys import load_keys

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, TRIGGERS, all_pages, blocks, first_words, rows, section
-from flowrunner.api.http import routing
+from flowrunner.api.http import bodies
 from flowrunner.domain import decide, expression, step_state
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
@@ -161,7 +161,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
         "key of `limits.concurrency`": _size(admission.MOST_KEY_CHARACTERS),
         "secrets of an account": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
-        "request to the API": f"{_size(routing.MAX_BODY_BYTES)}; {_size(routing.MAX_FLOW_BODY_BYTES)} "
+        "request to the API": f"{_size(bodies.MAX_BODY_BYTES)}; {_size(bodies.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",
     }
     assert f"died {decide.MAX_INTERRUPTIONS + 1} times" in FLOW_LANGUAGE.read_text()

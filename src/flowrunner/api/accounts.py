@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Account, Right, Role
 from flowrunner.domain.values import AccountId, rfc3339

@@ -8,16 +8,11 @@ from starlette.responses import HTMLResponse
 from flowrunner.api import approval_page
 from flowrunner.api.approval_form import data_of, decision_of, fields_of, parsed_form, whole_data_of
 from flowrunner.api.http.answers import Message, Reply, answer, errors
+from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.bodies import StrictRequest
 from flowrunner.api.http.edge import OWN_HEADERS
 from flowrunner.api.http.errors import InvalidRequest
-from flowrunner.api.http.routing import (
-    ProtectedRoute,
-    PublicRoute,
-    StrictRequest,
-    address_of,
-    caller_of,
-    needs,
-)
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Request
 from msgspec import Meta
 
 from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit
-from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
 from flowrunner.services.approvals import PendingApproval

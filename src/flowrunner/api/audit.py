@@ -17,8 +17,9 @@ from flowrunner.api.http.answers import (
     listing,
     part_of,
 )
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome

@@ -7,10 +7,11 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, present
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.callbacks import EVENTS, Format
 from flowrunner.domain.values import FlowId, rfc3339

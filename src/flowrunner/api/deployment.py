@@ -25,6 +25,8 @@ from flowrunner.api.flows import (
 )
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
 from flowrunner.api.http.archives import ArchiveWriter, documents_of
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.bodies import MAX_BATCH_BODY_BYTES, takes_zip
 from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -38,7 +40,7 @@ from flowrunner.api.http.conditions import (
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, repeatable
 from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
-from flowrunner.api.http.routing import MAX_BATCH_BODY_BYTES, ProtectedRoute, caller_of, needs, takes_zip
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from flowrunner.api.flows import LARGE
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ErrorEntry, Reply, answer, errors, present
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.errors import entry_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs, while_connected
+from flowrunner.api.http.routing import ProtectedRoute, needs, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Fault

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed, EventMessage, EventPage
 from flowrunner.api.http.answers import Answer, Reply, answer, errors
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, until_disconnected
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.routing import ProtectedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.live import SEND_SECONDS, parse_after
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN, OpenStream, OpenStreams

@@ -18,8 +18,9 @@ from flowrunner.api.http.answers import (
     present,
     stored,
 )
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Count, Cursor, Limit, Offset, page_of
-from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.log_levels import LogLevel

@@ -15,10 +15,11 @@ from flowrunner.api.execution_answers import (
 )
 from flowrunner.api.execution_filters import INPUT, LABEL, filter_of
 from flowrunner.api.http.answers import Message, Reply, answer, errors, link_to_next, part_of, present, stored
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Count, Cursor, Limit, Offset, Since, Until, moment_of, page_of
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import VIEW, most_of_view, viewed
 from flowrunner.domain.account import Right

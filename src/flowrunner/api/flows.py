@@ -19,6 +19,8 @@ from flowrunner.api.http.answers import (
     created,
     errors,
 )
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES, is_document, takes_yaml
 from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -43,13 +45,7 @@ from flowrunner.api.http.requests import (
     is_dry_run,
     page_of,
 )
-from flowrunner.api.http.routing import (
-    MAX_FLOW_BODY_BYTES,
-    ProtectedRoute,
-    caller_of,
-    is_document,
-    takes_yaml,
-)
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import FlowId, rfc3339

@@ -24,19 +24,12 @@ from flowrunner.api.http.answers import (
     part_of,
     present,
 )
+from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.bodies import MAX_BODY_BYTES, StrictRequest
 from flowrunner.api.http.errors import error_answer
 from flowrunner.api.http.paging import listed_of
 from flowrunner.api.http.requests import Paging
-from flowrunner.api.http.routing import (
-    MAX_BODY_BYTES,
-    BoundedRoute,
-    ProtectedRoute,
-    StrictRequest,
-    address_of,
-    caller_of,
-    needs,
-    until_disconnected,
-)
+from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, needs, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right

@@ -8,18 +8,10 @@ from pydantic import Field
 
 from flowrunner.api.accounts import AccountAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
+from flowrunner.api.http.authentication import address_of, caller_of, is_by_cookie, token_of
+from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import (
-    MAX_ANONYMOUS_BODY_BYTES,
-    ProtectedRoute,
-    PublicRoute,
-    address_of,
-    caller_of,
-    is_by_cookie,
-    needs,
-    token_of,
-    while_connected,
-)
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs, while_connected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized

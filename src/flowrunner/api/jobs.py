@@ -20,10 +20,11 @@ from flowrunner.api.http.answers import (
     errors,
     present,
 )
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid

@@ -7,10 +7,11 @@ from msgspec import Meta
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import AdminRoute, caller_of
+from flowrunner.api.http.routing import AdminRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.secrets import KeyKind, KeyRotation

@@ -11,8 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed
 from flowrunner.api.execution_feed import ExecutionFeed
+from flowrunner.api.http.authentication import admit_socket
 from flowrunner.api.http.errors import answer_to, record_refusal
-from flowrunner.api.http.routing import admit_socket
 from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid

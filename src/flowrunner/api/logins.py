@@ -7,9 +7,10 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, stored
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import rfc3339

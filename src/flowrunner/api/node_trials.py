@@ -7,8 +7,10 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors, present
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, while_connected
+from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import rfc3339

@@ -8,8 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.execution_answers import ExecutionStatus, WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, stored
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import Since, Until, moment_of
-from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, rfc3339

@@ -7,16 +7,10 @@ from msgspec import Meta
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
+from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import (
-    MAX_ANONYMOUS_BODY_BYTES,
-    AdminRoute,
-    PublicRoute,
-    address_of,
-    caller_of,
-    needs,
-    while_connected,
-)
+from flowrunner.api.http.routing import AdminRoute, PublicRoute, needs, while_connected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import AccountId, rfc3339

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import AdminRoute, caller_of
+from flowrunner.api.http.routing import AdminRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
 

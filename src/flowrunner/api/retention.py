@@ -8,8 +8,9 @@ from msgspec import Meta
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.retention import LONGEST_AGE, MOST_KEPT, SHORTEST_AGE, RetentionRule

@@ -7,16 +7,10 @@ from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
+from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import (
-    MAX_ANONYMOUS_BODY_BYTES,
-    AdminRoute,
-    ProtectedRoute,
-    PublicRoute,
-    address_of,
-    caller_of,
-    needs,
-)
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute, needs
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.identity import TokenAnswer, agent_of, token_answer
 from flowrunner.domain.account import Right

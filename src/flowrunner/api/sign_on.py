@@ -8,8 +8,9 @@ from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
+from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute, address_of, caller_of, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute, needs
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.identity import agent_of
 from flowrunner.domain.account import Right

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Message, Reply, answer, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import REPEATABLE, idempotency_key_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import ExecutionId

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from flowrunner.api.execution_answers import RerunAnswer, RunAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Reply, answer, created, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from flowrunner.api.execution_answers import WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, present, stored
-from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
 from flowrunner.domain.errors import invalid

@@ -7,7 +7,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner import __version__
 from flowrunner.api.http.answers import Answer, Reply, answer, errors
-from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
 from flowrunner.services.system import DatabaseKind, DispatcherKind, SystemReport

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from flowrunner.api.execution_answers import RunAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, encoded, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of, repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of
-from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
 from flowrunner.api.starts import accepted

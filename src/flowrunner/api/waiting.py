@@ -8,7 +8,8 @@ from typing import Final, NoReturn
 from fastapi import Request
 
 from flowrunner.api.event_feed import EventFeed
-from flowrunner.api.http.routing import BoundedRoute, caller_of, until_disconnected
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.routing import BoundedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
 from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable

@@ -8,10 +8,11 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.tokens import TokenInList, TokenList
 from flowrunner.domain.account import Right

@@ -10,8 +10,9 @@ from starlette.routing import BaseRoute
 
 from flowrunner import __version__
 from flowrunner.api.http.answers import LOCATION, REF, Answer, Error, errors
+from flowrunner.api.http.authentication import WORKSPACE_HEADER
 from flowrunner.api.http.examples import EXAMPLES
-from flowrunner.api.http.routing import SECURITY_SCHEME, WORKSPACE_HEADER, BoundedRoute, ProtectedRoute
+from flowrunner.api.http.routing import SECURITY_SCHEME, BoundedRoute, ProtectedRoute
 
 Schema = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.rate_headers import count
-from flowrunner.api.http.routing import caller_of
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.manual import Manual
 from flowrunner.api.mcp.inner_requests import InnerRequests

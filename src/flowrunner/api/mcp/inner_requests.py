@@ -15,7 +15,7 @@ import msgspec
 from fastapi import Request
 from starlette.types import Message, Scope
 
-from flowrunner.api.http.routing import SURFACE
+from flowrunner.api.http.authentication import SURFACE
 from flowrunner.api.mcp.errors import ToolError, error_of
 
 API: Final = "/api/v1"

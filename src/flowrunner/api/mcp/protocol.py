@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from flowrunner import __version__
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.errors import CODES, answer_to, record_refusal
-from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES
 from flowrunner.api.mcp.calls import AgentCall
 from flowrunner.api.mcp.errors import ToolError, error_of
 from flowrunner.api.mcp.published import description_of, is_published, published, run, schema_of, title_of

@@ -8,15 +8,10 @@ from fastapi import APIRouter, Request
 from fastapi import Body as BodyOf
 from starlette.responses import Response
 
+from flowrunner.api.http.authentication import SURFACE, counted_unless_known
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.errors import InvalidRequest
-from flowrunner.api.http.routing import (
-    MAX_FLOW_BODY_BYTES,
-    SURFACE,
-    ProtectedRoute,
-    counted_unless_known,
-    needs,
-    until_disconnected,
-)
+from flowrunner.api.http.routing import ProtectedRoute, needs, until_disconnected
 from flowrunner.api.http.state import state_of
 from flowrunner.api.mcp.calls import AgentCall, manual_of
 from flowrunner.api.mcp.inner_requests import InnerRequests

@@ -1,0 +1,157 @@
+"""Who sends a request or opens a WebSocket, and the workspace in which they act."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final, Literal, TypeAlias
+
+from fastapi import Request
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
+
+from flowrunner.api.http.rate_headers import count
+from flowrunner.api.http.state import services_of, state_of
+from flowrunner.domain.account import Caller, Right, Session, authorise
+from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
+from flowrunner.ports.workspaces import ObjectKind
+
+# In the scope of a request that does not take the usual way: see `Caller.surface`.
+SURFACE: Final = "surface"
+
+WORKSPACE_HEADER: Final = "Flowrunner-Workspace"
+PlaceKind: TypeAlias = ObjectKind | Literal["workspace", "account"]
+# Where the routes below a path act: in the workspace of the object that the path names, or in the one it names itself.
+_PLACES: Final[Mapping[str, PlaceKind]] = {
+    "/api/v1/flows/{id}": "flow",
+    "/api/v1/executions/{id}": "execution",
+    "/api/v1/jobs/{id}": "job",
+    "/api/v1/triggers/{id}": "trigger",
+    "/api/v1/callbacks/{id}": "callback",
+    "/api/v1/workspaces/{id}": "workspace",
+    "/api/v1/accounts/{account_id}/secrets": "account",
+}
+
+
+def kind_of_place(path: str) -> PlaceKind | None:
+    """Return what decides where a route with this path acts; None if its path does not."""
+    return next((kind for prefix, kind in _PLACES.items() if path.startswith(prefix)), None)
+
+
+async def place(connection: HTTPConnection, caller: Caller, kind: PlaceKind | None) -> Caller:
+    """Return the caller acting in the workspace that the path names, or else the header, or else the credential.
+
+    Args:
+        kind: What the path names: see `kind_of_place`.
+
+    Raises:
+        NotFound: The credential does not reach the workspace that the header or the path names.
+    """
+    named = connection.headers.get(WORKSPACE_HEADER)
+    if named is None and kind is None:
+        return caller
+    workspaces = services_of(connection).workspaces
+    if named is not None:
+        caller = workspaces.at(caller, named)
+    if kind is None:
+        return caller
+    id = next(iter(connection.path_params.values()))
+    if kind in ("flow", "execution", "trigger", "job", "callback"):
+        return caller if named is not None else await workspaces.at_object(caller, kind, id)
+    found = workspaces.at(caller, id) if kind == "workspace" else workspaces.at_account(caller, id)
+    if named is not None and found.workspace_id != caller.workspace_id:
+        raise NotFound(kind)
+    return found
+
+
+async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
+    """Authenticate a request or a WebSocket by its `Authorization` header or else by its cookie.
+
+    Args:
+        is_safe: The request changes nothing, and foreign pages cannot read its answer, so they may cause it.
+
+    Raises:
+        Unauthorized: The token is missing or not valid.
+        Forbidden: The request has a cookie and comes from a foreign page.
+    """
+    token, is_cookie = token_of(connection)
+    if token is None:
+        raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
+    if is_cookie and not is_safe:
+        state_of(connection).browser.check_is_own(connection.headers)
+    caller = await services_of(connection).identity.authenticate(token, address=address_of(connection))
+    if (surface := connection.scope.get(SURFACE)) is not None:
+        caller = replace(caller, surface=surface)
+    if is_cookie:
+        if not isinstance(caller.credential, Session):
+            raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")
+        connection.scope[_BY_COOKIE] = True
+    return caller
+
+
+def token_of(connection: HTTPConnection) -> tuple[str | None, bool]:
+    """Return the token, and True if it came as a cookie. An `Authorization` header takes precedence."""
+    authorization = connection.headers.get("authorization")
+    if authorization is None:
+        return state_of(connection).browser.token_of(connection), True
+    scheme, _, token = authorization.partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None, False
+
+
+PROTOCOL: Final = "flowrunner.v1"
+_TICKET: Final = "ticket."
+
+
+async def admit_socket(websocket: WebSocket, right: Right, kind: PlaceKind | None) -> tuple[Caller, str | None]:
+    """Authenticate a WebSocket by header, ticket or cookie; return the caller and the subprotocol to accept.
+
+    Args:
+        kind: What the path names: see `kind_of_place`.
+
+    Raises: Unauthorized, Forbidden, TooManyRequests.
+    """
+    offered: list[str] = websocket.scope.get("subprotocols", [])
+    protocol = PROTOCOL if PROTOCOL in offered else None
+    ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
+    with counted_unless_known(websocket):
+        state_of(websocket).browser.check_is_not_foreign(websocket.headers)
+        if ticket is not None:
+            caller = replace(await services_of(websocket).identity.redeem_ticket(ticket), address=address_of(websocket))
+        else:
+            caller = await authenticate(websocket, is_safe=False)
+    websocket.scope["caller"] = caller
+    count(websocket.scope, services_of(websocket).rates.known(caller.account_id))
+    authorise(caller, right)
+    caller = websocket.scope["caller"] = await place(websocket, caller, kind)
+    authorise(caller, right)
+    return caller, protocol
+
+
+_BY_COOKIE: Final = "by_cookie"
+
+
+def is_by_cookie(request: Request) -> bool:
+    """Return True if the cookie authenticated the caller."""
+    return _BY_COOKIE in request.scope
+
+
+@contextlib.contextmanager
+def counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
+    """Count the request against its address if authentication fails.
+
+    Raises: TooManyRequests, in place of the original error.
+    """
+    try:
+        yield
+    except (Unauthorized, Forbidden):
+        count(connection.scope, services_of(connection).rates.anonymous(address_of(connection)))
+        raise
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return the client's address: the peer of the connection, or the one that a trusted proxy reports."""
+    return connection.client.host if connection.client is not None else ""
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.scope["caller"]
+    return caller

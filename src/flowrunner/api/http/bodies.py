@@ -1,0 +1,182 @@
+"""Bodies of requests: bounded, and strict JSON, flow documents or archives."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final, Self
+
+from fastapi import Request
+from fastapi._compat import ModelField
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+
+from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.state import state_of
+from flowrunner.domain import strict_json
+from flowrunner.domain.values import JSON, memory_of_json, personal_workspace
+from flowrunner.ports.memory import BodyRoom
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+# A definition of 1 MiB can be more than twice as long when it is escaped as JSON.
+MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
+# Bodies of unauthenticated callers are short: no field exceeds this limit, even fully escaped.
+MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
+MAX_BATCH_BODY_BYTES: Final = 16 * 1024 * 1024
+
+_LONG_BYTES: Final = 64 * 1024
+
+# The media types of a flow document: RFC 9512, and two that are older.
+_YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+TAKES_YAML: Final = "x-takes-yaml"
+
+
+def takes_yaml() -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body may also be a flow document, instead of its `definition`."""
+    content = {"application/yaml": {"schema": {"type": "string", "description": "The flow document itself."}}}
+    return {TAKES_YAML: True, "requestBody": {"content": content}}
+
+
+_ZIP: Final = "application/zip"
+TAKES_ZIP: Final = "x-takes-zip"
+
+
+def takes_zip() -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body is an archive, which the route's function reads."""
+    content = {_ZIP: {"schema": {"type": "string", "format": "binary"}}}
+    return {TAKES_ZIP: True, "requestBody": {"required": True, "content": content}}
+
+
+class StrictRequest(Request):
+    """A request with a bounded body of strict JSON, or of YAML where the route takes flow documents.
+
+    Attributes:
+        is_document: The body is a flow document.
+        room: The memory for long bodies.
+    """
+
+    most_bytes = MAX_BODY_BYTES
+    takes_yaml = False
+    takes_zip = False
+    is_document = False
+    room: BodyRoom
+    # Of an empty body.
+    _value: Any = None
+
+    @contextlib.asynccontextmanager
+    async def parsed(self) -> AsyncIterator[Self]:
+        """Read the body. The memory of a long one is reserved until the request has been answered.
+
+        Raises:
+            InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if its content is not
+                JSON.
+        """
+        self._body = await self.read_bounded()
+        if self.takes_zip:
+            _check_is_zip(self.headers)
+            # As much as it may hold, whatever its size: a short archive can be of long documents.
+            async with self.room.hold(caller_of(self).workspace_id, 2 * MAX_BATCH_BODY_BYTES):
+                yield self
+            return
+        if len(self._body) <= _LONG_BYTES:
+            await self._parse(self._body)
+            yield self
+            return
+        # Only authenticated callers can send this much. The share is the account's, which may have many workspaces.
+        share = personal_workspace(caller_of(self).account_id)
+        # An estimate for JSON is none too small for a text.
+        async with self.room.hold(share, memory_of_json(self._body)):
+            await self._parse(self._body)
+            yield self
+
+    async def _parse(self, data: bytes) -> None:
+        if not data:
+            return
+        self.is_document = _is_document(self.headers, takes_yaml=self.takes_yaml)
+        if self.is_document:
+            self._value = {"definition": _text_of(data)}
+            return
+        try:
+            self._value = await self._read_long(data) if len(data) > _LONG_BYTES else strict_json.loads(data)
+        except strict_json.InvalidJson as error:
+            raise InvalidRequest(f"The request body cannot be read: {error}") from None
+
+    async def _read_long(self, data: bytes) -> JSON:
+        """Parse a long body on a thread, because the longest ones take a third of a second."""
+        # There are few threads, so an account uses one at a time.
+        async with state_of(self).long_bodies.of(caller_of(self).account_id):
+            return await asyncio.to_thread(strict_json.loads, data)
+
+    async def read_bounded(self) -> bytes:
+        """Return the body, of any type. Raises: InvalidRequest if it is too large."""
+        length = self.headers.get("content-length")
+        if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
+            raise self._too_large()
+        chunks, size = [], 0
+        try:
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > self.most_bytes:
+                    raise self._too_large()
+                chunks.append(chunk)
+        except ClientDisconnect:
+            raise InvalidRequest("The request body was cut off") from None
+        return b"".join(chunks)
+
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(f"The request body has more than {self.most_bytes} bytes", status=413)
+
+    async def json(self) -> Any:
+        return self._value
+
+
+def is_document(request: Request) -> bool:
+    """Return True if the body is a flow document, and not JSON with a `definition`."""
+    return isinstance(request, StrictRequest) and request.is_document
+
+
+def _is_document(headers: Headers, *, takes_yaml: bool) -> bool:
+    """Return True if the headers declare YAML, and False if they declare JSON. Raises: InvalidRequest."""
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    media_type, charset = media_type.strip().lower(), parameters.replace(" ", "").lower()
+    is_yaml = takes_yaml and media_type in _YAML
+    if not (is_yaml or media_type == "application/json") or charset not in ("", "charset=utf-8"):
+        wanted, or_yaml = ("JSON or YAML", ", or application/yaml") if takes_yaml else ("JSON", "")
+        hint = f"send it with 'Content-Type: application/json'{or_yaml}"
+        raise InvalidRequest(f"The request body must be {wanted}", status=415, hint=hint)
+    _check_is_not_compressed(headers)
+    return is_yaml
+
+
+def _check_is_zip(headers: Headers) -> None:
+    """Raises: InvalidRequest."""
+    if headers.get("content-type", "").strip().lower() != _ZIP:
+        hint = f"send it with 'Content-Type: {_ZIP}'"
+        raise InvalidRequest("The request body must be a zip archive", status=415, hint=hint)
+    _check_is_not_compressed(headers)
+
+
+def _check_is_not_compressed(headers: Headers) -> None:
+    """Raises: InvalidRequest."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequest("The request body must not be compressed", status=415)
+
+
+def _text_of(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The request body is not UTF-8: byte {error.start + 1} is none of it") from None
+
+
+async def validated(request: Request, body: ModelField) -> Any:
+    """Return the validated body, or its default if none was sent. Raises: RequestValidationError."""
+    if not await request.body():
+        if body.field_info.is_required():
+            raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+        return body.get_default()
+    value, errors = body.validate(await request.json(), {}, loc=("body",))
+    if errors:
+        raise RequestValidationError(errors)
+    return value
