@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { axisOf, spansOf, type Span } from "./bars";
+import { axisOf, labelsOf, spansOf, type Span } from "./bars";
 import { nodeOf, pathOf, runOf } from "./names";
 import type { Step } from "./store";
 
@@ -62,4 +62,9 @@ describe("the names of steps", () => {
     expect(["fetch.1", "each.1[4]/push.12", "both.1[left]/each.2[0]/a.b.1"].map(pathOf)).toEqual(["fetch", "each/push", "both[left]/each/a.b"]);
     expect([runOf("each.1[4]"), runOf("both.1[left]"), nodeOf("each.1[4]/push.1")]).toEqual(["4", "left", "push"]);
   });
+});
+
+it("says no moment of an axis twice", () => {
+  const clock = (moment: number) => new Date(moment).toISOString().slice(11, 19);
+  expect(labelsOf([START, START + 300, START + 600, START + 1200], clock, (length) => `${length} ms`)).toEqual(["12:00:00", "+300 ms", "+600 ms", "12:00:01"]);
 });

@@ -54,6 +54,18 @@ export interface Axis {
   ticks: { at: number; moment: number }[];
 }
 
+/** Return the text of each tick by the clock; a text that would repeat is the time since the tick that has it. */
+export function labelsOf(moments: readonly number[], clock: (moment: number) => string, since: (milliseconds: number) => string): string[] {
+  let shown = "";
+  let at = 0;
+  return moments.map((moment) => {
+    const text = clock(moment);
+    if (text === shown) return `+${since(moment - at)}`;
+    [shown, at] = [text, moment];
+    return text;
+  });
+}
+
 /** A pause is folded if nothing runs in it and it is longer than all else together would allow. */
 const LEAST_PAUSE = 2000;
 const FOLD_WIDTH = 0.04;

@@ -6,6 +6,8 @@ const MAX = 2;
 /** Smaller than this, names cannot be read: a big picture begins larger and at one node. */
 const READABLE = 0.75;
 const STEP = 1.25;
+/** The height at the bottom that the tools of the picture cover; the style has the same. */
+const TOOLS = 44;
 
 export interface Point {
   readonly x: number;
@@ -61,7 +63,7 @@ export class Camera {
     const margin = 24;
     element.scrollTo(
       nearest(element.scrollLeft, element.clientWidth, rect.x * scale - margin, (rect.x + rect.width) * scale + 2 * margin),
-      nearest(element.scrollTop, element.clientHeight, rect.y * scale - margin, (rect.y + rect.height) * scale + 2 * margin),
+      nearest(element.scrollTop, element.clientHeight - TOOLS, rect.y * scale - margin, (rect.y + rect.height) * scale + 2 * margin),
     );
   }
 
@@ -78,7 +80,7 @@ export class Camera {
   private wholeScale(width: number, height: number): number {
     const element = this.element;
     if (element === null || width === 0 || element.clientWidth === 0) return 1;
-    return Math.max(MIN, Math.min(1, element.clientWidth / width, element.clientHeight / height));
+    return Math.max(MIN, Math.min(1, element.clientWidth / width, (element.clientHeight - TOOLS) / height));
   }
 }
 

@@ -9,6 +9,7 @@ import { download } from "../parts/download";
 import { Field, Load } from "../parts/parts";
 import { done, failed } from "../parts/toast";
 import { common } from "../texts/common";
+import { flow as words } from "../texts/flow";
 import { settings as texts } from "../texts/settings";
 import { FlowHead } from "./flow/head";
 import { loadFlow, type Saved } from "./flow/state";
@@ -51,47 +52,52 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
     });
   const others = workspaces.value.filter(({ id }) => id !== workspace.value?.id);
   return (
-    <fieldset class="stack" disabled={!mayEdit}>
-      <section class="card padded setting">
-        <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
-        <button class="btn" onClick={() => void change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled)}>{flow.disabled ? texts.enable : texts.disable}</button>
-      </section>
-      <section class="card padded">
-        <form
-          class="stack"
-          onSubmit={(event) => {
-            event.preventDefault();
-            const form = new FormData(event.currentTarget);
-            const tags = String(form.get("tags")).split(",").map((tag) => tag.trim()).filter(Boolean);
-            void change({ name: String(form.get("name")), tags }, texts.saved);
-          }}
-        >
-          <h2>{texts.details}</h2>
-          <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
-          <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
-          <span><button class="btn">{texts.save}</button></span>
-        </form>
-      </section>
+    <div class="stack">
+      {!mayEdit && <p class="muted">{words.readOnlyHint}</p>}
+      <fieldset class="stack" disabled={!mayEdit}>
+        <section class="card padded setting">
+          <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
+          <button class="btn" onClick={() => void change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled)}>{flow.disabled ? texts.enable : texts.disable}</button>
+        </section>
+        <section class="card padded">
+          <form
+            class="stack"
+            onSubmit={(event) => {
+              event.preventDefault();
+              const form = new FormData(event.currentTarget);
+              const tags = String(form.get("tags")).split(",").map((tag) => tag.trim()).filter(Boolean);
+              void change({ name: String(form.get("name")), tags }, texts.saved);
+            }}
+          >
+            <h2>{texts.details}</h2>
+            <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
+            <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
+            <span><button class="btn">{texts.save}</button></span>
+          </form>
+        </section>
+      </fieldset>
       <section class="card padded setting">
         <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
         <span class="row">
           <button class="btn" onClick={() => download(`${flow.name}.yaml`, flow.definition, "application/yaml")}>{texts.download}</button>
-          <button class="btn" onClick={() => (isCopying.value = true)}>{texts.copy}</button>
+          <button class="btn" disabled={!mayEdit} onClick={() => (isCopying.value = true)}>{texts.copy}</button>
         </span>
       </section>
-      {others.length > 0 && (
+      <fieldset class="stack" disabled={!mayEdit}>
+        {others.length > 0 && (
+          <section class="card padded setting">
+            <div><h2>{texts.move}</h2><p class="muted small">{texts.moveHint}</p></div>
+            <Move id={flow.id} others={others} />
+          </section>
+        )}
         <section class="card padded setting">
-          <div><h2>{texts.move}</h2><p class="muted small">{texts.moveHint}</p></div>
-          <Move id={flow.id} others={others} />
+          <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
+          <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}</button>
         </section>
-      )}
-      <section class="card padded setting">
-        <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
-        <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}</button>
-      </section>
+      </fieldset>
       {isDeleting.value && <DeleteDialog flow={flow} onClose={() => (isDeleting.value = false)} />}
       {isCopying.value && <CopyDialog flow={flow} onClose={() => (isCopying.value = false)} />}
-    </fieldset>
+    </div>
   );
 }
 

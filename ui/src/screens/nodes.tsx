@@ -74,7 +74,8 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
         {properties.length === 0 && <p class="muted">{texts.noParams}</p>}
         <dl class="params">
           {properties.map((property) => {
-            const choices = choicesOf(schema.at([property.name], {}));
+            // The type says already that a value may be true or false.
+            const choices = choicesOf(schema.at([property.name], {})).filter(({ value }) => value !== "true" && value !== "false");
             const notes = [property.isRequired && texts.required, property.type, property.default !== undefined && texts.default(JSON.stringify(property.default))].filter(Boolean);
             return (
               <div key={property.name}>

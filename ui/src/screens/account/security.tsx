@@ -66,7 +66,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
         <button class="btn primary" disabled={action.busy} onClick={startApp}>{texts.addApp}</button>
       </div>
       <Load query={list} rows={2}>
-        {({ second_factors: factors, recovery_codes_left: left }) => factors.length === 0 ? <p class="muted">{texts.none}</p> : (
+        {({ second_factors: factors, recovery_codes_left: left }) => factors.length === 0 ? <div class="card"><p class="padded muted">{texts.none}</p></div> : (
           <>
             <div class="card scroll">
               <table class="stacked">

@@ -1,8 +1,8 @@
 /** The timeline: a row for each step, the runs of loops and branches under theirs. */
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
-import { axisOf, spansOf, type Axis, type Span } from "../../execution/bars";
+import { axisOf, labelsOf, spansOf, type Axis, type Span } from "../../execution/bars";
 import { nodeOf, runOf } from "../../execution/names";
 import { MOST_STEPS, type Detail, type ExecutionStore, type Step } from "../../execution/store";
 import { duration, moment, now } from "../../parts/format";
@@ -64,11 +64,12 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
 
 /** Moments on the clock; within seconds, the time since the start. */
 function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: boolean }) {
+  const labels = labelsOf(axis.ticks.map(({ moment: time }) => time), (time) => (isShort ? `+${duration(time - from)}` : moment(new Date(time).toISOString(), time)), duration);
   return (
     <div class="axis" aria-hidden="true">
       <span />
       <div>
-        {axis.ticks.map(({ at, moment: time }) => <span key={at} style={{ left: `${at * 100}%` }}>{isShort ? `+${duration(time - from)}` : moment(new Date(time).toISOString(), time)}</span>)}
+        {axis.ticks.map(({ at }, i) => <span key={at} style={{ left: `${at * 100}%` }}>{labels[i]}</span>)}
       </div>
       <span />
     </div>
@@ -77,12 +78,15 @@ function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: 
 
 function Lane({ row, axis, isChosen, isOpen, onToggle }: { row: Row; axis: Axis; isChosen: boolean; isOpen: boolean; onToggle: (key: string) => void }) {
   const status = row.step === undefined ? "" : statuses[row.step.status] ?? row.step.status;
+  const lane = useRef<HTMLButtonElement>(null);
+  // What failed may be far below.
+  useEffect(() => void (isChosen && lane.current?.scrollIntoView({ block: "nearest" })), [isChosen]);
   return (
     <li class="lane-row">
       {row.opens !== undefined && (
         <button class="lane-fold" style={{ marginLeft: `${row.depth * 16}px` }} aria-expanded={isOpen} aria-label={texts.open(row.label)} onClick={() => onToggle(row.opens!)}><Icon name="down" /></button>
       )}
-      <button class="lane" aria-current={isChosen ? "true" : undefined} aria-label={`${row.label}, ${row.note}, ${status}, ${row.took}`} onClick={() => (row.step !== undefined ? choose({ step: row.step.step }) : row.opens && onToggle(row.opens))}>
+      <button ref={lane} class="lane" aria-current={isChosen ? "true" : undefined} aria-label={`${row.label}, ${row.note}, ${status}, ${row.took}`} onClick={() => (row.step !== undefined ? choose({ step: row.step.step }) : row.opens && onToggle(row.opens))}>
         <span class="lane-name" style={{ paddingLeft: `${row.depth * 16 + 8}px` }}><b class="cut">{row.label}</b><span class="cut">{row.note}</span></span>
         <span class="track">
           {axis.ticks.map(({ at }) => <u key={at} style={{ left: `${at * 100}%` }} />)}
