@@ -228,3 +228,30 @@ async def test_what_changes_between_two_listeners_is_sent_to_the_second() -> Non
     assert [message["type"] for message in await texts(second)] == ["ready"]
     assert [message["id"] for message in await texts(second)] == ["exec-00000"]
     await second.aclose()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_being_read_while_the_last_listener_goes_is_sent_to_the_next() -> None:
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(Stored):
+        async def summaries(self, ids: Sequence[ExecutionId]) -> Sequence[tuple[WorkspaceId, ExecutionView]]:
+            is_asked.set()
+            await may_answer.wait()
+            return await super().summaries(ids)
+
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Slow(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    first = feed.follow([MARA], None)
+    (ready,) = await texts(first)
+    published(broadcast, 1)
+    async with asyncio.timeout(PATIENCE):
+        await is_asked.wait()
+    await first.aclose()
+    may_answer.set()
+
+    second = feed.follow([MARA], ready["cursor"])
+
+    assert [message["type"] for message in await texts(second)] == ["ready"]
+    assert [message["id"] for message in await texts(second)] == ["exec-00000"]
+    await second.aclose()

@@ -205,6 +205,9 @@ class ExecutionFeed:
 
     async def _read(self) -> None:
         """Read the summaries of what changes, until cancelled."""
+        if self._changed:
+            # The last reader was cancelled before it had read them.
+            self._wake.set()
         while True:
             await self._wake.wait()
             await asyncio.sleep(_FLUSH_SECONDS)
