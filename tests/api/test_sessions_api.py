@@ -1,12 +1,15 @@
 """The logins of an account, and what it prefers, over REST."""
 
 import json
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from api.shapes import assert_error, assert_recent, moment
+from support.asgi import call, program_at
 from support.client import PASSWORD, Client
+from support.databases import rows_of
 
 SESSIONS: Final = "/api/v1/sessions"
 PREFERENCES: Final = "/api/v1/accounts/me/preferences"
@@ -123,3 +126,18 @@ def test_preferences_are_a_bounded_object(account: Client, wrong: Any) -> None:
     assert_error(account.put(PREFERENCES, wrong), 422)
 
     assert account.get(PREFERENCES).json == {"preferences": {}}
+
+
+async def test_what_was_used_since_the_last_look_is_written_at_a_stop(tmp_path: Path) -> None:
+    uses = "SELECT address, (SELECT count(last_used_at) FROM api_tokens) FROM sessions"
+    async with program_at(tmp_path) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        login = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.1")).token
+        body = json.dumps({"name": "CI", "scopes": ["read"]}).encode()
+        token = (await call(program.app, "POST", "/api/v1/tokens", token=login, body=body)).json["token"]
+        for used in (login, token):
+            assert (await call(program.app, "GET", "/api/v1/flows", token=used, address="192.0.2.2")).status == 200
+        before = rows_of(tmp_path / "flowrunner.db", uses)
+
+    assert before == [("192.0.2.1", 0)]
+    assert rows_of(tmp_path / "flowrunner.db", uses) == [("192.0.2.2", 1)]

@@ -50,6 +50,18 @@ async def test_a_value_that_comes_back_while_it_is_forgotten_stays_hidden(hidden
     assert hidden.redactor.redact("the value") == "***"
 
 
+@pytest.mark.parametrize("way", ["set again", "stored again"])
+async def test_a_value_that_has_come_back_is_not_forgotten_as_a_replaced_one(hidden: HiddenValues, way: str) -> None:
+    await hidden.learn(["the value"])
+    await hidden.compare([], at=NOON)
+
+    await (hidden.learn(["the value"]) if way == "set again" else hidden.compare(["the value"], at=NOON))
+    await hidden.forget(before=LATER)
+
+    assert hidden.redactor.redact("the value") == "***"
+    assert not hidden.has_replaced
+
+
 async def test_the_search_is_built_on_a_thread_and_once_for_all_who_wait(
     hidden: HiddenValues, monkeypatch: pytest.MonkeyPatch
 ) -> None:

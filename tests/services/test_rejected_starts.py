@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict, InvalidInput
+from flowrunner.domain.errors import Conflict, InvalidInput, TooManyRequests
+from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
@@ -163,6 +164,47 @@ async def test_a_request_that_is_overtaken_by_another_with_its_key_gets_the_answ
 
         assert (await overtaken).id == first.id
         await rejected(engine, mara, full)
+
+
+async def test_a_request_that_is_overtaken_by_another_with_its_key_in_a_full_queue_gets_the_answer_of_that(
+    tmp_path: Path, mara: Caller
+) -> None:
+    """It reads that the key is free; then the other one takes the only place in the queue."""
+    is_held, reached, may_read = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Late(Outdated):
+        async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
+            if is_held.is_set() and not reached.is_set():
+                reached.set()
+                await may_read.wait()
+            return await self._concurrency.has_free_slot(slot)
+
+    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Late) as engine:  # type: ignore[arg-type]
+        engine.executions._limits = WorkspaceLimits(queued=1)
+        queue = await engine.save(QUEUES)
+        await engine.executions.run(mara, queue, {})
+        is_held.set()
+        overtaken = asyncio.ensure_future(engine.executions.run(mara, queue, {}, idempotency_key="k"))
+        await reached.wait()
+        first = await engine.executions.run(mara, queue, {}, idempotency_key="k")
+        may_read.set()
+
+        assert (await overtaken).id == first.id
+        with pytest.raises(TooManyRequests):
+            await engine.executions.run(mara, queue, {})
+
+
+async def test_a_slot_that_becomes_free_after_it_was_read_is_given_to_the_execution_that_was_queued(
+    tmp_path: Path, mara: Caller
+) -> None:
+    class Early(Outdated):
+        async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
+            return False
+
+    async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Early) as engine:  # type: ignore[arg-type]
+        queued = await engine.executions.run(mara, await engine.save(QUEUES.replace(HELD, SMALL)), {})
+
+        assert await engine.until_ended(queued.id) is Status.COMPLETED
 
 
 async def test_a_start_without_key_and_limit_reads_neither(

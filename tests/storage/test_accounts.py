@@ -8,7 +8,8 @@ import pytest
 
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
+from flowrunner.domain.workspace import Workspace
 from flowrunner.ports.accounts import TokenView
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
@@ -184,6 +185,25 @@ async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqlAccount
 
     assert sorted(type(r).__name__ for r in results) == ["Conflict", "tuple"]
     assert (await accounts.page(role="admin", page=ALL))[1] == 1
+
+
+async def test_an_admin_that_is_disabled_is_no_other_admin_of_a_workspace(
+    accounts: SqlAccounts, database: Database
+) -> None:
+    workspaces, id, other = SqlWorkspaces(database), WorkspaceId("team"), AccountId("third")
+    await accounts.create(account(other, role="user"), password_hash="hash-third")
+    team = Workspace(id=id, name="Team", slug="team", role="admin", created_at=NOON)
+    await workspaces.create(team, admin=OMAR, most=9)
+    await workspaces.set_member(id, other, "admin", at=NOON, is_new=True, most_members=9, most_joined=9)
+
+    await accounts.update(other, by=MARA, at=NOON, is_disabled=True)
+    with pytest.raises(Conflict, match="last admin of 'Team'"):
+        await accounts.delete(OMAR, at=NOON)
+    with pytest.raises(Conflict, match="last admin of a workspace"):
+        await workspaces.remove_member(id, OMAR)
+
+    await accounts.update(other, by=MARA, at=NOON, is_disabled=False)
+    await accounts.delete(OMAR, at=NOON)
 
 
 async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, path: Place) -> None:
