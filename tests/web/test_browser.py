@@ -566,6 +566,18 @@ def test_an_open_page_goes_on_after_a_restart_of_the_server(tab: Tab, site: Serv
     expect(page.locator("header .pill")).to_have_text("failed")
 
 
+def test_a_screen_that_was_opened_while_the_server_was_away_appears_when_it_is_back(tab: Tab, site: Server) -> None:
+    page = tab.go("/approvals")
+    expect(page.get_by_role("heading", name="Approvals")).to_be_visible()
+
+    site.kill()
+    page.get_by_role("link", name="Node types").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    site.start()
+
+    expect(page.get_by_role("heading", name="Node types")).to_be_visible()
+
+
 def test_nothing_that_was_typed_is_lost_when_the_session_ends(tab: Tab, api: Client) -> None:
     page = tab.go("/secrets")
     page.get_by_role("button", name="New secret").click()

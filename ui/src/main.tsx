@@ -17,6 +17,12 @@ const root = document.getElementById("app")!;
 listen();
 preload(location.peek().path);
 open().then(
-  () => render(<App />, root),
-  (error: unknown) => render(<main class="alone"><Failure error={error} retry={() => window.location.reload()} /></main>, root),
+  () => show(<App />),
+  (error: unknown) => show(<main class="alone"><Failure error={error} retry={() => window.location.reload()} /></main>),
 );
+
+/** Show something instead of the mark that the page has while it loads. */
+function show(content: preact.JSX.Element): void {
+  root.replaceChildren();
+  render(content, root);
+}

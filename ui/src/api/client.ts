@@ -62,8 +62,12 @@ async function send(method: string, url: string, options: Options<unknown>): Pro
     return await fetch(url, { method: method.toUpperCase(), headers, body, signal: options.signal, credentials: "same-origin" });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new ApiError(0, "unreachable", "The server does not answer", "check that it runs, and that you are online");
+    throw unreachable();
   }
+}
+
+export function unreachable(): ApiError {
+  return new ApiError(0, "unreachable", "The server does not answer", "check that it runs, and that you are online");
 }
 
 async function errorOf(response: Response): Promise<ApiError> {

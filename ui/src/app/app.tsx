@@ -2,7 +2,8 @@
 import { signal, useSignal } from "@preact/signals";
 import { Component, type ComponentChildren, type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { Empty, Skeleton } from "../parts/parts";
+import { unreachable } from "../api/client";
+import { Empty, Failure, Skeleton } from "../parts/parts";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
 import { KeyDialogs, listenToKeys } from "./keys";
@@ -13,6 +14,9 @@ import { routes } from "./routes";
 import { account, keepSession, mustEnrol, workspace, workspaces } from "./session";
 import { SetUpPage } from "./setup";
 import { Head, Shell } from "./shell";
+
+/** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
+const RETRY = 5000;
 
 /** Screens that have been loaded, so that they appear at once. */
 const loaded = signal(new Map<Route, ComponentType<{ parameters: Parameters }>>());
@@ -54,16 +58,20 @@ function Screen() {
   const { path } = location.value;
   const found = find(path);
   const hasFailed = useSignal(false);
-  useEffect(() => {
-    if (found === undefined || loaded.peek().has(found.route)) return;
-    found.route.load().then(
-      (module) => (loaded.value = new Map(loaded.peek()).set(found.route, module.default)),
+  const load = (route: Route) =>
+    route.load().then(
+      (module) => (loaded.value = new Map(loaded.peek()).set(route, module.default)),
       () => (hasFailed.value = true),
     );
+  useEffect(() => {
+    if (found === undefined || loaded.peek().has(found.route)) return;
+    void load(found.route);
+    const timer = setInterval(() => void (hasFailed.peek() && !loaded.peek().has(found.route) && load(found.route)), RETRY);
+    return () => clearInterval(timer);
   }, [found?.route]);
   if (found === undefined || workspace.value === undefined) return <NotFound />;
   const Loaded = loaded.value.get(found.route);
-  if (Loaded === undefined) return hasFailed.value ? <Empty title={common.broken}><p>{common.brokenHint}</p></Empty> : <><Head title=" " /><div class="content"><Skeleton rows={8} /></div></>;
+  if (Loaded === undefined) return <><Head title=" " /><div class="content">{hasFailed.value ? <Failure error={unreachable()} retry={() => load(found.route)} /> : <Skeleton rows={8} />}</div></>;
   return <Loaded parameters={found.parameters} />;
 }
 

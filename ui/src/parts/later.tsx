@@ -4,15 +4,18 @@ import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { common } from "../texts/common";
 
+/** Milliseconds after which a part that could not be loaded is asked for again. */
+const RETRY = 5000;
+
 /** Return a component that loads the real one once, and shows that it does. */
 export function later<P extends object>(load: () => Promise<ComponentType<P>>): (props: P) => preact.JSX.Element {
   const loaded = signal<{ Part: ComponentType<P> } | undefined>(undefined);
   let isLoading = false;
+  const attempt = () => void load().then((Part) => (loaded.value = { Part }), () => setTimeout(attempt, RETRY));
   return (props) => {
     useEffect(() => {
-      if (isLoading) return;
+      if (!isLoading) attempt();
       isLoading = true;
-      load().then((Part) => (loaded.value = { Part }), () => (isLoading = false));
     }, []);
     if (loaded.value === undefined) return <p class="muted padded" aria-busy="true">{common.loading}</p>;
     const { Part } = loaded.value;
