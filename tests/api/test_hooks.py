@@ -19,6 +19,7 @@ import pytest
 
 from api.shapes import assert_error, assert_recent
 from flowrunner.api.http.state import Waiting
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
@@ -246,7 +247,9 @@ def test_a_request_to_a_webhook_in_a_flow_that_has_one_is_a_warning(account: Cli
     assert ("trigger.loop", "nodes.b.params.url") in [(each["code"], each["path"]) for each in report["warnings"]]
 
 
-async def test_a_request_whose_server_ended_is_started_or_says_why_not(tmp_path: Path) -> None:
+async def test_a_request_whose_server_ended_is_started_or_says_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with two_accounts_at(tmp_path) as accounts:
         services, found = accounts.program.services, {}
         workspace = WorkspaceId((await accounts.mara.request("GET", "/api/v1/accounts/me")).json["id"])
@@ -267,6 +270,13 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(tmp_path:
             found[name] = trigger["id"]
         await accounts.mara.request("POST", f"/api/v1/triggers/{found['paused']}/pause")
 
+        async def away(_: Any) -> Any:
+            raise Unavailable("The database cannot be written at the moment")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(services.executions, "accept", away)
+            await services.hooks.start_received()
+        # What could not be started is looked for again.
         for _ in range(2):
             await services.hooks.start_received()
             await asyncio.sleep(0.1)
