@@ -12,7 +12,6 @@ import { ExpiredDialog, LeavingDialog, LoginPage } from "./login";
 import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
 import { account, keepSession, mustEnrol, workspace, workspaces } from "./session";
-import { SetUpPage } from "./setup";
 import { Head, Shell } from "./shell";
 
 /** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
@@ -88,6 +87,7 @@ function Enrolment() {
 
 /** The pages of links, for people who need not be logged in. */
 const linkPages: Record<string, () => Promise<{ default: ComponentType }>> = {
+  "/setup": () => import("./setup"),
   "/invitation": () => import("./invitation"),
   "/new-password": () => import("./passwords"),
 };
@@ -111,7 +111,7 @@ function home(): string {
 
 export function App() {
   const { path, query } = location.value;
-  const isOutside = ["/login", "/setup", ...Object.keys(linkPages)].includes(path);
+  const isOutside = ["/login", ...Object.keys(linkPages)].includes(path);
   useEffect(() => {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
@@ -126,7 +126,6 @@ export function App() {
   useEffect(listenToKeys, []);
   useEffect(keepSession, []);
   if (mustEnrol.value) return <Enrolment />;
-  if (path === "/setup") return <SetUpPage />;
   if (path === "/login") return <LoginPage />;
   if (linkPages[path] !== undefined) return <LinkPage key={path} load={linkPages[path]} />;
   if (account.value === undefined || path === "/") return null;

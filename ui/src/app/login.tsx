@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
+import { later } from "../parts/later";
 import { Failure, Field } from "../parts/parts";
 import { common } from "../texts/common";
 import { passwords } from "../texts/passwords";
@@ -12,8 +13,8 @@ import { shell } from "../texts/shell";
 import { answerWithPasskey } from "./passkeys";
 import { go, location, within, withQuery } from "./router";
 import { account, askedFor, finishLogIn, leave, logIn, mustEnrol, unsaved, open, secondStepOf, setUpState } from "./session";
-import { ForgottenPassword } from "./forgotten";
 
+const ForgottenPassword = later<{ onClose: () => void }>(() => import("./forgotten").then((module) => module.ForgottenPassword));
 type Step = Schemas["SecondStepNeeded"];
 
 /** Run a step of the login; an answer that asks for the second one leads there. */

@@ -8,7 +8,7 @@ import { shell } from "../texts/shell";
 import { go } from "./router";
 import { logIn, open } from "./session";
 
-export function SetUpPage() {
+export default function SetUpPage() {
   document.title = `${shell.setUp} · ${common.product}`;
   const fault = useSignal<ApiError | undefined>(undefined);
   const busy = useSignal(false);
