@@ -1,4 +1,7 @@
-"""The program of an engine process: `python -m flowrunner.engine_process SOCKET`, started by the server alone."""
+"""The program of an engine process: `python -m flowrunner.engine_process SOCKET PID`, started by the server alone.
+
+Most of its modules are imported when it is certain to end with the server, because that takes most of its start.
+"""
 
 import contextlib
 import ctypes
@@ -8,16 +11,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-import uvloop
-
-from flowrunner.bootstrap.engine_process import served_engine
-from flowrunner.bootstrap.interpreter import frozen_gc, unmap_large_blocks
-from flowrunner.bootstrap.telemetry import open_exporters
-from flowrunner.logs import configure_logging, forward_events
-from flowrunner.settings import Settings
-
 if TYPE_CHECKING:
     from flowrunner.bootstrap.telemetry import Exporters
+    from flowrunner.settings import Settings
 
 # From <linux/prctl.h>.
 _PR_SET_PDEATHSIG: Final = 1
@@ -28,21 +24,28 @@ def main() -> None:
     # A supervisor or terminal signals the whole group; only the server decides when this process ends.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    _die_with_the_server()
+    descriptor, server = map(int, sys.argv[1:])
+    _die_with(server)
+    import uvloop
+
+    from flowrunner.bootstrap.interpreter import unmap_large_blocks
+
     unmap_large_blocks()
-    uvloop.run(_run(int(sys.argv[1])))
+    uvloop.run(_run(descriptor))
 
 
-def _die_with_the_server() -> None:
+def _die_with(server: int) -> None:
     """Have Linux kill this process when the server ends; elsewhere its closed socket is noticed a little later."""
-    server = os.getppid()
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
         os._exit(1)
 
 
-def _configure(settings: Settings) -> "Exporters | None":
+def _configure(settings: "Settings") -> "Exporters | None":
+    from flowrunner.bootstrap.telemetry import open_exporters
+    from flowrunner.logs import configure_logging, forward_events
+
     configure_logging(settings)
     exporters = open_exporters(settings)
     if exporters is not None and exporters.has_logs:
@@ -51,6 +54,9 @@ def _configure(settings: Settings) -> "Exporters | None":
 
 
 async def _run(descriptor: int) -> None:
+    from flowrunner.bootstrap.engine_process import served_engine
+    from flowrunner.bootstrap.interpreter import frozen_gc
+
     async with served_engine(descriptor, _configure) as server:
         with frozen_gc():
             await server

@@ -30,6 +30,7 @@ SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 
 _SIZE: Final = re.compile(r"([0-9]{1,18})(|KiB|MiB|GiB|TiB)")
 _LEAST_TOKEN: Final = 16
+MOST_PROCESSES: Final = 64
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
 _UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -83,6 +84,13 @@ def _count(value: str) -> int:
     count = _whole_number(value)
     if count < 1:
         raise ValueError("must be at least 1")
+    return count
+
+
+def _processes(value: str) -> int:
+    count = _count(value)
+    if count > MOST_PROCESSES:
+        raise ValueError(f"must be at most {MOST_PROCESSES}: each takes a processor")
     return count
 
 
@@ -245,7 +253,7 @@ class Settings:
         default=LOCAL,
     )
     processes: int = setting(
-        _count,
+        _processes,
         "Processes of the server without Temporal: with more than one, all but one of them advance executions.",
         default=1,
     )

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -88,7 +91,9 @@ def test_an_engine_process_has_neither_the_database_nor_keys_nor_the_port(server
 
         assert not [name for name in files if name.startswith(str(server.data_dir))]
         assert not sockets & listening
-        assert Path(f"/proc/{pid}/cmdline").read_bytes().count(b"\0") == 4, "nothing but the number of its socket"
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[3:-1]
+        assert arguments[0].isdigit(), "the number of its socket"
+        assert arguments[1:] == [str(server.pid).encode()]
 
 
 def test_a_secret_set_meanwhile_is_hidden_in_executions_that_are_in_memory(admin: Client, receiver: Receiver) -> None:
@@ -203,3 +208,18 @@ def test_workers_of_temporal_take_the_place_of_processes() -> None:
 
     with pytest.raises(InvalidSettings, match="start more workers"):
         is_shared(settings)
+
+
+def test_a_number_of_processes_that_no_machine_has_is_refused() -> None:
+    assert load_settings({"processes": "64"}, {}).processes == 64
+    with pytest.raises(InvalidSettings, match="at most 64"):
+        load_settings({"processes": "1000"}, {})
+
+
+def test_an_engine_process_ends_if_its_server_has_ended_before_it_begins() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = ["-m", "flowrunner.engine_process", str(theirs.fileno()), str(os.getppid())]
+        ended = subprocess.run([sys.executable, *command], pass_fds=[theirs.fileno()], timeout=60, check=False)
+
+    assert ended.returncode == 1

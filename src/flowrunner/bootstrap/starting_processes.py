@@ -72,7 +72,7 @@ def starting(given: ProcessSettings) -> StartProcess:
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "flowrunner.engine_process", str(theirs.fileno()),
+                    sys.executable, "-m", "flowrunner.engine_process", str(theirs.fileno()), str(os.getpid()),
                     stdin=DEVNULL, pass_fds=(theirs.fileno(),), env=_environment(),
                 )  # fmt: skip
             except BaseException:
