@@ -491,6 +491,7 @@ async def test_expected_statuses_are_the_only_successes(
         ("999999999", 86400.0),
         (format_datetime(NOON + timedelta(seconds=90), usegmt=True), 90.0),
         (format_datetime(NOON - timedelta(days=1), usegmt=True), 0.0),
+        (format_datetime(NOON + timedelta(seconds=90)).replace("+0000", "-0000"), 90.0),
         ("soon", None),
         ("-5", None),
         ("1.5", None),
