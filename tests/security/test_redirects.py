@@ -38,7 +38,9 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
     "a form": {"form": {"text": MARK}},
 }
 # Every header that may arrive: what the client itself says of every request.
-OF_THE_CLIENT: Final = {"host", "accept", "accept-encoding", "user-agent", "content-length", "content-type"}
+OF_THE_CLIENT: Final = {
+    "host", "accept", "accept-encoding", "user-agent", "content-length", "content-type", "flowrunner-depth"
+}  # fmt: skip
 
 
 @dataclass

@@ -237,8 +237,9 @@ async def test_s63_no_number_of_accounts_uses_up_the_connections_of_another() ->
     assert sum(slots.held(AccountId(f"{account}")) for account in range(20)) <= 1024 + 16 * 20
 
 
-async def test_idle_connections_of_an_account_are_bounded(clients: EgressClients, monkeypatch: Any) -> None:
+async def test_idle_connections_of_an_account_are_bounded(monkeypatch: Any) -> None:
     monkeypatch.setattr("flowrunner.security.egress._REQUESTS_OF_AN_ACCOUNT", 3)
+    clients = EgressClients(EgressPolicy([LOOPBACK]))
     peers, servers = [], []
     for _ in range(10):
         peers.append(Peer())
@@ -247,6 +248,7 @@ async def test_idle_connections_of_an_account_are_bounded(clients: EgressClients
     await asyncio.sleep(0.1)
 
     assert sum(peer.open for peer in peers) == 3
+    await clients.close()
     for server in servers:
         server.close()
 

@@ -64,6 +64,8 @@ _LETTERS: Final = "abcdefghij"
 _RANGES: Final[Mapping[str, str]] = {"first_id": "AND {id} >= :first_id", "end_id": "AND {id} < :end_id"}
 _FROM: Final = "SELECT id FROM ("
 _NUMBER_OF: Final = "SELECT count(*) FROM ("
+_NUMBERS: Final = "SELECT {numbers}"
+_NUMBER: Final = "(SELECT count(*) FROM ({ids}) AS entries)"
 # An index with the status is searched for each one that is wanted, because such a range is in the order of the ids.
 _OF_STATUS: Final = {status: f"AND e.status = '{status.value}' AND :is_{status.value}" for status in Status}
 
@@ -164,7 +166,7 @@ def numbers_of(given: frozenset[str], *, terms: int) -> str:
     ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys())]
     limits = ("LIMIT :sampled", "LIMIT :sampled")
     counted = [_Entries.of(name, given, ranges).ids(_ANY_ORDER, limits) for name in indexes_of(given, terms)]
-    return f"SELECT {', '.join(f'({_NUMBER_OF}{ids}) AS entries)' for ids in counted)}"
+    return _NUMBERS.replace("{numbers}", ", ".join(_NUMBER.replace("{ids}", ids) for ids in counted))
 
 
 @dataclass(frozen=True, slots=True)
