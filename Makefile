@@ -170,14 +170,14 @@ clean: ## Delete the environment and the caches of tools
 # Installation
 
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(RUN)
-	@echo 'Installing what FlowRunner needs into $(VENV), once' >&2
+	@echo 'Installing what FlowRunner needs into $(VENV), once: it takes about a minute' >&2
 	@$(PIP) install --quiet --require-hashes --requirement requirements/runtime.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # It contains the dependencies of the runtime, in the same versions.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(RUN)
-	@echo 'Installing what the tests need into $(VENV), once' >&2
+	@echo 'Installing what the tests need into $(VENV), once: it takes a minute or two' >&2
 	@$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.runtime $@

@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from support.client import Client
+from support.client import PASSWORD, Client
 from support.receiver import Receiver
 from support.server import Server, clean_environment
 from web import sample
@@ -238,6 +238,23 @@ def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any
 
     page.get_by_role("button", name="Back to the end").click()
     expect(slider).to_have_count(0)
+
+
+def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api: Client) -> None:
+    viewer = api.new_account()
+    api.post(f"/api/v1/workspaces/{api.account_id}/members", {"account": viewer.email, "role": "viewer"})
+    home = f"/w/~{api.account_id[-8:]}"
+    tab = Tab(browser, site.url).log_in(viewer.email, PASSWORD)
+
+    tab.page.goto(f"{home}/flows/{api.new_flow(sample.APPROVED, name='is looked at')}/settings")
+    expect(tab.page.get_by_text("Editors and admins of this workspace change its flows.")).to_be_visible()
+    expect(tab.page.get_by_role("button", name="Download YAML")).to_be_enabled()
+    expect(tab.page.get_by_role("button", name="Delete the flow")).to_be_disabled()
+
+    tab.page.goto(f"{home}/flows/new")
+    expect(tab.page.get_by_role("heading", name="Read only")).to_be_visible()
+    tab.close()
+    assert tab.faults == []
 
 
 def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:

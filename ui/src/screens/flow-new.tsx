@@ -2,11 +2,11 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { to, location, setQuery } from "../app/router";
-import { workspace } from "../app/session";
+import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { layoutGraph } from "../graph/layout";
 import { Picture } from "../graph/picture";
-import { Failure } from "../parts/parts";
+import { Empty, Failure } from "../parts/parts";
 import { flow as words } from "../texts/flow";
 import { samples as texts } from "../texts/samples";
 import { Editor } from "./flow-edit";
@@ -26,10 +26,11 @@ export default function FlowNew() {
       (reason: unknown) => (error.value = reason),
     );
   }, []);
-  if (chosen !== null && language.value !== undefined) {
+  if (chosen !== null && may("editor") && language.value !== undefined) {
     const sample = samples.find(({ name }) => name === chosen);
     return <Editor key={chosen} language={language.value} initial={sample?.definition ?? EMPTY} />;
   }
+  if (!may("editor")) return <><Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} /><Empty title={words.readOnly}><p>{words.readOnlyHint}</p></Empty></>;
   return (
     <>
       <Head title={words.newFlow} crumbs={<a href={to("/flows")}>{words.flows}</a>} />

@@ -11,7 +11,7 @@ export const flow = {
   created: (name: string) => `Created ${name}`,
   panes: "Graph of the flow",
   notKept: "This text is too large to be kept in the browser: save it before you leave.",
-  readOnly: "read only",
+  readOnly: "Read only",
   readOnlyHint: "Editors and admins of this workspace change its flows.",
   disabledNote: "Disabled: it starts no executions",
   allFilters: "All filters",
