@@ -109,7 +109,7 @@ async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(pa
             page = Page(limit=limit, offset=0)
             wanted = ExecutionFilter(flow_id=FlowId("flow-1"), is_unrepaired=True)
             listed = await executions.page(MARA, wanted, page)
-            assert (len(listed.items), listed.total, listed.is_exact) == (limit, 2500, False)
+            assert (len(listed.items), listed.total, listed.is_exact) == (limit, 1000, False)
 
         await database.write(lambda tx: tx.run("DELETE FROM executions"))
 
