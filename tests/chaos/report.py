@@ -97,7 +97,7 @@ class Report:
     ledgers: dict[str, str] = field(default_factory=dict)
 
     def kills_of(self, whom: str) -> int:
-        """How often one of these was killed: `server`, `engine process`, `worker` or `PostgreSQL`."""
+        """Return the number of kills of one of these: `server`, `engine process`, `worker` or `PostgreSQL`."""
         return sum(
             struck.trials * (2 if "while it starts" in fault else 1)
             for fault, struck in self.faults.items()

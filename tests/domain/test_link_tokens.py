@@ -83,7 +83,7 @@ def unescaped(text: str) -> str:
 
 
 def decoded(text: str) -> str:
-    """What is left of base64 and hexadecimal when decoded from each place."""
+    """Decode base64 and hexadecimal from each place."""
     letters = re.sub(r"[^A-Za-z0-9+/]", "", text)
     found = [quopri.decodestring(text.encode(errors="replace"))]
     for start in range(4):

@@ -51,7 +51,7 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """What an engine process is told at its start: the settings that it needs, and no others.
+    """The start message of an engine process: the settings that it needs, and no others.
 
     Attributes:
         own_ports, own_servers: See `EgressPolicy`.

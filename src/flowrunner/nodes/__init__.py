@@ -48,7 +48,7 @@ def _built_in(name: str) -> NodeType[Any]:
 
 
 class NodeTypesOnDemand(Mapping[str, NodeType[Any]]):
-    """What `installed` returns, imported as it is asked for: most flows use few types, and none of other packages."""
+    """The result of `installed`, imported as it is asked for: most flows use few types, and none of packages."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report

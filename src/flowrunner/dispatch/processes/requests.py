@@ -65,7 +65,7 @@ class ServerDependencies(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerParts:
-    """What the requests of engine processes need of the server.
+    """The parts of the server that requests of engine processes need.
 
     Attributes:
         definitions: Where the documents of flows are stored.
