@@ -22,9 +22,30 @@ const types: Plugin = {
   },
 };
 
+/** The script of the first moment, with the names of the scripts that each screen loads. */
+const start: Plugin = {
+  name: "start",
+  generateBundle(_, bundle) {
+    const scripts: Record<string, string[]> = {};
+    for (const [file, chunk] of Object.entries(bundle)) {
+      const screen = chunk.type === "chunk" ? /\/screens\/((?:execution\/)?[\w-]+)\.tsx$/.exec(chunk.facadeModuleId ?? "")?.[1] : undefined;
+      if (screen === undefined) continue;
+      const all = new Set([file]);
+      // A set also walks through what is added meanwhile.
+      for (const each of all) {
+        const found = bundle[each];
+        if (found?.type === "chunk") for (const other of found.imports) if (bundle[other]?.type === "chunk" && !bundle[other].isEntry) all.add(other);
+      }
+      scripts[screen] = [...all].map((each) => `/${each}`);
+    }
+    const ordered = Object.fromEntries(Object.entries(scripts).sort());
+    this.emitFile({ type: "asset", fileName: "start.js", source: readFileSync("start.js", "utf8").replace("scripts = {}", `scripts = ${JSON.stringify(ordered)}`) });
+  },
+};
+
 // The bundle is committed, so names have no hashes and nothing in it depends on the machine.
 export default defineConfig({
-  plugins: [swagger, types],
+  plugins: [swagger, types, start],
   build: {
     outDir: "../src/flowrunner/web",
     emptyOutDir: true,
@@ -38,6 +59,8 @@ export default defineConfig({
         entryFileNames: "assets/[name].js",
         chunkFileNames: "assets/[name].js",
         assetFileNames: "assets/[name][extname]",
+        // Few files: what every screen needs is one, and small parts of several screens another.
+        codeSplitting: { groups: [{ name: "base", tags: ["$initial"] }, { name: "shared", test: /src.parts/, minShareCount: 3 }] },
       },
     },
   },

@@ -57,7 +57,7 @@ OPEN: Final = {
             "/w/{screen}",
             "/assets/{name}",
             "/favicon.svg",
-            "/theme.js",
+            "/start.js",
             "/docs",
             "/docs.js",
             "/flowrunner-api.d.ts",

@@ -20,7 +20,7 @@ def packed(path: Path) -> int:
 
 def first_load(screen: str) -> int:
     """The bytes that a browser loads for a screen, with all that its scripts import at once, without fonts."""
-    files = {BUILT / "index.html", BUILT / "theme.js", BUILT / "assets/style.css"}
+    files = {BUILT / "index.html", BUILT / "start.js", BUILT / "assets/style.css"}
     left = [BUILT / "assets/index.js", BUILT / f"assets/{screen}.js"]
     while left:
         script = left.pop()

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from support.client import PASSWORD, Client
 from support.receiver import Receiver
-from support.server import Server, clean_environment
+from support.server import ADMIN_EMAIL, Server, clean_environment
 from web import sample
 from web.browser import Tab, fill_login, needs_chromium, opened_browser
 from web.screens import SCREENS
@@ -135,6 +135,36 @@ def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
     expect(answer).to_contain_text('"role": "admin"')
     tab.page.set_viewport_size({"width": 390, "height": 844})
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_screen_asks_once_for_its_data_and_does_so_before_its_scripts_are_there(
+    tab: Tab, ids: dict[str, Any]
+) -> None:
+    paths = ("", "/flows", "/executions", "/executions/{failed}?tab=logs", "/flows/{flow}")
+    for path in (each.format(**ids) for each in paths):
+        page = tab.go(path)
+        page.locator("h1").filter(has_text=re.compile(r"\S")).wait_for()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+        asked = page.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+        data = [url for url in asked if "/api/v1/" in url and "/approvals" not in url]
+        assert len(data) == len(set(data)), path
+        # What the first script has asked for is used.
+        assert page.evaluate("early.size") == 0, path
+
+
+def test_nothing_is_asked_for_before_a_login(browser: Browser, site: Server) -> None:
+    tab = Tab(browser, site.url).log_in()
+    home, page = tab.home, tab.page
+    page.get_by_role("link", name=ADMIN_EMAIL).click()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("E-mail address").wait_for()
+
+    page.goto(f"{home}/executions")
+
+    page.get_by_label("E-mail address").wait_for()
+    assert page.evaluate("window.early") is None
+    tab.close()
 
 
 def test_an_address_that_is_no_encoding_is_not_found(tab: Tab) -> None:

@@ -69,7 +69,7 @@ async def api_page(request: Request) -> Response:
 @router.get("/docs.js")
 @router.get("/favicon.svg")
 @router.get("/flowrunner-api.d.ts")
-@router.get("/theme.js")
+@router.get("/start.js")
 async def file(request: Request) -> Response:
     """Return a file of the interface that has its place at the top."""
     return await _answer(request, request.url.path[1:])

@@ -11,7 +11,7 @@ import { NotFound } from "./not-found";
 import { ExpiredDialog, LeavingDialog, LoginPage } from "./login";
 import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
-import { account, keepSession, mustEnrol, workspace, workspaces } from "./session";
+import { account, keepSession, mustEnrol, rememberPlace, workspace, workspaces } from "./session";
 import { Head, Shell } from "./shell";
 
 /** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
@@ -119,6 +119,7 @@ export function App() {
     else if (workspace.value !== undefined) {
       const segment = segmentOf(workspace.value);
       localStorage.setItem("flowrunner.workspace", segment);
+      rememberPlace(workspace.value, segment);
       // An older slug, or the whole id.
       if (slug.value !== segment) go(withQuery(path.replace(/^\/w\/[^/]*/, homeOf(workspace.value)), Object.fromEntries(query)), { replace: true });
     }

@@ -1,4 +1,4 @@
-/** Light, dark, or as the system is. `public/theme.js` applies the choice before the first paint. */
+/** Light, dark, or as the system is. `start.js` applies the choice before the first paint. */
 import { signal } from "@preact/signals";
 
 export type Theme = "auto" | "light" | "dark";

@@ -25,7 +25,7 @@ export class ExecutionStore {
   readonly error = signal<ApiError | undefined>(undefined);
   readonly stream = signal<EventStream | undefined>(undefined);
   readonly isLive = computed(() => this.detail.value !== undefined && !FINAL.has(this.detail.value.status));
-  /** Grows with each renewal, so that logs are read again. */
+  /** Grows with each renewal, so that logs are read again; 0 until the graph and the steps are there. */
   readonly version = signal(0);
   /** The step that has failed, or waits for somebody; the last one of these after it went on. */
   decisive: string | undefined;
@@ -57,7 +57,11 @@ export class ExecutionStore {
     this.isLoading = true;
     try {
       const [detail, graph, steps] = await Promise.all([
-        this.read(),
+        this.read().then((read) => {
+          // The head and the data need not wait for the steps.
+          if (this.version.peek() === 0 && !this.isClosed) this.detail.value = read;
+          return read;
+        }),
         api.get("/api/v1/executions/{id}/graph", { path: { id: this.id } }).catch(ignoreMissing),
         this.readSteps(),
       ]);

@@ -39,13 +39,16 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const asked = location.value.query.get("tab");
   const tab = TABS.find((name) => name === asked) ?? "graph";
   const address = to(`/executions/${detail.id}`);
+  const isLoading = store.version.value === 0;
+  const error = store.error.value;
   return (
     <>
       <ExecutionHead store={store} detail={detail}>
         <Tabs label={texts.tabs} tabs={TABS.map((name) => ({ label: texts[name], href: withQuery(address, { tab: name === "graph" ? undefined : name }), current: name === tab }))} />
       </ExecutionHead>
-      {tab === "graph" && <GraphTab store={store} detail={detail} />}
-      {tab === "timeline" && <TimelineTab store={store} detail={detail} />}
+      {(tab === "graph" || tab === "timeline") && isLoading && <div class="content">{error ? <Failure error={error} retry={store.load} /> : <Skeleton rows={8} />}</div>}
+      {tab === "graph" && !isLoading && <GraphTab store={store} detail={detail} />}
+      {tab === "timeline" && !isLoading && <TimelineTab store={store} detail={detail} />}
       {tab === "logs" && <LogsTab store={store} />}
       {tab === "data" && <DataTab detail={detail} />}
     </>

@@ -1,5 +1,5 @@
 /** The overview: what is failing, waiting and running now, and how the flows have been doing. */
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { to } from "../app/router";
@@ -20,8 +20,12 @@ export default function OverviewScreen() {
   const overview = useQuery(place, (signal) => api.get("/api/v1/overview", { signal }), 5000);
   const numbers = useQuery(place, (signal) => api.get("/api/v1/executions/histogram", { signal }), 30_000);
   // What has ended since is in the numbers at once.
-  const ended = overview.data === undefined ? 0 : overview.data.counts.completed + overview.data.counts.failed;
-  useEffect(() => void (numbers.data !== undefined && numbers.reload()), [ended]);
+  const ended = overview.data && overview.data.counts.completed + overview.data.counts.failed;
+  const before = useRef(ended);
+  useEffect(() => {
+    if (before.current !== undefined && before.current !== ended) void numbers.reload();
+    before.current = ended;
+  }, [ended]);
   return (
     <>
       <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}>{texts.newFlow}</a>} />

@@ -34,7 +34,8 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
   const filter = filterOf(location.value.query);
   const { level, node, text } = filter;
   const lines = useMemo(() => new Lines(store.id, filter), [store.id, level, node, text]);
-  useEffect(() => void lines.renew(), [lines, store.version.value]);
+  // The first load of the execution brings nothing that the lines do not have.
+  useEffect(() => void lines.renew(), [lines, Math.max(1, store.version.value)]);
   const nodes = [...new Set([...(store.graph.value?.nodes ?? []), ...store.steps.value].map(({ node_id: id }) => id))].sort();
   return (
     <div>

@@ -1,1 +1,0 @@
-import{v as e,x as t}from"./parts.js";import{g as n}from"./index.js";import{n as r}from"./commands.js";import{t as i}from"./tools.js";import{t as a}from"./jsxRuntime.js";function o({path:o,query:s}){let c=r({method:`GET`,path:t(o,{},s),workspace:n.value,body:void 0},window.location.origin);return a(i,{text:c,label:e.copyCurl,look:`btn quiet small-btn`})}export{o as t};

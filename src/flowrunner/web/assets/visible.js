@@ -1,1 +1,0 @@
-var e=/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;function t(t){return t.replace(e,e=>`[U+${e.codePointAt(0).toString(16).toUpperCase().padStart(4,`0`)}]`)}export{t};

@@ -1,0 +1,38 @@
+// Runs before the first paint: sets the chosen theme, and asks for what the screen of the address needs before its scripts are there.
+{
+  const theme = localStorage.getItem("flowrunner.theme");
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+
+  const [, base, segment, area = "", id, part = "edit"] = location.pathname.replace(/\/+$/, "").split("/");
+  const screen = area === "" ? "overview" : id === undefined ? area : area === "executions" ? "execution" : id === "new" ? "flow-new" : `flow-${part}`;
+  const tab = screen === "execution" ? `execution/${new URLSearchParams(location.search).get("tab")}` : "";
+
+  // Written by the session: nothing is asked for before a login.
+  const [known, workspace, account] = (localStorage.getItem("flowrunner.start") ?? "").split(" ");
+  if (base === "w" && segment === known && !/[^\w-]/.test(id ?? "")) {
+    const isPlain = location.search === "";
+    const own = {
+      overview: ["overview", "executions/histogram"],
+      flows: isPlain ? ["flows?cursor=&count=true&limit=50", "overview", "triggers?type=schedule&limit=200"] : [],
+      executions: isPlain ? ["executions?limit=50&cursor=&count=true"] : [],
+      execution: [`executions/${id}?view=preview`, `executions/${id}/graph`, `executions/${id}/steps?scope=&limit=500`, ...(location.search === "?tab=logs" ? [`executions/${id}/logs?limit=200&offset=0`] : [])],
+      "flow-edit": [`flows/${id}`],
+    };
+    const early = (window.early = new Map());
+    const ask = (place, path) => {
+      const url = `/api/v1/${path}`;
+      const headers = { Accept: "application/json", ...(place && { "Flowrunner-Workspace": place }) };
+      const answer = fetch(url, { headers, credentials: "same-origin" });
+      // Who asks for it learns of the failure.
+      answer.catch(() => {});
+      early.set(`${place} ${url}`, answer);
+    };
+    ask("", "workspaces?limit=1000");
+    ask("", `accounts/${account}`);
+    for (const path of own[screen] ?? []) ask(workspace, path);
+  }
+
+  // The build replaces it by the scripts of each screen.
+  const scripts = {"account":["/assets/account.js","/assets/shared.js","/assets/security2.js","/assets/security.js"],"admin":["/assets/admin.js","/assets/shared.js","/assets/security.js"],"approvals":["/assets/approvals.js","/assets/answering.js","/assets/shared.js"],"callbacks":["/assets/callbacks.js","/assets/shared.js"],"execution":["/assets/execution.js","/assets/model.js","/assets/shared.js","/assets/log-levels.js","/assets/text-diff.js","/assets/view.js","/assets/answering.js"],"execution/logs":["/assets/logs.js","/assets/shared.js","/assets/execution.js","/assets/log-levels.js","/assets/model.js","/assets/text-diff.js","/assets/view.js","/assets/answering.js"],"execution/timeline":["/assets/timeline.js","/assets/execution.js","/assets/log-levels.js","/assets/model.js","/assets/shared.js","/assets/text-diff.js","/assets/view.js","/assets/answering.js"],"executions":["/assets/executions.js","/assets/shared.js","/assets/labels.js","/assets/log-levels.js","/assets/jobs.js"],"flow-edit":["/assets/flow-edit.js","/assets/browser.js","/assets/document.js","/assets/schema.js","/assets/build.js","/assets/view.js","/assets/flow.js","/assets/palette.js","/assets/state.js","/assets/fields.js","/assets/shared.js","/assets/labels.js","/assets/model.js"],"flow-executions":["/assets/flow-executions.js","/assets/log-levels.js","/assets/flow.js","/assets/executions.js","/assets/state.js","/assets/shared.js","/assets/labels.js","/assets/jobs.js","/assets/browser.js","/assets/document.js","/assets/model.js"],"flow-new":["/assets/flow-new.js","/assets/view.js","/assets/flow.js","/assets/flow-edit.js","/assets/state.js","/assets/shared.js","/assets/model.js","/assets/browser.js","/assets/document.js","/assets/schema.js","/assets/build.js","/assets/palette.js","/assets/fields.js","/assets/labels.js"],"flow-revisions":["/assets/flow-revisions.js","/assets/view.js","/assets/text-diff.js","/assets/build.js","/assets/state.js","/assets/shared.js","/assets/model.js","/assets/browser.js","/assets/document.js","/assets/flow.js"],"flow-settings":["/assets/flow-settings.js","/assets/shared.js","/assets/flow.js","/assets/state.js","/assets/browser.js","/assets/document.js","/assets/model.js"],"flow-triggers":["/assets/flow-triggers.js","/assets/flow.js","/assets/table.js","/assets/state.js","/assets/shared.js","/assets/jobs.js","/assets/browser.js","/assets/document.js","/assets/model.js"],"flows":["/assets/flows.js","/assets/flow.js"],"nodes":["/assets/nodes.js","/assets/schema.js","/assets/shared.js","/assets/palette.js","/assets/document.js"],"overview":["/assets/overview.js"],"secrets":["/assets/secrets.js"],"triggers":["/assets/triggers.js","/assets/shared.js","/assets/table.js","/assets/jobs.js"],"workspace":["/assets/workspace2.js","/assets/shared.js","/assets/workspace.js","/assets/security.js"]};
+  for (const href of (base === "w" && [...(scripts[screen] ?? []), ...(scripts[tab] ?? [])]) || []) document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
+}

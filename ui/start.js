@@ -1,0 +1,38 @@
+// Runs before the first paint: sets the chosen theme, and asks for what the screen of the address needs before its scripts are there.
+{
+  const theme = localStorage.getItem("flowrunner.theme");
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+
+  const [, base, segment, area = "", id, part = "edit"] = location.pathname.replace(/\/+$/, "").split("/");
+  const screen = area === "" ? "overview" : id === undefined ? area : area === "executions" ? "execution" : id === "new" ? "flow-new" : `flow-${part}`;
+  const tab = screen === "execution" ? `execution/${new URLSearchParams(location.search).get("tab")}` : "";
+
+  // Written by the session: nothing is asked for before a login.
+  const [known, workspace, account] = (localStorage.getItem("flowrunner.start") ?? "").split(" ");
+  if (base === "w" && segment === known && !/[^\w-]/.test(id ?? "")) {
+    const isPlain = location.search === "";
+    const own = {
+      overview: ["overview", "executions/histogram"],
+      flows: isPlain ? ["flows?cursor=&count=true&limit=50", "overview", "triggers?type=schedule&limit=200"] : [],
+      executions: isPlain ? ["executions?limit=50&cursor=&count=true"] : [],
+      execution: [`executions/${id}?view=preview`, `executions/${id}/graph`, `executions/${id}/steps?scope=&limit=500`, ...(location.search === "?tab=logs" ? [`executions/${id}/logs?limit=200&offset=0`] : [])],
+      "flow-edit": [`flows/${id}`],
+    };
+    const early = (window.early = new Map());
+    const ask = (place, path) => {
+      const url = `/api/v1/${path}`;
+      const headers = { Accept: "application/json", ...(place && { "Flowrunner-Workspace": place }) };
+      const answer = fetch(url, { headers, credentials: "same-origin" });
+      // Who asks for it learns of the failure.
+      answer.catch(() => {});
+      early.set(`${place} ${url}`, answer);
+    };
+    ask("", "workspaces?limit=1000");
+    ask("", `accounts/${account}`);
+    for (const path of own[screen] ?? []) ask(workspace, path);
+  }
+
+  // The build replaces it by the scripts of each screen.
+  const scripts = {};
+  for (const href of (base === "w" && [...(scripts[screen] ?? []), ...(scripts[tab] ?? [])]) || []) document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
+}
