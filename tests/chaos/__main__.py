@@ -3,8 +3,8 @@
     python -m chaos    # make chaos
 
 CHAOS_SECONDS says for how long on each installation, CHAOS_STRIKES how often instead, CHAOS_ON on which of `sqlite
-processes postgres temporal`, CHAOS_SEED what is drawn, CHAOS_FAULTS, separated by commas, which faults, and
-CHAOS_PATIENCE how many seconds everything has to end.
+processes postgres postgres-processes temporal`, CHAOS_SEED what is drawn, CHAOS_FAULTS, separated by commas, which
+faults, and CHAOS_PATIENCE how many seconds everything has to end.
 
 The report is also written to build/chaos.json. The exit code is 1 if anything was violated.
 """

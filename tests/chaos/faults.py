@@ -292,6 +292,7 @@ POSSIBLE: Final[Mapping[Kind, Sequence[str]]] = {
     "sqlite": [*_KILLS_OF_SERVERS, "server paused"],
     "processes": [*_KILLS_OF_SERVERS, "server paused", *_OF_PROCESSES],
     "postgres": [*_KILLS_OF_SERVERS, "server paused", *_OF_POSTGRES, *TOXICS],
+    "postgres-processes": [*_KILLS_OF_SERVERS, "server paused", *_OF_PROCESSES, *_OF_POSTGRES, *TOXICS],
     "temporal": [name for name in FAULTS if name != LONG_CUT and name not in _OF_PROCESSES],
 }
 # How often each is drawn where the others are drawn once.

@@ -20,10 +20,12 @@ from support.receiver import Receiver
 from support.server import Server
 from support.temporal import Temporal
 
-# On a file: one process, or three of them. On PostgreSQL: two servers, or servers and workers.
-Kind: TypeAlias = Literal["sqlite", "processes", "postgres", "temporal"]
-KINDS: Final[Sequence[Kind]] = ("sqlite", "processes", "postgres", "temporal")
+# On a file: one process, or three of them. On PostgreSQL: two servers, of one process or of three each, or servers and
+# workers.
+Kind: TypeAlias = Literal["sqlite", "processes", "postgres", "postgres-processes", "temporal"]
+KINDS: Final[Sequence[Kind]] = ("sqlite", "processes", "postgres", "postgres-processes", "temporal")
 ON_A_FILE: Final[Collection[Kind]] = ("sqlite", "processes")
+WITH_PROCESSES: Final[Collection[Kind]] = ("processes", "postgres-processes")
 
 _STANDBY: Final = "standby: another server is active"
 _ASK_SECONDS: Final = 5.0
@@ -90,7 +92,7 @@ class Installation:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            if self.kind == "processes":
+            if self.kind in WITH_PROCESSES:
                 self._settings["PROCESSES"] = "3"
             if self.kind not in ON_A_FILE:
                 # With all that it takes to lose nothing. What happened in which order, commits tell best.
@@ -113,9 +115,9 @@ class Installation:
 
     def complete(self) -> None:
         """Start the other machines of an installation of this kind; all are ready when this returns."""
-        others = {"sqlite": (), "processes": (), "postgres": ("serve",), "temporal": ("serve", "worker", "worker")}[
-            self.kind
-        ]
+        others = [] if self.kind in ON_A_FILE else ["serve"]
+        if self.kind == "temporal":
+            others += ["worker", "worker"]
         for command in others:
             self._add(command, self._stack).server.spawn()
         for machine in self.machines:

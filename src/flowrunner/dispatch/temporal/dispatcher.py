@@ -190,7 +190,8 @@ class TemporalDispatcher(LinkingDispatcher):
         for id, workspace_id in await self._due.due(now=now - _LATE_WAIT, limit=_PAGE):
             await self._workflows.nudge(id, workspace_id)
         for id, workspace_id in await self._due.unowned(since=now - _LATE, limit=_PAGE):
-            await self._workflows.begin(id, workspace_id)
+            await self._workflows.revive(id, workspace_id)
+        await self._workflows.revive_suspects()
         await self._admission.sweep(late=now - _LATE, limit=_PAGE)
         await self._inbox.purge(before=now - _FORGOTTEN)
 
@@ -199,12 +200,12 @@ class TemporalDispatcher(LinkingDispatcher):
         self._queued = await self._admission.waiting()
 
     async def restart_all(self) -> None:
-        """Start the workflow of every running execution, in case Temporal has lost it."""
+        """Start the workflow of every running execution that Temporal has lost, or whose worker has died."""
         after: ExecutionId | None = None
         while True:
             page = await self._due.unfinished(after=after, limit=_PAGE)
             for id, workspace_id in page:
-                await self._workflows.begin(id, workspace_id)
+                await self._workflows.revive(id, workspace_id)
             if len(page) < _PAGE:
                 break
             after = page[-1][0]

@@ -12,8 +12,9 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from flowrunner.dispatch.attempts import until_done
+from flowrunner.dispatch.temporal.lost_tasks import LostTasks
 from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Cancel, Inbox, Signal
@@ -40,6 +41,7 @@ class WorkflowClient:
         self._vault = vault
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
+        self._lost = LostTasks(client)
 
     async def begin(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         """Start the workflow of an execution, if it is not running. Raises: Unavailable."""
@@ -47,6 +49,26 @@ class WorkflowClient:
             await self._start(id, workspace_id, WorkflowIDConflictPolicy.FAIL, None)
         except WorkflowAlreadyStartedError:
             return
+
+    async def revive(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        """Start the workflow of an execution if none is running, or it waits for a dead worker. Raises: Unavailable."""
+        if await self._lost.has_to_start(id, workspace_id):
+            # A workflow has no data, so nothing is lost with the one that waits.
+            await self._start(id, workspace_id, WorkflowIDConflictPolicy.TERMINATE_EXISTING, None)
+
+    async def revive_suspects(self) -> None:
+        """Look again at the executions that may wait for a dead worker. Raises: Unavailable."""
+        for id, workspace_id in self._lost.suspects.items():
+            if await self._is_ended(id):
+                self._lost.forget(id)
+            else:
+                await self.revive(id, workspace_id)
+
+    async def _is_ended(self, id: ExecutionId) -> bool:
+        try:
+            return (await self._journal.stored(id)).status.is_final
+        except NotFound:
+            return True
 
     async def nudge(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         """Wake the workflow of an execution, and start it if necessary. Raises: Unavailable."""

@@ -1,0 +1,58 @@
+"""Executions whose workers die again and again: Temporal waits for each longer than for the one before."""
+
+from datetime import timedelta
+
+import pytest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse
+from temporalio.client import Client
+
+from dispatch.cluster import Cluster, Front
+from flowrunner.dispatch.temporal import dispatcher, lost_tasks, workflow_client
+from flowrunner.domain.status import Status
+
+
+async def dying_worker(client: Client, queue: str) -> PollWorkflowTaskQueueResponse:
+    """Take a task as a worker does that dies then."""
+    request = PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue), identity="dying")
+    return await client.workflow_service.poll_workflow_task_queue(request, timeout=timedelta(seconds=60))
+
+
+async def test_an_execution_does_not_wait_for_the_last_of_many_workers_that_died_with_it(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(dispatcher, "_LATE", timedelta(0))
+    monkeypatch.setattr(lost_tasks, "_LOST_AFTER_SECONDS", 0.0)
+    sweep = front.side.dispatcher.sweep
+    await front.save("nodes: {a: {type: return, params: {value: 1}}}")
+    id = await front.start()
+    tasks = []
+    for _ in range(4):
+        # Temporal is soon enough with the first ones, so sweeps leave them to it.
+        tasks.append(await dying_worker(front.client, machines.url.queue))
+        if len(tasks) < 4:
+            await sweep()
+            await sweep()
+    assert len({task.workflow_execution.run_id for task in tasks}) == 1
+
+    await sweep()
+    await sweep()
+
+    again = await dying_worker(front.client, machines.url.queue)
+    assert again.attempt == 1, "the fifth attempt of the same task would come seconds later"
+    assert again.workflow_execution.workflow_id == id
+    async with machines.worker():
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def test_a_workflow_that_is_gone_is_started_again(machines: Cluster, front: Front) -> None:
+    await front.save("nodes: {a: {type: return, params: {value: 1}}}")
+    id = await front.start()
+    await dying_worker(front.client, machines.url.queue)
+    await front.client.get_workflow_handle(id).terminate()
+
+    await front.side.dispatcher.restart_all()
+
+    async with machines.worker():
+        assert await front.until_ended(id) == [Status.COMPLETED]
