@@ -29,7 +29,9 @@ EXCEPTIONS: Final = {
         "ACQUIRE_CONCURRENTLY", "RELEASE_SLOTS",
         "HEADER", "EVENTS", "PAGE_OF_EVENTS", "UNOWNED", "UNFINISHED", "DUE", "NEXT_WAKE",
     },
-    "the steps of an execution are read after the execution itself": {"PAGE_WITHOUT_LOGS", "PAGE_OF_SMALL", "NUMBERED"},
+    "the steps of an execution are read after the execution itself": {
+        "PAGE_WITHOUT_LOGS", "PAGE_OF_SMALL", "NUMBERED", "_OF_SCOPES", "_ENDED_SCOPES",
+    },
     "active slots are assigned to executions of all workspaces, with ids from the journal": {
         "NEEDS_NO_SLOT", "QUEUE", "RELEASE", "IS_WAITING", "ACCOUNTS_WAITING", "WAITING", "EXPECTED", "IDLE",
         "UNNOTIFIED",

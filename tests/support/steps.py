@@ -1,7 +1,7 @@
 """A comparison of the steps that the API shows with the state that the engine derives from the same events."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from flowrunner.domain.events import NodeCompleted, NodeStarted, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports.steps import StoredEvent
+from flowrunner.ports.steps import ScopeEvents, StoredEvent
 from flowrunner.services.step_index import StepIndex
 from flowrunner.services.step_values import StepReading
 from flowrunner.storage.journal import event_of_row
@@ -30,6 +30,9 @@ class _Given:
 
     async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:
         return [event for event in self._events if event.seq in set(seqs)]
+
+    async def of_scopes(self, id: ExecutionId, seq: int, *, until: int, scopes: Collection[str]) -> ScopeEvents:
+        raise NotImplementedError
 
 
 def differing_steps(place: Place) -> list[str]:

@@ -1,21 +1,38 @@
 """Reading the stored events of an execution that belong to its steps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from flowrunner.domain.values import ExecutionId
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+# A struct is made in a fifth of the time of a frozen dataclass, and there is one for each event.
+class StoredEvent(msgspec.Struct, frozen=True):
     """An event as it is stored, not decoded."""
 
     seq: int
     at: datetime
     type: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeEvents:
+    """The events of some scopes, and numbers of the scopes that their steps have opened and that have ended.
+
+    Attributes:
+        ended: How many scopes of a step have ended with an outcome, by the step's full name and the outcome. Scopes
+            with a part that a loop collects, and those among the given ones, are events instead.
+        last_seq: Number of the last event that was looked at.
+    """
+
+    events: Sequence[StoredEvent]
+    ended: Mapping[tuple[str, str], int]
+    last_seq: int
 
 
 class StepEvents(Protocol):
@@ -29,4 +46,12 @@ class StepEvents(Protocol):
 
     async def numbered(self, id: ExecutionId, seqs: Sequence[int]) -> Sequence[StoredEvent]:
         """Return the events with these numbers, in their order."""
+        ...
+
+    async def of_scopes(self, id: ExecutionId, seq: int, *, until: int, scopes: Collection[str]) -> ScopeEvents:
+        """Return the events after ``seq`` that belong to some scopes: about `PAGE_OF_EVENTS_BYTES`.
+
+        Args:
+            until: Number of the last event to look at.
+        """
         ...

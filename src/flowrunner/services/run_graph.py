@@ -8,7 +8,8 @@ from datetime import datetime
 from flowrunner.domain.events import HANDLERS, ROOT
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, Node
 from flowrunner.domain.retry import error_patterns
-from flowrunner.services.step_index import StepEntry, StepIndex
+from flowrunner.services.step_entries import StepEntry
+from flowrunner.services.step_index import StepIndex
 
 
 @dataclass(slots=True)

@@ -1,9 +1,8 @@
 """A compact index of the steps of an execution, made from its events without keeping their values."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -27,9 +26,19 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.waits import ApprovalWait
+from flowrunner.domain.waits import ApprovalWait, parse_signal_key
 from flowrunner.ports.event_codec import decode_event
 from flowrunner.ports.steps import StoredEvent
+from flowrunner.services.step_entries import (
+    AttemptEntry,
+    OpenScope,
+    OwnScopes,
+    ScopeCounts,
+    StepEntry,
+    StoredPlace,
+    StoredValue,
+    WaitEntry,
+)
 
 # Waits of a step that are kept, the latest ones: a node that polls waits very often.
 KEPT_WAITS: Final = 20
@@ -43,140 +52,11 @@ class NotIndexable(FlowRunnerError):
     """The events of an execution do not follow from each other, or cannot be read."""
 
 
-class StoredPlace(NamedTuple):
-    """The place of a JSON value in the events.
-
-    Attributes:
-        seq: Number of the event.
-        member: Member of the event: `input`, `result`, or `inputs` with a ``position``.
-        size: Bytes of the value.
-        event_size: Bytes of the event.
-        name: Member of the member; only in `collected`.
-    """
-
-    seq: int
-    member: str
-    size: int
-    event_size: int
-    position: int = 0
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredValue:
-    """A JSON value: a place in the events, or a list of the values at several places."""
-
-    places: Sequence[StoredPlace]
-    is_list: bool = False
-
-    @property
-    def size(self) -> int:
-        inner = sum(place.size for place in self.places)
-        return inner + max(len(self.places) - 1, 0) + 2 if self.is_list else inner
-
-
-@dataclass(slots=True)
-class AttemptEntry:
-    """An attempt of a step. Args: error_seq: The event of its failure."""
-
-    number: int
-    started_at: datetime
-    status: str = "running"
-    ended_at: datetime | None = None
-    error_seq: int | None = None
-    retry_at: datetime | None = None
-
-
-@dataclass(slots=True)
-class WaitEntry:
-    """A wait of a step.
-
-    Attributes:
-        seq: The event of the wait.
-        missing: The number of signals or answers that end it; one rejection ends it, too.
-        received_seq: The event of the signal or the answer that ended it.
-    """
-
-    seq: int
-    since: datetime
-    key: str | None
-    size: int
-    missing: int = 1
-    received_seq: int | None = None
-    received_size: int = 0
-
-
-@dataclass(slots=True)
-class ScopeCounts:
-    """Numbers of a step's own scopes."""
-
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-
-
-@dataclass(slots=True)
-class _OwnScopes:
-    """The own scopes of a step that has not ended.
-
-    Attributes:
-        inputs: Places of the inputs of scopes that have not started, by key.
-        active: Keys of the running scopes.
-        parts: Places of the parts collected from them, by key.
-    """
-
-    opened_at: datetime
-    inputs: dict[str, StoredPlace]
-    active: set[str] = field(default_factory=set)
-    parts: dict[int, StoredPlace] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class StepEntry:
-    """A step. Its ``id`` is the number of its first event.
-
-    Attributes:
-        parent: The step whose scope it belongs to.
-        ready_at: The moment from which it could have started.
-        error_size: Bytes of the event of its error.
-    """
-
-    id: int
-    step: Step
-    node_type: str
-    parent: int | None
-    ready_at: datetime
-    started_at: datetime
-    input: StoredValue
-    status: str = "running"
-    ended_at: datetime | None = None
-    action: str | None = None
-    error_type: str | None = None
-    error_seq: int | None = None
-    error_size: int = 0
-    result: StoredValue | None = None
-    attempts: list[AttemptEntry] = field(default_factory=list)
-    waits: list[WaitEntry] = field(default_factory=list)
-    scopes: ScopeCounts | None = None
-    own: _OwnScopes | None = None
-
-
-@dataclass(slots=True)
-class _OpenScope:
-    """A scope that has not ended. Args: value: The input of its next step. current: Its latest step."""
-
-    value: StoredValue
-    ready_at: datetime
-    owner: StepEntry | None = None
-    current: StepEntry | None = None
-
-
 class _ErrorType(msgspec.Struct):
     type: str = ""
 
 
-class _Fields(msgspec.Struct):
+class _Fields(msgspec.Struct, gc=False):
     """The fields of any event that the index needs; values are not decoded."""
 
     node: str = ""
@@ -206,10 +86,11 @@ COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cance
 
 
 class StepIndex:
-    """The steps of an execution, in the order of their starts.
+    """The steps of an execution, or of some of its scopes, in the order of their starts.
 
     Attributes:
         seq: Number of the last event that is indexed.
+        has_signals: Steps may have received signals by a key that others wait for, too.
         weight: Estimated bytes of memory.
     """
 
@@ -218,10 +99,11 @@ class StepIndex:
         self.weight = 0
         self.ids: list[int] = []
         self.has_ended = False
+        self.has_signals = False
         self._steps: dict[int, StepEntry] = {}
         self._by_name: dict[str, int] = {}
         self._by_scope: dict[str, list[int]] = {}
-        self._scopes: dict[str, _OpenScope] = {}
+        self._scopes: dict[str, OpenScope] = {}
         self._waiting: dict[str, list[StepEntry]] = {}
         self._early: dict[str, list[tuple[int, int]]] = {}
         self._names: dict[str, str] = {}
@@ -255,6 +137,16 @@ class StepIndex:
                 raise NotIndexable(f"Event {event.seq} of this execution cannot be read") from error
             self.seq = event.seq
 
+    def add_ended(self, ended: Mapping[tuple[str, str], int]) -> None:
+        """Count scopes whose steps are not indexed here. Raises: NotIndexable."""
+        for (name, outcome), number in ended.items():
+            owner = self.named(name)
+            if owner is None:
+                raise NotIndexable(f"Nothing has opened the ended scopes of {name}")
+            # The scope of a node that an approval notifies is not counted.
+            if owner.scopes is not None:
+                owner.scopes.add(outcome, number)
+
     def _apply(self, event: StoredEvent) -> None:
         if event.type not in _INDEXED:
             # A log line, or an event of a newer version, belongs to nothing that is shown here.
@@ -262,7 +154,8 @@ class StepIndex:
         fields = _FIELDS.decode(event.data)
         apply = _OF_STEP.get(event.type)
         if apply is not None:
-            apply(self, event, fields, str(Step(fields.node, fields.iteration, fields.scope)))
+            name = f"{fields.node}.{fields.iteration}"
+            apply(self, event, fields, f"{fields.scope}/{name}" if fields.scope else name)
             return
         match event.type:
             case ScopeEnded.type:
@@ -270,7 +163,7 @@ class StepIndex:
             case SignalReceived.type:
                 self._receive(event, fields.key or "")
             case Started.type:
-                self._scopes[ROOT] = _OpenScope(_whole(event, "input", fields.input), event.at)
+                self._scopes[ROOT] = OpenScope(_whole(event, "input", fields.input), event.at)
             case Admitted.type:
                 self._scopes[ROOT].ready_at = event.at
             case Completed.type | Failed.type | Cancelled.type:
@@ -307,20 +200,20 @@ class StepIndex:
         self.weight += _ATTEMPT_BYTES
         known.attempts.append(AttemptEntry(fields.attempt, event.at))
 
-    def _enter(self, scope: str) -> _OpenScope:
+    def _enter(self, scope: str) -> OpenScope:
         if scope in HANDLERS:
             root = self._scopes[ROOT]
-            entered = _OpenScope(root.value, root.ready_at)
+            entered = OpenScope(root.value, root.ready_at)
         else:
             path, key = _owner_and_key(scope)
             owner = self._steps[self._by_name[path]]
             own = owner.own
             if own is not None:
                 own.active.add(key)
-                entered = _OpenScope(StoredValue((own.inputs.pop(key),)), own.opened_at, owner)
+                entered = OpenScope(StoredValue((own.inputs.pop(key),)), own.opened_at, owner)
             elif owner.status == "waiting":
                 # Of the node that its approval notifies.
-                entered = _OpenScope(owner.input, owner.waits[-1].since, owner)
+                entered = OpenScope(owner.input, owner.waits[-1].since, owner)
             else:
                 raise ValueError(scope)
         self._scopes[scope] = entered
@@ -381,6 +274,7 @@ class StepIndex:
             self._waiting.setdefault(wait.key, []).append(entry)
 
     def _receive(self, event: StoredEvent, key: str) -> None:
+        self.has_signals = self.has_signals or parse_signal_key(key)[0] not in ("approval", "flow")
         waiting = self._waiting.get(key)
         if not waiting:
             self._early.setdefault(key, []).append((event.seq, len(event.data)))
@@ -402,7 +296,7 @@ class StepIndex:
         places = [StoredPlace(event.seq, "inputs", len(raw), len(event.data), n) for n, raw in enumerate(fields.inputs)]
         inputs = dict(zip(fields.keys, places, strict=True))
         before = entry.own
-        entry.own = _OwnScopes(max(event.at, fields.not_before or event.at), inputs)
+        entry.own = OwnScopes(max(event.at, fields.not_before or event.at), inputs)
         if before is not None:
             entry.own.parts = before.parts
         entry.scopes = entry.scopes or ScopeCounts()
@@ -410,7 +304,11 @@ class StepIndex:
         self.weight += _PLACE_BYTES * len(places)
 
     def _end_scope(self, event: StoredEvent, fields: _Fields) -> None:
-        scope = self._scopes[fields.scope]
+        scope = self._scopes.get(fields.scope)
+        if scope is None:
+            # Its steps are not indexed here.
+            owner = self._steps[self._by_name[_owner_and_key(fields.scope)[0]]]
+            scope = OpenScope(owner.input, event.at, owner)
         self._leave(fields.scope, event.at)
         if scope.owner is None:
             # The handlers run after the flow itself, in its place.
@@ -424,13 +322,7 @@ class StepIndex:
             return
         if own is None or counts is None:
             raise ValueError(fields.scope)
-        match fields.outcome:
-            case "completed":
-                counts.completed += 1
-            case "failed":
-                counts.failed += 1
-            case _:
-                counts.cancelled += 1
+        counts.add(fields.outcome, 1)
         if fields.outcome == COMPLETED and fields.part_bytes is not None:
             own.parts[int(_owner_and_key(fields.scope)[1])] = _whole(event, "result", fields.result).places[0]
             self.weight += _PLACE_BYTES
@@ -457,6 +349,22 @@ _OF_STEP: Final[Mapping[str, Callable[[StepIndex, StoredEvent, _Fields, str], No
     NodeWaiting.type: StepIndex._wait,
     ScopesOpened.type: StepIndex._open,
 }
+
+
+def with_outer_scopes(scopes: Iterable[str]) -> frozenset[str]:
+    """Return scopes and all that they are in, up to the flow itself."""
+    found = {ROOT}
+    for inner in scopes:
+        scope = inner
+        while scope not in found:
+            found.add(scope)
+            scope = scope_of(_owner_and_key(scope)[0])
+    return frozenset(found)
+
+
+def scope_of(step: str) -> str:
+    """Return the scope of a step's full name: `each.1[4]` of `each.1[4]/push.1`."""
+    return step.rpartition("/")[0]
 
 
 def _owner_and_key(scope: str) -> tuple[str, str]:

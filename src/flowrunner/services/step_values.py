@@ -14,7 +14,7 @@ from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.ports.event_codec import decode_event
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.ports.steps import StepEvents, StoredEvent
-from flowrunner.services.step_index import StoredPlace, StoredValue, WaitEntry
+from flowrunner.services.step_entries import StoredPlace, StoredValue, WaitEntry
 
 MESSAGE_CHARACTERS: Final = 2000
 # Bytes of the description of a wait; a longer one is shown without its form.

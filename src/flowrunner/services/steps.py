@@ -10,20 +10,25 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
+
+import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound
+from flowrunner.domain.events import ROOT, NodeStarted
 from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.event_codec import decode_event
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader, StoredExecution
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.ports.steps import StepEvents
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.run_graph import RunGraph, graph_of
-from flowrunner.services.step_index import AttemptEntry, NotIndexable, ScopeCounts, StepEntry, StepIndex
+from flowrunner.services.step_entries import AttemptEntry, ScopeCounts, StepEntry
+from flowrunner.services.step_index import StepIndex, scope_of
+from flowrunner.services.step_indexes import PAGE_MEMORY, StepIndexes
 from flowrunner.services.step_values import ErrorView, Preview, StepReading, WaitView
-from flowrunner.services.weighed_cache import WeighedCache
 
 # Bytes of a value that a list shows whole.
 PREVIEW_BYTES: Final = 1024
@@ -31,15 +36,6 @@ PREVIEW_BYTES: Final = 1024
 KEPT_ATTEMPTS: Final = 100
 # Bytes of events that a page of steps reads: further steps are on the next page.
 _PAGE_BYTES: Final = 4 * 1024 * 1024
-# Memory of a page of events while it is indexed, and of a page of steps.
-_PAGE_MEMORY: Final = 8 * 1024 * 1024
-# The events of a page while they are indexed: their bytes, and how many at least and at most.
-_INDEXED_BYTES: Final = 256 * 1024
-_INDEXED_AT_LEAST: Final = 20
-_INDEXED_AT_MOST: Final = 1000
-# Bytes of the indexes that are kept, of all accounts and of one.
-_KEPT_BYTES: Final = 96 * 1024 * 1024
-_KEPT_BYTES_OF_AN_ACCOUNT: Final = 24 * 1024 * 1024
 _WHOLE: Final = 2**60
 
 
@@ -135,9 +131,7 @@ class Steps:
         self._library = library
         self._room = room
         self._locks = AccountLocks()
-        self._indexes: WeighedCache[ExecutionId, StepIndex] = WeighedCache(
-            most=_KEPT_BYTES, share=_KEPT_BYTES_OF_AN_ACCOUNT
-        )
+        self._indexes = StepIndexes(events, room)
 
     async def page(
         self, caller: Caller, id: ExecutionId, *, after: int, limit: int, scope: str | None, step: str | None
@@ -152,31 +146,23 @@ class Steps:
         Raises: NotFound; Conflict if the events cannot be read.
         """
 
-        def is_settled(index: StepIndex) -> bool:
-            """Return whether later events change nothing of the page: its steps have ended, and another one began."""
-            ids = index.ids if scope is None else index.in_scope(scope)
-            begin = bisect_right(ids, after)
-            return len(ids) > begin + limit and all(
-                index[one].ended_at is not None for one in ids[begin : begin + limit]
-            )
-
-        async with self._indexed(caller, id, until=is_settled if step is None else None) as (_, index):
-            ids: Sequence[int] = index.ids if scope is None else index.in_scope(scope)
-            if step is not None:
-                named = index.named(step)
-                ids = () if named is None or scope not in (None, named.step.scope) else (named.id,)
+        async with self._found(caller, id) as stored:
+            if scope is None and step is None:
+                ids, entry_of = await self._beginning(stored, after, limit)
+            else:
+                ids, entry_of = await self._selected(stored, scope, step)
             begin = bisect_right(ids, after)
             taken: list[StepEntry] = []
             reading = StepReading()
             for one in ids[begin : begin + limit]:
                 if reading.size > _PAGE_BYTES:
                     break
-                entry = index[one]
+                entry = entry_of(one)
                 _plan(reading, entry, most=PREVIEW_BYTES)
                 if entry.waits:
                     reading.wait(entry.waits[-1], most=PREVIEW_BYTES)
                 taken.append(entry)
-            async with self._room.hold(caller.workspace_id, _PAGE_MEMORY):
+            async with self._room.hold(caller.workspace_id, PAGE_MEMORY):
                 await reading.read(self._events, id)
             has_more = begin + len(taken) < len(ids)
             views = [StepView.of(entry, reading, most=PREVIEW_BYTES) for entry in taken]
@@ -185,15 +171,15 @@ class Steps:
     @asynccontextmanager
     async def step(self, caller: Caller, id: ExecutionId, step_id: int) -> AsyncIterator[StepDetail]:
         """Give a step with its whole values; their memory is reserved meanwhile. Raises: NotFound, Conflict."""
-        async with self._indexed(caller, id) as (_, index):
-            entry = _existing(index, step_id)
+        async with self._found(caller, id) as stored:
+            entry = await self._existing(stored, step_id)
             reading, attempts = StepReading(), entry.attempts[-KEPT_ATTEMPTS:]
             _plan(reading, entry, most=_WHOLE)
             for attempt in attempts:
                 reading.error(attempt.error_seq, entry.error_size, most=_WHOLE)
             for wait in entry.waits:
                 reading.wait(wait, most=_WHOLE)
-            async with self._room.hold(caller.workspace_id, _PAGE_MEMORY + 2 * reading.size):
+            async with self._room.hold(caller.workspace_id, PAGE_MEMORY + 2 * reading.size):
                 await reading.read(self._events, id)
                 yield StepDetail(
                     StepView.of(entry, reading, most=_WHOLE),
@@ -207,14 +193,14 @@ class Steps:
 
         Raises: NotFound; Conflict if it has no result.
         """
-        async with self._indexed(caller, id) as (_, index):
-            entry = _existing(index, step_id)
+        async with self._found(caller, id) as stored:
+            entry = await self._existing(stored, step_id)
             value = entry.result
             if value is None:
                 raise Conflict(f"The step {entry.step} has no result: it is {entry.status}")
             reading = StepReading()
             reading.value(value, most=_WHOLE)
-            async with self._room.hold(caller.workspace_id, _PAGE_MEMORY + 2 * reading.size):
+            async with self._room.hold(caller.workspace_id, PAGE_MEMORY + 2 * reading.size):
                 await reading.read(self._events, id)
                 yield reading.text(value, most=_WHOLE)
 
@@ -223,7 +209,8 @@ class Steps:
 
         Raises: NotFound, also if the revision was deleted; Conflict.
         """
-        async with self._indexed(caller, id) as (stored, index):
+        async with self._found(caller, id) as stored:
+            index = await self._indexes.whole(stored)
             try:
                 flow = await self._library.get(caller.workspace_id, stored.revision_id)
             except InvalidFlow as error:
@@ -231,57 +218,74 @@ class Steps:
             return await asyncio.to_thread(graph_of, flow, index)
 
     @asynccontextmanager
-    async def _indexed(
-        self, caller: Caller, id: ExecutionId, *, until: Callable[[StepIndex], bool] | None = None
-    ) -> AsyncIterator[tuple[StoredExecution, StepIndex]]:
-        """Give the index of an execution's steps.
-
-        Args:
-            until: Returns whether the index has enough; None indexes all events.
-
-        Raises: NotFound, Conflict.
-        """
-        workspace_id = caller.workspace_id
-        async with self._locks.of(workspace_id):
+    async def _found(self, caller: Caller, id: ExecutionId) -> AsyncIterator[StoredExecution]:
+        """Give an execution of the caller's workspace, one at a time. Raises: NotFound."""
+        async with self._locks.of(caller.workspace_id):
             stored = await self._journal.stored(id)
-            if stored.workspace_id != workspace_id:
+            if stored.workspace_id != caller.workspace_id:
                 raise NotFound("execution")
-            index = self._indexes.get(workspace_id, id) or StepIndex()
-            if index.seq < stored.last_seq and not (until is not None and until(index)):
-                async with self._room.hold(workspace_id, _PAGE_MEMORY):
-                    await self._extend(stored, index, until)
-                self._indexes.keep(workspace_id, id, index, index.weight + _INDEXED_AT_MOST)
-            yield stored, index
+            yield stored
 
-    async def _extend(
-        self, stored: StoredExecution, index: StepIndex, until: Callable[[StepIndex], bool] | None
-    ) -> None:
-        """Add the events up to the last one, or until the index has enough. Raises: NotFound, Conflict."""
-        # The page is limited in the database as well, which has to look at the size of each of its events.
-        usual = _INDEXED_BYTES * stored.last_seq // max(stored.size, 1)
-        limit = min(max(usual, _INDEXED_AT_LEAST), _INDEXED_AT_MOST)
-        are_small = stored.size <= _PAGE_MEMORY // 2
-        while True:
-            events = await self._events.after(stored.id, index.seq, limit=limit, are_small=are_small)
-            if index.seq == 0 and (not events or events[0].seq != 1):
-                # Retention is deleting it, from its first event on.
-                raise NotFound("execution")
-            if not events:
-                break
-            try:
-                await asyncio.to_thread(index.add, events)
-            except NotIndexable as error:
-                raise Conflict(str(error)) from error
-            if until is not None and until(index):
-                return
-        index.seq = max(index.seq, stored.last_seq)
+    async def _beginning(self, stored: StoredExecution, after: int, limit: int) -> "_Listed":
+        """Return the first steps of an execution, at least up to the page. Raises: NotFound, Conflict."""
+
+        def of_page(index: StepIndex) -> Sequence[int]:
+            begin = bisect_right(index.ids, after)
+            return index.ids[begin : begin + limit]
+
+        def has_page(index: StepIndex) -> bool:
+            """Return whether another step follows those of the page."""
+            return bool(of_page(index)) and index.ids[-1] > of_page(index)[-1] and len(of_page(index)) == limit
+
+        def is_settled(index: StepIndex) -> bool:
+            """Return whether later events change nothing of the page: its steps have ended, and another one began."""
+            return has_page(index) and all(index[one].ended_at is not None for one in of_page(index))
+
+        index = await self._indexes.whole(stored, until=has_page)
+        if not is_settled(index) and self._indexes.is_nearly_whole(stored):
+            index = await self._indexes.whole(stored, until=is_settled)
+        still_open = [index[one].step.scope for one in of_page(index) if index[one].ended_at is None]
+        if not still_open or index.seq >= stored.last_seq:
+            return index.ids, index.__getitem__
+        latest = await self._indexes.of_scopes(stored, still_open)
+        return index.ids, lambda one: index[one] if index[one].ended_at is not None else latest[one]
+
+    async def _selected(self, stored: StoredExecution, scope: str | None, step: str | None) -> "_Listed":
+        """Return the steps of a scope, or the one with a full name. Raises: NotFound, Conflict."""
+        of = scope_of(step) if step is not None else scope or ROOT
+        index = await self._indexes.of_scopes(stored, [of])
+        if step is None:
+            return index.in_scope(of), index.__getitem__
+        named = index.named(step)
+        return () if named is None or scope not in (None, of) else (named.id,), index.__getitem__
+
+    async def _existing(self, stored: StoredExecution, id: int) -> StepEntry:
+        """Return a step as it is now. Raises: NotFound, Conflict."""
+        entry = None
+        if self._indexes.is_nearly_whole(stored, seq=min(id, stored.last_seq)):
+            entry = (await self._indexes.whole(stored, until=lambda index: index.seq >= id)).get(id)
+        if entry is None or entry.ended_at is None:
+            scope = entry.step.scope if entry is not None else await self._scope_of(stored, id)
+            entry = (await self._indexes.of_scopes(stored, [scope])).get(id)
+        if entry is None:
+            raise NotFound("step")
+        return entry
+
+    async def _scope_of(self, stored: StoredExecution, id: int) -> str:
+        """Return the scope of the step that starts with an event. Raises: NotFound, Conflict."""
+        events = await self._events.numbered(stored.id, [id])
+        if not events or events[0].type != NodeStarted.type:
+            raise NotFound("step")
+        try:
+            started = decode_event(events[0].type, events[0].data)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise Conflict(f"Event {id} of this execution cannot be read") from error
+        assert isinstance(started, NodeStarted), "the type decides"
+        return started.scope
 
 
-def _existing(index: StepIndex, id: int) -> StepEntry:
-    entry = index.get(id)
-    if entry is None:
-        raise NotFound("step")
-    return entry
+# The ids of steps in the order of their starts, and what returns the step with an id.
+_Listed: TypeAlias = tuple[Sequence[int], Callable[[int], StepEntry]]
 
 
 def _plan(reading: StepReading, entry: StepEntry, *, most: int) -> None:

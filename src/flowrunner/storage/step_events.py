@@ -1,16 +1,16 @@
 """Events of an execution for the views of its steps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
-from flowrunner.ports.steps import StoredEvent
+from flowrunner.ports.steps import ScopeEvents, StoredEvent
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
-from flowrunner.storage.transaction import Row, Statement
+from flowrunner.storage.transaction import Row, Statement, Transaction
 
 # The first of these events, up to and including the one that reaches the number of characters.
 PAGE_WITHOUT_LOGS: Final = """
@@ -36,6 +36,68 @@ SELECT seq, at, type, data FROM events
 """,
 )
 
+# What the two statements below are made of. The end of a scope begins with the scope and the outcome, which are found
+# in a third of the time without reading the event as JSON.
+_PARTS: Final = {
+    "{has_part}": "{position}(data, '\"part_bytes\":') > 0",
+    "{ended}": 'substr(data, 11, {position}(data, \'","outcome":"\') - 11)',
+    "{outcome}": 'substr(data, {position}(data, \'","outcome":"\') + 13, 2)',
+    # The scope around a scope with a slash behind it, and the step that has opened it with a bracket behind it:
+    # `each.1[4]/` and `each.1[4]/both.1[` of `each.1[4]/both.1[left]`.
+    "{around}": "CASE {position}({ended}, '/') WHEN 0 THEN '' ELSE rtrim({ended}, replace({ended}, '/', '')) END",
+    "{owner}": "CASE {position}({ended}, '/') WHEN 0 THEN substr({ended}, 1, {position}({ended}, '['))"
+    " ELSE rtrim({ended}, replace({ended}, '[', '')) END",
+    "{wanted}": "SELECT {texts}",
+    "{wanted_around}": "SELECT CASE text WHEN '' THEN '' ELSE text || '/' END FROM (SELECT {texts}) AS wanted",
+}
+_SQLITE: Final = {
+    "{position}": "instr",
+    "{scope}": "coalesce(data ->> '$.scope', '')",
+    "{texts}": "value AS text FROM json_each(:scopes)",
+}
+# PostgreSQL text cannot hold NUL, which a value may contain; `storage.execution_logs` says more.
+_POSTGRES: Final = {
+    "{position}": "strpos",
+    "{scope}": "coalesce(replace(data, '\\u0000', '\\ufffd')::json ->> 'scope', '')",
+    "{texts}": "json_array_elements_text(CAST(:scopes AS json)) AS text",
+}
+_OF_SCOPES: Final = """
+SELECT seq, at, type, data
+  FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
+          FROM events
+         WHERE execution_id = :id AND seq > :after AND seq <= :until
+           AND CASE type
+               WHEN 'log' THEN false
+               WHEN 'scope.ended' THEN {ended} IN ({wanted}) OR ({has_part} AND {around} IN ({wanted_around}))
+               ELSE {scope} IN ({wanted}) END
+         ORDER BY seq LIMIT :limit) AS page
+ WHERE before < :characters ORDER BY seq
+"""
+_ENDED_SCOPES: Final = """
+SELECT {owner}, {outcome}, count(*)
+  FROM events
+ WHERE execution_id = :id AND seq > :after AND seq <= :until AND type = 'scope.ended' AND NOT {has_part}
+   AND {around} IN ({wanted_around}) AND {ended} NOT IN ({wanted})
+ GROUP BY 1, 2
+"""
+_OUTCOMES: Final = {"co": "completed", "fa": "failed", "ca": "cancelled"}
+
+
+def _statement(text: str) -> Statement:
+    return Statement(sqlite=_filled(text, _PARTS | _SQLITE), postgres=_filled(text, _PARTS | _POSTGRES))
+
+
+def _filled(text: str, parts: Mapping[str, str]) -> str:
+    while any(name in text for name in parts):
+        for name, part in parts.items():
+            text = text.replace(name, part)
+    return text
+
+
+OF_SCOPES: Final = _statement(_OF_SCOPES)
+ENDED_SCOPES: Final = _statement(_ENDED_SCOPES)
+_EVENTS_AT_ONCE: Final = 1000
+
 
 class SqlStepEvents:
     """Implements `ports.StepEvents`."""
@@ -53,6 +115,22 @@ class SqlStepEvents:
         values = {"id": id, "seqs": msgspec.json.encode(seqs).decode()}
         rows = await self._database.read_long(lambda tx: tx.rows(NUMBERED, values))
         return list(map(_event, rows))
+
+    async def of_scopes(self, id: ExecutionId, seq: int, *, until: int, scopes: Collection[str]) -> ScopeEvents:
+        values = {"id": id, "after": seq, "scopes": msgspec.json.encode(sorted(scopes)).decode()}
+        limits = {"limit": _EVENTS_AT_ONCE, "characters": PAGE_OF_EVENTS_BYTES}
+
+        async def read(tx: Transaction) -> ScopeEvents:
+            rows = await tx.rows(OF_SCOPES, {**values, **limits, "until": until})
+            size = sum(len(data) for *_, data in rows)
+            is_cut = len(rows) == _EVENTS_AT_ONCE or size >= PAGE_OF_EVENTS_BYTES
+            last_seq = rows[-1][0] if is_cut else until
+            ended = await tx.rows(ENDED_SCOPES, {**values, "until": last_seq})
+            # No step has opened the scope of a handler.
+            counts = {(owner[:-1], _OUTCOMES[outcome]): count for owner, outcome, count in ended if owner}
+            return ScopeEvents(list(map(_event, rows)), counts, last_seq)
+
+        return await self._database.read_long(read)
 
 
 def _event(row: Row) -> StoredEvent:
