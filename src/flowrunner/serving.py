@@ -6,7 +6,7 @@ import ipaddress
 import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from flowrunner.api.http.connections import Connections
+from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.api.http.proxies import Proxies
@@ -154,12 +155,17 @@ class _Serving:
         self._fallback = Standby(None, self._proxies, self._hosts, lambda: self._problem)
         self._switch = AppSwitch(self._fallback)
         self._refused: Callable[[str], None] = lambda limit: None
+        self._early_refusals: EarlyRefusals | None = None
         connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
         self._server = _Server(
             uvicorn.Config(
                 self._switch,
                 loop="none",
-                http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
+                http=partial(  # type: ignore[arg-type] # makes one
+                    JoinedHttpProtocol,
+                    open_connections=connections,
+                    refuse_early=self._refuse_early,
+                ),
                 ws=partial(SocketProtocol, reading=FrameReading(), long_sends=asyncio.Lock()),  # type: ignore[arg-type] # makes one
                 ws_max_size=64 * 1024,
                 ws_per_message_deflate=False,
@@ -189,6 +195,9 @@ class _Serving:
         logger.info("server.stopped")
         if why is Exit.ENGINE_DIED:
             raise FlowRunnerError("The engine has ended unexpectedly: start the server again")
+
+    def _refuse_early(self, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        return None if self._early_refusals is None else self._early_refusals.answer_to(scope, headers)
 
     def _on_signal(self) -> None:
         (self._force_stop if self._stop.is_set() else self._stop).set()
@@ -275,6 +284,7 @@ class _Serving:
 
     async def _be_active(self, program: Program, ownership: Ownership) -> Exit:
         self._refused = program.metrics.refused
+        self._early_refusals = program.early_refusals
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)
         with frozen_gc():
@@ -293,7 +303,7 @@ class _Serving:
                 logger.critical("engine.ended", hint=hint)
             if why is Exit.ROLE:
                 logger.warning("leadership.lost", hint="another server has become active; this one is on standby")
-                self._switch.app = self._fallback
+                self._switch.app, self._early_refusals = self._fallback, None
                 await program.streams.close()
             else:
                 logger.info("server.stopping")

@@ -21,7 +21,7 @@ from flowrunner.services.executions import Executions, StartedExecution, StartRe
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.retention import Retention
-from flowrunner.services.start_slots import MOST_WAITING
+from flowrunner.services.start_slots import MOST_WAITING_OF_ACCOUNT
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -300,7 +300,7 @@ async def test_only_executions_that_ended_long_ago_are_purged(
     assert rows_of(engine.path, "SELECT count(DISTINCT execution_id) FROM events") == [(2,)]
 
 
-async def test_starts_of_one_workspace_wait_and_are_refused_beyond_a_number(
+async def test_starts_of_one_account_wait_and_are_refused_beyond_a_number(
     flows: Flows, executions: Executions, mara: Caller, omar: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flow = await flows.create(mara, FlowDraft(definition=SMALL))
@@ -314,7 +314,7 @@ async def test_starts_of_one_workspace_wait_and_are_refused_beyond_a_number(
         return await accept(asked)
 
     monkeypatch.setattr(executions, "accept", slow)
-    asked = [asyncio.create_task(executions.run(mara, flow.id, {})) for _ in range(64 + MOST_WAITING)]
+    asked = [asyncio.create_task(executions.run(mara, flow.id, {})) for _ in range(64 + MOST_WAITING_OF_ACCOUNT)]
     await asyncio.sleep(0)
     assert running == 64
     with pytest.raises(QueueFull):
@@ -329,7 +329,7 @@ async def test_starts_of_one_workspace_wait_and_are_refused_beyond_a_number(
     asked.append(asyncio.create_task(executions.run(mara, flow.id, {})))
     may_go_on.set()
 
-    assert len({started.id for started in await asyncio.gather(*asked)}) == 64 + MOST_WAITING
+    assert len({started.id for started in await asyncio.gather(*asked)}) == 64 + MOST_WAITING_OF_ACCOUNT
     with pytest.raises(NotFound):
         await other
     assert (await executions.run(mara, flow.id, {})).id

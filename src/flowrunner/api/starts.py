@@ -11,9 +11,10 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, needs
-from flowrunner.api.http.state import services_of
+from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right
+from flowrunner.domain.errors import QueueFull
 from flowrunner.domain.labels import MAX_LABELS, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.services.executions import StartedExecution
@@ -53,14 +54,18 @@ async def run(request: Request, flow_id: FlowId, body: RunFlow | None) -> Reply[
     """Start an execution of a flow, and wait for its end if the client prefers that."""
     executions, key = services_of(request).executions, idempotency_key_of(request)
     caller, body = caller_of(request), body or RunFlow()
+
+    async def start(new_id: ExecutionId | None = None) -> StartedExecution:
+        try:
+            return await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key, id=new_id)
+        except QueueFull:
+            state_of(request).start_refused(request.scope, caller)
+            raise
+
     seconds = wait_preferred(request)
     if not seconds:
-        started = await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key)
+        started = await start()
         return accepted(started, RunAnswer.of(started))
-
-    async def start(new_id: ExecutionId) -> StartedExecution:
-        return await executions.run(caller, flow_id, body.input, labels=body.labels, idempotency_key=key, id=new_id)
-
     started, ended = await start_and_wait(request, start, seconds=seconds)
     return accepted(started, RunAnswer.of(started, ended), waited=None if ended is None else seconds)
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from flowrunner.api.browser import Browser
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.execution_feed import ExecutionFeed
+from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.state import AppState
@@ -149,6 +150,7 @@ class Program:
     token_uses: TokenUses
     readiness: Readiness
     metrics: Metrics
+    early_refusals: EarlyRefusals
 
 
 def assemble(
@@ -413,6 +415,12 @@ def assemble(
         "flowrunner_sockets_open", "Open WebSockets, event streams and waiting requests.", lambda: streams.count
     )
 
+    early_refusals = EarlyRefusals(
+        services.executions.full,
+        on_request=metrics.requests.count,
+        refused=metrics.refused,
+        is_behind_tls=Browser(settings.public_url).is_secure,
+    )
     readiness = Readiness(dispatcher, database, processes)
     metrics.gauge(
         "flowrunner_standby", "1 while another server is active and this one waits.", lambda: readiness.is_standby
@@ -431,6 +439,7 @@ def assemble(
                 message_room=FairBodies(),
                 streams=streams,
                 feed=feed,
+                start_refused=early_refusals.note,
             ),
             Live(services, feed, ExecutionFeed(reader, broadcast), streams),
             proxies=Proxies(settings.trusted_proxies),
@@ -454,4 +463,5 @@ def assemble(
         token_uses=uses,
         readiness=readiness,
         metrics=metrics,
+        early_refusals=early_refusals,
     )

@@ -16,6 +16,7 @@ from flowrunner.domain.errors import (
     Conflict,
     FlowDisabled,
     InvalidInput,
+    QueueFull,
     StartsPaused,
     TooManyRequests,
     invalid,
@@ -27,7 +28,7 @@ from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits, ConcurrencySlot
@@ -171,11 +172,15 @@ class Executions:
             digest=None if idempotency_key is None else digest_of([flow_id, input, *([labels] if labels else [])]),
             id=id,
         )
-        await self._slots.take(caller.workspace_id)
+        await self._slots.take(caller.workspace_id, caller.account_id)
         try:
             return await self.accept(asked)
         finally:
             self._slots.give_back(caller.workspace_id)
+
+    def full(self, workspace_id: WorkspaceId, account_id: AccountId, *, more: int) -> QueueFull | None:
+        """Return the error that `run` raises because too many starts wait, ``more`` included; None if it does not."""
+        return self._slots.full(workspace_id, account_id, more=more)
 
     def new_execution_id(self) -> ExecutionId:
         return ExecutionId(new_id("exec", self._clock.now()))

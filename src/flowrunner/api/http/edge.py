@@ -21,7 +21,7 @@ from flowrunner.ports.telemetry import TRACEPARENT
 
 logger = structlog.get_logger()
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -52,7 +52,7 @@ PAGE_HEADERS: Final = (
 # Swagger UI writes markup as text, which trusted types refuse.
 API_PAGE_HEADERS: Final = (*_PAGE_HEADERS, (b"content-security-policy", _POLICY.encode()))
 # A browser that has reached the server over TLS uses nothing else for a year.
-_TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
+TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 # Called with the template of the route, the method, the status and the seconds of a request.
 OnRequest: TypeAlias = Callable[[str | None, str, int | None, float], None]
 CRASHED: Final = "An internal error occurred; its id is in request_id"
@@ -84,7 +84,7 @@ class Edge:
         self._on_request = on_request
         self._reads_traces = reads_traces
         self._logs_every_request = logs_every_request()
-        self._tls_only = (_TLS_ONLY,) if is_behind_tls else ()
+        self._tls_only = (TLS_ONLY,) if is_behind_tls else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -172,4 +172,4 @@ class Edge:
 
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

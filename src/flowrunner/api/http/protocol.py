@@ -1,7 +1,8 @@
 """The HTTP protocol with size limits for all input and a deadline for every state of a connection."""
 
 import asyncio
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NoReturn, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -38,6 +39,10 @@ _UPGRADE_TOO_LARGE: Final = (
 _BUSY: Final = "The server holds as many requests as it has memory for: try again in a moment"
 
 
+# Called with the scope of a request and the headers of all answers.
+RefuseEarly: TypeAlias = Callable[[Any, Iterable[tuple[bytes, bytes]]], bytes | None]
+
+
 class _Refused(Exception):
     """Raised to stop the parser."""
 
@@ -50,6 +55,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     Args:
         open_connections: All connections of the server.
+        refuse_early: Returns the answer to a request that is refused by its head alone.
         options: The options that uvicorn passes to its protocols.
     """
 
@@ -66,8 +72,11 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # The request that is being answered. Pipelined requests may wait behind it.
     _answering: RequestResponseCycle | None = None
 
-    def __init__(self, *, open_connections: Connections, **options: Any) -> None:
+    def __init__(
+        self, *, open_connections: Connections, refuse_early: RefuseEarly = lambda scope, headers: None, **options: Any
+    ) -> None:
         super().__init__(**options)
+        self._refuse_early = refuse_early
         self._open_connections = open_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # only narrower
@@ -88,7 +97,15 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        refusal = None
+        if cycle.keep_alive and not cycle.waiting_for_100_continue:
+            refusal = self._refuse_early(cycle.scope, self.server_state.default_headers)
+        if refusal is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(refusal)
+        cycle.on_response()
 
     def eof_received(self) -> None:
         self.transport.close()
@@ -165,8 +182,15 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
         self._body_until = None
-        self.transport.awaits_data(False)
         super().on_message_complete()
+        is_answered = self.cycle is not None and self.cycle.response_complete
+        self.transport.awaits_data(is_answered)
+        if is_answered and not self.transport.is_closing():
+            # The answer came before the end of the body, whose arrival has ended the wait for the next request.
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

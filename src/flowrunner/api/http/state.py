@@ -9,13 +9,14 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import Scope
 
 from flowrunner.api.browser import Browser
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.assets import Asset
 from flowrunner.api.manual import Manual
 from flowrunner.api.open_streams import OpenStreams
-from flowrunner.domain.account import Account
+from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import AccountLocks
@@ -82,6 +83,7 @@ class AppState:
         metrics: Returns the metrics and their content type, for a value of the `Accept` header.
         metrics_token: The token that readers of the metrics need; None if any client may read them.
         refused: Called with the name of each limit that rejects a request.
+        start_refused: Called with each request to start an execution that is refused because too many wait.
         body_room: The memory for long bodies of requests.
         message_room: The memory for long messages to the MCP server.
         hooks_waiting: Requests to webhook triggers that wait for a result.
@@ -104,6 +106,7 @@ class AppState:
     message_room: BodyRoom
     streams: OpenStreams
     feed: EventFeed
+    start_refused: Callable[[Scope, Caller], None]
     metrics_token: str | None = field(default=None, repr=False)
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
     hooks_waiting: Waiting = field(default_factory=lambda: Waiting(most=1000, most_of_workspace=250))

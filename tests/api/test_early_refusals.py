@@ -1,0 +1,221 @@
+"""Refusals of starts by their heads alone, over real connections."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from flowrunner.api.http import early_refusals
+from flowrunner.api.http.connections import Connections
+from flowrunner.api.http.early_refusals import EarlyRefusals
+from flowrunner.api.http.errors import answer_to
+from flowrunner.api.http.protocol import JoinedHttpProtocol
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import QueueFull
+from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.services import start_slots
+from flowrunner.services.start_slots import StartSlots
+
+PATH: Final = "/api/v1/flows/flow-1/run"
+CALLER: Final = cast("Caller", SimpleNamespace(workspace_id=WorkspaceId("ws-1"), account_id=AccountId("acc-1")))
+
+
+class Starts:
+    """An application whose starts all wait for a slot that no one gives back, with a server in front of it."""
+
+    def __init__(self) -> None:
+        self.slots = StartSlots()
+        self.bodies: list[bytes] = []
+        self.refused: list[str] = []
+        self.counted: list[Any] = []
+        self.early = EarlyRefusals(
+            self.slots.full, on_request=lambda *counted: self.counted.append(counted), refused=self.refused.append
+        )
+        self.port = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the whole body, as the usual way does, and refuse what cannot wait."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        self.bodies.append(body)
+        status, text = 201, b"{}"
+        scope["route"] = SimpleNamespace(path_format="/api/v1/flows/{id}/run")
+        if scope["method"] == "POST" and (full := self.slots.full(CALLER.workspace_id, CALLER.account_id)) is not None:
+            self.early.note(scope, CALLER)
+            status, text = 503, bytes(answer_to("usual", full).body)
+        await send(
+            {"type": "http.response.start", "status": status, "headers": [(b"content-length", b"%d" % len(text))]}
+        )
+        await send({"type": "http.response.body", "body": text})
+
+    async def send(self, data: bytes, answers: int = 1) -> list[tuple[int, dict[str, str], Any]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        found = []
+        for _ in range(answers):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
+            found.append(
+                (int(head[0].split()[1]), headers, json.loads(await reader.readexactly(int(headers["content-length"]))))
+            )
+        writer.close()
+        return found
+
+
+@asynccontextmanager
+async def starts(*, keep_alive: float = 5) -> AsyncIterator[Starts]:
+    app = Starts()
+    connections = Connections(100, on_drop=lambda: None)
+    protocol = partial(JoinedHttpProtocol, open_connections=connections, refuse_early=app.early.answer_to)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            port=0,
+            loop="none",
+            http=cast("Any", protocol),
+            lifespan="off",
+            log_config=None,
+            timeout_keep_alive=cast("int", keep_alive),
+        )
+    )
+    serving = asyncio.create_task(server._serve())  # `serve` takes over the signals
+    while not server.started:  # noqa: ASYNC110 # it has no event
+        await asyncio.sleep(0)
+    app.port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield app
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def start(*headers: str, path: str = PATH, token: str = "Bearer abc", method: str = "POST", body: str = "{}") -> bytes:
+    lines = (f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: {token}", *headers)
+    return "\r\n".join((*lines, f"Content-Length: {len(body)}", "", body)).encode()
+
+
+@pytest.fixture
+def nobody_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_slots, "MOST_WAITING", 0)
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_a_start_that_is_repeated_at_once_is_refused_before_its_body_is_read() -> None:
+    async with starts() as app:
+        ((_, _, usual),) = await app.send(start())
+        early = await app.send(start("X-Request-ID: mine", body="x" * 5000) + start() + start(), 3)
+
+    assert app.bodies == [b"{}"]
+    for status, headers, answer in early:
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert headers["x-request-id"] == answer["error"]["request_id"]
+        assert headers["cache-control"] == "no-store"
+        assert answer["error"] | {"request_id": "usual"} == usual["error"]
+        assert answer["error"]["details"] == {"limit": "workspace_starts", "most": 0}
+    assert early[0][1]["x-request-id"] == "mine"
+    assert app.refused == ["workspace_starts"] * 3
+    assert [counted[:3] for counted in app.counted] == [("/api/v1/flows/{id}/run", "POST", 503)] * 3
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+@pytest.mark.parametrize(
+    "other",
+    [
+        start(token="Bearer abd"),
+        start(path="/api/v1/flows/flow-2/run"),
+        start(path=PATH + "?a=1"),
+        start("Flowrunner-Workspace: other"),
+        start("Authorization: Bearer other"),
+        start("Expect: 100-continue"),
+        start("Connection: close"),
+        start(method="PUT"),
+        start().replace(b"Authorization: Bearer abc", b"Cookie: flowrunner_session=abc"),
+        start().replace(b"Host: localhost", b"Host: elsewhere"),
+    ],
+)
+async def test_no_other_request_is_refused_by_its_head(other: bytes) -> None:
+    async with starts() as app:
+        await app.send(start())
+        if b"100-continue" not in other:
+            await app.send(other)
+        else:
+            assert app.early.answer_to({"method": "GET", "headers": []}) is None
+            reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+            writer.write(other)
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+    assert len(app.bodies) == 2
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_the_token_of_a_refused_client_is_checked_again_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with starts() as app:
+        await app.send(start())
+        monkeypatch.setattr(early_refusals, "_KNOWN_SECONDS", -1.0)
+        app.early.note({"raw_path": PATH.encode(), "query_string": b"", "route": SimpleNamespace(path_format=""),
+                        "headers": [(b"host", b"localhost"), (b"authorization", b"Bearer abc")]}, CALLER)  # fmt: skip
+        await app.send(start())
+
+    assert len(app.bodies) == 2
+
+
+async def test_as_many_are_let_through_as_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_slots, "MOST_WAITING", 0)
+    async with starts() as app:
+        await app.send(start())
+        monkeypatch.setattr(start_slots, "MOST_WAITING", 3)
+        scope = {"method": "POST", "raw_path": PATH.encode(), "query_string": b"",
+                 "headers": [(b"host", b"localhost"), (b"authorization", b"Bearer abc")]}  # fmt: skip
+        answers = [app.early.answer_to(scope) for _ in range(5)]
+        await asyncio.sleep(0)
+        later = app.early.answer_to(scope)
+
+    assert [answer is None for answer in answers] == [True] * 3 + [False] * 2
+    assert later is None
+
+
+async def test_one_account_leaves_room_for_the_others_of_its_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_slots, "MOST_WAITING_OF_ACCOUNT", 2)
+    slots, workspace, mara, omar = StartSlots(), WorkspaceId("ws-1"), AccountId("acc-1"), AccountId("acc-2")
+    for _ in range(64):
+        await slots.take(workspace, mara)
+    waiting = [asyncio.create_task(slots.take(workspace, mara)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(QueueFull, match="2 starts of this account wait already"):
+        await slots.take(workspace, mara)
+    waiting.append(asyncio.create_task(slots.take(workspace, omar)))
+    await asyncio.sleep(0)
+    for _ in waiting:
+        slots.give_back(workspace)
+
+    await asyncio.gather(*waiting)
+    assert slots.full(workspace, mara) is None
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_a_silent_connection_that_was_answered_before_its_body_is_closed() -> None:
+    async with starts(keep_alive=0.01) as app:
+        await app.send(start())
+        request = start(body="x" * 2000)
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(request[:-1000])
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.write(request[-1000:])
+        rest = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(rest)["error"]["code"] == "unavailable"
+    assert app.bodies == [b"{}"]
