@@ -28,7 +28,7 @@ LOGINS: Final = 80
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path)
+    running = Server(tmp_path, is_cold=True)
     try:
         yield running.start()
     finally:
@@ -105,6 +105,7 @@ def test_s64_s03_who_comes_from_elsewhere_waits_for_one_login_of_each_address(ow
     assert set(statuses) == {401}
 
 
+@pytest.mark.usefixtures("real_hashes")
 async def test_s64_more_logins_than_may_wait_are_told_to_come_back(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path / "data") as accounts:
         accounts.program.services.identity._hasher._queue._most = most = 60

@@ -137,7 +137,7 @@ def _contents(directory: Path) -> Any:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a server that has stored a secret and was stopped."""
     directory = tmp_path_factory.mktemp("prepared")
-    server = Server(directory)
+    server = Server(directory, is_cold=True)
     try:
         server.start().admin().new_secret("KEY", PLAIN)
         server.terminate()

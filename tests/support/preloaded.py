@@ -2,7 +2,8 @@
 
 Most of a server's start is the import of its modules. One process of the tests imports them once, and forks itself for
 each program. From there on, the program runs as if an interpreter had been started for it: it has arguments,
-environment, directory and files of its own, and nothing but imports has happened before.
+environment, directory and files of its own, and nothing but imports has happened before. Only passwords are hashed
+with less work.
 """
 
 import atexit
@@ -27,6 +28,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final
+
+from support.passwords import hash_quickly
 
 # What a server, a worker and the commands of users have imported by the time that they are ready.
 _MODULES: Final = (
@@ -181,6 +184,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in _MODULES:
         importlib.import_module(module)
+    hash_quickly()
     # Objects that the collector leaves alone stay in pages that all processes share.
     gc.collect()
     gc.freeze()

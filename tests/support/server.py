@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, Self, TypeAlias
 
 from support.client import Client
 from support.preloaded import ForkedProcess
+from support.waiting import pause
 
 ADMIN_EMAIL: Final = "root@example.com"
 ADMIN_PASSWORD: Final = "seven-grey-herons-wade"
@@ -28,6 +29,16 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 PROGRAM: Final = ("-m", "flowrunner")
+# With passwords hashed as `support.passwords` does it in what is forked.
+QUICK: Final = (
+    "-c",
+    """
+import argon2, flowrunner.security.credentials
+flowrunner.security.credentials._ARGON2 = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+from flowrunner.cli.main import main
+main()
+""",
+)
 # A program that waits for a second or two where the usual one waits for five, ten or twenty.
 HASTY: Final = (
     "-c",
@@ -49,14 +60,16 @@ main()
 class Server:
     """`flowrunner serve` on a free port; restarts keep the data and may change the port.
 
-    It is forked from a process that has its modules, which spares the tests half of its start.
+    It is forked from a process that has its modules, which spares the tests half of its start, and that hashes
+    passwords quickly.
 
     Args:
         program: What the interpreter is given to run, for one with something planted in it.
         command: What of it: `serve` or `worker`.
         settings: `FLOWRUNNER_…` variables without their prefix; None leaves one of the defaults out.
-        is_cold: Whether an interpreter of its own starts it, as one does for users. So does it in any case for a
-            program with something planted, which may have to be there before a module is imported.
+        is_cold: Whether an interpreter of its own starts it, as one does for users, with hashes of their strength. So
+            does it in any case for a program with something planted, which may have to be there before a module is
+            imported.
     """
 
     def __init__(
@@ -138,13 +151,13 @@ class Server:
         return self.url or None
 
     def wait_until_ready(self, seconds: float = _PATIENCE_SECONDS) -> Self:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while time.monotonic() < began + seconds:
             if self._running().poll() is not None:
                 raise AssertionError(f"the server ended with {self._running().returncode}:\n{self.log[-4000:]}")
             if self.find_url() is not None and self.client().get("/readyz").status == 200:
                 return self
-            time.sleep(0.01)
+            pause(began)
         raise AssertionError(f"the server is not ready after {seconds} s:\n{self.log[-4000:]}")
 
     def start(self) -> Self:
