@@ -13,8 +13,9 @@ PIP := $(RUN) -m pip --disable-pip-version-check --no-input
 # To choose an interpreter: make PYTHON=/opt/python3.12/bin/python3 test
 PYTHON ?=
 ARGS ?=
-# Processes that run tests. Tests often wait, so there are more processes than the two cores of a small machine.
-PROCESSES ?= 4
+# Processes that run tests. Tests wait for half of their time, so there are more processes than the two cores of a small
+# machine.
+PROCESSES ?= 6
 # Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 CHECKED := src tests demo bench client/generate.py deploy/release.py docs/site
