@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from fastapi import APIRouter, Request
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import (
