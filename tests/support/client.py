@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 
 from websockets.sync.client import ClientConnection, connect
 
+from support.waiting import pause
+
 PASSWORD: Final = "five-blue-otters-swim"
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -126,31 +128,31 @@ class Client:
         return self.reaching(id, FINAL, seconds)
 
     def reaching(self, id: str, statuses: frozenset[str], seconds: float = 30.0) -> Any:
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while (found := self.execution(id))["status"] not in statuses:
-            assert time.monotonic() < deadline, f"still {found['status']}, wanted one of {sorted(statuses)}"
-            time.sleep(0.01)
+            assert time.monotonic() < began + seconds, f"still {found['status']}, wanted one of {sorted(statuses)}"
+            pause(began)
         return found
 
     def until_it_waits(self, id: str, seconds: float = 30.0) -> Any:
         """The execution, once it waits for anything but room, or has ended."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
             found = self.execution(id)
             if "completed_at" in found or any(wait["type"] != "room" for wait in found.get("waiting_for", ())):
                 return found
-            assert time.monotonic() < deadline, f"still {found['status']}, and waits for nothing"
-            time.sleep(0.01)
+            assert time.monotonic() < began + seconds, f"still {found['status']}, and waits for nothing"
+            pause(began)
 
     def waiting_at(self, id: str, node: str, seconds: float = 30.0) -> Any:
         """The execution, once it waits at a node."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
             found = self.execution(id)
             if node in {wait.get("node") for wait in found.get("waiting_for", ())}:
                 return found
-            assert time.monotonic() < deadline, f"{found['status']}, and waits for {found.get('waiting_for')}"
-            time.sleep(0.01)
+            assert time.monotonic() < began + seconds, f"{found['status']}, and waits for {found.get('waiting_for')}"
+            pause(began)
 
     def run_to_end(self, definition: str, input: Any = None) -> Any:
         return self.ended(self.run(self.new_flow(definition), input))

@@ -10,12 +10,17 @@ from flowrunner.domain.errors import Unavailable
 T = TypeVar("T")
 
 
+def pause(since: float) -> None:
+    """Wait between two looks: for a tenth of the time since then, as each look takes time from what is waited for."""
+    time.sleep(min(0.1, max(0.005, (time.monotonic() - since) / 10)))
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
     """How long it took until the condition held."""
     start = time.monotonic()
     while not condition():
         assert time.monotonic() < start + seconds, "it never came to that"
-        time.sleep(0.02)
+        pause(start)
     return time.monotonic() - start
 
 
