@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from flowrunner.ports.callbacks import MailFailed
+from flowrunner.ports.outgoing_mails import MailFailed
 
 _TIMEOUT_SECONDS: Final = 10.0
 _AT_ONCE: Final = 4

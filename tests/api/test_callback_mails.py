@@ -9,7 +9,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from flowrunner.mail import SmtpMailer
-from flowrunner.ports.callbacks import MailFailed
+from flowrunner.ports.outgoing_mails import MailFailed
 from support.client import Client
 from support.mailbox import Mailbox, free_port, open_mailbox, text_of
 from support.server import Server

@@ -13,7 +13,7 @@ import pytest
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.mail import SmtpMailer
-from flowrunner.ports.callbacks import MailFailed
+from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.services.invitations import MOST_OPEN, MOST_SENT
 from flowrunner.services.links import digest_of_token
 from flowrunner.storage.transaction import Transaction
@@ -231,6 +231,7 @@ async def test_s73_the_link_in_the_e_mail_alone_creates_an_account_if_no_admin_i
                 email: await team.token(email, by="omar", to=own)
                 for email in (KIM, "lee@example.com", "mo@example.com")
             }
+            await program.services.outgoing_mails.send_due()
             mailed = {
                 email: text_of(message).rpartition("#")[2].strip() for email in given for message in mailbox.to(email)
             }
@@ -384,6 +385,7 @@ async def test_s73_no_name_adds_a_header_or_a_recipient(tmp_path: Path, name: st
             assert (await team.go("root", "PUT", f"/api/v1/accounts/{me}", {"name": name})).status == 200
             for email in ("lee@example.com", "a,b@example.com", '"x"@example.com', "<lee@example.org"):
                 assert (await team.invite(email, to=me)).status == 201
+            await program.services.outgoing_mails.send_due()
 
     # The others are no plain addresses.
     assert [envelope.rcpt_tos for envelope, _ in mailbox.arrived] == [["lee@example.com"]]

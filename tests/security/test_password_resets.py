@@ -61,6 +61,11 @@ class Accounts:
     async def use(self, token: str, password: str = NEW, **options: Any) -> Reply:
         return await self.go("POST", SET, {"token": token, "password": password}, **options)
 
+    async def sent(self) -> None:
+        """Wait until what was asked for is stored, and send it, as the background does."""
+        await self.program.services.password_resets.settle()
+        await self.program.services.outgoing_mails.send_due()
+
     async def state(self) -> Any:
         return await self.program.database.read_long(_state)
 
@@ -224,7 +229,7 @@ async def test_s73_asking_for_a_link_tells_nothing_and_mails_only_an_account(
         answers.add((reply.status, reply.body))
         assert reply.headers["content-length"] == str(len(reply.body))
 
-    await mailing.program.services.password_resets.settle()
+    await mailing.sent()
 
     assert len(answers) == 1
     assert next(iter(answers))[0] == 202
@@ -244,7 +249,7 @@ async def test_s72_an_account_without_a_password_gets_none_by_mail(
     )
 
     assert (await mailing.go("POST", ASK, {"email": KIM})).status == 202
-    await mailing.program.services.password_resets.settle()
+    await mailing.sent()
 
     ((_, message),) = mailbox[0].arrived
     assert "://" not in text_of(message)
@@ -329,7 +334,7 @@ async def link_identity(program: Program, account_id: str) -> None:
 
 
 async def mails_to(accounts: Accounts, mailbox: Mailbox, address: str) -> list[str]:
-    await accounts.program.services.accounts.login_mails.settle()
+    await accounts.program.services.outgoing_mails.send_due()
     return [" ".join(text_of(message).split()) for message in mailbox.to(address)]
 
 
@@ -340,7 +345,7 @@ async def test_s73_neither_a_mailbox_nor_the_server_is_flooded(mailing: Accounts
     for n in range(5):
         statuses[(await mailing.go("POST", ASK, {"email": KIM}, address=f"198.51.100.{n + 20}")).status] += 1
 
-    await mailing.program.services.password_resets.settle()
+    await mailing.sent()
 
     assert statuses == {202: MOST_ASKED + 5, 429: 5}
     assert len(mailbox[0].arrived) == MOST_MAILS

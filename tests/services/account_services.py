@@ -49,7 +49,7 @@ class AccountServices:
             store,
             self.passwords,
             self.hasher,
-            LoginMails(Mails(None, public_url=None), store, self.clock),
+            LoginMails(Mails(self.clock, are_possible=False), self.clock),
             self.clock,
             on_sessions_end=self.identity.sessions_ended,
             on_delete=on_delete,

@@ -58,6 +58,8 @@ OF_IDENTITY: Final = (
     "INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)"
     " VALUES ('invitation-1', ?, 'kim@example.com', 'viewer', 'd', ?, 0, 1)",
     "INSERT INTO password_resets (digest, account_id, created_at, expires_at) VALUES ('d', ?, 0, 1)",
+    "INSERT INTO outgoing_mails (id, account_id, recipient, subject, text, created_at, expires_at, failures, next_at)"
+    " VALUES ('mail-1', ?, 'a@example.com', 'S', 'T', 0, 9, 1, 5)",
     "INSERT INTO second_factors (id, account_id, type, name, created_at, key_version, sealed)"
     " VALUES ('factor-1', ?, 'totp', 'N', 0, 1, CAST('s' AS {bytes}))",
     "INSERT INTO recovery_codes (account_id, digest, created_at) VALUES (?, 'd', 0)",

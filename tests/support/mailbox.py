@@ -1,14 +1,17 @@
 """A mailbox behind a real SMTP server on loopback."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
-from typing import Any
+from typing import Any, Final
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+_PATIENCE_SECONDS: Final = 30
 
 
 def free_port(host: str) -> int:
@@ -49,12 +52,21 @@ class Mailbox:
             if address in envelope.rcpt_tos and isinstance(message, EmailMessage)
         ]
 
+    def wait_for(self, address: str) -> EmailMessage:
+        """Return the only message to an address, once it has arrived."""
+        for _ in range(_PATIENCE_SECONDS * 20):
+            if found := self.to(address):
+                (message,) = found
+                return message
+            time.sleep(0.05)
+        raise AssertionError(f"no e-mail to {address}")
+
 
 @contextmanager
-def open_mailbox() -> Iterator[tuple[Mailbox, int]]:
+def open_mailbox(port: int | None = None) -> Iterator[tuple[Mailbox, int]]:
     """Give a mailbox, and the port of its server."""
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port("127.0.0.1"))
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port or free_port("127.0.0.1"))
     controller.start()
     try:
         yield mailbox, controller.port

@@ -63,11 +63,11 @@ class NewInvitationAnswer(InvitationInList, frozen=True, kw_only=True):
     link: Annotated[
         str, Meta(description="Shown only once. It is a path if the setting `public_url` does not name the server.")
     ]
-    mailed: Annotated[bool, Meta(description="Whether a mail server has taken an e-mail with the link.")]
+    mailed: Annotated[bool, Meta(description="Whether an e-mail with the link is on its way.")]
 
     @classmethod
     def of_new(cls, new: NewInvitation) -> Self:
-        return cls(**_fields(new.invitation), link=new.link, mailed=new.was_mailed)
+        return cls(**_fields(new.invitation), link=new.link, mailed=new.is_mailed)
 
 
 class InvitationList(ListAnswer, frozen=True):

@@ -1,5 +1,6 @@
 """The parts that log accounts in, and their assembly."""
 
+import random
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -9,9 +10,10 @@ from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.clock import SystemClock
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.accounts import AccountStore, TokenStore
-from flowrunner.ports.callbacks import Mailer
+from flowrunner.ports.outgoing_mails import Mailer
 from flowrunner.security.credentials import Argon2Hasher, StateTokens
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.security.openid import HttpOpenIdClient
 from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
 from flowrunner.security.totp import TotpCodes
@@ -19,6 +21,7 @@ from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Authentication
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
+from flowrunner.services.outgoing_mails import OutgoingMails
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.second_factors import SecondFactors
@@ -27,7 +30,9 @@ from flowrunner.services.sign_on import SignOn
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 from flowrunner.settings import Settings
+from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.identities import SqlIdentities
+from flowrunner.storage.outgoing_mails import SqlOutgoingMails
 from flowrunner.storage.password_resets import SqlPasswordResets
 from flowrunner.storage.second_factors import SqlSecondFactors
 from flowrunner.storage.sessions import SqlSessions
@@ -44,6 +49,8 @@ class LoginServices:
     second_factors: SecondFactors
     sign_on: SignOn
     mails: Mails
+    mailed_tokens: SignedMailedTokens
+    outgoing_mails: OutgoingMails
     login_mails: LoginMails
     password_resets: PasswordResets
 
@@ -63,8 +70,8 @@ def assemble_logins(
 ) -> LoginServices:
     """Return the services around logins. Args: http: The client of the providers of single sign-on."""
     origin = settings.public_url
-    mails = Mails(mailer, public_url=origin)
-    login_mails = LoginMails(mails, accounts, clock)
+    mails = Mails(clock, are_possible=settings.smtp_url is not None and origin is not None)
+    login_mails, mailed_tokens = LoginMails(mails, clock), SignedMailedTokens(stored.signing_keys)
     factors = SqlSecondFactors(stored.database)
     codes = TotpCodes("FlowRunner" if origin is None else f"FlowRunner ({urlsplit(origin).hostname})")
     passkeys = Fido2Passkeys(origin) if origin is not None and can_have_passkeys(origin) else None
@@ -122,13 +129,24 @@ def assemble_logins(
             on_access_change=identity.sessions_ended,
         ),
         mails=mails,
+        mailed_tokens=mailed_tokens,
+        outgoing_mails=OutgoingMails(
+            SqlOutgoingMails(stored.database),
+            mailer,
+            mailed_tokens,
+            clock,
+            public_url=origin,
+            draw=random.SystemRandom().random,
+        ),
         login_mails=login_mails,
         password_resets=PasswordResets(
             SqlPasswordResets(stored.database),
             hasher,
-            mails if settings.password_login else Mails(None, public_url=None),
+            mails if settings.password_login else Mails(clock, are_possible=False),
             login_mails,
             clock,
+            tokens=mailed_tokens,
+            audit=SqlAudit(stored.database),
             public_url=origin,
             on_sessions_end=identity.sessions_ended,
         ),

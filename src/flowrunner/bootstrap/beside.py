@@ -1,6 +1,7 @@
 """Work of commands on a database beside the servers that may be running on it."""
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
@@ -12,13 +13,15 @@ from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
 from flowrunner.security.credentials import Argon2Hasher
+from flowrunner.security.keys import KEY_BYTES, SIGNING, KeyRing
+from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.password_resets import NewLink, PasswordResets
 from flowrunner.services.pause import BEGUN, ENDED
 from flowrunner.services.retention import Outlived, Retention
 from flowrunner.settings import Settings
-from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.password_resets import SqlPasswordResets
@@ -95,12 +98,17 @@ async def _password_resets(settings: Settings) -> AsyncIterator[PasswordResets]:
         """Do nothing: servers look for sessions that have ended elsewhere."""
 
     async with open_beside(settings) as database:
+        clock = SystemClock()
+        mails = Mails(clock, are_possible=False)
         yield PasswordResets(
             SqlPasswordResets(database),
             Argon2Hasher(),
-            mails := Mails(None, public_url=None),
-            LoginMails(mails, SqlAccounts(database), clock := SystemClock()),
+            mails,
+            LoginMails(mails, clock),
             clock,
+            # Nothing is mailed from here, so no link needs the installation's own key.
+            tokens=SignedMailedTokens(KeyRing(SIGNING, secrets.token_bytes(KEY_BYTES))),
+            audit=SqlAudit(database),
             public_url=settings.public_url,
             on_sessions_end=on_sessions_end,
         )

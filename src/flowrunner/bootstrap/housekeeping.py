@@ -67,6 +67,12 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             run=services.callback_deliveries.deliver_due,
             where="one",
         ),
+        Background(
+            name="mails.send",
+            every=services.outgoing_mails.next_due,
+            run=services.outgoing_mails.send_due,
+            where="one",
+        ),
         # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
         Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
         Background(name="hooks.refusals", every=_REFUSALS_SECONDS, run=services.refused_hooks.write),
@@ -117,6 +123,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
         job(name="retention.sessions", run=services.identity.purge),
         job(name="retention.invitations", run=services.invitations.purge),
         job(name="retention.password_resets", run=services.password_resets.purge),
+        job(name="retention.mails", run=services.outgoing_mails.purge),
         job(name="retention.audit", run=purge_audit),
         job(name="retention.hooks", run=services.hooks.purge),
         job(name="retention.callbacks", run=services.callback_deliveries.purge),

@@ -44,7 +44,6 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.egress import EgressClients
-from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
@@ -326,13 +325,14 @@ def assemble(
             hasher,
             logins.mails,
             clock,
-            mailed=SignedMailedTokens(stored.signing_keys),
+            mailed=logins.mailed_tokens,
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
             public_url=settings.public_url,
             on_access_change=identity.sessions_ended,
         ),
         password_resets=logins.password_resets,
+        outgoing_mails=logins.outgoing_mails,
         exports=WorkspaceExports(
             SqlExports(database),
             workspace_store,

@@ -1,12 +1,13 @@
 """Entries of the audit log, one for each act of a person or program."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from flowrunner.domain.account import ApiToken, Caller, JobRun
+from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 
@@ -25,6 +26,7 @@ class AuditEntry:
         object: Kind and id of the object.
         workspace_id: The workspace of the act; for an act on an account, its personal one.
         request: The key that the act claims, if the request has one; it is no part of the log.
+        mails: The e-mails about the act, which are no part of the log either.
     """
 
     at: datetime
@@ -37,6 +39,7 @@ class AuditEntry:
     outcome: Outcome = "done"
     details: Mapping[str, JSON] = field(default_factory=dict)
     request: RequestKey | None = None
+    mails: Sequence[OutgoingMail] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ def act(
     at: datetime,
     workspace_id: WorkspaceId | None = None,
     details: Mapping[str, JSON] | None = None,
+    mails: Sequence[OutgoingMail] = (),
 ) -> AuditEntry:
     """Return the entry for an act of ``caller``, in the caller's personal workspace unless another is given."""
     return AuditEntry(
@@ -70,6 +74,7 @@ def act(
         workspace_id=workspace_id or caller.workspace_id,
         details=details or {},
         request=caller.request,
+        mails=mails,
     )
 
 

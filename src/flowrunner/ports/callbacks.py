@@ -199,15 +199,3 @@ class CallbackStore(Protocol):
         Return how many were deleted.
         """
         ...
-
-
-class Mailer(Protocol):
-    """The sender of e-mails."""
-
-    async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
-        """Raises: MailFailed."""
-        ...
-
-
-class MailFailed(Exception):
-    """An e-mail that no server took; the message is a kind of error without anything of the server."""

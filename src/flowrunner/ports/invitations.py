@@ -43,18 +43,6 @@ class OpenInvitation:
     inviter: Account
 
 
-class MailedTokens(Protocol):
-    """The signer of tokens that are sent by e-mail: who has one has read the mailbox."""
-
-    def mailed(self, token: str) -> str:
-        """Return a token with a signature."""
-        ...
-
-    def read(self, text: str) -> tuple[str, bool]:
-        """Return the token, and whether it has a signature of this installation."""
-        ...
-
-
 class InvitationStore(Protocol):
     async def save(self, invitation: Invitation, *, digest: str, most: int, audit: Audit = None) -> None:
         """Save an invitation, in place of an earlier one of the same address to the workspace.
@@ -66,6 +54,10 @@ class InvitationStore(Protocol):
         Raises:
             Conflict: If the workspace has ``most`` others.
         """
+        ...
+
+    async def workspace_name(self, id: WorkspaceId) -> str:
+        """Return the name of a workspace, which for a personal one is its account's."""
         ...
 
     async def page(self, id: WorkspaceId, *, now: datetime, page: Page) -> tuple[Sequence[Invitation], int]:

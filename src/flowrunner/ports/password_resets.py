@@ -20,14 +20,14 @@ class LosingAccount:
 
 @dataclass(frozen=True, slots=True)
 class PasswordReset:
-    """A new password, and what the account logs in with besides.
+    """A link that sets a new password, and what its account logs in with besides.
 
     Attributes:
         second_factors: The number of confirmed ones.
         providers: The ids of the providers whose accounts are linked.
     """
 
-    account_id: AccountId
+    account: Account
     second_factors: int
     providers: Sequence[str]
 
@@ -50,11 +50,11 @@ class PasswordResetStore(Protocol):
         """Save the digest of a link's token; the oldest beyond ``most`` links of the account end."""
         ...
 
-    async def find(self, digest: str, *, now: datetime) -> Account | None:
-        """Return the account of a link; None if it was used, has expired, or its account may not log in."""
+    async def find(self, digest: str, *, now: datetime) -> PasswordReset | None:
+        """Return a link; None if it was used, has expired, or its account may not log in."""
         ...
 
-    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> PasswordReset:
+    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> None:
         """Set a new password, and end all links, logins and API tokens of the account.
 
         Its second factors and its links to providers stay.

@@ -1,13 +1,16 @@
-"""Signatures on tokens of links that were sent by e-mail, and to nobody else."""
+"""Tokens of links in e-mails: derived from seeds, so that they are not stored, and signed for the mailbox alone."""
 
 import base64
 import hashlib
 import hmac
+import secrets
 from typing import Final
 
 from flowrunner.security.keys import KeyRing
 
-_PURPOSE: Final = b"flowrunner mailed token"
+_SIGNATURE: Final = b"flowrunner mailed token"
+_DERIVATION: Final = b"flowrunner derived token"
+_RANDOM_BYTES: Final = 32
 
 
 class SignedMailedTokens:
@@ -19,6 +22,14 @@ class SignedMailedTokens:
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+
+    def new(self) -> tuple[str, str]:
+        seed = f"{self._keys.id}.{secrets.token_urlsafe(_RANDOM_BYTES)}"
+        return _mac(self._keys.present, _DERIVATION, seed), seed
+
+    def derived(self, seed: str) -> str | None:
+        key = self._keys.find(seed.partition(".")[0])
+        return None if key is None else _mac(key, _DERIVATION, seed)
 
     def mailed(self, token: str) -> str:
         return f"{token}.{_signature(self._keys.present, token)}"
@@ -33,6 +44,10 @@ class SignedMailedTokens:
 
 
 def _signature(key: bytes, token: str) -> str:
-    own = hmac.digest(key, _PURPOSE, hashlib.sha256)
-    signed = hmac.digest(own, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return _mac(key, _SIGNATURE, token)
+
+
+def _mac(key: bytes, purpose: bytes, text: str) -> str:
+    own = hmac.digest(key, purpose, hashlib.sha256)
+    signed = hmac.digest(own, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()

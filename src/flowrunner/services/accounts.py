@@ -9,6 +9,7 @@ from flowrunner.domain.account import Account, Caller, Right, Role, authorise, p
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
+from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
@@ -51,7 +52,7 @@ class Accounts:
         self._store = store
         self._passwords = passwords
         self._hasher = hasher
-        self.login_mails = login_mails
+        self._login_mails = login_mails
         self._clock = clock
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
@@ -173,7 +174,8 @@ class Accounts:
                 old_password_hash = await self._check_own(caller, before.email, current_password)
             password_hash = await self._hasher.hash(password, source=caller.account_id)
         # Hashing may have waited in its queue.
-        now = self._clock.now()
+        now, where = self._clock.now(), personal_workspace(id)
+        mails = self._notices(before, has_password=password is not None, has_email=email is not None)
 
         def audit(updated: tuple[Account, bool]) -> AuditEntry:
             after, has_ended_sessions = updated
@@ -184,7 +186,7 @@ class Accounts:
                 "has_ended_sessions": has_ended_sessions,
             }
             return act(
-                caller, "account.updated", "account", id, at=now, workspace_id=personal_workspace(id), details=details
+                caller, "account.updated", "account", id, at=now, workspace_id=where, details=details, mails=mails
             )
 
         try:
@@ -207,12 +209,13 @@ class Accounts:
             raise InvalidInput([_NOT_AN_ADDRESS]) from None
         if has_ended_sessions:
             await self._on_sessions_end(id)
-        # To the address before, which a thief would replace first.
-        if password is not None:
-            self.login_mails.tell(id, "The password of your account was changed.", to=before.email)
-        if after.email != before.email:
-            self.login_mails.tell(id, "The e-mail address of your account was changed.", to=before.email)
         return after
+
+    def _notices(self, before: Account, *, has_password: bool, has_email: bool) -> Sequence[OutgoingMail]:
+        """Return the e-mails about a change, to the address before: a thief would replace that first."""
+        changed = ["password"] * has_password + ["e-mail address"] * has_email
+        changes = [f"The {thing} of your account was changed." for thing in changed]
+        return [mail for change in changes for mail in self._login_mails.notice(before.id, change, to=before.email)]
 
     def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""

@@ -27,6 +27,7 @@ from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
 from flowrunner.services.logins import Logins
 from flowrunner.services.node_trials import NodeTrialService
+from flowrunner.services.outgoing_mails import OutgoingMails
 from flowrunner.services.overview import Overviews
 from flowrunner.services.password_resets import PasswordResets
 from flowrunner.services.pause import Pause
@@ -61,6 +62,7 @@ class Services:
     workspaces: Workspaces
     invitations: Invitations
     password_resets: PasswordResets
+    outgoing_mails: OutgoingMails
     exports: WorkspaceExports
     secrets: Secrets
     keys: KeyRotations

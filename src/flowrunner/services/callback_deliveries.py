@@ -33,12 +33,11 @@ from flowrunner.ports.callbacks import (
     CallbackView,
     DeliveryAttempt,
     DeliveryView,
-    Mailer,
-    MailFailed,
     SealedCallback,
 )
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.http import HttpClients
+from flowrunner.ports.outgoing_mails import Mailer, MailFailed
 from flowrunner.ports.secrets import ValueSealer, WrongKey
 from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.services.callback_messages import CallbackMessages

@@ -1,7 +1,7 @@
 """Invitations to workspaces: links that make the account of an e-mail address a member."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -17,14 +17,16 @@ from flowrunner.domain.errors import (
     PasswordLoginDisabled,
     invalid,
 )
-from flowrunner.domain.values import AccountId, InvitationId, personal_workspace
+from flowrunner.domain.mails import OutgoingMail
+from flowrunner.domain.values import JSON, AccountId, InvitationId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.invitations import Invitation, InvitationStore, MailedTokens, OpenInvitation
+from flowrunner.ports.invitations import Invitation, InvitationStore, OpenInvitation
+from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
-from flowrunner.services.links import digest_of_token, link_to, new_token
+from flowrunner.services.links import digest_of_token, link_to
 from flowrunner.services.mails import Mails, shown_name
 from flowrunner.services.rates import SlidingWindow, source_of
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
@@ -33,6 +35,8 @@ PAGE: Final = "/invitation"
 USUAL_LIFE: Final = timedelta(days=7)
 SHORTEST_LIFE: Final = timedelta(minutes=5)
 LONGEST_LIFE: Final = timedelta(days=30)
+# An e-mail that could not be sent for so long is given up; the account that invites has the link, too.
+_LONGEST_MAILED: Final = timedelta(days=2)
 # Open invitations of a workspace.
 MOST_OPEN: Final = 100
 # Invitations of an account in an hour: each may be an e-mail to anybody.
@@ -47,12 +51,12 @@ class NewInvitation:
 
     Attributes:
         link: The only copy of its link.
-        was_mailed: A mail server has taken it.
+        is_mailed: An e-mail with it is on its way.
     """
 
     invitation: Invitation
     link: str
-    was_mailed: bool
+    is_mailed: bool
 
 
 class Invitations:
@@ -124,7 +128,7 @@ class Invitations:
         now = self._clock.now()
         self._sent.check(caller.account_id, at=now)
         self._sent.add(caller.account_id, at=now)
-        token = new_token()
+        token, seed = self._mailed.new()
         invitation = Invitation(
             id=InvitationId(new_id("invitation", now)),
             workspace_id=caller.workspace_id,
@@ -134,34 +138,28 @@ class Invitations:
             created_at=now,
             expires_at=now + (life or USUAL_LIFE),
         )
-        entry = act(caller, "invitation.created", "invitation", invitation.id, at=now, details={"role": role})
-        digest = digest_of_token(token)
-        await self._store.save(invitation, digest=digest, most=MOST_OPEN, audit=entry)
-        return NewInvitation(
-            invitation=invitation,
-            link=link_to(self._public_url, PAGE, token),
-            was_mailed=await self._mail(invitation, digest, token),
+        details: dict[str, JSON] = {"role": role}
+        entry = act(caller, "invitation.created", "invitation", invitation.id, at=now, details=details)
+        mails = await self._mail(caller, invitation, seed)
+        await self._store.save(
+            invitation, digest=digest_of_token(token), most=MOST_OPEN, audit=replace(entry, mails=mails)
         )
+        link = link_to(self._public_url, PAGE, token)
+        return NewInvitation(invitation=invitation, link=link, is_mailed=bool(mails))
 
-    async def _mail(self, invitation: Invitation, digest: str, token: str) -> bool:
+    async def _mail(self, caller: Caller, invitation: Invitation, seed: str) -> tuple[OutgoingMail, ...]:
         if not self._mails.are_possible:
-            return False
-        found = await self._store.find(digest, now=invitation.created_at)
-        if found is None:
-            return False
-        inviter, workspace = shown_name(found.inviter.name), shown_name(found.workspace_name)
+            return ()
+        inviter = await self._accounts.get(caller.account_id)
+        workspace = shown_name(await self._store.workspace_name(invitation.workspace_id))
         text = (
-            f"{inviter} ({found.inviter.email}) invites you to the workspace '{workspace}' on FlowRunner. Open this "
-            f"link to accept; it can be used once, until {invitation.expires_at:%Y-%m-%d %H:%M} UTC. If you do not "
-            "know them, ignore this e-mail."
+            f"{shown_name(inviter.name)} ({inviter.email}) invites you to the workspace '{workspace}' on FlowRunner. "
+            f"Open this link to accept; it can be used once, until {invitation.expires_at:%Y-%m-%d %H:%M} UTC. If you "
+            "do not know them, ignore this e-mail."
         )
-        return await self._mails.send(
-            invitation.email,
-            f"Invitation to '{workspace}' on FlowRunner",
-            text,
-            page=PAGE,
-            token=self._mailed.mailed(token),
-            message_id=invitation.id,
+        subject, life = f"Invitation to '{workspace}' on FlowRunner", invitation.expires_at - invitation.created_at
+        return self._mails.make(
+            inviter.id, subject, text, to=invitation.email, page=PAGE, seed=seed, life=min(life, _LONGEST_MAILED)
         )
 
     async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[Invitation], int]:

@@ -1,50 +1,60 @@
-"""E-mails to people about their accounts."""
+"""E-mails to people about their accounts, as changes add them to their audit entries."""
 
-import structlog
+from datetime import timedelta
+from typing import Final
 
-from flowrunner.ports.callbacks import Mailer, MailFailed
-from flowrunner.services.links import link_to
+from flowrunner.domain.mails import OutgoingMail
+from flowrunner.domain.values import AccountId
+from flowrunner.ports.clock import Clock
+from flowrunner.services.ids import new_id
 
-logger = structlog.get_logger()
-
-MOST_NAME_CHARACTERS = 80
+MOST_NAME_CHARACTERS: Final = 80
+# An e-mail without a link is still of use after a long outage of the mail server.
+_LIFE: Final = timedelta(days=2)
 
 
 class Mails:
-    """The sender of e-mails to accounts, where the installation can send them.
+    """The maker of e-mails to accounts, where the installation can send them.
 
     Args:
-        mailer: None if there is no SMTP server.
-        public_url: The origin in links. Without it nothing is sent: a mailbox shows no path as a link, and the host
-            that a request names may be anybody's.
+        are_possible: There are an SMTP server and a public address. Without the latter nothing is sent: a mailbox shows
+            no path as a link, and the host that a request names may be anybody's.
     """
 
-    def __init__(self, mailer: Mailer | None, *, public_url: str | None) -> None:
-        self._mailer = mailer
-        self._public_url = public_url
+    def __init__(self, clock: Clock, *, are_possible: bool) -> None:
+        self._clock = clock
+        self.are_possible = are_possible
 
-    @property
-    def are_possible(self) -> bool:
-        return self._mailer is not None and self._public_url is not None
+    def make(
+        self,
+        account_id: AccountId,
+        subject: str,
+        text: str,
+        *,
+        to: str | None = None,
+        page: str | None = None,
+        seed: str | None = None,
+        life: timedelta = _LIFE,
+    ) -> tuple[OutgoingMail, ...]:
+        """Return an e-mail for an audit entry; nothing if the installation sends none.
 
-    async def send(
-        self, to: str, subject: str, text: str, *, message_id: str, page: str | None = None, token: str = ""
-    ) -> bool:
-        """Send a text, and return whether a server has taken it.
-
-        Args:
-            page: The page of a link that follows the text, with a token; None for no link.
+        Args: as the fields of `OutgoingMail`.
         """
-        if self._mailer is None or self._public_url is None:
-            return False
-        if page is not None:
-            text = f"{text}\n\n{link_to(self._public_url, page, token)}"
-        try:
-            await self._mailer.send([to], subject, f"{text}\n", message_id=message_id)
-        except MailFailed as error:
-            logger.warning("mail.failed", reason=str(error), message=message_id)
-            return False
-        return True
+        if not self.are_possible:
+            return ()
+        now = self._clock.now()
+        mail = OutgoingMail(
+            id=new_id("mail", now),
+            account_id=account_id,
+            to=to,
+            subject=subject,
+            text=text,
+            page=page,
+            seed=seed,
+            created_at=now,
+            expires_at=now + life,
+        )
+        return (mail,)
 
 
 def shown_name(name: str) -> str:

@@ -14,9 +14,10 @@ from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, NotFound, TooManyRequests
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import PasswordHasher
+from flowrunner.ports.audit import AuditStore
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.ports.password_resets import PasswordReset, PasswordResetStore
-from flowrunner.services.ids import new_id
 from flowrunner.services.links import digest_of_token, link_to, new_token
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
@@ -31,7 +32,7 @@ MOST_LINKS: Final = 3
 # E-mails to an address in an hour, and requests for them from a sender.
 MOST_MAILS: Final = 3
 MOST_ASKED: Final = 20
-# Requests whose e-mails are not sent yet; further ones are dropped.
+# Requests whose e-mails are not stored yet; further ones are dropped.
 _MOST_PENDING: Final = 100
 # New passwords that a sender may try to set in an hour: each takes the time of a login.
 _MOST_SET: Final = 30
@@ -49,7 +50,7 @@ class PasswordResets:
     """Use cases of lost passwords.
 
     Args:
-        mails: Sends the links that people ask for themselves.
+        mails: Makes the e-mails with links that people ask for themselves.
         public_url: The origin in links; None makes them paths.
         on_sessions_end: Called with an account whose sessions have ended.
     """
@@ -62,12 +63,16 @@ class PasswordResets:
         login_mails: LoginMails,
         clock: Clock,
         *,
+        tokens: MailedTokens,
+        audit: AuditStore,
         public_url: str | None,
         on_sessions_end: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self._store = store
         self._hasher = hasher
         self._mails = mails
+        self._tokens = tokens
+        self._audit = audit
         self._login_mails = login_mails
         self._clock = clock
         self._public_url = public_url
@@ -98,12 +103,12 @@ class PasswordResets:
         if found is None:
             raise NotFound("account")
         entry = act(caller, "password.reset_created", "account", id, at=self._clock.now())
-        return (await self._make(found.account, entry))[0]
+        return await self._make(found.account, entry, new_token())
 
     async def create_by_operator(self, email: str) -> NewLink:
         """Make a link for an account, on the server's machine. Raises: NotFound."""
         account = await self._with_email(email)
-        return (await self._make(account, self._entry(account, credential="server", address="")))[0]
+        return await self._make(account, self._entry(account, credential="server", address=""), new_token())
 
     async def set_by_operator(self, email: str, password: str) -> None:
         """Set a new password on the server's machine. All logins and API tokens of the account end.
@@ -112,7 +117,8 @@ class PasswordResets:
         """
         account = await self._with_email(email)
         _check_password(account, password)
-        _, token = await self._make(account, self._entry(account, credential="server", address=""))
+        token = new_token()
+        await self._make(account, self._entry(account, credential="server", address=""), token)
         password_hash = await self._hasher.hash(password, source="server")
         entry = replace(self._entry(account, credential="server", address=""), action="password.reset")
         await self._store.use(digest_of_token(token), password_hash=password_hash, at=entry.at, audit=entry)
@@ -141,7 +147,7 @@ class PasswordResets:
             task.add_done_callback(self._pending.discard)
 
     async def settle(self) -> None:
-        """Wait until the e-mails that were asked for so far are sent."""
+        """Wait until the e-mails that were asked for so far are stored."""
         await asyncio.gather(*self._pending)
 
     async def _send(self, email: str, *, address: str) -> None:
@@ -152,28 +158,30 @@ class PasswordResets:
             # Nobody can flood the mailbox of another person.
             self._sent.check(email, at=self._clock.now())
             self._sent.add(email, at=self._clock.now())
-            account, id = found.account, new_id("reset", self._clock.now())
+            account = found.account
+            entry = self._entry(account, credential="email", address=address)
             if not found.has_password:
                 # A mailbox must not outlive the provider's decision about its owner.
-                await self._mails.send(account.email, _SUBJECT, _LOGS_IN_BY_PROVIDER, message_id=id)
+                mails = self._mails.make(account.id, _SUBJECT, _LOGS_IN_BY_PROVIDER, to=account.email)
+                await self._audit.add(replace(entry, action="password.reset_refused", outcome="denied", mails=mails))
                 return
-            new, token = await self._make(account, self._entry(account, credential="email", address=address))
+            token, seed = self._tokens.new()
             text = (
                 "Somebody has asked for a new password of your account on FlowRunner. Open this link to set one; it "
-                f"can be used once, until {new.expires_at:%H:%M} UTC. If it was not you, ignore this e-mail: your "
+                f"can be used once, until {entry.at + LIFE:%H:%M} UTC. If it was not you, ignore this e-mail: your "
                 "password stays as it is."
             )
-            await self._mails.send(account.email, _SUBJECT, text, page=PAGE, token=token, message_id=id)
+            mails = self._mails.make(account.id, _SUBJECT, text, to=account.email, page=PAGE, seed=seed, life=LIFE)
+            await self._make(account, replace(entry, mails=mails), token)
         except TooManyRequests:
             return
         except FlowRunnerError as error:
             logger.warning("password_reset.failed", reason=type(error).__name__)
 
-    async def _make(self, account: Account, audit: AuditEntry) -> tuple[NewLink, str]:
-        token, now = new_token(), self._clock.now()
-        digest, expires_at = digest_of_token(token), now + LIFE
-        await self._store.save(account.id, digest, at=now, expires_at=expires_at, most=MOST_LINKS, audit=audit)
-        return NewLink(link=link_to(self._public_url, PAGE, token), expires_at=expires_at), token
+    async def _make(self, account: Account, audit: AuditEntry, token: str) -> NewLink:
+        digest, at = digest_of_token(token), audit.at
+        await self._store.save(account.id, digest, at=at, expires_at=at + LIFE, most=MOST_LINKS, audit=audit)
+        return NewLink(link=link_to(self._public_url, PAGE, token), expires_at=at + LIFE)
 
     async def use(self, token: str, password: str, *, address: str) -> None:
         """Set a new password, once. All logins and API tokens of the account end.
@@ -186,15 +194,17 @@ class PasswordResets:
 
         Raises: NotFound if the link was used or has expired; InvalidInput, TooManyRequests, QueueFull.
         """
-        digest, source = digest_of_token(token), source_of(address)
-        account = await self._store.find(digest, now=self._clock.now())
-        if account is None:
+        # One that was sent by e-mail is signed.
+        digest, source = digest_of_token(self._tokens.read(token)[0]), source_of(address)
+        reset = await self._store.find(digest, now=self._clock.now())
+        if reset is None:
             raise NotFound("link")
+        account = reset.account
         _check_password(account, password)
         self._set.check(source, at=self._clock.now())
         self._set.add(source, at=self._clock.now())
         password_hash = await self._hasher.hash(password, source=source)
-        now = self._clock.now()
+        now, change = self._clock.now(), f"A link has set a new password of your account. {_besides(reset)}"
         entry = AuditEntry(
             at=now,
             action="password.reset",
@@ -203,10 +213,10 @@ class PasswordResets:
             credential="reset",
             address=address,
             workspace_id=personal_workspace(account.id),
+            mails=self._login_mails.notice(account.id, change),
         )
-        reset = await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
-        self._login_mails.tell(reset.account_id, f"A link has set a new password of your account. {_besides(reset)}")
-        await self._on_sessions_end(reset.account_id)
+        await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
+        await self._on_sessions_end(account.id)
 
     def _entry(self, account: Account, *, credential: str, address: str) -> AuditEntry:
         return AuditEntry(

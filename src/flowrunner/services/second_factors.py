@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowrunner.domain.account import Caller, Right, authorise
@@ -106,14 +106,20 @@ class SecondFactors:
             session = self._identity.new_session(account, address=address, agent=agent, proof="second_factor")
             now = self._clock.now()
             entry = login_entry(session, at=now)
-            await self._store.accept(digest_of(challenge), account_id, use, session, at=now, audit=entry)
+            if use.recovery_digest is not None:
+                change = "A recovery code of your account was used for a login."
+                entry = replace(entry, mails=self._login_mails.notice(account_id, change))
+            try:
+                await self._store.accept(digest_of(challenge), account_id, use, session, at=now, audit=entry)
+            except Unauthorized:
+                # Guesses must not use up the e-mails about a code that is right.
+                self._login_mails.take_back(entry.mails)
+                raise
         except Unauthorized:
             self._audit.login_failed(account_id, address=address)
             raise
         except NotFound:
             raise Unauthorized("The account was changed in the meantime: log in again") from None
-        if use.recovery_digest is not None:
-            self._login_mails.tell(account_id, "A recovery code of your account was used for a login.")
         return self._identity.token_of(session)
 
     async def list(self, caller: Caller) -> tuple[Sequence[FactorView], int]:
@@ -155,11 +161,12 @@ class SecondFactors:
         if step is None:
             raise invalid("code", "is not the code that the app shows now: check the clock of the device", code="wrong")
         recovery, digests = _new_recovery_codes(caller.account_id)
-        entry = act(caller, "second_factor.added", "second_factor", id, at=now, details={"type": "totp"})
+        change = "An authenticator app was added to your account as a second factor."
+        mails = self._login_mails.notice(caller.account_id, change)
+        entry = act(caller, "second_factor.added", "second_factor", id, at=now, details={"type": "totp"}, mails=mails)
         is_first = await self._store.confirm(
             caller.account_id, id, counter=step, session=session, recovery=digests, at=now, audit=entry
         )
-        self._login_mails.tell(caller.account_id, "An authenticator app was added to your account as a second factor.")
         await self._on_sessions_end(caller.account_id)
         return recovery if is_first else ()
 
@@ -204,6 +211,8 @@ class SecondFactors:
         )
         seal = self._vault.sealer(personal_workspace(caller.account_id), id, passkey.public)
         recovery, digests = _new_recovery_codes(caller.account_id)
+        change = "A passkey was added to your account as a second factor."
+        mails, details = self._login_mails.notice(caller.account_id, change), {"type": "passkey"}
         is_first = await self._store.add_confirmed(
             caller.account_id,
             view,
@@ -212,9 +221,8 @@ class SecondFactors:
             session=session,
             recovery=digests,
             most=MAX_FACTORS,
-            audit=act(caller, "second_factor.added", "second_factor", id, at=now, details={"type": "passkey"}),
+            audit=act(caller, "second_factor.added", "second_factor", id, at=now, details=details, mails=mails),
         )
-        self._login_mails.tell(caller.account_id, "A passkey was added to your account as a second factor.")
         await self._on_sessions_end(caller.account_id)
         return view, recovery if is_first else ()
 
@@ -227,18 +235,18 @@ class SecondFactors:
         """Remove a factor of the account. Raises: NotFound, RecentLoginRequired, Forbidden."""
         now = self._clock.now()
         check_recent_login(caller, at=now)
-        entry = act(caller, "second_factor.removed", "second_factor", id, at=now)
+        mails = self._login_mails.notice(caller.account_id, "A second factor of your account was removed.")
+        entry = act(caller, "second_factor.removed", "second_factor", id, at=now, mails=mails)
         await self._store.remove(caller.account_id, id, audit=entry)
-        self._login_mails.tell(caller.account_id, "A second factor of your account was removed.")
 
     async def new_recovery_codes(self, caller: Caller) -> Sequence[str]:
         """Replace the recovery codes. Raises: Conflict without a second factor; RecentLoginRequired, Forbidden."""
         now = self._clock.now()
         check_recent_login(caller, at=now)
         codes, digests = _new_recovery_codes(caller.account_id)
-        entry = act(caller, "recovery_codes.replaced", "account", caller.account_id, at=now)
+        mails = self._login_mails.notice(caller.account_id, "The recovery codes of your account were replaced.")
+        entry = act(caller, "recovery_codes.replaced", "account", caller.account_id, at=now, mails=mails)
         await self._store.replace_recovery_codes(caller.account_id, digests, at=now, audit=entry)
-        self._login_mails.tell(caller.account_id, "The recovery codes of your account were replaced.")
         return codes
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
@@ -246,10 +254,10 @@ class SecondFactors:
         authorise(caller, Right.CREDENTIALS)
         if id == caller.account_id:
             raise Forbidden("An admin resets the second factors of other accounts: remove your own one by one")
-        where = personal_workspace(id)
-        entry = act(caller, "second_factors.reset", "account", id, at=self._clock.now(), workspace_id=where)
+        now, where = self._clock.now(), personal_workspace(id)
+        mails = self._login_mails.notice(id, "An admin has removed all second factors of your account.")
+        entry = act(caller, "second_factors.reset", "account", id, at=now, workspace_id=where, mails=mails)
         await self._store.reset(id, audit=entry)
-        self._login_mails.tell(id, "An admin has removed all second factors of your account.")
         await self._on_sessions_end(id)
 
 

@@ -15,7 +15,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, Unauthorized, invalid
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
-from flowrunner.domain.values import AccountId, SessionId, personal_workspace
+from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import SessionStore
 from flowrunner.ports.clock import Clock
@@ -259,7 +259,11 @@ class SignOn:
         if caller is None:
             raise SignOnFailed("expired", "The session that began to link the account has ended")
         identity, now = self._identity_of(provider, found, caller.account_id), self._clock.now()
-        entry = act(replace(caller, address=address), "identity.linked", "identity", identity.id, at=now)
+        details: dict[str, JSON] = {"provider": provider.id}
+        text = f"Your account was linked to one of '{provider.id}', by which it logs in from now on."
+        mails = self._login_mails.notice(caller.account_id, text)
+        by = replace(caller, address=address)
+        entry = act(by, "identity.linked", "identity", identity.id, at=now, details=details, mails=mails)
         try:
             await self._store.add(
                 identity,
@@ -267,12 +271,10 @@ class SignOn:
                 state_digest=_digest(state.state),
                 state_expires_at=now + STATE_LIFE,
                 most=_MOST_IDENTITIES,
-                audit=replace(entry, details={"provider": provider.id}),
+                audit=entry,
             )
         except Conflict as error:
             raise SignOnFailed("taken", str(error)) from None
-        text = f"Your account was linked to one of '{provider.id}', by which it logs in from now on."
-        self._login_mails.tell(caller.account_id, text)
 
     async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
         """Give the account the roles of its groups, and take those that it has no more."""
@@ -326,8 +328,9 @@ class SignOn:
         """Raises: NotFound; Conflict if the account could not log in any more; RecentLoginRequired, Forbidden."""
         now = self._clock.now()
         check_recent_login(caller, at=now)
-        await self._store.remove(caller.account_id, id, audit=act(caller, "identity.unlinked", "identity", id, at=now))
-        self._login_mails.tell(caller.account_id, "A link of your account to one of a provider has ended.")
+        mails = self._login_mails.notice(caller.account_id, "A link of your account to one of a provider has ended.")
+        entry = act(caller, "identity.unlinked", "identity", id, at=now, mails=mails)
+        await self._store.remove(caller.account_id, id, audit=entry)
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
         """End all links of another account, and its logins, which may have been made by them.
@@ -338,9 +341,9 @@ class SignOn:
         if id == caller.account_id:
             raise Forbidden("An admin ends the links of other accounts: end your own one by one")
         where = personal_workspace(id)
-        entry = act(caller, "identities.reset", "account", id, at=self._clock.now(), workspace_id=where)
+        mails = self._login_mails.notice(id, "An admin has ended all links of your account to providers.")
+        entry = act(caller, "identities.reset", "account", id, at=self._clock.now(), workspace_id=where, mails=mails)
         await self._store.remove_all(id, audit=entry)
-        self._login_mails.tell(id, "An admin has ended all links of your account to providers.")
         await self._on_access_change(id)
 
 

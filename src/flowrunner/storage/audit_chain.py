@@ -13,6 +13,7 @@ import msgspec
 from flowrunner.domain.audit import AuditEntry, AuditRow
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.storage.key_claims import claim
+from flowrunner.storage.mail_queue import queue_mail
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
@@ -44,7 +45,7 @@ _json: Final = msgspec.json.Encoder()
 
 
 async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
-    """Append the entries in the open transaction, and claim the keys of their requests.
+    """Append the entries in the open transaction, claim the keys of their requests, and queue their e-mails.
 
     Raises: RequestKeyTaken by an earlier request.
     """
@@ -55,6 +56,8 @@ async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
             assert entry.actor is not None, "a request with a key has a caller"
             assert entry.workspace_id is not None, "and acts somewhere"
             await claim(tx, entry.actor, entry.workspace_id, entry.request, at=entry.at)
+        for mail in entry.mails:
+            await queue_mail(tx, mail)
         seq += 1
         row = (
             seq,

@@ -23,6 +23,9 @@ SAVE: Final = """
 INSERT INTO invitations (id, workspace_id, email, role, digest, invited_by, created_at, expires_at)
 VALUES (:id, :workspace_id, :email, :role, :digest, :invited_by, :at, :expires_at)
 """
+WORKSPACE_NAME: Final = """
+SELECT coalesce(w.name, o.name, '') FROM workspaces w LEFT JOIN accounts o ON o.id = w.id WHERE w.id = :workspace_id
+"""
 PAGE: Final = """
 SELECT id, workspace_id, email, role, invited_by, created_at, expires_at FROM invitations
  WHERE workspace_id = :workspace_id AND expires_at > :now AND id > :after ORDER BY id LIMIT :limit OFFSET :offset
@@ -68,6 +71,10 @@ class SqlInvitations:
             await tx.run(SAVE, values)
 
         await self._database.write(save, audit=audit)
+
+    async def workspace_name(self, id: WorkspaceId) -> str:
+        row = await self._database.read(lambda tx: tx.row(WORKSPACE_NAME, {"workspace_id": id}))
+        return "" if row is None else str(row[0])
 
     async def page(self, id: WorkspaceId, *, now: datetime, page: Page) -> tuple[Sequence[Invitation], int]:
         values = {"workspace_id": id, "now": to_ms(now), "after": page.after}

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Final
 
-from flowrunner.domain.account import Account
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.accounts import NO_PASSWORD
@@ -80,12 +79,20 @@ class SqlPasswordResets:
 
         await self._database.write(save, audit=audit)
 
-    async def find(self, digest: str, *, now: datetime) -> Account | None:
-        row = await self._database.read(lambda tx: tx.row(FIND_RESET, {"digest": digest, "now": to_ms(now)}))
-        return None if row is None else account_of(row)
+    async def find(self, digest: str, *, now: datetime) -> PasswordReset | None:
+        async def find(tx: Transaction) -> PasswordReset | None:
+            row = await tx.row(FIND_RESET, {"digest": digest, "now": to_ms(now)})
+            if row is None:
+                return None
+            account = account_of(row)
+            (factors,) = await one_row(tx, COUNT_FACTORS, {"id": account.id})
+            providers = [provider for (provider,) in await tx.rows(PROVIDERS, {"id": account.id})]
+            return PasswordReset(account, second_factors=factors, providers=providers)
 
-    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> PasswordReset:
-        async def use(tx: Transaction) -> PasswordReset:
+        return await self._database.read(find)
+
+    async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> None:
+        async def use(tx: Transaction) -> None:
             row = await tx.row(FIND_RESET, {"digest": digest, "now": to_ms(at)})
             # Of two at the same time, one finds nothing to delete.
             if row is None or await tx.run(USE_RESET, {"digest": digest}) == 0:
@@ -94,11 +101,8 @@ class SqlPasswordResets:
             await tx.run(REPLACE_HASH, values)
             for statement in (END_RESETS, END_SESSIONS, END_CHALLENGES, END_TOKENS):
                 await tx.run(statement, values)
-            (factors,) = await one_row(tx, COUNT_FACTORS, values)
-            providers = [provider for (provider,) in await tx.rows(PROVIDERS, values)]
-            return PasswordReset(AccountId(row[0]), second_factors=factors, providers=providers)
 
-        return await self._database.write(use, audit=audit)
+        await self._database.write(use, audit=audit)
 
     async def purge(self, *, now: datetime) -> None:
         values = {"now": to_ms(now)}

@@ -185,6 +185,18 @@ SELECT id, workspace_id, email, role, digest, invited_by, created_at, expires_at
         on_deletion={"account": "DELETE FROM password_resets WHERE account_id = :id"},
     ),
     Table(
+        name="outgoing_mails",
+        columns=(
+            "id", "account_id", "recipient", "subject", "text", "page", "seed", "created_at", "expires_at", "failures",
+            "next_at",
+        ),
+        copied="""
+SELECT id, account_id, recipient, subject, text, page, seed, created_at, expires_at, failures, next_at
+  FROM outgoing_mails ORDER BY id
+""",
+        on_deletion={"account": "DELETE FROM outgoing_mails WHERE account_id = :id"},
+    ),
+    Table(
         name="request_keys",
         columns=("account_id", "key", "workspace_id", "request_id", "digest", "created_at", "answer"),
         copied="""

@@ -1,0 +1,150 @@
+"""E-mails that are stored with their cause, and what becomes of them."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.values import AccountId
+from flowrunner.mail import SmtpMailer
+from flowrunner.security.keys import SIGNING, KeyRing
+from flowrunner.security.mailed_tokens import SignedMailedTokens
+from flowrunner.services.mails import Mails
+from flowrunner.services.outgoing_mails import OutgoingMails
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.mail_queue import MOST_OF_ACCOUNT
+from flowrunner.storage.outgoing_mails import SqlOutgoingMails
+from support.mailbox import Mailbox, free_port, open_mailbox, text_of
+
+from .account_services import AccountServices
+
+
+class Office:
+    """An installation with one account, its mailbox, and the sender between them."""
+
+    def __init__(self, services: AccountServices, mailbox: Mailbox, port: int) -> None:
+        self.services, self.mailbox = services, mailbox
+        self.database, self.clock = services.engine.database, services.clock
+        self.keys = KeyRing(SIGNING, b"k" * 32)
+        self.tokens = SignedMailedTokens(self.keys)
+        self.mails = Mails(self.clock, are_possible=True)
+        self.account_id = AccountId("")
+        self.sender = self.sender_to(port)
+
+    def sender_to(self, port: int) -> OutgoingMails:
+        mailer = SmtpMailer.of(f"smtp://127.0.0.1:{port}?from=f@example.com")
+        return OutgoingMails(
+            SqlOutgoingMails(self.database), mailer, self.tokens, self.clock, public_url="https://x.example",
+            draw=lambda: 0.5,
+        )  # fmt: skip
+
+    async def cause(self, to: str | None = "kim@example.com", **fields: Any) -> None:
+        """Commit an audit entry with an e-mail."""
+        mails = self.mails.make(self.account_id, "Subject", "Text", to=to, **fields)
+        entry = AuditEntry(at=self.clock.now(), action="login", object=("account", self.account_id), mails=mails)
+        await SqlAudit(self.database).add(entry)
+
+    async def unsent(self) -> list[Any]:
+        query = "SELECT recipient, failures, next_at - created_at FROM outgoing_mails"
+        return list(await self.database.read(lambda tx: tx.rows(query)))
+
+
+@pytest.fixture
+async def office(services: AccountServices) -> AsyncIterator[Office]:
+    with open_mailbox() as (mailbox, port):
+        opened = Office(services, mailbox, port)
+        opened.account_id = (await services.add("lena")).account_id
+        yield opened
+
+
+async def test_an_e_mail_to_an_account_goes_to_its_address_and_is_gone_once_sent(office: Office) -> None:
+    await office.cause(None)
+
+    await office.sender.send_due()
+    await office.sender.send_due()
+
+    (message,) = office.mailbox.to("lena@example.com")
+    assert text_of(message) == "Text\n"
+    assert await office.unsent() == []
+
+
+async def test_a_change_that_fails_adds_no_e_mail(office: Office) -> None:
+    async def fail(tx: Any) -> None:
+        raise LookupError
+
+    mails = office.mails.make(office.account_id, "Subject", "Text")
+    entry = AuditEntry(at=office.clock.now(), action="login", object=("account", "a"), mails=mails)
+    with pytest.raises(LookupError):
+        await office.database.write(fail, audit=entry)
+
+    assert await office.unsent() == []
+
+
+async def test_a_token_is_derived_again_from_what_is_stored_and_a_key(office: Office) -> None:
+    token, seed = office.tokens.new()
+    await office.cause(page="/page", seed=seed)
+
+    await office.sender.send_due()
+
+    link = text_of(office.mailbox.to("kim@example.com")[0]).split()[-1]
+    assert link.startswith(f"https://x.example/page#{token}.")
+    assert office.tokens.read(link.partition("#")[2]) == (token, True)
+    assert SignedMailedTokens(KeyRing(SIGNING, b"x" * 32)).derived(seed) is None
+    assert not set(seed.split(".")) & set(token.split("."))
+
+
+async def test_a_server_that_is_away_is_asked_again_ever_more_seldom(office: Office) -> None:
+    away = office.sender_to(free_port("127.0.0.1"))
+    await office.cause()
+
+    waits = []
+    for _ in range(4):
+        await away.send_due()
+        ((_, failures, wait),) = await office.unsent()
+        waits.append((failures, wait))
+        due = await SqlOutgoingMails(office.database).next_due()
+        assert due is not None
+        office.clock.advance(seconds=(due - office.clock.now()).total_seconds())
+
+    assert [failures for failures, _ in waits] == [1, 2, 3, 4]
+    assert [round((later - earlier) / 1000) for (_, earlier), (_, later) in pairwise(waits)] == [2, 4, 8]
+    await office.sender.send_due()
+    assert len(office.mailbox.to("kim@example.com")) == 1
+
+
+async def test_an_e_mail_is_given_up_when_it_has_expired_or_its_key_is_gone_or_it_cannot_be_written(
+    office: Office,
+) -> None:
+    _, seed = office.tokens.new()
+    new = office.keys.learn(b"n" * 32)
+    office.keys.use(new)
+    office.keys.forget(seed.partition(".")[0])
+    await office.cause(page="/page", seed=seed)
+    await office.cause("a\r\nBcc: b@example.com")
+    await office.cause(life=timedelta(0))
+
+    await office.sender.send_due()
+
+    assert await office.unsent() == []
+    assert office.mailbox.arrived == []
+
+
+async def test_what_no_server_sends_any_more_is_purged(office: Office) -> None:
+    await office.cause(life=timedelta(seconds=0))
+    await office.cause(life=timedelta(hours=1))
+
+    await office.sender.purge()
+
+    assert len(await office.unsent()) == 1
+
+
+async def test_unsent_e_mails_of_an_account_are_bounded_and_the_change_is_made_all_the_same(office: Office) -> None:
+    for _ in range(MOST_OF_ACCOUNT + 3):
+        await office.cause()
+
+    assert len(await office.unsent()) == MOST_OF_ACCOUNT
+    entries = await office.database.read(lambda tx: tx.rows("SELECT 1 FROM audit WHERE action = 'login'"))
+    assert len(entries) >= MOST_OF_ACCOUNT + 3
