@@ -19,6 +19,16 @@ from support.receiver import Receiver
 from support.server import Server
 from support.waiting import wait_for
 
+# The usual program, which soon notices that a process does not answer, and kills it somewhat later.
+IMPATIENT = (
+    "-c",
+    """
+from flowrunner.dispatch.processes import engine_processes as processes
+processes._REPORT_SECONDS, processes._SILENCE_SECONDS, processes._LONGEST_SILENCE_SECONDS = 0.3, 0.5, 12.0
+from flowrunner.cli.main import main
+main()
+""",
+)
 SECRET = "the-value-of-a-late-secret"
 
 
@@ -133,6 +143,7 @@ def test_executions_of_a_killed_engine_process_go_on_in_another(
     marks = [effect.key for effect in receiver.effects("/ok/after-a-kill")]
     assert sorted(set(marks)) == sorted(f"{id}.mark.1" for id in ids)
     assert "engine_process.ended" in server.log
+    assert "Traceback" not in server.log, "an end of a process is no fault of the server"
 
 
 def test_the_server_is_not_ready_without_an_engine_process_and_starts_wait_for_one(
@@ -190,6 +201,35 @@ def test_a_stop_of_all_processes_lets_running_nodes_end(server: Server, receiver
     server.start()
     again = server.client(admin.token)
     assert {again.ended(id)["status"] for id in ids} == {"completed"}
+
+
+def test_an_engine_process_that_hangs_gets_nothing_new_and_its_executions_go_on_in_another(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    server = Server(tmp_path, {"PROCESSES": "3"}, program=IMPATIENT)
+    try:
+        admin = server.start().admin()
+        ids = run_many(admin, slow(receiver, 1.0, "after-a-hang"), 8)
+        until_under_way(receiver, ids)
+        hanging, other = engine_processes_of(server.pid)
+
+        os.kill(hanging, signal.SIGSTOP)
+        wait_for(lambda: "engine_process.silent" in server.log, 20)
+        flow_id = admin.new_flow("nodes: {a: {type: return, params: {value: 1}}}")
+        later = {admin.ended(admin.run(flow_id))["status"] for _ in range(4)}
+        still_hung = is_engine_process(hanging)
+
+        assert {admin.ended(id)["status"] for id in ids} == {"completed"}
+        wait_for(lambda: len(engine_processes_of(server.pid)) == 2, 30)
+        assert later == {"completed"}
+        assert still_hung, "new executions did not wait for the end of the one that hangs"
+        assert hanging not in engine_processes_of(server.pid)
+        assert other in engine_processes_of(server.pid)
+        marks = [effect.key for effect in receiver.effects("/ok/after-a-hang")]
+        assert sorted(marks) == sorted(f"{id}.mark.1" for id in ids), "no step that was recorded runs again"
+        assert "Traceback" not in server.log
+    finally:
+        server.stop()
 
 
 def test_a_server_of_one_process_starts_no_other(tmp_path: Path) -> None:

@@ -370,6 +370,11 @@ class LocalDispatcher(LinkingDispatcher):
             self._retries.pop(id, None)
             self._leave(id, slot)
             return
+        except Unavailable as error:
+            # The database or an engine process is away; nothing is wrong with the execution.
+            logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+            self._retry_later(id, slot)
+            return
         except Exception:
             # The execution is unchanged: retry later.
             logger.exception("execution.load_failed", execution_id=id)

@@ -31,16 +31,20 @@ from flowrunner.retrying import rising
 logger = structlog.get_logger()
 
 _REPORT_SECONDS: Final = 5.0
-# A process that does not answer for so long hangs.
-_LONGEST_SILENCE_SECONDS: Final = 60.0
+# A process that does not answer for so long gets no further execution.
+_SILENCE_SECONDS: Final = 2.0
+# One that does not answer for so long hangs.
+_LONGEST_SILENCE_SECONDS: Final = 30.0
 _START_SECONDS: Final = 60.0
 _FIRST_ATTEMPTS: Final = 3
 # The restart of a process takes about a second, and more on a busy machine; a request can wait for it.
-_RESTART_SECONDS: Final = 15.0
+_RESTART_SECONDS: Final = 30.0
 # A process that does not redact a new secret by then hangs; without it, there is nothing that it could show.
 _HIDE_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 5.0
-_restart_seconds: Final = rising(0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+# What made a process end is loaded again after growing delays, so the process itself need not wait for long.
+_restart_seconds: Final = rising(0.0, 0.5, 1.0, 2.0)
+_failed_start_seconds: Final = rising(0.5, 1.0, 2.0, 5.0, 10.0)
 # A process that has run for so long has started well.
 _WELL_SECONDS: Final = 60.0
 _NONE: Final = "No engine process is running: try again in a moment"
@@ -84,10 +88,11 @@ StartProcess: TypeAlias = Callable[[], Awaitable[StartedProcess]]
 
 @dataclass(slots=True)
 class _Process:
-    """A process that has started."""
+    """A process that has started. It is silent while it does not answer."""
 
     started: StartedProcess
     requests: ProcessRequests
+    is_silent: bool = False
 
 
 @dataclass(slots=True)
@@ -202,7 +207,10 @@ class EngineProcesses:
     async def _choose(
         self, id: ExecutionId, observed: ObservedExecution | None, new: NewExecution | None = None
     ) -> RemoteExecution:
-        """Choose the process with the fewest executions. Raises: Unavailable if there is none for some seconds."""
+        """Choose the process with the fewest executions, and a silent one only if all are.
+
+        Raises: Unavailable if there is none for some seconds.
+        """
         if not (processes := self._processes()):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RESTART_SECONDS):
@@ -211,7 +219,7 @@ class EngineProcesses:
                         await self._has_started.wait()
             if not processes:
                 raise Unavailable(_NONE)
-        chosen = min(processes, key=lambda process: len(process.requests.executions))
+        chosen = min(processes, key=lambda process: (process.is_silent, len(process.requests.executions)))
         held = chosen.requests.hold(id, observed, new)
         return RemoteExecution(
             chosen.requests, chosen.started.channel, held, number=next(self._numbers), epoch=self._parts.deps.epoch
@@ -286,16 +294,22 @@ class EngineProcesses:
                 if ended is not None:
                     await self._end(ended.started)
             failures = 1 if loop.time() - began_at >= _WELL_SECONDS else failures + 1
-            await asyncio.sleep(_restart_seconds(failures))
+            await asyncio.sleep(_failed_start_seconds(failures) if ended is None else _restart_seconds(failures))
 
     async def _watch(self, slot: _ProcessSlot) -> None:
         """Return when the process has closed its socket, or hangs."""
         assert slot.process is not None, "started before"
-        started = slot.process.started
+        process, started = slot.process, slot.process.started
         try:
             while not started.channel.lost.done():
                 async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
-                    slot.report = await started.channel.call("report", self._parts.link_key(), returns=ProcessReport)
+                    report = started.channel.call("report", self._parts.link_key(), returns=ProcessReport)
+                    await asyncio.wait((report,), timeout=_SILENCE_SECONDS)
+                    if not report.done():
+                        process.is_silent = True
+                        logger.warning("engine_process.silent", pid=started.pid, hint="others get new executions")
+                    slot.report = await report
+                process.is_silent = False
                 await asyncio.wait((started.channel.lost,), timeout=_REPORT_SECONDS)
         except TimeoutError:
             logger.error("engine_process.hangs", pid=started.pid, seconds=_LONGEST_SILENCE_SECONDS)
