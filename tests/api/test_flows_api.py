@@ -37,6 +37,21 @@ def test_the_flow_of_the_reference_is_created(account: Client) -> None:
     assert_recent(flow["created_at"])
 
 
+def test_a_creation_names_the_other_flows_with_its_name(account: Client) -> None:
+    first = account.post("/api/v1/flows", EXAMPLE).json
+    planned = account.post("/api/v1/flows?dry_run=true", EXAMPLE).json
+    second = account.post("/api/v1/flows", EXAMPLE).json
+    other = account.post("/api/v1/flows", {**EXAMPLE, "name": "Another"}).json
+
+    assert planned["same_name"] == second["same_name"] == [first["id"]]
+    assert "same_name" not in first
+    assert "same_name" not in other
+    assert "same_name" not in account.get(f"/api/v1/flows/{second['id']}").json
+    reply = account.get("/api/v1/flows/by-name/My%20Flow")
+    assert reply.status == 409
+    assert reply.json["error"]["message"].startswith("Several flows are called 'My Flow': rename one")
+
+
 def test_a_flow_is_read_with_its_definition(account: Client) -> None:
     created = account.post("/api/v1/flows", EXAMPLE).json
 

@@ -56,6 +56,15 @@ def test_a_flow_with_faults_is_refused_with_every_one(user: User) -> None:
     assert "  docs: " in done.stderr
 
 
+def test_a_second_flow_of_one_name_is_created_with_a_warning(user: User) -> None:
+    first = user("flow", "create", "-", "--name", "twice", "-o", "name", stdin=ECHO)
+    second = user("flow", "create", "-", "--name", "twice", "-o", "name", stdin=ECHO)
+
+    assert first.stderr == ""
+    assert f"warning: there is another flow called 'twice': {first.stdout.strip()};" in second.stderr
+    user("flow", "delete", second.stdout.strip(), "--yes")
+
+
 def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
     story = DOUBLE.replace("double", "story")
     user("flow", "create", "-", stdin=story)

@@ -130,15 +130,23 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
     disabled: Annotated[bool | UnsetType, Meta(description="`true` if it starts no executions; absent otherwise.")] = (
         UNSET
     )
+    same_name: Annotated[
+        Sequence[str] | UnsetType,
+        Meta(
+            description="Ids of other flows with its name, at most two: routes by name answer 409 for it."
+            " Only in the answer to a creation, and absent if there are none."
+        ),
+    ] = UNSET
     plan: Annotated[
         PlanAnswer | UnsetType,
         Meta(description="What the request would do. Only in the answer to a dry run, whose flow is not stored."),
     ] = UNSET
 
     @classmethod
-    def of(cls, flow: FlowView, *, plan: PlanAnswer | UnsetType = UNSET) -> Self:
+    def of(cls, flow: FlowView, *, plan: PlanAnswer | UnsetType = UNSET, same_name: Sequence[str] = ()) -> Self:
         return cls(
             plan=plan,
+            same_name=same_name or UNSET,
             id=flow.id,
             name=flow.name,
             description=flow.description,
@@ -221,13 +229,13 @@ class DifferenceAnswer(Answer, frozen=True, kw_only=True):
     summary: Annotated[DifferenceSummary | None, Meta(description="Null if one of the two is not valid YAML.")]
 
 
-async def planned(request: Request, change: FlowChange) -> Reply[FlowAnswer]:
+async def planned(request: Request, change: FlowChange, *, same_name: Sequence[str] = ()) -> Reply[FlowAnswer]:
     """Return the answer to a dry run, with the `ETag` of the stored flow for the `If-Match` of the change itself."""
     before, after = change
     plan = await plan_of(request, change, action_of(change))
     # A flow that is not stored has no id yet.
     if before is None:
-        return answer(FlowAnswer.of(replace(after, id=FlowId("")), plan=plan))
+        return answer(FlowAnswer.of(replace(after, id=FlowId("")), plan=plan, same_name=same_name))
     return answer(FlowAnswer.of(after, plan=plan), headers={"ETag": etag(before.state)})
 
 
@@ -259,8 +267,8 @@ def draft_of(request: Request, body: CreateFlow | UpdateFlow) -> FlowDraft:
     )
 
 
-def saved(flow: SavedFlow, status: int = 200) -> Reply[FlowAnswer]:
-    body, headers = FlowAnswer.of(flow), {"ETag": etag(flow.state)}
+def saved(flow: SavedFlow, status: int = 200, *, same_name: Sequence[str] = ()) -> Reply[FlowAnswer]:
+    body, headers = FlowAnswer.of(flow, same_name=same_name), {"ETag": etag(flow.state)}
     if status == HTTPStatus.CREATED:
         return created(body, f"/api/v1/flows/{flow.id}", headers)
     return answer(body, status, headers)
@@ -328,9 +336,12 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
 )
 async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
     """Save a new flow. A dry run is answered with 200."""
-    dry_run = is_dry_run(request)
-    flow = await services_of(request).flows.create(caller_of(request), draft_of(request, body), dry_run=dry_run)
-    return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)
+    caller, flows, dry_run = caller_of(request), services_of(request).flows, is_dry_run(request)
+    flow = await flows.create(caller, draft_of(request, body), dry_run=dry_run)
+    others = await flows.others_with_its_name(caller, flow)
+    if dry_run:
+        return await planned(request, FlowChange(None, flow), same_name=others)
+    return saved(flow, 201, same_name=others)
 
 
 @router.put(

@@ -199,6 +199,8 @@ class DeployedFlow(Model):
     Attributes:
         revision: Revision number of the definition.
         disabled: `true` if it starts no executions; absent otherwise.
+        same_name: Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the
+            answer to a creation, and absent if there are none.
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
         action: `none` if the flow had all of the changes.
         missing_secrets: Names of secrets that the flow reads and the workspace does not have. Absent without any.
@@ -213,6 +215,7 @@ class DeployedFlow(Model):
     tags: list[str]
     revision: int
     disabled: bool | None
+    same_name: list[str] | None
     plan: Plan | None
     action: Literal["create", "update", "none"]
     missing_secrets: list[str] | None
@@ -482,6 +485,8 @@ class Flow(Model):
     Attributes:
         revision: Revision number of the definition.
         disabled: `true` if it starts no executions; absent otherwise.
+        same_name: Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the
+            answer to a creation, and absent if there are none.
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
     """
 
@@ -494,6 +499,7 @@ class Flow(Model):
     tags: list[str]
     revision: int
     disabled: bool | None
+    same_name: list[str] | None
     plan: Plan | None
 
 
@@ -520,6 +526,8 @@ class FlowDetail(Model):
     Attributes:
         revision: Revision number of the definition.
         disabled: `true` if it starts no executions; absent otherwise.
+        same_name: Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the
+            answer to a creation, and absent if there are none.
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
     """
 
@@ -532,6 +540,7 @@ class FlowDetail(Model):
     tags: list[str]
     revision: int
     disabled: bool | None
+    same_name: list[str] | None
     plan: Plan | None
     definition: str
 

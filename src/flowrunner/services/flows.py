@@ -134,6 +134,12 @@ class Flows:
         """Raises: NotFound; Conflict if several flows have the name."""
         return await self._store.named(caller.workspace_id, name)
 
+    async def others_with_its_name(self, caller: Caller, flow: SavedFlow) -> Sequence[FlowId]:
+        """Return at most two other flows that have the flow's name."""
+        page = Page(limit=3, offset=0, counts=False)
+        found, _ = await self._store.page(caller.workspace_id, FlowFilter(name=flow.name), page=page)
+        return [other.id for other in found if other.id != flow.id][:2]
+
     async def difference(self, caller: Caller, change: FlowChange) -> Difference:
         """Return the difference between the definitions before and after a planned change."""
         before, after = change

@@ -3224,6 +3224,11 @@ export interface components {
              * @description `true` if it starts no executions; absent otherwise.
              */
             disabled?: boolean;
+            /**
+             * Same Name
+             * @description Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the answer to a creation, and absent if there are none.
+             */
+            same_name?: string[];
             /** @description What the request would do. Only in the answer to a dry run, whose flow is not stored. */
             plan?: components["schemas"]["PlanAnswer"];
             /**
@@ -3793,6 +3798,11 @@ export interface components {
              * @description `true` if it starts no executions; absent otherwise.
              */
             disabled?: boolean;
+            /**
+             * Same Name
+             * @description Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the answer to a creation, and absent if there are none.
+             */
+            same_name?: string[];
             /** @description What the request would do. Only in the answer to a dry run, whose flow is not stored. */
             plan?: components["schemas"]["PlanAnswer"];
         };
@@ -3836,6 +3846,11 @@ export interface components {
              * @description `true` if it starts no executions; absent otherwise.
              */
             disabled?: boolean;
+            /**
+             * Same Name
+             * @description Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the answer to a creation, and absent if there are none.
+             */
+            same_name?: string[];
             /** @description What the request would do. Only in the answer to a dry run, whose flow is not stored. */
             plan?: components["schemas"]["PlanAnswer"];
             /** Definition */

@@ -13,6 +13,7 @@ from flowrunner.cli.lookup import flow_id
 from flowrunner.cli.output import print_text, show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option
+from flowrunner.cli.text import plain
 
 flow_argument = click.argument("flow", shell_complete=complete_flows)
 
@@ -61,7 +62,11 @@ def get(flow: str, revision: int | None, *, definition: bool) -> None:
 def create(document: str | None, file: str | None, **fields: Any) -> None:
     """Create a flow from a document; - is the standard input."""
     body = {"definition": _document(document, file, is_required=True), **_given(fields)}
-    show(connect().request("POST", "/flows", json=body, idempotency_key=True).object())
+    created = connect().request("POST", "/flows", json=body, idempotency_key=True).object()
+    if others := created.get("same_name"):
+        text = f"warning: there is another flow called '{created['name']}': {others[0]}"
+        click.echo(plain(f"flowrunner: {text}; 'flowrunner flow update' changes a flow, 'apply' by its name"), err=True)
+    show(created)
 
 
 @flow.command(
