@@ -12,7 +12,7 @@
   if (base === "w" && segment === known && !/[^\w-]/.test(id ?? "")) {
     const isPlain = location.search === "";
     const own = {
-      overview: ["overview", "executions/histogram"],
+      overview: ["overview", "executions/histogram", "triggers?type=schedule&limit=200"],
       flows: isPlain ? ["flows?cursor=&count=true&limit=50", "overview", "triggers?type=schedule&limit=200"] : [],
       executions: isPlain ? ["executions?limit=50&cursor=&count=true"] : [],
       execution: [`executions/${id}?view=preview`, `executions/${id}/graph`, `executions/${id}/steps?scope=&limit=500`, ...(location.search === "?tab=logs" ? [`executions/${id}/logs?limit=200&offset=0`] : [])],

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,13 +172,28 @@ def test_nothing_is_asked_for_before_a_login(browser: Browser, site: Server) -> 
     tab.close()
 
 
+def test_lists_say_when_flows_start_next_and_an_empty_one_has_no_filters(
+    tab: Tab, browser: Browser, site: Server, api: Client, ids: dict[str, Any]
+) -> None:
+    row = tab.go("").get_by_role("row").filter(has_text="report-weekly")
+    expect(row.get_by_text("Mon ")).to_be_visible()
+
+    newcomer = Tab(browser, site.url).log_in(api.new_account().email, PASSWORD)
+    page = newcomer.go("/executions")
+    expect(page.get_by_text("No execution yet")).to_be_visible()
+    expect(page.get_by_role("button", name="failed")).to_have_count(0)
+    page = newcomer.go("/executions?status=failed")
+    expect(page.get_by_role("button", name="failed")).to_be_visible()
+    newcomer.close()
+
+
 def test_an_address_that_is_no_encoding_is_not_found(tab: Tab) -> None:
     tab.page.goto("/w/%")
 
     expect(tab.page.get_by_role("heading", name="There is nothing here", level=1)).to_be_visible()
 
 
-def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client) -> None:
+def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client, ids: dict[str, Any]) -> None:
     api.new_flow(SCHEDULED.replace("yearly:", "on_a_telephone:"), name="is narrow")
     tab.page.set_viewport_size({"width": 390, "height": 844})
     row = tab.go("/triggers?type=schedule").get_by_role("row").filter(has_text="is narrow")
@@ -188,6 +204,15 @@ def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client) -> None:
     row = tab.go("/admin").get_by_role("row").filter(has_text="root")
     expect(row.get_by_text("root@example.com")).to_be_visible()
     expect(row.get_by_text("active")).to_be_visible()
+
+    # Moments that fit, and what has failed in a list of executions.
+    labels = tab.go(f"/executions/{ids['failed']}?tab=timeline").locator(".axis div span:visible")
+    expect(labels.first).to_be_visible()
+    boxes = [labels.nth(n).bounding_box() for n in range(labels.count())]
+    places = [(box["x"], box["x"] + box["width"]) for box in boxes if box is not None]
+    assert all(end <= start for (_, end), (start, _) in pairwise(places)), places
+    page = tab.go("/executions?status=failed")
+    expect(page.locator("tbody").get_by_text("push · HTTP request failed with status 503")).to_be_visible()
 
 
 def test_a_personal_workspace_has_a_short_address_and_older_ones_lead_there(tab: Tab, api: Client) -> None:
@@ -214,7 +239,8 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     page = tab.go(f"/executions/{id}")
 
     drawer = page.get_by_role("complementary")
-    expect(drawer.locator(".alert")).to_contain_text("HTTP request failed with status 503")
+    expect(drawer.locator(".alert b")).to_have_text("HTTP request failed with status 503")
+    expect(drawer.locator(".alert")).to_contain_text("In the script: line 3 of nodes.push_all.nodes.push.params.script")
     expect(drawer).to_contain_text("push_all.1[1]/push.1")
     expect(drawer).to_contain_text("the warehouse answered 503")
     expect(drawer.get_by_role("group", name="Input")).to_contain_text("1002")

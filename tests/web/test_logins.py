@@ -168,7 +168,23 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(browser: Browser, site: 
     page.get_by_role("link", name="Log in with Example Corp").click()
     page.wait_for_url("**/w/~*")
     expect(tab.go("/account").get_by_label("E-mail address")).to_have_value(account.email)
-    assert tab.faults == []
+
+    admin = Tab(browser, site[1]).log_in()
+    row = admin.go("/admin").get_by_role("row").filter(has_text=account.email)
+    row.get_by_role("button", name="Manage Somebody").click()
+    dialog = admin.page.get_by_role("dialog", name="Somebody")
+    # The title, not the way out.
+    expect(dialog.get_by_role("heading", name="Somebody")).to_be_focused()
+    assert violations(admin.page) == []
+    dialog.get_by_role("button", name="End linked logins").click()
+    admin.page.get_by_role("button", name="End linked logins").click()
+    expect(admin.page.get_by_text("The linked logins are ended")).to_be_visible()
+    admin.close()
+    page.goto("/")
+    page.wait_for_url("**/login**")
+    tab.log_in(account.email, PASSWORD)
+    expect(open_security(tab).get_by_text("No linked account")).to_be_visible()
+    assert tab.faults == admin.faults == []
     tab.close()
 
 

@@ -16,11 +16,14 @@ interface Props {
 
 export function Dialog({ title, wide, onClose, actions, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
+  const heading = useRef<HTMLHeadingElement>(null);
   const id = useId();
   // Before the next key, which is already for the dialog.
   useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     ref.current?.showModal();
+    // Without a field of its own that waits for keys, the dialog begins with its title, not with the way out.
+    if (document.activeElement?.getAttribute("aria-label") === common.close) heading.current?.focus();
     return () => before?.focus?.();
   }, []);
   return (
@@ -34,7 +37,7 @@ export function Dialog({ title, wide, onClose, actions, children }: Props) {
       }}
     >
       <div class="dialog-head">
-        <h2 id={id}>{title}</h2>
+        <h2 id={id} ref={heading} tabIndex={-1}>{title}</h2>
         {onClose && <button class="btn quiet icon right" aria-label={common.close} onClick={onClose}><Icon name="close" /></button>}
       </div>
       <div class="dialog-body">{children}</div>

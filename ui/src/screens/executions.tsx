@@ -5,6 +5,7 @@ import { useQuery } from "../api/query";
 import { go, location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
+import { causeFirst, causeOf } from "../parts/causes";
 import { duration, now, shortId } from "../parts/format";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { CurlButton } from "../parts/curl";
@@ -61,6 +62,7 @@ export default function Executions() {
     (signal) => api.get("/api/v1/executions", { query: { ...listed(query), limit: PAGE, cursor, count: true }, signal }),
     5000,
   );
+  const isFirstUse = list.data?.executions.length === 0 && list.data.next_cursor === undefined && query.size === 0;
   const hasFilters = Object.values(listed(query)).some((value) => value !== undefined);
   function ask(action: Batch["action"]): void {
     const ids = [...selected.value];
@@ -72,7 +74,7 @@ export default function Executions() {
     <>
       <Head
         title={texts.title}
-        actions={<>
+        actions={!isFirstUse && <>
           {selected.value.size > 0 && <span class="muted small" role="status">{texts.selected(selected.value.size)}</span>}
           <button class="btn" onClick={() => (isViewOpen.value = true)}>{texts.view}</button>
           {may("operator") && <>
@@ -81,8 +83,7 @@ export default function Executions() {
           </>}
         </>}
       >
-        <Views />
-        <Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} />
+        {!isFirstUse && <><Views /><Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} /></>}
       </Head>
       <div class="content">
         {jobId.value !== undefined && <JobBar id={jobId.value} onChange={list.reload} onClose={() => (jobId.value = undefined)} />}
@@ -206,7 +207,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
             <tr key={execution.id}>
               {canSelect && <td class="tick"><input type="checkbox" aria-label={texts.select(execution.flow_name ?? execution.id)} checked={selected.value.has(execution.id)} onChange={(event) => select([execution.id], event.currentTarget.checked)} /></td>}
               <td><Status of={execution.status} /></td>
-              <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a></td>
+              <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && execution.error !== undefined && <span class="narrow-only small muted cut">{execution.failed_node} · {causeOf(execution.error).what}</span>}</td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
               {hasLabels && <td class="wide-only"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
               {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} /></td>}
@@ -225,8 +226,8 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
 export function Where({ of: { error, failed_node: node, error_type: type, repaired_by: repair } }: { of: Execution }) {
   if (error === undefined) return null;
   return (
-    <span class="cut where-text" title={error}>
-      {node !== undefined && <><b>{node}</b> </>}{type !== undefined ? <button class="muted" title={texts.onlyError(type)} onClick={() => setQuery({ error: type, cursor: undefined })}>{type}</button> : <span class="muted">{error}</span>}
+    <span class="cut where-text" title={causeFirst(error)}>
+      {node !== undefined && <><b>{node}</b> </>}{type !== undefined && <><button class="muted" title={texts.onlyError(type)} onClick={() => setQuery({ error: type, cursor: undefined })}>{type}</button> · </>}<span class="muted">{causeOf(error).what}</span>
       {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{texts.repaired}</a></>}
     </span>
   );

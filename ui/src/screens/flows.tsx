@@ -4,11 +4,11 @@ import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
-import { Icon } from "../parts/icons";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { flows as texts } from "../texts/flows";
+import { nextStarts } from "./triggers/next";
 
 const PAGE = 50;
 
@@ -17,14 +17,8 @@ function useActivity(place: string) {
   return useQuery(
     place,
     async (signal) => {
-      const [overview, triggers] = await Promise.all([api.get("/api/v1/overview", { signal }), api.get("/api/v1/triggers", { query: { type: "schedule", limit: 200 }, signal })]);
-      const last = new Map(overview.flows.map(({ flow_id: id, executions }) => [id, executions[0]]));
-      const next = new Map<string, string>();
-      for (const { flow_id: id, next_at: at } of triggers.triggers) {
-        const known = next.get(id);
-        if (at !== null && (known === undefined || at < known)) next.set(id, at);
-      }
-      return { last, next };
+      const [overview, next] = await Promise.all([api.get("/api/v1/overview", { signal }), nextStarts(signal)]);
+      return { last: new Map(overview.flows.map(({ flow_id: id, executions }) => [id, executions[0]])), next };
     },
     10_000,
   ).data;
@@ -39,7 +33,7 @@ export default function Flows() {
   const isFiltered = tag !== undefined || text !== undefined;
   return (
     <>
-      <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}><Icon name="plus" />{words.newFlow}</a>}>
+      <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}>
         <div class="filters">
           <input type="search" class="narrow-input" aria-label={texts.find} placeholder={texts.find} value={text ?? ""} onInput={(event) => setQuery({ q: event.currentTarget.value || undefined, cursor: undefined })} />
           {tag !== undefined && <button class="chip" aria-pressed="true" aria-label={texts.removeTag(tag)} onClick={() => setQuery({ tag: undefined, cursor: undefined })}>{tag} ×</button>}

@@ -5,11 +5,13 @@ import { useQuery } from "../api/query";
 import { to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
+import { causeFirst, causeOf } from "../parts/causes";
 import { count, duration } from "../parts/format";
 import { Empty, Failure, Load, Status, Time, toneOf } from "../parts/parts";
 import { statuses } from "../texts/common";
 import { overview as texts } from "../texts/overview";
 import { Histogram } from "./overview/histogram";
+import { nextStarts } from "./triggers/next";
 
 type Overview = Schemas["OverviewAnswer"];
 type Activity = Schemas["FlowActivityAnswer"];
@@ -19,6 +21,7 @@ export default function OverviewScreen() {
   const place = workspace.value?.id ?? "";
   const overview = useQuery(place, (signal) => api.get("/api/v1/overview", { signal }), 5000);
   const numbers = useQuery(place, (signal) => api.get("/api/v1/executions/histogram", { signal }), 30_000);
+  const next = useQuery(place, nextStarts, 30_000);
   // What has ended since is in the numbers at once.
   const ended = overview.data && overview.data.counts.completed + overview.data.counts.failed;
   const before = useRef(ended);
@@ -41,7 +44,7 @@ export default function OverviewScreen() {
                 <h2>{texts.activity}</h2>
                 <Histogram buckets={numbers.data?.buckets} />
               </section>
-              <Flows flows={data.flows} />
+              <Flows flows={data.flows} next={next.data} />
             </>
           )}
         </Load>
@@ -92,17 +95,18 @@ function sumOf(numbers: Numbers | undefined): { all: number; ended: number; comp
   return sums;
 }
 
-function Flows({ flows }: { flows: Activity[] }) {
+function Flows({ flows, next }: { flows: Activity[]; next: ReadonlyMap<string, string> | undefined }) {
   return (
     <div class="card scroll">
       <table>
-        <thead><tr><th>{texts.flow}</th><th>{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="num wide-only">{texts.p50}</th><th class="num wide-only">p95</th><th>{texts.status}</th></tr></thead>
+        <thead><tr><th>{texts.flow}</th><th>{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.p50}</th><th class="num wide-only">p95</th><th>{texts.status}</th></tr></thead>
         <tbody>
           {flows.map((flow) => (
             <tr key={flow.flow_id}>
               <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.flow_id}`)} title={flow.name}>{flow.name}</a></td>
               <td><Spark executions={flow.executions} /></td>
-              <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{flow.failing.error_type ?? flow.failing.error}</span></a>}</td>
+              <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error && causeFirst(flow.failing.error)}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{causeOf(flow.failing.error ?? flow.failing.error_type ?? "").what}</span></a>}</td>
+              <td class="muted nowrap wide-only">{!flow.disabled && next?.has(flow.flow_id) && <Time at={next.get(flow.flow_id)!} />}</td>
               <td class="num wide-only">{flow.durations && duration(flow.durations.p50)}</td>
               <td class="num wide-only">{flow.durations && duration(flow.durations.p95)}</td>
               <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : flow.executions[0] !== undefined ? <a href={to(`/executions/${flow.executions[0].id}`)}><Status of={flow.executions[0].status} /></a> : <span class="muted small">{texts.neverRun}</span>}</td>

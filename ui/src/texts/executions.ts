@@ -92,6 +92,7 @@ export const executions = {
   rerun: "Re-run",
   rerunEdited: "Re-run with edits…",
   rerunFrom: (node: string) => `Re-run from ${node}`,
+  inScript: (place: string) => `In the script: ${place}`,
   rerunFromHere: "Re-run from here",
   rerunStarted: "The re-run has started",
   rerunTitle: "Re-run with edits",

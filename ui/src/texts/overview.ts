@@ -19,6 +19,7 @@ export const overview = {
   bucket: (from: string, to: string, parts: string) => `${from} to ${to}: ${parts || "none"}`,
   flow: "Flow",
   last: "Last executions",
+  next: "Next start",
   p50: "p50",
   status: "Last",
   failedAt: "Failing at",

@@ -12,6 +12,7 @@ export const passwords = {
   askHint: "If the address has an account, it gets an e-mail with a link.",
   sent: "If the address has an account, an e-mail with a link is on its way. The link works for an hour.",
   reset: "Reset password",
+  resetHint: "You get a link with which its owner sets a new password.",
   madeTitle: (name: string) => `Link for ${name}`,
   madeHint: "With it, a new password is set: once, within an hour. It is shown only now.",
 };

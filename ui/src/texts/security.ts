@@ -44,9 +44,21 @@ export const security = {
   link: (name: string) => `Link ${name}`,
   unlink: "Unlink",
   unlinked: "The account is not linked any more",
-  reset: "Reset second factors",
-  resetTitle: (name: string) => `Remove all second factors of ${name}?`,
-  resetHint: "All its logins end, and the next one needs the password only. Do it for somebody whom you know to have lost them.",
-  resetDone: "The second factors are removed",
+  resets: {
+    factors: {
+      action: "Reset second factors",
+      short: "Its authenticator apps, passkeys and recovery codes are removed.",
+      title: (name: string) => `Remove all second factors of ${name}?`,
+      hint: "All its logins end, and the next one needs the password only. Do it for somebody whom you know to have lost them.",
+      done: "The second factors are removed",
+    },
+    identities: {
+      action: "End linked logins",
+      short: "Accounts of providers, such as Google, no longer log in to it.",
+      title: (name: string) => `End all linked logins of ${name}?`,
+      hint: "Its links to accounts of providers are removed, and all its logins end. It can log in with its password, and link again.",
+      done: "The linked logins are ended",
+    },
+  },
   required: "Logins with a password need a second factor here",
 };

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
-import { account } from "../../app/session";
+import { account, withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Failure, Field, Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
@@ -18,13 +18,15 @@ const ROLES = ["viewer", "user", "admin"] as const;
 export function Accounts() {
   const list = useQuery("accounts", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
   const isNew = useSignal(false);
-  const reset = useSignal<Account | undefined>(undefined);
+  /** What is asked about before it is done, and for whom. */
+  const asked = useSignal<{ what: "factors" | "identities"; who: Account } | undefined>(undefined);
+  const managed = useSignal<Account | undefined>(undefined);
   const action = useAction();
-  function resetFactors({ id }: Account): void {
+  function reset(what: "factors" | "identities", { id }: Account): void {
     action.run(async () => {
-      await api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } });
-      reset.value = undefined;
-      done(security.resetDone);
+      await withRecentLogin(() => what === "factors" ? api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } }) : api.delete("/api/v1/accounts/{id}/identities", { path: { id } }));
+      asked.value = undefined;
+      done(security.resets[what].done);
     });
   }
   const resetLink = useSignal<{ name: string; link: string } | undefined>(undefined);
@@ -66,7 +68,7 @@ export function Accounts() {
                       </td>
                       <td class="wide-only"><span class={`pill ${each.disabled ? "off" : "ok"}`}>{each.disabled ? texts.disabled : texts.active}</span></td>
                       <td class="wide-only muted nowrap" data-label={texts.created}><Time at={each.created_at} /></td>
-                      <td class="num acts">{!isOwn && !each.disabled && <button class="btn quiet" aria-label={`${passwords.reset}: ${each.name}`} disabled={action.busy} onClick={() => makeLink(each)}>{passwords.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => (reset.value = each)}>{security.reset}</button>}{!isOwn && <button class="btn quiet" disabled={action.busy} onClick={() => change(each, { disabled: !each.disabled })}>{each.disabled ? texts.enable : texts.disable}</button>}</td>
+                      <td class="num acts">{!isOwn && <button class="btn quiet" aria-label={texts.manageOf(each.name)} onClick={() => (managed.value = each)}>{texts.manage}</button>}</td>
                     </tr>
                   );
                 })}
@@ -75,9 +77,18 @@ export function Accounts() {
           </div>
         )}
       </Load>
-      {reset.value !== undefined && (
-        <Confirm title={security.resetTitle(reset.value.name)} action={security.reset} busy={action.busy} onConfirm={() => resetFactors(reset.value!)} onClose={() => (reset.value = undefined)}>
-          <p class="muted">{security.resetHint}</p>
+      {managed.value !== undefined && (
+        <ManageDialog
+          of={managed.value}
+          onClose={() => (managed.value = undefined)}
+          onLink={makeLink}
+          onReset={(what, who) => (asked.value = { what, who })}
+          onDisabled={(who) => change(who, { disabled: !who.disabled })}
+        />
+      )}
+      {asked.value !== undefined && (
+        <Confirm title={security.resets[asked.value.what].title(asked.value.who.name)} action={security.resets[asked.value.what].action} busy={action.busy} onConfirm={() => reset(asked.value!.what, asked.value!.who)} onClose={() => (asked.value = undefined)}>
+          <p class="muted">{security.resets[asked.value.what].hint}</p>
         </Confirm>
       )}
       {resetLink.value !== undefined && (
@@ -88,6 +99,37 @@ export function Accounts() {
       )}
       {isNew.value && <NewAccount onCreated={list.reload} onClose={() => (isNew.value = false)} />}
     </>
+  );
+}
+
+interface Managing {
+  of: Account;
+  onClose: () => void;
+  onLink: (account: Account) => void;
+  onReset: (what: "factors" | "identities", account: Account) => void;
+  onDisabled: (account: Account) => void;
+}
+
+/** What an admin can do with another account, one below the other with what it does. */
+function ManageDialog({ of, onClose, onLink, onReset, onDisabled }: Managing) {
+  const { factors, identities } = security.resets;
+  const rows: { action: string; hint: string; run: (account: Account) => void }[] = [
+    ...(of.disabled ? [] : [{ action: passwords.reset, hint: passwords.resetHint, run: onLink }]),
+    { action: factors.action, hint: factors.short, run: () => onReset("factors", of) },
+    { action: identities.action, hint: identities.short, run: () => onReset("identities", of) },
+    { action: of.disabled ? texts.enable : texts.disable, hint: of.disabled ? texts.enableHint : texts.disableHint, run: onDisabled },
+  ];
+  return (
+    <Dialog title={of.name} onClose={onClose}>
+      <ul class="card lines">
+        {rows.map(({ action, hint, run }) => (
+          <li key={action} class="row">
+            <span class="grow muted small">{hint}</span>
+            <button class="btn" onClick={() => { onClose(); run(of); }}>{action}</button>
+          </li>
+        ))}
+      </ul>
+    </Dialog>
   );
 }
 

@@ -1,6 +1,7 @@
 /** The data of an execution: input, result, error. */
 import { api } from "../../api/client";
 import { FINAL, type Detail, type Preview } from "../../execution/store";
+import { causeOf } from "../../parts/causes";
 import { executions as texts } from "../../texts/executions";
 import { LastSuccess } from "./last-success";
 import { Value } from "./value";
@@ -10,6 +11,7 @@ export function DataTab({ detail }: { detail: Detail }) {
   const href = `/api/v1/executions/${detail.id}`;
   const result = detail.result as Preview | undefined;
   const data = detail.failure?.data as Preview | undefined;
+  const cause = detail.failure && causeOf(detail.failure.message);
   return (
     <div class="content">
       <div class="columns">
@@ -18,7 +20,7 @@ export function DataTab({ detail }: { detail: Detail }) {
         {detail.failure !== undefined && (
           <section class="stack tight">
             <h2>{texts.result}</h2>
-            <div class="alert"><b>{detail.failure.message}</b><span class="small"><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</span></div>
+            <div class="alert"><b>{cause?.what}</b>{cause?.where !== undefined && <span class="small">{texts.inScript(cause.where)}</span>}<span class="small"><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</span></div>
             {data !== undefined && <Value label={texts.errorData} preview={data} href={href} />}
           </section>
         )}

@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { location, setQuery } from "../../app/router";
 import type { ExecutionStore } from "../../execution/store";
+import { causeFirst } from "../../parts/causes";
 import { clockOf, exact } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Dialog } from "../../parts/dialog";
@@ -167,13 +168,13 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
           {shown.map((index) => {
             const line = lines.at(index);
             return (
-              <button key={index} class="log-line" tabIndex={-1} style={{ top: `${index * HEIGHT}px` }} onClick={() => (opened.value = line)} title={line && visible(line.message)}>
+              <button key={index} class="log-line" tabIndex={-1} style={{ top: `${index * HEIGHT}px` }} onClick={() => (opened.value = line)} title={line && visible(causeFirst(line.message))}>
                 {line === undefined ? <span class="muted">…</span> : (
                   <>
                     <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
                     <span class={`l-${line.level}`}>{line.level}</span>
                     <span class="muted">{line.step ?? line.node_id ?? ""}</span>
-                    <span>{visible(withPerson(line.message))}</span>
+                    <span>{visible(causeFirst(withPerson(line.message)))}</span>
                   </>
                 )}
               </button>
@@ -190,7 +191,7 @@ function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
   return (
     <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose}>
       <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span></p>
-      <pre>{visible(withPerson(line.message))}</pre>
+      <pre>{visible(causeFirst(withPerson(line.message)))}</pre>
       {line.data !== undefined && <Json label={texts.data} value={line.data} />}
     </Dialog>
   );

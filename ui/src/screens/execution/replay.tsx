@@ -7,6 +7,7 @@ import { GraphStates } from "../../graph/states";
 import { momentAfter } from "../../execution/replay";
 import type { ExecutionStore } from "../../execution/store";
 import type { EventMessage } from "../../execution/stream";
+import { causeFirst } from "../../parts/causes";
 import { clockOf } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { failed } from "../../parts/toast";
@@ -98,8 +99,8 @@ export function ReplayPanel({ replayed }: { replayed: Replayed }) {
         <div class="stack tight">
           <h2 class="cut">{event.step ?? event.node_id ?? texts.title}</h2>
           <p class="muted small">{texts.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
-          {event.error !== undefined && <div class="alert"><b>{event.error}</b></div>}
-          {event.type === "log" && <p>{event.message}</p>}
+          {event.error !== undefined && <div class="alert"><b>{causeFirst(event.error)}</b></div>}
+          {event.type === "log" && <p>{causeFirst(event.message ?? "")}</p>}
           {result !== undefined && <Json label={texts.result} value={result} />}
         </div>
       )}
@@ -107,7 +108,7 @@ export function ReplayPanel({ replayed }: { replayed: Replayed }) {
         <section class="stack tight">
           <h3>{texts.lastLines}</h3>
           <ul class="log-tail">
-            {lines.map((line) => <li key={line.seq}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{line.message}</span></li>)}
+            {lines.map((line) => <li key={line.seq}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{causeFirst(line.message ?? "")}</span></li>)}
           </ul>
         </section>
       )}

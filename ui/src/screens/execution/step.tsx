@@ -7,6 +7,7 @@ import { may } from "../../app/session";
 import { nodeOf, pathOf } from "../../execution/names";
 import { FINAL, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
+import { causeFirst, causeOf } from "../../parts/causes";
 import { clockOf, duration, shortId } from "../../parts/format";
 import { Empty, Status, Time } from "../../parts/parts";
 import { visible } from "../../parts/visible";
@@ -116,9 +117,11 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
 }
 
 function StepFault({ error, attempts }: { error: Schemas["StepError"]; attempts: number }) {
+  const { what, where } = causeOf(error.message);
   return (
     <div class="alert">
-      <b>{error.message}</b>
+      <b>{what}</b>
+      {where !== undefined && <span class="small">{texts.inScript(where)}</span>}
       <span class="small"><code>{error.type}</code>{attempts > 1 && ` · ${texts.attemptOf(attempts)}`}</span>
     </div>
   );
@@ -133,7 +136,7 @@ function Attempts({ attempts }: { attempts: Schemas["AttemptAnswer"][] }) {
           {attempts.map((attempt) => (
             <tr key={attempt.attempt}>
               <td>{attempt.attempt}</td>
-              <td>{attempt.error !== undefined ? <span class="bad" title={attempt.error.message}>{attempt.error.type}</span> : attempt.status}</td>
+              <td>{attempt.error !== undefined ? <span class="bad" title={causeFirst(attempt.error.message)}>{attempt.error.type}</span> : attempt.status}</td>
               <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
             </tr>
           ))}
@@ -159,7 +162,7 @@ function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
       <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_node: step.node_id })}>{texts.allLines}</a></div>
       {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
         <ul class="log-tail">
-          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{visible(withPerson(line.message))}</span></li>)}
+          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{visible(causeFirst(withPerson(line.message)))}</span></li>)}
         </ul>
       )}
     </section>

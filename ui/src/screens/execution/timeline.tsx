@@ -62,14 +62,23 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
   );
 }
 
+/** The share of a narrow axis that a label takes. */
+const NARROW_SPACE = 0.45;
+
 /** Moments on the clock; within seconds, the time since the start. */
 function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: boolean }) {
   const labels = labelsOf(axis.ticks.map(({ moment: time }) => time), (time) => (isShort ? `+${duration(time - from)}` : moment(new Date(time).toISOString(), time)), duration);
+  // The last label that a narrow screen shows.
+  let narrow = -1;
   return (
     <div class="axis" aria-hidden="true">
       <span />
       <div>
-        {axis.ticks.map(({ at }, i) => <span key={at} style={{ left: `${at * 100}%` }}>{labels[i]}</span>)}
+        {axis.ticks.map(({ at }, i) => {
+          const hasRoom = at - narrow >= NARROW_SPACE;
+          if (hasRoom) narrow = at;
+          return <span key={at} class={hasRoom ? undefined : "wide-only"} style={{ left: `${at * 100}%` }}>{labels[i]}</span>;
+        })}
       </div>
       <span />
     </div>

@@ -1,5 +1,6 @@
 /** A value of an execution by its preview; a long one is loaded when it is asked for. */
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import type { Preview } from "../../execution/store";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
@@ -8,6 +9,8 @@ import { executions as texts } from "../../texts/executions";
 
 /** Longer values are opened as a file: a page with them is slow. */
 const MOST_BYTES = 2_000_000;
+/** Values up to here are loaded as a whole at once. */
+const SHORT = 64_000;
 
 export function Value({ label, heading: Heading = "h3", preview, load, href }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string }) {
   const whole = useSignal<{ value: unknown } | undefined>(undefined);
@@ -18,6 +21,9 @@ export function Value({ label, heading: Heading = "h3", preview, load, href }: {
       failed(error);
     }
   }
+  useEffect(() => {
+    if (preview.text !== undefined && preview.size <= SHORT && load !== undefined) void loadAll();
+  }, [preview.text, preview.size]);
   const isCut = preview.text !== undefined && whole.value === undefined;
   return (
     <section class="stack tight">

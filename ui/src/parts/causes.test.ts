@@ -1,0 +1,17 @@
+import { describe, expect, it } from "vitest";
+import { causeFirst, causeOf } from "./causes";
+
+describe("the cause of an error", () => {
+  it("stands before the place of the script", () => {
+    expect(causeOf("The script at nodes.push_all.nodes.push.params.script (line 48), line 3 of it: Error: HTTP request failed with status 503"))
+      .toEqual({ what: "HTTP request failed with status 503", where: "line 3 of nodes.push_all.nodes.push.params.script (line 48)" });
+    expect(causeFirst("Execution failed: The script at nodes.a.hooks.prep (line 2): TypeError: x\nis: not"))
+      .toBe("Execution failed: TypeError: x\nis: not (nodes.a.hooks.prep (line 2))");
+  });
+
+  it("is the whole of any other message", () => {
+    for (const message of ["HTTP request failed with status 503", "The script at hand: fails", "${input.a} at nodes.b.params.value (line 3): TypeError: x", "The script at nodes.a: "]) {
+      expect(causeFirst(message)).toBe(message);
+    }
+  });
+});
