@@ -28,7 +28,7 @@ def opened_browser() -> Iterator[Browser]:
 
 
 class Tab:
-    """A page of a browser of its own, logged in unless it says otherwise.
+    """A page of a browser of its own, not logged in.
 
     Attributes:
         faults: Violations of the policy, dialogs that a script has opened, and errors of scripts.
@@ -39,11 +39,24 @@ class Tab:
             base_url=url, viewport={"width": width, "height": height}, **options
         )
         self.context.set_default_timeout(PATIENCE_MILLISECONDS)
+        self._url = url
+        self._open()
+
+    def _open(self) -> None:
         self.faults: list[str] = []
         self.page: Page = self.context.new_page()
         self.page.on("console", self._note)
         self.page.on("dialog", self._refuse)
         self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+
+    def renew(self) -> "Tab":
+        """Begin with another page, and nothing stored: that takes half as long as a browser of its own."""
+        devtools = self.context.new_cdp_session(self.page)
+        devtools.send("Storage.clearDataForOrigin", {"origin": self._url, "storageTypes": "all"})
+        self.context.clear_cookies()
+        self.page.close()
+        self._open()
+        return self
 
     def _note(self, message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text or "TrustedHTML" in message.text:

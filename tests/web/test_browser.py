@@ -71,12 +71,17 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         running.stop()
 
 
-@pytest.fixture
-def tab(browser: Browser, site: Server) -> Iterator[Tab]:
-    opened = Tab(browser, site.url).log_in()
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, site: Server) -> Iterator[Tab]:
+    opened = Tab(browser, site.url)
     yield opened
     opened.close()
-    assert opened.faults == []
+
+
+@pytest.fixture
+def tab(one_tab: Tab) -> Iterator[Tab]:
+    yield one_tab.renew().log_in()
+    assert one_tab.faults == []
 
 
 @pytest.fixture

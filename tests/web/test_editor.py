@@ -44,12 +44,17 @@ def api(server: Server) -> Client:
     return server.admin()
 
 
-@pytest.fixture
-def tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    opened = Tab(browser, server.url, width=1440).log_in()
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
+    opened = Tab(browser, server.url, width=1440)
     yield opened
     opened.close()
-    assert opened.faults == []
+
+
+@pytest.fixture
+def tab(one_tab: Tab) -> Iterator[Tab]:
+    yield one_tab.renew().log_in()
+    assert one_tab.faults == []
 
 
 @pytest.fixture
