@@ -47,7 +47,8 @@ _EMPTIED: Final = "emptied"
 
 
 @cache
-def _template() -> bytes:
+def newest_schema() -> bytes:
+    """An empty database file of the newest schema."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "template.db"
         migrate_sqlite(path)
@@ -58,7 +59,7 @@ def _template() -> bytes:
 
 def new_database_file(path: Path) -> Path:
     """A database of the newest schema, made once and copied: migrating takes longer than most tests."""
-    path.write_bytes(_template())
+    path.write_bytes(newest_schema())
     return path
 
 

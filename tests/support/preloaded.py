@@ -3,7 +3,7 @@
 Most of a server's start is the import of its modules. One process of the tests imports them once, and forks itself for
 each program. From there on, the program runs as if an interpreter had been started for it: it has arguments,
 environment, directory and files of its own, and nothing but imports has happened before. Only passwords are hashed
-with less work.
+with less work, and a new database file is a copy of one that was migrated once.
 """
 
 import atexit
@@ -29,6 +29,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final
 
+from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite import location
+from support.databases import newest_schema
 from support.passwords import hash_quickly
 
 # What a server, a worker and the commands of users have imported by the time that they are ready.
@@ -179,12 +182,27 @@ def _run(program: Sequence[str], directory: str, environment: Mapping[str, str])
         exec(compile(code, "<string>", "exec"), vars(main))
 
 
+def _copy_new_databases() -> None:
+    """Let programs copy a new database file in 1 ms, in place of all migrations in 80."""
+    migrated = newest_schema()
+
+    def migrate(path: Path) -> None:
+        if path.exists():
+            migrate_sqlite(path)
+        else:
+            path.touch(0o600)
+            path.write_bytes(migrated)
+
+    location.migrate_sqlite = migrate  # type: ignore[attr-defined]
+
+
 if __name__ == "__main__":
     # Ctrl-C is for the tests, which then end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in _MODULES:
         importlib.import_module(module)
     hash_quickly()
+    _copy_new_databases()
     # Objects that the collector leaves alone stay in pages that all processes share.
     gc.collect()
     gc.freeze()
