@@ -91,6 +91,24 @@ def test_a_stream_continues_after_its_last_event_and_not_after_the_end(account: 
     assert_error(account.request("GET", path, headers={"Accept": SSE, "Last-Event-ID": "x"}), 422)
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (f"{SSE};q=0.1, application/json", "application/json"),
+        (f"application/json;q=0.5, {SSE};q=0.9", SSE),
+        (f"{LINES};q=0", "application/json"),
+        (f"{LINES}; q=x, text/html", LINES),
+        (f"text/html, {SSE}", SSE),
+    ],
+)
+def test_the_accepted_type_with_the_highest_weight_is_sent(accept: str, kind: str, account: Client) -> None:
+    id = account.run_to_end("nodes:\n  a: {type: return, params: {value: 1}}\n")["id"]
+
+    reply = account.request("GET", f"/api/v1/executions/{id}/events", headers={"Accept": accept})
+
+    assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, kind)
+
+
 @pytest.mark.parametrize("accept", [SSE, LINES])
 def test_new_events_are_streamed_until_the_end(account: Client, accept: str) -> None:
     id = waiting(account)

@@ -103,6 +103,19 @@ def test_a_name_of_a_login_is_no_way_in(account: Client) -> None:
     assert_error(Client(account.url, token).get(PREFERENCES), 403)
 
 
+def test_preferences_that_have_changed_since_are_not_overwritten(account: Client) -> None:
+    read = account.get(PREFERENCES)
+    assert read.headers["etag"] != account.put(PREFERENCES, {"preferences": {"columns": ["flow"]}}).headers["etag"]
+
+    late = account.put(PREFERENCES, {"preferences": {"theme": "dark"}}, **{"If-Match": read.headers["etag"]})
+
+    assert (late.status, late.error["code"]) == (412, "precondition_failed")
+    present = account.get(PREFERENCES)
+    assert present.json == {"preferences": {"columns": ["flow"]}}
+    assert late.headers["etag"] == present.headers["etag"]
+    assert account.put(PREFERENCES, {"preferences": {}}, **{"If-Match": present.headers["etag"]}).status == 200
+
+
 def test_preferences_are_kept_as_they_were_sent(account: Client, other: Client) -> None:
     wanted = {"theme": "dark", "views": [{"name": "Failed <b>", "query": "status=failed", "columns": ["id", 1, None]}]}
     assert account.get(PREFERENCES).json == {"preferences": {}}

@@ -92,6 +92,8 @@ def test_long_values_are_shown_by_their_beginning_and_read_whole(account: Client
     raw = account.get(f"{path}/result")
     assert raw.headers["content-type"] == "application/json"
     assert raw.json == "x" * 5000
+    known = account.request("GET", f"{path}/result", headers={"If-None-Match": raw.headers["etag"]})
+    assert (known.status, known.body) == (304, b"")
 
 
 def test_a_collected_list_is_one_result(account: Client) -> None:

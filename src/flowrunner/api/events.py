@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Annotated, Final
 
@@ -27,6 +28,7 @@ _EVENT_STREAM: Final = "text/event-stream"
 _LINES: Final = "application/x-ndjson"
 # A comment or an empty line, so that proxies keep a silent connection open.
 _SILENT_SECONDS: Final = 15.0
+_WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 class EventAnswer(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -109,14 +111,21 @@ async def get_events(
 
 
 def _media_type(accept: str) -> str | None:
-    """Return the streamed media type that the client asks for first; None for a page."""
-    for part in accept.split(","):
-        wanted = part.partition(";")[0].strip().lower()
-        if wanted in _FORMS:
-            return wanted
-        if wanted in ("application/json", "*/*", "application/*"):
+    """Return the streamed media type that the client prefers, or asks for first; None for a page."""
+    wanted = sorted(map(_weighed, accept.split(",")), key=lambda each: -each[1])
+    for kind, weight in wanted:
+        if kind in ("application/json", "*/*", "application/*") or weight <= 0:
             return None
+        if kind in _FORMS:
+            return kind
     return None
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    """Return a media type and its `q`, which is 1 without one, or with one that cannot be read."""
+    kind, *parameters = part.lower().split(";")
+    weight = next((value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"), "")
+    return kind.strip(), float(weight) if _WEIGHT.fullmatch(weight.strip()) else 1.0
 
 
 async def _more(feed: EventFeed, id: ExecutionId, after: int, *, seconds: float) -> int:

@@ -8,6 +8,16 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, stored
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.conditions import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    is_known,
+    not_modified,
+    states_to_match,
+    with_etag,
+)
+from flowrunner.api.http.errors import etag
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import ProtectedRoute, needs
@@ -15,6 +25,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import rfc3339
 from flowrunner.services.logins import LoginView
+from flowrunner.services.preferences import state_of
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Authentication"], route_class=ProtectedRoute)
 preferences = APIRouter(prefix="/api/v1/accounts/me/preferences", tags=["Accounts"], route_class=ProtectedRoute)
@@ -82,15 +93,29 @@ async def end_other_sessions(request: Request) -> Reply[Message]:
     return answer(Message(message="All other sessions ended successfully"))
 
 
-@preferences.get("", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+@preferences.get(
+    "",
+    responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 403)},
+    openapi_extra={**needs(Right.SESSION), "parameters": [IF_NONE_MATCH]},
+)
 async def get_preferences(request: Request) -> Reply[PreferencesAnswer]:
     """Return what the account prefers in the interface. The server does not read it."""
     found = await services_of(request).preferences.get(caller_of(request))
-    return answer(PreferencesAnswer(preferences=stored(found)))
+    return not_modified(state_of(found)) if is_known(request, state_of(found)) else _answered(found)
 
 
-@preferences.put("", responses=errors(401, 403, 404, *BODY_ERRORS), openapi_extra=needs(Right.SESSION))
+@preferences.put(
+    "",
+    responses={**with_etag(), **errors(401, 403, 404, 412, *BODY_ERRORS)},
+    openapi_extra={**needs(Right.SESSION), "parameters": [IF_MATCH]},
+)
 async def set_preferences(request: Request, body: SetPreferences) -> Reply[PreferencesAnswer]:
     """Replace what the account prefers in the interface, such as saved views, columns and the theme."""
-    saved = await services_of(request).preferences.put(caller_of(request), body.preferences)
-    return answer(PreferencesAnswer(preferences=stored(saved)))
+    saved = await services_of(request).preferences.put(
+        caller_of(request), body.preferences, if_states=states_to_match(request)
+    )
+    return _answered(saved)
+
+
+def _answered(preferences: bytes) -> Reply[PreferencesAnswer]:
+    return answer(PreferencesAnswer(preferences=stored(preferences)), headers={"ETag": etag(state_of(preferences))})

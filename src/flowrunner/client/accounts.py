@@ -97,9 +97,14 @@ class Accounts(Group[K]):
         return call(Preferences, "GET", "/accounts/me/preferences")
 
     @operation("setPreferences")
-    def set_preferences(self, preferences: Mapping[str, Any]) -> Call[Preferences]:
-        """Replace what the caller prefers in the web interface."""
-        return call(Preferences, "PUT", "/accounts/me/preferences", body={"preferences": preferences})
+    def set_preferences(self, preferences: Mapping[str, Any], *, if_match: str | None = None) -> Call[Preferences]:
+        """Replace what the caller prefers in the web interface.
+
+        Args:
+            if_match: The `etag` of the preferences as they were read: if they have changed since, nothing is changed.
+        """
+        headers, body = {"If-Match": if_match}, {"preferences": preferences}
+        return call(Preferences, "PUT", "/accounts/me/preferences", body=body, headers=headers)
 
 
 class Secrets(Group[K]):

@@ -921,7 +921,7 @@ class NewInvitation(Model):
     Attributes:
         invited_by: The id of the account that invites.
         link: Shown only once. It is a path if the setting `public_url` does not name the server.
-        mailed: Whether a mail server has taken an e-mail with the link.
+        mailed: Whether an e-mail with the link is on its way.
     """
 
     id: str

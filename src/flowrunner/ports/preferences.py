@@ -1,5 +1,6 @@
 """The store of what accounts prefer in the interface."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -11,6 +12,14 @@ class PreferenceStore(Protocol):
         """Return the preferences as a JSON text; None if there are none."""
         ...
 
-    async def put(self, account_id: AccountId, data: bytes, *, at: datetime) -> None:
-        """Replace the preferences. Raises: NotFound if the account is gone."""
+    async def put(
+        self, account_id: AccountId, data: bytes, *, at: datetime, check: Callable[[bytes | None], None]
+    ) -> None:
+        """Replace the preferences.
+
+        Args:
+            check: Called in the same transaction with the present ones; what it raises prevents the change.
+
+        Raises: NotFound if the account is gone.
+        """
         ...

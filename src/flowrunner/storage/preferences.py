@@ -1,5 +1,6 @@
 """What accounts prefer in the interface."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -25,14 +26,21 @@ class SqlPreferences:
         self._database = database
 
     async def get(self, account_id: AccountId) -> bytes | None:
-        row = await self._database.read(lambda tx: tx.row(GET, {"account_id": account_id}))
-        return None if row is None else row[0].encode()
+        return await self._database.read(lambda tx: _present(tx, account_id))
 
-    async def put(self, account_id: AccountId, data: bytes, *, at: datetime) -> None:
+    async def put(
+        self, account_id: AccountId, data: bytes, *, at: datetime, check: Callable[[bytes | None], None]
+    ) -> None:
         values = {"account_id": account_id, "data": data.decode(), "at": to_ms(at)}
 
         async def put(tx: Transaction) -> None:
+            check(await _present(tx, account_id))
             if not await tx.run(PUT, values):
                 raise NotFound("account")
 
         await self._database.write(put)
+
+
+async def _present(tx: Transaction, account_id: AccountId) -> bytes | None:
+    row = await tx.row(GET, {"account_id": account_id})
+    return None if row is None else row[0].encode()

@@ -4675,7 +4675,7 @@ export interface components {
             link: string;
             /**
              * Mailed
-             * @description Whether a mail server has taken an e-mail with the link.
+             * @description Whether an e-mail with the link is on its way.
              */
             mailed: boolean;
         };
@@ -11758,6 +11758,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
+                "If-None-Match"?: string;
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
             };
@@ -11773,11 +11775,22 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": unknown;
                 };
+            };
+            /** @description Not modified */
+            304: {
+                headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request cannot be read */
             400: {
@@ -18328,6 +18341,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description ETags separated by commas, or `*`. Unless the resource has one of them, the answer is 412 and nothing changes. */
+                "If-Match"?: string;
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
             };
@@ -18343,6 +18358,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The state of the resource. It differs after every change. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -18378,6 +18395,15 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not know of it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource has changed since the state in If-Match */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
