@@ -240,7 +240,7 @@ async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
 
 COUNTS: Final = """
 SELECT (SELECT count(*) FROM executions WHERE status = 'completed'),
-       (SELECT count(*) FROM events WHERE type = 'node.completed')
+       (SELECT count(*) FROM readable_events WHERE type = 'node.completed')
 """
 
 

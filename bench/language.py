@@ -105,7 +105,7 @@ async def _loop_ms(path: Path, concurrency: int, seconds: float) -> float:
         runs, steps = await engine.database.read(
             lambda tx: one_row(
                 tx,
-                "SELECT count(DISTINCT execution_id), count(*) FROM events"
+                "SELECT count(DISTINCT execution_id), count(*) FROM readable_events"
                 " WHERE type = 'node.completed' AND data ->> '$.node_type' = 'bench.noop'",
             )
         )

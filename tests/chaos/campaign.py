@@ -253,7 +253,8 @@ def _seconds_until_resumed(place: Place, struck_at: Sequence[float]) -> list[flo
     waits: list[float] = []
     begun_at: dict[tuple[str, str], float] = {}
     for id, at, data in rows_of(
-        place, "SELECT execution_id, at, data FROM events WHERE type = 'node.started' ORDER BY execution_id, seq"
+        place,
+        "SELECT execution_id, at, data FROM readable_events WHERE type = 'node.started' ORDER BY execution_id, seq",
     ):
         event = fields_of(data)
         step = (id, step_of(event))

@@ -92,7 +92,7 @@ class Attempts:
 def attempts_of(place: Place) -> Attempts:
     begun, interrupted, completed = Counter[str](), Counter[str](), set[str]()
     for id, type, data in rows_of(
-        place, "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
+        place, "SELECT execution_id, type, data FROM readable_events WHERE type IN ('node.started', 'node.completed')"
     ):
         event = fields_of(data)
         key = f"{id}.{step_of(event)}"
@@ -128,7 +128,7 @@ def check_children(place: Place) -> list[str]:
             children[parent["execution_id"], parent["step"]] += 1
     steps = [
         (id, step_of(event))
-        for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.completed'")
+        for id, data in rows_of(place, "SELECT execution_id, data FROM readable_events WHERE type = 'node.completed'")
         if (event := fields_of(data))["node_type"] == "flow"
     ]
     return [f"{step} of {id} has started {children[id, step]} executions" for id, step in steps
@@ -143,7 +143,7 @@ def check_messages(place: Place, told: Told, ledger: Ledger) -> list[str]:
         found.append("the list of executions is not what is stored")
     events: dict[str, list[tuple[int, str, Any]]] = defaultdict(list)
     for id, seq, type, data in rows_of(
-        place, "SELECT execution_id, seq, type, data FROM events ORDER BY execution_id, seq"
+        place, "SELECT execution_id, seq, type, data FROM readable_events ORDER BY execution_id, seq"
     ):
         events[id].append((seq, type, json.loads(data)))
     for id, messages in [*told.messages.items(), *ledger.seen.items()]:

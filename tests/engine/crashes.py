@@ -246,7 +246,7 @@ class Scenario:
         """What a caller, an operator and the other side see of it, with names in place of the ids."""
         names = self._names()
         executions: dict[str, Any] = {}
-        rows = rows_of(self.place, "SELECT execution_id, type, data FROM events ORDER BY execution_id, seq")
+        rows = rows_of(self.place, "SELECT execution_id, type, data FROM readable_events ORDER BY execution_id, seq")
         for id, type, data in rows:
             event = fields_of(data)
             steps, _ = executions.setdefault(names[id], ({}, None))

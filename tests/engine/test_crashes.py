@@ -119,7 +119,9 @@ async def test_crashes_in_the_middle_of_a_loop_of_a_thousand_elements_repeat_non
 
     class Watched(CrashingJournal):
         async def claim(self) -> int:
-            rows = rows_of(path, "SELECT data FROM events WHERE type = 'node.completed' AND data ->> '$.node' = 'push'")
+            rows = rows_of(
+                path, "SELECT data FROM readable_events WHERE type = 'node.completed' AND data ->> '$.node' = 'push'"
+            )
             recorded.append({f"{fields_of(row[0])['scope']}/push.1" for row in rows})
             before.append(requested())
             return await super().claim()

@@ -137,7 +137,7 @@ async def test_a_stop_lets_steps_end_and_begins_no_other(path: Path) -> None:
         let_go.set()
         await draining
         assert first.dispatcher.active == 0
-    assert rows_of(path, "SELECT count(*) FROM events WHERE type = 'node.completed'") == [(1,)]
+    assert rows_of(path, "SELECT count(*) FROM readable_events WHERE type = 'node.completed'") == [(1,)]
     assert len(http.requests) == 1
 
     async with machine(path, http=http) as second:

@@ -164,7 +164,7 @@ def most_together(fleet: Fleet) -> int:
     """How many executions were under way at most, from the start of their first node to their end."""
     spans = query(
         fleet.database,
-        "SELECT (SELECT min(at) FROM events WHERE execution_id = id AND type = 'node.started'), completed_at"
+        "SELECT (SELECT min(at) FROM readable_events WHERE execution_id = id AND type = 'node.started'), completed_at"
         "  FROM executions",
     )
     # What ends in the same millisecond ended first.

@@ -309,7 +309,9 @@ async def test_a_process_whose_claim_was_taken_over_writes_nothing_even_by_anoth
 
     assert isinstance(results[0], Fenced)
     assert results[1] is None
-    assert rows_of(path, "SELECT data FROM events WHERE type = 'execution.completed'") == [('{"result":"in time"}',)]
+    assert rows_of(path, "SELECT data FROM readable_events WHERE type = 'execution.completed'") == [
+        ('{"result":"in time"}',)
+    ]
 
 
 # One order

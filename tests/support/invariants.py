@@ -76,7 +76,7 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
     """
     seen = Counter(keys)
     attempts: Counter[str] = Counter()
-    for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'"):
+    for id, data in rows_of(place, "SELECT execution_id, data FROM readable_events WHERE type = 'node.started'"):
         event = fields_of(data)
         attempts[f"{id}.{step_of(event)}"] += 1
     violations = []
@@ -117,7 +117,7 @@ class _Execution:
 def _executions(place: Place) -> Iterator[_Execution]:
     events: defaultdict[str, list[tuple[int, int, str, dict[str, Any]]]] = defaultdict(list)
     for id, seq, at, type, data in rows_of(
-        place, "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq"
+        place, "SELECT execution_id, seq, at, type, data FROM readable_events ORDER BY execution_id, seq"
     ):
         events[id].append((seq, at, type, fields_of(data)))
     for row in rows_of(
@@ -233,7 +233,7 @@ def _check_children(place: Place) -> Iterator[str]:
     """Executions that others have started, and what those were told of them."""
     steps = {
         (id, step_of(fields_of(data)))
-        for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'")
+        for id, data in rows_of(place, "SELECT execution_id, data FROM readable_events WHERE type = 'node.started'")
     }
     children: Counter[tuple[str, str, int]] = Counter()
     ends: dict[str, dict[str, Any]] = {}
@@ -274,8 +274,8 @@ def _check_children(place: Place) -> Iterator[str]:
 _FIRST_AND_LAST: Final = """
 SELECT id, parent_id, status, first.data, last.data
   FROM executions
-  JOIN events first ON first.execution_id = id AND first.seq = 1
-  JOIN events last ON last.execution_id = id AND last.seq = last_seq
+  JOIN readable_events first ON first.execution_id = id AND first.seq = 1
+  JOIN readable_events last ON last.execution_id = id AND last.seq = last_seq
 """
 
 
@@ -307,7 +307,7 @@ SELECT id, concurrency_key, concurrency_limit, completed_at,
        (SELECT min(at) FROM events
          WHERE execution_id = id
            AND (type = 'execution.admitted'
-                OR (type = 'execution.started' AND NOT coalesce((data::json ->> 'is_queued')::boolean, false))))
+                OR (type IN ('b', 'execution.started') AND NOT coalesce((data::json ->> 'is_queued')::boolean, false))))
   FROM executions WHERE concurrency_key IS NOT NULL
 """
 _UNDER_WAY_BY_COMMITS: Final = """
@@ -317,7 +317,7 @@ SELECT e.id, concurrency_key, concurrency_limit,
        (SELECT min(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM events
          WHERE execution_id = e.id
            AND (type = 'execution.admitted'
-                OR (type = 'execution.started' AND NOT coalesce((data::json ->> 'is_queued')::boolean, false))))
+                OR (type IN ('b', 'execution.started') AND NOT coalesce((data::json ->> 'is_queued')::boolean, false))))
   FROM executions e WHERE concurrency_key IS NOT NULL
 """
 

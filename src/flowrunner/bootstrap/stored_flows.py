@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from flowrunner.bootstrap.location import stored_at
 from flowrunner.domain.errors import Fault, FlowRunnerError, InvalidFlow
-from flowrunner.domain.events import EVENT_TYPES
 from flowrunner.language import read_stored_flow
+from flowrunner.ports.event_codec import type_of
 from flowrunner.services.language import Language
 from flowrunner.settings import Settings
 from flowrunner.storage.stored_flows import StoredFlow, open_event_types, stored_flows
@@ -58,4 +58,4 @@ async def unknown_event_types(settings: Settings) -> dict[str, int]:
         found = await open_event_types(database)
     finally:
         await database.close()
-    return {type: executions for type, executions in found.items() if type not in EVENT_TYPES}
+    return {type: executions for type, executions in found.items() if type_of(type) is None}

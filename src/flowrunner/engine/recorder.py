@@ -10,8 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     Completed,
@@ -28,7 +26,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.domain.waits import parse_signal_key, signal_key
-from flowrunner.ports.event_codec import encode_event
+from flowrunner.ports.event_codec import encode_event, fields_of
 from flowrunner.ports.journal import Recorded
 from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
@@ -109,7 +107,7 @@ def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storab
             event, encoded = bounded, encode_event(bounded)
     try:
         if redactor is not None and redactor.found_in(encoded):
-            event = _redacted(event, msgspec.json.decode(encoded), redactor)
+            event = _redacted(event, fields_of(event, encoded), redactor)
             encoded = encode_event(event)
     except RedactionLimit as error:
         event = _replacement(event, error)

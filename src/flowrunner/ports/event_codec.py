@@ -1,6 +1,9 @@
 """The JSON form of events, which the journal stores and every later version reads.
 
 A field with its default is omitted: most fields of most events have it. Every version reads events with all fields too.
+
+The kinds that most stored events are of have a compact form: short names of fields, defaults for the values that most
+of them have, and a short name of the kind, which tells this form from the older one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +11,22 @@ from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 
 from flowrunner.domain.causes import StoredCause, stored_fields
-from flowrunner.domain.events import EVENT_TYPES, ROOT, Event, NodeWaiting, Started
+from flowrunner.domain.events import (
+    EVENT_TYPES,
+    ROOT,
+    Completed,
+    Event,
+    Logged,
+    NodeCompleted,
+    NodeStarted,
+    NodeWaiting,
+    Started,
+)
 from flowrunner.domain.labels import NO_LABELS
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
@@ -26,6 +39,32 @@ from flowrunner.domain.waits import (
     WaitFor,
     parse_signal_key,
 )
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# All three tables are part of what is stored, and of the view `readable_events`: a further name needs a migration.
+COMPACT_TYPES: Final[Mapping[str, str]] = {
+    Started.type: "b",
+    NodeStarted.type: "s",
+    NodeCompleted.type: "c",
+    Logged.type: "l",
+    Completed.type: "e",
+}
+SHORT_NAMES: Final[Mapping[str, str]] = {
+    "node": "n",
+    "node_type": "t",
+    "iteration": "i",
+    "attempt": "a",
+    "action": "x",
+    "result": "r",
+    "level": "l",
+    "message": "m",
+    "data": "d",
+}
+COMPACT_DEFAULTS: Final[Mapping[str, Any]] = {"iteration": 1, "attempt": 1, "action": "default", "level": "info"}
+_TYPES: Final[Mapping[str, str]] = {name: name for name in EVENT_TYPES} | {c: t for t, c in COMPACT_TYPES.items()}
+_NAMES: Final = {short: name for name, short in SHORT_NAMES.items()}
+_COMPACT: Final = frozenset(COMPACT_TYPES.values())
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,30 +118,54 @@ class _Form(NamedTuple):
 
 
 @cache
-def _form(kind: type) -> _Form:
-    ordered: list[Any] = sorted(fields(kind), key=lambda field: not _is_required(field))
-    names, hints = [field.name for field in ordered], get_type_hints(kind)
-    members: list[Any] = []
-    for field in ordered:
-        if _is_required(field):
-            members.append((field.name, hints[field.name]))
-        elif field.default is not MISSING:
-            members.append((field.name, hints[field.name], field.default))
+def _form(kind: type, *, is_compact: bool) -> _Form:
+    defaults = COMPACT_DEFAULTS if is_compact else {}
+    hints, required, optional = get_type_hints(kind), [], []
+    for field in fields(kind):
+        if field.default_factory is not MISSING:
+            optional.append((field.name, hints[field.name], msgspec.field(default_factory=field.default_factory)))
+        elif field.default is not MISSING or field.name in defaults:
+            default = defaults[field.name] if field.default is MISSING else field.default
+            optional.append((field.name, hints[field.name], default))
         else:
-            members.append((field.name, hints[field.name], msgspec.field(default_factory=field.default_factory)))
-    struct = msgspec.defstruct(kind.__name__, members, omit_defaults=True)
+            required.append((field.name, hints[field.name]))
+    members: list[Any] = [*required, *optional]
+    rename = SHORT_NAMES if is_compact else None
+    struct = msgspec.defstruct(kind.__name__, members, omit_defaults=True, rename=rename)
+    names = [member[0] for member in members]
     return _Form(struct, attrgetter(*names) if len(names) > 1 else lambda event: [getattr(event, n) for n in names])
 
 
-def _is_required(field: Any) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+def stored_type(event: Event) -> str:
+    """Return the name of the event's kind, as it is stored."""
+    return COMPACT_TYPES.get(event.type, event.type)
+
+
+def type_of(stored: str) -> str | None:
+    """Return the type of the events that are stored under a name; None if this version does not know it."""
+    return _TYPES.get(stored)
 
 
 def encode_event(event: Event) -> bytes:
     """Return the event's fields as a JSON object. Raises: the exceptions of msgspec for values that are not JSON."""
+    return _encode(event, is_compact=event.type in COMPACT_TYPES)
+
+
+def fields_of(event: Event, data: bytes) -> dict[str, Any]:
+    """Return the fields that were encoded of an event, by name."""
+    fields: dict[str, Any] = msgspec.json.decode(data)
+    return {_NAMES.get(name, name): value for name, value in fields.items()} if event.type in COMPACT_TYPES else fields
+
+
+def in_full(stored: str, data: str) -> str:
+    """Return the JSON object of an event with the names of its fields. Raises: msgspec.MsgspecError, UnicodeError."""
+    return _encode(decode_event(stored, data), is_compact=False).decode() if stored in _COMPACT else data
+
+
+def _encode(event: Event, *, is_compact: bool) -> bytes:
     stored = _stored_start(event) if isinstance(event, Started) else event
     kind: Any = type(stored)
-    struct, values = _form(kind)
+    struct, values = _form(kind, is_compact=is_compact)
     return msgspec.json.encode(struct(*values(stored)))
 
 
@@ -120,12 +183,19 @@ def _stored_start(event: Started) -> _StoredStart:
 
 
 def decode_event(type: str, data: str | bytes) -> Event:
-    """Return the event of a known type. Raises: msgspec.MsgspecError, UnicodeError."""
+    """Return the event of a known type.
+
+    Args:
+        type: As it is stored.
+
+    Raises: msgspec.MsgspecError, UnicodeError.
+    """
     stored = _decoder(type).decode(data)
     if isinstance(stored, _StoredWaiting):
         return _waiting(stored)
     values = msgspec.structs.asdict(stored)
-    return _start(_StoredStart(**values)) if type == Started.type else EVENT_TYPES[type](**values)
+    kind = EVENT_TYPES[_TYPES[type]]
+    return _start(_StoredStart(**values)) if kind is Started else kind(**values)
 
 
 def _start(event: _StoredStart) -> Started:
@@ -190,5 +260,33 @@ def _described(wait: SignalWait | TimeWait, details: dict[str, Any]) -> WaitFor:
 
 @cache
 def _decoder(type: str) -> msgspec.json.Decoder[Any]:
-    kind: Any = _StoredStart if type == Started.type else EVENT_TYPES[type]
-    return msgspec.json.Decoder(_StoredWaiting if kind is NodeWaiting else _form(kind).struct)
+    kind: Any = EVENT_TYPES[_TYPES[type]]
+    if kind is NodeWaiting:
+        return msgspec.json.Decoder(_StoredWaiting)
+    stored = _StoredStart if kind is Started else kind
+    return msgspec.json.Decoder(_form(stored, is_compact=type in _COMPACT).struct)
+
+
+class PartialDecoder(Generic[T]):
+    """A decoder of some fields of stored events of any kind.
+
+    Args:
+        fields: A struct with a default for each field, which must be that of `COMPACT_DEFAULTS` if there is one.
+    """
+
+    def __init__(self, fields: type[T]) -> None:
+        like: Any = msgspec.field
+        members: list[Any] = [
+            (field.name, field.type, like(default=field.default, default_factory=field.default_factory))
+            for field in msgspec.structs.fields(fields)
+        ]
+        # A base class keeps the names of its fields, so that the class with the short ones is made of them again.
+        gc = fields.__struct_config__.gc
+        compact = msgspec.defstruct(fields.__name__, members, rename=SHORT_NAMES, gc=gc)
+        self._full: Any = msgspec.json.Decoder(fields)
+        self._compact: Any = msgspec.json.Decoder(compact)
+
+    def decode(self, type: str, data: str | bytes) -> T:
+        """Return the fields of an event, given its stored type. Raises: msgspec.MsgspecError, UnicodeError."""
+        decoded: T = (self._compact if type in _COMPACT else self._full).decode(data)
+        return decoded

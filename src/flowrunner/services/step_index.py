@@ -8,7 +8,6 @@ import msgspec
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
-    EVENT_TYPES,
     HANDLERS,
     ROOT,
     Admitted,
@@ -27,7 +26,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.waits import ApprovalWait, parse_signal_key
-from flowrunner.ports.event_codec import decode_event
+from flowrunner.ports.event_codec import PartialDecoder, decode_event, type_of
 from flowrunner.ports.steps import StoredEvent
 from flowrunner.services.step_entries import (
     AttemptEntry,
@@ -61,12 +60,12 @@ class _Fields(msgspec.Struct, gc=False):
 
     node: str = ""
     node_type: str = ""
-    iteration: int = 0
-    attempt: int = 0
+    iteration: int = 1
+    attempt: int = 1
     scope: str = ROOT
     input: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
-    action: str = ""
+    action: str = "default"
     skipped: bool = False
     collected: dict[str, msgspec.Raw] | None = None
     keys: list[str] = msgspec.field(default_factory=list)
@@ -79,8 +78,7 @@ class _Fields(msgspec.Struct, gc=False):
     key: str | None = None
 
 
-_FIELDS: Final = msgspec.json.Decoder(_Fields)
-_INDEXED: Final = EVENT_TYPES.keys() - {Logged.type}
+_FIELDS: Final = PartialDecoder(_Fields)
 # Names of ended attempts and steps.
 COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cancelled"
 
@@ -148,16 +146,17 @@ class StepIndex:
                 owner.scopes.add(outcome, number)
 
     def _apply(self, event: StoredEvent) -> None:
-        if event.type not in _INDEXED:
+        type = type_of(event.type)
+        if type is None or type == Logged.type:
             # A log line, or an event of a newer version, belongs to nothing that is shown here.
             return
-        fields = _FIELDS.decode(event.data)
-        apply = _OF_STEP.get(event.type)
+        fields = _FIELDS.decode(event.type, event.data)
+        apply = _OF_STEP.get(type)
         if apply is not None:
             name = f"{fields.node}.{fields.iteration}"
             apply(self, event, fields, f"{fields.scope}/{name}" if fields.scope else name)
             return
-        match event.type:
+        match type:
             case ScopeEnded.type:
                 self._end_scope(event, fields)
             case SignalReceived.type:

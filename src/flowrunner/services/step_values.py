@@ -11,7 +11,7 @@ import msgspec
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import NodeWaiting, SignalReceived
 from flowrunner.domain.values import JSON, ExecutionId, rfc3339
-from flowrunner.ports.event_codec import decode_event
+from flowrunner.ports.event_codec import PartialDecoder, decode_event
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.ports.steps import StepEvents, StoredEvent
 from flowrunner.services.step_entries import StoredPlace, StoredValue, WaitEntry
@@ -86,7 +86,7 @@ class _Values(msgspec.Struct):
     payload: msgspec.Raw = msgspec.Raw()
 
 
-_VALUES: Final = msgspec.json.Decoder(_Values)
+_VALUES: Final = PartialDecoder(_Values)
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class StepReading:
 
     def _take(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
-            values = _VALUES.decode(event.data)
+            values = _VALUES.decode(event.type, event.data)
             for need in self.needs[event.seq]:
                 if need.place is not None:
                     raw = _raw(values, need.place)

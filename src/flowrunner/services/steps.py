@@ -18,7 +18,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound
 from flowrunner.domain.events import ROOT, NodeStarted
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports.event_codec import decode_event
+from flowrunner.ports.event_codec import decode_event, type_of
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader, StoredExecution
 from flowrunner.ports.memory import BodyRoom
@@ -274,7 +274,7 @@ class Steps:
     async def _scope_of(self, stored: StoredExecution, id: int) -> str:
         """Return the scope of the step that starts with an event. Raises: NotFound, Conflict."""
         events = await self._events.numbered(stored.id, [id])
-        if not events or events[0].type != NodeStarted.type:
+        if not events or type_of(events[0].type) != NodeStarted.type:
             raise NotFound("step")
         try:
             started = decode_event(events[0].type, events[0].data)

@@ -12,6 +12,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimitReached
+from flowrunner.ports.event_codec import stored_type
 from flowrunner.ports.executions import LONGEST_LISTED_NAME
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
 from flowrunner.storage.active_slots import assign_active_slots
@@ -289,7 +290,7 @@ async def _check_quotas(
 
 
 def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
-    return [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
+    return [(append.execution_id, r.seq, to_ms(r.at), stored_type(r.event), r.data.decode()) for r in append.records]
 
 
 @static_dataclass(frozen=True, slots=True)

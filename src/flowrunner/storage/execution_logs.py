@@ -7,30 +7,31 @@ import msgspec
 from flowrunner.domain.events import ROOT, Step
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports.event_codec import PartialDecoder
 from flowrunner.ports.executions import LogFilter, LogLine
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Statement
 
-# The lines that a filter selects.
+# The lines that a filter selects, in the compact form and the older one: see `ports.event_codec`.
 _SQLITE: Final = """
 SELECT {columns} FROM events
- WHERE execution_id = :id AND type = 'log'
+ WHERE execution_id = :id AND type IN ('l', 'log')
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND (:levels IS NULL OR instr(:levels, ',' || (data ->> '$.level') || ',') > 0)
-   AND (:node IS NULL OR data ->> '$.node' = :node)
-   AND (:text IS NULL OR instr(lower(data ->> '$.message'), lower(:text)) > 0)
+   AND (:levels IS NULL OR instr(:levels, ',' || coalesce(data ->> '$.l', data ->> '$.level', 'info') || ',') > 0)
+   AND (:node IS NULL OR coalesce(data ->> '$.n', data ->> '$.node') = :node)
+   AND (:text IS NULL OR instr(lower(coalesce(data ->> '$.m', data ->> '$.message')), lower(:text)) > 0)
 """
 # PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
 # may be the end of `\\u0000`, which is a backslash and no NUL.
 _POSTGRES: Final = """
-SELECT {columns} FROM events
- WHERE execution_id = :id AND type = 'log'
+SELECT {columns} FROM events, LATERAL (SELECT replace(data, '\\u0000', '\\ufffd')::json AS line) AS parsed
+ WHERE execution_id = :id AND type IN ('l', 'log')
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (CAST(:levels AS text) IS NULL
-        OR strpos(:levels, ',' || (replace(data, '\\u0000', '\\ufffd')::json ->> 'level') || ',') > 0)
-   AND (CAST(:node AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'node' = :node)
+        OR strpos(:levels, ',' || coalesce(line ->> 'l', line ->> 'level', 'info') || ',') > 0)
+   AND (CAST(:node AS text) IS NULL OR coalesce(line ->> 'n', line ->> 'node') = :node)
    AND (CAST(:text AS text) IS NULL
-        OR strpos(lower(replace(data, '\\u0000', '\\ufffd')::json ->> 'message'), lower(:text)) > 0)
+        OR strpos(lower(coalesce(line ->> 'm', line ->> 'message')), lower(:text)) > 0)
 """
 _PAGE: Final = " AND seq > :after ORDER BY seq LIMIT :limit OFFSET :offset"
 
@@ -41,7 +42,7 @@ def _statement(columns: str, rest: str = "") -> Statement:
     )
 
 
-LOGS: Final = _statement("seq, at, data", _PAGE)
+LOGS: Final = _statement("seq, at, type, data", _PAGE)
 NUMBERS: Final = _statement("seq", _PAGE)
 COUNT_LOGS: Final = _statement("count(*)")
 
@@ -62,8 +63,8 @@ def values_of(workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter) -> 
 class _Line(msgspec.Struct):
     """A `Logged` event whose data is not decoded."""
 
-    level: LogLevel
-    message: str
+    level: LogLevel = "info"
+    message: str = ""
     node: str | None = None
     node_type: str | None = None
     data: msgspec.Raw = _NULL
@@ -71,11 +72,11 @@ class _Line(msgspec.Struct):
     iteration: int | None = None
 
 
-_LINE: Final = msgspec.json.Decoder(_Line)
+_LINE: Final = PartialDecoder(_Line)
 
 
-def log_line(seq: int, at: int, data: str) -> LogLine:
-    log = _LINE.decode(data)
+def log_line(seq: int, at: int, type: str, data: str) -> LogLine:
+    log = _LINE.decode(type, data)
     step = None if log.node is None or log.iteration is None else Step(log.node, log.iteration, log.scope)
     return LogLine(
         seq=seq,

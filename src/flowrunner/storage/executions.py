@@ -12,6 +12,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.event_codec import PartialDecoder
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,
     ExecutionDetail,
@@ -53,7 +54,7 @@ _JOINS: Final = """
 _SOURCE: Final = f" FROM executions x {_JOINS}"
 # The input is in the first event and the result in the last one; neither is stored twice.
 _OF_DETAIL: Final = """,
-       first.data, last.data, x.waiting_for, x.parent_id, x.revision_id,
+       first.type, first.data, last.type, last.data, x.waiting_for, x.parent_id, x.revision_id,
        x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL, x.last_seq
 """
 _WITH_ID: Final = """
@@ -112,14 +113,14 @@ class SqlExecutions:
         row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("execution")
-        first, last, waiting_for, parent_id, revision_id, waits_for_room, last_seq = row[_WIDTH:]
+        first_type, first, last_type, last, waiting_for, parent_id, revision_id, waits_for_room, last_seq = row[_WIDTH:]
         status = _STATUSES[row[2]]
         return _view(
             row,
             ExecutionDetail,
             last_seq=last_seq,
-            input=_member(first, "input"),
-            result=_member(last, "result") if status is Status.COMPLETED else None,
+            input=bytes(_ENDS.decode(first_type, first).input),
+            result=bytes(_ENDS.decode(last_type, last).result) if status is Status.COMPLETED else None,
             failure=last.encode() if status is Status.FAILED else None,
             waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
             parent_id=None if parent_id is None else ExecutionId(parent_id),
@@ -248,8 +249,4 @@ class _Ends(msgspec.Struct):
     result: msgspec.Raw = _NULL
 
 
-_ENDS: Final = msgspec.json.Decoder(_Ends)
-
-
-def _member(data: str, name: str) -> bytes:
-    return bytes(getattr(_ENDS.decode(data), name))
+_ENDS: Final = PartialDecoder(_Ends)

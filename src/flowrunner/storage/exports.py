@@ -1,9 +1,13 @@
 """Reading of all that a workspace holds, in portions."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports.event_codec import in_full, type_of
 from flowrunner.ports.exports import ExportedEvent, ExportedExecution, ExportedFlow
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, from_ms_or_none
@@ -91,7 +95,11 @@ class SqlExports:
             "limit": _EVENTS_AT_ONCE,
             "characters": _EVENT_CHARACTERS_AT_ONCE,
         }
-        return [
-            ExportedEvent(seq=seq, at=from_ms(at), type=type, data=data)
-            for seq, at, type, data in await self._database.read_long(lambda tx: tx.rows(EVENTS, values))
-        ]
+        return [_event(*row) for row in await self._database.read_long(lambda tx: tx.rows(EVENTS, values))]
+
+
+def _event(seq: int, at: int, type: str, data: str) -> ExportedEvent:
+    # One that this version cannot read is exported as it is stored.
+    with suppress(msgspec.MsgspecError, UnicodeError):
+        data = in_full(type, data)
+    return ExportedEvent(seq=seq, at=from_ms(at), type=type_of(type) or type, data=data)

@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import EVENT_TYPES, Event, Logged
+from flowrunner.domain.events import Event, Logged
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId, memory_of_json
 from flowrunner.ports.concurrency import ConcurrencySlot
-from flowrunner.ports.event_codec import decode_event, encode_event
+from flowrunner.ports.event_codec import decode_event, encode_event, type_of
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, Recorded, StoredExecution, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.storage.appends import EPOCH, AcquireOp, AppendOp
@@ -208,7 +208,8 @@ def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
 
 def event_of_row(seq: int, at: int, type: str, data: str) -> Event:
     """Return the event of a row. Raises: Unreadable."""
-    if type not in EVENT_TYPES:
+    name = type_of(type)
+    if name is None:
         raise Unreadable(
             f"Event {seq} of this execution is of a kind that this version of FlowRunner does not know: {type[:100]}",
             newer_since=from_ms(at),
@@ -217,7 +218,7 @@ def event_of_row(seq: int, at: int, type: str, data: str) -> Event:
         return decode_event(type, data)
     except (msgspec.MsgspecError, UnicodeError) as error:
         # The cause may quote the event, so it must appear in the log of the server only.
-        raise Unreadable(f"Event {seq} of this execution ({type}) cannot be read") from error
+        raise Unreadable(f"Event {seq} of this execution ({name}) cannot be read") from error
 
 
 def _recorded(row: Row) -> Recorded:

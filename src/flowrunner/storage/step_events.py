@@ -16,13 +16,14 @@ from flowrunner.storage.transaction import Row, Statement, Transaction
 PAGE_WITHOUT_LOGS: Final = """
 SELECT seq, at, type, data
   FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
-          FROM events WHERE execution_id = :id AND seq > :after AND type <> 'log' ORDER BY seq LIMIT :limit) AS page
+          FROM events
+         WHERE execution_id = :id AND seq > :after AND type NOT IN ('l', 'log') ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
 """
 # Where the sizes need no limit: computing them takes longer than reading the events.
 PAGE_OF_SMALL: Final = """
 SELECT seq, at, type, data FROM events
- WHERE execution_id = :id AND seq > :after AND type <> 'log' ORDER BY seq LIMIT :limit
+ WHERE execution_id = :id AND seq > :after AND type NOT IN ('l', 'log') ORDER BY seq LIMIT :limit
 """
 NUMBERED: Final = Statement(
     sqlite="""
@@ -67,6 +68,7 @@ SELECT seq, at, type, data
           FROM events
          WHERE execution_id = :id AND seq > :after AND seq <= :until
            AND CASE type
+               WHEN 'l' THEN false
                WHEN 'log' THEN false
                WHEN 'scope.ended' THEN {ended} IN ({wanted}) OR ({has_part} AND {around} IN ({wanted_around}))
                ELSE {scope} IN ({wanted}) END

@@ -14,7 +14,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.dispatch import Signal
-from flowrunner.ports.event_codec import decode_event, encode_event
+from flowrunner.ports.event_codec import COMPACT_TYPES, decode_event, encode_event, stored_type
 from flowrunner.ports.journal import Append, NewExecution, Quota, Recorded, Summary
 
 # The summaries of executions that just run.
@@ -32,7 +32,7 @@ class PackedRecord(msgspec.Struct, array_like=True):
 
 
 def pack_record(record: Recorded) -> PackedRecord:
-    return PackedRecord(record.seq, record.at, record.event.type, record.data, record.since)
+    return PackedRecord(record.seq, record.at, stored_type(record.event), record.data, record.since)
 
 
 def unpack_record(packed: PackedRecord) -> Recorded:
@@ -103,7 +103,7 @@ def pack_start(new: NewExecution, started: Started) -> PackedStart:
 
 
 def unpack_start(packed: PackedStart) -> tuple[NewExecution, Started]:
-    started = decode_event(Started.type, packed.started)
+    started = decode_event(COMPACT_TYPES[Started.type], packed.started)
     assert isinstance(started, Started), "decoded as one"
     new = NewExecution(
         id=packed.id,
@@ -143,7 +143,7 @@ class PackedEvent(msgspec.Struct, array_like=True):
 
 
 def pack_events(events: Sequence[tuple[Event, datetime]]) -> list[PackedEvent]:
-    return [PackedEvent(event.type, encode_event(event), at) for event, at in events]
+    return [PackedEvent(stored_type(event), encode_event(event), at) for event, at in events]
 
 
 def unpack_events(packed: Sequence[PackedEvent]) -> list[tuple[Event, datetime]]:
