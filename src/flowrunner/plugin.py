@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 from flowrunner.domain.expression import CodeKind
 from flowrunner.domain.flow import DEFAULT_ACTION, ChildScopesKey, NodeTypeSpec, ParamFault
 from flowrunner.domain.log_levels import LogLevel
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.language.parameter_faults import parameter_faults
@@ -184,7 +185,7 @@ class Collected:
     others: Mapping[str, JSON] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """Answer of an HTTP server. Header names are in lower case.
 

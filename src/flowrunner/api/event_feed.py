@@ -145,12 +145,12 @@ class EventFeed:
                 return
             try:
                 async with asyncio.timeout(seconds):
-                    taken = await subscription.take()
+                    while (taken := await subscription.take()) is not None:
+                        if _is_last(taken[-1]):
+                            return
             except TimeoutError:
-                taken, seconds = None, min(2 * seconds, _LONGEST_LOOK_SECONDS)
-            if taken and _is_last(taken[-1]):
-                return
-            look = taken is None
+                seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
+            look = True
 
     async def _next_page(self, id: ExecutionId, after: int) -> EventPage | None:
         return await self._read(id, after, limit=_PAGE, at_once=self._catching_up)

@@ -10,6 +10,7 @@ from flowrunner.domain.limits import check_account_sockets, check_all_sockets
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.services.bundle import Services
+from flowrunner.tasks import begin
 
 _CLOSE_SECONDS: Final = 2.0
 
@@ -24,20 +25,23 @@ class OpenStream:
 
     Attributes:
         workspaces: The workspaces that it shows something of.
-        ending: It is set when the server ends the stream.
+        since: `Identity.changes` when the caller was authenticated; None if the caller has to be looked up again.
+        ended: It is done when the server has ended the stream.
         close_code: The reason of that, as a close code of WebSockets.
     """
 
-    def __init__(self, caller: Caller, family: str, workspaces: frozenset[WorkspaceId]) -> None:
+    def __init__(self, caller: Caller, family: str, workspaces: frozenset[WorkspaceId], since: int | None) -> None:
         self.caller = caller
         self.family = family
         self.workspaces = workspaces
-        self.ending = asyncio.Event()
+        self.since = since
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.close_code = NORMAL_CLOSE
 
     def end(self, code: int) -> None:
         self.close_code = code
-        self.ending.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class OpenStreams:
@@ -61,11 +65,14 @@ class OpenStreams:
     def count(self) -> int:
         return sum(map(len, self._open.values()))
 
-    async def admit(self, caller: Caller, workspaces: Collection[WorkspaceId] = ()) -> OpenStream:
+    async def admit(
+        self, caller: Caller, workspaces: Collection[WorkspaceId] = (), *, since: int | None = None
+    ) -> OpenStream:
         """Count a new stream of the caller; `leave` must follow.
 
         Args:
             workspaces: The workspaces that it shows something of, if not of the one that the request acts in.
+            since: `Identity.changes` when the caller was authenticated. Without a change since, nobody has lost access.
 
         Raises: Unauthorized, TooManyRequests.
         """
@@ -73,7 +80,7 @@ class OpenStreams:
         # Checked last, because other streams may open during an await. From here on this one counts.
         check_account_sockets(len(self._open.get(caller.account_id, ())), self._most_of_account)
         check_all_sockets(self.count, self._most)
-        stream = OpenStream(caller, family, frozenset(workspaces or [caller.workspace_id]))
+        stream = OpenStream(caller, family, frozenset(workspaces or [caller.workspace_id]), since)
         self._open.setdefault(caller.account_id, set()).add(stream)
         self._all_closed.clear()
         return stream
@@ -106,22 +113,21 @@ class OpenStreams:
             The close code; None if the client is gone.
         """
         # The session may have ended before this stream was counted.
-        await self.end_unless_alive(stream)
+        if stream.since != self._services.identity.changes:
+            await self.end_unless_alive(stream)
         seconds = (stream.caller.expires_at - self._clock.now()).total_seconds()
-        sent, gone = asyncio.create_task(sending), asyncio.create_task(receiving)
-        ended = asyncio.create_task(stream.ending.wait())
-        tasks = (sent, gone, ended)
+        sent, gone = begin(sending), begin(receiving)
         try:
-            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if sent in done:
+            await asyncio.wait((sent, gone, stream.ended), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if sent.done():
                 return sent.result()
-            if gone in done:
+            if gone.done():
                 return None
-            return stream.close_code if ended in done else SESSION_ENDED
+            return stream.close_code if stream.ended.done() else SESSION_ENDED
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            sent.cancel()
+            gone.cancel()
+            await asyncio.gather(sent, gone, return_exceptions=True)
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """End the account's streams whose session has ended."""

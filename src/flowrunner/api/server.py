@@ -57,7 +57,7 @@ from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.route_index import DirectRoutes, RouteIndex
 from flowrunner.api.http.routing import PublicRoute
-from flowrunner.api.http.state import AppState, state_of
+from flowrunner.api.http.state import STATE, AppState, state_of
 from flowrunner.api.live import Live
 from flowrunner.api.mcp import route as mcp
 
@@ -189,6 +189,6 @@ class _Application(FastAPI):
         return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self
+        scope["app"], scope[STATE] = self, self.state.flowrunner
         assert self.middleware_stack is not None, "built with the application"
         await self.middleware_stack(scope, receive, send)

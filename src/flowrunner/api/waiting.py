@@ -9,7 +9,8 @@ from fastapi import Request
 
 from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.routing import BoundedRoute, until_disconnected
+from flowrunner.api.http.headers import header_of
+from flowrunner.api.http.routing import ADMITTED_AT, BoundedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.open_streams import NORMAL_CLOSE, SESSION_ENDED, TRY_AGAIN
 from flowrunner.domain.errors import TooManyRequests, Unauthorized, Unavailable
@@ -31,7 +32,7 @@ _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])
 
 def wait_preferred(request: Request) -> int:
     """Return the seconds that the client wants to wait; 0 if it does not, or asks in a form that is not known."""
-    text = request.headers.get("prefer")
+    text = header_of(request.scope, b"prefer")
     found = None if text is None else _WAIT.search(text)
     return 0 if found is None else min(int(found[1]), MOST_SECONDS)
 
@@ -65,7 +66,7 @@ async def _has_ended(
     """Wait, and return whether the execution has ended in time. Raises: as `raise_present_refusal`."""
     state = state_of(request)
     try:
-        stream = await state.streams.admit(caller_of(request))
+        stream = await state.streams.admit(caller_of(request), since=request.scope[ADMITTED_AT])
     except TooManyRequests:
         # The execution has started, and the client can ask for its end.
         return False

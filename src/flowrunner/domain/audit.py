@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from flowrunner.domain.account import ApiToken, Caller, JobRun
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.request_keys import RequestKey
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 
 Outcome: TypeAlias = Literal["done", "failed", "denied"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """A single act. An entry holds ids and names of fields only, no text written by people, so it cannot hold a secret.
 
@@ -87,6 +89,8 @@ def credential_of(caller: Caller) -> str:
     return session_name(credential.id)
 
 
+# A session acts many times in a row.
+@lru_cache(maxsize=1024)
 def session_name(id: str) -> str:
     # Distinguishes sessions, but cannot be used to take one over.
     return f"session:{hashlib.sha256(id.encode()).hexdigest()[:16]}"

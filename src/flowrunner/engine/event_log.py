@@ -33,7 +33,7 @@ from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.log_levels import LOG_LEVELS, LogLevel
-from flowrunner.domain.status import StepStatus
+from flowrunner.domain.status import Status, StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.domain.waits import ApprovalWait
@@ -250,7 +250,7 @@ class EventLog:
             records=pending.records,
             summary=summary,
             # An idle execution may be admitted or woken by others, which changes its row.
-            is_summary_unchanged=not summary.is_idle and summary == self._summary,
+            is_summary_unchanged=summary is self._summary or (not summary.is_idle and summary == self._summary),
             create=self._create,
             audit=pending.acts,
             messages=pending.messages,
@@ -300,8 +300,14 @@ class EventLog:
             raise
 
 
+# Of an execution that waits for nothing.
+_RUNNING: Final = Summary(status=Status.RUNNING)
+
+
 def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
     """Return the row of an execution for lists."""
+    if state.ending is None and not state.timed and not state.is_queued:
+        return _RUNNING
     status, is_idle = state.status, state.is_idle
     due_at = state.due_at if is_idle else None
     if is_idle and (deadline := deadline_of(flow, state)) is not None:

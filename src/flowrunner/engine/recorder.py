@@ -19,6 +19,7 @@ from flowrunner.domain.events import (
     Logged,
     NodeCompleted,
     NodeFailed,
+    NodeStarted,
     NodeWaiting,
     ScopeEnded,
     ScopesOpened,
@@ -97,6 +98,9 @@ def _encoded(event: Event) -> tuple[Event, bytes]:
 
 
 def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storable:
+    if isinstance(event, NodeStarted):
+        # It has names of the flow alone.
+        return Storable(event, encoded)
     if len(encoded) <= _LONG_ERROR_BYTES and (redactor is None or not redactor.found_in(encoded)):
         # None of the bounds applies to a short event, and almost every event is short.
         return Storable(event, encoded)

@@ -317,8 +317,10 @@ _SKIPPED: Any = object()
 async def _run_or_resume(attempt: StepAttempt) -> _NodeOutcome:
     """Call the node type: its `run`, or the method for the event that the step has waited for."""
     node, current = attempt.declared, attempt.current
-    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {})
     node_type: NodeType[Any] = attempt.deps.node_types[node.type]
+    if current.status is StepStatus.RUNNING and (kept := _kept_params(node_type, node)) is not None:
+        return await node_type.run(kept, NodeContext(attempt))
+    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {})
     if node_type.reevaluate_params:
         scope.extra = _names_of_next_run(current)
     if current.status is StepStatus.RUNNING:
@@ -344,16 +346,17 @@ async def _run(node_type: NodeType[Any], attempt: StepAttempt, scope: Expression
             return _SKIPPED  # type: ignore[no-any-return] # a sentinel
     if node.hooks is not None:
         return await _run_with_hooks(node_type, attempt, node.hooks, await scope.resolve(node.params))
-    if node_type.keeps_params and node.params.is_constant:
-        return await node_type.run(_kept_params(node_type, node), NodeContext(attempt))
     return await node_type.run(node_type.read(await scope.resolve(node.params)), NodeContext(attempt))
 
 
-def _kept_params(node_type: NodeType[Any], node: Node) -> Params:
-    """Return the parameters of a node without expressions, which are read once."""
+def _kept_params(node_type: NodeType[Any], node: Node) -> Params | None:
+    """Return the parameters of a node without expressions, which are read once; None for other nodes."""
     kept = node.kept.get(_PARAMS)
     # A flow test may have another node type in place of this one.
     if not isinstance(kept, tuple) or kept[0] is not node_type:
+        has_code = node.condition is not None or node.hooks is not None or not node.params.is_constant
+        if has_code or not node_type.keeps_params:
+            return None
         kept = node.kept[_PARAMS] = (node_type, node_type.read(render(node.params.template, {})))
     params: Params = kept[1]
     return params

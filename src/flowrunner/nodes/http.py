@@ -63,12 +63,12 @@ async def send(
     """
     begun = time.perf_counter()
     async with context.http.hold(is_long=is_long) as http:
-        body, headers = await write()
-        if not _has(headers, "idempotency-key"):
-            # The receiver can tell a repeat, after a crash or by a retry, from a second request.
-            headers = {**headers, "Idempotency-Key": context.idempotency_key}
+        body, given = await write()
         # A webhook trigger can tell a loop, also if the node has a header of this name.
-        headers = {name: value for name, value in headers.items() if name.lower() != _DEPTH}
+        headers = {name: value for name, value in given.items() if name.lower() != _DEPTH}
+        if not (headers and _has(headers, "idempotency-key")):
+            # The receiver can tell a repeat, after a crash or by a retry, from a second request.
+            headers["Idempotency-Key"] = context.idempotency_key
         headers[DEPTH_HEADER] = str(context.depth + 1)
         answer = await http.request(
             method, url, headers=headers, body=body, max_redirects=max_redirects, on_long=context.hold_long_value

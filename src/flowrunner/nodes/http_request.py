@@ -145,13 +145,13 @@ class HttpRequest(NodeType[HttpRequestParams]):
 
 
 async def _send(params: HttpRequestParams, context: StepContext) -> JSON:
-    statuses = params.expect_status
+    statuses, content = params.expect_status, params.body if params.form is None else params.form
     return await send(
         context,
         method=params.method,
         url=with_query(params.url, params.query),
         write=partial(_written, params),
-        is_long=is_long_value(params.body if params.form is None else params.form),
+        is_long=content is not None and is_long_value(content),
         max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
         expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
         read=partial(read_body, kind=params.response),

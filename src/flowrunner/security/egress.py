@@ -5,7 +5,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -16,6 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.errors import quoted
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
@@ -134,7 +135,7 @@ class _HeldClient:
         await self._clients.give_back(self._workspace_id)
 
 
-@dataclass(frozen=True, slots=True)
+@static_dataclass(frozen=True, slots=True)
 class _AccountClient:
     """Implements `plugin.HttpClient` for the nodes of one account."""
 
@@ -255,7 +256,8 @@ class EgressClient:
         # Messages show the address as written, because redaction finds a secret in it only in that form.
         shown, redirects, is_stripped = url, 0, False
         while True:
-            answer = await self._traced(method, target, sent, body, redirects, shown=shown, on_long=on_long)
+            send = self._once if self._tracer is None else self._traced
+            answer = await send(method, target, sent, body, redirects, shown=shown, on_long=on_long)
             if is_stripped:
                 answer = replace(answer, is_stripped=True)
             location = answer.headers.get("location")
@@ -286,8 +288,8 @@ class EgressClient:
         on_long: Callable[[], Awaitable[None]] | None,
     ) -> HttpAnswer:
         """Send a request once, as a part of the trace that the step belongs to."""
-        if (tracer := self._tracer) is None:
-            return await self._once(method, url, headers, body, redirects, shown=shown, on_long=on_long)
+        tracer = self._tracer
+        assert tracer is not None, "checked by the caller"
         now = datetime.now(UTC)
         request = SentRequest(
             workspace_id=self._workspace_id,

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +27,7 @@ from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
@@ -57,7 +58,7 @@ LINES_AT_ONCE: Final = 50
 _CANCELLED_AT_ONCE: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class StartedExecution:
     """The execution that a request started, or had started before.
 
@@ -74,7 +75,7 @@ class StartedExecution:
     revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
     """A request to start an execution, whatever the cause.
 

@@ -1,7 +1,6 @@
 """Who sends a request or opens a WebSocket, and the workspace in which they act."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
@@ -9,6 +8,7 @@ from fastapi import Request
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
+from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.rate_headers import count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
@@ -19,6 +19,7 @@ from flowrunner.ports.workspaces import ObjectKind
 SURFACE: Final = "surface"
 
 WORKSPACE_HEADER: Final = "Flowrunner-Workspace"
+_WORKSPACE_HEADER: Final = WORKSPACE_HEADER.lower().encode()
 PlaceKind: TypeAlias = ObjectKind | Literal["workspace", "account"]
 # Where the routes below a path act: in the workspace of the object that the path names, or in the one it names itself.
 _PLACES: Final[Mapping[str, PlaceKind]] = {
@@ -46,7 +47,7 @@ async def place(connection: HTTPConnection, caller: Caller, kind: PlaceKind | No
     Raises:
         NotFound: The credential does not reach the workspace that the header or the path names.
     """
-    named = connection.headers.get(WORKSPACE_HEADER)
+    named = header_of(connection.scope, _WORKSPACE_HEADER)
     if named is None and kind is None:
         return caller
     workspaces = services_of(connection).workspaces
@@ -90,7 +91,7 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
 
 def token_of(connection: HTTPConnection) -> tuple[str | None, bool]:
     """Return the token, and True if it came as a cookie. An `Authorization` header takes precedence."""
-    authorization = connection.headers.get("authorization")
+    authorization = header_of(connection.scope, b"authorization")
     if authorization is None:
         return state_of(connection).browser.token_of(connection), True
     scheme, _, token = authorization.partition(" ")
@@ -112,12 +113,15 @@ async def admit_socket(websocket: WebSocket, right: Right, kind: PlaceKind | Non
     offered: list[str] = websocket.scope.get("subprotocols", [])
     protocol = PROTOCOL if PROTOCOL in offered else None
     ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
-    with counted_unless_known(websocket):
+    try:
         state_of(websocket).browser.check_is_not_foreign(websocket.headers)
         if ticket is not None:
             caller = replace(await services_of(websocket).identity.redeem_ticket(ticket), address=address_of(websocket))
         else:
             caller = await authenticate(websocket, is_safe=False)
+    except (Unauthorized, Forbidden):
+        count_unknown(websocket)
+        raise
     websocket.scope["caller"] = caller
     count(websocket.scope, services_of(websocket).rates.known(caller.account_id))
     authorise(caller, right)
@@ -134,22 +138,15 @@ def is_by_cookie(request: Request) -> bool:
     return _BY_COOKIE in request.scope
 
 
-@contextlib.contextmanager
-def counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
-    """Count the request against its address if authentication fails.
-
-    Raises: TooManyRequests, in place of the original error.
-    """
-    try:
-        yield
-    except (Unauthorized, Forbidden):
-        count(connection.scope, services_of(connection).rates.anonymous(address_of(connection)))
-        raise
+def count_unknown(connection: HTTPConnection) -> None:
+    """Count a request whose caller is not known against its address. Raises: TooManyRequests."""
+    count(connection.scope, services_of(connection).rates.anonymous(address_of(connection)))
 
 
 def address_of(connection: HTTPConnection) -> str:
     """Return the client's address: the peer of the connection, or the one that a trusted proxy reports."""
-    return connection.client.host if connection.client is not None else ""
+    client = connection.scope.get("client")
+    return "" if client is None else str(client[0])
 
 
 def caller_of(request: Request) -> Caller:

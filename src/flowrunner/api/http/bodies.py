@@ -8,11 +8,12 @@ from typing import Any, Final, Self
 from fastapi import Request
 from fastapi._compat import ModelField
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.state import state_of
 from flowrunner.domain import strict_json
 from flowrunner.domain.values import JSON, memory_of_json, personal_workspace
@@ -74,7 +75,7 @@ class StrictRequest(Request):
         """
         self._body = await self.read_bounded()
         if self.takes_zip:
-            _check_is_zip(self.headers)
+            _check_is_zip(self.scope)
             # As much as it may hold, whatever its size: a short archive can be of long documents.
             async with self.room.hold(caller_of(self).workspace_id, 2 * MAX_BATCH_BODY_BYTES):
                 yield self
@@ -93,7 +94,7 @@ class StrictRequest(Request):
     async def _parse(self, data: bytes) -> None:
         if not data:
             return
-        self.is_document = _is_document(self.headers, takes_yaml=self.takes_yaml)
+        self.is_document = _is_document(self.scope, takes_yaml=self.takes_yaml)
         if self.is_document:
             self._value = {"definition": _text_of(data)}
             return
@@ -110,7 +111,7 @@ class StrictRequest(Request):
 
     async def read_bounded(self) -> bytes:
         """Return the body, of any type. Raises: InvalidRequest if it is too large."""
-        length = self.headers.get("content-length")
+        length = header_of(self.scope, b"content-length")
         if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
             raise self._too_large()
         chunks, size = [], 0
@@ -136,30 +137,31 @@ def is_document(request: Request) -> bool:
     return isinstance(request, StrictRequest) and request.is_document
 
 
-def _is_document(headers: Headers, *, takes_yaml: bool) -> bool:
+def _is_document(scope: Scope, *, takes_yaml: bool) -> bool:
     """Return True if the headers declare YAML, and False if they declare JSON. Raises: InvalidRequest."""
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    media_type, _, parameters = (header_of(scope, b"content-type") or "").partition(";")
     media_type, charset = media_type.strip().lower(), parameters.replace(" ", "").lower()
     is_yaml = takes_yaml and media_type in _YAML
     if not (is_yaml or media_type == "application/json") or charset not in ("", "charset=utf-8"):
         wanted, or_yaml = ("JSON or YAML", ", or application/yaml") if takes_yaml else ("JSON", "")
         hint = f"send it with 'Content-Type: application/json'{or_yaml}"
         raise InvalidRequest(f"The request body must be {wanted}", status=415, hint=hint)
-    _check_is_not_compressed(headers)
+    _check_is_not_compressed(scope)
     return is_yaml
 
 
-def _check_is_zip(headers: Headers) -> None:
+def _check_is_zip(scope: Scope) -> None:
     """Raises: InvalidRequest."""
-    if headers.get("content-type", "").strip().lower() != _ZIP:
+    if (header_of(scope, b"content-type") or "").strip().lower() != _ZIP:
         hint = f"send it with 'Content-Type: {_ZIP}'"
         raise InvalidRequest("The request body must be a zip archive", status=415, hint=hint)
-    _check_is_not_compressed(headers)
+    _check_is_not_compressed(scope)
 
 
-def _check_is_not_compressed(headers: Headers) -> None:
+def _check_is_not_compressed(scope: Scope) -> None:
     """Raises: InvalidRequest."""
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    encoding = header_of(scope, b"content-encoding")
+    if encoding is not None and encoding.lower() != "identity":
         raise InvalidRequest("The request body must not be compressed", status=415)
 
 

@@ -8,10 +8,10 @@ from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowrunner.api.http.errors import NOTHING_HERE, error_answer
+from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.rate_headers import RATES, rate_headers
@@ -94,7 +94,7 @@ class Edge:
         scope["request_id"] = _request_id(scope)
         self._proxies.resolve(scope)
         if self._reads_traces:
-            given = read_traceparent(Headers(scope=scope).get("traceparent", ""))
+            given = read_traceparent(header_of(scope, b"traceparent") or "")
             TRACEPARENT.set("" if given is None else str(given))
         serve = self._serve_socket if scope["type"] == "websocket" else self._serve
         try:
@@ -171,5 +171,5 @@ class Edge:
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id")
+    given = header_of(scope, b"x-request-id")
     return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

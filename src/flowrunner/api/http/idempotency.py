@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from flowrunner.api.http.answers import encoded
+from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable, invalid
@@ -53,7 +54,7 @@ class Repeats:
 
 def idempotency_key_of(request: Request) -> str | None:
     """Return the key, or None without the header. Raises: InvalidInput."""
-    key = request.headers.get("idempotency-key")
+    key = header_of(request.scope, b"idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
     return key

@@ -68,7 +68,7 @@ class RouteIndex:
         """Return the route of a request if it needs nothing of the framework; its parameters are then in the scope."""
         path, method = scope["path"], scope["method"]
         for pattern, methods, route in self._candidates.get(_section(path), ()):
-            if (found := pattern.match(path)) is None or method not in methods:
+            if method not in methods or (found := pattern.match(path)) is None:
                 continue
             if route is not None and not scope.get("root_path"):
                 scope["route"], scope["path_params"] = route, found.groupdict()

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.answers import Answer, answer_of, content_of
-from flowrunner.api.http.authentication import address_of, authenticate, counted_unless_known, kind_of_place, place
+from flowrunner.api.http.authentication import address_of, authenticate, count_unknown, kind_of_place, place
 from flowrunner.api.http.bodies import (
     MAX_BODY_BYTES,
     TAKES_YAML,
@@ -32,6 +32,7 @@ from flowrunner.api.http.query_names import check_query_names, query_names_of
 from flowrunner.api.http.rate_headers import RATES, count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right, authorise
+from flowrunner.domain.errors import Forbidden, Unauthorized
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.tasks import begin
 
@@ -207,7 +208,8 @@ _IS_CHANGE: Final = "x-is-change"
 _ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")
 # Stands for the caller's own account in a path.
 OWN_ACCOUNT: Final = "me"
-_ADMITTED_AT: Final = "admitted_at"
+# In the scope of a request: `Identity.changes` when its caller was authenticated.
+ADMITTED_AT: Final = "admitted_at"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({
     Right.WRITE, Right.ACCOUNT, Right.TOKENS, Right.MEMBERS, Right.INVITE, Right.CREATE_WORKSPACE,
@@ -250,9 +252,12 @@ class ProtectedRoute(BoundedRoute):
         return handler
 
     async def admit(self, request: Request) -> None:
-        request.scope[_ADMITTED_AT] = services_of(request).identity.changes
-        with counted_unless_known(request):
+        request.scope[ADMITTED_AT] = services_of(request).identity.changes
+        try:
             caller = await authenticate(request, is_safe=request.method in _READING)
+        except (Unauthorized, Forbidden):
+            count_unknown(request)
+            raise
         request.scope["caller"] = caller
         if self._account_parameter is not None and request.path_params[self._account_parameter] == OWN_ACCOUNT:
             request.path_params[self._account_parameter] = caller.account_id
@@ -270,7 +275,7 @@ class ProtectedRoute(BoundedRoute):
             count(request.scope, rates.change(caller.account_id))
 
     async def admit_again(self, request: Request) -> None:
-        if request.scope[_ADMITTED_AT] != services_of(request).identity.changes:
+        if request.scope[ADMITTED_AT] != services_of(request).identity.changes:
             request.scope.pop(RATES, None)
             await self.admit(request)
 

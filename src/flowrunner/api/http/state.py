@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -118,8 +118,12 @@ class AppState:
     manual: Once[Manual] = field(default_factory=Once)
 
 
+# Key in the ASGI scope: the state of the application. The framework's way to it is ten times as long.
+STATE: Final = "flowrunner"
+
+
 def state_of(connection: HTTPConnection) -> AppState:
-    state: AppState = connection.app.state.flowrunner
+    state: AppState = connection.scope[STATE]
     return state
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi import Body as BodyOf
 from starlette.responses import Response
 
-from flowrunner.api.http.authentication import SURFACE, counted_unless_known
+from flowrunner.api.http.authentication import SURFACE, count_unknown
 from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.routing import ProtectedRoute, needs, until_disconnected
@@ -16,7 +16,7 @@ from flowrunner.api.http.state import state_of
 from flowrunner.api.mcp.calls import AgentCall, manual_of
 from flowrunner.api.mcp.inner_requests import InnerRequests
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.errors import Forbidden, Unavailable
 from flowrunner.ports.memory import BodyRoom
 
 _PROTOCOL: Final = "flowrunner.api.mcp.protocol"
@@ -30,9 +30,12 @@ class McpRoute(ProtectedRoute):
 
     async def admit(self, request: Request) -> None:
         request.scope[SURFACE] = "mcp"
-        with counted_unless_known(request):
+        try:
             # A page that has rebound its own name to this address says so in Origin.
             state_of(request).browser.check_is_not_foreign(request.headers)
+        except Forbidden:
+            count_unknown(request)
+            raise
         await super().admit(request)
 
     def body_room(self, request: Request) -> BodyRoom:
