@@ -10,7 +10,7 @@ import pytest
 from api.shapes import assert_error, assert_recent, moment
 from support.client import PASSWORD, Client
 
-FIELDS: Final = {"id", "name", "email", "role", "disabled", "created_at", "updated_at"}
+FIELDS: Final = {"id", "name", "email", "email_confirmed", "role", "disabled", "created_at", "updated_at"}
 
 
 def new(**fields: Any) -> dict[str, Any]:

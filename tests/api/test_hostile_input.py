@@ -139,6 +139,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/identities": {"provider": "none", "next": "/"},
     "POST /api/v1/invitations/lookup": {"token": "x"},
     "POST /api/v1/invitations/accept": {"token": "x"},
+    "POST /api/v1/accounts/me/email-confirmation/confirm": {"token": "x"},
     "POST /api/v1/invitations/sign-up": {"token": "x", "name": "N", "password": "five-blue-otters"},
     "POST /api/v1/setup": {"token": "x", "name": "N", "email": "a@example.com", "password": "five-blue-otters"},
     "POST /api/v1/flows": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},

@@ -631,6 +631,10 @@ def _password_resets(go: Go, admin: Client, account: Client) -> None:
             go(nobody, "POST /api/v1/auth/new-password", body)
     for body in ({"email": other.email}, {}, b"{"):
         go(nobody, "POST /api/v1/auth/password-reset", body)
+    for client in (nobody, account):
+        go(client, "POST /api/v1/accounts/me/email-confirmation")
+        for body in ({"token": "x"}, {}, b"{"):
+            go(client, "POST /api/v1/accounts/me/email-confirmation/confirm", body)
 
 
 def _accounts(go: Go, admin: Client, account: Client) -> None:
@@ -805,6 +809,7 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
     without = {"POST /api/v1/setup", "POST /api/v1/auth/password-reset"}
     without |= {"DELETE /api/v1/executions/{id}/approvals/{node}/link"}
     without |= {f"POST /api/v1/second-factors/passkeys{end}" for end in ("", "/options")}
+    without |= {f"POST /api/v1/accounts/me/email-confirmation{end}" for end in ("", "/confirm")}
     without |= {"POST /api/v1/identities", "DELETE /api/v1/identities/{id}"}
     assert successes == replies.keys() - without
 

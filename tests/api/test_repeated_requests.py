@@ -28,6 +28,7 @@ NOT_REPEATABLE: Final = {
     # A link works once. Asking for a new password creates another one, and ends that of before.
     "/api/v1/invitations/accept", "/api/v1/invitations/sign-up", "/api/v1/auth/new-password",
     "/api/v1/auth/password-reset", "/api/v1/accounts/{id}/password-reset",
+    "/api/v1/accounts/me/email-confirmation", "/api/v1/accounts/me/email-confirmation/confirm",
     # They read, and change nothing.
     "/api/v1/invitations/lookup",
     "/api/v1/flows/validate", "/api/v1/flows/graph", "/api/v1/flows/test", "/api/v1/nodes/try",

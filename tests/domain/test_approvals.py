@@ -46,7 +46,14 @@ def test_a_role_may_answer_with_those_above_it_and_a_viewer_never(roles: list[st
     ],
 )
 def test_members_are_named_by_id_or_by_address(members: list[str] | None, is_one: bool) -> None:
-    assert is_named(replace(WAIT, members=members), account("account-mara", email="mara@example.com")) is is_one
+    mara = account("account-mara", email="mara@example.com")
+
+    assert is_named(replace(WAIT, members=members), mara) is is_one
+    # An account may claim the address of somebody else, but not an id.
+    is_by_address = members is not None and is_one and mara.id not in members
+    assert is_named(replace(WAIT, members=members), replace(mara, is_email_confirmed=False)) is (
+        is_one and not is_by_address
+    )
 
 
 @pytest.mark.parametrize(

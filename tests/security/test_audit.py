@@ -131,8 +131,10 @@ NOT_TOLD: Final = {
     "PUT /api/v1/accounts/me/preferences",
     # Reads, with a body.
     "POST /api/v1/invitations/lookup",
-    # Needs a mail server: tests/security/test_password_resets.py tells of it.
+    # They need a mail server: tests/security/test_password_resets.py and test_email_confirmation.py tell of them.
     "POST /api/v1/auth/password-reset",
+    "POST /api/v1/accounts/me/email-confirmation",
+    "POST /api/v1/accounts/me/email-confirmation/confirm",
     "POST /api/v1/flows/validate",
     "POST /api/v1/flows/graph",
     # A message of a protocol: `tests/api/test_mcp_access.py` looks for the entry of each call.

@@ -319,7 +319,9 @@ async def test_the_address_before_is_told_of_a_new_address_and_a_new_password(
     assert {text.partition(".")[0] for text in told} == {
         "The password of your account was changed", "The e-mail address of your account was changed",
     }  # fmt: skip
-    assert mailbox[0].to("thief@example.org") == []
+    # The new one gets a link that confirms it, and nothing else.
+    (message,) = mailbox[0].to("thief@example.org")
+    assert message["Subject"] == "Confirm your e-mail address for FlowRunner"
 
 
 async def link_identity(program: Program, account_id: str) -> None:

@@ -11,8 +11,10 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.values import AccountId
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.keys import SIGNING, KeyRing
+from flowrunner.security.mailed_tokens import SignedMailedTokens
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.identity import AccessToken, Authentication
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
@@ -49,8 +51,9 @@ class AccountServices:
             store,
             self.passwords,
             self.hasher,
-            LoginMails(Mails(self.clock, are_possible=False), self.clock),
+            LoginMails(mails := Mails(self.clock, are_possible=False), self.clock),
             self.clock,
+            confirmations=EmailConfirmations(store, mails, SignedMailedTokens(KeyRing(SIGNING, b"k" * 32)), self.clock),
             on_sessions_end=self.identity.sessions_ended,
             on_delete=on_delete,
         )

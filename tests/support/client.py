@@ -98,7 +98,7 @@ class Client:
     def new_account(self, role: str = "user") -> "Client":
         """Another account, logged in. The caller must be an admin."""
         email = f"{secrets.token_hex(6)}@example.com"
-        body = {"name": "Somebody", "email": email, "password": PASSWORD, "role": role}
+        body = {"name": "Somebody", "email": email, "password": PASSWORD, "role": role, "email_confirmed": True}
         reply = self.post("/api/v1/accounts", body)
         assert reply.status == 201, reply
         return Client(self.url).login(email, PASSWORD)

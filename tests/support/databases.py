@@ -201,8 +201,9 @@ async def _tables(connection: "asyncpg.Connection[Any]", schema: str = "public")
 
 def account(id: str = MARA, *, email: str | None = None, role: Role = "admin") -> Account:
     return Account(
-        id=WorkspaceId(id), name=id, email=email or f"{id}@example.com", role=role, created_at=NOON, updated_at=NOON
-    )
+        id=WorkspaceId(id), name=id, email=email or f"{id}@example.com", role=role, created_at=NOON, updated_at=NOON,
+        is_email_confirmed=True,
+    )  # fmt: skip
 
 
 def recorded(events: Sequence[Event], *, after: int, at: datetime = NOON) -> list[Recorded]:

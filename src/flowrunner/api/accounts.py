@@ -3,6 +3,7 @@
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request
+from msgspec import Meta
 from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
@@ -26,6 +27,9 @@ class CreateAccount(Body):
     email: str = Field(max_length=320)
     password: str = Field(max_length=1024, description="At least 12 characters.")
     role: Role = "user"
+    email_confirmed: bool = Field(
+        default=False, description="The address is known to be the person's: no e-mail has to confirm it."
+    )
 
 
 class UpdateAccount(Body):
@@ -43,12 +47,22 @@ class UpdateAccount(Body):
     disabled: bool | None = Field(
         default=None, description="A disabled account cannot log in, and its API tokens are rejected."
     )
+    email_confirmed: bool | None = Field(
+        default=None, description="For admins: whether the address counts as the person's without an e-mail."
+    )
 
 
 class AccountAnswer(Answer, frozen=True, kw_only=True):
     id: str
     name: str
     email: str
+    email_confirmed: Annotated[
+        bool,
+        Meta(
+            description="The address is known to be the person's own. Only then do approvers, invitations and new "
+            "members match it, and are e-mails about the account sent to it."
+        ),
+    ]
     role: Role
     disabled: bool
     created_at: str
@@ -60,6 +74,7 @@ class AccountAnswer(Answer, frozen=True, kw_only=True):
             id=account.id,
             name=account.name,
             email=account.email,
+            email_confirmed=account.is_email_confirmed,
             role=account.role,
             disabled=account.is_disabled,
             created_at=rfc3339(account.created_at),
@@ -98,7 +113,12 @@ async def list_accounts(
 async def create_account(request: Request, body: CreateAccount) -> Reply[AccountAnswer]:
     """Create an account. This requires an admin's login session; API tokens are rejected."""
     account = await services_of(request).accounts.create(
-        name=body.name, email=body.email, password=body.password, role=body.role, by=caller_of(request)
+        name=body.name,
+        email=body.email,
+        password=body.password,
+        role=body.role,
+        is_email_confirmed=body.email_confirmed,
+        by=caller_of(request),
     )
     return created(AccountAnswer.of(account), f"{_PREFIX}/{account.id}")
 
@@ -115,7 +135,9 @@ async def get_account(request: Request, id: str) -> Reply[AccountAnswer]:
     openapi_extra=needs(Right.ACCOUNT),
 )
 async def update_account(request: Request, id: str, body: UpdateAccount) -> Reply[AccountAnswer]:
-    """Change the given fields. Only admins can change roles, disable accounts or change other accounts.
+    """Change the given fields. Only admins can change roles, disable accounts, confirm addresses or change others.
+
+    A new address is not confirmed; where the server sends e-mails, a link that confirms it is sent there.
 
     API tokens cannot change passwords, e-mail addresses or roles. Changing your own password requires
     `current_password`; changing your own e-mail address requires a login within the last 15 minutes.
@@ -129,6 +151,7 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Repl
         password=body.password,
         current_password=body.current_password,
         is_disabled=body.disabled,
+        is_email_confirmed=body.email_confirmed,
     )
     return answer(AccountAnswer.of(account))
 

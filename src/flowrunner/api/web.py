@@ -44,6 +44,7 @@ async def _answer(request: Request, name: str) -> Response:
 @router.get("/setup")
 @router.get("/invitation")
 @router.get("/new-password")
+@router.get("/confirm-email")
 async def shell(request: Request) -> Response:
     """Return the page in which each screen is shown."""
     # The patterns of paths also match before a last line break.

@@ -107,6 +107,7 @@ class MemberAnswer(Answer, frozen=True, kw_only=True):
     name: str
     email: str
     role: WorkspaceRole
+    email_confirmed: bool
     owner: Annotated[bool, Meta(description="The workspace is the personal one of this account.")]
     added_at: str
 
@@ -116,6 +117,7 @@ class MemberAnswer(Answer, frozen=True, kw_only=True):
             account_id=member.account_id,
             name=member.name,
             email=member.email,
+            email_confirmed=member.is_email_confirmed,
             role=member.role,
             owner=member.is_owner,
             added_at=rfc3339(member.added_at),

@@ -18,6 +18,7 @@ from flowrunner.security.openid import HttpOpenIdClient
 from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
 from flowrunner.security.totp import TotpCodes
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.identity import Authentication
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
@@ -50,6 +51,7 @@ class LoginServices:
     sign_on: SignOn
     mails: Mails
     mailed_tokens: SignedMailedTokens
+    confirmations: EmailConfirmations
     outgoing_mails: OutgoingMails
     login_mails: LoginMails
     password_resets: PasswordResets
@@ -121,6 +123,7 @@ def assemble_logins(
             SqlWorkspaces(stored.database),
             identity,
             sessions=sessions,
+            accounts=accounts,
             states=StateTokens(stored.signing_keys),
             login_mails=login_mails,
             clock=clock,
@@ -130,6 +133,7 @@ def assemble_logins(
         ),
         mails=mails,
         mailed_tokens=mailed_tokens,
+        confirmations=EmailConfirmations(accounts, mails, mailed_tokens, clock),
         outgoing_mails=OutgoingMails(
             SqlOutgoingMails(stored.database),
             mailer,

@@ -2,12 +2,13 @@
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 from flowrunner.bootstrap.location import DATABASE_FILE, existing, make_private
 from flowrunner.clock import SystemClock
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import AccountId
@@ -15,12 +16,14 @@ from flowrunner.ports.clock import Clock
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.keys import KEY_BYTES, SIGNING, KeyRing
 from flowrunner.security.mailed_tokens import SignedMailedTokens
+from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.password_resets import NewLink, PasswordResets
 from flowrunner.services.pause import BEGUN, ENDED
 from flowrunner.services.retention import Outlived, Retention
 from flowrunner.settings import Settings
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -90,6 +93,20 @@ async def set_password(settings: Settings, email: str, password: str) -> None:
     """Set a new password of an account. Raises: FlowRunnerError, also if there is no such account."""
     async with _password_resets(settings) as resets:
         await resets.set_by_operator(email, password)
+
+
+async def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
+    """Confirm addresses of accounts, all or none. Raises: FlowRunnerError, also for an address without an account."""
+    async with open_beside(settings) as database:
+        accounts, found, now = SqlAccounts(database), [], SystemClock().now()
+        for email in emails:
+            credential = await accounts.credential(normal_email(email) if "@" in email else email)
+            if credential is None:
+                raise FlowRunnerError(f"No account has the e-mail address '{email}'")
+            found.append(credential.account)
+        for account in found:
+            entry = confirmation_of(account, at=now, credential="server")
+            await accounts.confirm_email(account.id, account.email, at=now, audit=entry)
 
 
 @contextlib.asynccontextmanager

@@ -249,6 +249,7 @@ def assemble(
         hasher,
         logins.login_mails,
         clock,
+        confirmations=logins.confirmations,
         on_sessions_end=identity.sessions_ended,
         on_delete=on_delete,
     )
@@ -326,12 +327,14 @@ def assemble(
             logins.mails,
             clock,
             mailed=logins.mailed_tokens,
+            confirmations=logins.confirmations,
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
             public_url=settings.public_url,
             on_access_change=identity.sessions_ended,
         ),
         password_resets=logins.password_resets,
+        email_confirmations=logins.confirmations,
         outgoing_mails=logins.outgoing_mails,
         exports=WorkspaceExports(
             SqlExports(database),

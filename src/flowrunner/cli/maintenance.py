@@ -1,6 +1,7 @@
 """Commands `pause`, `unpause` and `prune`."""
 
 import asyncio
+from collections.abc import Sequence
 
 import click
 
@@ -36,6 +37,12 @@ def reset_password(settings: Settings, email: str) -> None:
     click.echo(f"It works once, until {new.expires_at:%Y-%m-%d %H:%M} UTC", err=True)
     if settings.public_url is None:
         click.echo("Put the address of the server before it, or give --public-url", err=True)
+
+
+def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
+    """Confirm addresses of accounts. Raises: FlowRunnerError."""
+    asyncio.run(beside.confirm_emails(settings, emails))
+    click.echo(f"Addresses confirmed: {len(emails)}", err=True)
 
 
 def set_password(settings: Settings, email: str, password: str) -> None:

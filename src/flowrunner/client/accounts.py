@@ -35,10 +35,13 @@ class Accounts(Group[K]):
         password: str,
         *,
         role: Literal["admin", "user", "viewer"] | None = None,
+        email_confirmed: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Call[Account]:
         """Create an account, for admins who have logged in."""
-        body = {"name": name, "email": email, "password": password, "role": role}
+        body = {
+            "name": name, "email": email, "password": password, "role": role, "email_confirmed": email_confirmed,
+        }  # fmt: skip
         return call(Account, "POST", "/accounts", body=body, key=idempotency_key or True)
 
     @operation("getAccount")
@@ -57,13 +60,24 @@ class Accounts(Group[K]):
         password: str | None = None,
         current_password: str | None = None,
         disabled: bool | None = None,
+        email_confirmed: bool | None = None,
     ) -> Call[Account]:
         """Change what is given of an account."""
         body = {
             "name": name, "email": email, "role": role, "password": password, "current_password": current_password,
-            "disabled": disabled,
+            "disabled": disabled, "email_confirmed": email_confirmed,
         }  # fmt: skip
         return call(Account, "PUT", f"/accounts/{segment(id)}", body=body)
+
+    @operation("sendEmailConfirmation")
+    def send_email_confirmation(self) -> Call[Message]:
+        """Have a link that confirms the address of the caller's account sent to it."""
+        return call(Message, "POST", "/accounts/me/email-confirmation")
+
+    @operation("confirmEmail")
+    def confirm_email(self, token: str) -> Call[Account]:
+        """Confirm the address of the caller's account with the token that follows the `#` of the link."""
+        return call(Account, "POST", "/accounts/me/email-confirmation/confirm", body={"token": token})
 
     @operation("deleteAccount")
     def delete(

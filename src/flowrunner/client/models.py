@@ -20,11 +20,17 @@ class AcceptedInvitation(Model):
 
 
 class Account(Model):
-    """The schema `AccountAnswer` of the API."""
+    """The schema `AccountAnswer` of the API.
+
+    Attributes:
+        email_confirmed: The address is known to be the person's own. Only then do approvers, invitations and new
+            members match it, and are e-mails about the account sent to it.
+    """
 
     id: str
     name: str
     email: str
+    email_confirmed: bool
     role: Literal["admin", "user", "viewer"]
     disabled: bool
     created_at: datetime
@@ -850,6 +856,7 @@ class Member(Model):
     name: str
     email: str
     role: Literal["admin", "editor", "operator", "viewer"]
+    email_confirmed: bool
     owner: bool
     added_at: datetime
 

@@ -35,6 +35,7 @@ class Account:
     created_at: datetime
     updated_at: datetime
     is_disabled: bool = False
+    is_email_confirmed: bool = False
 
 
 class Right(StrEnum):

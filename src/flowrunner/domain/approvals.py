@@ -24,10 +24,15 @@ def has_role(wait: ApprovalWait, role: WorkspaceRole) -> bool:
 
 
 def is_named(wait: ApprovalWait, account: Account) -> bool:
-    """Return whether an account is one of the members that may answer."""
+    """Return whether an account is one of the members that may answer, by its id or its confirmed address."""
     return wait.members is None or any(
-        member == account.id or ("@" in member and _normal(member) == account.email) for member in wait.members
+        member == account.id or (account.is_email_confirmed and has_address(member, account)) for member in wait.members
     )
+
+
+def has_address(member: str, account: Account) -> bool:
+    """Return whether a member that an approval names is the address of an account, confirmed or not."""
+    return "@" in member and _normal(member) == account.email
 
 
 def _normal(email: str) -> str | None:

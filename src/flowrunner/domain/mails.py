@@ -12,7 +12,7 @@ class OutgoingMail:
 
     Attributes:
         account_id: The account that it is about or that has caused it. The number of its unsent e-mails is limited.
-        to: The address; None for the one that the account has.
+        to: The address; None for the one that the account has, if that is confirmed.
         page: The page of the interface that a link below the text leads to; None for no link.
         seed: What the token of that link is derived from, with a key of the installation.
         expires_at: When it is given up.

@@ -88,6 +88,7 @@ class Member:
     role: WorkspaceRole
     added_at: datetime
     is_owner: bool = False
+    is_email_confirmed: bool = False
 
 
 def includes(role: WorkspaceRole, other: WorkspaceRole) -> bool:

@@ -26,9 +26,23 @@ class Credential:
     has_second_factor: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmationLink:
+    """A link that confirms the e-mail address of an account. Args: digest: The digest of its token."""
+
+    digest: str
+    expires_at: datetime
+
+
 class AccountStore(Protocol):
     async def create(
-        self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
+        self,
+        account: Account,
+        *,
+        password_hash: str,
+        only_if_first: bool = False,
+        link: ConfirmationLink | None = None,
+        audit: Audit = None,
     ) -> None:
         """Raises: EmailTaken; Conflict if ``only_if_first`` and there is an account."""
         ...
@@ -45,6 +59,8 @@ class AccountStore(Protocol):
         password_hash: str | None = None,
         old_password_hash: str | None = None,
         is_disabled: bool | None = None,
+        is_email_confirmed: bool | None = None,
+        link: ConfirmationLink | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
         """Change the given fields; return the account and whether its sessions ended.
@@ -54,10 +70,12 @@ class AccountStore(Protocol):
         Args:
             by: The account that makes the change; its current rights decide.
             old_password_hash: Hash of the password that was checked for the change; None if none was.
+            is_email_confirmed: None keeps it for the address that the account has; a new address is not confirmed.
+            link: The only link that confirms a new address from now on.
 
         Raises:
             NotFound: Also if ``by`` may not see the account.
-            Forbidden: If the role or `is_disabled` changes and ``by`` is not an admin.
+            Forbidden: If the role, `is_disabled` or `is_email_confirmed` is to change and ``by`` is not an admin.
             EmailTaken.
             Conflict: If no active admin would remain, or the password is no longer the one that was checked.
         """
@@ -94,6 +112,20 @@ class AccountStore(Protocol):
 
     async def credential(self, email: str) -> Credential | None:
         """Return the account with this address; None if there is none, or it is disabled."""
+        ...
+
+    async def set_confirmation_link(
+        self, id: AccountId, email: str, link: ConfirmationLink, *, audit: Audit = None
+    ) -> None:
+        """Replace the link that confirms an address. Raises: Conflict if that is confirmed or not the account's."""
+        ...
+
+    async def use_confirmation_link(self, id: AccountId, digest: str, *, at: datetime, audit: Audit = None) -> Account:
+        """Confirm the address of an account with its link. Raises: NotFound if the account has no such link by now."""
+        ...
+
+    async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: Audit = None) -> None:
+        """Confirm an address. Raises: NotFound if it is no longer the account's."""
         ...
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 from flowrunner.domain.account import Account
 from flowrunner.domain.values import AccountId, InvitationId, WorkspaceId
 from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ports.accounts import ConfirmationLink
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -83,6 +84,8 @@ class InvitationStore(Protocol):
         at: datetime,
         new: Account | None = None,
         password_hash: str = "",
+        link: ConfirmationLink | None = None,
+        confirms_email: bool,
         most_members: int,
         most_joined: int,
         audit: Audit = None,
@@ -92,6 +95,8 @@ class InvitationStore(Protocol):
         Args:
             new: The account, to be created first.
             password_hash: Of the new account.
+            link: The link that confirms the address of the new account.
+            confirms_email: The account has shown that the invited address is its own.
 
         Raises:
             NotFound: As `find` returns None.

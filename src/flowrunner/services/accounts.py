@@ -15,6 +15,7 @@ from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
+from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login
@@ -46,6 +47,7 @@ class Accounts:
         login_mails: LoginMails,
         clock: Clock,
         *,
+        confirmations: EmailConfirmations,
         on_sessions_end: Callable[[AccountId], Awaitable[None]],
         on_delete: Callable[[AccountId], Awaitable[None]],
     ) -> None:
@@ -53,6 +55,7 @@ class Accounts:
         self._passwords = passwords
         self._hasher = hasher
         self._login_mails = login_mails
+        self._confirmations = confirmations
         self._clock = clock
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
@@ -68,13 +71,32 @@ class Accounts:
             length=timedelta(hours=1),
         )
 
-    async def create(self, *, name: str, email: str, password: str, role: Role, by: Caller | None = None) -> Account:
-        """Raises: InvalidInput; Conflict if the address is taken."""
+    async def create(
+        self,
+        *,
+        name: str,
+        email: str,
+        password: str,
+        role: Role,
+        is_email_confirmed: bool = False,
+        by: Caller | None = None,
+    ) -> Account:
+        """Create an account. Raises: InvalidInput; Conflict if the address is taken; TooManyRequests.
+
+        Args:
+            is_email_confirmed: The address is known to be the person's, as it always is for the server itself.
+        """
         entry = AuditEntry(at=self._clock.now(), action="account.created", object=("account", ""), credential="server")
         if by is not None:
             entry = act(by, entry.action, "account", "", at=entry.at)
         return await self._create(
-            name=name, email=email, password=password, role=role, only_if_first=False, entry=entry
+            name=name,
+            email=email,
+            password=password,
+            role=role,
+            only_if_first=False,
+            is_confirmed=is_email_confirmed or by is None,
+            entry=entry,
         )
 
     async def create_first(self, *, name: str, email: str, password: str, address: str | None = None) -> Account:
@@ -91,11 +113,20 @@ class Accounts:
             address=address or "",
         )
         return await self._create(
-            name=name, email=email, password=password, role="admin", only_if_first=True, entry=entry
-        )
+            # The person with the set-up token is the operator, who could confirm any address.
+            name=name, email=email, password=password, role="admin", only_if_first=True, is_confirmed=True, entry=entry
+        )  # fmt: skip
 
     async def _create(
-        self, *, name: str, email: str, password: str, role: Role, only_if_first: bool, entry: AuditEntry
+        self,
+        *,
+        name: str,
+        email: str,
+        password: str,
+        role: Role,
+        only_if_first: bool,
+        is_confirmed: bool,
+        entry: AuditEntry,
     ) -> Account:
         email = _checked(name=name, email=email, password=password)
         now = self._clock.now()
@@ -106,12 +137,20 @@ class Accounts:
             role=role,
             created_at=now,
             updated_at=now,
+            is_email_confirmed=is_confirmed,
         )
+        link, mails = (None, ()) if is_confirmed else self._confirmations.begin(account.id, name=name, email=email)
         password_hash = await self._hasher.hash(password, source=entry.actor or entry.address)
         entry = replace(
-            entry, object=("account", account.id), workspace_id=personal_workspace(account.id), details={"role": role}
+            entry,
+            object=("account", account.id),
+            workspace_id=personal_workspace(account.id),
+            details={"role": role},
+            mails=mails,
         )
-        await self._store.create(account, password_hash=password_hash, only_if_first=only_if_first, audit=entry)
+        await self._store.create(
+            account, password_hash=password_hash, only_if_first=only_if_first, link=link, audit=entry
+        )
         return account
 
     async def get(self, caller: Caller, id: AccountId) -> Account:
@@ -134,11 +173,13 @@ class Accounts:
         password: str | None,
         current_password: str | None = None,
         is_disabled: bool | None = None,
+        is_email_confirmed: bool | None = None,
     ) -> Account:
         """Change the given fields that differ.
 
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
-        API tokens too. A disabled account cannot log in, and its API tokens are rejected until it is enabled.
+        API tokens too. A disabled account cannot log in, and its API tokens are rejected until it is enabled. A new
+        e-mail address is not confirmed, unless an admin says so; a link that confirms it is sent to it.
 
         Args:
             current_password: Required with a new password for the caller's own account.
@@ -149,6 +190,7 @@ class Accounts:
         """
         before, now = await self.get(caller, id), self._clock.now()
         given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
+        given["email_confirmed"] = is_email_confirmed
         is_own = caller.account_id == id
         role = None if role == before.role else role
         email = None if email is None or _is_address(email, before.email) else email
@@ -156,7 +198,9 @@ class Accounts:
             raise Forbidden("Only an admin can change a role")
         if is_disabled is not None and is_disabled != before.is_disabled and not caller.is_admin:
             raise Forbidden("Only an admin can disable an account")
-        if not (email is None and role is None and password is None):
+        if is_email_confirmed is not None and not caller.is_admin:
+            raise Forbidden("Only an admin can confirm an address without its mailbox")
+        if not (email is None and role is None and password is None and is_email_confirmed is None):
             authorise(caller, Right.CREDENTIALS)
         if is_own and email is not None:
             self._admit_own_email(caller, at=now)
@@ -176,6 +220,10 @@ class Accounts:
         # Hashing may have waited in its queue.
         now, where = self._clock.now(), personal_workspace(id)
         mails = self._notices(before, has_password=password is not None, has_email=email is not None)
+        link = None
+        if email is not None and not is_email_confirmed:
+            link, confirming = self._confirmations.begin(id, name=name or before.name, email=checked)
+            mails = (*mails, *confirming)
 
         def audit(updated: tuple[Account, bool]) -> AuditEntry:
             after, has_ended_sessions = updated
@@ -200,6 +248,8 @@ class Accounts:
                 password_hash=password_hash,
                 old_password_hash=old_password_hash,
                 is_disabled=is_disabled,
+                is_email_confirmed=is_email_confirmed,
+                link=link,
                 audit=audit,
             )
         except EmailTaken:
@@ -213,6 +263,8 @@ class Accounts:
 
     def _notices(self, before: Account, *, has_password: bool, has_email: bool) -> Sequence[OutgoingMail]:
         """Return the e-mails about a change, to the address before: a thief would replace that first."""
+        if not before.is_email_confirmed:
+            return ()
         changed = ["password"] * has_password + ["e-mail address"] * has_email
         changes = [f"The {thing} of your account was changed." for thing in changed]
         return [mail for change in changes for mail in self._login_mails.notice(before.id, change, to=before.email)]

@@ -11,6 +11,7 @@ from flowrunner.services.bulk_executions import BulkExecutions
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.services.chains import Chains
+from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
 from flowrunner.services.exports import WorkspaceExports
@@ -62,6 +63,7 @@ class Services:
     workspaces: Workspaces
     invitations: Invitations
     password_resets: PasswordResets
+    email_confirmations: EmailConfirmations
     outgoing_mails: OutgoingMails
     exports: WorkspaceExports
     secrets: Secrets

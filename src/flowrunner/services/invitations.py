@@ -20,11 +20,12 @@ from flowrunner.domain.errors import (
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import JSON, AccountId, InvitationId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
-from flowrunner.ports.accounts import AccountStore, PasswordHasher
+from flowrunner.ports.accounts import AccountStore, ConfirmationLink, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.invitations import Invitation, InvitationStore, OpenInvitation
 from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.ports.page import Page
+from flowrunner.services.email_confirmations import CONFIRMED, EmailConfirmations
 from flowrunner.services.ids import new_id
 from flowrunner.services.links import digest_of_token, link_to
 from flowrunner.services.mails import Mails, shown_name
@@ -81,6 +82,7 @@ class Invitations:
         clock: Clock,
         *,
         mailed: MailedTokens,
+        confirmations: EmailConfirmations,
         sign_up: str,
         accepts_passwords: bool,
         public_url: str | None,
@@ -91,6 +93,7 @@ class Invitations:
         self._hasher = hasher
         self._mails = mails
         self._mailed = mailed
+        self._confirmations = confirmations
         self._clock = clock
         self._sign_up = sign_up
         self._accepts_passwords = accepts_passwords
@@ -151,9 +154,11 @@ class Invitations:
         if not self._mails.are_possible:
             return ()
         inviter = await self._accounts.get(caller.account_id)
+        # Any account may claim an address, and this e-mail would lend it credit.
+        address = f" ({inviter.email})" if inviter.is_email_confirmed else ""
         workspace = shown_name(await self._store.workspace_name(invitation.workspace_id))
         text = (
-            f"{shown_name(inviter.name)} ({inviter.email}) invites you to the workspace '{workspace}' on FlowRunner. "
+            f"{shown_name(inviter.name)}{address} invites you to the workspace '{workspace}' on FlowRunner. "
             f"Open this link to accept; it can be used once, until {invitation.expires_at:%Y-%m-%d %H:%M} UTC. If you "
             "do not know them, ignore this e-mail."
         )
@@ -192,7 +197,8 @@ class Invitations:
 
         Raises:
             NotFound: The invitation was used or revoked, or has expired.
-            Forbidden: It is for another e-mail address, or an API token makes the request.
+            Forbidden: It is for another e-mail address, the account has not confirmed that, or an API token makes the
+                request.
             Conflict: The workspace or the account has too many memberships.
         """
         if not isinstance(caller.credential, Session):
@@ -202,7 +208,14 @@ class Invitations:
         # A link that was passed on gives nothing to another account.
         if account.email != found.invitation.email:
             raise Forbidden("This invitation is for another e-mail address: log in with the account that has it")
-        return await self._use(token, account.id, act(caller, *_ACCEPTED, found.invitation.id, at=self._clock.now()))
+        # Nor to one that only claims the address. The link in the e-mail shows that the mailbox is its own.
+        if not account.is_email_confirmed and not self._mailed.read(token)[1]:
+            raise Forbidden("Confirm the e-mail address of your account first, or open the link in the e-mail")
+        entries = [act(caller, *_ACCEPTED, found.invitation.id, at=self._clock.now())]
+        if not account.is_email_confirmed:
+            where = personal_workspace(account.id)
+            entries.append(act(caller, CONFIRMED, "account", account.id, at=entries[0].at, workspace_id=where))
+        return await self._use(token, account.id, *entries)
 
     async def sign_up(self, token: str, *, name: str, password: str, address: str) -> Account:
         """Create an account for the invited address, and make it a member.
@@ -229,7 +242,19 @@ class Invitations:
         self._sign_ups.check(source, at=now)
         self._sign_ups.add(source, at=now)
         id = AccountId(new_id("account", now))
-        account = Account(id=id, name=name, email=invitation.email, role="user", created_at=now, updated_at=now)
+        account = Account(
+            id=id,
+            name=name,
+            email=invitation.email,
+            role="user",
+            created_at=now,
+            updated_at=now,
+            is_email_confirmed=self._mailed.read(token)[1],
+        )
+        link: ConfirmationLink | None = None
+        mails: Sequence[OutgoingMail] = ()
+        if not account.is_email_confirmed:
+            link, mails = self._confirmations.begin(id, name=name, email=account.email)
         password_hash = await self._hasher.hash(password, source=source)
 
         def entry(action: str, kind: str, object_id: str) -> AuditEntry:
@@ -244,16 +269,23 @@ class Invitations:
                 details={"role": account.role} if kind == "account" else {"role": invitation.role},
             )
 
-        entries = [entry("account.created", "account", id), entry(*_ACCEPTED, invitation.id)]
+        created = replace(entry("account.created", "account", id), mails=mails)
+        entries = [created, entry(*_ACCEPTED, invitation.id)]
         try:
-            await self._use(token, id, *entries, new=account, password_hash=password_hash)
+            await self._use(token, id, *entries, new=account, password_hash=password_hash, link=link)
         except EmailTaken:
             # The same as above: the answer to a link that was passed on does not tell who has an account.
             raise _no_sign_up() from None
         return account
 
     async def _use(
-        self, token: str, id: AccountId, *entries: AuditEntry, new: Account | None = None, password_hash: str = ""
+        self,
+        token: str,
+        id: AccountId,
+        *entries: AuditEntry,
+        new: Account | None = None,
+        password_hash: str = "",
+        link: ConfirmationLink | None = None,
     ) -> Invitation:
         invitation = await self._store.accept(
             self._digest_of(token),
@@ -261,6 +293,8 @@ class Invitations:
             at=self._clock.now(),
             new=new,
             password_hash=password_hash,
+            link=link,
+            confirms_email=self._mailed.read(token)[1],
             most_members=MAX_MEMBERS,
             most_joined=MAX_JOINED,
             audit=lambda _: entries,

@@ -34,7 +34,7 @@ class LoginMails:
 
         Args:
             change: A sentence in the past tense, with nothing that somebody else has chosen.
-            to: The address; None for the one that the account has.
+            to: The address; None for the one that the account has, if that is confirmed.
         """
         if not self._mails.are_possible:
             return ()

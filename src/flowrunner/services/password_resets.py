@@ -153,7 +153,8 @@ class PasswordResets:
     async def _send(self, email: str, *, address: str) -> None:
         try:
             found = await self._store.account(email=email)
-            if found is None:
+            # An address that is not confirmed may be anybody's, who would get the account with the link.
+            if found is None or not found.account.is_email_confirmed:
                 return
             # Nobody can flood the mailbox of another person.
             self._sent.check(email, at=self._clock.now())

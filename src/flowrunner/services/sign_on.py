@@ -1,5 +1,6 @@
 """Single sign-on: logins by OpenID Connect providers, and the accounts that they are linked to."""
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -17,10 +18,11 @@ from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, 
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
-from flowrunner.ports.accounts import SessionStore
+from flowrunner.ports.accounts import AccountStore, SessionStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenIdClient, StateSigner
 from flowrunner.ports.workspaces import WorkspaceStore
+from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
@@ -83,6 +85,7 @@ class SignOn:
         identity: Authentication,
         *,
         sessions: SessionStore,
+        accounts: AccountStore,
         states: StateSigner,
         login_mails: LoginMails,
         clock: Clock,
@@ -96,6 +99,7 @@ class SignOn:
         self._workspaces = workspaces
         self._identity = identity
         self._sessions = sessions
+        self._accounts = accounts
         self._states = states
         self._login_mails = login_mails
         self._clock = clock
@@ -177,6 +181,12 @@ class SignOn:
         identity, account = await self._known(provider, found, address=address)
         if account.is_disabled:
             raise SignOnFailed("disabled", "The account is disabled here")
+        if found.email is not None and not account.is_email_confirmed and _is_address(found.email, account.email):
+            now, credential = self._clock.now(), f"provider:{provider.id}"
+            entry = confirmation_of(account, at=now, credential=credential, address=address)
+            # The address may have been changed since.
+            with contextlib.suppress(NotFound):
+                await self._accounts.confirm_email(account.id, account.email, at=now, audit=entry)
         await self._apply_groups(provider, account, found)
         session = self._identity.new_session(account, address=address, agent=agent, proof="provider")
         now = self._clock.now()
@@ -223,6 +233,7 @@ class SignOn:
             role=provider.role,
             created_at=now,
             updated_at=now,
+            is_email_confirmed=True,
         )
         identity = self._identity_of(provider, found, account.id)
         entry = AuditEntry(
@@ -359,6 +370,13 @@ def _email_of(found: ProviderAccount) -> str:
         return normal_email(found.email or "")
     except ValueError:
         raise SignOnFailed("no_email", "The provider has not verified an e-mail address") from None
+
+
+def _is_address(text: str, email: str) -> bool:
+    try:
+        return normal_email(text) == email
+    except ValueError:
+        return False
 
 
 def _name_of(found: ProviderAccount, email: str) -> str:

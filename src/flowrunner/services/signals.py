@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.approvals import LOWEST_ROLE, has_role, is_named
+from flowrunner.domain.approvals import LOWEST_ROLE, has_address, has_role, is_named
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
 from flowrunner.domain.events import SignalReceived
@@ -152,7 +152,12 @@ class Signals:
         role = caller.role_in(caller.workspace_id)
         if role is None or not has_role(wait, role):
             raise Forbidden(f"This approval is for: {', '.join(wait.roles or (LOWEST_ROLE,))}")
-        if wait.members is not None and not is_named(wait, await self._accounts.get(caller.account_id)):
+        if wait.members is None:
+            return
+        account = await self._accounts.get(caller.account_id)
+        if not is_named(wait, account):
+            if any(has_address(member, account) for member in wait.members):
+                raise Forbidden("Your e-mail address is not confirmed: confirm it in your account, or ask an admin to")
             raise Forbidden("This approval is for other members of the workspace")
 
     async def _once(

@@ -37,7 +37,8 @@ IS_TAKEN: Final = "SELECT 1 FROM workspaces WHERE slug = :slug AND deleted_at IS
 SHARE: Final = "UPDATE workspaces SET name = :name, slug = :slug WHERE id = :workspace_id"
 # The row and the account's personal workspace stay, because executions refer to them. Personal data is removed.
 DELETE: Final = """
-UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
+UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = '', email_confirmed_at = NULL,
+       confirmation_digest = NULL, confirmation_expires_at = NULL
  WHERE id = :id AND deleted_at IS NULL
 """
 ERASE_ACCOUNT: Final = deletions("account")

@@ -8,7 +8,7 @@ from flowrunner.domain.account import Account, Role
 from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.domain.workspace import OfDeletedAccount
-from flowrunner.ports.accounts import Credential
+from flowrunner.ports.accounts import ConfirmationLink, Credential
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 from flowrunner.storage.account_deletion import delete_account
@@ -18,8 +18,10 @@ from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Refused, Transaction, one_row
 
 CREATE: Final = """
-INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)
-VALUES (:id, :name, :email, :role, :password_hash, :created_at, :updated_at)
+INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at, email_confirmed_at,
+                      confirmation_digest, confirmation_expires_at)
+VALUES (:id, :name, :email, :role, :password_hash, :created_at, :updated_at, :email_confirmed_at,
+        :confirmation_digest, :confirmation_expires_at)
 """
 UPDATE: Final = """
 UPDATE accounts
@@ -27,9 +29,15 @@ UPDATE accounts
        password_hash = coalesce(:password_hash, password_hash), updated_at = :at,
        disabled_at = CASE WHEN :is_disabled THEN coalesce(disabled_at, :at)
                           WHEN NOT :is_disabled THEN NULL
-                          ELSE disabled_at END
+                          ELSE disabled_at END,
+       email_confirmed_at = CASE WHEN :keeps_confirmation THEN email_confirmed_at
+                                 ELSE CAST(:email_confirmed_at AS bigint) END,
+       confirmation_digest = CASE WHEN :keeps_confirmation THEN confirmation_digest
+                                  ELSE CAST(:confirmation_digest AS text) END,
+       confirmation_expires_at = CASE WHEN :keeps_confirmation THEN confirmation_expires_at
+                                      ELSE CAST(:confirmation_expires_at AS bigint) END
  WHERE id = :id AND deleted_at IS NULL
-RETURNING id, name, email, role, created_at, updated_at, disabled_at
+RETURNING id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at
 """
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
 # Those of logins: a state of single sign-on that was used must stay known until it expires.
@@ -38,12 +46,29 @@ END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id AND
 END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
 # A person who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
+SET_LINK: Final = """
+UPDATE accounts SET confirmation_digest = :confirmation_digest, confirmation_expires_at = :confirmation_expires_at
+ WHERE id = :id AND email = :email AND email_confirmed_at IS NULL AND deleted_at IS NULL
+"""
+# Of two at the same time, one finds no link.
+USE_LINK: Final = """
+UPDATE accounts SET email_confirmed_at = :at, confirmation_digest = NULL, confirmation_expires_at = NULL
+ WHERE id = :id AND confirmation_digest = :digest AND confirmation_expires_at > :at
+   AND disabled_at IS NULL AND deleted_at IS NULL
+RETURNING id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at
+"""
+CONFIRM: Final = """
+UPDATE accounts
+   SET email_confirmed_at = coalesce(email_confirmed_at, :at), confirmation_digest = NULL,
+       confirmation_expires_at = NULL
+ WHERE id = :id AND email = :email AND deleted_at IS NULL
+"""
 GET: Final = """
-SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at FROM accounts
  WHERE id = :id AND deleted_at IS NULL
 """
 CREDENTIAL: Final = """
-SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash,
+SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at, password_hash,
        EXISTS (SELECT 1 FROM second_factors f WHERE f.account_id = accounts.id AND f.confirmed_at IS NOT NULL)
   FROM accounts
  WHERE email = :email AND disabled_at IS NULL AND deleted_at IS NULL
@@ -56,7 +81,7 @@ UPDATE accounts SET password_hash = :new
 IS_UNCHANGED: Final = "SELECT 1 FROM accounts WHERE id = :id AND password_hash = :old_password_hash"
 ROLE_AND_STATE: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
-SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at FROM accounts
  WHERE deleted_at IS NULL AND id > :after AND (CAST(:role AS text) IS NULL OR role = :role)
  ORDER BY id LIMIT :limit OFFSET :offset
 """
@@ -73,12 +98,18 @@ class SqlAccounts:
         self._database = database
 
     async def create(
-        self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
+        self,
+        account: Account,
+        *,
+        password_hash: str,
+        only_if_first: bool = False,
+        link: ConfirmationLink | None = None,
+        audit: Audit = None,
     ) -> None:
         async def create(tx: Transaction) -> None:
             if only_if_first and (await one_row(tx, ANY))[0]:
                 raise Conflict("The server has been set up already: log in instead")
-            await create_account(tx, account, password_hash=password_hash)
+            await create_account(tx, account, password_hash=password_hash, link=link)
 
         await self._database.write(create, audit=audit)
 
@@ -94,6 +125,8 @@ class SqlAccounts:
         password_hash: str | None = None,
         old_password_hash: str | None = None,
         is_disabled: bool | None = None,
+        is_email_confirmed: bool | None = None,
+        link: ConfirmationLink | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
         values = {
@@ -105,6 +138,9 @@ class SqlAccounts:
             "password_hash": password_hash,
             "old_password_hash": old_password_hash,
             "is_disabled": is_disabled,
+            "keeps_confirmation": email is None and is_email_confirmed is None,
+            "email_confirmed_at": to_ms(at) if is_email_confirmed else None,
+            **_link_values(link),
         }
 
         async def update(tx: Transaction) -> tuple[Account, bool]:
@@ -119,6 +155,8 @@ class SqlAccounts:
                 raise Forbidden("Only an admin can change a role")
             if is_new_state and not by_admin:
                 raise Forbidden("Only an admin can disable an account")
+            if is_email_confirmed is not None and not by_admin:
+                raise Forbidden("Only an admin can confirm an address without its mailbox")
             if old_password_hash is not None and await tx.row(IS_UNCHANGED, values) is None:
                 raise Conflict("The password was changed meanwhile: log in again")
             with _rules():
@@ -160,7 +198,32 @@ class SqlAccounts:
         row = await self._database.read(lambda tx: tx.row(CREDENTIAL, {"email": email}))
         if row is None:
             return None
-        return Credential(account=account_of(row), password_hash=row[7], has_second_factor=bool(row[8]))
+        return Credential(account=account_of(row), password_hash=row[8], has_second_factor=bool(row[9]))
+
+    async def set_confirmation_link(
+        self, id: AccountId, email: str, link: ConfirmationLink, *, audit: Audit = None
+    ) -> None:
+        async def set_link(tx: Transaction) -> None:
+            if await tx.run(SET_LINK, {"id": id, "email": email, **_link_values(link)}) == 0:
+                raise Conflict("The e-mail address is confirmed already, or was changed meanwhile")
+
+        await self._database.write(set_link, audit=audit)
+
+    async def use_confirmation_link(self, id: AccountId, digest: str, *, at: datetime, audit: Audit = None) -> Account:
+        async def use(tx: Transaction) -> Account:
+            row = await tx.row(USE_LINK, {"id": id, "digest": digest, "at": to_ms(at)})
+            if row is None:
+                raise NotFound("link")
+            return account_of(row)
+
+        return await self._database.write(use, audit=audit)
+
+    async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: Audit = None) -> None:
+        async def confirm(tx: Transaction) -> None:
+            if await tx.run(CONFIRM, {"id": id, "email": email, "at": to_ms(at)}) == 0:
+                raise NotFound("account")
+
+        await self._database.write(confirm, audit=audit)
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         values = {"id": id, "old": old, "new": new}
@@ -176,10 +239,12 @@ class SqlAccounts:
         return bool(row[0])
 
 
-async def create_account(tx: Transaction, account: Account, *, password_hash: str) -> None:
+async def create_account(
+    tx: Transaction, account: Account, *, password_hash: str, link: ConfirmationLink | None = None
+) -> None:
     """Raises: EmailTaken."""
     with _rules():
-        await tx.run(CREATE, _values(account) | {"password_hash": password_hash})
+        await tx.run(CREATE, _values(account) | _link_values(link) | {"password_hash": password_hash})
 
 
 class _rules:  # noqa: N801 # reads as a statement at its uses
@@ -211,6 +276,7 @@ def account_of(row: tuple[Any, ...]) -> Account:
         created_at=from_ms(row[4]),
         updated_at=from_ms(row[5]),
         is_disabled=row[6] is not None,
+        is_email_confirmed=row[7] is not None,
     )
 
 
@@ -222,4 +288,12 @@ def _values(account: Account) -> dict[str, Any]:
         "role": account.role,
         "created_at": to_ms(account.created_at),
         "updated_at": to_ms(account.updated_at),
+        "email_confirmed_at": to_ms(account.created_at) if account.is_email_confirmed else None,
+    }
+
+
+def _link_values(link: ConfirmationLink | None) -> dict[str, Any]:
+    return {
+        "confirmation_digest": None if link is None else link.digest,
+        "confirmation_expires_at": None if link is None else to_ms(link.expires_at),
     }

@@ -19,7 +19,7 @@ from flowrunner.storage.transaction import Refused, Row, Transaction, one_row
 
 FIND: Final = """
 SELECT i.id, i.account_id, i.provider, i.issuer, i.subject, i.created_at, i.last_used_at,
-       a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at
+       a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at, a.email_confirmed_at
   FROM identities i JOIN accounts a ON a.id = i.account_id AND a.deleted_at IS NULL
  WHERE i.issuer = :issuer AND i.subject = :subject
 """

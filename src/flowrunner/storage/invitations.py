@@ -7,10 +7,11 @@ from typing import Any, Final
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import AccountId, InvitationId, WorkspaceId
+from flowrunner.ports.accounts import ConfirmationLink
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.invitations import Invitation, OpenInvitation
 from flowrunner.ports.page import Page
-from flowrunner.storage.accounts import account_of, create_account
+from flowrunner.storage.accounts import CONFIRM, account_of, create_account
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
@@ -35,7 +36,7 @@ DELETE: Final = "DELETE FROM invitations WHERE workspace_id = :workspace_id AND 
 # The account that invites must still be allowed to: a member that was removed leaves no way back in.
 BY_DIGEST: Final = """
 SELECT i.id, i.workspace_id, i.email, i.role, i.invited_by, i.created_at, i.expires_at, coalesce(w.name, o.name, ''),
-       a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at
+       a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at, a.email_confirmed_at
   FROM invitations i
   JOIN workspaces w ON w.id = i.workspace_id AND w.deleted_at IS NULL
   JOIN accounts a ON a.id = i.invited_by AND a.disabled_at IS NULL AND a.deleted_at IS NULL AND a.role <> 'viewer'
@@ -102,6 +103,8 @@ class SqlInvitations:
         at: datetime,
         new: Account | None = None,
         password_hash: str = "",
+        link: ConfirmationLink | None = None,
+        confirms_email: bool,
         most_members: int,
         most_joined: int,
         audit: Audit = None,
@@ -115,7 +118,9 @@ class SqlInvitations:
             if await tx.run(DELETE, {"workspace_id": invitation.workspace_id, "id": invitation.id}) == 0:
                 raise NotFound("invitation")
             if new is not None:
-                await create_account(tx, new, password_hash=password_hash)
+                await create_account(tx, new, password_hash=password_hash, link=link)
+            if confirms_email:
+                await tx.run(CONFIRM, {"id": account_id, "email": invitation.email, "at": to_ms(at)})
             await join(
                 tx,
                 invitation.workspace_id,

@@ -20,6 +20,7 @@ INSERT INTO outgoing_mails (id, account_id, recipient, subject, text, page, seed
 SELECT :id, a.id, coalesce(CAST(:to AS text), a.email), :subject, :text, :page, :seed, :at, :expires_at, 0, :at
   FROM accounts a
  WHERE a.id = :account_id AND a.deleted_at IS NULL
+   AND (CAST(:to AS text) IS NOT NULL OR a.email_confirmed_at IS NOT NULL)
    AND (SELECT count(*) FROM outgoing_mails WHERE account_id = :account_id) < :most_of_account
    AND (SELECT count(*) FROM outgoing_mails) < :most
 """

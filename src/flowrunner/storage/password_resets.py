@@ -14,7 +14,8 @@ from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Transaction, one_row
 
 ACCOUNT: Final = """
-SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash <> :none FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at,
+       password_hash <> :none FROM accounts
  WHERE (id = :id OR email = :email) AND disabled_at IS NULL AND deleted_at IS NULL
 """
 SAVE_RESET: Final = """
@@ -29,7 +30,7 @@ DELETE FROM password_resets
                        ORDER BY created_at DESC, digest LIMIT :most)
 """
 FIND_RESET: Final = """
-SELECT a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at
+SELECT a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at, a.email_confirmed_at
   FROM password_resets r JOIN accounts a
     ON a.id = r.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE r.digest = :digest AND r.expires_at > :now
@@ -52,7 +53,7 @@ class SqlPasswordResets:
     async def account(self, *, id: AccountId | None = None, email: str | None = None) -> LosingAccount | None:
         values = {"id": id or "", "email": email or "-", "none": NO_PASSWORD}
         row = await self._database.read(lambda tx: tx.row(ACCOUNT, values))
-        return None if row is None else LosingAccount(account_of(row), has_password=bool(row[7]))
+        return None if row is None else LosingAccount(account_of(row), has_password=bool(row[8]))
 
     async def save(
         self,

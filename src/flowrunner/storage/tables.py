@@ -109,9 +109,12 @@ SELECT id, created_at, name, slug, deleted_at, second_factor_required_at, retent
         name="accounts",
         columns=(
             "id", "name", "email", "role", "password_hash", "created_at", "updated_at", "disabled_at", "deleted_at",
+            "email_confirmed_at", "confirmation_digest", "confirmation_expires_at",
         ),
         copied="""
-SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at FROM accounts ORDER BY id
+SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at, email_confirmed_at,
+       confirmation_digest, confirmation_expires_at
+  FROM accounts ORDER BY id
 """,
         on_deletion=Untouched("`accounts.DELETE` removes the personal data first; executions refer to the row"),
     ),

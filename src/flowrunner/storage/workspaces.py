@@ -122,19 +122,23 @@ SELECT workspace_id FROM callbacks
     ),
 }
 MEMBER: Final = """
-SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner
+SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner, a.email_confirmed_at
   FROM memberships m JOIN accounts a ON a.id = m.account_id
  WHERE m.workspace_id = :workspace_id AND m.account_id = :account_id
 """
 MEMBERS: Final = """
-SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner
+SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner, a.email_confirmed_at
   FROM memberships m JOIN accounts a ON a.id = m.account_id
  WHERE m.workspace_id = :workspace_id AND CASE WHEN m.is_owner THEN '0' ELSE '1' END || a.id > :after
  ORDER BY m.is_owner DESC, a.id LIMIT :limit OFFSET :offset
 """
 COUNT_MEMBERS: Final = "SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id"
 COUNT_JOINED: Final = "SELECT count(*) FROM memberships WHERE account_id = :account_id AND NOT is_owner"
-ACCOUNT_NAMED: Final = "SELECT id FROM accounts WHERE (id = :name OR email = :name) AND deleted_at IS NULL"
+# An address names only the account that has confirmed it: any account may claim one.
+ACCOUNT_NAMED: Final = """
+SELECT id FROM accounts
+ WHERE (id = :name OR (email = :name AND email_confirmed_at IS NOT NULL)) AND deleted_at IS NULL
+"""
 IS_ACCOUNT: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 ROLE: Final = "SELECT role FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
 ADD_MEMBER: Final = """
@@ -414,4 +418,5 @@ def _member(row: Row) -> Member:
         role=row[3],
         added_at=from_ms(row[4]),
         is_owner=bool(row[5]),
+        is_email_confirmed=row[6] is not None,
     )

@@ -90,6 +90,7 @@ const linkPages: Record<string, () => Promise<{ default: ComponentType }>> = {
   "/setup": () => import("./setup"),
   "/invitation": () => import("./invitation"),
   "/new-password": () => import("./passwords"),
+  "/confirm-email": () => import("./confirm"),
 };
 
 function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> }) {

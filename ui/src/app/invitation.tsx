@@ -10,11 +10,11 @@ import { shell } from "../texts/shell";
 import { workspace as workspaceTexts } from "../texts/workspace";
 import { go, homeOf, withQuery } from "./router";
 import { account, logIn, logOut, open, workspaces } from "./session";
-import { forgetInvitation, takeInvitation } from "./token";
+import { forgetKept, takeKept } from "./token";
 
 export default function InvitationPage() {
   document.title = `${texts.title} · ${common.product}`;
-  const token = useMemo(takeInvitation, []);
+  const token = useMemo(() => takeKept("invitation"), []);
   const found = useSignal<Schemas["OpenInvitationAnswer"] | undefined>(undefined);
   const fault = useSignal<unknown>(undefined);
   const busy = useSignal(false);
@@ -29,7 +29,7 @@ export default function InvitationPage() {
         found.value = answer;
       },
       (error: unknown) => {
-        if (error instanceof ApiError && error.status === 404) forgetInvitation();
+        if (error instanceof ApiError && error.status === 404) forgetKept("invitation");
         fault.value = error;
       },
     );
@@ -46,7 +46,7 @@ export default function InvitationPage() {
   }
   async function accept(): Promise<void> {
     const accepted = await api.post("/api/v1/invitations/accept", { body: { token } });
-    forgetInvitation();
+    forgetKept("invitation");
     await enter(accepted.workspace_id);
   }
   async function enter(workspace: string): Promise<void> {
@@ -61,7 +61,7 @@ export default function InvitationPage() {
     void run(async () => {
       if (way.value === "sign up") {
         await api.post("/api/v1/invitations/sign-up", { body: { token, name: String(form.get("name")).trim(), password } });
-        forgetInvitation();
+        forgetKept("invitation");
         await logIn(email, password);
         await open();
         // A new account has a workspace of its own, and the one to which it was invited.

@@ -7,15 +7,15 @@ export function takeToken(): string {
   return token;
 }
 
-const KEPT = "flowrunner.invitation";
+/** The pages whose token this tab keeps for a reload or a login elsewhere until it is used. */
+type Kept = "invitation" | "confirmation";
 
-/** Take the token of an invitation, which this tab keeps for a reload or a login elsewhere until it is used. */
-export function takeInvitation(): string {
+export function takeKept(name: Kept): string {
   const token = takeToken();
-  if (token !== "") sessionStorage.setItem(KEPT, token);
-  return sessionStorage.getItem(KEPT) ?? "";
+  if (token !== "") sessionStorage.setItem(`flowrunner.${name}`, token);
+  return sessionStorage.getItem(`flowrunner.${name}`) ?? "";
 }
 
-export function forgetInvitation(): void {
-  sessionStorage.removeItem(KEPT);
+export function forgetKept(name: Kept): void {
+  sessionStorage.removeItem(`flowrunner.${name}`);
 }

@@ -54,12 +54,20 @@ function ProfileForm() {
       done(texts.saved);
     }, (reason) => (error.value = reason));
   }
+  function sendLink(): void {
+    action.run(async () => {
+      await api.post("/api/v1/accounts/me/email-confirmation");
+      error.value = undefined;
+      done(texts.confirmSent);
+    }, (reason) => (error.value = reason));
+  }
   return (
     <form class="card padded stack" onSubmit={save}>
       <h2>{texts.profile}</h2>
       {error.value !== undefined && <Failure error={error.value} />}
       <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={own.name} required maxLength={200} autocomplete="name" />}</Field>
       <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" defaultValue={own.email} required autocomplete="email" />}</Field>
+      {!own.email_confirmed && <p class="row"><span class="muted small">{texts.unconfirmed}</span><button class="btn small-btn right" type="button" disabled={action.busy} onClick={sendLink}>{texts.confirmAgain}</button></p>}
       <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn primary right" disabled={action.busy}>{common.save}</button></div>
     </form>
   );

@@ -18,7 +18,7 @@ from flowrunner.settings import load_settings
 account_argument = click.argument("account", default="me")
 _PATH = "/accounts"
 _ROLES = click.Choice(["viewer", "user", "admin"])
-_COLUMNS = "id name email role disabled created_at"
+_COLUMNS = "id name email email_confirmed role disabled created_at"
 
 
 @click.group(cls=ServerGroup, epilog=examples("account get", "account list"))
@@ -46,9 +46,11 @@ def get(account: str) -> None:
 @click.argument("email")
 @click.option("--name", required=True, help="The name of the person.")
 @click.option("--role", type=_ROLES, default="user", show_default=True, help="What the account may do.")
-def create(email: str, name: str, role: str) -> None:
+@click.option("--email-confirmed", is_flag=True, help="The address is known to be the person's.")
+def create(email: str, name: str, role: str, *, email_confirmed: bool) -> None:
     """Create an account, for admins. Its password is asked for, or read from the standard input."""
-    body = {"email": email, "name": name, "role": role, "password": read_secret("Password", confirm=True)}
+    body = {"email": email, "name": name, "role": role, "email_confirmed": email_confirmed}
+    body["password"] = read_secret("Password", confirm=True)
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
 
 
@@ -58,13 +60,43 @@ def create(email: str, name: str, role: str) -> None:
 @click.option("--email", help="A new e-mail address.")
 @click.option("--role", type=_ROLES, help="Another role, for admins.")
 @click.option("--disable/--enable", "disabled", default=None, help="Whether it can log in, for admins.")
+@click.option("--email-confirmed/--email-unconfirmed", default=None, help="Whether the address is theirs, for admins.")
 def update(account: str, **fields: Any) -> None:
     """Change the name, the address or the role of an account."""
     body = {name: value for name, value in fields.items() if value is not None}
     if not body:
-        raise click.UsageError("Say what to change: --name, --email, --role, --disable or --enable.")
+        raise click.UsageError("Say what to change: --name, --email, --role, --disable, --enable or --email-confirmed.")
     client = connect()
     show(client.request("PUT", f"{_PATH}/{_id(client, account)}", json=body).object())
+
+
+@account.command("confirm-email", short_help="Confirm your e-mail address.", epilog=examples("account confirm-email"))
+@click.option("--token", metavar="TOKEN", help="What follows the # in the link; without it, a link is sent.")
+def confirm_email(token: str | None) -> None:
+    """Have a link that confirms your e-mail address sent to it, or confirm it with the token of the link."""
+    path = f"{_PATH}/me/email-confirmation"
+    if token is None:
+        say(connect().request("POST", path).object()["message"])
+    else:
+        show(connect().request("POST", f"{path}/confirm", json={"token": token}).object())
+
+
+@account.command(
+    "mark-confirmed",
+    cls=click.Command,
+    short_help="Confirm e-mail addresses, on the server's machine.",
+    epilog=examples("account mark-confirmed ada@example.com grace@example.com"),
+)
+@click.argument("emails", metavar="EMAIL…", nargs=-1, required=True)
+@click.option("--data-dir", metavar="DIR", help="Directory of the server's database, as the server has it.")
+def mark_confirmed(emails: tuple[str, ...], **flags: str | None) -> None:
+    """Confirm e-mail addresses of accounts: on the server's machine, without a login.
+
+    The server may be running. Its settings come from its settings file and its variables.
+    """
+    from flowrunner.cli.maintenance import confirm_emails
+
+    confirm_emails(load_settings(flags, os.environ), emails)
 
 
 @account.command(short_help="Change your password.", epilog=examples("account password"))
