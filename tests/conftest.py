@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -52,8 +53,16 @@ def _has_room(directory: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that none of them is left alone at the end."""
-    items.sort(key=lambda item: _rank(item.path.parent.name))
+    """Begin with the files that take longest, so that none of them is left alone at the end.
+
+    Between two files that mostly wait is one that computes, as processes that all wait leave the cores idle.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in sorted(items, key=lambda item: _rank(item.path.parent.name)):
+        files.setdefault(item.path, []).append(item)
+    waiting = [file for path, file in files.items() if path.parent.name == SCENARIOS]
+    computing = [file for path, file in files.items() if path.parent.name != SCENARIOS]
+    items[:] = [item for pair in zip_longest(waiting, computing, fillvalue=[]) for file in pair for item in file]
     for item in items:
         # `--reruns` is for tests with real processes, sockets and time, on a machine that has other work.
         if item.path.parent.name in _PURE:
