@@ -10,16 +10,18 @@ from flowrunner.domain.errors import InvalidFlow, NotFound
 from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.triggers import Chain, Schedule, TriggerId
 from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.ports.journal import Append
 from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
 from flowrunner.storage.trigger_starts import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
-from support.databases import MARA, NOON, completion, creation
+from support.databases import MARA, NOON, Place, change, completion, creation
 
 from .test_triggers import HOOK, HOURLY, named, saved
 
@@ -101,6 +103,36 @@ async def test_a_start_moves_its_trigger_in_the_same_transaction(
     assert not after.has_open_execution
     with pytest.raises(NotFound):
         await log.stored(ExecutionId("e2"))
+
+
+async def test_a_start_notes_its_stored_request_in_the_same_transaction(
+    flows: SqlFlows, log: SqlJournal, database: Database, path: Place
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    epoch, hooks = await log.claim(), SqlHooks(database)
+    requests = [
+        HookDelivery(
+            id=HookDeliveryId(f"hook-{id}"),
+            workspace_id=MARA,
+            trigger_id=OFTEN,
+            received_at=NOON,
+            state="received",
+            execution_id=ExecutionId(id),
+        )
+        for id in ("e1", "e2")
+    ]
+    for request in requests:
+        await hooks.add(request, b"{}")
+
+    await log.append(firing("e1", TriggerFire(trigger_id=OFTEN, at=NOON, delivery="hook-e1"), epoch))
+    gone = TriggerFire(trigger_id=TriggerId("trig-gone"), at=NOON, delivery="hook-e2")
+    with pytest.raises(TriggerHasMoved):
+        await log.append(firing("e2", gone, epoch))
+
+    # Its execution may be deleted sooner than the request, which must not start another one then.
+    change(path, "DELETE FROM executions WHERE id = 'e1'")
+    (waits,) = await hooks.received(since=NOON, before=NOON + HOUR, limit=9)
+    assert waits.id == "hook-e2"
 
 
 async def test_a_last_start_leaves_nothing_to_do(

@@ -79,6 +79,7 @@ class TriggerFire:
         next: The due time that follows it.
         missed: The due times before it that are not started.
         ended: The execution whose end is taken from the outbox; None for another start.
+        delivery: The stored request that is started; None for another start, and for a replay.
     """
 
     trigger_id: TriggerId
@@ -87,6 +88,7 @@ class TriggerFire:
     next: NextStart | None = None
     missed: int = 0
     ended: ExecutionId | None = None
+    delivery: str | None = None
 
 
 class TriggerHasMoved(Exception):

@@ -292,7 +292,7 @@ class IncomingHooks:
         started = outcome.started
         state: HookState = "skipped" if started is None else "repeated" if started.is_repeat else "started"
         self._count(state)
-        if by is None:
+        if by is None and state != "started":
             self._settle(replace(delivery, state=state, execution_id=None if started is None else started.id))
         return outcome
 
@@ -340,7 +340,10 @@ class IncomingHooks:
                     depth=depth,
                 ),
                 caller=by,
-                fire=TriggerFire(trigger_id=trigger.id, at=self._clock.now()),
+                # The request is noted as started with the start itself.
+                fire=TriggerFire(
+                    trigger_id=trigger.id, at=self._clock.now(), delivery=None if by is not None else delivery.id
+                ),
                 idempotency_key=key,
                 is_new=is_new and spec.dedupe is None,
                 id=id,

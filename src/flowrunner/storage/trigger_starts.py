@@ -38,6 +38,10 @@ UPDATE triggers
  WHERE id = :id AND due_at = :due_at
 RETURNING failures
 """
+START_DELIVERY: Final = """
+UPDATE hook_deliveries SET state = 'started', execution_id = :execution_id
+ WHERE id = :delivery AND workspace_id = :workspace_id
+"""
 # Nothing is due during a pause; what was missed is found after it.
 EARLIEST: Final = """
 SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
@@ -68,6 +72,9 @@ async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None
             await tell_of_trigger(tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed)
         if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
             raise TriggerHasMoved
+        if fire.delivery is not None:
+            delivery = {"delivery": fire.delivery, "workspace_id": new.workspace_id, "execution_id": new.id}
+            await tx.run(START_DELIVERY, delivery)
 
 
 class SqlSchedules:

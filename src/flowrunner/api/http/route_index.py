@@ -48,6 +48,7 @@ class RouteIndex:
             (self._anywhere if "{" in section else sections[section]).append(route)
         self._sections = {section: [*routes, *self._anywhere] for section, routes in sections.items()}
         self._candidates = {section: _candidates(routes) for section, routes in self._sections.items()}
+        self._candidates_anywhere = _candidates(self._anywhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         others: list[tuple[Route, Scope]] = []
@@ -67,7 +68,7 @@ class RouteIndex:
     def direct(self, scope: Scope) -> BoundedRoute | None:
         """Return the route of a request if it needs nothing of the framework; its parameters are then in the scope."""
         path, method = scope["path"], scope["method"]
-        for pattern, methods, route in self._candidates.get(_section(path), ()):
+        for pattern, methods, route in self._candidates.get(_section(path), self._candidates_anywhere):
             if method not in methods or (found := pattern.match(path)) is None:
                 continue
             if route is not None and not scope.get("root_path"):
