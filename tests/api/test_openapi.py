@@ -1,5 +1,6 @@
 """The OpenAPI document says what the server does."""
 
+import hashlib
 import json
 import re
 from collections import defaultdict
@@ -728,9 +729,18 @@ def _identity(go: Go, nobody: Client, account: Client) -> None:
     tag = go(account, "GET /api/v1/node-types").headers["etag"]
     go(account, "GET /api/v1/node-types", headers={"If-None-Match": tag})
     _sign_on(go, nobody, account)
+    _command_login(go, nobody, account)
     _second_factors(go, nobody, account)
     for operation in ("ws-ticket", "refresh", "logout"):
         go(account, f"POST /api/v1/auth/{operation}")
+
+
+def _command_login(go: Go, nobody: Client, account: Client) -> None:
+    verifier = "v" * 43
+    challenge = hashlib.sha256(verifier.encode()).hexdigest()
+    code = go(account, "POST /api/v1/auth/command-logins", {"challenge": challenge}).json["code"]
+    for body in ({"code": code, "verifier": verifier}, {"code": code, "verifier": verifier}, {}, b"{"):
+        go(nobody, "POST /api/v1/auth/command-logins/token", body)
 
 
 def _sign_on(go: Go, nobody: Client, account: Client) -> None:

@@ -22,6 +22,8 @@ NOT_REPEATABLE: Final = {
     "/api/v1/auth/second-factor", "/api/v1/second-factors/totp", "/api/v1/second-factors/{id}/confirm",
     "/api/v1/second-factors/passkeys", "/api/v1/second-factors/passkeys/options",
     "/api/v1/second-factors/recovery-codes",
+    # A code of them works once.
+    "/api/v1/auth/command-logins", "/api/v1/auth/command-logins/token",
     # A browser begins a login by it.
     "/api/v1/identities",
     "/api/v1/workspaces/{id}/leave",

@@ -27,6 +27,8 @@ OPEN: Final = {
     ("GET", "/sign-on/{provider}/return"),
     # The challenge is the credential.
     ("POST", "/api/v1/auth/second-factor"),
+    # So is the code that a browser hands to the command line, with the secret of the command.
+    ("POST", "/api/v1/auth/command-logins/token"),
     ("GET", "/api/v1/setup"),
     ("POST", "/api/v1/setup"),
     ("GET", "/api/v1/openapi.json"),
@@ -53,6 +55,7 @@ OPEN: Final = {
             "/login",
             "/setup",
             "/invitation",
+            "/command-login",
             "/new-password",
             "/confirm-email",
             "/w/{screen}",

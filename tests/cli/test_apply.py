@@ -1,5 +1,6 @@
 """Deployment of directories by `apply`, `diff` and `export`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,11 @@ def test_names_that_a_terminal_would_obey_are_shown_escaped(user: User) -> None:
 
     shown = on_a_terminal("diff", "-f", "flows", "--prune", at=user.home, environment=user.environment)
     assert "\\x1b[31mred: pruned" in shown
+
+
+def test_a_file_whose_name_is_not_text_is_refused(user: User) -> None:
+    write(user.home, {"good.yaml": document()})
+    Path(user.home, "flows", os.fsdecode(b"bad\xff.yaml")).write_text(document())
+
+    assert r"bad\xff.yaml is not UTF-8: rename it" in user("apply", "flows", code=2).stderr
+    assert stored(user.client) == {}

@@ -156,3 +156,9 @@ def test_what_cannot_be_run_is_refused(arguments: tuple[str, ...], code: int, sa
 def test_a_file_is_run_here(user: User) -> None:
     assert json.loads(user("run", "double.yaml", "-q", "-i", "n=3").stdout) == 6
     assert json.loads(user("run", "-", "-q", "-i", "n=3", stdin=DOUBLE).stdout) == 6
+
+
+def test_a_name_that_no_flow_has_suggests_the_one_that_was_meant(user: User) -> None:
+    for given in ("Echo", "eccho", "ECHO"):
+        assert f"There is no flow '{given}'; do you mean 'echo'?" in user("run", given, code=5).stderr
+    assert "There is no flow 'zzz': 'flowrunner flow list' shows the names" in user("flow", "get", "zzz", code=5).stderr

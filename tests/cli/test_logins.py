@@ -1,15 +1,18 @@
 """Logins, contexts and where a token goes."""
 
+import http.client
 import json
 import socket
 import stat
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from cli.command import flowrunner, on_a_terminal
+from cli.command import flowrunner, on_a_terminal, start_flowrunner
 from support.client import PASSWORD, Client
 from support.codes import code_of
 
@@ -245,3 +248,89 @@ def test_control_characters_of_a_server_do_not_reach_the_terminal(account: Clien
         seen = on_a_terminal("whoami", "-o", output, at=tmp_path)
         assert "owned" in seen
         assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(seen), output
+
+
+class BrowserLogin:
+    """`flowrunner login --browser`, with a browser that does nothing, and what the browser's page would do."""
+
+    def __init__(self, account: Client, home: Path, *more: str) -> None:
+        self.account = account
+        self.command = start_flowrunner(
+            "login", account.url, "--browser", *more, at=home, environment={"BROWSER": "true", "SSH_CONNECTION": ""}
+        )
+        assert self.command.stderr is not None
+        self.shown = self.command.stderr.readline()
+        self.address = self.command.stderr.readline().strip()
+        self.asked = {k: v for k, [v] in parse_qs(urlsplit(self.address).query).items()}
+
+    def allow(self, challenge: str | None = None) -> str:
+        reply = self.account.post("/api/v1/auth/command-logins", {"challenge": challenge or self.asked["challenge"]})
+        code: str = reply.json["code"]
+        return code
+
+    def hand_over(self, path: str = "/", **query: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.asked["port"]), timeout=10)
+        with closing(connection):
+            connection.request("GET", f"{path}?{urlencode(query)}")
+            return connection.getresponse().status
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.command.communicate(timeout=60)
+        return self.command.returncode, err
+
+
+def test_a_browser_logs_the_command_in(account: Client, tmp_path: Path) -> None:
+    login = BrowserLogin(account, tmp_path, "--name", "b")
+    shown = f"{login.asked['challenge'][:4]}-{login.asked['challenge'][4:8]}"
+    assert shown in login.shown
+    assert login.asked["machine"].endswith(f"@{socket.gethostname()}")
+
+    assert login.hand_over(state=login.asked["state"], code=login.allow()) == 200
+
+    code, err = login.end()
+    assert (code, f"Logged in to {account.url} as {account.email}; the context is 'b'" in err) == (0, True), err
+    assert account.email in flowrunner("whoami", at=tmp_path).stdout
+
+
+def test_codes_of_others_do_not_log_the_command_in(account: Client, admin: Client, tmp_path: Path) -> None:
+    login = BrowserLogin(account, tmp_path)
+    state = login.asked["state"]
+    other = admin.new_account()
+    theirs = other.post("/api/v1/auth/command-logins", {"challenge": "a" * 64}).json["code"]
+
+    # Other local users and pages do not know the state. Who reads it from the list of processes lacks the verifier.
+    assert login.hand_over(state="wrong", code=theirs) == 404
+    assert login.hand_over(code=theirs) == 404
+    assert login.hand_over(state=state) == 404
+    assert login.hand_over("/other", state=state, code=theirs) == 404
+    assert login.hand_over(state=state, code=theirs) == 200
+    silent = socket.create_connection(("127.0.0.1", int(login.asked["port"])))
+    assert login.hand_over(state=state, code=login.allow()) == 200
+
+    code, err = login.end()
+    silent.close()
+    assert code == 0, err
+    assert "does not belong to this login" in err
+    assert account.email in flowrunner("whoami", at=tmp_path).stdout
+
+
+def test_a_code_is_pasted_where_the_browser_is_elsewhere(account: Client, tmp_path: Path) -> None:
+    done = flowrunner("login", account.url, "--paste", at=tmp_path, stdin="not a code\n")
+
+    assert done.returncode == 4
+    assert "port=" not in done.stderr
+    assert "/command-login?challenge=" in done.stderr
+    assert not contexts_file(tmp_path).exists()
+
+
+def test_one_way_to_log_in_is_chosen(account: Client, tmp_path: Path) -> None:
+    done = flowrunner("login", account.url, "--browser", "--with-token", at=tmp_path)
+
+    assert done.returncode == 2
+    assert "Choose one way to log in" in done.stderr
+
+
+def test_a_login_is_kept_under_the_context_that_is_named(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path, "--context", "work")
+
+    assert list(json.loads(contexts_file(tmp_path).read_text())["contexts"]) == ["work"]

@@ -32,6 +32,8 @@ WITHOUT_METHOD: Final = {
     "ticket": "for browsers, whose WebSockets have no headers; `Client.events` needs none",
     "startPasskey": "for browsers, which make passkeys",
     "addPasskey": "for browsers, which make passkeys",
+    "allowCommandLogin": "for browsers, which hand the code to the command line",
+    "finishCommandLogin": "for the command line, which has the verifier",
     "linkIdentity": "for browsers, which go on at the provider",
     "exportWorkspace": "an archive of any size: `Client.download` writes it to a file",
 }

@@ -118,6 +118,9 @@ ACTIONS: Final = {
 NOT_TOLD: Final = {
     # A ticket is a way in for one socket of the session that asks; a renewed session is the same login.
     "POST /api/v1/auth/ws-ticket",
+    # The login that it leads to has an entry: tests/security/test_command_logins.py.
+    "POST /api/v1/auth/command-logins",
+    "POST /api/v1/auth/command-logins/token",
     "POST /api/v1/auth/refresh",
     # Nothing counts until it is confirmed.
     "POST /api/v1/second-factors/totp",

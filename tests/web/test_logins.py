@@ -1,13 +1,17 @@
 """Second factors and single sign-on in a real Chromium: an app, a virtual passkey, and a real provider."""
 
+import json
 import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from cli.command import flowrunner, start_flowrunner
 from support.client import PASSWORD, Client
 from support.codes import code_of
 from support.networks import unused_port
@@ -185,6 +189,45 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(browser: Browser, site: 
     tab.log_in(account.email, PASSWORD)
     expect(open_security(tab).get_by_text("No linked account")).to_be_visible()
     assert tab.faults == admin.faults == []
+    tab.close()
+
+
+def test_single_sign_on_logs_the_command_line_in(browser: Browser, site: tuple[Server, str], tmp_path: Path) -> None:
+    _, url = site
+    tab = Tab(browser, url)
+    command = start_flowrunner("login", url, "--browser", at=tmp_path, environment={"BROWSER": "true"})
+    assert command.stderr is not None
+    shown = command.stderr.readline().split(" ")[-1].rstrip(":\n")
+    page = tab.page
+    page.goto(command.stderr.readline().strip())
+    page.get_by_role("link", name="Log in with Example Corp").click()
+    page.get_by_label("Name").fill("ada")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="Log in the command line")).to_be_visible()
+    expect(page.get_by_text(shown, exact=True)).to_be_visible()
+    expect(page.get_by_text("ada@example.com", exact=True)).to_be_visible()
+    expect(page.get_by_text(f"@{socket.gethostname()}.")).to_be_visible()
+    assert violations(page) == []
+    page.get_by_role("button", name="Allow").click()
+    expect(page.get_by_text("The code has arrived")).to_be_visible()
+    _, err = command.communicate(timeout=60)
+
+    assert command.returncode == 0, err
+    assert "as ada@example.com" in err
+    who = flowrunner("whoami", "-o", "json", at=tmp_path)
+    assert json.loads(who.stdout)["account"]["email"] == "ada@example.com"
+
+    # Where the browser is elsewhere, it shows the code. A link that is not one of the command's does nothing.
+    page.goto(f"{url}/command-login?challenge={'ab' * 32}&state={'s' * 20}&machine=evil")
+    page.get_by_role("button", name="Deny").click()
+    expect(page.get_by_text("Nothing was allowed")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="Allow").click()
+    expect(page.get_by_text("Give it to nobody")).to_be_visible()
+    for port in ("80", "70000", "1e4", "5555@evil.example", "x", "5555/"):
+        page.goto(f"{url}/command-login?challenge={'ab' * 32}&state={'s' * 20}&port={port}")
+        expect(page.get_by_text("This link is not complete")).to_be_visible()
+    assert tab.faults == []
     tab.close()
 
 

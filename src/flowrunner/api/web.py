@@ -43,6 +43,7 @@ async def _answer(request: Request, name: str) -> Response:
 @router.get("/login")
 @router.get("/setup")
 @router.get("/invitation")
+@router.get("/command-login")
 @router.get("/new-password")
 @router.get("/confirm-email")
 async def shell(request: Request) -> Response:

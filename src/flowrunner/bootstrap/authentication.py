@@ -18,6 +18,7 @@ from flowrunner.security.openid import HttpOpenIdClient
 from flowrunner.security.passkeys import Fido2Passkeys, can_have_passkeys
 from flowrunner.security.totp import TotpCodes
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.command_logins import CommandLogins
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.identity import Authentication
 from flowrunner.services.login_mails import LoginMails
@@ -49,6 +50,7 @@ class LoginServices:
     identity: Authentication
     second_factors: SecondFactors
     sign_on: SignOn
+    command_logins: CommandLogins
     mails: Mails
     mailed_tokens: SignedMailedTokens
     confirmations: EmailConfirmations
@@ -131,6 +133,7 @@ def assemble_logins(
             most_of_address=settings.anonymous_logins,
             on_access_change=identity.sessions_ended,
         ),
+        command_logins=CommandLogins(sessions, identity, clock),
         mails=mails,
         mailed_tokens=mailed_tokens,
         confirmations=EmailConfirmations(accounts, mails, mailed_tokens, clock),

@@ -307,6 +307,7 @@ def assemble(
         audit=audit,
         second_factors=logins.second_factors,
         sign_on=logins.sign_on,
+        command_logins=logins.command_logins,
         logins=Logins(SqlSessions(database), clock, on_end=identity.sessions_ended),
         preferences=Preferences(SqlPreferences(database), clock),
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),

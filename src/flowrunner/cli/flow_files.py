@@ -41,10 +41,11 @@ def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
         documents, _ = read_documents([place])
         root = Path(place) if Path(place).is_dir() else Path(place).parent
         for document in documents:
+            _check_is_text(document.file)
             if document.file != place:
                 _check_is_inside(Path(document.file), root)
             if document.text is None:
-                raise click.UsageError(f"{document.file} is not UTF-8 text")
+                raise click.UsageError(f"{document.file} is not UTF-8 text: save it as UTF-8")
             if len(document.text.encode()) > MAX_BYTES:
                 raise click.UsageError(f"{document.file} has more than {MAX_BYTES} bytes")
             name = named_in(document.text) or _name_of(Path(document.file).relative_to(root))
@@ -54,6 +55,15 @@ def read_flow_files(places: Sequence[str]) -> Sequence[FlowFile]:
         files = ", ".join(one.file for one in found if one.name == shared)
         raise click.UsageError(f"Several files have the flow '{shared}': {files}")
     return found
+
+
+def _check_is_text(file: str) -> None:
+    """Raises: click.UsageError: The name, which the flow and messages would have, is not UTF-8."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(file).decode(errors="backslashreplace")
+        raise click.UsageError(f"The name of the file {shown} is not UTF-8: rename it") from None
 
 
 def _check_is_inside(file: Path, root: Path) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import click
@@ -19,14 +19,16 @@ from flowrunner.cli.connection import (
     refreshed,
     warn_of_plain_http,
 )
-from flowrunner.cli.contexts import Context, load_contexts
+from flowrunner.cli.contexts import Context, Contexts, load_contexts
 from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
 from flowrunner.client import ApiError, Client, ClientError
 from flowrunner.client.requests import segment
 
+Way: TypeAlias = Literal["token", "paste", "browser", "password"]
 
-def log_in(url: str | None, name: str | None, username: str | None, *, with_token: bool) -> None:
+
+def log_in(url: str | None, name: str | None, username: str | None, *, way: Way) -> None:
     if url and common().url:
         raise click.UsageError("The server is named twice: give its URL once.")
     contexts = load_contexts()
@@ -36,24 +38,36 @@ def log_in(url: str | None, name: str | None, username: str | None, *, with_toke
     warn_of_plain_http(url)
     client = open_client(Target(url=url))
     url = client.url
-    name = name or (known.name if known else None) or urlsplit(url).netloc
-    if with_token:
+    name = name or common().context or (known.name if known else None) or urlsplit(url).netloc
+    if way == "password" and username is None and not client.get("/auth/methods")["password"]:
+        way = "browser"
+    if way == "token":
         token = read_secret("API token")
         client = open_client(Target(url=url, token=token))
         account = client.get("/accounts/me")
         contexts.put(name, Context(url=url, workspace=workspace, token=token, account=account["email"]))
         contexts.current = name
         contexts.save()
+    elif way != "password":
+        from flowrunner.cli.browser_login import log_in_by_browser
+
+        answer = log_in_by_browser(client, paste=way == "paste")
+        account = open_client(Target(url=url, token=answer["token"])).get("/accounts/me")
+        _keep(contexts, name, Context(url=url, workspace=workspace, account=account["email"]), answer)
     else:
         if username is None:
             if common().no_input or not sys.stdin.isatty():
                 raise click.UsageError("Give the account with --username; the standard input has the password.")
             username = click.prompt("E-mail address", err=True)
         answer = _login(client, username)
-        contexts.by_name[name] = Context(url=url, workspace=workspace, account=username)
-        contexts.current = name
-        keep_login(contexts, name, answer)
+        _keep(contexts, name, Context(url=url, workspace=workspace, account=username), answer)
     say(f"Logged in to {url} as {contexts.by_name[name].account}; the context is '{name}'")
+
+
+def _keep(contexts: Contexts, name: str, context: Context, answer: Mapping[str, Any]) -> None:
+    contexts.by_name[name] = context
+    contexts.current = name
+    keep_login(contexts, name, answer)
 
 
 def _login(client: Client, username: str) -> Mapping[str, Any]:
@@ -65,6 +79,8 @@ def _login(client: Client, username: str) -> Mapping[str, Any]:
         step = error.details.get("second_factor")
         if not isinstance(step, Mapping):
             raise
+    if "passkey" in step.get("methods", ()):
+        say("A passkey works in a browser: flowrunner login --browser")
     if not code and (common().no_input or not sys.stdin.isatty()):
         raise CommandFailed("The account has a second factor: its code is the second line of the input", DENIED)
     code = (code or str(click.prompt("Code of the second factor, or a recovery code", err=True))).strip()

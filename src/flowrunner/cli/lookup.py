@@ -15,6 +15,12 @@ _ID: Final = re.compile(r"[a-z]+-[0-9a-z]{36}")
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 _DIGITS_OF_TIME: Final = 10
 _MOST_SHOWN: Final = 5
+# Commands that list objects, where it is not the one with their name.
+_LISTS: Final = {
+    "execution": "executions list", "member": "workspace members", "delivery": "callback|trigger deliveries"
+}  # fmt: skip
+# Names among which a similar one is looked for.
+_MOST_COMPARED: Final = 500
 
 
 def is_id(text: str) -> bool:
@@ -28,7 +34,18 @@ def flow_id(client: "Client", given: str) -> str:
     named = list(client.entries("/flows", query={"name": given}, most=2))
     if not named and given.startswith("flow-"):
         named = [flow for flow in client.entries("/flows") if flow["id"].startswith(given)]
+    if not named:
+        raise CommandFailed(f"There is no flow '{given}'{_similar(client, given)}", NOT_FOUND)
     return only("flow", given, named)
+
+
+def _similar(client: "Client", given: str) -> str:
+    """Return the advice about a name that no flow has: the name that was meant, if there is one."""
+    import difflib
+
+    names = {str(flow["name"]).casefold(): str(flow["name"]) for flow in client.entries("/flows", most=_MOST_COMPARED)}
+    close = difflib.get_close_matches(given.casefold(), names, n=1)
+    return f"; do you mean '{names[close[0]]}'?" if close else ": 'flowrunner flow list' shows the names"
 
 
 def execution_id(client: "Client", given: str) -> str:
@@ -37,7 +54,7 @@ def execution_id(client: "Client", given: str) -> str:
         return given
     digits = given.removeprefix("exec-")
     if not digits or set(digits) - set(_DIGITS):
-        raise CommandFailed(f"There is no execution '{given}'", NOT_FOUND)
+        raise CommandFailed(f"There is no execution '{given}': 'flowrunner executions list' shows them", NOT_FOUND)
     since, until = (_moment(digits, digit) for digit in (_DIGITS[0], _DIGITS[-1]))
     query = {"since": since.isoformat(), "until": (until + timedelta(milliseconds=1)).isoformat()}
     found = client.entries("/executions", query=query, most=1000)
@@ -76,6 +93,7 @@ def only(what: str, given: str, found: Iterable[Mapping[str, Any]]) -> str:
     if len(ids) == 1:
         return ids[0]
     if not ids:
-        raise CommandFailed(f"There is no {what} '{given}'", NOT_FOUND)
+        command = _LISTS.get(what, f"{what} list")
+        raise CommandFailed(f"There is no {what} '{given}': 'flowrunner {command}' shows them", NOT_FOUND)
     more = ", …" if len(ids) > _MOST_SHOWN else ""
     raise CommandFailed(f"'{given}' stands for {len(ids)} {what}s: {', '.join(ids[:_MOST_SHOWN])}{more}", INVALID)

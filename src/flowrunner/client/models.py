@@ -157,6 +157,13 @@ class CallbackSecret(Model):
     previous_until: str
 
 
+class CommandLogin(Model):
+    """The schema `CommandLoginAnswer` of the API."""
+
+    code: str
+    expires_at: datetime
+
+
 class Coverage(Model):
     """The schema `CoverageAnswer` of the API."""
 

@@ -188,8 +188,8 @@ class Renewal(Enum):
 
 
 class SessionStore(Protocol):
-    async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
-        """Open a session for an account that has just logged in.
+    async def open(self, session: NewSession, *, at: datetime, password_hash: str | None, audit: Audit = None) -> bool:
+        """Open a session for an account that has just logged in; without a password, ``password_hash`` is None.
 
         Return False, and change nothing, if the account has another password or role by now, is disabled or deleted.
         """

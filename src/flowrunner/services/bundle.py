@@ -11,6 +11,7 @@ from flowrunner.services.bulk_executions import BulkExecutions
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callbacks import Callbacks
 from flowrunner.services.chains import Chains
+from flowrunner.services.command_logins import CommandLogins
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.execution_records import ExecutionRecords
 from flowrunner.services.executions import Executions
@@ -56,6 +57,7 @@ class Services:
     logins: Logins
     second_factors: SecondFactors
     sign_on: SignOn
+    command_logins: CommandLogins
     preferences: Preferences
     audit: AuditLog
     tokens: Tokens

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Session
+from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Role, Session
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized
@@ -158,12 +158,14 @@ class Authentication:
             raise await self._challenges.open(credential.account.id, password_hash=verified)
         return await self._open(credential.account, verified, address=address, agent=agent)
 
-    def new_session(self, account: Account, *, address: str, agent: str, proof: Proof = "password") -> NewSession:
+    def new_session(
+        self, account_id: AccountId, role: Role, *, address: str, agent: str, proof: Proof = "password"
+    ) -> NewSession:
         """Return the session of a login, which a store has to open."""
         return NewSession(
             id=_new_session_id(),
-            account_id=account.id,
-            role=account.role,
+            account_id=account_id,
+            role=role,
             expires_at=self._clock.now() + self._token_life,
             address=address,
             agent=agent[:_MOST_AGENT_CHARACTERS],
@@ -171,7 +173,7 @@ class Authentication:
         )
 
     async def _open(self, account: Account, password_hash: str, *, address: str, agent: str) -> AccessToken:
-        now, session = self._clock.now(), self.new_session(account, address=address, agent=agent)
+        now, session = self._clock.now(), self.new_session(account.id, account.role, address=address, agent=agent)
         entry = login_entry(session, at=now)
 
         def audit(is_open: bool) -> AuditEntry | None:

@@ -103,7 +103,9 @@ class SecondFactors:
         try:
             use = await self._check.run(account_id, challenge, answer)
             account = await self._accounts.get(account_id)
-            session = self._identity.new_session(account, address=address, agent=agent, proof="second_factor")
+            session = self._identity.new_session(
+                account.id, account.role, address=address, agent=agent, proof="second_factor"
+            )
             now = self._clock.now()
             entry = login_entry(session, at=now)
             if use.recovery_digest is not None:

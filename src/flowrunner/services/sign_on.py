@@ -188,7 +188,7 @@ class SignOn:
             with contextlib.suppress(NotFound):
                 await self._accounts.confirm_email(account.id, account.email, at=now, audit=entry)
         await self._apply_groups(provider, account, found)
-        session = self._identity.new_session(account, address=address, agent=agent, proof="provider")
+        session = self._identity.new_session(account.id, account.role, address=address, agent=agent, proof="provider")
         now = self._clock.now()
         is_open = await self._store.open(
             identity,

@@ -98,7 +98,7 @@ class SqlSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
+    async def open(self, session: NewSession, *, at: datetime, password_hash: str | None, audit: Audit = None) -> bool:
         async def open(tx: Transaction) -> bool:
             return await open_session(tx, session, at=at, password_hash=password_hash)
 

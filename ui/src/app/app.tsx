@@ -93,6 +93,11 @@ const linkPages: Record<string, () => Promise<{ default: ComponentType }>> = {
   "/confirm-email": () => import("./confirm"),
 };
 
+/** Pages outside of the workspaces, for people who are logged in. */
+const ownPages: Record<string, () => Promise<{ default: ComponentType }>> = {
+  "/command-login": () => import("./command-login"),
+};
+
 function LinkPage({ load }: { load: () => Promise<{ default: ComponentType }> }) {
   const page = useSignal<{ Page: ComponentType } | undefined>(undefined);
   useEffect(() => {
@@ -131,6 +136,7 @@ export function App() {
   if (path === "/login") return <LoginPage />;
   if (linkPages[path] !== undefined) return <LinkPage key={path} load={linkPages[path]} />;
   if (account.value === undefined || path === "/") return null;
+  if (ownPages[path] !== undefined) return <><LinkPage key={path} load={ownPages[path]} /><ExpiredDialog /></>;
   return (
     <>
       <Shell><Guarded key={path}><Screen /></Guarded></Shell>

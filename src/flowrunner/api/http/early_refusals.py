@@ -28,7 +28,7 @@ _TELLING: Final = frozenset({b"authorization", b"host", b"flowrunner-workspace"}
 _REQUEST_ID_HERE: Final = "request-id-here"
 
 
-class _Refused(NamedTuple):
+class _RefusedClient(NamedTuple):
     """A client that was refused. Attributes: route: The template of the route. until: When it is checked again."""
 
     workspace_id: WorkspaceId
@@ -66,7 +66,7 @@ class EarlyRefusals:
         self._refused = refused
         self._headers = (*SECURITY_HEADERS, TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
         self._logs_every_request = logs_every_request()
-        self._known: LruCache[tuple[bytes, ...], _Refused] = LruCache(_MOST_KNOWN)
+        self._known: LruCache[tuple[bytes, ...], _RefusedClient] = LruCache(_MOST_KNOWN)
         # Starts of a workspace that were let through, and whose requests have not begun.
         self._let_through: Counter[WorkspaceId] = Counter()
 
@@ -75,7 +75,7 @@ class EarlyRefusals:
         if (key := _key(scope)) is not None:
             until = time.monotonic() + _KNOWN_SECONDS
             route = scope["route"].path_format
-            self._known.keep(key, _Refused(caller.workspace_id, caller.account_id, route, until))
+            self._known.keep(key, _RefusedClient(caller.workspace_id, caller.account_id, route, until))
 
     def answer_to(self, scope: Scope, default_headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes | None:
         """Return the refusal of a request; None for one that takes the usual way."""

@@ -191,5 +191,5 @@ def _document(argument: str | None, option: str | None, *, is_required: bool) ->
         return None
     [document], _ = read_documents([name])
     if document.text is None:
-        raise click.UsageError(f"{document.file} is not UTF-8 text")
+        raise click.UsageError(f"{document.file} is not UTF-8 text: save it as UTF-8")
     return document.text

@@ -1,0 +1,82 @@
+"""Logins of the command line, which their account allows in a browser that is logged in."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from flowrunner.domain.account import Caller, Session
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import Unauthorized
+from flowrunner.ports.accounts import SessionStore
+from flowrunner.ports.clock import Clock
+from flowrunner.services.identity import AccessToken, Authentication, login_entry
+from flowrunner.services.logins import check_recent_login
+from flowrunner.services.rates import Allowance
+
+CODE_LIFE: Final = timedelta(minutes=2)
+# Each writes a row that stays until it expires.
+_MOST_ALLOWED: Final = 10
+_GONE: Final = "The code is not valid: it works once, for two minutes, and only for the command that asked for it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLoginCode:
+    """The code that a browser hands to the command line. Only who knows the verifier of its challenge can use it."""
+
+    code: str
+    expires_at: datetime
+
+
+class CommandLogins:
+    """Use cases of these logins. A code is a ticket of the browser's session, so it ends with that."""
+
+    def __init__(self, sessions: SessionStore, identity: Authentication, clock: Clock) -> None:
+        self._sessions = sessions
+        self._identity = identity
+        self._clock = clock
+        self._allowed: Allowance[str] = Allowance(
+            _MOST_ALLOWED,
+            limit="command_logins",
+            message="This account allows more than {most} logins of the command line a minute: wait before another",
+        )
+
+    async def allow(self, caller: Caller, challenge: str) -> CommandLoginCode:
+        """Return a code for the command that made the challenge, the SHA-256 of its verifier in hexadecimal digits.
+
+        Raises: RecentLoginRequired; Forbidden for an API token; TooManyRequests.
+        """
+        now = self._clock.now()
+        session = check_recent_login(caller, at=now)
+        self._allowed.take(caller.account_id, at=now)
+        code, expires_at = secrets.token_urlsafe(32), now + CODE_LIFE
+        await self._sessions.save_ticket(_digest(code, challenge), session, expires_at=expires_at)
+        return CommandLoginCode(code=code, expires_at=expires_at)
+
+    async def finish(self, code: str, verifier: str, *, address: str, agent: str) -> AccessToken:
+        """Open a session of the account that gave the code, with what its login has shown. Raises: Unauthorized."""
+        now = self._clock.now()
+        challenge = hashlib.sha256(verifier.encode("utf-8", "surrogatepass")).hexdigest()
+        parent = await self._sessions.take_ticket(_digest(code, challenge), now=now)
+        caller = None if parent is None else await self._sessions.find(parent)
+        if caller is None or caller.expires_at <= now:
+            raise Unauthorized(_GONE)
+        assert isinstance(caller.credential, Session), "found by a session"
+        session = self._identity.new_session(
+            caller.account_id, caller.role, address=address, agent=agent, proof=caller.credential.proof
+        )
+        entry = login_entry(session, at=now)
+
+        def audit(is_open: bool) -> AuditEntry | None:
+            return entry if is_open else None
+
+        if not await self._sessions.open(session, at=now, password_hash=None, audit=audit):
+            raise Unauthorized(_GONE)
+        return self._identity.token_of(session)
+
+
+def _digest(code: str, challenge: str) -> str:
+    """Return what is stored of a code. A ticket for a WebSocket has another kind of digest, so neither is the other."""
+    text = f"{challenge}:{code}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=32, person=b"command login").hexdigest()
