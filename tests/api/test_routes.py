@@ -187,7 +187,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
             pause=Broken(), approvals=Broken(), flow_batches=Broken(),
-            invitations=Broken(), password_resets=Broken(), linked_approvals=Broken(),
+            invitations=Broken(), password_resets=Broken(), email_confirmations=Broken(), linked_approvals=Broken(),
             jobs=Broken(), bulk=Broken(), records=Broken(), flow_tests=Broken(), callbacks=Broken(),
             node_trials=Broken(), overviews=Broken(), logins=Broken(), second_factors=Broken(), sign_on=Broken(),
             preferences=Broken(), hooks=Broken(), triggers=Broken(),

@@ -71,9 +71,12 @@ def update(account: str, **fields: Any) -> None:
 
 
 @account.command("confirm-email", short_help="Confirm your e-mail address.", epilog=examples("account confirm-email"))
-@click.option("--token", metavar="TOKEN", help="What follows the # in the link; without it, a link is sent.")
+@click.argument("token", required=False)
 def confirm_email(token: str | None) -> None:
-    """Have a link that confirms your e-mail address sent to it, or confirm it with the token of the link."""
+    """Have a link that confirms your e-mail address sent to it.
+
+    With the TOKEN that follows the # in the link, confirm it.
+    """
     path = f"{_PATH}/me/email-confirmation"
     if token is None:
         say(connect().request("POST", path).object()["message"])
