@@ -8,7 +8,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -136,16 +136,30 @@ def open_database(
 @contextmanager
 def reading(place: Place) -> Iterator[None]:
     """Have one connection for all queries inside, where each takes a new one otherwise."""
-    with sharing_a_connection(place) if isinstance(place, str) else nullcontext():
+    if isinstance(place, str):
+        with sharing_a_connection(place):
+            yield
+    elif place in _read:
         yield
+    else:
+        with closing(sqlite3.connect(place)) as connection:
+            _read[place] = connection
+            try:
+                yield
+            finally:
+                del _read[place]
+
+
+# The connections that several queries have together, by file: each reads the whole schema before its first query.
+_read: Final[dict[Path, sqlite3.Connection]] = {}
 
 
 def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ...]]:
     """What a query gives; its parameters are written as `?`."""
     if isinstance(place, str):
         return query(place, _numbered(statement), *values)
-    with closing(sqlite3.connect(place)) as connection:
-        return connection.execute(statement, values).fetchall()
+    with reading(place):
+        return _read[place].execute(statement, values).fetchall()
 
 
 def change(place: Place, statement: str, *values: object) -> None:
