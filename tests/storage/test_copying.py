@@ -70,7 +70,7 @@ async def source(tmp_path: Path) -> Path:
     await accounts.create(account("gone", role="user"), password_hash="hash")
     await accounts.delete(AccountId("gone"), at=NOON)
     session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=NOON + timedelta(days=9999))
-    await SqlPreferences(database).put(AccountId(MARA), b'{"theme": "dark"}', at=NOON)
+    await SqlPreferences(database).put(AccountId(MARA), b'{"theme": "dark"}', at=NOON, check=lambda _: None)
     await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     await SqlSessions(database).save_ticket("digest", session.id, expires_at=NOON)
     token = TokenView(id=TokenId("t"), account_id=AccountId(MARA), name="T", scopes=("read",), created_at=NOON)
