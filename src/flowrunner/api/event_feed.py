@@ -14,6 +14,7 @@ from flowrunner.domain.events import (
     Admitted,
     Cancelled,
     Completed,
+    Ending,
     Failed,
     Logged,
     NodeCompleted,
@@ -182,7 +183,7 @@ class EventFeed:
 
 
 def _is_last(recorded: Recorded) -> bool:
-    return isinstance(recorded.event, Completed | Failed | Cancelled)
+    return isinstance(recorded.event, Ending)
 
 
 def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:

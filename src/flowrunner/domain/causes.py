@@ -124,7 +124,7 @@ def repeated(cause: StartCause) -> ExecutionId | None:
 
 def trigger_of(cause: StartCause) -> TriggerId | None:
     """Return the trigger that has started the execution; None if no trigger did."""
-    return cause.trigger if isinstance(cause, Scheduled | Hook | Chained) else None
+    return cause.trigger if isinstance(cause, Triggered) else None
 
 
 def keys_of(cause: StartCause) -> ExecutionId | None:
@@ -132,9 +132,13 @@ def keys_of(cause: StartCause) -> ExecutionId | None:
     return cause.keys_of if isinstance(cause, Rerun) else None
 
 
+# Made once: each step that sends a request is asked for its depth.
+_WithDepth: TypeAlias = ChildOf | Hook | Chained
+
+
 def depth_of(cause: StartCause | None) -> int:
     """Return how many ends of executions, and requests of flows, have led to an execution by triggers."""
-    return cause.depth if isinstance(cause, ChildOf | Hook | Chained) else 0
+    return cause.depth if isinstance(cause, _WithDepth) else 0
 
 
 def calling_flows(cause: StartCause) -> Sequence[FlowId]:

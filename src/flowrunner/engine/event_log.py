@@ -272,7 +272,7 @@ class EventLog:
                 if isinstance(recorded.event, NodeCompleted | NodeFailed) and not recorded.is_kept:
                     log_step(self._execution, recorded.event, recorded)
         last = pending.records[-1]
-        if isinstance(last.event, Completed | Failed | Cancelled):
+        if isinstance(last.event, Ending):
             log_ended(self._execution, last.event, last)
 
     async def _append(self, append: Append, pending: PendingAppend) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeGuard
 
 import msgspec
@@ -34,6 +35,7 @@ from flowrunner.engine.hidden_links import LinkHidingRedactor
 from flowrunner.engine.mailbox import Mailbox, Result, StepResult
 from flowrunner.engine.node_context import NodeContext, StepAttempt
 from flowrunner.engine.recorder import MAX_EVENT_BYTES
+from flowrunner.engine.time_limit import TimeLimit
 from flowrunner.plugin import (
     Collected,
     NodeFailure,
@@ -128,10 +130,7 @@ class StepTasks:
         attempt = self._state.at(step).attempts
         seconds = node_of(self._execution.flow, self._state, step).timeout_seconds
         # A step times out by itself, unless its node type suppresses the cancellation: then it is abandoned.
-        timer = None
-        if seconds is not None:
-            late = seconds + CANCEL_GRACE_SECONDS
-            timer = asyncio.get_running_loop().call_later(late, self._put_timeout, step, attempt, seconds)
+        give_up = None if seconds is None else partial(self._put_timeout, step, attempt, seconds)
         held: list[AbstractAsyncContextManager[None]] = []
 
         async def wait_for_slot() -> None:
@@ -141,9 +140,14 @@ class StepTasks:
                 held.append(slot)
 
         try:
-            report = self._mailbox.put_line
             outcome = await run_step(
-                self._deps, self._execution, self._state, step, report, wait_for_slot=wait_for_slot
+                self._deps,
+                self._execution,
+                self._state,
+                step,
+                self._mailbox.put_line,
+                wait_for_slot=wait_for_slot,
+                give_up=give_up,
             )
             is_done = asyncio.Event() if held else None
             self._mailbox.put(Result(step, attempt, outcome, is_done))
@@ -160,8 +164,6 @@ class StepTasks:
             crash = ErrorValue(type="node.crashed", message=message, node=step.node)
             self._mailbox.put(Result(step, attempt, crash))
         finally:
-            if timer is not None:
-                timer.cancel()
             for slot in held:
                 await slot.__aexit__(None, None, None)
 
@@ -211,11 +213,13 @@ async def run_step(
     report: Callable[[Logged], None],
     *,
     wait_for_slot: Callable[[], Awaitable[None]] | None = None,
+    give_up: Callable[[], None] | None = None,
 ) -> StepResult:
     """Run or resume the current attempt of ``step`` and return its outcome. An error is an outcome, not an exception.
 
     Args:
         wait_for_slot: Awaited before the step holds a long value; the caller frees the slot once the value is recorded.
+        give_up: Called when the step continues a moment after its timeout has cancelled it.
 
     Raises:
         Stopped.
@@ -224,8 +228,9 @@ async def run_step(
         TRACEPARENT.set(deps.traces.of_step(execution, step))
     node = node_of(execution.flow, state, step)
     attempt = StepAttempt(deps, execution, state, state.at(step), node, report, wait_for_slot)
+    limit = None if node.timeout_seconds is None else TimeLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
     try:
-        return await _outcome(attempt)
+        return await _outcome(attempt, limit)
     except NodeFailure as error:
         return ErrorValue(
             type=str(error.type),
@@ -253,6 +258,9 @@ async def run_step(
             message=f"The node type {node.type} failed unexpectedly ({type(error).__name__})",
             node=node.name,
         )
+    finally:
+        if limit is not None:
+            limit.close()
 
 
 async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseException) -> JSON:
@@ -268,15 +276,17 @@ def timed_out(node: str, seconds: float) -> ErrorValue:
     return ErrorValue(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
 
 
-async def _outcome(attempt: StepAttempt) -> StepResult:
+async def _outcome(attempt: StepAttempt, limit: TimeLimit | None) -> StepResult:
     node = attempt.declared
     if node.unreadable is not None:
         raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")
+    if limit is None or node.timeout_seconds is None:
+        return await _event_of(attempt, await _run_or_resume(attempt))
     try:
-        async with asyncio.timeout(node.timeout_seconds) as limit:
+        with limit:
             outcome = await _run_or_resume(attempt)
     except TimeoutError:
-        if not limit.expired() or node.timeout_seconds is None:
+        if not limit.has_passed:
             raise
         error = timed_out(node.name, node.timeout_seconds)
         raise NodeFailure(error.type, error.message) from None
@@ -298,7 +308,7 @@ async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
         if node.output is None:
             return replace(_completed(attempt, Outcome(None), None), collected=others)
         outcome = current.collected(others)
-    result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
+    result = outcome.result if isinstance(outcome, _WithResult) else outcome
     if node.output is not None:
         seen = ExpressionScope(
             attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {"result": result}
@@ -312,6 +322,8 @@ async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
 
 
 _SKIPPED: Any = object()
+# Made once, because that takes longer than the question that it is for.
+_WithResult: TypeAlias = Outcome | Suspend
 
 
 async def _run_or_resume(attempt: StepAttempt) -> _NodeOutcome:
