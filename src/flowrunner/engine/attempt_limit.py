@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class TimeLimit:
+class AttemptLimit:
     """A limit that cancels its task within a `with` statement, and gives up on what goes on regardless.
 
     Within the statement it does what `asyncio.timeout` does, in a third of the time.
