@@ -187,6 +187,7 @@ class MoveAnswer(Answer, frozen=True, kw_only=True):
 
 
 _MOST_TAGS: Final = 20
+_LONGEST_TAG: Final = 100
 
 
 class FlowList(ListAnswer, frozen=True):
@@ -279,7 +280,17 @@ LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES, **takes_yaml()}
 RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 
 
-@router.get("", responses=errors(401, 403, 422))
+# An array, so that generated clients can name several.
+_TAG: Final = {
+    "name": "tag",
+    "in": "query",
+    "required": False,
+    "description": "Only flows with this tag; of several parameters, with all.",
+    "schema": {"type": "array", "items": {"type": "string", "maxLength": _LONGEST_TAG}, "maxItems": _MOST_TAGS},
+}
+
+
+@router.get("", responses=errors(401, 403, 422), openapi_extra={"parameters": [_TAG]})
 async def list_flows(
     request: Request,
     *,
@@ -288,18 +299,17 @@ async def list_flows(
         str | None,
         Query(max_length=200, description="Only flows with this text in their name or description, in any case."),
     ] = None,
-    tag: Annotated[
-        str | None, Query(max_length=100, description="Only flows with this tag; of several parameters, with all.")
-    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
     cursor: Cursor = None,
     count: Count = False,
 ) -> Reply[FlowList]:
     """List the flows of the workspace, the oldest first, without their definitions."""
-    tags = () if tag is None else request.query_params.getlist("tag")
+    tags = request.query_params.getlist("tag")
     if len(tags) > _MOST_TAGS:
         raise invalid("tag", f"at most {_MOST_TAGS} tags can be named")
+    if any(len(tag) > _LONGEST_TAG for tag in tags):
+        raise invalid("tag", f"must be at most {_LONGEST_TAG} characters long", code="too_long")
     wanted = FlowFilter(name=name, text=q, tags=tags)
     return await paged(
         request,

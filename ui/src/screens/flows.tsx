@@ -28,7 +28,7 @@ export default function Flows() {
   const { query } = location.value;
   const [tag, text, cursor] = [query.get("tag") ?? undefined, query.get("q") ?? undefined, query.get("cursor") ?? ""];
   const place = workspace.value?.id ?? "";
-  const list = useQuery(`${place} ${tag} ${text} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag, q: text, cursor, count: true, limit: PAGE }, signal }));
+  const list = useQuery(`${place} ${tag} ${text} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag: tag === undefined ? undefined : [tag], q: text, cursor, count: true, limit: PAGE }, signal }));
   const activity = useActivity(place);
   const isFiltered = tag !== undefined || text !== undefined;
   return (
