@@ -176,7 +176,8 @@ async def measured(server: Server, path: str, cursors: Sequence[str], seconds: f
 def measure(database: str, executions: int, seconds: float, *, is_older: bool) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(scratch())
-        url = stack.enter_context(running_postgres()).new_database() if database == "postgres" else None
+        postgres = stack.enter_context(running_postgres()) if database == "postgres" else None
+        url = None if postgres is None else postgres.new_database()
         server = stack.enter_context(running_server(directory / "data", database_url=url))
         flow_ids = [server.create_flow(_FLOW) for _ in range(_FLOWS)]
         workspace_id = server.call("GET", "/api/v1/workspaces")["workspaces"][0]["id"]
@@ -193,6 +194,7 @@ def measure(database: str, executions: int, seconds: float, *, is_older: bool) -
         report: dict[str, Any] = {"database": database, "executions": executions, "filled_seconds": round(filled, 1)}
         for name, address in requests(flow_ids[0], is_older):
             before = cpu_seconds(server.pid)
+            before_in_postgres = 0.0 if postgres is None else cpu_seconds(postgres.pid)
             latencies = asyncio.run(measured(server, address, cursors, seconds))
             report[name] = {
                 "p50_ms": round(percentile(latencies, 50), 1),
@@ -201,6 +203,9 @@ def measure(database: str, executions: int, seconds: float, *, is_older: bool) -
                 "server_cpu_ms": round((cpu_seconds(server.pid) - before) * 1000 / len(latencies), 2),
                 "requests": len(latencies),
             }
+            if postgres is not None:
+                used = cpu_seconds(postgres.pid) - before_in_postgres
+                report[name]["postgres_cpu_ms"] = round(used * 1000 / len(latencies), 2)
         return report
 
 
