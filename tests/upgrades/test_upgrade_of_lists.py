@@ -1,4 +1,4 @@
-"""Executions of the schema before lists could be searched are found after the upgrade."""
+"""Executions and accounts of an earlier schema, after the upgrade: what is listed of them, and what is confirmed."""
 
 import io
 import json
@@ -100,3 +100,18 @@ async def test_executions_are_counted(place: Place) -> None:
 
     parts = dict(rows_of(place, "SELECT status, CAST(sum(number) AS bigint) FROM execution_counts GROUP BY status"))
     assert parts == {"completed": 2, "failed": 1, "running": 2}
+
+
+async def test_only_addresses_that_a_provider_has_verified_are_confirmed(place: Place) -> None:
+    accounts = {"by-provider": ("!", 1), "of-provider-changed": ("!", 2), "by-password": ("hash", 1)}
+    for id, (password_hash, updated_at) in accounts.items():
+        change(
+            place,
+            "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
+            f" VALUES ('{id}', 'N', '{id}@example.com', 'admin', '{password_hash}', 1, {updated_at})",
+        )
+
+    await upgraded(place)
+
+    found = dict(rows_of(place, "SELECT id, email_confirmed_at FROM accounts"))
+    assert found == {"by-provider": 1, "of-provider-changed": None, "by-password": None}
