@@ -196,7 +196,7 @@ async def test_s13_s15_s16_s21_everybody_on_every_route_with_every_id(tmp_path: 
                 return await matrix.ask(caller, route, address)
 
             # Of an unknown link.
-            own = _FOUND | {404} if path.endswith("/invitations/accept") else _FOUND
+            own = _FOUND | {404} if path.endswith(("/invitations/accept", "/email-confirmation/confirm")) else _FOUND
             # A wrong code is found to be wrong, and a provider that is none.
             own = own | {422} if path.endswith(("/confirm", "/identities")) else own
             await matrix.check_all_callers(f"{method} {path}", wanted_right(route), path, ask, own=own)
