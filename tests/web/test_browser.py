@@ -19,7 +19,7 @@ from support.client import PASSWORD, Client
 from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, Server, clean_environment
 from web import sample
-from web.browser import Tab, fill_login, needs_chromium, opened_browser
+from web.browser import PATIENCE_MILLISECONDS, Tab, fill_login, needs_chromium, opened_browser
 from web.screens import SCREENS
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -35,6 +35,8 @@ HOOKED: Final = """\
 triggers: {ordered: {type: webhook, verify: {scheme: none}}}
 nodes: {done: {type: return, params: {value: done}}}
 """
+# What the markup of Swagger UI does not keep.
+SWAGGER: Final = ("heading-order", "nested-interactive", "region", "scrollable-region-focusable", "select-name")
 ADDRESSES: Final = (*SCREENS.values(), "/executions?status=cancelled&error=none", "/nothing")
 
 
@@ -134,9 +136,12 @@ def test_a_wrong_password_is_answered_in_words_for_people_and_a_right_one_lets_i
 
 def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
     tab.page.get_by_role("link", name="API", exact=True).click()
-    tab.page.locator(".opblock-tag", has_text="Workspaces").first.click()
+    # It reads the whole document first.
+    tab.page.locator(".opblock-tag", has_text="Workspaces").first.click(timeout=3 * PATIENCE_MILLISECONDS)
     operation = tab.page.locator(".opblock", has_text="List the caller's workspaces")
     operation.locator(".opblock-summary-control").click()
+    expect(operation.get_by_role("button", name="Try it out")).to_be_visible()
+    assert violations(tab.page, without=SWAGGER) == []
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
 
@@ -281,7 +286,28 @@ def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: T
     expect(panel).to_contain_text("no 4")
     page.reload()
     expect(panel).to_contain_text("no 4")
-    expect(page.locator("[data-node='call/each/send']")).to_have_attribute("aria-current", "true")
+    send = page.locator("[data-node='call/each/send']")
+    expect(send).to_have_attribute("aria-current", "true")
+    assert violations(page) == []
+
+    # The graph shows the round that is chosen.
+    panel.get_by_label("Round of the loop").select_option("1 · completed")
+    expect(send).to_have_class(re.compile(r"\bok\b"))
+    expect(page.locator("[data-node='call/each']")).to_contain_text("round 1")
+    panel.get_by_role("button", name="All rounds").click()
+    expect(send).to_contain_text("2 of 5 failed")
+    page.locator("[data-node='call/each']").click()
+    panel.get_by_label("Round of the loop").select_option("2 · failed")
+    expect(send).to_have_class(re.compile(r"\bbad\b"))
+    expect(send).not_to_contain_text("of 5")
+
+    page.get_by_role("button", name="Replay").click()
+    slider = page.get_by_label("Moment of the execution")
+    slider.fill("0")
+    expect(send).to_have_accessible_name(re.compile("not started"))
+    slider.fill(slider.get_attribute("max") or "")
+    expect(send).to_have_accessible_name(re.compile("failed"))
+    page.get_by_role("button", name="Back to the end").click()
 
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as PNG").click()
@@ -726,8 +752,9 @@ def settled(page: Page) -> Page:
     return page
 
 
-def violations(page: Page, only: list[str] | None = None) -> list[str]:
-    options = {"runOnly": {"type": "rule", "values": only}} if only else {}
+def violations(page: Page, only: list[str] | None = None, without: tuple[str, ...] = ()) -> list[str]:
+    options: dict[str, Any] = {"runOnly": {"type": "rule", "values": only}} if only else {}
+    options["rules"] = {rule: {"enabled": False} for rule in without}
     found = Axe().run(page, options=options).response["violations"]
     return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 

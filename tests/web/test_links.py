@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from support.client import PASSWORD, Client
@@ -50,8 +51,9 @@ def admin(site: Server) -> Client:
 
 
 def look(page: Page, name: str) -> None:
-    """Check that nothing is wider than the screen; keep a picture where somebody asks for one."""
+    """Check that all fits and is accessible; keep a picture where somebody asks for one."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == [], name
     if directory := os.environ.get("PICTURES"):
         page.screenshot(path=str(Path(directory) / f"{name}.png"), full_page=True)
 

@@ -3,6 +3,7 @@ import { computed, signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../api/client";
 import { GraphStates, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
+import { executions as texts } from "../texts/executions";
 import { pathOf } from "./names";
 import { EventStream, type EventMessage } from "./stream";
 
@@ -119,7 +120,7 @@ export class ExecutionStore {
       this.states.setNode(node.id, {
         status,
         time: ran > 1 ? undefined : took === undefined ? undefined : duration(took),
-        detail: ran > 1 ? (failed > 0 ? `${failed} of ${ran} failed` : `${ran} runs`) : undefined,
+        detail: ran > 1 ? texts.ran(ran, failed) : undefined,
       });
     }
     for (const edge of graph.edges) this.states.setLink(edge.source, edge.target, edge.taken > 0);

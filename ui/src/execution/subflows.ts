@@ -45,7 +45,8 @@ export class SubFlows {
 
   constructor(private readonly top: ExecutionStore) {}
 
-  private get places(): Place[] {
+  /** The execution and its open sub-flows. */
+  get places(): Place[] {
     return [{ store: this.top, prefix: "" }, ...[...this.open.value].map(([node, store]) => ({ store, prefix: `${node}/` }))];
   }
 

@@ -1,5 +1,5 @@
 /** The states of nodes and links, one signal each, changed at most once in each frame. */
-import { signal, batch, type Signal } from "@preact/signals";
+import { signal, batch, type ReadonlySignal, type Signal } from "@preact/signals";
 import { linkKey } from "./model";
 
 /** `pending` may still run; `untaken` will not. No state at all is a flow that does not run. */
@@ -22,7 +22,13 @@ export interface NodeState {
   readonly detail?: string;
 }
 
-export class GraphStates {
+/** Where a picture reads the states of its nodes and links. */
+export interface StateSource {
+  node(id: string): ReadonlySignal<NodeState | undefined>;
+  link(source: string, target: string): ReadonlySignal<boolean>;
+}
+
+export class GraphStates implements StateSource {
   private readonly nodes = new Map<string, Signal<NodeState | undefined>>();
   private readonly links = new Map<string, Signal<boolean>>();
   private readonly nextNodes = new Map<string, NodeState | undefined>();

@@ -6,7 +6,7 @@ import { graph as texts } from "../texts/graph";
 import { Camera } from "./camera";
 import { layoutGraph, type Frame, type Layout, type PlacedLink, type PlacedNode } from "./layout";
 import type { Graph } from "./model";
-import type { GraphStates, NodeStatus } from "./states";
+import type { NodeStatus, StateSource } from "./states";
 import { download } from "../parts/download";
 import { warn } from "../parts/toast";
 import { firstOf, STEPS, walk } from "./walk";
@@ -21,7 +21,7 @@ export interface GraphViewProps {
   selected: Signal<string | undefined>;
   /** Called when the reader chooses a node. */
   onSelect?: (id: string) => void;
-  states?: GraphStates;
+  states?: StateSource;
   marks?: ReadonlyMap<string, Mark>;
   /** Nodes whose child scopes are folded at first. */
   folded?: Iterable<string>;
@@ -197,7 +197,7 @@ interface NodeProps {
   isOpenable: boolean;
   selected: Signal<string | undefined>;
   active: ReadonlySignal<string | undefined>;
-  states: GraphStates | undefined;
+  states: StateSource | undefined;
   mark: Mark | undefined;
   canConnect: boolean;
   onChoose: (id: string) => void;
@@ -241,7 +241,7 @@ function Node({ placed, targets, isOpen, isOpenable, selected, active, states, m
   );
 }
 
-function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; states: GraphStates | undefined; drag: ReadonlySignal<string | undefined> }) {
+function Drawing({ id, layout, states, drag }: { id: string; layout: Layout; states: StateSource | undefined; drag: ReadonlySignal<string | undefined> }) {
   return (
     <svg class="graph-lines" aria-hidden="true" width={layout.width + 2 * MARGIN} height={layout.height + 2 * MARGIN}>
       <defs>
@@ -269,7 +269,7 @@ function FrameBox({ frame }: { frame: Frame }) {
   );
 }
 
-function Line({ id, placed, states }: { id: string; placed: PlacedLink; states: GraphStates | undefined }) {
+function Line({ id, placed, states }: { id: string; placed: PlacedLink; states: StateSource | undefined }) {
   const { link, path, label } = placed;
   const isTaken = states?.link(link.source, link.target).value ?? false;
   const kind = isTaken ? (link.isError ? "error" : "taken") : link.isError ? "error" : "line";

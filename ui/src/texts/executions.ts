@@ -60,6 +60,11 @@ export const executions = {
 
   answered: "Answered",
   subFlow: "Sub-flow",
+  shownRound: (number: string) => `round ${number}`,
+  ran: (runs: number, failed: number) => (failed > 0 ? `${failed} of ${runs} failed` : `${runs} runs`),
+  attemptsOf: (count: number) => `${count} attempts`,
+  allRounds: "All rounds",
+  chooseRound: "Show a round…",
   rounds: "Round of the loop",
   round: (number: string, status: string) => `${number} · ${status}`,
   roundOf: (place: number, count: number) => `${place.toLocaleString("en")} of ${count.toLocaleString("en")}`,

@@ -3,6 +3,7 @@ import { signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { location } from "../../app/router";
 import { pathOf } from "../../execution/names";
+import { roundAround, roundsOf, RoundStates, type Chosen } from "../../execution/rounds";
 import type { Detail, ExecutionStore } from "../../execution/store";
 import { onlyRun, SubFlows } from "../../execution/subflows";
 import { GraphView } from "../../graph/view";
@@ -20,6 +21,8 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
   const place = subs.placeIn(inside) ?? { store, prefix: "" };
   const shown = place.store.detail.value;
   const step = shown && chosenStep(place.store, shown, place.store.steps.value);
+  // By itself an execution is opened with all rounds.
+  const rounds = query.has("step") && step !== undefined ? roundsOf(step.step) : [];
   const local = query.get("node") ?? (step === undefined ? undefined : pathOf(step.step));
   const node = local === undefined || (inside !== null && place.store === store) ? undefined : place.prefix + local;
   const selected = useMemo(() => signal<string | undefined>(node), []);
@@ -34,17 +37,26 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
   const graph = subs.graph.value;
   function select(id: string): void {
     const { store: owner, prefix } = subs.placeOf(id);
-    const run = onlyRun(owner.steps.peek(), id.slice(prefix.length));
-    choose({ in: owner === store ? undefined : owner.id, ...(run === undefined ? { node: id.slice(prefix.length) } : { step: run.step }) });
+    const local = id.slice(prefix.length);
+    // Within the chosen round of a loop, another node of it is shown in the same round.
+    const round = owner === place.store ? roundAround(rounds, local) : undefined;
+    const run = round === undefined ? onlyRun(owner.steps.peek(), local) : owner.steps.peek().filter(({ step: name }) => name.startsWith(`${round.scope}/`) && pathOf(name) === local).at(-1);
+    choose({ in: owner === store ? undefined : owner.id, ...(run === undefined ? { node: local } : { step: run.step }) });
   }
+  const chosen = useSignal<Chosen | undefined>(undefined);
+  const states = useMemo(() => new RoundStates(store.states, chosen), [store]);
+  const edges = place.store.graph.value?.edges;
+  useEffect(() => {
+    chosen.value = rounds.length === 0 || edges === undefined ? undefined : { rounds, prefix: place.prefix, steps: place.store.steps.value, edges, isLive: place.store.isLive.value };
+  }, [rounds.at(-1)?.scope, place.prefix, place.store.steps.value, edges]);
   const replayed = useSignal<Replayed | undefined>(undefined);
-  const past = useReplay(store, replayed.value);
+  const past = useReplay(subs, replayed);
   return (
     <div class="split">
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
-          <GraphView key={past === undefined ? "now" : "past"} graph={graph} selected={selected} onSelect={select} states={past ?? store.states} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
-          {!store.isLive.value && <Scrubber store={store} replayed={replayed} />}
+          <GraphView key={past === undefined ? "now" : "past"} graph={graph} selected={selected} onSelect={select} states={past ?? states} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
+          {!store.isLive.value && <Scrubber subs={subs} replayed={replayed} />}
         </div>
       )}
       {replayed.value === undefined ? <Drawer store={place.store} detail={shown ?? detail} step={step} /> : <ReplayPanel replayed={replayed.value} />}

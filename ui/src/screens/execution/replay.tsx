@@ -5,7 +5,7 @@ import { api } from "../../api/client";
 import { linkKey } from "../../graph/model";
 import { GraphStates } from "../../graph/states";
 import { momentAfter } from "../../execution/replay";
-import type { ExecutionStore } from "../../execution/store";
+import type { Place, SubFlows } from "../../execution/subflows";
 import type { EventMessage } from "../../execution/stream";
 import { causeFirst } from "../../parts/causes";
 import { clockOf } from "../../parts/format";
@@ -18,37 +18,65 @@ const MOST_EVENTS = 5000;
 const PAGE = 500;
 const STEP_MILLISECONDS = 120;
 
+/** An event of the execution, or of a sub-flow that is open in it. */
+interface Placed extends EventMessage {
+  /** What is before the nodes of its execution in the picture. */
+  prefix: string;
+}
+
 export interface Replayed {
-  events: EventMessage[];
+  events: Placed[];
   /** How many events have happened. */
   at: number;
 }
 
-async function load(id: string): Promise<EventMessage[]> {
-  const events: EventMessage[] = [];
+async function load({ store: { id }, prefix }: Place): Promise<Placed[]> {
+  const events: Placed[] = [];
   let after = "0";
   for (;;) {
     const page = await api.get("/api/v1/executions/{id}/events", { path: { id }, query: { after, limit: PAGE } });
-    events.push(...(page.events as unknown as EventMessage[]));
+    events.push(...(page.events as unknown as EventMessage[]).map((event) => ({ ...event, prefix })));
     if (page.events.length === 0 || page.has_ended || events.length >= MOST_EVENTS) return events;
     after = String(page.after);
   }
 }
 
-/** The states of the graph at the chosen moment. */
-export function useReplay(store: ExecutionStore, replayed: Replayed | undefined): GraphStates | undefined {
-  const states = useMemo(() => (replayed === undefined ? undefined : new GraphStates()), [replayed === undefined]);
+/** Return the events of several executions in the order in which they happened; those of one stay in theirs. */
+async function loadAll(places: readonly Place[]): Promise<Placed[]> {
+  const all = (await Promise.all(places.map(load))).flat();
+  return all.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp));
+}
+
+/** The states of the graph, with its open sub-flows, at the chosen moment. */
+export function useReplay(subs: SubFlows, replayed: Signal<Replayed | undefined>): GraphStates | undefined {
+  const now = replayed.value;
+  const states = useMemo(() => (now === undefined ? undefined : new GraphStates()), [now === undefined]);
+  const places = subs.places;
+  const opened = places.map(({ prefix, store }) => (store.graph.value === undefined ? "" : prefix)).join("\n");
   useEffect(() => {
-    const graph = store.graph.peek();
-    if (states === undefined || replayed === undefined || graph === undefined) return;
-    const moment = momentAfter(replayed.events, replayed.at, graph.edges);
-    for (const { id } of graph.nodes) states.setNode(id, { status: moment.nodes.get(id) ?? "pending" });
-    for (const { source, target } of graph.edges) states.setLink(source, target, moment.links.has(linkKey(source, target)));
-  }, [states, replayed?.at]);
+    if (states === undefined || now === undefined) return;
+    for (const { store, prefix } of places) {
+      const graph = store.graph.peek();
+      if (graph === undefined) continue;
+      const moment = momentAfter(now.events.slice(0, now.at).filter((event) => event.prefix === prefix), now.at, graph.edges);
+      for (const { id } of graph.nodes) states.setNode(prefix + id, { status: moment.nodes.get(id) ?? "pending" });
+      for (const { source, target } of graph.edges) states.setLink(prefix + source, prefix + target, moment.links.has(linkKey(source, target)));
+    }
+  }, [states, now?.at, now?.events, opened]);
+  useEffect(() => {
+    // A sub-flow that is opened meanwhile brings its events; the moment stays.
+    const before = replayed.peek();
+    if (before === undefined || places.every(({ prefix }) => before.events.some((event) => event.prefix === prefix))) return;
+    const last = before.events[before.at - 1];
+    loadAll(places).then((events) => {
+      const at = last === undefined ? 0 : events.findIndex(({ seq, prefix }) => seq === last.seq && prefix === last.prefix) + 1;
+      if (replayed.peek() !== undefined) replayed.value = { events, at };
+    }, failed);
+  }, [places.length]);
   return states;
 }
 
-export function Scrubber({ store, replayed }: { store: ExecutionStore; replayed: Signal<Replayed | undefined> }) {
+export function Scrubber({ subs, replayed }: { subs: SubFlows; replayed: Signal<Replayed | undefined> }) {
   const isPlaying = useSignal(false);
   const isLoading = useSignal(false);
   const now = replayed.value;
@@ -64,7 +92,7 @@ export function Scrubber({ store, replayed }: { store: ExecutionStore; replayed:
   async function begin(): Promise<void> {
     isLoading.value = true;
     try {
-      replayed.value = { events: await load(store.id), at: 0 };
+      replayed.value = { events: await loadAll(subs.places), at: 0 };
       isPlaying.value = true;
     } catch (error) {
       failed(error);

@@ -58,6 +58,23 @@ function countsOf(steps: readonly Step[]): string {
   return [...counts].sort(([, a], [, b]) => b - a).map(([status, count]) => `${count} ${statuses[status] ?? status}`).join(", ");
 }
 
+/** The rounds of a loop to choose from: each leads to the step that decides its status. */
+function LoopRounds({ store, step }: { store: ExecutionStore; step: Step }) {
+  const worst = new Map<string, Step>();
+  for (const each of store.steps.value) {
+    const number = each.parent === step.id ? /\[(\d+)\]$/.exec(each.scope ?? "")?.[1] : undefined;
+    const before = number === undefined ? undefined : worst.get(number);
+    if (number !== undefined && (before === undefined || before.status === "completed")) worst.set(number, each);
+  }
+  if (worst.size === 0) return null;
+  return (
+    <select class="compact" aria-label={texts.rounds} value="" onChange={(event) => choose({ step: event.currentTarget.value, in: location.peek().query.get("in") ?? undefined })}>
+      <option value="" disabled>{texts.chooseRound}</option>
+      {[...worst].map(([number, each]) => <option key={number} value={each.step}>{texts.round(number, statuses[each.status] ?? each.status)}</option>)}
+    </select>
+  );
+}
+
 /** The runs of a loop that a step is one of: the next and the one before, and all by their number and status. */
 function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
   const path = pathOf(step.step);
@@ -77,6 +94,7 @@ function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
       </select>
       <button class="btn icon" aria-label={texts.roundAfter} disabled={at === runs.length - 1} onClick={() => pick(runs[at + 1])}>›</button>
       <span class="muted small">{texts.roundOf(at + 1, runs.length)}</span>
+      <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{texts.allRounds}</button>
       {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length])}>{texts.nextFailed(failed.length)}</button>}
     </div>
   );
@@ -95,6 +113,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.scope !== undefined && <code class="muted cut" title={step.step}>{step.step}</code>}
       </div>
       <Rounds store={store} step={step} />
+      {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
       {step.error !== undefined && step.status !== "completed" && <StepFault error={step.error} attempts={step.attempts} />}
       {FINAL.has(detail.status) && may("operator") && <button class={step.status === "failed" ? "btn primary" : "btn"} onClick={() => void rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>}
       <dl>

@@ -133,7 +133,7 @@ function rowsOf(steps: Step[], opened: ReadonlySet<string>, attempts: Map<number
       const scopes = scopesOf.get(step.id);
       rows.push({
         key: `s${step.id}`, depth, step, label: nodeOf(step.step),
-        note: [step.node_type, step.scopes !== undefined ? String(step.scopes.total) : "", step.attempts > 1 ? `${step.attempts} attempts` : ""].filter(Boolean).join(" · "),
+        note: [step.node_type, step.scopes !== undefined ? String(step.scopes.total) : "", step.attempts > 1 ? texts.attemptsOf(step.attempts) : ""].filter(Boolean).join(" · "),
         spans: spansOf(step, present, attempts.get(step.id)), took: tookOf(step, present), opens: scopes === undefined ? undefined : step.step,
       });
       if (scopes !== undefined && opened.has(step.step)) addRuns([...scopes], depth + 1);
@@ -144,7 +144,7 @@ function rowsOf(steps: Step[], opened: ReadonlySet<string>, attempts: Map<number
     for (const run of runs.slice(0, LISTED)) {
       rows.push({
         key: run.scope, depth, step: run.worst, label: texts.item(runOf(run.scope)), spans: run.spans, opens: run.scope, took: duration(run.to - run.from),
-        note: run.worst === undefined ? "" : `${nodeOf(run.worst.step)}${run.worst.attempts > 1 ? ` · ${run.worst.attempts} attempts` : ""}`,
+        note: run.worst === undefined ? "" : `${nodeOf(run.worst.step)}${run.worst.attempts > 1 ? ` · ${texts.attemptsOf(run.worst.attempts)}` : ""}`,
       });
       if (opened.has(run.scope)) addSteps(run.scope, depth + 1);
     }
