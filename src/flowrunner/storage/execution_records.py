@@ -13,9 +13,10 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.executions import PURGE_EVENTS
 from flowrunner.storage.transaction import Statement, Transaction
 
+# The sign keeps the planner from the indexes of all executions of the workspace.
 EXISTING: Final = Statement(
     sqlite="""
-SELECT id FROM executions WHERE workspace_id = :workspace_id AND id IN (SELECT value FROM json_each(:ids))
+SELECT id FROM executions WHERE +workspace_id = :workspace_id AND id IN (SELECT value FROM json_each(:ids))
 """,
     postgres="""
 SELECT id FROM executions

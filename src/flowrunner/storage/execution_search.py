@@ -66,7 +66,8 @@ _FROM: Final = "SELECT id FROM ("
 _NUMBER_OF: Final = "SELECT count(*) FROM ("
 _NUMBERS: Final = "SELECT {numbers}"
 _NUMBER: Final = "(SELECT count(*) FROM ({ids}) AS entries)"
-# An index with the status is searched for each one that is wanted, because such a range is in the order of the ids.
+# An index with the status is searched for each one that is wanted, because such a range is in the order of the ids. If
+# none is named, each one is wanted, so that the executions of a workspace need no index of their own.
 _OF_STATUS: Final = {status: f"AND e.status = '{status.value}' AND :is_{status.value}" for status in Status}
 
 COUNTS: Final = """
@@ -181,7 +182,7 @@ class _Entries:
     def of(cls, index: str | None, given: frozenset[str], ranges: Sequence[str]) -> "_Entries":
         if index is not None and index in _LETTERS:
             return cls(_Source(_TERMS.ids.replace("{letter}", index), _TERMS.id), ranges, by_status=False)
-        by_status = index == "statuses" or (index == "flow_id" and "statuses" in given)
+        by_status = index in ("statuses", None) or (index == "flow_id" and "statuses" in given)
         conditions = [] if index is None or index not in _INDEXED else [_INDEXED[index]]
         return cls(_EXECUTIONS, [*conditions, *ranges], by_status)
 
@@ -332,16 +333,25 @@ def _values(
         "error_characters": LONGEST_LISTED_ERROR + 1,
     }
     if wanted == _ALL:
-        return values
+        return values | _EVERY_STATUS
     values |= {name: getattr(wanted, name) for name in _INDEXED}
     # Ids are between these two.
     values |= {"first_id": wanted.first_id or "", "end_id": "~" if wanted.end_id is None else wanted.end_id}
     values["statuses"] = f",{','.join(wanted.statuses)},"
-    values |= {f"is_{status}": status in wanted.statuses for status in Status}
+    values |= {f"is_{status}": status in wanted.statuses for status in Status} if wanted.statuses else _EVERY_STATUS
     for letter, (name, value) in zip(_LETTERS, terms, strict=False):
         values |= {f"name_{letter}": name, f"value_{letter}": value}
     return values
 
 
+def values_after(workspace_id: WorkspaceId, id: str, *, limit: int) -> dict[str, Any]:
+    """Return the parameters of `IDS_AFTER`, for the executions after one of them."""
+    limits = {"limit": limit, "offset": 0, "most": limit}
+    return {"workspace_id": workspace_id, "first_id": _after(id)} | limits | _EVERY_STATUS
+
+
 _ALL: Final = ExecutionFilter()
+_EVERY_STATUS: Final = {f"is_{status}": True for status in Status}
+# The ids of a workspace's executions, in their order.
+IDS_AFTER: Final = search_of(frozenset({"first_id"}), index=None, is_reversed=True).page
 _CONDITIONS: Final = (*_EXAMINED, *_RANGES)

@@ -10,6 +10,7 @@ from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.event_codec import in_full, type_of
 from flowrunner.ports.exports import ExportedEvent, ExportedExecution, ExportedFlow
 from flowrunner.storage.database import Database
+from flowrunner.storage.execution_search import IDS_AFTER, values_after
 from flowrunner.storage.rows import from_ms, from_ms_or_none
 
 FLOWS: Final = """
@@ -23,11 +24,15 @@ SELECT r.number, r.definition FROM flows f JOIN revisions r ON r.flow_id = f.id
  WHERE f.id = :flow_id AND f.workspace_id = :workspace_id AND r.deleted_at IS NULL AND r.number > :after
  ORDER BY r.number LIMIT 1
 """
-EXECUTIONS: Final = """
+_EXPORTED: Final = """
 SELECT x.id, x.flow_id, r.number, x.status, x.started_at, x.completed_at, x.error, x.parent_id, x.rerun_of
-  FROM executions x LEFT JOIN revisions r ON r.id = x.revision_id
- WHERE x.workspace_id = :workspace_id AND x.id > :after ORDER BY x.id LIMIT :limit
+  FROM (
 """
+_IN_ORDER: Final = """
+) AS found JOIN executions x ON x.id = found.id LEFT JOIN revisions r ON r.id = x.revision_id
+ ORDER BY x.id
+"""
+EXECUTIONS: Final = _EXPORTED + IDS_AFTER + _IN_ORDER
 # The length is summed up to each event, so that a page of long ones has few.
 EVENTS: Final = """
 SELECT seq, at, type, data
@@ -71,7 +76,7 @@ class SqlExports:
         return None if row is None else (row[0], row[1])
 
     async def executions(self, id: WorkspaceId, *, after: str, limit: int) -> Sequence[ExportedExecution]:
-        values = {"workspace_id": id, "after": after, "limit": limit}
+        values = values_after(id, after, limit=limit)
         return [
             ExportedExecution(
                 id=ExecutionId(row[0]),
