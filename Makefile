@@ -124,6 +124,10 @@ chaos: $(VENV)/.dev ## Inject faults under load for CHAOS_SECONDS=300 on each da
 jobs: $(VENV)/.dev ## Re-run JOB_EXECUTIONS=5000 failed executions in a job whose processes are killed, on each database
 	@JOB_EXECUTIONS=$${JOB_EXECUTIONS:-5000} $(RUN) -m pytest tests/scenarios/test_jobs.py $(ARGS)
 
+.PHONY: deliveries
+deliveries: $(VENV)/.dev ## Kill the server while it takes DELIVERIES=1000 requests of webhooks and sends as many messages
+	@DELIVERIES=$${DELIVERIES:-1000} $(RUN) -m pytest tests/scenarios/test_killed_deliveries.py --timeout 1800 $(ARGS)
+
 .PHONY: schedules
 schedules: $(VENV)/.dev ## Kill processes SCHEDULE_KILLS=40 times while schedules start executions, on each database
 	@SCHEDULE_KILLS=$${SCHEDULE_KILLS:-40} $(RUN) -m pytest tests/scenarios/test_schedules.py $(ARGS)
