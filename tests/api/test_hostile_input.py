@@ -130,6 +130,8 @@ DOCUMENTS: Final = (
 # What is sent to each operation that takes a body; a field at a time is then replaced by something hostile.
 FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/auth/login": {"username": "a@example.com", "password": "x"},
+    "POST /api/v1/auth/command-logins": {"challenge": "ab" * 32},
+    "POST /api/v1/auth/command-logins/token": {"code": "x", "verifier": "x" * 43},
     "POST /api/v1/auth/second-factor": {"challenge": "x", "code": "000000"},
     "POST /api/v1/auth/password-reset": {"email": "a@example.com"},
     "POST /api/v1/auth/new-password": {"token": "x", "password": "five-blue-otters"},
