@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from flowrunner.ports.event_codec import in_full, type_of
 from support.databases import Place, reading, rows_of
 
 TERMINAL: Final = {
@@ -117,9 +118,10 @@ class _Execution:
 def _executions(place: Place) -> Iterator[_Execution]:
     events: defaultdict[str, list[tuple[int, int, str, dict[str, Any]]]] = defaultdict(list)
     for id, seq, at, type, data in rows_of(
-        place, "SELECT execution_id, seq, at, type, data FROM readable_events ORDER BY execution_id, seq"
+        place, "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq"
     ):
-        events[id].append((seq, at, type, fields_of(data)))
+        # Not by the view, because SQLite reads no deep values.
+        events[id].append((seq, at, type_of(type) or type, fields_of(in_full(type, data))))
     for row in rows_of(
         place,
         "SELECT id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, rerun_of, last_seq"
@@ -238,8 +240,8 @@ def _check_children(place: Place) -> Iterator[str]:
     children: Counter[tuple[str, str, int]] = Counter()
     ends: dict[str, dict[str, Any]] = {}
     parents: dict[str, str | None] = {}
-    for id, parent_id, status, first, last in rows_of(place, _FIRST_AND_LAST):
-        started, ended = json.loads(first), json.loads(last)
+    for id, parent_id, status, first, type, last in rows_of(place, _FIRST_AND_LAST):
+        started, ended = json.loads(first), json.loads(in_full(type, last))
         ends[id] = {"status": status} | {name: ended[name] for name in ("result", "error") if name in ended}
         parents[id] = parent_id
         origin = started.get("parent")
@@ -272,10 +274,10 @@ def _check_children(place: Place) -> Iterator[str]:
 
 
 _FIRST_AND_LAST: Final = """
-SELECT id, parent_id, status, first.data, last.data
+SELECT id, parent_id, status, first.data, last.type, last.data
   FROM executions
-  JOIN readable_events first ON first.execution_id = id AND first.seq = 1
-  JOIN readable_events last ON last.execution_id = id AND last.seq = last_seq
+  JOIN events first ON first.execution_id = id AND first.seq = 1
+  JOIN events last ON last.execution_id = id AND last.seq = last_seq
 """
 
 

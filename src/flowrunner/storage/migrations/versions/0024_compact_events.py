@@ -19,14 +19,14 @@ _OMITTED = (("i", "'s', 'c'", "1"), ("a", "'s', 'c'", "1"), ("x", "'c'", '"defau
 _VIEW = """
 CREATE VIEW readable_events AS
 SELECT execution_id, seq, at, CASE type {types} ELSE type END AS type,
-       CASE WHEN type IN ('b', 's', 'c', 'l', 'e') THEN (SELECT {object} FROM (
+       CASE WHEN type IN ('b', 's', 'c', 'l', 'e'){readable} THEN (SELECT {object} FROM (
             SELECT CASE key {names} ELSE key END AS name, {field} AS field FROM json_each({data})
             {omitted}) AS fields) ELSE data END AS data
   FROM events
 """
 
 
-def _view(*, object: str, field: str, data: str, has: str, value: str) -> str:
+def _view(*, object: str, field: str, data: str, has: str, value: str, readable: str = "") -> str:
     omitted = [
         f"UNION ALL SELECT '{_NAMES[name]}', {value % text} WHERE type IN ({types}) AND {has % name} IS NULL"
         for name, types, text in _OMITTED
@@ -36,14 +36,16 @@ def _view(*, object: str, field: str, data: str, has: str, value: str) -> str:
         names=" ".join(f"WHEN '{short}' THEN '{name}'" for short, name in _NAMES.items()),
         omitted=" ".join(omitted),
         object=object,
+        readable=readable,
         field=field,
         data=data,
     )
 
 
+# SQLite reads 1,000 levels of JSON; an event with more stays as it is.
 SQLITE = _view(
     object="json_group_object(name, json(field))", field="events.data -> fullkey", data="events.data",
-    has="events.data -> '$.%s'", value="'%s'",
+    has="events.data -> '$.%s'", value="'%s'", readable=" AND json_valid(events.data)",
 )  # fmt: skip
 # PostgreSQL cannot decode NUL, which a message may contain.
 _JSON = r"CAST(replace(events.data, '\u0000', '\ufffd') AS json)"
