@@ -3,7 +3,9 @@
 import base64
 import http.client
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -55,7 +57,7 @@ class RealProvider:
         node = str(Path(sys.executable).parent / "node")
         self._process = subprocess.Popen(
             [node, "provider.mjs", json.dumps(self._settings)],
-            cwd=DIRECTORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            cwd=DIRECTORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "listening\n"
@@ -63,7 +65,8 @@ class RealProvider:
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            # The program starts another one, which is the server.
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             assert self._process.stdout is not None
             self._process.stdout.close()
