@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Scope
 
 from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.early_refusals import EarlyRefusals
+from flowrunner.api.http.edge import OnRequest
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.api.http.proxies import Proxies
@@ -155,8 +156,13 @@ class _Serving:
         self._fallback = Standby(None, self._proxies, self._hosts, lambda: self._problem)
         self._switch = AppSwitch(self._fallback)
         self._refused: Callable[[str], None] = lambda limit: None
+        self._on_request: OnRequest = lambda route, method, status, seconds: None
         self._early_refusals: EarlyRefusals | None = None
-        connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
+        connections = Connections(
+            most_connections,
+            on_drop=lambda: self._refused("connections"),
+            on_refusal=lambda status: self._on_request(None, "", status, 0.0),
+        )
         self._server = _Server(
             uvicorn.Config(
                 self._switch,
@@ -283,7 +289,7 @@ class _Serving:
         logger.info("server.standby", hint=hint)
 
     async def _be_active(self, program: Program, ownership: Ownership) -> Exit:
-        self._refused = program.metrics.refused
+        self._refused, self._on_request = program.metrics.refused, program.metrics.requests.count
         self._early_refusals = program.early_refusals
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)

@@ -219,3 +219,18 @@ async def test_a_silent_connection_that_was_answered_before_its_body_is_closed()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert json.loads(rest)["error"]["code"] == "unavailable"
     assert app.bodies == [b"{}"]
+
+
+def test_a_client_with_a_long_head_is_not_kept() -> None:
+    full = StartSlots().full
+    early = EarlyRefusals(full, on_request=lambda *counted: None, refused=lambda limit: None)
+    route = SimpleNamespace(path_format=PATH)
+    heads = [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer t")]
+    scope = {"method": "POST", "raw_path": PATH.encode(), "headers": heads, "route": route}
+
+    for length in range(3):
+        early.note({**scope, "query_string": b"&" * (60_000 + length)}, CALLER)
+    assert len(early._known) == 0
+
+    early.note({**scope, "query_string": b""}, CALLER)
+    assert len(early._known) == 1

@@ -85,6 +85,15 @@ def test_every_fault_is_told_with_its_place_and_what_to_do(account: Client) -> N
     assert hints["metadata.version"] == 'quote it: version: "2"'
 
 
+def test_of_very_many_faults_the_first_thousand_are_listed(account: Client) -> None:
+    many = "{nodes: {a: {type: return, params: {value: [" + ", ".join(["!a b"] * 3000) + "]}}}}"
+
+    assert [len(study(account, many)[kind]) for kind in ("errors", "warnings")] == [1000, 0]
+    refused = account.post("/api/v1/flows", {"name": "x", "definition": many})
+    assert_error(refused, 422, "The flow definition has 3000 faults")
+    assert len(refused.json["error"]["details"]["errors"]) == 1000
+
+
 def test_the_same_faults_keep_it_from_being_saved(account: Client) -> None:
     details = assert_error(account.post("/api/v1/flows", {"name": "N", "definition": FAULTY}), 422)
 

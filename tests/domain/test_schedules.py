@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -391,3 +392,13 @@ def test_a_leap_day_on_a_monday_is_found() -> None:
 def test_a_date_that_never_comes_is_no_due_time() -> None:
     assert next_due(Schedule(cron="0 0 * 2 1#5"), moment("2033-01-01T00:00Z")) == moment("2044-02-29T00:00Z")
     assert next_due(Schedule(cron="0 0 */31 2 *"), NOON) is not None
+
+
+def test_a_day_that_a_zone_has_left_out_is_looked_at_once() -> None:
+    schedule = Schedule(cron="0-59 0-23 * * *", timezone="Pacific/Apia")
+    began = time.thread_time()
+
+    found = times(schedule, moment("2011-12-30T09:58Z"), 3)
+
+    assert found == [moment("2011-12-30T09:59Z"), moment("2011-12-30T10:00Z"), moment("2011-12-30T10:01Z")]
+    assert time.thread_time() - began < 1.0

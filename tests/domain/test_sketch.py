@@ -45,6 +45,14 @@ def test_nodes_have_the_ids_of_an_executions_graph_and_their_places() -> None:
     assert {id: node.handles for id, node in drawn.items() if node.handles} == {"oops": "failure"}
 
 
+def test_a_name_that_is_too_long_for_one_is_not_repeated_by_the_ids_inside() -> None:
+    inside = "{" + ", ".join(f"n{n}: {{}}" for n in range(100)) + "}"
+
+    drawn = sketch(f'nodes:\n  a: {{}}\n  ? "{"k" * 50_000}"\n  : {{type: foreach, nodes: {inside}}}\n')
+
+    assert [node.id for node in drawn.nodes] == ["a"]
+
+
 def test_edges_have_their_actions_and_stay_in_their_scope() -> None:
     edges = [(edge.source, edge.action, edge.target, edge.place.line) for edge in sketch(FLOW).edges]
 

@@ -9,8 +9,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.domain.errors import InvalidFlow
-from flowrunner.language.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES, Position, dotted, read_yaml
+from flowrunner.domain.errors import MOST_PATH_CHARACTERS, InvalidFlow
+from flowrunner.language.yaml_source import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NODES,
+    Position,
+    dotted,
+    read_leniently,
+    read_yaml,
+)
 
 
 def value_of(text: str) -> Any:
@@ -208,3 +216,13 @@ def _decimal(dumper: _Dumper, value: float) -> yaml.Node:
 
 _Dumper.add_representer(str, _quoted)
 _Dumper.add_representer(float, _decimal)
+
+
+@pytest.mark.parametrize("depth", [1, 40])
+def test_faults_within_long_keys_do_not_repeat_them(depth: int) -> None:
+    keys = "".join(f'{" " * n}? "{"k" * (40_000 // depth)}"\n{" " * n}:\n' for n in range(depth))
+
+    _, faults = read_leniently(keys + " " * depth + "[" + ", ".join(["!a b"] * 2000) + "]\n")
+
+    assert len(faults) == 2000
+    assert sum(len(fault.path) for fault in faults) <= 2000 * MOST_PATH_CHARACTERS

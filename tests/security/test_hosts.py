@@ -7,6 +7,7 @@ import pytest
 
 from api.shapes import assert_error
 from api.test_wire import reply_of
+from flowrunner.api.http.hosts import Hosts
 from security.crowd import upgrade
 from support.client import Reply, send_raw
 from support.server import Server
@@ -101,3 +102,12 @@ def test_a_body_in_chunks_is_taken(server: Server, encoding: str) -> None:
     head += "Content-Type: application/json\r\nConnection: close\r\n\r\n"
 
     assert_error(reply_of(send_raw(server.client().address, head.encode() + b"2\r\n{}\r\n0\r\n\r\n")), 422)
+
+
+def test_the_answers_about_very_long_hosts_are_not_kept() -> None:
+    hosts = Hosts()
+
+    for n in range(3):
+        assert hosts.fault({"path": "/", "headers": [(b"host", b"a" * (60_000 + n))]}) is not None
+
+    assert hosts._is_served.cache_info().currsize == 0

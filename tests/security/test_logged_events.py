@@ -216,6 +216,21 @@ def test_a_refused_request_leaves_a_line_with_its_id_and_others_leave_none(usual
     assert [reply.status for reply in refused] == [404, 400, 400, 431]
 
 
+def test_a_request_that_the_server_cannot_do_leaves_a_line_with_the_reason(usual: Logged) -> None:
+    with usual as server:
+        admin = server.admin()
+        account = admin.new_account()
+        flow = account.new_flow("nodes: {a: {type: return}}")
+        admin.put("/api/v1/admin/pause", {"paused": True})
+        refused = account.post(f"/api/v1/flows/{flow}/run", {})
+
+    assert refused.status == 503
+    (line,) = [line for line in usual.named("request.finished") if line["status"] == 503]
+    assert facts(line, "request_id", "account_id", "reason") == (
+        refused.headers["x-request-id"], account.account_id, refused.json["error"]["message"]
+    )  # fmt: skip
+
+
 def test_a_failed_login_leaves_a_line_without_the_name(usual: Logged) -> None:
     with usual as server:
         admin = server.admin()

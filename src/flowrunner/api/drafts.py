@@ -1,6 +1,7 @@
 """Definitions that are not saved yet, over REST: their faults, their graph and their tests."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,7 @@ from pydantic import Field
 from flowrunner.api.flows import LARGE
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ErrorEntry, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.errors import entry_of
+from flowrunner.api.http.errors import MOST_FAULTS, entry_of
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, needs, while_connected
 from flowrunner.api.http.state import services_of
@@ -196,8 +197,10 @@ async def test_flow(request: Request, body: ValidateFlow) -> Reply[FlowTestsAnsw
 
 
 def _entries(faults: Sequence[Fault]) -> tuple[list[ErrorEntry], list[ErrorEntry]]:
-    """Return the errors and the warnings."""
-    found = [(fault.is_warning, entry_of(fault, document="definition")) for fault in faults]
-    return [entry for is_warning, entry in found if not is_warning], [
-        entry for is_warning, entry in found if is_warning
-    ]
+    """Return the first errors and warnings."""
+
+    def entries(*, warnings: bool) -> list[ErrorEntry]:
+        found = (fault for fault in faults if fault.is_warning is warnings)
+        return [entry_of(fault, document="definition") for fault in islice(found, MOST_FAULTS)]
+
+    return entries(warnings=False), entries(warnings=True)

@@ -1,6 +1,7 @@
 """The request log: one event per answered request, without anything that the client sent."""
 
 import logging
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -10,6 +11,8 @@ logger = structlog.get_logger()
 
 # Key in the ASGI scope: the status code of the answer.
 ANSWERED: Final = "answered"
+# The same: why the server cannot do at the moment what was asked.
+REASON: Final = "reason"
 
 
 def logs_every_request() -> bool:
@@ -18,14 +21,14 @@ def logs_every_request() -> bool:
 
 
 def log_request(scope: Scope, *, seconds: float, even_if_served: bool) -> None:
-    """Log a finished request if it was rejected.
+    """Log a finished request if it was rejected, or if the server failed to serve it.
 
     Args:
         seconds: The duration.
-        even_if_served: Log it also if it was not rejected.
+        even_if_served: Log it also if it was served.
     """
     status = scope.get(ANSWERED)
-    if status is not None and 400 <= status < 500:
+    if status is not None and status >= HTTPStatus.BAD_REQUEST:
         log = logger.info
     elif even_if_served:
         log = logger.debug
@@ -41,6 +44,7 @@ def log_request(scope: Scope, *, seconds: float, even_if_served: bool) -> None:
         status=None if status is None else int(status),
         duration_ms=round(seconds * 1000, 3),
         account_id=None if caller is None else caller.account_id,
+        **({REASON: scope[REASON]} if REASON in scope else {}),
     )
 
 

@@ -6,7 +6,12 @@ The core raises these errors; `flowrunner.api.http.errors` maps each to a status
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+MOST_PATH_CHARACTERS: Final = 1_000
+_MOST_CHARACTERS: Final = 2_000
+# Faults in the text of an error.
+_MOST_TOLD: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,13 @@ class Fault:
     hint: str | None = None
     is_warning: bool = False
     fix: Fix | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        # Names in a document have up to a megabyte, and thousands of faults may repeat one.
+        for name, most in (("path", MOST_PATH_CHARACTERS), ("message", _MOST_CHARACTERS), ("hint", _MOST_CHARACTERS)):
+            text = getattr(self, name)
+            if text is not None and len(text) > most:
+                object.__setattr__(self, name, f"{text[: most - 1]}…")
 
 
 class FlowRunnerError(Exception):
@@ -224,7 +236,8 @@ class TooManyRequests(FlowRunnerError):
 
 class _Faulty(FlowRunnerError):
     def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("; ".join(f"{f.path}: {f.message}" if f.path else f.message for f in faults))
+        first = faults[:_MOST_TOLD]
+        super().__init__("; ".join(f"{f.path}: {f.message}" if f.path else f.message for f in first))
         self.faults = tuple(faults)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -28,6 +28,7 @@ MACROS: Final = {
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(milliseconds=1)
+_MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
 # A 29th of February falls on the same weekday after 40 years at the latest.
 _MOST_YEARS: Final = 40
@@ -138,7 +139,7 @@ def _times_of(cron: str, timezone: str, day: date) -> tuple[datetime, ...]:
     if begin == end:
         return tuple((wall - begin).replace(tzinfo=UTC) for wall in walls)
     if not fields.parts[1].startswith("*") and not fields.parts[2].startswith("*"):
-        return tuple(sorted({_first_from(wall, zone) for wall in walls}))
+        return tuple(sorted(set(_firsts_from(walls, zone))))
     return tuple(sorted({at for wall in walls for at in _moments_of(wall, zone)}))
 
 
@@ -150,11 +151,30 @@ def _moments_of(wall: datetime, zone: ZoneInfo) -> Iterator[datetime]:
             yield at
 
 
-def _first_from(wall: datetime, zone: ZoneInfo) -> datetime:
-    """Return the first moment at which a clock shows a time, or if it leaves it out, the first one after it."""
-    while (at := next(_moments_of(wall, zone), None)) is None:
-        wall += timedelta(minutes=1)
-    return at
+def _firsts_from(walls: Sequence[datetime], zone: ZoneInfo) -> Iterator[datetime]:
+    """Yield the first moment at which a clock shows each time, or if it leaves it out, the first one after it.
+
+    Clocks have left out a whole day, so the times that are left out together are looked at once.
+
+    Args:
+        walls: The times in order.
+    """
+    resumes = None
+    for wall in walls:
+        if resumes is not None and wall < resumes:
+            continue
+        at = next(_moments_of(wall, zone), None)
+        if at is None:
+            resumes = _end_of_gap(wall, zone)
+            at = next(_moments_of(resumes, zone))
+        yield at
+
+
+def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first time, to the minute, that a clock shows after one that it leaves out."""
+    while next(_moments_of(wall, zone), None) is None:
+        wall += _MINUTE
+    return wall
 
 
 def starts_at(id: TriggerId, schedule: Schedule, due_at: datetime) -> datetime:

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
-from flowrunner.language.document import Document
+from flowrunner.language.document import MAX_NAME_CHARACTERS, Document
 from flowrunner.language.edges import first_nodes
 from flowrunner.language.legacy import modernize
 from flowrunner.language.yaml_source import Keys, Position, dotted, read_leniently
@@ -84,7 +84,12 @@ class _Drawer:
         if not isinstance(written := holder.get("nodes"), dict):
             return
         # A text or a list is no node, but a key whose indentation is not right yet.
-        nodes = {name: node for name, node in written.items() if isinstance(node, dict | None)}
+        # Longer names are no names, and the ids of all nodes inside one repeat it.
+        nodes = {
+            name: node
+            for name, node in written.items()
+            if isinstance(node, dict | None) and len(name) <= MAX_NAME_CHARACTERS
+        }
         handlers = {} if parent is not None else {str(holder.get(key)): kind for key, kind in _HANDLERS.items()}
         first = first_nodes(holder, nodes, frozenset(handlers))
         for name, node in nodes.items():
@@ -111,7 +116,7 @@ class _Drawer:
             self.scope(node or {}, keys, f"{id}/", id, None)
             branches = (node or {}).get("branches")
             for key, inner in (branches if isinstance(branches, dict) else {}).items():
-                if isinstance(inner, dict):
+                if isinstance(inner, dict) and len(key) <= MAX_NAME_CHARACTERS:
                     self.scope(inner, (*keys, "branches", key), f"{id}[{key}]/", id, key)
 
 

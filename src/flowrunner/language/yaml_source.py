@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, ScalarEvent
 
-from flowrunner.domain.errors import Fault, InvalidFlow
+from flowrunner.domain.errors import MOST_PATH_CHARACTERS, Fault, InvalidFlow
 from flowrunner.domain.surrogates import Surrogates
 from flowrunner.domain.values import JSON
 from flowrunner.language.yaml_syntax import syntax_fault
@@ -87,10 +87,15 @@ class Source:
 
 
 def dotted(keys: Keys) -> str:
-    """Return keys as a path: `("nodes", "a", "items", 0)` as `nodes.a.items[0]`."""
+    """Return keys as a path: `("nodes", "a", "items", 0)` as `nodes.a.items[0]`; a long one is cut off.
+
+    A key may have a megabyte, and thousands of values may be within it.
+    """
     text = ""
     for key in keys:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+        text += f"[{key}]" if isinstance(key, int) else f"{'.' if text else ''}{key[:MOST_PATH_CHARACTERS]}"
+        if len(text) >= MOST_PATH_CHARACTERS:
+            return f"{text[: MOST_PATH_CHARACTERS - 1]}…"
     return text
 
 

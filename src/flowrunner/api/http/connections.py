@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+from flowrunner.api.http.refusals import refusal
+
 # Memory of all connections together: partial bodies, and answers that clients have not read.
 MOST_HELD_BYTES: Final = 128 * 2**20
 # Size of the kernel's send buffer. Its default would grow to megabytes.
@@ -26,12 +28,21 @@ class Connections:
         most: The maximum number of connections.
         most_bytes: The maximum memory of all connections.
         on_drop: Called for each connection that is closed.
+        on_refusal: Called with the status of each answer to input that never becomes a request.
     """
 
-    def __init__(self, most: int, *, on_drop: Callable[[], None], most_bytes: int = MOST_HELD_BYTES) -> None:
+    def __init__(
+        self,
+        most: int,
+        *,
+        on_drop: Callable[[], None],
+        on_refusal: Callable[[int], None] = lambda status: None,
+        most_bytes: int = MOST_HELD_BYTES,
+    ) -> None:
         self._most = most
         self._most_bytes = most_bytes
         self._on_drop = on_drop
+        self.on_refusal = on_refusal
         self._open = 0
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._held: dict[Connection, int] = {}
@@ -166,6 +177,11 @@ class Connection:
         if not self._pending:
             self._loop.call_soon(self._send)
         self._pending.append(data)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer input that cannot become a request."""
+        self.write(refusal(status, message))
+        self._connections.on_refusal(status)
 
     def _send(self) -> None:
         if self._pending:

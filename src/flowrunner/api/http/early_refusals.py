@@ -23,6 +23,8 @@ from flowrunner.services.lru_cache import LruCache
 # A client is known for as long as its refusal tells it to wait. Then its token is checked again.
 _KNOWN_SECONDS: Final = 1.0
 _MOST_KNOWN: Final = 10_000
+# Bytes of what is kept of a client, whose head may have 64 KiB. Others take the usual way.
+_LONGEST_KEY: Final = 4 * 1024
 # What decides who asks for what, and where. A cookie needs checks of its own, so its requests take the usual way.
 _TELLING: Final = frozenset({b"authorization", b"host", b"flowrunner-workspace"})
 _REQUEST_ID_HERE: Final = "request-id-here"
@@ -115,7 +117,8 @@ def _key(scope: Scope) -> tuple[bytes, ...] | None:
     telling = [part for pair in scope["headers"] if pair[0] in _TELLING for part in pair]
     if b"authorization" not in telling:
         return None
-    return (scope["raw_path"], scope["query_string"], *telling)
+    key = (scope["raw_path"], scope["query_string"], *telling)
+    return key if sum(map(len, key)) <= _LONGEST_KEY else None
 
 
 @lru_cache(maxsize=8)

@@ -31,6 +31,7 @@ from flowrunner.api.http.guides import Guide, guide_of_error, guide_of_status
 from flowrunner.api.http.rate_headers import exceeded_headers
 from flowrunner.api.http.request_faults import request_faults
 from flowrunner.api.http.state import services_of, state_of
+from flowrunner.api.request_log import REASON
 from flowrunner.domain.errors import (
     Conflict,
     Fault,
@@ -102,6 +103,8 @@ CODES_OF_ERRORS: Final[Mapping[type[Exception], str]] = {
     PasswordLoginDisabled: "password_login_disabled",
 }
 
+# Faults that an answer lists. A document may have ten thousand.
+MOST_FAULTS: Final = 1_000
 NOTHING_HERE: Final = "There is nothing at this address"
 
 
@@ -190,8 +193,8 @@ _BETWEEN_KEYS: Final = re.compile(r"[.\[\]]")
 
 
 def details_of(faults: Sequence[Fault], *, document: str | None = None) -> ErrorDetails:
-    """Return all faults; a single one also as the reference's `field` and `reason`. Args: as `entry_of`."""
-    entries = [entry_of(fault, document=document) for fault in faults]
+    """Return the first faults; a single one also as the reference's `field` and `reason`. Args: as `entry_of`."""
+    entries = [entry_of(fault, document=document) for fault in faults[:MOST_FAULTS]]
     if len(faults) != 1:
         return ErrorDetails(errors=entries)
     return ErrorDetails(field=document or faults[0].path, reason=faults[0].message, errors=entries)
@@ -200,6 +203,8 @@ def details_of(faults: Sequence[Fault], *, document: str | None = None) -> Error
 async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowRunnerError), "registered for this class"
     await record_refusal(request, error)
+    if isinstance(error, Unavailable):
+        request.scope[REASON] = str(error)
     return answer_to(request.scope["request_id"], error)
 
 

@@ -21,6 +21,8 @@ _HOST: Final = re.compile(
     rf"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*\.?))(?::[0-9]{{0,5}})?"
 )
 _KEPT: Final = 1000
+# The longest name of DNS, with a port. Answers about longer ones are not kept: a head has up to 64 KiB.
+_MOST_BYTES: Final = 253 + len(":65535")
 _SHOWN: Final = 100
 
 
@@ -47,7 +49,7 @@ class Hosts:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1:
             return f"The request has {len(hosts)} Host headers: send one"
-        if self._is_served(hosts[0]):
+        if len(hosts[0]) <= _MOST_BYTES and self._is_served(hosts[0]):
             return None
         shown = hosts[0][:_SHOWN].decode("latin-1")
         return f"The server does not answer to the host '{shown}': name it in the setting allowed_hosts"

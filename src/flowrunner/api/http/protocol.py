@@ -7,7 +7,6 @@ from typing import Any, Final, NoReturn, TypeAlias
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from flowrunner.api.http.connections import Connection, Connections
-from flowrunner.api.http.refusals import refusal
 
 # Limit for the request line and headers, and for any input that is neither head nor body.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -227,7 +226,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             # The body of the current request is faulty: its handler must not answer it.
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.write(refusal(status, message))
+        self.transport.refuse(status, message)
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 

@@ -9,7 +9,6 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from flowrunner.api.http.connections import Connection
-from flowrunner.api.http.refusals import refusal
 
 # Time from the end of the request head until the server accepts or rejects the handshake.
 HANDSHAKE_SECONDS: Final = 60.0
@@ -108,7 +107,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(data)
             if self.conn.handshake_exc is not None:
                 self.close_sent = True
-                self.transport.write(refusal(400, UNREADABLE_HANDSHAKE))
+                self.transport.refuse(400, UNREADABLE_HANDSHAKE)
                 self.transport.close()
             return
         self._unread += data
