@@ -68,7 +68,7 @@ def check_ends(place: Place, ledger: Ledger) -> list[str]:
     ends = {
         id: (type, json.loads(data).get("result"))
         for id, type, data in rows_of(
-            place, "SELECT id, type, data FROM executions JOIN events ON execution_id = id AND seq = last_seq"
+            place, "SELECT id, type, data FROM executions JOIN readable_events ON execution_id = id AND seq = last_seq"
         )
     }
     kinds = list(KINDS.values())

@@ -26,6 +26,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import actor
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
+from flowrunner.ports.event_codec import stored_type
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.storage import appends, concurrency
@@ -100,7 +101,9 @@ class TornJournal(CrashingJournal):
         statement = appends.ADVANCE if append.create is None else appends.CREATE
         if append.create is not None:
             row["labels"], _ = terms_of_start(append.create, append.records[0].data)
-        events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
+        events = [
+            (append.execution_id, r.seq, to_ms(r.at), stored_type(r.event), r.data.decode()) for r in append.records
+        ]
 
         async def summary(tx: Transaction) -> None:
             try:

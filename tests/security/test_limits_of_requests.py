@@ -211,6 +211,7 @@ async def test_s43_s56_nobody_has_a_long_body_read_and_everybody_the_longest_tha
         opened = [route.path for route in routes if type(route) is PublicRoute]
 
         assert sorted(opened) == [
+            "/api/v1/auth/command-logins/token",
             "/api/v1/auth/login",
             "/api/v1/auth/new-password",
             "/api/v1/auth/password-reset",

@@ -7,6 +7,7 @@ import itertools
 import re
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -139,19 +140,20 @@ def reading(place: Place) -> Iterator[None]:
     if isinstance(place, str):
         with sharing_a_connection(place):
             yield
-    elif place in _read:
+    elif (key := (place, threading.get_ident())) in _read:
         yield
     else:
         with closing(sqlite3.connect(place)) as connection:
-            _read[place] = connection
+            _read[key] = connection
             try:
                 yield
             finally:
-                del _read[place]
+                del _read[key]
 
 
-# The connections that several queries have together, by file: each reads the whole schema before its first query.
-_read: Final[dict[Path, sqlite3.Connection]] = {}
+# The connections that several queries of a thread have together, by file: each reads the whole schema before its first
+# query.
+_read: Final[dict[tuple[Path, int], sqlite3.Connection]] = {}
 
 
 def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -159,7 +161,7 @@ def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ..
     if isinstance(place, str):
         return query(place, _numbered(statement), *values)
     with reading(place):
-        return _read[place].execute(statement, values).fetchall()
+        return _read[place, threading.get_ident()].execute(statement, values).fetchall()
 
 
 def change(place: Place, statement: str, *values: object) -> None:

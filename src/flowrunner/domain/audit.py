@@ -1,7 +1,7 @@
 """Entries of the audit log, one for each act of a person or program."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -41,7 +41,7 @@ class AuditEntry:
     outcome: Outcome = "done"
     details: Mapping[str, JSON] = field(default_factory=dict)
     request: RequestKey | None = None
-    mails: Sequence[OutgoingMail] = ()
+    mails: tuple[OutgoingMail, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def act(
     at: datetime,
     workspace_id: WorkspaceId | None = None,
     details: Mapping[str, JSON] | None = None,
-    mails: Sequence[OutgoingMail] = (),
+    mails: tuple[OutgoingMail, ...] = (),
 ) -> AuditEntry:
     """Return the entry for an act of ``caller``, in the caller's personal workspace unless another is given."""
     return AuditEntry(

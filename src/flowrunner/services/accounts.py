@@ -261,13 +261,15 @@ class Accounts:
             await self._on_sessions_end(id)
         return after
 
-    def _notices(self, before: Account, *, has_password: bool, has_email: bool) -> Sequence[OutgoingMail]:
+    def _notices(self, before: Account, *, has_password: bool, has_email: bool) -> tuple[OutgoingMail, ...]:
         """Return the e-mails about a change, to the address before: a thief would replace that first."""
         if not before.is_email_confirmed:
             return ()
         changed = ["password"] * has_password + ["e-mail address"] * has_email
         changes = [f"The {thing} of your account was changed." for thing in changed]
-        return [mail for change in changes for mail in self._login_mails.notice(before.id, change, to=before.email)]
+        return tuple(
+            mail for change in changes for mail in self._login_mails.notice(before.id, change, to=before.email)
+        )
 
     def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""

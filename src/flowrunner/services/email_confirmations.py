@@ -1,6 +1,5 @@
 """Confirmation of e-mail addresses: a link that is sent to an address, and opened in a login of its account."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -55,7 +54,9 @@ class EmailConfirmations:
     def are_mailed(self) -> bool:
         return self._mails.are_possible
 
-    def begin(self, id: AccountId, *, name: str, email: str) -> tuple[ConfirmationLink | None, Sequence[OutgoingMail]]:
+    def begin(
+        self, id: AccountId, *, name: str, email: str
+    ) -> tuple[ConfirmationLink | None, tuple[OutgoingMail, ...]]:
         """Return a link that confirms the address, to be stored, and the e-mail with it; None without e-mails.
 
         Raises: TooManyRequests.

@@ -252,7 +252,7 @@ class Invitations:
             is_email_confirmed=self._mailed.read(token)[1],
         )
         link: ConfirmationLink | None = None
-        mails: Sequence[OutgoingMail] = ()
+        mails: tuple[OutgoingMail, ...] = ()
         if not account.is_email_confirmed:
             link, mails = self._confirmations.begin(id, name=name, email=account.email)
         password_hash = await self._hasher.hash(password, source=source)
