@@ -158,3 +158,27 @@ def test_the_page_is_shown_in_no_frame(own: Server) -> None:
 
     assert reply.status == 200
     assert re.search("frame-ancestors 'none'", reply.headers["content-security-policy"])
+
+
+def test_a_chain_of_logins_is_no_more_recent_than_its_first_login(own: Server, account: Client) -> None:
+    with closing(sqlite3.connect(own.data_dir / "flowrunner.db")) as database, database:
+        database.execute("UPDATE sessions SET logged_in_at = logged_in_at - 840000")
+    _, token = exchange(account.url, *allowed(account))
+    with closing(sqlite3.connect(own.data_dir / "flowrunner.db")) as database, database:
+        database.execute("UPDATE sessions SET logged_in_at = logged_in_at - 120000")
+
+    refused = Client(account.url, token).post(CODES, {"challenge": new_secret()[1]})
+
+    assert (refused.status, refused.json["error"]["code"]) == (403, "recent_login_required")
+
+
+def test_every_login_of_the_command_line_is_on_a_page_of_the_list(account: Client) -> None:
+    for _ in range(3):
+        exchange(account.url, *allowed(account))
+    page = account.get("/api/v1/sessions", limit=1).json
+    seen = {page["sessions"][0]["id"]}
+    while cursor := page.get("next_cursor"):
+        page = account.get("/api/v1/sessions", limit=1, cursor=cursor).json
+        seen.add(page["sessions"][0]["id"])
+
+    assert len(seen) == 4

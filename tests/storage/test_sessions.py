@@ -8,11 +8,11 @@ import pytest
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports.accounts import Renewal
+from flowrunner.ports.accounts import NewSession, Renewal
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions
-from support.databases import MARA, NOON, OMAR, Place, rows_of
+from support.databases import MARA, NOON, OMAR, Place, change, rows_of
 
 from .samples import log_in, session
 
@@ -179,6 +179,40 @@ async def test_a_ticket_expires(sessions: SqlSessions) -> None:
 
     assert await sessions.take_ticket("digest", now=NOON + timedelta(milliseconds=1)) is None
     assert await sessions.take_ticket("digest", now=NOON) is None
+
+
+async def test_a_ticket_opens_one_session_which_is_as_old_as_its_login(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
+    made = iter("abcde")
+
+    def new(parent: Caller) -> NewSession:
+        assert parent.account_id == MARA
+        return session(next(made))
+
+    opened = await asyncio.gather(*(sessions.open_by_ticket("digest", new, now=NOON) for _ in range(5)))
+
+    assert sorted(each is None for each in opened) == [False] + [True] * 4
+    found = await sessions.find(SessionId("a"))
+    assert found is not None
+    assert isinstance(found.credential, Session)
+    assert found.credential.logged_in_at == NOON - timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("ending", ["logout", "expiry", "account"])
+async def test_a_ticket_opens_no_session_after_its_login_has_ended(
+    sessions: SqlSessions, path: Place, ending: str
+) -> None:
+    await log_in(sessions, session("s1", OMAR, seconds=30))
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON + timedelta(hours=1))
+    if ending == "logout":
+        await sessions.end(SessionId("s1"))
+    elif ending == "account":
+        change(path, "UPDATE accounts SET disabled_at = 1 WHERE id = ?", OMAR)
+    now = NOON + timedelta(seconds=30 if ending == "expiry" else 1)
+
+    assert await sessions.open_by_ticket("digest", lambda parent: session("a", OMAR), now=now) is None
+    assert rows_of(path, "SELECT id FROM sessions WHERE id = 'a'") == []
 
 
 async def test_what_has_expired_is_purged(sessions: SqlSessions, path: Place) -> None:

@@ -243,6 +243,21 @@ class SessionStore(Protocol):
         """Redeem a ticket; return its session, or None if the ticket is not valid."""
         ...
 
+    async def open_by_ticket(
+        self, digest: str, new: Callable[[Caller], NewSession], *, now: datetime, audit: Audit = None
+    ) -> NewSession | None:
+        """Redeem a ticket by a session of a login of its own, which is as old as the login of the ticket.
+
+        All in one commit: what ends the session of the ticket meanwhile leaves none that the ticket has opened.
+
+        Args:
+            new: Returns the session to open for the caller of the ticket. It is called on another thread.
+
+        Returns:
+            The session; None if the ticket is not valid, or its session has ended.
+        """
+        ...
+
     async def purge(self, *, now: datetime) -> None: ...
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Unauthorized
-from flowrunner.ports.accounts import SessionStore
+from flowrunner.ports.accounts import NewSession, SessionStore
 from flowrunner.ports.clock import Clock
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
 from flowrunner.services.logins import check_recent_login
@@ -55,25 +55,25 @@ class CommandLogins:
         return CommandLoginCode(code=code, expires_at=expires_at)
 
     async def finish(self, code: str, verifier: str, *, address: str, agent: str) -> AccessToken:
-        """Open a session of the account that gave the code, with what its login has shown. Raises: Unauthorized."""
+        """Open a session of the account that gave the code, with what its login has shown. Raises: Unauthorized.
+
+        It is as old as that login, so that no chain of such sessions stays a recent login for longer.
+        """
         now = self._clock.now()
         challenge = hashlib.sha256(verifier.encode("utf-8", "surrogatepass")).hexdigest()
-        parent = await self._sessions.take_ticket(_digest(code, challenge), now=now)
-        caller = None if parent is None else await self._sessions.find(parent)
-        if caller is None or caller.expires_at <= now:
-            raise Unauthorized(_GONE)
-        assert isinstance(caller.credential, Session), "found by a session"
-        session = self._identity.new_session(
-            caller.account_id, caller.role, address=address, agent=agent, proof=caller.credential.proof
-        )
-        entry = login_entry(session, at=now)
 
-        def audit(is_open: bool) -> AuditEntry | None:
-            return entry if is_open else None
+        def new(parent: Caller) -> NewSession:
+            assert isinstance(parent.credential, Session), "found by a session"
+            proof = parent.credential.proof
+            return self._identity.new_session(parent.account_id, parent.role, address=address, agent=agent, proof=proof)
 
-        if not await self._sessions.open(session, at=now, password_hash=None, audit=audit):
+        def audit(opened: NewSession | None) -> AuditEntry | None:
+            return None if opened is None else login_entry(opened, at=now)
+
+        opened = await self._sessions.open_by_ticket(_digest(code, challenge), new, now=now, audit=audit)
+        if opened is None:
             raise Unauthorized(_GONE)
-        return self._identity.token_of(session)
+        return self._identity.token_of(opened)
 
 
 def _digest(code: str, challenge: str) -> str:

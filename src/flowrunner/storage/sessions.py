@@ -13,7 +13,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.workspaces import memberships
 
 # Only if the account is unchanged since the password was checked: a login that races with a new password, a new role or
@@ -83,6 +83,11 @@ UPDATE sessions SET last_used_at = used.at, address = used.address
 )
 SAVE_TICKET: Final = """
 INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)
+"""
+# Just before the login that it follows, and at a time that no login of the account has: see `LOGINS`.
+JUST_BEFORE: Final = """
+SELECT min(logged_in_at) - 1 FROM sessions
+ WHERE account_id = :account_id AND logged_in_at <= :at AND logged_in_at > :at - 1000
 """
 TAKE_TICKET: Final = "DELETE FROM tickets WHERE digest = :digest RETURNING session_id, expires_at"
 PURGE: Final = (
@@ -168,6 +173,22 @@ class SqlSessions:
     async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:
         row = await self._database.write(lambda tx: tx.row(TAKE_TICKET, {"digest": digest}))
         return SessionId(row[0]) if row is not None and row[1] >= to_ms(now) else None
+
+    async def open_by_ticket(
+        self, digest: str, new: Callable[[Caller], NewSession], *, now: datetime, audit: Audit = None
+    ) -> NewSession | None:
+        async def open(tx: Transaction) -> NewSession | None:
+            ticket = await tx.row(TAKE_TICKET, {"digest": digest})
+            parent = None if ticket is None else await _caller(tx, FIND, {"id": ticket[0]})
+            if ticket is None or ticket[1] < to_ms(now) or parent is None or parent.expires_at <= now:
+                return None
+            assert isinstance(parent.credential, Session), "found by a session"
+            session, login = new(parent), to_ms(parent.credential.logged_in_at)
+            (before,) = await one_row(tx, JUST_BEFORE, {"account_id": parent.account_id, "at": login})
+            opened = _values(session, family=session.id, logged_in_at=before, at=to_ms(now))
+            return session if await tx.run(OPEN, opened) == 1 else None
+
+        return await self._database.write(open, audit=audit)
 
     async def purge(self, *, now: datetime) -> None:
         async def purge(tx: Transaction) -> None:
