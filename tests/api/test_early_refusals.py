@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -39,6 +40,9 @@ class Starts:
             self.slots.full, on_request=lambda *counted: self.counted.append(counted), refused=self.refused.append
         )
         self.port = 0
+        self.connections = Connections(0, on_drop=lambda: None)
+        # How long a request takes.
+        self.seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the whole body, as the usual way does, and refuse what cannot wait."""
@@ -47,6 +51,7 @@ class Starts:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         self.bodies.append(body)
+        await asyncio.sleep(self.seconds)
         status, text = 201, b"{}"
         scope["route"] = SimpleNamespace(path_format="/api/v1/flows/{id}/run")
         if scope["method"] == "POST" and (full := self.slots.full(CALLER.workspace_id, CALLER.account_id)) is not None:
@@ -75,6 +80,7 @@ class Starts:
 async def starts(*, keep_alive: float = 5) -> AsyncIterator[Starts]:
     app = Starts()
     connections = Connections(100, on_drop=lambda: None)
+    app.connections = connections
     protocol = partial(JoinedHttpProtocol, open_connections=connections, refuse_early=app.early.answer_to)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -234,3 +240,33 @@ def test_a_client_with_a_long_head_is_not_kept() -> None:
 
     early.note({**scope, "query_string": b""}, CALLER)
     assert len(early._known) == 1
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_a_client_that_does_not_read_its_refusals_gets_no_further_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another connection would be refused in the usual way each second.
+    monkeypatch.setattr(early_refusals, "_KNOWN_SECONDS", 1000.0)
+    async with starts() as app:
+        await app.send(start())
+        stream = socket.socket()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(stream, ("127.0.0.1", app.port))
+        requests, sent = start() * 200, 0
+        with stream, suppress(OSError, TimeoutError):
+            while sent < 2**23:
+                await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(stream, requests), 2)
+                sent += len(requests)
+        unread = [connection.get_write_buffer_size() for connection in app.connections._waiting]
+
+    assert max(unread) < 2**21
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_a_request_that_came_with_the_end_of_a_refused_one_may_take_longer_than_an_idle_connection() -> None:
+    async with starts(keep_alive=0.01) as app:
+        await app.send(start())
+        app.seconds = 0.2
+        answers = await app.send(start() + start(method="GET"), 2)
+
+    assert [status for status, *_ in answers] == [503, 201]

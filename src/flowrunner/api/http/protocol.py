@@ -97,9 +97,12 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         refusal = None
-        if cycle.keep_alive and not cycle.waiting_for_100_continue:
+        # The usual way waits until the client reads its answers.
+        if cycle.keep_alive and not cycle.waiting_for_100_continue and not self.flow.write_paused:
             refusal = self._refuse_early(cycle.scope, self.server_state.default_headers)
         if refusal is None:
+            # An answer to the request before, in the same data, has begun to wait for this one.
+            self._unset_keepalive_if_required()
             super()._start_asgi_task(cycle, app)
             return
         cycle.response_started = cycle.response_complete = True
