@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.services.email_confirmations import MOST_SENT_AGAIN
+from flowrunner.services.email_confirmations import MOST_LINKS, MOST_SENT_AGAIN
 from flowrunner.services.links import digest_of_token
+from flowrunner.services.login_mails import MOST_MAILS
+from flowrunner.storage import mail_queue
 from support.asgi import program_at
 from support.client import PASSWORD
 from support.mailbox import Mailbox, open_mailbox, text_of
@@ -210,3 +212,40 @@ async def test_the_operator_confirms_addresses_beside_the_running_server(town: T
     assert (unknown.returncode, await town.is_confirmed("kim")) == (1, False)
     done = run(VICTIM.upper())
     assert (done.returncode, await town.is_confirmed("kim")) == (0, True), done.stderr
+
+
+async def test_claims_of_an_address_keep_its_owner_from_no_link(town: Town) -> None:
+    body = {"name": "N", "email": VICTIM, "password": PASSWORD}
+    town.ids["cfo"] = (await town.go("POST", "/api/v1/accounts", body, by="root")).json["id"]
+    town.tokens["cfo"] = (await town.log_in(VICTIM)).json["token"]
+
+    claims = [(await town.change("kim", {"email": VICTIM})).status for _ in range(MOST_LINKS)]
+    again = [(await town.go("POST", "/api/v1/accounts", body, by="root")).status for _ in range(MOST_LINKS)]
+
+    assert (claims, again) == ([422] * MOST_LINKS, [409] * MOST_LINKS)
+    assert (await town.go("POST", AGAIN, by="cfo")).status == 202
+    assert await town.confirm("cfo", await town.mailed(VICTIM)) == 200
+
+
+async def test_rejected_changes_use_up_no_email_about_one_that_is_made(town: Town) -> None:
+    rejected = [await town.go("DELETE", "/api/v1/second-factors/factor-none", by="kim") for _ in range(MOST_MAILS)]
+    await town.change("kim", {"email": "kim@new.example"})
+    await town.sent()
+
+    assert {reply.status for reply in rejected} == {404}
+    assert "was changed" in text_of(town.mailbox.to(KIM)[-1])
+
+
+async def test_unsent_invitations_keep_away_no_email_about_the_logins_of_their_sender(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_queue, "MOST_OF_ACCOUNT", 3)
+    team = (await town.go("POST", "/api/v1/workspaces", {"name": "T", "slug": "t-3"}, by="kim")).json["id"]
+    for n in range(4):
+        body = {"email": f"lee-{n}@example.com", "role": "viewer"}
+        assert (await town.go("POST", f"/api/v1/workspaces/{team}/invitations", body, by="kim")).status == 201
+    await town.change("kim", {"email": "kim@new.example"})
+    await town.sent()
+
+    assert len(town.mailbox.arrived) == 4
+    assert "was changed" in text_of(town.mailbox.to(KIM)[-1])

@@ -151,6 +151,8 @@ class Accounts:
         await self._store.create(
             account, password_hash=password_hash, only_if_first=only_if_first, link=link, audit=entry
         )
+        if link is not None:
+            self._confirmations.count(email)
         return account
 
     async def get(self, caller: Caller, id: AccountId) -> Account:
@@ -219,11 +221,11 @@ class Accounts:
             password_hash = await self._hasher.hash(password, source=caller.account_id)
         # Hashing may have waited in its queue.
         now, where = self._clock.now(), personal_workspace(id)
-        mails = self._notices(before, has_password=password is not None, has_email=email is not None)
+        mails = notices = self._notices(before, has_password=password is not None, has_email=email is not None)
         link = None
         if email is not None and not is_email_confirmed:
             link, confirming = self._confirmations.begin(id, name=name or before.name, email=checked)
-            mails = (*mails, *confirming)
+            mails = (*notices, *confirming)
 
         def audit(updated: tuple[Account, bool]) -> AuditEntry:
             after, has_ended_sessions = updated
@@ -257,6 +259,9 @@ class Accounts:
                 raise
             # An error of its own would reveal which addresses have an account here.
             raise InvalidInput([_NOT_AN_ADDRESS]) from None
+        self._login_mails.count(notices)
+        if link is not None:
+            self._confirmations.count(checked)
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after

@@ -59,13 +59,14 @@ class EmailConfirmations:
     ) -> tuple[ConfirmationLink | None, tuple[OutgoingMail, ...]]:
         """Return a link that confirms the address, to be stored, and the e-mail with it; None without e-mails.
 
+        `count` must follow once it is stored.
+
         Raises: TooManyRequests.
         """
         if not self._mails.are_possible:
             return None, ()
         now = self._clock.now()
         self._sent.check(email, at=now)
-        self._sent.add(email, at=now)
         token, seed = self._tokens.new()
         link = ConfirmationLink(digest=digest_of_token(token), expires_at=now + LIFE)
         text = (
@@ -75,6 +76,13 @@ class EmailConfirmations:
         )
         subject = "Confirm your e-mail address for FlowRunner"
         return link, self._mails.make(id, subject, text, to=email, page=PAGE, seed=seed, life=LIFE)
+
+    def count(self, email: str) -> None:
+        """Count a link that was sent to an address.
+
+        A rejected claim of another account's address does not count: its owner could have no link sent otherwise.
+        """
+        self._sent.add(email, at=self._clock.now())
 
     async def send_again(self, caller: Caller) -> None:
         """Send another link, in place of the earlier ones.
@@ -95,6 +103,7 @@ class EmailConfirmations:
         action, where = "email.confirmation_sent", personal_workspace(account.id)
         entry = act(caller, action, "account", account.id, at=now, workspace_id=where, mails=mails)
         await self._store.set_confirmation_link(account.id, account.email, link, audit=entry)
+        self.count(account.email)
 
     async def confirm(self, caller: Caller, token: str) -> Account:
         """Confirm the address of the caller's account with the token of a link, once.

@@ -276,6 +276,8 @@ class Invitations:
         except EmailTaken:
             # The same as above: the answer to a link that was passed on does not tell who has an account.
             raise _no_sign_up() from None
+        if link is not None:
+            self._confirmations.count(account.email)
         return account
 
     async def _use(

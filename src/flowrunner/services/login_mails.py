@@ -30,7 +30,7 @@ class LoginMails:
         )
 
     def notice(self, account_id: AccountId, change: str, *, to: str | None = None) -> tuple[OutgoingMail, ...]:
-        """Return an e-mail about a change for its audit entry; nothing if none can be sent.
+        """Return an e-mail about a change for its audit entry; nothing if none can be sent. `count` must follow.
 
         Args:
             change: A sentence in the past tense, with nothing that somebody else has chosen.
@@ -44,14 +44,16 @@ class LoginMails:
         except TooManyRequests:
             logger.warning("login_mail.dropped", account_id=account_id)
             return ()
-        self._sent.add(account_id, at=now)
         text = (
             f"{change} It was on {now:%Y-%m-%d} at {now:%H:%M} UTC.\n\nIf it was not you: set a new password, look at "
             "the second factors, linked accounts, logins and API tokens of your account, and tell an admin."
         )
         return self._mails.make(account_id, "Your account on FlowRunner was changed", text, to=to)
 
-    def take_back(self, mails: Sequence[OutgoingMail]) -> None:
-        """Undo `notice` for a change that was not made."""
+    def count(self, mails: Sequence[OutgoingMail]) -> None:
+        """Count the e-mails about a change that was made.
+
+        Rejected changes do not count, so they cannot use up the e-mail about one that a thief makes.
+        """
         for mail in mails:
-            self._sent.give_back(mail.account_id)
+            self._sent.add(mail.account_id, at=mail.created_at)

@@ -217,6 +217,7 @@ class PasswordResets:
             mails=self._login_mails.notice(account.id, change),
         )
         await self._store.use(digest, password_hash=password_hash, at=now, audit=entry)
+        self._login_mails.count(entry.mails)
         await self._on_sessions_end(account.id)
 
     def _entry(self, account: Account, *, credential: str, address: str) -> AuditEntry:

@@ -111,12 +111,8 @@ class SecondFactors:
             if use.recovery_digest is not None:
                 change = "A recovery code of your account was used for a login."
                 entry = replace(entry, mails=self._login_mails.notice(account_id, change))
-            try:
-                await self._store.accept(digest_of(challenge), account_id, use, session, at=now, audit=entry)
-            except Unauthorized:
-                # Guesses must not use up the e-mails about a code that is right.
-                self._login_mails.take_back(entry.mails)
-                raise
+            await self._store.accept(digest_of(challenge), account_id, use, session, at=now, audit=entry)
+            self._login_mails.count(entry.mails)
         except Unauthorized:
             self._audit.login_failed(account_id, address=address)
             raise
@@ -169,6 +165,7 @@ class SecondFactors:
         is_first = await self._store.confirm(
             caller.account_id, id, counter=step, session=session, recovery=digests, at=now, audit=entry
         )
+        self._login_mails.count(mails)
         await self._on_sessions_end(caller.account_id)
         return recovery if is_first else ()
 
@@ -225,6 +222,7 @@ class SecondFactors:
             most=MAX_FACTORS,
             audit=act(caller, "second_factor.added", "second_factor", id, at=now, details=details, mails=mails),
         )
+        self._login_mails.count(mails)
         await self._on_sessions_end(caller.account_id)
         return view, recovery if is_first else ()
 
@@ -240,6 +238,7 @@ class SecondFactors:
         mails = self._login_mails.notice(caller.account_id, "A second factor of your account was removed.")
         entry = act(caller, "second_factor.removed", "second_factor", id, at=now, mails=mails)
         await self._store.remove(caller.account_id, id, audit=entry)
+        self._login_mails.count(mails)
 
     async def new_recovery_codes(self, caller: Caller) -> Sequence[str]:
         """Replace the recovery codes. Raises: Conflict without a second factor; RecentLoginRequired, Forbidden."""
@@ -249,6 +248,7 @@ class SecondFactors:
         mails = self._login_mails.notice(caller.account_id, "The recovery codes of your account were replaced.")
         entry = act(caller, "recovery_codes.replaced", "account", caller.account_id, at=now, mails=mails)
         await self._store.replace_recovery_codes(caller.account_id, digests, at=now, audit=entry)
+        self._login_mails.count(mails)
         return codes
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
@@ -260,6 +260,7 @@ class SecondFactors:
         mails = self._login_mails.notice(id, "An admin has removed all second factors of your account.")
         entry = act(caller, "second_factors.reset", "account", id, at=now, workspace_id=where, mails=mails)
         await self._store.reset(id, audit=entry)
+        self._login_mails.count(mails)
         await self._on_sessions_end(id)
 
 

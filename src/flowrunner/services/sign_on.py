@@ -286,6 +286,7 @@ class SignOn:
             )
         except Conflict as error:
             raise SignOnFailed("taken", str(error)) from None
+        self._login_mails.count(mails)
 
     async def _apply_groups(self, provider: Provider, account: Account, found: ProviderAccount) -> None:
         """Give the account the roles of its groups, and take those that it has no more."""
@@ -342,6 +343,7 @@ class SignOn:
         mails = self._login_mails.notice(caller.account_id, "A link of your account to one of a provider has ended.")
         entry = act(caller, "identity.unlinked", "identity", id, at=now, mails=mails)
         await self._store.remove(caller.account_id, id, audit=entry)
+        self._login_mails.count(mails)
 
     async def reset(self, caller: Caller, id: AccountId) -> None:
         """End all links of another account, and its logins, which may have been made by them.
@@ -355,6 +357,7 @@ class SignOn:
         mails = self._login_mails.notice(id, "An admin has ended all links of your account to providers.")
         entry = act(caller, "identities.reset", "account", id, at=self._clock.now(), workspace_id=where, mails=mails)
         await self._store.remove_all(id, audit=entry)
+        self._login_mails.count(mails)
         await self._on_access_change(id)
 
 

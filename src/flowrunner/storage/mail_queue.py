@@ -10,7 +10,8 @@ from flowrunner.storage.transaction import Transaction
 
 logger = structlog.get_logger()
 
-# Unsent e-mails: of an account, and of all.
+# Unsent e-mails: of an account, and of all. Those with a link, such as invitations, count apart: an account that causes
+# many must not keep away what tells of its own logins, which has none.
 MOST_OF_ACCOUNT: Final = 100
 MOST: Final = 5_000
 
@@ -21,8 +22,9 @@ SELECT :id, a.id, coalesce(CAST(:to AS text), a.email), :subject, :text, :page, 
   FROM accounts a
  WHERE a.id = :account_id AND a.deleted_at IS NULL
    AND (CAST(:to AS text) IS NOT NULL OR a.email_confirmed_at IS NOT NULL)
-   AND (SELECT count(*) FROM outgoing_mails WHERE account_id = :account_id) < :most_of_account
-   AND (SELECT count(*) FROM outgoing_mails) < :most
+   AND (SELECT count(*) FROM outgoing_mails
+         WHERE account_id = :account_id AND (page IS NULL) = (CAST(:page AS text) IS NULL)) < :most_of_account
+   AND (SELECT count(*) FROM outgoing_mails WHERE (page IS NULL) = (CAST(:page AS text) IS NULL)) < :most
 """
 
 
