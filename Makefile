@@ -18,7 +18,7 @@ ARGS ?=
 PROCESSES ?= 6
 # Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
-CHECKED := src tests demo bench client/generate.py deploy/release.py docs/site
+CHECKED := src tests demo bench client/generate.py client/generate_sync.py deploy/release.py docs/site
 
 .PHONY: help
 help: ## Show this list
@@ -64,8 +64,9 @@ NODE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 UI_INSTALLED := ui/node_modules/.installed
 
 .PHONY: client
-client: $(VENV)/.dev ## Write the models of the Python client from the OpenAPI document; `make ui` does it too
+client: $(VENV)/.dev ## Write the models and the synchronous half of the Python client; `make ui` does it too
 	@$(RUN) ui/openapi.py | $(RUN) client/generate.py
+	@$(RUN) client/generate_sync.py
 
 .PHONY: ui
 ui: client $(UI_INSTALLED) ## Build the web interface from ui/ into src/flowrunner/web

@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from flowrunner.client import (
     AsyncClient,
     Client,
     ConflictError,
+    ForbiddenError,
     NotFoundError,
     ServerUnreachable,
     TooManyRequestsError,
@@ -325,6 +327,19 @@ def test_events_that_arrive_between_two_losses_begin_the_time_for_attempts_again
     now += 60.0
     with pytest.raises(ServerUnreachable):
         position.after_loss(ServerUnreachable("cut off", was_sent=True))
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_an_error_in_place_of_events_is_read_whole(is_async: bool) -> None:
+    whole = error(403, "forbidden")
+
+    def in_two_parts(connection: Any) -> None:
+        connection.sendall(whole[:-10])
+        time.sleep(0.05)
+        connection.sendall(whole[-10:])
+
+    with scripted(in_two_parts) as server, pytest.raises(ForbiddenError, match="No"):
+        events(server.url, is_async=is_async)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ import pytest
 from docs.pages import ROOT
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.server import ROUTERS
-from flowrunner.client import AsyncClient, Client, models
-from flowrunner.client.calls import Listing, ListOperation, Operation
+from flowrunner.client import models
+from flowrunner.client.calls import Listing
 from flowrunner.client.groups import Groups
 from flowrunner.client.model import Model, wire_name
+from flowrunner.client.operations import ListOperation, Operation
 
 DOCUMENT: Final[Any] = openapi_document([route for router in ROUTERS for route in router.routes])
 SCHEMAS: Final[Any] = DOCUMENT["components"]["schemas"]
@@ -248,12 +250,9 @@ def test_the_models_are_those_of_the_present_document() -> None:
     assert done.stdout == written, "the API has changed: make client"
 
 
-def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
-    def signatures(kind: type) -> dict[str, list[str]]:
-        return {
-            name: list(inspect.signature(value).parameters)
-            for name, value in vars(kind).items()
-            if callable(value) and not name.startswith("_")
-        }
+def test_the_synchronous_client_is_made_of_the_present_asynchronous_one() -> None:
+    program = runpy.run_path(str(ROOT / "client" / "generate_sync.py"))
 
-    assert signatures(AsyncClient) == signatures(Client)
+    for source in program["SOURCES"]:
+        written = program["target_of"](source).read_text()
+        assert written == program["synchronous"](source), "the asynchronous client has changed: make client"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.calls import Call, Listing, call, listing
 from flowrunner.client.models import (
     Account,
     ListedSecret,
@@ -16,6 +16,7 @@ from flowrunner.client.models import (
     Session,
     Token,
 )
+from flowrunner.client.operations import Group, K, list_operation, operation
 from flowrunner.client.requests import segment
 
 

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from aiohttp import ClientTimeout
-
 from flowrunner.client.answers import Answer, check
 from flowrunner.client.async_transport import AsyncTransport
-from flowrunner.client.calls import PAGE_SIZE, Async, Call, entries_of, first_page, next_page
+from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, next_page
 from flowrunner.client.core import (
     LARGEST_ANSWER_BYTES,
+    LARGEST_ERROR_BYTES,
     LINES,
     SILENT_STREAM_SECONDS,
     ClientCore,
@@ -23,6 +22,7 @@ from flowrunner.client.core import (
 )
 from flowrunner.client.errors import ApiError, ServerUnreachable
 from flowrunner.client.following import EventPosition, Lines, Waiting
+from flowrunner.client.operations import Async
 from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
 from flowrunner.client.retries import Attempts
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class AsyncClient(ClientCore[Async]):
-    """A client of one server, with the rights of one token, for asyncio. Its methods are those of `Client`.
+    """A client of one server, with the rights of one token, for asyncio.
 
     Args:
         url: The address of the server, such as `https://flows.example.com`.
@@ -62,7 +62,7 @@ class AsyncClient(ClientCore[Async]):
         super().__init__(
             url, token, workspace=workspace, timeout=timeout, retry_seconds=retry_seconds, user_agent=user_agent
         )
-        self._transport = AsyncTransport(self._origin, ca_file=ca_file)
+        self._transport = AsyncTransport(self._origin, connect_seconds=timeout, ca_file=ca_file)
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +89,24 @@ class AsyncClient(ClientCore[Async]):
         idempotency_key: str | bool | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Send a request, again where that is safe and may help, and return its answer. See `Client.request`."""
+        """Send a request, again where that is safe and may help, and return its answer.
+
+        Args:
+            path: Below `/api/v1`, unless it begins with `/api/`.
+            query: Parameters; those that are None are left out.
+            json: A value for the body.
+            content: A body as it is, with its `content_type`.
+            headers: Further headers; those that are None are left out.
+            idempotency_key: A key of the caller's, or True for one made here. With a key, a POST is repeated where an
+                answer was lost.
+            timeout: Seconds that one attempt may take.
+
+        Raises:
+            ApiError: The server answered with an error.
+            ServerUnreachable: There was no answer.
+            UnreadableAnswer: The answer is none of FlowRunner's.
+            ValueError: The request could not be sent as it is.
+        """
         made = request(
             method, path, query=query, json=json, content=content, content_type=content_type, headers=headers,
             idempotency_key=idempotency_key,
@@ -98,17 +115,23 @@ class AsyncClient(ClientCore[Async]):
 
     async def get(self, path: str, **query: Any) -> Any:
         """Return the value that a GET answers with."""
-        return (await self.request("GET", path, query=query)).json()
+        answer = await self.request("GET", path, query=query)
+        return answer.json()
 
     async def entries(
         self, path: str, *, query: Query | None = None, most: int | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the entries of a list as they were sent, page by page, up to ``most``. See `Client.entries`."""
+        """Yield the entries of a list as they were sent, page by page, up to ``most``.
+
+        Args:
+            query: Filters, and `limit` for the size of the pages.
+        """
         size = PAGE_SIZE if most is None else max(1, min(most, PAGE_SIZE))
         asked: Query | None = {**first_page(path, size), **(query or {})}
         count = 0
         while asked is not None:
-            page = (await self.request("GET", path, query=asked)).object()
+            answer = await self.request("GET", path, query=asked)
+            page = answer.object()
             for entry in entries_of(page):
                 if count == most:
                     return
@@ -120,8 +143,7 @@ class AsyncClient(ClientCore[Async]):
     async def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
         """Write the body of an answer to a file, of any size. It is incomplete after an error."""
         made = self._authorized(request("GET", path, query=query, headers={"Accept": "*/*"}))
-        timeout = ClientTimeout(total=None, sock_connect=self._timeout, sock_read=self._timeout)
-        async with self._transport.stream(made, timeout) as (answer, chunks):
+        async with self._transport.stream(made, silent_seconds=self._timeout) as (answer, chunks):
             await self._check_stream(answer, chunks)
             with file.open("wb") as target:
                 async for chunk in chunks:
@@ -134,8 +156,9 @@ class AsyncClient(ClientCore[Async]):
     async def login(self, username: str, password: str) -> dict[str, Any]:
         """Log in, use the new token from now on, and return the answer, which has it."""
         answer = await self.request("POST", "/auth/login", json={"username": username, "password": password})
-        self.use_token(str(answer.object()["token"]))
-        return answer.object()
+        found = answer.object()
+        self.use_token(str(found["token"]))
+        return found
 
     # Executions
 
@@ -147,7 +170,14 @@ class AsyncClient(ClientCore[Async]):
         labels: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncRun":
-        """Start an execution of the flow with this name or id. See `Client.run`."""
+        """Start an execution.
+
+        Args:
+            flow: The name or the id of the flow.
+            labels: Names and values by which lists find the execution.
+            idempotency_key: What stands for this start in your own data, such as the number of an order: a second
+                request with it starts nothing. Without one the client makes a key, for its own repeats.
+        """
         return await self._started(run_request(flow, input, labels, idempotency_key))
 
     async def rerun(
@@ -165,7 +195,16 @@ class AsyncClient(ClientCore[Async]):
         return await self._started(rerun_request(execution_id, body, idempotency_key))
 
     async def wait(self, execution_id: str, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":
-        """Return an execution once it has ended. See `Client.wait`."""
+        """Return an execution once it has ended.
+
+        Args:
+            timeout: Seconds to wait at most; None waits indefinitely.
+            check: Raise an error if it has not completed.
+
+        Raises:
+            ExecutionFailed: It failed, or it was cancelled.
+            StillRunning: The time is up.
+        """
         waiting, made = Waiting(timeout, check=check, now=time.monotonic), execution_request(execution_id)
         while True:
             execution = execution_of(await self._send(made, self._timeout))
@@ -175,7 +214,13 @@ class AsyncClient(ClientCore[Async]):
             await asyncio.sleep(delay)
 
     async def events(self, execution_id: str, *, after: int = 0) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events of an execution as they happen, up to the last one. See `Client.events`."""
+        """Yield the events of an execution as they happen, up to the last one.
+
+        A lost connection is opened again, and goes on with the next event.
+
+        Args:
+            after: Only events with a higher `seq`.
+        """
         position = EventPosition(execution_id, after, self._retries, time.monotonic)
         while True:
             try:
@@ -192,8 +237,7 @@ class AsyncClient(ClientCore[Async]):
     async def lines(self, path: str, *, query: Query | None = None) -> AsyncIterator[bytes]:
         """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
         made = self._authorized(request("GET", path, query=query, headers=LINES))
-        timeout = ClientTimeout(total=None, sock_connect=self._timeout, sock_read=SILENT_STREAM_SECONDS)
-        async with self._transport.stream(made, timeout) as (answer, chunks):
+        async with self._transport.stream(made, silent_seconds=SILENT_STREAM_SECONDS) as (answer, chunks):
             await self._check_stream(answer, chunks)
             lines = Lines()
             async for chunk in chunks:
@@ -205,9 +249,14 @@ class AsyncClient(ClientCore[Async]):
         return AsyncRun(self, answer.object(), is_replay=answer.is_replay)
 
     async def _check_stream(self, answer: Answer, chunks: AsyncIterator[bytes]) -> None:
-        if answer.status not in (200, 204):
-            body = await anext(chunks, b"")
-            check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
+        if answer.status in (200, 204):
+            return
+        body = b""
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > LARGEST_ERROR_BYTES:
+                break
+        check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
 
     async def _send(self, made: Request, seconds: float) -> Answer:
         """Send a request, and repeat it as `Retries` decides."""
@@ -250,11 +299,11 @@ class AsyncRun:
         return f"AsyncRun({self.id!r})"
 
     async def wait(self, timeout: float | None = None, *, check: bool = True) -> "ExecutionDetail":
-        """Return the execution once it has ended. See `Client.wait`."""
+        """Return the execution once it has ended. See `AsyncClient.wait`."""
         return await self._client.wait(self.id, timeout, check=check)
 
     def events(self, *, after: int = 0) -> AsyncIterator[dict[str, Any]]:
-        """Yield its events up to the last one. See `Client.events`."""
+        """Yield its events up to the last one. See `AsyncClient.events`."""
         return self._client.events(self.id, after=after)
 
     async def cancel(self) -> None:

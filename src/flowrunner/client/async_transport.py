@@ -15,10 +15,15 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class AsyncTransport:
-    """Connections to one origin, which are kept open. They belong to the event loop of the first request."""
+    """Connections to one origin, which are kept open. They belong to the event loop of the first request.
 
-    def __init__(self, origin: Origin, *, ca_file: str | None) -> None:
+    Args:
+        connect_seconds: How long it may take to connect for a stream.
+    """
+
+    def __init__(self, origin: Origin, *, connect_seconds: float, ca_file: str | None) -> None:
         self._origin = origin
+        self._connect_seconds = connect_seconds
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
         self._session: aiohttp.ClientSession | None = None
 
@@ -32,7 +37,7 @@ class AsyncTransport:
         Raises:
             ServerUnreachable, UnreadableAnswer
         """
-        async with self.stream(request, aiohttp.ClientTimeout(total=seconds)) as (answer, chunks):
+        async with self._exchange(request, aiohttp.ClientTimeout(total=seconds)) as (answer, chunks):
             found, read = [], 0
             async for chunk in chunks:
                 read += len(chunk)
@@ -43,12 +48,28 @@ class AsyncTransport:
 
     @asynccontextmanager
     async def stream(
-        self, request: Request, timeout: aiohttp.ClientTimeout
+        self, request: Request, *, silent_seconds: float
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         """Send a request once; give its answer without the body, and the chunks of that as they arrive.
 
+        Args:
+            silent_seconds: How long nothing may arrive.
+
         Raises: ServerUnreachable. So do the chunks.
         """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds, sock_read=silent_seconds)
+        async with self._exchange(request, timeout) as (answer, chunks):
+            yield answer, chunks
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def _exchange(
+        self, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         url = URL(f"{self._origin}{request.target}", encoded=True)
         try:
             async with self._opened().request(
@@ -59,11 +80,6 @@ class AsyncTransport:
                 yield answer, response.content.iter_chunked(_CHUNK_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

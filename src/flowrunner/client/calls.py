@@ -1,28 +1,17 @@
-"""Operations of the API as values, which the synchronous and the asynchronous client perform alike."""
+"""Calls of the API and its lists as values, which the synchronous and the asynchronous client perform alike."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from flowrunner.client.answers import Answer
 from flowrunner.client.errors import UnreadableAnswer
 from flowrunner.client.model import Model, wire_name
 from flowrunner.client.requests import Query, QueryValue, Request, request
 
-P = ParamSpec("P")
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
-K = TypeVar("K", bound="Sync | Async")
 PAGE_SIZE: Final = 100
-
-
-class Sync:
-    """The kind of groups whose methods return their answers."""
-
-
-class Async:
-    """The kind of groups whose methods return awaitables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,111 +96,6 @@ class Performer(Protocol):
     is_async: bool
 
     def perform(self, call: Call[Any]) -> Any: ...
-
-
-class Group(Generic[K]):
-    """Operations on one kind of objects."""
-
-    def __init__(self, performer: Performer) -> None:
-        self._performer = performer
-
-
-class SyncEntries(Generic[M]):
-    """The entries of a list: iterate over all of them, or ask for a page."""
-
-    def __init__(self, performer: Performer, listing: Listing[M]) -> None:
-        self._performer = performer
-        self._listing = listing
-
-    def page(self, limit: int = PAGE_SIZE, **paging: QueryValue) -> Page[M]:
-        """Return one page: the first, or that of `cursor` or `offset`; with `count=True` also the `total`."""
-        page: Page[M] = self._performer.perform(self._listing.page({"limit": limit, **paging}))
-        return page
-
-    def __iter__(self) -> Iterator[M]:
-        asked: Query | None = first_page(self._listing.path, PAGE_SIZE)
-        while asked is not None:
-            page: Page[M] = self._performer.perform(self._listing.page(asked))
-            yield from page.entries
-            asked = None if page.next is None else {**asked, **page.next}
-
-
-class AsyncEntries(Generic[M]):
-    """The entries of a list: iterate over all of them, or ask for a page."""
-
-    def __init__(self, performer: Performer, listing: Listing[M]) -> None:
-        self._performer = performer
-        self._listing = listing
-
-    async def page(self, limit: int = PAGE_SIZE, **paging: QueryValue) -> Page[M]:
-        """Return one page: the first, or that of `cursor` or `offset`; with `count=True` also the `total`."""
-        page: Page[M] = await self._performer.perform(self._listing.page({"limit": limit, **paging}))
-        return page
-
-    async def __aiter__(self) -> AsyncIterator[M]:
-        asked: Query | None = first_page(self._listing.path, PAGE_SIZE)
-        while asked is not None:
-            page: Page[M] = await self._performer.perform(self._listing.page(asked))
-            for entry in page.entries:
-                yield entry
-            asked = None if page.next is None else {**asked, **page.next}
-
-
-class Operation(Generic[P, T]):
-    """A method that makes a call, which the client of its group performs."""
-
-    def __init__(self, id: str, make: Callable[Concatenate[Any, P], Call[T]]) -> None:
-        self.id = id
-        self.make = make
-        self.__doc__ = make.__doc__
-
-    @overload
-    def __get__(self, group: Group[Sync], owner: type) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, group: Group[Async], owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    def __get__(self, group: Any, owner: type) -> Any:
-        if group is None:
-            return self
-
-        @wraps(self.make)
-        def perform(*arguments: P.args, **options: P.kwargs) -> Any:
-            return group._performer.perform(self.make(group, *arguments, **options))
-
-        return perform
-
-
-class ListOperation(Generic[P, M]):
-    """A method that describes a list, which the client of its group reads."""
-
-    def __init__(self, id: str, make: Callable[Concatenate[Any, P], Listing[M]]) -> None:
-        self.id = id
-        self.make = make
-        self.__doc__ = make.__doc__
-
-    @overload
-    def __get__(self, group: Group[Sync], owner: type) -> Callable[P, SyncEntries[M]]: ...
-    @overload
-    def __get__(self, group: Group[Async], owner: type) -> Callable[P, AsyncEntries[M]]: ...
-    def __get__(self, group: Any, owner: type) -> Any:
-        if group is None:
-            return self
-
-        @wraps(self.make)
-        def entries(*arguments: P.args, **options: P.kwargs) -> Any:
-            kind = AsyncEntries if group._performer.is_async else SyncEntries
-            return kind(group._performer, self.make(group, *arguments, **options))
-
-        return entries
-
-
-def operation(id: str) -> Callable[[Callable[Concatenate[Any, P], Call[T]]], Operation[P, T]]:
-    """Make a method of a group from a function that returns the call of the operation with this id in OpenAPI."""
-    return lambda make: Operation(id, make)
-
-
-def list_operation(id: str) -> Callable[[Callable[Concatenate[Any, P], Listing[M]]], ListOperation[P, M]]:
-    """Make a method of a group from a function that returns the list of the operation with this id in OpenAPI."""
-    return lambda make: ListOperation(id, make)
 
 
 def call(

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.calls import K, members
+from flowrunner.client.calls import members
 from flowrunner.client.groups import Groups
+from flowrunner.client.operations import K
 from flowrunner.client.requests import Origin, Request, authorization, request, segment
 from flowrunner.client.retries import Retries
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = "0.1.0"
 LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+# Of an answer that would have been read piece by piece.
+LARGEST_ERROR_BYTES: Final = 1024 * 1024
 # The server sends an empty line at least every 15 s.
 SILENT_STREAM_SECONDS: Final = 60.0
 LINES: Final = {"Accept": "application/x-ndjson"}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.calls import Call, Listing, call, listing
 from flowrunner.client.models import (
     DeployedFlows,
     Difference,
@@ -20,6 +20,7 @@ from flowrunner.client.models import (
     Trial,
     Validation,
 )
+from flowrunner.client.operations import Group, K, list_operation, operation
 from flowrunner.client.requests import request, segment
 
 # The server may run the tests of a flow, or a node, for so long.

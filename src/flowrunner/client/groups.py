@@ -3,7 +3,8 @@
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, cast
 
-from flowrunner.client.calls import K, Performer
+from flowrunner.client.calls import Performer
+from flowrunner.client.operations import K
 
 if TYPE_CHECKING:
     from flowrunner.client.accounts import Accounts, Secrets, Sessions, Tokens

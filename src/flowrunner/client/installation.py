@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.calls import Call, Listing, call, listing
 from flowrunner.client.models import (
     Account,
     AuditEntry,
@@ -15,6 +15,7 @@ from flowrunner.client.models import (
     SetupState,
     System,
 )
+from flowrunner.client.operations import Group, K, list_operation, operation
 from flowrunner.client.requests import request
 
 

@@ -1,7 +1,8 @@
 """Operations on what the caller logs in with beside a password: second factors, and accounts of providers."""
 
-from flowrunner.client.calls import Call, Group, K, call, operation
+from flowrunner.client.calls import Call, call
 from flowrunner.client.models import FactorList, IdentityList, LoginMethods, Message, RecoveryCodes, Totp
+from flowrunner.client.operations import Group, K, operation
 from flowrunner.client.requests import segment
 
 

@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""The synchronous client. Written by `make client` from `async_client.py`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from flowrunner.client.answers import Answer, check
-from flowrunner.client.calls import PAGE_SIZE, Call, Sync, entries_of, first_page, next_page
+from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, next_page
 from flowrunner.client.core import (
     LARGEST_ANSWER_BYTES,
+    LARGEST_ERROR_BYTES,
     LINES,
     SILENT_STREAM_SECONDS,
     ClientCore,
@@ -19,9 +20,10 @@ from flowrunner.client.core import (
 )
 from flowrunner.client.errors import ApiError, ServerUnreachable
 from flowrunner.client.following import EventPosition, Lines, Waiting
+from flowrunner.client.operations import Sync
 from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
 from flowrunner.client.retries import Attempts
-from flowrunner.client.sync_transport import Bounds, SyncTransport
+from flowrunner.client.sync_transport import SyncTransport
 
 if TYPE_CHECKING:
     from flowrunner.client.models import ExecutionDetail
@@ -59,7 +61,7 @@ class Client(ClientCore[Sync]):
         super().__init__(
             url, token, workspace=workspace, timeout=timeout, retry_seconds=retry_seconds, user_agent=user_agent
         )
-        self._transport = SyncTransport(self._origin, ca_file=ca_file)
+        self._transport = SyncTransport(self._origin, connect_seconds=timeout, ca_file=ca_file)
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +114,8 @@ class Client(ClientCore[Sync]):
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the value that a GET answers with."""
-        return self.request("GET", path, query=query).json()
+        answer = self.request("GET", path, query=query)
+        return answer.json()
 
     def entries(self, path: str, *, query: Query | None = None, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list as they were sent, page by page, up to ``most``.
@@ -124,7 +127,8 @@ class Client(ClientCore[Sync]):
         asked: Query | None = {**first_page(path, size), **(query or {})}
         count = 0
         while asked is not None:
-            page = self.request("GET", path, query=asked).object()
+            answer = self.request("GET", path, query=asked)
+            page = answer.object()
             for entry in entries_of(page):
                 if count == most:
                     return
@@ -136,11 +140,11 @@ class Client(ClientCore[Sync]):
     def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
         """Write the body of an answer to a file, of any size. It is incomplete after an error."""
         made = self._authorized(request("GET", path, query=query, headers={"Accept": "*/*"}))
-        bounds = Bounds(self._timeout, float("inf"), LARGEST_ANSWER_BYTES)
-        with self._transport.stream(made, bounds) as (answer, chunks):
+        with self._transport.stream(made, silent_seconds=self._timeout) as (answer, chunks):
             self._check_stream(answer, chunks)
             with file.open("wb") as target:
-                target.writelines(chunks)
+                for chunk in chunks:
+                    target.write(chunk)
 
     def perform(self, call: Call[T]) -> T:
         """Return the answer to a call of an operation."""
@@ -148,9 +152,10 @@ class Client(ClientCore[Sync]):
 
     def login(self, username: str, password: str) -> dict[str, Any]:
         """Log in, use the new token from now on, and return the answer, which has it."""
-        answer = self.request("POST", "/auth/login", json={"username": username, "password": password}).object()
-        self.use_token(str(answer["token"]))
-        return answer
+        answer = self.request("POST", "/auth/login", json={"username": username, "password": password})
+        found = answer.object()
+        self.use_token(str(found["token"]))
+        return found
 
     # Executions
 
@@ -229,8 +234,7 @@ class Client(ClientCore[Sync]):
     def lines(self, path: str, *, query: Query | None = None) -> Iterator[bytes]:
         """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
         made = self._authorized(request("GET", path, query=query, headers=LINES))
-        bounds = Bounds(SILENT_STREAM_SECONDS, float("inf"), LARGEST_ANSWER_BYTES)
-        with self._transport.stream(made, bounds) as (answer, chunks):
+        with self._transport.stream(made, silent_seconds=SILENT_STREAM_SECONDS) as (answer, chunks):
             self._check_stream(answer, chunks)
             lines = Lines()
             for chunk in chunks:
@@ -241,18 +245,22 @@ class Client(ClientCore[Sync]):
         return Run(self, answer.object(), is_replay=answer.is_replay)
 
     def _check_stream(self, answer: Answer, chunks: Iterator[bytes]) -> None:
-        if answer.status not in (200, 204):
-            body = b"".join(chunk for chunk, _ in zip(chunks, range(16), strict=False))
-            check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
+        if answer.status in (200, 204):
+            return
+        body = b""
+        for chunk in chunks:
+            body += chunk
+            if len(body) > LARGEST_ERROR_BYTES:
+                break
+        check(Answer(status=answer.status, headers=answer.headers, body=body), self._origin)
 
     def _send(self, made: Request, seconds: float) -> Answer:
         """Send a request, and repeat it as `Retries` decides."""
         sent = self._authorized(made)
         attempts = Attempts(made, self._origin, self._retries, time.monotonic)
         while True:
-            bounds = Bounds(seconds, time.monotonic() + seconds, LARGEST_ANSWER_BYTES)
             try:
-                answer = self._transport.send(sent, bounds)
+                answer = self._transport.send(sent, seconds=seconds, size=LARGEST_ANSWER_BYTES)
             except ServerUnreachable as error:
                 time.sleep(attempts.after_loss(error))
                 continue

@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import math
 import socket
 import ssl
 import time
@@ -20,19 +21,19 @@ _MOST_IDLE: Final = 10
 _CHUNK_BYTES: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """The bounds of one attempt.
 
     Attributes:
+        connecting: Seconds until there is a connection.
         silence: Seconds without a byte.
         deadline: The moment on the monotonic clock at which it ends.
-        size: Bytes of the body.
     """
 
+    connecting: float
     silence: float
     deadline: float
-    size: int
 
     @property
     def seconds(self) -> float:
@@ -44,33 +45,48 @@ class Bounds:
 
 
 class SyncTransport:
-    """Connections to one origin, which are kept open. Threads may share it."""
+    """Connections to one origin, which are kept open. Threads may share it.
 
-    def __init__(self, origin: Origin, *, ca_file: str | None) -> None:
+    Args:
+        connect_seconds: How long it may take to connect for a stream.
+    """
+
+    def __init__(self, origin: Origin, *, connect_seconds: float, ca_file: str | None) -> None:
         self._origin = origin
+        self._connect_seconds = connect_seconds
         self._context = ssl.create_default_context(cafile=ca_file) if origin.is_secure else None
         self._idle: list[http.client.HTTPConnection] = []
 
-    def send(self, request: Request, bounds: Bounds) -> Answer:
-        """Send a request once, and return its answer. Raises: ServerUnreachable, UnreadableAnswer."""
+    def send(self, request: Request, *, seconds: float, size: int) -> Answer:
+        """Send a request once, and return its answer.
+
+        Args:
+            seconds: How long it may take.
+            size: Bytes that the body may have.
+
+        Raises:
+            ServerUnreachable, UnreadableAnswer
+        """
+        bounds = Bounds(connecting=seconds, silence=seconds, deadline=time.monotonic() + seconds)
         with self._exchange(request, bounds) as response:
-            declared = response.length
-            if declared is not None and declared > bounds.size:
-                raise _too_large(bounds)
-            chunks, size = [], 0
+            found, read = [], 0
             for chunk in _chunks(response):
-                size += len(chunk)
-                if size > bounds.size:
-                    raise _too_large(bounds)
-                chunks.append(chunk)
-            return Answer(status=response.status, headers=_headers(response), body=b"".join(chunks))
+                read += len(chunk)
+                if read > size:
+                    raise UnreadableAnswer(f"The answer has more than {size} bytes")
+                found.append(chunk)
+            return Answer(status=response.status, headers=_headers(response), body=b"".join(found))
 
     @contextmanager
-    def stream(self, request: Request, bounds: Bounds) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    def stream(self, request: Request, *, silent_seconds: float) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Send a request once; give its answer without the body, and the chunks of that as they arrive.
 
-        Raises: ServerUnreachable, UnreadableAnswer. So do the chunks.
+        Args:
+            silent_seconds: How long nothing may arrive.
+
+        Raises: ServerUnreachable. So do the chunks.
         """
+        bounds = Bounds(connecting=self._connect_seconds, silence=silent_seconds, deadline=math.inf)
         with self._exchange(request, bounds) as response:
             answer = Answer(status=response.status, headers=_headers(response), body=b"")
             yield answer, _chunks(response)
@@ -116,10 +132,10 @@ class SyncTransport:
         return connection
 
     def _new_connection(self, bounds: Bounds) -> http.client.HTTPConnection:
-        origin = self._origin
+        origin, seconds = self._origin, min(bounds.connecting, bounds.seconds)
         if self._context is None:
-            return http.client.HTTPConnection(origin.host, origin.port, timeout=bounds.seconds)
-        return http.client.HTTPSConnection(origin.host, origin.port, timeout=bounds.seconds, context=self._context)
+            return http.client.HTTPConnection(origin.host, origin.port, timeout=seconds)
+        return http.client.HTTPSConnection(origin.host, origin.port, timeout=seconds, context=self._context)
 
 
 class _BoundedResponse(http.client.HTTPResponse):
@@ -166,10 +182,6 @@ def _is_closed(connection: http.client.HTTPConnection) -> bool:
 
 def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.getheaders()}
-
-
-def _too_large(bounds: Bounds) -> UnreadableAnswer:
-    return UnreadableAnswer(f"The answer has more than {bounds.size} bytes")
 
 
 def _reason(error: Exception) -> str:

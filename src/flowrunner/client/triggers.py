@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.calls import Call, Listing, call, listing
 from flowrunner.client.models import (
     Callback,
     CallbackSecret,
@@ -18,6 +18,7 @@ from flowrunner.client.models import (
     StartedExecution,
     Trigger,
 )
+from flowrunner.client.operations import Group, K, list_operation, operation
 from flowrunner.client.requests import segment
 
 

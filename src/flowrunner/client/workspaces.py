@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from flowrunner.client.calls import Call, Group, K, Listing, call, list_operation, listing, operation
+from flowrunner.client.calls import Call, Listing, call, listing
 from flowrunner.client.models import (
     AcceptedInvitation,
     Account,
@@ -20,6 +20,7 @@ from flowrunner.client.models import (
     Usage,
     Workspace,
 )
+from flowrunner.client.operations import Group, K, list_operation, operation
 from flowrunner.client.requests import segment
 
 Role = Literal["viewer", "operator", "editor", "admin"]
