@@ -12,7 +12,7 @@ from flowrunner.api.http import bodies
 from flowrunner.domain import decide, expression, step_state
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
-from flowrunner.domain.flow import COMMON_ERRORS
+from flowrunner.domain.flow import COMMON_ERRORS, MAX_STEPS
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.engine import event_log, mailbox, recorder
 from flowrunner.flowtest.memory import GivenFlows
@@ -155,7 +155,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
-        "attempts of an execution": f"{decide.MAX_STEPS:,}",
+        "attempts of an execution": f"{MAX_STEPS:,}",
         "evaluated parameters or output of a node": f"{_size(expression.MAX_RENDERED)} together",
         "`query`, `form` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",

@@ -10,7 +10,8 @@ from zlib import crc32
 from hypothesis import strategies as st
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.decide import (
+from flowrunner.domain.decide import collected, decide, fail_attempt, node_of
+from flowrunner.domain.decisions import (
     Collect,
     Decision,
     EvaluateOutputs,
@@ -20,12 +21,8 @@ from flowrunner.domain.decide import (
     Start,
     Wait,
     cancelled,
-    collected,
     complete,
-    decide,
-    fail_attempt,
     failed,
-    node_of,
 )
 from flowrunner.domain.events import (
     Admitted,

@@ -24,7 +24,8 @@ from domain.simulation import (
     simulation,
     with_steps,
 )
-from flowrunner.domain.decide import MAX_INTERRUPTIONS, MAX_STEPS, Start, Wait, decide
+from flowrunner.domain.decide import MAX_INTERRUPTIONS, decide
+from flowrunner.domain.decisions import Start, Wait
 from flowrunner.domain.events import (
     EVENT_TYPES,
     HANDLERS,
@@ -42,7 +43,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
-from flowrunner.domain.flow import FlowLimits, Graph, Node
+from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
 
 # For each possible point of a crash, whether the process crashes there; from a seed, like the plans.

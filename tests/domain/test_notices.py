@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.decide import Decision, Record, Resume, Start, Wait, decide
+from flowrunner.domain.decide import decide
+from flowrunner.domain.decisions import Decision, Record, Resume, Start, Wait
 from flowrunner.domain.events import (
     Event,
     NodeCompleted,

@@ -7,17 +7,26 @@ code path.
 from collections.abc import Container
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
+from flowrunner.domain.decisions import (
+    Collect,
+    Decision,
+    EvaluateOutputs,
+    Finish,
+    Record,
+    Resume,
+    Start,
+    Wait,
+    complete,
+    ending_of,
+    failed,
+)
 from flowrunner.domain.events import (
     ON_FAILURE,
     ON_FINISH,
     ROOT,
-    Cancelled,
-    Completed,
-    Ending,
     ErrorValue,
-    Failed,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -25,32 +34,10 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, budget_of
-from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
-from flowrunner.domain.static_dataclass import static_dataclass
+from flowrunner.domain.flow import DEFAULT_ACTION, Flow, Graph, Node
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import MAX_HELD_BYTES, Frame, StepState
 from flowrunner.domain.values import JSON
-
-__all__ = [
-    "MAX_STEPS",
-    "Collect",
-    "Decision",
-    "EvaluateOutputs",
-    "Finish",
-    "Record",
-    "Resume",
-    "Start",
-    "Wait",
-    "cancelled",
-    "collected",
-    "complete",
-    "deadline_of",
-    "decide",
-    "fail_attempt",
-    "failed",
-    "graph_of",
-    "node_of",
-]
 
 # Crashes during one node before it fails: the node is probably the cause.
 MAX_INTERRUPTIONS: Final = 20
@@ -61,54 +48,6 @@ MAX_COLLECTED_BYTES: Final = 64 * 1024 * 1024
 _MAX_RESULT_BYTES: Final = 2 * 1024 * 1024
 # The least step budget of a handler, even if the flow's own budget is smaller.
 _LEAST_STEPS_OF_HANDLER: Final = 1000
-
-
-@static_dataclass(frozen=True, slots=True)
-class Start:
-    """Record ``event``, then run the step."""
-
-    event: NodeStarted
-
-
-@static_dataclass(frozen=True, slots=True)
-class Resume:
-    """Call the step's node type with the signal, or with the scopes that have ended."""
-
-    step: Step
-
-
-@static_dataclass(frozen=True, slots=True)
-class Record:
-    """Record ``event`` and decide again. Steps that run in an ended scope are stopped."""
-
-    event: NodeCompleted | NodeFailed | ScopeEnded
-
-
-@static_dataclass(frozen=True, slots=True)
-class EvaluateOutputs:
-    """Evaluate the flow's outputs, and continue with `complete` for their value."""
-
-
-@static_dataclass(frozen=True, slots=True)
-class Collect:
-    """Evaluate the part that a loop collects from a run of its nodes, and continue with `collected`."""
-
-    scope: str
-
-
-@static_dataclass(frozen=True, slots=True)
-class Wait:
-    """Do nothing before ``until``."""
-
-    until: datetime
-
-
-@static_dataclass(frozen=True, slots=True)
-class Finish:
-    event: Ending
-
-
-Decision: TypeAlias = Start | Resume | Record | EvaluateOutputs | Collect | Wait | Finish
 
 
 def decide(
@@ -161,6 +100,15 @@ def node_of(flow: Flow, state: ExecutionState, step: Step) -> Node:
     return graph_of(flow, state, step.scope).nodes[step.node]
 
 
+def deadline_of(flow: Flow, state: ExecutionState) -> datetime | None:
+    """Return the moment at which the execution times out; None without a timeout, or once the flow has ended."""
+    if flow.limits.timeout_seconds is None or state.started_at is None or state.is_queued:
+        return None
+    if state.root.ended is not None:
+        return None
+    return state.started_at + timedelta(seconds=flow.limits.timeout_seconds)
+
+
 def fail_attempt(
     flow: Flow, state: ExecutionState, current: StepState, error: ErrorValue, *, now: datetime, draw: float
 ) -> NodeFailed:
@@ -180,37 +128,6 @@ def fail_attempt(
         )
         retry_at = None if delay is None else now + timedelta(seconds=delay)
     return _node_failed(current, error, retry_at)
-
-
-# The end of the flow itself, followed by its handlers if it has any.
-
-
-def failed(flow: Flow, state: ExecutionState, error: ErrorValue, at: StepState | None = None) -> Decision:
-    """Return the decision that fails the flow, at the step ``at`` if there is one."""
-    if flow.on_failure is not None or flow.on_finish is not None:
-        return Record(ScopeEnded(scope=ROOT, outcome="failed", error=error))
-    return Finish(_failure(state, error, at))
-
-
-def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = False) -> Decision | None:
-    """Return the decision for a cancellation; None if the flow has already ended and its handlers continue.
-
-    Args:
-        force: End the execution immediately, without its handlers or in the middle of them.
-    """
-    ended = state.root.ended
-    if ended is not None:
-        return Finish(_ending(state, ended)) if force else None
-    if flow.on_finish is not None and not state.is_queued and not force:
-        return Record(ScopeEnded(scope=ROOT, outcome="cancelled", reason=reason))
-    return Finish(Cancelled(reason=reason))
-
-
-def complete(flow: Flow, result: JSON) -> Decision:
-    """Return the decision that completes the flow with ``result``."""
-    if flow.on_finish is not None:
-        return Record(ScopeEnded(scope=ROOT, outcome="completed", result=result))
-    return Finish(Completed(result=result))
 
 
 def collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
@@ -246,27 +163,7 @@ def _after_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[D
             return (Start(NodeStarted(node=handler, node_type=node.type, iteration=1, attempt=1, scope=scope)),)
         if frame.ended is None:
             return ()
-    return (Finish(_ending(state, ended)),)
-
-
-def _ending(state: ExecutionState, ended: ScopeEnded) -> Ending:
-    match ended.outcome:
-        case "completed":
-            return Completed(result=ended.result)
-        case "cancelled":
-            return Cancelled(reason=ended.reason or "")
-        case "failed":
-            assert ended.error is not None, "a failed scope has an error"
-            return _failure(state, ended.error, state.root.current)
-        case _:
-            assert_never(ended.outcome)
-
-
-def _failure(state: ExecutionState, error: ErrorValue, at: StepState | None) -> Failed:
-    if at is None:
-        return Failed(error=error)
-    at = at.failed_at or at
-    return Failed(error=error, node_type=at.node_type, step=str(at.step), attempt=at.attempts, input=at.input)
+    return (Finish(ending_of(state, ended)),)
 
 
 # Decisions within one scope.
@@ -481,15 +378,6 @@ def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
     if frame.scope != ROOT:
         return Record(ScopeEnded(scope=frame.scope, outcome="failed", error=current.error))
     return failed(flow, state, current.error, current)
-
-
-def deadline_of(flow: Flow, state: ExecutionState) -> datetime | None:
-    """Return the moment at which the execution times out; None without a timeout, or once the flow has ended."""
-    if flow.limits.timeout_seconds is None or state.started_at is None or state.is_queued:
-        return None
-    if state.root.ended is not None:
-        return None
-    return state.started_at + timedelta(seconds=flow.limits.timeout_seconds)
 
 
 def _node_completed(current: StepState, action: str, result: JSON) -> NodeCompleted:

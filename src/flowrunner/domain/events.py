@@ -9,7 +9,7 @@ from flowrunner.domain.causes import StartCause
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import JSON
-from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor, signal_key
+from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor, child_signal_key, signal_key
 
 ROOT: Final = ""
 ON_FAILURE: Final = "on_failure"
@@ -173,7 +173,7 @@ class NodeWaiting:
             case ApprovalWait():
                 return signal_key("approval", str(Step(self.node, self.iteration, self.scope)))
             case ChildWait(execution_id=execution_id):
-                return signal_key("flow", execution_id)
+                return child_signal_key(execution_id)
             case TimeWait():
                 return None
             case _:

@@ -124,6 +124,11 @@ def signal_key(kind: SignalKind, name: str) -> str:
     return f"{kind}:{name}"
 
 
+def child_signal_key(execution_id: str) -> str:
+    """Return the stored key of the signal that the end of a child execution sends."""
+    return signal_key("flow", execution_id)
+
+
 def parse_signal_key(key: str) -> tuple[str, str]:
     """Return the kind and the name of the stored key of a signal."""
     kind, _, name = key.partition(":")

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import (
+from flowrunner.domain.decide import decide, fail_attempt
+from flowrunner.domain.decisions import (
     Collect,
     Decision,
     EvaluateOutputs,
@@ -23,8 +24,6 @@ from flowrunner.domain.decide import (
     Start,
     Wait,
     cancelled,
-    decide,
-    fail_attempt,
 )
 from flowrunner.domain.errors import LimitReached, RedactionLimit
 from flowrunner.domain.events import (
@@ -52,13 +51,10 @@ from flowrunner.engine.event_log import (
     AT_A_STRETCH,
     MAX_UNRECORDED_EVENTS,
     EventLog,
-    level_of,
-    line_of_answer,
-    line_of_end,
-    line_of_failed_attempt,
     replayed,
 )
 from flowrunner.engine.expressions import evaluate
+from flowrunner.engine.log_lines import level_of, line_of_answer, line_of_end, line_of_failed_attempt
 from flowrunner.engine.mailbox import (
     CancelRequest,
     Mailbox,

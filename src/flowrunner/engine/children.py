@@ -7,7 +7,7 @@ from flowrunner.domain.events import Cancelled, Completed, Ending, Event, Failed
 from flowrunner.domain.status import Status, StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.domain.waits import ChildWait, signal_key
+from flowrunner.domain.waits import ChildWait, child_signal_key
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.dispatch import PARENT_HAS_GONE_ON, Signal
@@ -31,7 +31,7 @@ def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:
         case _:
             return None
     parent = parent_step(started)
-    return Signal(key=signal_key("flow", id), payload=payload, step=None if parent is None else parent.step)
+    return Signal(key=child_signal_key(id), payload=payload, step=None if parent is None else parent.step)
 
 
 def notify_links(

@@ -19,9 +19,9 @@ from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_ended, replayed
-from flowrunner.engine.hidden_links import LinkHidingRedactor
-from flowrunner.engine.recorder import record, storable_soon
+from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, replayed
+from flowrunner.engine.log_lines import line_of_end, line_of_start, log_ended
+from flowrunner.engine.recorder import LinkHidingRedactor, record, storable_soon
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
@@ -55,7 +55,7 @@ class FlowEngine:
         self._deps.is_stopping = True
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ExecutionActor | None:
-        started = _start_of(new, flow, input, await self._traceparent(new.cause))
+        started = new.first_event(flow, input, await self._traceparent(new.cause))
         execution = ExecutionRef(
             execution_id=new.id,
             workspace_id=new.workspace_id,
@@ -259,17 +259,3 @@ async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
         raise
     except Exception as error:
         raise Unreadable(f"The events of this execution do not follow from each other ({error})") from error
-
-
-def _start_of(new: NewExecution, flow: Flow, input: JSON, traceparent: str) -> Started:
-    start = flow.nodes[flow.start]
-    return Started(
-        node=start.name,
-        node_type=start.type,
-        input=input,
-        cause=new.cause,
-        is_queued=new.slot is not None and new.slot.is_queued,
-        flow_name=new.flow_name if new.flow_name != flow.name else "",
-        labels=new.labels,
-        traceparent=traceparent,
-    )

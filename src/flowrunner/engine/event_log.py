@@ -1,4 +1,4 @@
-"""The events of an execution in memory, those not durable yet, and log lines about them."""
+"""The events of an execution in memory, and those that are not durable yet."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import Decision, cancelled, deadline_of, failed
+from flowrunner.domain.decide import deadline_of
+from flowrunner.domain.decisions import Decision, cancelled, failed
 from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
     Admitted,
@@ -24,28 +24,19 @@ from flowrunner.domain.events import (
     NodeFailed,
     NodeStarted,
     NodeWaiting,
-    ScopeEnded,
     ScopesOpened,
-    Started,
-    Step,
 )
 from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.log_levels import LOG_LEVELS, LogLevel
-from flowrunner.domain.status import Status, StepStatus
-from flowrunner.domain.step_state import StepState
-from flowrunner.domain.values import JSON, rfc3339
-from flowrunner.domain.waits import ApprovalWait
+from flowrunner.domain.status import Status
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.log_lines import log_ended, log_step
 from flowrunner.engine.recorder import Storable, storable
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, StoredExecution, Summary
 from flowrunner.ports.secrets import Redactor
-from flowrunner.ports.telemetry import ObservedExecution
 from flowrunner.retrying import rising
-
-logger = structlog.get_logger()
 
 # Results of pure nodes are appended together, up to these limits.
 MAX_UNRECORDED_EVENTS: Final = 64
@@ -331,106 +322,6 @@ async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
     if len(events) <= AT_A_STRETCH:
         return replay(events)
     return await asyncio.to_thread(replay, events)
-
-
-# The engine's own lines in the log of an execution.
-
-
-def level_of(level: str) -> LogLevel:
-    """Return a level from a node type or script if it is known, else ``info``: stored levels must be readable."""
-    return level if level in LOG_LEVELS else "info"
-
-
-def line_of_start(started: Started) -> Logged:
-    message = "Execution queued: the concurrency limit is reached" if started.is_queued else "Execution started"
-    return Logged(level="info", message=message, node=started.node, node_type=started.node_type)
-
-
-def line_of_failed_attempt(event: NodeFailed) -> Logged:
-    data: dict[str, JSON] = {"type": event.error.type, "attempt": event.attempt}
-    if event.retry_at is not None:
-        data["retry_at"] = rfc3339(event.retry_at)
-    return Logged(
-        level="error" if event.retry_at is None else "warn",
-        message=event.error.message,
-        node=event.node,
-        node_type=event.node_type,
-        data=data,
-        scope=event.scope,
-        iteration=event.iteration,
-    )
-
-
-def line_of_answer(current: StepState) -> Logged:
-    """Return the line about the last answer to the approval of a step."""
-    wait, answer = current.wait_for, current.answers[-1].payload
-    assert isinstance(wait, ApprovalWait), "only these steps have answers"
-    assert isinstance(answer, dict), "the server builds the answer"
-    message = f"{'Approved' if answer['approved'] else 'Rejected'} by {answer['by']}"
-    if wait.count is not None and answer["approved"]:
-        message += f" ({len(current.answers)} of {wait.needed})"
-    return Logged(
-        level="info",
-        message=message,
-        node=current.step.node,
-        node_type=current.node_type,
-        data={"approved": answer["approved"], "by": answer["by"]},
-        scope=current.step.scope,
-        iteration=current.step.iteration,
-    )
-
-
-def line_of_end(event: Ending | ScopeEnded, last: StepState | None) -> Logged:
-    """Return the line about the end of the flow at its step ``last``."""
-    node = None if last is None else last.step.node
-    node_type = None if last is None else last.node_type
-    outcome = event.outcome if isinstance(event, ScopeEnded) else None
-    if isinstance(event, Completed) or outcome == "completed":
-        return Logged(level="info", message="Execution completed", node=node, node_type=node_type)
-    if isinstance(event, Failed | ScopeEnded) and event.error is not None:
-        message = f"Execution failed: {event.error.message}"
-        return Logged(level="error", message=message, node=node, node_type=node_type)
-    return Logged(level="warn", message="Execution cancelled", node=node, node_type=node_type)
-
-
-# Lines about executions in the server's log: names, numbers and error types, never values of users.
-
-
-def log_step(execution: ObservedExecution, event: NodeCompleted | NodeFailed, recorded: Recorded) -> None:
-    """Log a step that has ended or will be retried, once that is durable."""
-    if isinstance(event, NodeCompleted):
-        state, error_type = StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED, None
-    else:
-        state, error_type = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING, event.error.type
-    logger.debug(
-        "step.finished",
-        execution_id=execution.execution_id,
-        workspace_id=execution.workspace_id,
-        step=str(Step(event.node, event.iteration, event.scope)),
-        node=event.node,
-        type=event.node_type,
-        attempt=event.attempt,
-        duration_ms=_milliseconds(recorded),
-        state=state.value,
-        **({} if error_type is None else {"error_type": error_type}),
-    )
-
-
-def log_ended(execution: ObservedExecution, ending: Ending, recorded: Recorded) -> None:
-    """Log an execution that has ended, once that is durable. The event has the name of its last event."""
-    failure = {"node": ending.error.node, "error_type": ending.error.type} if isinstance(ending, Failed) else {}
-    logger.info(
-        ending.type,
-        execution_id=execution.execution_id,
-        workspace_id=execution.workspace_id,
-        flow_id=execution.flow_id,
-        duration_ms=_milliseconds(recorded),
-        **failure,
-    )
-
-
-def _milliseconds(recorded: Recorded) -> int | None:
-    return None if recorded.since is None else round((recorded.at - recorded.since).total_seconds() * 1000)
 
 
 # The beginnings of what events end: see `Recorded.since`.

@@ -6,17 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from flowrunner.domain.decide import (
-    Collect,
-    Decision,
-    EvaluateOutputs,
-    Finish,
-    Record,
-    collected,
-    complete,
-    failed,
-    node_of,
-)
+from flowrunner.domain.decide import collected, node_of
+from flowrunner.domain.decisions import Collect, Decision, EvaluateOutputs, Finish, Record, complete, failed
 from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression import (

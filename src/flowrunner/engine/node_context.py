@@ -12,7 +12,7 @@ from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.event_log import level_of
+from flowrunner.engine.log_lines import level_of
 from flowrunner.plugin import HttpClient, SubFlow
 
 

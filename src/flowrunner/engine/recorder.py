@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     Completed,
@@ -25,6 +27,7 @@ from flowrunner.domain.events import (
     ScopesOpened,
     SignalReceived,
 )
+from flowrunner.domain.link_tokens import may_have_link_token, without_link_tokens
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.domain.waits import parse_signal_key, signal_key
 from flowrunner.ports.event_codec import encode_event, fields_of
@@ -252,3 +255,38 @@ def _with_shorter_message(event: Event) -> Event:
             return replace(event, error=replace(error, message=message[:_MESSAGE_CHARACTERS]))
         case _:
             return event
+
+
+class LinkHidingRedactor:
+    """A redactor that hides the links that answer approvals, too. Implements `ports.Redactor`."""
+
+    def __init__(self, secrets: Redactor) -> None:
+        self._secrets = secrets
+        self.lock = secrets.lock
+
+    def redact(self, value: JSON) -> JSON:
+        return _without_links(self._secrets.redact(value))
+
+    async def redact_soon(self, value: JSON) -> JSON:
+        return _without_links(await self._secrets.redact_soon(value))
+
+    def found_in(self, encoded: bytes) -> bool:
+        return may_have_link_token(encoded) or self._secrets.found_in(encoded)
+
+
+def _without_links(value: JSON) -> JSON:
+    if not may_have_link_token(msgspec.json.encode(value)):
+        return value
+    return _cut_links(msgspec.json.decode(msgspec.json.encode(value)))
+
+
+def _cut_links(value: JSON) -> JSON:
+    match value:
+        case str():
+            return without_link_tokens(value)
+        case dict():
+            return {without_link_tokens(name): _cut_links(item) for name, item in value.items()}
+        case list():
+            return [_cut_links(item) for item in value]
+        case _:
+            return value

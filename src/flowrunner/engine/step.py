@@ -32,10 +32,9 @@ from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.attempt_limit import AttemptLimit
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.expressions import ExpressionScope
-from flowrunner.engine.hidden_links import LinkHidingRedactor
 from flowrunner.engine.mailbox import Mailbox, Result, StepResult
 from flowrunner.engine.node_context import NodeContext, StepAttempt
-from flowrunner.engine.recorder import MAX_EVENT_BYTES
+from flowrunner.engine.recorder import MAX_EVENT_BYTES, LinkHidingRedactor
 from flowrunner.plugin import (
     Collected,
     NodeFailure,

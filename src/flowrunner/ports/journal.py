@@ -8,12 +8,13 @@ from typing import Final, Protocol
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.events import ErrorValue, Event
+from flowrunner.domain.events import ErrorValue, Event, Started
+from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading
 from flowrunner.ports.triggers import TriggerFire
@@ -100,6 +101,20 @@ class NewExecution:
     labels: Mapping[str, str] = field(default_factory=dict)
     searchable: Sequence[str] = ()
 
+    def first_event(self, flow: Flow, input: JSON, traceparent: str) -> Started:
+        """Return the event that creates it."""
+        start = flow.nodes[flow.start]
+        return Started(
+            node=start.name,
+            node_type=start.type,
+            input=input,
+            cause=self.cause,
+            is_queued=self.slot is not None and self.slot.is_queued,
+            flow_name=self.flow_name if self.flow_name != flow.name else "",
+            labels=self.labels,
+            traceparent=traceparent,
+        )
+
 
 @static_dataclass(frozen=True, slots=True)
 class Quota:
@@ -118,7 +133,7 @@ class Append:
         epoch: The fencing token of the writer. An append with an old one is rejected.
         after: Number of the last event before these.
         audit: Audit entries of the requests that caused the events; the creator's is in ``create``.
-        is_summary_unchanged: The row has this summary already, by the append before, and the execution is running.
+        is_summary_unchanged: The row has this summary already, by the append before.
         messages: Numbers of the inbox messages that the events answer, which are deleted with the append.
         quota: Storage limit of the account; None to store the events regardless.
     """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.values import ExecutionId
-from flowrunner.domain.waits import signal_key
+from flowrunner.domain.waits import child_signal_key
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Statement
@@ -79,7 +79,7 @@ class SqlChildExecutions:
 
     async def unreconciled(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
         statement = UNRECONCILED if parent is None else UNRECONCILED_OF
-        values = {"prefix": signal_key("flow", "")} | ({} if parent is None else {"parent": parent})
+        values = {"prefix": child_signal_key("")} | ({} if parent is None else {"parent": parent})
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [
             UnreconciledChild(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows

@@ -19,7 +19,6 @@ from flowrunner.dispatch.processes.packed import pack_start, pack_texts
 from flowrunner.dispatch.processes.remote_execution import RemoteExecution
 from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
-from flowrunner.domain.events import Started
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
@@ -184,7 +183,7 @@ class EngineProcesses:
             cause=new.cause,
             traceparent=traceparent,
         )
-        start = pack_start(new, _first_event(new, flow, input, traceparent))
+        start = pack_start(new, new.first_event(flow, input, traceparent))
         while True:
             execution = await self._choose(new.id, observed, new)
             try:
@@ -327,20 +326,6 @@ class EngineProcesses:
                     await started.wait()
                 return
         await _kill(started)
-
-
-def _first_event(new: NewExecution, flow: Flow, input: JSON, traceparent: str) -> Started:
-    """Return the event from which the process makes the first one."""
-    node = flow.nodes[flow.start]
-    return Started(
-        node=node.name,
-        node_type=node.type,
-        input=input,
-        cause=new.cause,
-        flow_name=new.flow_name,
-        labels=new.labels,
-        traceparent=traceparent,
-    )
 
 
 async def _hide(process: _Process, workspace_id: WorkspaceId, values: Collection[str]) -> None:

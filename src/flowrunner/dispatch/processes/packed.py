@@ -96,7 +96,6 @@ class PackedStart(msgspec.Struct, array_like=True):
 
 
 def pack_start(new: NewExecution, started: Started) -> PackedStart:
-    """Args: started: Its flow name is that of ``new``."""
     return PackedStart(
         new.id, new.workspace_id, new.flow_id, new.revision_id, new.started_at, new.slot, encode_event(started)
     )
