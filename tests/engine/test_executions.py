@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeStarted, Started
+from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeStarted, SignalReceived, Started
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.event_log import EventLog
@@ -14,6 +14,7 @@ from flowrunner.fair_slots import FairSlots
 from flowrunner.nodes import http_request
 from flowrunner.nodes.http_answers import read_body
 from flowrunner.plugin import StepContext
+from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, Summary
 from support.databases import MARA, rows_of
 from support.dependencies import Acting, Machine, answer, detail_of, machine
@@ -243,8 +244,8 @@ async def test_an_execution_that_is_cancelled_holds_no_slot_for_long_values(path
         assert slots.held(MARA) == 0
 
 
-async def test_the_summary_is_written_where_it_changes(tmp_path: Path) -> None:
-    appends: list[Append] = []
+def keeping(appends: list[Append]) -> Any:
+    """Return a wrapper of journals that adds their appends to a list."""
 
     class Keeping:
         def __init__(self, journal: Any) -> None:
@@ -257,9 +258,13 @@ async def test_the_summary_is_written_where_it_changes(tmp_path: Path) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._journal, name)
 
-    wrap: Any = lambda journal, _: Keeping(journal)  # noqa: E731
+    return lambda journal, _: Keeping(journal)
+
+
+async def test_the_summary_is_written_where_it_changes(tmp_path: Path) -> None:
+    appends: list[Append] = []
     path = tmp_path / "flowrunner.db"
-    async with machine(path, wrap=wrap) as engine:
+    async with machine(path, wrap=keeping(appends)) as engine:
         engine.http.at("http://peer/", answer())
         events = await engine.run(
             """
@@ -274,3 +279,17 @@ async def test_the_summary_is_written_where_it_changes(tmp_path: Path) -> None:
     assert [append.is_summary_unchanged for append in appends] == [False, True, True, False]
     assert appends[1].summary == appends[2].summary == Summary(status=Status.RUNNING)
     assert check_database(path) == []
+
+
+async def test_the_summary_of_a_wait_is_not_written_again_with_what_the_wait_is_not_for(tmp_path: Path) -> None:
+    appends: list[Append] = []
+    async with machine(tmp_path / "flowrunner.db", wrap=keeping(appends)) as engine:
+        await engine.save("nodes: {a: {type: delay, params: {duration: 400ms}}}")
+        await engine.start()
+        await engine.until(engine.is_idle)
+        await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key="signal:early", payload=1))
+        engine.clock.advance(seconds=1)
+        await engine.until_ended()
+
+    early = [each for each in appends if any(isinstance(record.event, SignalReceived) for record in each.records)]
+    assert [append.is_summary_unchanged for append in early] == [True]

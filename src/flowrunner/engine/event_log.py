@@ -240,8 +240,7 @@ class EventLog:
             after=self.state.seq - len(pending.records),
             records=pending.records,
             summary=summary,
-            # An idle execution may be admitted or woken by others, which changes its row.
-            is_summary_unchanged=summary is self._summary or (not summary.is_idle and summary == self._summary),
+            is_summary_unchanged=summary is self._summary or summary == self._summary,
             create=self._create,
             audit=pending.acts,
             messages=pending.messages,
