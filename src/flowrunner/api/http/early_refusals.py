@@ -1,7 +1,6 @@
 """Refusals of starts before authentication: a client that repeats refused starts costs little."""
 
 import asyncio
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,10 +9,10 @@ from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from flowrunner.api.http.edge import REQUEST_ID, SECURITY_HEADERS, TLS_ONLY, OnRequest
+from flowrunner.api.http.edge import SECURITY_HEADERS, TLS_ONLY, OnRequest, request_id_of
 from flowrunner.api.http.errors import answer_to
+from flowrunner.api.http.refusals import status_line
 from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import QueueFull
@@ -101,8 +100,7 @@ class EarlyRefusals:
         return self._answer(scope, error, default_headers)
 
     def _answer(self, scope: Scope, error: QueueFull, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = request_id_of(scope)
         if self._logs_every_request:
             scope["request_id"], scope[ANSWERED] = request_id, HTTPStatus.SERVICE_UNAVAILABLE
             log_request(scope, seconds=0.0, even_if_served=True)
@@ -127,4 +125,4 @@ def _parts(message: str, limit: str, most: int) -> tuple[bytes, bytes, bytes]:
     answer = answer_to(_REQUEST_ID_HERE, QueueFull(message, limit=limit, most=most))
     lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers if name != b"content-length"]
     before, _, after = bytes(answer.body).partition(_REQUEST_ID_HERE.encode())
-    return STATUS_LINE[answer.status_code] + b"".join(lines), before, after
+    return status_line(answer.status_code) + b"".join(lines), before, after

@@ -21,7 +21,7 @@ from flowrunner.ports.telemetry import TRACEPARENT
 
 logger = structlog.get_logger()
 
-REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -91,7 +91,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        scope["request_id"] = _request_id(scope)
+        scope["request_id"] = request_id_of(scope)
         self._proxies.resolve(scope)
         if self._reads_traces:
             given = read_traceparent(header_of(scope, b"traceparent") or "")
@@ -170,6 +170,7 @@ class Edge:
         message["headers"] = [*message["headers"], request_id, *left, *headers, *self._tls_only]
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
+    """Return the id that the client has given its request, or a new one."""
     given = header_of(scope, b"x-request-id")
-    return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

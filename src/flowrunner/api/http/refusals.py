@@ -1,8 +1,8 @@
 """Answers to input that could not be parsed as a request."""
 
 import secrets
-
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from functools import cache
+from http import HTTPStatus
 
 from flowrunner.api.http.edge import SECURITY_HEADERS
 from flowrunner.api.http.errors import error_answer
@@ -21,4 +21,9 @@ def refusal(status: int, message: str) -> bytes:
         (b"connection", b"close"),
     ]
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-    return STATUS_LINE[status] + lines + b"\r\n" + bytes(answer.body)
+    return status_line(status) + lines + b"\r\n" + bytes(answer.body)
+
+
+@cache
+def status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
