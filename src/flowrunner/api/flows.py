@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
@@ -144,19 +144,7 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, flow: FlowView, *, plan: PlanAnswer | UnsetType = UNSET, same_name: Sequence[str] = ()) -> Self:
-        return cls(
-            plan=plan,
-            same_name=same_name or UNSET,
-            id=flow.id,
-            name=flow.name,
-            description=flow.description,
-            version=flow.version,
-            created_at=rfc3339(flow.created_at),
-            updated_at=rfc3339(flow.updated_at),
-            tags=flow.tags,
-            revision=flow.revision,
-            disabled=UNSET if flow.disabled_at is None else True,
-        )
+        return cls(**_fields(flow), plan=plan, same_name=same_name or UNSET)
 
 
 class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
@@ -164,18 +152,21 @@ class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
 
     @classmethod
     def of_saved(cls, flow: SavedFlow) -> Self:
-        return cls(
-            id=flow.id,
-            name=flow.name,
-            description=flow.description,
-            version=flow.version,
-            created_at=rfc3339(flow.created_at),
-            updated_at=rfc3339(flow.updated_at),
-            tags=flow.tags,
-            revision=flow.revision,
-            disabled=UNSET if flow.disabled_at is None else True,
-            definition=flow.definition,
-        )
+        return cls(**_fields(flow), definition=flow.definition)
+
+
+def _fields(flow: FlowView) -> dict[str, Any]:
+    return {
+        "id": flow.id,
+        "name": flow.name,
+        "description": flow.description,
+        "version": flow.version,
+        "created_at": rfc3339(flow.created_at),
+        "updated_at": rfc3339(flow.updated_at),
+        "tags": flow.tags,
+        "revision": flow.revision,
+        "disabled": UNSET if flow.disabled_at is None else True,
+    }
 
 
 class MoveAnswer(Answer, frozen=True, kw_only=True):
@@ -204,18 +195,22 @@ class RevisionAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, revision: RevisionView) -> Self:
-        return cls(
-            number=revision.number,
-            version=revision.version,
-            created_at=rfc3339(revision.created_at),
-            created_by=revision.created_by,
-            is_current=revision.is_current,
-            size=revision.size,
-        )
+        return cls(**_fields_of_revision(revision))
 
 
 class RevisionDetail(RevisionAnswer, frozen=True, kw_only=True):
     definition: str
+
+
+def _fields_of_revision(revision: RevisionView) -> dict[str, Any]:
+    return {
+        "number": revision.number,
+        "version": revision.version,
+        "created_at": rfc3339(revision.created_at),
+        "created_by": revision.created_by,
+        "is_current": revision.is_current,
+        "size": revision.size,
+    }
 
 
 class RevisionList(ListAnswer, frozen=True):
@@ -435,17 +430,7 @@ async def list_revisions(request: Request, id: str, page: Paging) -> Reply[Revis
 async def get_revision(request: Request, id: str, number: RevisionNumber) -> Reply[RevisionDetail]:
     """Return a revision of a flow, with its definition."""
     revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
-    return answer(
-        RevisionDetail(
-            number=revision.number,
-            version=revision.version,
-            created_at=rfc3339(revision.created_at),
-            created_by=revision.created_by,
-            is_current=revision.is_current,
-            size=revision.size,
-            definition=revision.definition,
-        )
-    )
+    return answer(RevisionDetail(**_fields_of_revision(revision), definition=revision.definition))
 
 
 @router.get("/{id}/revisions/{number}/diff", responses=errors(401, 403, 404, 422))

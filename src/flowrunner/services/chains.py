@@ -10,7 +10,7 @@ import structlog
 from flowrunner.domain.causes import Chained, ChildOf, depth_of
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
 from flowrunner.domain.triggers import Chain
-from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows
@@ -20,7 +20,7 @@ from flowrunner.ports.triggers import EndedExecution, EndStore, TriggerFire, Tri
 from flowrunner.services.batches import handle_all
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, cause_of
 from flowrunner.services.executions import Executions, StartRequest
-from flowrunner.services.trigger_values import input_of, labels_of
+from flowrunner.services.trigger_requests import request_of
 
 logger = structlog.get_logger()
 
@@ -111,23 +111,16 @@ class Chains:
 
     async def _request(self, trigger: TriggerView, ended: ExecutionDetail, depth: int) -> StartRequest:
         """Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
-        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
-        written, now = flow.triggers.get(trigger.name), self._clock.now()
-        if written is None:
-            raise NotFound("trigger")
-        values: Mapping[str, JSON] = {"at": rfc3339(now), "execution": _value_of(ended)}
-        input = await input_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
-        labels = await labels_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
-        return StartRequest(
-            workspace_id=trigger.workspace_id,
-            flow_id=trigger.flow_id,
-            revision_id=trigger.revision_id,
-            input=input,
-            labels=labels,
+        now = self._clock.now()
+        return await request_of(
+            trigger,
+            {"at": rfc3339(now), "execution": _value_of(ended)},
             cause=Chained(trigger=trigger.id, name=trigger.name, of=ended.id, depth=depth),
             # The blank separates it from the keys of clients.
             idempotency_key=f"{trigger.id} {ended.id}",
             fire=TriggerFire(trigger_id=trigger.id, at=now, ended=ended.id),
+            library=self._library,
+            sandbox=self._sandbox,
         )
 
 

@@ -13,7 +13,6 @@ from flowrunner.domain.causes import Scheduled
 from flowrunner.domain.errors import (
     FlowDisabled,
     FlowRunnerError,
-    NotFound,
     StartsPaused,
     Unavailable,
 )
@@ -27,7 +26,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.batches import handle_all
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
-from flowrunner.services.trigger_values import input_of, labels_of
+from flowrunner.services.trigger_requests import request_of
 
 logger = structlog.get_logger()
 
@@ -174,22 +173,14 @@ class Schedules:
         self, trigger: TriggerView, due_at: datetime, now: datetime, fire: TriggerFire | None
     ) -> StartRequest:
         """Return the request to start a due time. Raises: NotFound, InvalidFlow, InvalidInput, Unavailable."""
-        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
-        written = flow.triggers.get(trigger.name)
-        if written is None:
-            raise NotFound("trigger")
-        values = {"at": rfc3339(now), "due_at": rfc3339(due_at)}
-        input = await input_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
-        labels = await labels_of(written, flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox)
-        return StartRequest(
-            workspace_id=trigger.workspace_id,
-            flow_id=trigger.flow_id,
-            revision_id=trigger.revision_id,
-            input=input,
-            labels=labels,
+        return await request_of(
+            trigger,
+            {"at": rfc3339(now), "due_at": rfc3339(due_at)},
             cause=Scheduled(trigger=trigger.id, name=trigger.name, due_at=due_at),
             idempotency_key=key_of(trigger.id, due_at),
             fire=fire,
+            library=self._library,
+            sandbox=self._sandbox,
         )
 
 
