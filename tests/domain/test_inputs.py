@@ -14,7 +14,7 @@ import pytest
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.values import JSON
-from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, inputs_faults
+from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, schema_of
 from flowrunner.language.json_schema import MAX_SUBSCHEMAS
 from flowrunner.language.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.schemas import RustSchemas
@@ -28,8 +28,15 @@ REGION: Mapping[str, JSON] = {
 STALL_SECONDS = 2.0
 
 
+def inputs_faults(schemas: Mapping[str, JSON]) -> list[ParamFault]:
+    """Return every fault of the input schemas of a flow."""
+    budget = SchemaBudget(ENGINE)
+    faults = (form_faults(schema_of(written)[0], budget, ("inputs", name)) for name, written in schemas.items())
+    return [fault for found in faults for fault in found]
+
+
 def check(schemas: Mapping[str, JSON], values: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    assert not inputs_faults(schemas, ENGINE)
+    assert not inputs_faults(schemas)
     return Inputs(schemas, ENGINE).check(values)
 
 
@@ -302,7 +309,7 @@ def test_a_value_that_json_cannot_hold_does_not_fit() -> None:
 def test_a_schema_with_a_fault_is_rejected(schema: JSON, path: str, code: str) -> None:
     from flowrunner.language.yaml_source import dotted
 
-    fault = only(inputs_faults({"x": schema}, ENGINE))
+    fault = only(inputs_faults({"x": schema}))
 
     assert (dotted(fault.keys), fault.code) == (path, code)
 
@@ -326,7 +333,7 @@ def test_a_schema_with_a_fault_is_rejected(schema: JSON, path: str, code: str) -
     ],
 )
 def test_a_schema_without_a_fault_is_taken(schema: JSON) -> None:
-    assert inputs_faults({"x": schema}, ENGINE) == []
+    assert inputs_faults({"x": schema}) == []
 
 
 def test_every_fault_of_a_schema_is_reported() -> None:
@@ -383,7 +390,7 @@ def test_nothing_is_fetched(trap: tuple[int, list[bytes]]) -> None:
     port, visitors = trap
     url = f"http://127.0.0.1:{port}/schema.json"
     for schema in ({"$ref": url}, {"$id": url, "$ref": "other.json"}, {"$schema": url, "$ref": url}):
-        assert inputs_faults({"x": schema}, ENGINE)
+        assert inputs_faults({"x": schema})
         # The engine alone, without the rules that reject such schemas.
         with pytest.raises(jsonschema_rs.ValidationError):
             ENGINE.matcher(schema)
@@ -515,11 +522,11 @@ def test_a_document_has_a_hundred_patterns_at_most_wherever_they_stand() -> None
     schemas: Mapping[str, JSON] = {
         f"x{n}": {"pattern": f"^a{n}$", "patternProperties": {f"^b{n}$": {}}} for n in range(MAX_PATTERNS // 2)
     }
-    assert not inputs_faults(schemas, ENGINE)
+    assert not inputs_faults(schemas)
     # A repeated pattern does not count again.
-    assert not inputs_faults({**schemas, "again": {"pattern": "^a7$"}}, ENGINE)
+    assert not inputs_faults({**schemas, "again": {"pattern": "^a7$"}})
 
-    fault = only(inputs_faults({**schemas, "more": {"items": {"pattern": "^c$"}}}, ENGINE))
+    fault = only(inputs_faults({**schemas, "more": {"items": {"pattern": "^c$"}}}))
 
     assert fault.keys == ("inputs", "more", "items", "pattern")
     assert fault.message == "the pattern cannot be used: the schemas of a flow have at most 100 different patterns"

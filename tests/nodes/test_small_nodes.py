@@ -347,6 +347,7 @@ async def test_a_value_that_only_looks_like_an_expression_is_an_error_of_the_nod
         ("approval", {"roles": []}),
         ("approval", {"roles": ["viewer"]}),
         ("approval", {"prompt": None}),
+        ("approval", {"notify": "n", "remind": "59s"}),
         ("transform", {"mapping": []}),
         ("webhook", {}),
         ("webhook", {"url": ""}),

@@ -154,14 +154,6 @@ def form_faults(schema: JSON, budget: SchemaBudget, at: Keys = ()) -> Sequence[P
     ]
 
 
-def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[ParamFault]:
-    """Return every fault of the input schemas of a flow; their keys begin with ``at``."""
-    budget, faults = SchemaBudget(engine), list[ParamFault]()
-    for name, written in schemas.items():
-        faults += form_faults(schema_of(written)[0], budget, (*at, name))
-    return faults
-
-
 def schema_of(written: JSON) -> tuple[JSON, bool]:
     """Return the schema of an input without its own `required` and `searchable`, and whether the input is required."""
     if not isinstance(written, Mapping):

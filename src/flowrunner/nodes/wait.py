@@ -147,7 +147,7 @@ class Approval(NodeType[ApprovalParams]):
             params.count,
             link=params.link,
             notify=params.notify,
-            remind_seconds=None if params.remind is None else max(seconds_of(params.remind), LEAST_REMINDER_SECONDS),
+            remind_seconds=None if params.remind is None else seconds_of(params.remind),
         )
         return Suspend(wait_for=wait_for, deadline=_limit(context), action=TIMEOUT)
 

@@ -24,7 +24,6 @@ from flowrunner.services.jobs import Jobs, check_count
 from flowrunner.services.reruns import Reruns
 
 Action: TypeAlias = Literal["rerun", "cancel", "delete"]
-ACTIONS: Final[tuple[Action, ...]] = ("rerun", "cancel", "delete")
 _RIGHTS: Final[Mapping[Action, Right]] = {"rerun": Right.RUN, "cancel": Right.RUN, "delete": Right.WRITE}
 # The executions that an action takes by a filter that names no status.
 _STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {

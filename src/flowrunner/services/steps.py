@@ -6,8 +6,9 @@ while an account looks at the execution, and a page of steps reads only the even
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -91,7 +92,6 @@ class StepView:
 
     @classmethod
     def of(cls, entry: StepEntry, reading: StepReading, *, most: int) -> "StepView":
-        counts = entry.scopes
         return cls(
             id=entry.id,
             step=str(entry.step),
@@ -109,7 +109,8 @@ class StepView:
             input=reading.preview(entry.input, most=most),
             result=reading.preview(entry.result, most=most),
             wait=reading.found_wait(entry.waits[-1]) if entry.waits else None,
-            scopes=None if counts is None else ScopeCounts(*_counts(counts)),
+            # A copy, because the entry goes on counting.
+            scopes=copy(entry.scopes),
         )
 
 
@@ -293,7 +294,3 @@ def _plan(reading: StepReading, entry: StepEntry, *, most: int) -> None:
     reading.value(entry.input, most=most)
     reading.value(entry.result, most=most)
     reading.error(entry.error_seq, entry.error_size, most=most)
-
-
-def _counts(counts: ScopeCounts) -> Iterable[int]:
-    return counts.total, counts.completed, counts.failed, counts.cancelled
