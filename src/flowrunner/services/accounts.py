@@ -196,12 +196,12 @@ class Accounts:
         is_own = caller.account_id == id
         role = None if role == before.role else role
         email = None if email is None or _is_address(email, before.email) else email
-        if role is not None and not caller.is_admin:
-            raise Forbidden("Only an admin can change a role")
-        if is_disabled is not None and is_disabled != before.is_disabled and not caller.is_admin:
-            raise Forbidden("Only an admin can disable an account")
-        if is_email_confirmed is not None and not caller.is_admin:
-            raise Forbidden("Only an admin can confirm an address without its mailbox")
+        _check_is_admin(
+            caller,
+            role=role,
+            is_disabled=None if is_disabled == before.is_disabled else is_disabled,
+            is_email_confirmed=is_email_confirmed,
+        )
         if not (email is None and role is None and password is None and is_email_confirmed is None):
             authorise(caller, Right.CREDENTIALS)
         if is_own and email is not None:
@@ -213,12 +213,8 @@ class Accounts:
             known_email=before.email,
             lacks_current=is_own and password is not None and current_password is None,
         )
-        old_password_hash = password_hash = None
-        if password is not None:
-            self._password_changes.take(caller.account_id, at=now)
-            if is_own and current_password is not None:
-                old_password_hash = await self._check_own(caller, before.email, current_password)
-            password_hash = await self._hasher.hash(password, source=caller.account_id)
+        current = current_password if is_own else None
+        password_hash, old_password_hash = await self._hashes(caller, before.email, password, current=current)
         # Hashing may have waited in its queue.
         now, where = self._clock.now(), personal_workspace(id)
         mails = notices = self._notices(before, has_password=password is not None, has_email=email is not None)
@@ -281,6 +277,19 @@ class Accounts:
         check_recent_login(caller, at=at)
         self._email_changes.check(caller.account_id, at=at)
         self._email_changes.add(caller.account_id, at=at)
+
+    async def _hashes(
+        self, caller: Caller, email: str, password: str | None, *, current: str | None
+    ) -> tuple[str | None, str | None]:
+        """Return the hash of a new password, and that of the caller's present one if it is given.
+
+        Raises: InvalidInput, TooManyRequests, QueueFull.
+        """
+        if password is None:
+            return None, None
+        self._password_changes.take(caller.account_id, at=self._clock.now())
+        old = None if current is None else await self._check_own(caller, email, current)
+        return await self._hasher.hash(password, source=caller.account_id), old
 
     async def _check_own(self, caller: Caller, email: str, password: str) -> str:
         """Return the hash of the caller's password. Raises: InvalidInput, TooManyRequests, QueueFull."""
@@ -347,6 +356,20 @@ class Accounts:
 
 
 _NOT_AN_ADDRESS: Final = Fault(path="email", code="email", message=NOT_AN_ADDRESS)
+
+
+def _check_is_admin(
+    caller: Caller, *, role: Role | None, is_disabled: bool | None, is_email_confirmed: bool | None
+) -> None:
+    """Raises: Forbidden for a change that only an admin makes. Fields that do not change are None."""
+    if caller.is_admin:
+        return
+    if role is not None:
+        raise Forbidden("Only an admin can change a role")
+    if is_disabled is not None:
+        raise Forbidden("Only an admin can disable an account")
+    if is_email_confirmed is not None:
+        raise Forbidden("Only an admin can confirm an address without its mailbox")
 
 
 def _is_address(text: str, email: str) -> bool:

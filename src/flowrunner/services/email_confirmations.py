@@ -3,15 +3,16 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, Session
+from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, Forbidden, NotFound
+from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import AccountStore, ConfirmationLink
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.services.links import digest_of_token
+from flowrunner.services.logins import session_of
 from flowrunner.services.mails import Mails, shown_name
 from flowrunner.services.rates import SlidingWindow
 
@@ -89,7 +90,7 @@ class EmailConfirmations:
 
         Raises: Conflict if no e-mails are sent, or the address is confirmed; TooManyRequests, Forbidden.
         """
-        _check_is_login(caller)
+        session_of(caller)
         if not self._mails.are_possible:
             raise Conflict("This server sends no e-mails: ask an admin to confirm the address")
         account = await self._store.get(caller.account_id)
@@ -110,7 +111,7 @@ class EmailConfirmations:
 
         Raises: NotFound if the link was used, replaced or has expired, or is for another account; Forbidden.
         """
-        _check_is_login(caller)
+        session_of(caller)
         plain, is_signed = self._tokens.read(token)
         if not is_signed:
             raise NotFound("link")
@@ -129,8 +130,3 @@ def confirmation_of(account: Account, *, at: datetime, credential: str, address:
         address=address,
         workspace_id=personal_workspace(account.id),
     )
-
-
-def _check_is_login(caller: Caller) -> None:
-    if not isinstance(caller.credential, Session):
-        raise Forbidden("An API token cannot do this: log in with a password")

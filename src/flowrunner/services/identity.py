@@ -256,14 +256,7 @@ class Authentication:
         """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
         old, now = session_of(caller), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
-        new = NewSession(
-            id=_new_session_id(),
-            account_id=caller.account_id,
-            role=caller.role,
-            expires_at=now + self._token_life,
-            address=caller.address,
-            agent=agent[:_MOST_AGENT_CHARACTERS],
-        )
+        new = self.new_session(caller.account_id, caller.role, address=caller.address, agent=agent)
         reuse = act(caller, "refresh.reused", "session", credential_of(caller), at=now)
 
         def audit(renewal: Renewal) -> AuditEntry | None:

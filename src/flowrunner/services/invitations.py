@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, Session, password_faults
+from flowrunner.domain.account import Account, Caller, password_faults
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import (
@@ -28,6 +28,7 @@ from flowrunner.ports.page import Page
 from flowrunner.services.email_confirmations import CONFIRMED, EmailConfirmations
 from flowrunner.services.ids import new_id
 from flowrunner.services.links import digest_of_token, link_to
+from flowrunner.services.logins import session_of
 from flowrunner.services.mails import Mails, shown_name
 from flowrunner.services.rates import SlidingWindow, source_of
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
@@ -201,8 +202,7 @@ class Invitations:
                 request.
             Conflict: The workspace or the account has too many memberships.
         """
-        if not isinstance(caller.credential, Session):
-            raise Forbidden("An API token cannot do this: log in with a password")
+        session_of(caller)
         found = await self.open(token)
         account = await self._accounts.get(caller.account_id)
         # A link that was passed on gives nothing to another account.

@@ -96,6 +96,7 @@ def _login_id(family: str) -> str:
 
 
 def session_of(caller: Caller) -> SessionId:
+    """Return the session of the caller. Raises: Forbidden for another credential."""
     if not isinstance(caller.credential, Session):
         raise Forbidden("An API token cannot do this: log in with a password")
     return caller.credential.id
