@@ -114,6 +114,8 @@ FROZEN = {
     "0020": ("0020_invitations.py", "716fd86cf0489035f8ab2924f8d3f2e8cf8477ac67cb9a461a576cfe36f65657"),
     "0021": ("0021_flow_tools.py", "d6310fa5f555a471bd4c780a5e76ac61b152da2ee1e98b0b42f40abc32fee6c7"),
     "0022": ("0022_cheaper_event_guard.py", "a3d3d0d97949d3d9a2cd36e5e46208d5244d3fec48de11fa1abfaa6bc184a94a"),
+    "0023": ("0023_outgoing_mails.py", "84d6648c1512c13e273aff6f89514ac76326476064c065e24221664df580f48d"),
+    "0024": ("0024_compact_events.py", "255db32a23a7e1e173f21bf893d7b6f91e517bb718950ce2922f674bf6e8baf0"),
 }
 
 
