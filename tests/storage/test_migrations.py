@@ -116,6 +116,8 @@ FROZEN = {
     "0022": ("0022_cheaper_event_guard.py", "a3d3d0d97949d3d9a2cd36e5e46208d5244d3fec48de11fa1abfaa6bc184a94a"),
     "0023": ("0023_outgoing_mails.py", "84d6648c1512c13e273aff6f89514ac76326476064c065e24221664df580f48d"),
     "0024": ("0024_compact_events.py", "255db32a23a7e1e173f21bf893d7b6f91e517bb718950ce2922f674bf6e8baf0"),
+    "0025": ("0025_confirmed_addresses.py", "9d99d250a6fd108a5308d642c32f59f84889aa9cc4cbbc8be8f9e904bbaa4254"),
+    "0026": ("0026_fewer_list_indexes.py", "eca6810c5d39f144426a64bb13fdcc4b519b745aa3cee3459ad709189be1599d"),
 }
 
 

@@ -5,6 +5,8 @@ from alembic import op
 revision = "0026"
 down_revision = "0025"
 
+SQLITE = POSTGRES = "DROP INDEX executions_workspace"
+
 
 def upgrade() -> None:
-    op.execute("DROP INDEX executions_workspace")
+    op.execute(SQLITE)
