@@ -1,10 +1,13 @@
 """Logs and results of flows may hold any text, and no query misinterprets it."""
 
+import functools
+from typing import cast
+
 import pytest
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import SignalReceived
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.ports.executions import LogFilter
 from flowrunner.ports.page import Page
@@ -32,9 +35,12 @@ async def test_logs_with_any_text_are_listed_by_level(database: Database, journa
     assert await lines(LogFilter(text="ESCAPED")) == ([TEXTS[3]], 1)
 
 
-@pytest.mark.parametrize("result", TEXTS)
+DEEP = functools.reduce(lambda value, _: [value], range(1500), cast("JSON", "deep"))
+
+
+@pytest.mark.parametrize("result", [*TEXTS, pytest.param(DEEP, id="deep")])
 async def test_a_parent_counts_as_notified_whatever_its_child_returned(
-    journal: SqlJournal, children: SqlChildExecutions, result: str
+    journal: SqlJournal, children: SqlChildExecutions, result: JSON
 ) -> None:
     epoch = await journal.claim()
     parent = ExecutionId("parent")

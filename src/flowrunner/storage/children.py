@@ -9,9 +9,23 @@ from flowrunner.ports.children import UnreconciledChild
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Statement
 
+# The key of a signal. As the first member of the event it is read as text, and the key of a child has nothing that JSON
+# escapes: SQLite reads no JSON of more than 1,000 levels, which a payload may have, and one such event would keep all
+# executions from being reconciled.
+_SQLITE_KEY: Final = """CASE substr(data, 1, 8) WHEN '{"key":"'
+         THEN substr(substr(data, 9, 100), 1, instr(substr(data, 9, 100), '"') - 1) ELSE data ->> '$.key' END"""
+_POSTGRES_KEY: Final = """CASE left(data, 8) WHEN '{"key":"'
+         THEN split_part(substr(data, 9, 100), '"', 1)
+         ELSE replace(data, '\\u0000', '\\ufffd')::json ->> 'key' END"""
+
+
+def _statement(*, sqlite: str, postgres: str) -> Statement:
+    return Statement(sqlite=sqlite.replace("{key}", _SQLITE_KEY), postgres=postgres.replace("{key}", _POSTGRES_KEY))
+
+
 # Children that have ended without the notification of their open parent, and open children. The order of the joins is
 # explicit, because the planner does not know how few executions are open.
-UNRECONCILED: Final = Statement(
+UNRECONCILED: Final = _statement(
     sqlite="""
 WITH ended AS (
     SELECT child.id, child.parent_id
@@ -20,7 +34,7 @@ WITH ended AS (
        AND child.completed_at IS NOT NULL
 ),
 notified AS MATERIALIZED (
-    SELECT execution_id, data ->> '$.key' AS key FROM events
+    SELECT execution_id, {key} AS key FROM events
      WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
 )
 SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, :prefix || id) NOT IN (SELECT execution_id, key FROM notified)
@@ -36,7 +50,7 @@ WITH ended AS (
      WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
 ),
 notified AS MATERIALIZED (
-    SELECT execution_id, replace(data, '\\u0000', '\\ufffd')::json ->> 'key' AS key FROM events
+    SELECT execution_id, {key} AS key FROM events
      WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
 )
 SELECT id, parent_id, true, false FROM ended
@@ -48,14 +62,14 @@ SELECT child.id, child.parent_id, false, parent.completed_at IS NOT NULL
  WHERE child.status IN ('running', 'waiting')
 """,
 )
-UNRECONCILED_OF: Final = Statement(
+UNRECONCILED_OF: Final = _statement(
     sqlite="""
 SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
   FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
  WHERE parent.id = :parent AND child.parent_id = parent.id
    AND (child.completed_at IS NULL
         OR (parent.completed_at IS NULL
-            AND :prefix || child.id NOT IN (SELECT data ->> '$.key' FROM events
+            AND :prefix || child.id NOT IN (SELECT {key} FROM events
                                              WHERE execution_id = :parent AND type = 'signal.received')))
 """,
     postgres="""
@@ -65,7 +79,7 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
    AND (child.completed_at IS NULL
         OR (parent.completed_at IS NULL
             AND :prefix::text || child.id
-                NOT IN (SELECT replace(data, '\\u0000', '\\ufffd')::json ->> 'key' FROM events
+                NOT IN (SELECT {key} FROM events
                          WHERE execution_id = :parent AND type = 'signal.received')))
 """,
 )
