@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from api.shapes import assert_error
+from security.crowd import upgrade
 from support.client import Client, Reply, send_raw
 from support.server import Server
 
@@ -197,3 +198,32 @@ def test_a_connection_is_kept_between_requests(hasty_server: Server) -> None:
             connection.sendall(head())
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             time.sleep(0.6)
+
+
+CHUNKED: Final = head(
+    b"Connection: close", b"Content-Type: application/json", b"Transfer-Encoding: chunked", path=b"/api/v1/auth/login"
+).replace(b"GET", b"POST")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (head(*[b"abcdef: b"] * 501), 431),
+        (head(path=b"/healthz?" + b"a" * 17_000), 431),
+        (head(path=b"/healthz?" + b"a=1234&" * 1001), 431),
+        (head(b"Connection: close", *[b"a: b"] * 400), 200),
+        (CHUNKED + b"1\r\n \r\n" * 2000, 400),
+        (CHUNKED + b"1\r\n \r\n" * 900 + b"0\r\n\r\n", 400),
+        (CHUNKED + (b"64\r\n" + b" " * 100 + b"\r\n") * 200 + b"2\r\n{}\r\n0\r\n\r\n", 422),
+    ],
+    ids=["headers", "address", "parameters", "not too many headers", "crumbs", "some crumbs", "pieces"],
+)  # fmt: skip
+def test_what_takes_long_to_read_for_its_size_is_refused(server: Server, data: bytes, status: int) -> None:
+    assert sent(server, data).status == status
+
+
+@pytest.mark.parametrize("name", [b"Sec-WebSocket-Protocol", b"Sec-WebSocket-Extensions", b"Connection"])
+def test_s61_a_handshake_with_long_lists_is_refused_before_they_are_read(server: Server, name: bytes) -> None:
+    lists = [name + b": Upgrade, " + b"Upgrade," * 900] * 7
+
+    assert sent(server, upgrade("exec-1", *lists)).status == 431

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flowrunner.api.http.refusals import refusal
+from flowrunner.api.http.turns import Turns
 
 # Memory of all connections together: partial bodies, and answers that clients have not read.
 MOST_HELD_BYTES: Final = 128 * 2**20
@@ -29,6 +30,9 @@ class Connections:
         most_bytes: The maximum memory of all connections.
         on_drop: Called for each connection that is closed.
         on_refusal: Called with the status of each answer to input that never becomes a request.
+
+    Attributes:
+        turns: Where requests with long heads wait to begin.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Connections:
         self._most_bytes = most_bytes
         self._on_drop = on_drop
         self.on_refusal = on_refusal
+        self.turns = Turns()
         self._open = 0
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._held: dict[Connection, int] = {}

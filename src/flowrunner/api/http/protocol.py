@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, NoReturn, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -12,6 +13,16 @@ from flowrunner.api.http.connections import Connection, Connections
 MAX_HEAD_BYTES: Final = 64 * 1024
 # The bytes of ": " and of the line end.
 _BYTES_A_HEADER: Final = 4
+# Parsing takes time for each header, parameter and escape, and reading them takes it again.
+MAX_HEADERS: Final = 500
+MAX_URL_BYTES: Final = 16 * 1024
+MAX_PARAMETERS: Final = 1000
+# A request with a longer head waits for its turn to begin.
+_LONG_HEAD_BYTES: Final = 4 * 1024
+_IS_LONG: Final = "is_long"
+# Pieces that a body may have, whatever their size. More have this many bytes on average.
+_MOST_SMALL_PIECES: Final = 1000
+_BYTES_A_PIECE: Final = 64
 # Time from the first byte of a head (or from the connection's start) to its last byte.
 HEAD_SECONDS: Final = 5.0
 # Time for a body, plus one second for every `_SLOWEST_BODY_BYTES` received.
@@ -23,17 +34,26 @@ _SMALL_BYTES: Final = 4 * 1024
 MAX_PIPELINED: Final = 16
 # Time for which a rejected connection is still read, so that a reset does not overtake the answer.
 _LINGER_SECONDS: Final = 1.0
+# The WebSocket library parses lists character by character.
+_MAX_UPGRADE_LIST_BYTES: Final = 4 * 1024
+_MAX_UPGRADE_LIST_ITEMS: Final = 64
+_LISTS: Final = (b"sec-websocket-", b"connection", b"upgrade")
 # Limits of the WebSocket library, which sends no answer when they are exceeded.
 _MAX_UPGRADE_HEADERS: Final = 128
 _MAX_UPGRADE_LINE_BYTES: Final = 8 * 1024 - 2
 
 _UNREADABLE: Final = "This is not an HTTP request that can be read"
 _HEAD_TOO_LARGE: Final = f"The request's line and headers have more than {MAX_HEAD_BYTES} bytes"
+_TOO_MANY: Final = (
+    f"The request has more than {MAX_HEADERS} headers, an address of more than {MAX_URL_BYTES} bytes, or more than "
+    f"{MAX_PARAMETERS} query parameters"
+)
+_CRUMBS: Final = f"The request's body comes in too many pieces: send chunks of at least {_BYTES_A_PIECE} bytes"
 _ENCODED: Final = "The request's Transfer-Encoding can only be 'chunked': send the body as it is"
 _UPGRADE_WITH_BODY: Final = "A WebSocket handshake is a GET request of HTTP/1.1 without a body"
 _UPGRADE_TOO_LARGE: Final = (
     f"The WebSocket handshake has more than {_MAX_UPGRADE_HEADERS} headers, or a line of more than "
-    f"{_MAX_UPGRADE_LINE_BYTES} bytes"
+    f"{_MAX_UPGRADE_LINE_BYTES} bytes, or lists of more than {_MAX_UPGRADE_LIST_ITEMS} entries"
 )
 _BUSY: Final = "The server holds as many requests as it has memory for: try again in a moment"
 
@@ -67,6 +87,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # Bytes received since the end of the last head or piece of a body.
     _loose_bytes = 0
     _body_bytes = 0
+    _pieces = 0
     _is_refused = False
     # The request that is being answered. Pipelined requests may wait behind it.
     _answering: RequestResponseCycle | None = None
@@ -103,7 +124,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if refusal is None:
             # An answer to the request before, in the same data, has begun to wait for this one.
             self._unset_keepalive_if_required()
-            super()._start_asgi_task(cycle, app)
+            if _IS_LONG in cycle.scope:
+                self._open_connections.turns.wait(partial(super()._start_asgi_task, cycle, app))
+            else:
+                super()._start_asgi_task(cycle, app)
             return
         cycle.response_started = cycle.response_complete = True
         self.transport.write(refusal)
@@ -144,6 +168,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._loose_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
             self._stop(431, _HEAD_TOO_LARGE)
+        if self._loose_bytes > _LONG_HEAD_BYTES and self._size_of_head() > _LONG_HEAD_BYTES:
+            self._check_head()
+            self.scope[_IS_LONG] = True  # type: ignore[typeddict-unknown-key] # for `_start_asgi_task`
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(400, _UNREADABLE)
         for name, value in self.headers:
@@ -151,10 +178,16 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 self._stop(400, _ENCODED)
         if self.parser.should_upgrade() and self._should_upgrade():
             self._check_upgrade()
-        self._loose_bytes = 0
+        self._loose_bytes = self._pieces = 0
         self._head_since = None
         self._body_until = self.loop.time() + BODY_SECONDS
         super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """Reject a head that takes long to read."""
+        is_long = len(self.headers) > MAX_HEADERS or len(self.url) > MAX_URL_BYTES
+        if is_long or self.url.count(b"&") >= MAX_PARAMETERS:
+            self._stop(431, _TOO_MANY)
 
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + _BYTES_A_HEADER for name, value in self.headers)
@@ -164,6 +197,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         lines = [len(name) + len(value) + 2 for name, value in self.headers]
         lines.append(len(self.url) + len("GET  HTTP/1.1"))
         if len(self.headers) > _MAX_UPGRADE_HEADERS or max(lines) > _MAX_UPGRADE_LINE_BYTES:
+            self._stop(431, _UPGRADE_TOO_LARGE)
+        lists = b",".join(value for name, value in self.headers if name.startswith(_LISTS))
+        items = lists.count(b",") + lists.count(b";")
+        if len(lists) > _MAX_UPGRADE_LIST_BYTES or items > _MAX_UPGRADE_LIST_ITEMS:
             self._stop(431, _UPGRADE_TOO_LARGE)
         has_body = any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0"))
@@ -177,8 +214,11 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._loose_bytes = 0
         if self._body_until is not None:
             self._body_until += len(body) / _SLOWEST_BODY_BYTES
+        self._pieces += 1
         if not self.cycle.response_complete:
             self._body_bytes += len(body)
+        if self._pieces > _MOST_SMALL_PIECES and self._pieces * _BYTES_A_PIECE > self._body_bytes:
+            self._stop(400, _CRUMBS)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
