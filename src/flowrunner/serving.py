@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import resource
 import signal
@@ -110,8 +111,9 @@ def _listen(settings: Settings) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
+        option = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
         raise FlowRunnerError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with --port"
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with {option}"
         ) from None
     except UnicodeError:
         listener.close()

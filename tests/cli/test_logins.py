@@ -180,7 +180,24 @@ def test_a_server_that_does_not_answer_has_a_code_of_its_own(tmp_path: Path) -> 
     done = flowrunner("whoami", "--url", "http://127.0.0.1:1", "--http-timeout", "1s", at=tmp_path)
 
     assert done.returncode == 7
-    assert "Cannot connect to http://127.0.0.1:1" in done.stderr
+    assert "Cannot connect to http://127.0.0.1:1: Connection refused\n" in done.stderr
+    assert "hint: start the server with 'flowrunner serve'" in done.stderr
+
+
+def test_a_server_without_tls_is_told_from_one_that_is_away(account: Client, tmp_path: Path) -> None:
+    done = flowrunner("whoami", "--url", account.url.replace("http://", "https://"), at=tmp_path)
+
+    assert done.returncode == 7
+    assert "it does not speak TLS: the URL may have to begin with http://" in done.stderr
+
+
+def test_after_a_wrong_password_the_hint_is_not_to_log_in(account: Client, tmp_path: Path) -> None:
+    done = flowrunner("login", account.url, "--username", account.email, at=tmp_path, stdin="another-password\n")
+
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[0] == "flowrunner: The username or the password is wrong"
+    assert "flowrunner account reset-password" in done.stderr
+    assert "flowrunner login" not in done.stderr
 
 
 def test_a_login_that_has_lived_for_half_its_time_is_renewed_once(account: Client, tmp_path: Path) -> None:

@@ -188,6 +188,23 @@ def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, tri
     user("trigger", "listen", "triggered/push", "--forward", "file:///etc/passwd", code=2)
 
 
+def test_refused_requests_to_a_webhook_are_listed_with_their_reasons(user: User) -> None:
+    document = """
+metadata: {name: guarded}
+triggers: {push: {type: webhook, verify: {scheme: token, header: X-Token, secret: "${secrets.MISSING}"}}}
+nodes: {a: {type: return}}
+"""
+    user("flow", "create", "-", stdin=document)
+    url = user.json("trigger", "get", "guarded/push")["url"]
+    assert Client(user.client.url).request("POST", url, b"1", {"X-Token": "a-guess"}).status == 404
+
+    said, reason, *more = user("trigger", "deliveries", "guarded/push").stderr.splitlines()
+
+    assert said == "1 request was refused; the last reasons:"
+    assert "MISSING" in reason
+    assert more == ["There is nothing to show"]
+
+
 def test_a_listener_sees_each_message_once_whatever_id_its_sender_has_given_to_it(user: User) -> None:
     secret = "whsec_" + "c2VjcmV0" * 4
     user.client.new_secret("HOOK", secret)

@@ -22,7 +22,7 @@ def test_every_task_is_done_as_written(account: Client, receiver: Receiver, tmp_
     made = account.post("/api/v1/tokens", {"name": "tasks", "scopes": ["read", "run", "write"]}).json
     replaced = {
         "http://127.0.0.1:8080/api/v1": f"{account.url}/api/v1",
-        "frt_…": made["token"],
+        "fr_pat_…": made["token"],
         "http://127.0.0.1:9000": receiver.url,
     }
     text = PAGE.read_text()

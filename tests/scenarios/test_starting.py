@@ -362,6 +362,7 @@ def test_an_address_that_is_none_is_told(command: Command) -> None:
         assert done.returncode == 1, host
         assert "Traceback" not in done.stderr, host
         assert host in done.stderr
+        assert "choose another with --host" in done.stderr, host
 
 
 def test_that_the_client_of_temporal_is_missing_is_told_before_anything_is_touched(tmp_path: Path) -> None:

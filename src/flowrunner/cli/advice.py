@@ -14,6 +14,10 @@ _FOR_PROGRAMS: Final = re.compile(
     re.IGNORECASE,
 )
 _LOG_IN: Final = "log in with 'flowrunner login', or set FLOWRUNNER_TOKEN"
+NOT_CONNECTED: Final = (
+    "start the server with 'flowrunner serve' or 'flowrunner dev', or name another one: --url, FLOWRUNNER_URL, "
+    "'flowrunner context list'"
+)
 _WORKSPACE: Final = "check the name or id, and the workspace: --workspace, and 'flowrunner workspace list'"
 _AGAIN: Final = "give the command again a little later"
 

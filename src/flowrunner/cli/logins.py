@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import click
@@ -24,6 +24,10 @@ from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
 from flowrunner.client import ApiError, Client, ClientError
 from flowrunner.client.requests import segment
+
+_WRONG_PASSWORD: Final = (
+    "check both; on the machine of the server, 'flowrunner account reset-password EMAIL' sets another password"
+)
 
 Way: TypeAlias = Literal["token", "paste", "browser", "password"]
 
@@ -78,7 +82,9 @@ def _login(client: Client, username: str) -> Mapping[str, Any]:
     except ApiError as error:
         step = error.details.get("second_factor")
         if not isinstance(step, Mapping):
-            raise
+            if error.status != 401:
+                raise
+            raise CommandFailed(f"{error.message}\n  hint: {_WRONG_PASSWORD}", DENIED) from None
     if "passkey" in step.get("methods", ()):
         say("A passkey works in a browser: flowrunner login --browser")
     if not code and (common().no_input or not sys.stdin.isatty()):

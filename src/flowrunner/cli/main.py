@@ -70,7 +70,7 @@ _COMMANDS: Final = {
 
 # Commands that the help describes; it lists the others by name.
 _SECTIONS: Final = {
-    "Flows": ("new", "validate", "test", "run", "flow", "apply"),
+    "Flows": ("validate", "test", "run", "flow", "apply"),
     "Executions": ("executions", "watch", "logs", "rerun", "approve"),
     "Servers": ("dev", "serve", "doctor", "login", "secret"),
 }

@@ -8,7 +8,7 @@ import aiohttp
 from yarl import URL
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer
+from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer, reason_of
 from flowrunner.client.requests import Origin, Request
 
 _CHUNK_BYTES = 256 * 1024
@@ -103,11 +103,5 @@ class AsyncTransport:
 
     def _unreachable(self, error: BaseException) -> ServerUnreachable:
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return ServerUnreachable(f"Cannot connect to {self._origin}: {_reason(error)}", was_sent=False)
-        return ServerUnreachable(f"{self._origin} gave no answer: {_reason(error)}", was_sent=True)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    return str(error) or type(error).__name__
+            return ServerUnreachable(f"Cannot connect to {self._origin}: {reason_of(error)}", was_sent=False)
+        return ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True)

@@ -21,6 +21,18 @@ class ServerUnreachable(ClientError):
         self.was_sent = was_sent
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the words for an error of a connection, without numbers of the operating system."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    # Attributes of errors of `ssl`.
+    if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS: the URL may have to begin with http://"
+    if verdict := getattr(error, "verify_message", None):
+        return f"its certificate cannot be verified: {verdict}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 class UnreadableAnswer(ClientError):
     """An answer that no FlowRunner server gives: a redirect, too many bytes, or no JSON."""
 

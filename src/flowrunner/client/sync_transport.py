@@ -14,7 +14,7 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final
 
 from flowrunner.client.answers import Answer
-from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer
+from flowrunner.client.errors import ServerUnreachable, UnreadableAnswer, reason_of
 from flowrunner.client.requests import Origin, Request
 
 _MOST_IDLE: Final = 10
@@ -109,7 +109,7 @@ class SyncTransport:
             yield response
             is_done = response.isclosed() and not response.will_close
         except (OSError, http.client.HTTPException) as error:
-            raise ServerUnreachable(f"{self._origin} gave no answer: {_reason(error)}", was_sent=True) from None
+            raise ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True) from None
         finally:
             if is_done and len(self._idle) < _MOST_IDLE:
                 self._idle.append(connection)
@@ -128,7 +128,7 @@ class SyncTransport:
             connection.connect()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise ServerUnreachable(f"Cannot connect to {self._origin}: {_reason(error)}", was_sent=False) from None
+            raise ServerUnreachable(f"Cannot connect to {self._origin}: {reason_of(error)}", was_sent=False) from None
         return connection
 
     def _new_connection(self, bounds: Bounds) -> http.client.HTTPConnection:
@@ -182,9 +182,3 @@ def _is_closed(connection: http.client.HTTPConnection) -> bool:
 
 def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.getheaders()}
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    return str(error) or type(error).__name__

@@ -1,10 +1,12 @@
 """Command `trigger`."""
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, yes_option
+from flowrunner.cli.common import ask, say, yes_option
 from flowrunner.cli.completion import complete_flows, complete_triggers
 from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import seconds_of
@@ -118,8 +120,14 @@ def deliveries(trigger: str, limit: int) -> None:
     path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
     refused = client.get(path, limit=1)["refused"]
     if refused["count"]:
-        click.echo(f"flowrunner: {refused['count']} requests were refused", err=True)
+        _tell_of_refusals(refused)
     show(client.entries(path, most=limit or None), "id received_at state execution_id:EXECUTION size error")
+
+
+def _tell_of_refusals(refused: Mapping[str, Any]) -> None:
+    say(f"{refused['count']} {'request was' if refused['count'] == 1 else 'requests were'} refused; the last reasons:")
+    for one in refused["last"]:
+        say(f"  {one['at']}  {one['reason']}")
 
 
 @trigger.command(
