@@ -111,7 +111,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        option = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
+        option = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
         raise FlowRunnerError(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with {option}"
         ) from None

@@ -133,7 +133,7 @@ def test_a_warning_does_not_keep_it_from_being_saved(account: Client) -> None:
     assert found["errors"] == []
     told = [(w["path"], w["code"], w["line"]) for w in found["warnings"]]
     assert told == [("nodes.a.next", "edge.missing", 5), ("nodes.b.params.message", "secret.unknown", 6)]
-    assert found["warnings"][1]["message"] == "the account has no secret 'API_KEY'"
+    assert found["warnings"][1]["message"] == "there is no secret 'API_KEY'"
     assert all(warning["hint"] for warning in found["warnings"])
     assert account.post("/api/v1/flows", {"name": "N", "definition": SWITCH}).status == 201
 
@@ -151,7 +151,7 @@ def test_the_secrets_of_another_account_are_not_known(account: Client, other: Cl
 
     unknown = [w["message"] for w in study(account, SWITCH)["warnings"] if w["code"] == "secret.unknown"]
 
-    assert unknown == ["the account has no secret 'API_KEY'", "the account has no secret 'OTHER'"]
+    assert unknown == ["there is no secret 'API_KEY'", "there is no secret 'OTHER'"]
 
 
 @pytest.mark.parametrize(

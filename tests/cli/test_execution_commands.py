@@ -3,12 +3,15 @@
 import json
 import re
 import signal
+import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from cli.command import on_a_terminal, start_flowrunner
 from cli.servers import User
+from support.server import Server
 
 FAILING = """
 metadata: {name: failing}
@@ -214,6 +217,31 @@ def test_ctrl_c_detaches_and_a_second_one_cancels(user: User) -> None:
 
         assert process.returncode == 130
         assert user.client.execution(id)["status"] == status
+
+
+def test_who_waits_is_told_of_a_killed_server_and_gets_the_result_of_the_next_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    server = Server(tmp_path, flags=("--port", port)).start()
+    try:
+        user = User(server.admin(), tmp_path)
+        user("flow", "create", "-", stdin=ASKING)
+        id = waiting(user)
+        process = start_flowrunner("watch", id, at=tmp_path, environment=user.environment)
+        assert process.stderr is not None
+        while "wait  ask.1" not in process.stderr.readline():
+            pass
+        server.kill()
+        while "The execution goes on when the server does" not in process.stderr.readline():
+            pass
+        server.start()
+        user("approve", id, "ask")
+        result, _ = process.communicate(timeout=60)
+    finally:
+        server.stop()
+
+    assert json.loads(result) == {"shipped": True}
+    assert process.returncode == 0
 
 
 def test_a_terminal_shows_a_tree_that_is_drawn_again(user: User) -> None:

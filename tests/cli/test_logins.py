@@ -337,6 +337,7 @@ def test_a_code_is_pasted_where_the_browser_is_elsewhere(account: Client, tmp_pa
     assert done.returncode == 4
     assert "port=" not in done.stderr
     assert "/command-login?challenge=" in done.stderr
+    assert "hint: start again: flowrunner login --paste" in done.stderr
     assert not contexts_file(tmp_path).exists()
 
 

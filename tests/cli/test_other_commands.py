@@ -201,7 +201,7 @@ nodes: {a: {type: return}}
     said, reason, *more = user("trigger", "deliveries", "guarded/push").stderr.splitlines()
 
     assert said == "1 request was refused; the last reasons:"
-    assert "MISSING" in reason
+    assert "The secret of the trigger does not exist" in reason
     assert more == ["There is nothing to show"]
 
 

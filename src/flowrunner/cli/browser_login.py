@@ -53,7 +53,12 @@ def log_in_by_browser(client: Client, *, paste: bool) -> Mapping[str, Any]:
     shown = f"{challenge[:4]}-{challenge[4:8]}"
     if paste or _is_remote():
         _tell(_address(client, asked), shown)
-        return _exchange(client, _pasted_code(), verifier)
+        try:
+            return _exchange(client, _pasted_code(), verifier)
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            raise CommandFailed(f"{error.message}\n  hint: start again: flowrunner login --paste", DENIED) from None
     codes: queue.Queue[str] = queue.Queue(_MOST_CODES)
     with _listener(state, codes) as port:
         address = _address(client, asked | {"port": str(port)})

@@ -25,7 +25,7 @@ from flowrunner.cli.output import show
 from flowrunner.client import ApiError, Client, ClientError
 from flowrunner.client.requests import segment
 
-_WRONG_PASSWORD: Final = (
+_ON_A_WRONG_LOGIN: Final = (
     "check both; on the machine of the server, 'flowrunner account reset-password EMAIL' sets another password"
 )
 
@@ -84,7 +84,7 @@ def _login(client: Client, username: str) -> Mapping[str, Any]:
         if not isinstance(step, Mapping):
             if error.status != 401:
                 raise
-            raise CommandFailed(f"{error.message}\n  hint: {_WRONG_PASSWORD}", DENIED) from None
+            raise CommandFailed(f"{error.message}\n  hint: {_ON_A_WRONG_LOGIN}", DENIED) from None
     if "passkey" in step.get("methods", ()):
         say("A passkey works in a browser: flowrunner login --browser")
     if not code and (common().no_input or not sys.stdin.isatty()):

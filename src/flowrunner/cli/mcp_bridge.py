@@ -39,7 +39,10 @@ def run() -> None:
         raise CommandFailed("There is no token: set FLOWRUNNER_TOKEN to an API token with the scope 'mcp'", DENIED)
     warn_of_plain_http(target.url)
     if find_spec("mcp") is None:
-        raise CommandFailed("This needs the package 'mcp': install FlowRunner with the extra 'mcp'", FAILED)
+        raise CommandFailed(
+            "This needs the package 'mcp': install FlowRunner with the extra 'mcp' (docs/mcp.md#installing-the-extra)",
+            FAILED,
+        )
     asyncio.run(_bridge(target))
 
 

@@ -35,7 +35,9 @@ class Origin:
         """Return the origin of a URL such as `https://flows.example.com`. Raises: ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("The URL of the server must begin with http:// or https:// and name a host, as in http://127.0.0.1:8080")
+            raise ValueError(
+                "The URL of the server must begin with http:// or https:// and name a host, as in http://127.0.0.1:8080"
+            )
         if parts.username is not None or parts.password is not None:
             raise ValueError("The URL of the server must not have a user or a password: give a token instead")
         if parts.query or parts.fragment:

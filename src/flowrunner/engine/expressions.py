@@ -181,7 +181,7 @@ class ExpressionScope:
             lambda: self.deps.vault.reveal(self.execution.workspace_id, names)
         )
         for name in sorted(names - values.keys()):
-            raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
+            raise ExpressionFailed(f"${{secrets.{name}}}: there is no secret '{name}'")
         return dict(values)
 
 

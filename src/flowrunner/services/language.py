@@ -89,7 +89,7 @@ def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]
     """Return a warning for each secret that a flow names and the account does not have."""
     hint = "the flow fails there if it runs without the secret"
     return [
-        _warning(place, "secret.unknown", f"the account has no secret '{name}'", hint)
+        _warning(place, "secret.unknown", f"there is no secret '{name}'", hint)
         for name, place in reading.secrets.items()
         if name not in known
     ]
