@@ -1,12 +1,12 @@
 """Logs and results of flows may hold any text, and no query misinterprets it."""
 
 import functools
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.events import SignalReceived
+from flowrunner.domain.events import Logged, NodeCompleted, SignalReceived
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.ports.executions import LogFilter
@@ -15,6 +15,7 @@ from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.step_events import SqlStepEvents
 from support.databases import MARA, completion, creation, following, log_line
 
 # A NUL, and what is written with the characters of its escape.
@@ -54,3 +55,32 @@ async def test_a_parent_counts_as_notified_whatever_its_child_returned(
     await journal.append(following(parent, SignalReceived(key="flow:child", payload=result), epoch=epoch, after=2))
 
     assert await children.unreconciled() == await children.unreconciled(parent) == []
+
+
+async def test_a_line_with_deep_data_is_left_out_of_no_selection(database: Database, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    deep = Logged(level="info", message="deep", data=DEEP)
+    await journal.append(following("e1", deep, log_line("flat"), epoch=epoch, after=2))
+
+    async def lines(wanted: LogFilter) -> list[str]:
+        found = await SqlExecutions(database).logs(MARA, ExecutionId("e1"), wanted, Page(limit=10), most=10)
+        return [line.message for line in found.items]
+
+    assert await lines(LogFilter()) == await lines(LogFilter(levels=("info",))) == ["deep", "flat"]
+    assert "flat" in await lines(LogFilter(text="FLAT"))
+    assert "flat" not in await lines(LogFilter(levels=("error",)))
+
+
+async def test_events_with_deep_results_are_picked_out_by_their_scopes(database: Database, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    fields = {"node": "a", "node_type": "t", "iteration": 1, "attempt": 1, "action": "default", "result": DEEP}
+    events = [NodeCompleted(**cast("Any", fields), scope=scope) for scope in ("each.1[0]", "each.1[1]", "")]
+    await journal.append(following("e1", *events, epoch=epoch, after=2))
+
+    async def picked(*scopes: str) -> list[int]:
+        found = await SqlStepEvents(database).of_scopes(ExecutionId("e1"), 2, until=5, scopes=scopes)
+        return [event.seq for event in found.events]
+
+    assert [await picked("each.1[0]"), await picked("each.1[1]", ""), await picked("other")] == [[3], [4, 5], []]

@@ -5,7 +5,9 @@ from typing import Final
 
 import msgspec
 
+from flowrunner.domain.events import ROOT
 from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.event_codec import PartialDecoder
 from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.ports.steps import ScopeEvents, StoredEvent
 from flowrunner.storage.database import Database
@@ -51,9 +53,10 @@ _PARTS: Final = {
     "{wanted}": "SELECT {texts}",
     "{wanted_around}": "SELECT CASE text WHEN '' THEN '' ELSE text || '/' END FROM (SELECT {texts}) AS wanted",
 }
+# SQLite reads no JSON of more than 1,000 levels, which a result may have: the scope of such an event is unknown here.
 _SQLITE: Final = {
     "{position}": "instr",
-    "{scope}": "coalesce(data ->> '$.scope', '')",
+    "{scope}": "CASE WHEN length(data) < 2000 OR json_valid(data) THEN coalesce(data ->> '$.scope', '') END",
     "{texts}": "value AS text FROM json_each(:scopes)",
 }
 # PostgreSQL text cannot hold NUL, which a value may contain; `storage.execution_logs` says more.
@@ -63,7 +66,7 @@ _POSTGRES: Final = {
     "{texts}": "json_array_elements_text(CAST(:scopes AS json)) AS text",
 }
 _OF_SCOPES: Final = """
-SELECT seq, at, type, data
+SELECT seq, at, type, data, type <> 'scope.ended' AND {scope} IS NULL
   FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
           FROM events
          WHERE execution_id = :id AND seq > :after AND seq <= :until
@@ -71,7 +74,7 @@ SELECT seq, at, type, data
                WHEN 'l' THEN false
                WHEN 'log' THEN false
                WHEN 'scope.ended' THEN {ended} IN ({wanted}) OR ({has_part} AND {around} IN ({wanted_around}))
-               ELSE {scope} IN ({wanted}) END
+               ELSE coalesce({scope} IN ({wanted}), true) END
          ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
 """
@@ -101,6 +104,13 @@ ENDED_SCOPES: Final = _statement(_ENDED_SCOPES)
 _EVENTS_AT_ONCE: Final = 1000
 
 
+class _Scope(msgspec.Struct):
+    scope: str = ROOT
+
+
+_SCOPE: Final = PartialDecoder(_Scope)
+
+
 class SqlStepEvents:
     """Implements `ports.StepEvents`."""
 
@@ -124,13 +134,14 @@ class SqlStepEvents:
 
         async def read(tx: Transaction) -> ScopeEvents:
             rows = await tx.rows(OF_SCOPES, {**values, **limits, "until": until})
-            size = sum(len(data) for *_, data in rows)
+            size = sum(len(row[3]) for row in rows)
             is_cut = len(rows) == _EVENTS_AT_ONCE or size >= PAGE_OF_EVENTS_BYTES
             last_seq = rows[-1][0] if is_cut else until
             ended = await tx.rows(ENDED_SCOPES, {**values, "until": last_seq})
             # No step has opened the scope of a handler.
             counts = {(owner[:-1], _OUTCOMES[outcome]): count for owner, outcome, count in ended if owner}
-            return ScopeEvents(list(map(_event, rows)), counts, last_seq)
+            wanted = [row[:4] for row in rows if not row[4] or _SCOPE.decode(row[2], row[3]).scope in scopes]
+            return ScopeEvents(list(map(_event, wanted)), counts, last_seq)
 
         return await self._database.read_long(read)
 
