@@ -238,16 +238,24 @@ def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, f
     form = page.get_by_role("region", name="Node log")
     form.get_by_label("message").fill("said ${input}")
     form.get_by_label("level").select_option("warn")
+    form.get_by_label("Name").fill("greet")
+    expect(form).to_contain_text("There is a node greet already")
+    form.get_by_label("Name").fill("say")
+    page.keyboard.press("Enter")
+    page.get_by_role("region", name="Node say").get_by_role("button", name="Delete node").click()
+    expect(page.locator("[data-node=say]")).to_have_count(0)
+    page.keyboard.press("Control+Z")
+    expect(page.locator("[data-node=say]")).to_be_visible()
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
 
     saved = definition(api, flow)
     assert "# The note of the author\n" in saved
     assert "greet:   # says hello\n" in saved
-    assert "    next: log\n" in saved
+    assert "    next: say\n" in saved
     assert "      message: said ${input}\n" in saved
     assert "      level: warn\n" in saved
-    expect(page.get_by_role("button", name="log, log, leads to done")).to_be_visible()
+    expect(page.get_by_role("button", name="say, log, leads to done")).to_be_visible()
 
 
 def test_an_edge_is_drawn_from_one_node_to_another(tab: Tab, flow: str) -> None:

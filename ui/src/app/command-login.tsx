@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { Failure } from "../parts/parts";
+import { CopyButton } from "../parts/tools";
 import { commandLogin as texts } from "../texts/command-login";
 import { common } from "../texts/common";
 import { location } from "./router";
@@ -51,16 +52,18 @@ export default function CommandLoginPage() {
           : code.value !== undefined ? (
             <div class="stack" role="status">
               <p>{texts.paste}</p>
-              <p class="mono wrap">{code.value}</p>
+              <p class="shown-code mono wrap">{code.value}</p>
+              <CopyButton text={code.value} />
             </div>
           ) : (
             <div class="stack">
               <p>{texts.asks} <b>{account.value?.email}</b>. {asked.machine !== "" && texts.on(asked.machine)}</p>
-              <p>{texts.compare} <b class="mono">{asked.challenge.slice(0, 4)}-{asked.challenge.slice(4, 8)}</b></p>
+              <p>{texts.compare}</p>
+              <p class="shown-code mono">{asked.challenge.slice(0, 4)}-{asked.challenge.slice(4, 8)}</p>
               <p class="muted">{texts.warning}</p>
               <div class="row">
                 <button class="btn primary" disabled={busy.value} onClick={() => void allow()}>{texts.allow}</button>
-                <button class="btn quiet right" disabled={busy.value} onClick={() => (denied.value = true)}>{texts.deny}</button>
+                <button class="btn right" disabled={busy.value} onClick={() => (denied.value = true)}>{texts.deny}</button>
               </div>
             </div>
           )}

@@ -36,7 +36,7 @@ export default function ConfirmPage() {
         <div class="brand">{common.product}</div>
         <h1>{done.value ? texts.done : isOver ? texts.over : texts.title}</h1>
         {isOver ? <p class="muted">{texts.overHint}</p> : fault.value !== undefined && <Failure error={fault.value} />}
-        {done.value || isOver ? <p><a class="btn" href="/">{texts.go}</a></p>
+        {done.value || isOver ? <a class="btn" href="/">{texts.go}</a>
           : own === undefined ? <><p>{texts.logInFirst}</p><a class="btn primary" href={withQuery("/login", { next: "/confirm-email" })}>{shell.logIn}</a></>
           : (
             <div class="stack">

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { api, ApiError } from "../api/client";
-import { Failure, Field } from "../parts/parts";
+import { Field, Form } from "../parts/form";
 import { passwords as texts } from "../texts/passwords";
 import { shell } from "../texts/shell";
 
@@ -33,13 +33,12 @@ export function ForgottenPassword({ onClose }: { onClose: () => void }) {
   return (
     <>
       {form.isDone.value ? <p>{texts.sent}</p> : (
-        <form class="stack" onSubmit={form.onSubmit}>
-          {form.fault.value && <Failure error={form.fault.value} />}
+        <Form error={form.fault.value} onSubmit={form.onSubmit}>
           <Field label={shell.email} hint={texts.askHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="email" type="email" autocomplete="username" required autofocus />}
           </Field>
           <button class="btn primary" disabled={form.busy.value}>{texts.ask}</button>
-        </form>
+        </Form>
       )}
       <button class="btn quiet" onClick={onClose}>{shell.logIn}</button>
     </>

@@ -3,13 +3,14 @@ import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../api/client";
-import { Failure, Field, Skeleton, Time } from "../parts/parts";
+import { Field, Form } from "../parts/form";
+import { Failure, Skeleton, Time } from "../parts/parts";
 import { common } from "../texts/common";
 import { invitation as texts } from "../texts/invitation";
 import { shell } from "../texts/shell";
 import { workspace as workspaceTexts } from "../texts/workspace";
 import { go, homeOf, withQuery } from "./router";
-import { account, logIn, logOut, open, workspaces } from "./session";
+import { account, logIn, logOut, open, secondStepOf, workspaces, wrongLogin } from "./session";
 import { forgetKept, takeKept } from "./token";
 
 export default function InvitationPage() {
@@ -39,10 +40,16 @@ export default function InvitationPage() {
     try {
       await work();
     } catch (error) {
-      fault.value = error;
+      // The page of the login asks for it, and leads back to this one.
+      if (secondStepOf(error) === undefined) fault.value = error;
+      else go(withQuery("/login", { next: "/invitation" }));
     } finally {
       busy.value = false;
     }
+  }
+  function choose(other: "log in" | "sign up"): void {
+    way.value = other;
+    fault.value = undefined;
   }
   async function accept(): Promise<void> {
     const accepted = await api.post("/api/v1/invitations/accept", { body: { token } });
@@ -76,40 +83,41 @@ export default function InvitationPage() {
   const invitation = found.value;
   const makesAccount = way.value === "sign up";
   const isOwn = account.value !== undefined && account.value.email === invitation?.email;
+  const hasForm = invitation !== undefined && account.value === undefined && way.value !== "choose" && methods.value?.password === true;
   const isUnknown = invitation === undefined && fault.value instanceof ApiError && fault.value.status === 404;
   return (
     <main class="alone">
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{isUnknown ? texts.over : texts.title}</h1>
-        {isUnknown ? <p class="muted">{texts.overHint}</p> : fault.value !== undefined && <Failure error={fault.value} />}
+        {isUnknown ? <p class="muted">{texts.overHint}</p> : fault.value !== undefined && !hasForm && <Failure error={fault.value} />}
         {invitation === undefined ? fault.value === undefined && <Skeleton rows={3} /> : (
           <>
             <p>{texts.invites(invitation.invited_by)} <b>{invitation.workspace}</b> ({workspaceTexts.roles[invitation.role]}).</p>
             <p class="muted small">{texts.forAddress(invitation.email)} <Time at={invitation.expires_at} />.</p>
             {isOwn ? <button class="btn primary" disabled={busy.value} onClick={() => void run(accept)}>{texts.accept}</button>
               : account.value !== undefined ? <><p>{texts.otherAccount(account.value.email)}</p><button class="btn" onClick={() => void logOut()}>{shell.logOut}</button></>
-              : way.value === "choose" || methods.value?.password !== true ? (
+              : !hasForm ? (
                 <div class="stack">
-                  {invitation.sign_up && <button class="btn primary" onClick={() => (way.value = "sign up")}>{texts.toSignUp}</button>}
-                  {methods.value?.password && <button class="btn" onClick={() => (way.value = "log in")}>{texts.toLogIn}</button>}
+                  {invitation.sign_up && <button class="btn primary" onClick={() => choose("sign up")}>{texts.toSignUp}</button>}
+                  {methods.value?.password && <button class="btn" onClick={() => choose("log in")}>{texts.toLogIn}</button>}
                   {methods.value?.providers.map(({ id, name, start }) => <a key={id} class="btn" href={withQuery(start, { next: "/invitation" })}>{shell.logInWith(name)}</a>)}
                   {methods.value?.password !== true && methods.value?.providers.length === 0 && <p class="muted">{texts.noLogin}</p>}
                 </div>
               ) : (
-                <form class="stack" onSubmit={submit}>
+                <Form error={wrongLogin(fault.value)} onSubmit={submit}>
                   {makesAccount && <Field label={shell.setUpName}>{(id) => <input id={id} name="name" autocomplete="name" required maxLength={200} autofocus />}</Field>}
                   <input type="hidden" name="email" autocomplete="username" value={invitation.email} />
                   <Field label={shell.password} hint={makesAccount ? shell.setUpPasswordHint : undefined}>
                     {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete={makesAccount ? "new-password" : "current-password"} required autofocus={!makesAccount} />}
                   </Field>
                   <button class="btn primary" disabled={busy.value}>{makesAccount ? texts.signUp : texts.logIn}</button>
-                  {invitation.sign_up && <button class="btn quiet" type="button" onClick={() => (way.value = makesAccount ? "log in" : "sign up")}>{makesAccount ? texts.toLogIn : texts.toSignUp}</button>}
-                </form>
+                  {invitation.sign_up && <button class="btn quiet" type="button" onClick={() => choose(makesAccount ? "log in" : "sign up")}>{makesAccount ? texts.toLogIn : texts.toSignUp}</button>}
+                </Form>
               )}
           </>
         )}
-        {isUnknown && <p class="small"><a href="/login">{shell.logIn}</a></p>}
+        {isUnknown && <a class="btn quiet" href="/login">{shell.logIn}</a>}
       </div>
     </main>
   );

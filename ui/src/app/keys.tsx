@@ -8,7 +8,7 @@ import { Icon, type IconName } from "../parts/icons";
 import { keys as texts } from "../texts/keys";
 import { allowed } from "./navigation";
 import { go, slug, to } from "./router";
-import { logOut, workspace } from "./session";
+import { logOut, may, workspace } from "./session";
 import { setTheme, type Theme } from "./theme";
 
 export const open = signal<"palette" | "help" | undefined>(undefined);
@@ -80,6 +80,7 @@ function Palette({ onClose }: { onClose: () => void }) {
   const flows = useQuery(`${workspace.value?.id} ${wanted}`, (signal) => api.get("/api/v1/flows", { query: { q: wanted || undefined, limit: MOST }, signal }));
   const choices = matching(text.value, [
     ...allowed().map((entry) => ({ label: entry.label, kind: texts.go, icon: entry.icon, run: () => go(to(entry.path)) })),
+    ...(may("editor") ? [{ label: texts.newFlow, kind: "", icon: "plus" as const, run: () => go(to("/flows/new")) }] : []),
     ...(["auto", "light", "dark"] as Theme[]).map((theme) => ({ label: texts.themes[theme]!, kind: "", icon: "account" as const, run: () => setTheme(theme) })),
     { label: texts.api, kind: texts.go, icon: "docs", run: () => window.location.assign("/docs") },
     { label: texts.help, kind: "?", icon: "help", run: () => (open.value = "help") },

@@ -6,13 +6,13 @@ import { api, ApiError, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { later } from "../parts/later";
-import { Failure, Field } from "../parts/parts";
+import { Field, Form } from "../parts/form";
 import { common } from "../texts/common";
 import { passwords } from "../texts/passwords";
 import { shell } from "../texts/shell";
 import { answerWithPasskey } from "./passkeys";
 import { go, location, within, withQuery } from "./router";
-import { account, askedFor, finishLogIn, leave, logIn, mustEnrol, unsaved, open, secondStepOf, setUpState } from "./session";
+import { account, askedFor, finishLogIn, leave, logIn, mustEnrol, unsaved, open, secondStepOf, setUpState, wrongLogin } from "./session";
 
 const ForgottenPassword = later<{ onClose: () => void }>(() => import("./forgotten").then((module) => module.ForgottenPassword));
 type Step = Schemas["SecondStepNeeded"];
@@ -61,8 +61,7 @@ function PasswordForm({ email, onDone, onStep }: { email?: string; onDone: () =>
     run(() => logIn(String(form.get("email")), String(form.get("password"))));
   }
   return (
-    <form class="stack" onSubmit={submit}>
-      {fault.value && <Failure error={fault.value.status === 401 ? new ApiError(401, fault.value.code, shell.wrongLogin) : fault.value} />}
+    <Form error={wrongLogin(fault.value)} onSubmit={submit}>
       <Field label={shell.email}>
         {(id) => <input id={id} name="email" type="email" autocomplete="username" required defaultValue={email} autofocus={email === undefined} />}
       </Field>
@@ -70,7 +69,7 @@ function PasswordForm({ email, onDone, onStep }: { email?: string; onDone: () =>
         {(id) => <input id={id} name="password" type="password" autocomplete="current-password" required autofocus={email !== undefined} />}
       </Field>
       <button class="btn primary" disabled={busy.value}>{shell.logIn}</button>
-    </form>
+    </Form>
   );
 }
 
@@ -92,9 +91,8 @@ function SecondStep({ step, onDone, onStartOver }: { step: Step; onDone: () => v
   }
   const label = isRecovery.value ? shell.recoveryCode : shell.code;
   return (
-    <form class="stack" onSubmit={submit}>
+    <Form error={fault.value} onSubmit={submit}>
       <p class="muted">{shell.secondStepHint}</p>
-      {fault.value && <Failure error={fault.value} />}
       {hasRefused.value && <p role="alert">{shell.passkeyFailed}</p>}
       {passkey !== undefined && <button class="btn primary" type="button" disabled={busy.value} onClick={() => void sign()}>{shell.usePasskey}</button>}
       {(hasCodes || isRecovery.value) && (
@@ -109,7 +107,7 @@ function SecondStep({ step, onDone, onStartOver }: { step: Step; onDone: () => v
         <button class="btn quiet" type="button" onClick={onStartOver}>{shell.startOver}</button>
         {(!isRecovery.value || hasCodes) && <button class="btn quiet right" type="button" onClick={() => (isRecovery.value = !isRecovery.value)}>{isRecovery.value ? shell.useCode : shell.useRecoveryCode}</button>}
       </div>
-    </form>
+    </Form>
   );
 }
 
@@ -133,7 +131,7 @@ export function LoginPage() {
     <main class="alone">
       <div class="card">
         <div class="brand">{common.product}</div>
-        <h1>{shell.logIn}</h1>
+        <h1>{isForgotten.value ? passwords.forgotten : shell.logIn}</h1>
         {fault !== null && <div class="alert" role="alert">{shell.signOnFaults[fault] ?? shell.signOnFaults.invalid}</div>}
         {isForgotten.value ? <ForgottenPassword onClose={() => (isForgotten.value = false)} /> : <LoginForm next={next} onDone={() => void enter()} />}
         {mailsResets.value && !isForgotten.value && <button class="btn quiet" onClick={() => (isForgotten.value = true)}>{passwords.forgotten}</button>}

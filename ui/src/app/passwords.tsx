@@ -1,7 +1,7 @@
 /** The page that sets a new password by a link. */
 import { useMemo } from "preact/hooks";
 import { api } from "../api/client";
-import { Failure, Field } from "../parts/parts";
+import { Field, Form } from "../parts/form";
 import { common } from "../texts/common";
 import { passwords as texts } from "../texts/passwords";
 import { shell } from "../texts/shell";
@@ -19,16 +19,15 @@ export default function NewPasswordPage() {
         <div class="brand">{common.product}</div>
         <h1>{isOver ? texts.over : texts.title}</h1>
         {isOver ? <p class="muted">{texts.overHint}</p> : form.isDone.value ? <p>{texts.done}</p> : (
-          <form class="stack" onSubmit={form.onSubmit}>
-            {form.fault.value && <Failure error={form.fault.value} />}
+          <Form error={form.fault.value} onSubmit={form.onSubmit}>
             <Field label={texts.password} hint={shell.setUpPasswordHint}>
               {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required autofocus />}
             </Field>
             <p class="muted small">{texts.ends}</p>
             <button class="btn primary" disabled={form.busy.value}>{texts.set}</button>
-          </form>
+          </Form>
         )}
-        <p class="small"><a href="/login">{shell.logIn}</a></p>
+        <a class="btn quiet" href="/login">{shell.logIn}</a>
       </div>
     </main>
   );

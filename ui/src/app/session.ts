@@ -2,6 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, onExpired, workspaceHeader, type Schemas } from "../api/client";
 import { Drafts, keepers } from "./drafts";
+import { shell } from "../texts/shell";
 import { segmentOf, slug } from "./router";
 
 export type Workspace = Schemas["WorkspaceAnswer"];
@@ -92,6 +93,11 @@ export async function withRecentLogin<T>(work: () => Promise<T>): Promise<T> {
 /** The second step that a right password asks for; undefined if the error is another one. */
 export function secondStepOf(error: unknown): Schemas["SecondStepNeeded"] | undefined {
   return error instanceof ApiError && error.code === "second_factor_required" ? error.details.second_factor : undefined;
+}
+
+/** Return the error of a login in words for people. */
+export function wrongLogin(error: unknown): unknown {
+  return error instanceof ApiError && error.status === 401 ? new ApiError(401, error.code, shell.wrongLogin) : error;
 }
 
 /** Log in. Requests that wait for a new login continue, and what is on the screen stays. */

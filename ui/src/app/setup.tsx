@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { api, ApiError } from "../api/client";
-import { Failure, Field } from "../parts/parts";
+import { Field, Form } from "../parts/form";
 import { common } from "../texts/common";
 import { shell } from "../texts/shell";
 import { go } from "./router";
@@ -36,8 +36,7 @@ export default function SetUpPage() {
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{shell.setUp}</h1>
-        {fault.value && <Failure error={fault.value} />}
-        <form class="stack" onSubmit={(event) => void submit(event)}>
+        <Form error={fault.value} conflict="email" onSubmit={(event) => void submit(event)}>
           <Field label={shell.setUpToken} hint={shell.setUpHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="token" class="mono" autocomplete="off" spellcheck={false} required defaultValue={window.location.hash.slice(1)} />}
           </Field>
@@ -47,8 +46,8 @@ export default function SetUpPage() {
             {(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required minLength={12} />}
           </Field>
           <button class="btn primary" disabled={busy.value}>{shell.setUpDone}</button>
-        </form>
-        <p class="small"><a href="/login">{shell.toLogIn}</a></p>
+        </Form>
+        <a class="btn quiet" href="/login">{shell.toLogIn}</a>
       </div>
     </main>
   );

@@ -1,5 +1,5 @@
 /** The text editor: CodeMirror in a shadow root, so that its style sheets pass the policy of the page. */
-import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, startCompletion, type Completion, type CompletionContext } from "@codemirror/autocomplete";
+import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, completionStatus, startCompletion, type Completion, type CompletionContext } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
@@ -131,6 +131,8 @@ function extensions(latest: { readonly current: CodeProps }) {
       { key: "Mod-s", preventDefault: true, run: () => (latest.current.onSave?.(), true) },
       { key: "Mod-Enter", preventDefault: true, run: () => (latest.current.onRun?.(), latest.current.onRun !== undefined) },
       { key: "F8", run: nextDiagnostic },
+      // Otherwise it leaves the editor.
+      { key: "Tab", run: (view) => completionStatus(view.state) === "active" && (acceptCompletion(view), true) },
       { key: "Enter", run: newLine },
       ...closeBracketsKeymap,
       ...defaultKeymap,

@@ -1,6 +1,5 @@
-/** The base components: status, time, tabs, empty states, errors, fields, skeletons. */
+/** The base components: status, time, tabs, empty states, errors, skeletons. */
 import type { ComponentChildren } from "preact";
-import { useId } from "preact/hooks";
 import { ApiError } from "../api/client";
 import type { Query } from "../api/query";
 import { common, statuses } from "../texts/common";
@@ -85,18 +84,6 @@ export function Skeleton({ rows }: { rows: number }) {
       <table aria-hidden="true"><tbody>
         {Array.from({ length: rows }, (_, i) => <tr key={i}><td><span class="skeleton" style={{ width: `${35 + ((i * 17) % 40)}%` }} /></td></tr>)}
       </tbody></table>
-    </div>
-  );
-}
-
-export function Field({ label, hint, fault, children }: { label: string; hint?: string; fault?: string; children: (id: string, describedBy: string | undefined) => ComponentChildren }) {
-  const id = useId();
-  const note = hint !== undefined || fault !== undefined ? `${id}-note` : undefined;
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      {children(id, note)}
-      {note && <span id={note} class={fault ? "fault" : "hint"}>{fault ?? hint}</span>}
     </div>
   );
 }

@@ -5,7 +5,8 @@ import { location, to, withQuery } from "../app/router";
 import { account, logOut, withRecentLogin } from "../app/session";
 import { Head } from "../app/shell";
 import { setTheme, theme, type Theme } from "../app/theme";
-import { Failure, Field, Tabs } from "../parts/parts";
+import { Field, Form } from "../parts/form";
+import { Tabs } from "../parts/parts";
 import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { account as texts } from "../texts/account";
@@ -62,14 +63,13 @@ function ProfileForm() {
     }, (reason) => (error.value = reason));
   }
   return (
-    <form class="card padded stack" onSubmit={save}>
+    <Form class="card padded stack" error={error.value} onSubmit={save}>
       <h2>{texts.profile}</h2>
-      {error.value !== undefined && <Failure error={error.value} />}
       <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={own.name} required maxLength={200} autocomplete="name" />}</Field>
       <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" defaultValue={own.email} required autocomplete="email" />}</Field>
       {!own.email_confirmed && <p class="row"><span class="muted small">{texts.unconfirmed}</span><button class="btn small-btn right" type="button" disabled={action.busy} onClick={sendLink}>{texts.confirmAgain}</button></p>}
       <div class="row"><span class="muted small">{texts.role}: {own.role}</span><button class="btn primary right" disabled={action.busy}>{common.save}</button></div>
-    </form>
+    </Form>
   );
 }
 
@@ -97,20 +97,19 @@ function PasswordForm() {
     const element = event.currentTarget;
     const form = new FormData(element);
     action.run(async () => {
-      await api.put("/api/v1/accounts/{id}", { path: { id: account.value!.id }, body: { password: String(form.get("next")), current_password: String(form.get("current")) } });
+      await api.put("/api/v1/accounts/{id}", { path: { id: account.value!.id }, body: { password: String(form.get("password")), current_password: String(form.get("current_password")) } });
       error.value = undefined;
       element.reset();
       done(texts.changed);
     }, (reason) => (error.value = reason));
   }
   return (
-    <form class="card padded stack" onSubmit={save}>
+    <Form class="card padded stack" error={error.value} onSubmit={save}>
       <h2>{texts.passwordTitle}</h2>
-      {error.value !== undefined && <Failure error={error.value} />}
       <input type="hidden" name="username" autocomplete="username" value={account.value?.email} />
-      <Field label={texts.current}>{(id) => <input id={id} name="current" type="password" autocomplete="current-password" required />}</Field>
-      <Field label={texts.next} hint={texts.nextHint}>{(id, note) => <input id={id} aria-describedby={note} name="next" type="password" autocomplete="new-password" required />}</Field>
+      <Field label={texts.current}>{(id) => <input id={id} name="current_password" type="password" autocomplete="current-password" required />}</Field>
+      <Field label={texts.next} hint={texts.nextHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required />}</Field>
       <div class="row"><button class="btn right" disabled={action.busy}>{texts.change}</button></div>
-    </form>
+    </Form>
   );
 }

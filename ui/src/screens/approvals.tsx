@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { COUNTED, countApprovals } from "../app/counts";
-import { homeOf } from "../app/router";
+import { homeOf, to } from "../app/router";
 import { workspaces, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Empty, Load, Time } from "../parts/parts";
@@ -27,7 +27,7 @@ export default function Approvals() {
         <Load query={list} rows={4}>
           {({ approvals, next }) => (
             <>
-              {approvals.length === 0 && <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p></Empty></div>}
+              {approvals.length === 0 && <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p><a class="btn" href={to("/executions", { status: "waiting" })}>{texts.toWaiting}</a></Empty></div>}
               <ul class="stack">
                 {approvals.map((approval) => <Item key={`${approval.execution_id} ${approval.step}`} approval={approval} onAnswered={list.reload} />)}
               </ul>

@@ -6,7 +6,7 @@ import { go, location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
-import { duration, now, shortId } from "../parts/format";
+import { count, duration, now, shortId } from "../parts/format";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { CurlButton } from "../parts/curl";
 import { readTerm, termsOf } from "../forms/labels";
@@ -20,6 +20,10 @@ import { BatchDialog, JobBar, type Batch } from "./executions/jobs";
 export type Execution = Schemas["ExecutionAnswer"];
 const STATUSES = ["failed", "waiting", "running", "completed", "cancelled"];
 const PAGE = 50;
+/** Before any execution. */
+const BEGINNING = "2000-01-01T00:00:00Z";
+/** What a histogram counts exactly. */
+const MOST_COUNTED = 10_000;
 
 /** The filters in the address: what the list and a job over it are asked for. */
 function filtersOf(query: URLSearchParams) {
@@ -49,6 +53,28 @@ function listed(query: URLSearchParams) {
 
 const HOUR = 3_600_000;
 const SPANS: Record<string, number> = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR };
+
+/** Numbers of executions by status, as far as the server has them at hand: of all, of a flow, and of a time. */
+function useCounts(query: URLSearchParams): Record<string, string> {
+  const { flow_id: flow, since, status: _, ...others } = listed(query);
+  const isCounted = Object.values(others).every((value) => value === undefined);
+  const counts = useQuery(
+    `${workspace.value?.id} ${flow} ${query.get("last")} ${isCounted}`,
+    async (signal): Promise<Record<string, string>> => {
+      if (!isCounted) return {};
+      if (flow === undefined && since === undefined) return shown((await api.get("/api/v1/overview", { query: { flows: 1 }, signal })).counts, true);
+      const { buckets: [all] } = await api.get("/api/v1/executions/histogram", { query: { flow_id: flow, since: since ?? BEGINNING, buckets: 1 }, signal });
+      return all === undefined ? {} : shown(all.counts, all.is_exact);
+    },
+    10_000,
+  );
+  return counts.data ?? {};
+}
+
+/** Args: isExact: False if the largest numbers are lower bounds. */
+function shown(counts: Schemas["StatusCounts"], isExact: boolean): Record<string, string> {
+  return Object.fromEntries(Object.entries(counts).map(([status, number]) => [status, `${count(number)}${isExact || number < MOST_COUNTED ? "" : "+"}`]));
+}
 
 export default function Executions() {
   const { query } = location.value;
@@ -133,10 +159,11 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
     const next = chosen.includes(status) ? chosen.filter((each) => each !== status) : [...chosen, status];
     set({ status: next.join(",") || undefined });
   }
+  const counts = useCounts(query);
   const texted: [string, string | null, (value: string) => string][] = [["error", query.get("error"), texts.errorIs], ["node", query.get("node"), texts.nodeIs]];
   return (
     <div class="filters" role="group" aria-label={texts.withStatus}>
-      {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}</button>)}
+      {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
       <button class="chip" aria-pressed={isUnrepaired} onClick={() => set({ unrepaired: isUnrepaired ? undefined : "1" })}>{texts.unrepaired}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {

@@ -8,6 +8,7 @@ import { account, may, workspace } from "../app/session";
 import { Code, type CodeHandle } from "../editor/code";
 import { complete } from "../editor/complete";
 import { applyChange, format } from "../editor/edits";
+import { renameNode } from "../editor/rename";
 import { hoverAt } from "../editor/hover";
 import { GraphView } from "../graph/view";
 import { moment, now } from "../parts/format";
@@ -19,7 +20,7 @@ import { actionsOf } from "../editor/names";
 import { isMap, type DocumentNode } from "../graph/document";
 import { Icon } from "../parts/icons";
 import { build } from "../texts/build";
-import { edgesAt, nameFor, nodeValue, withEdge, withNode, withNodeAfter } from "./flow/build";
+import { edgesAt, nameFor, nodeValue, withEdge, withNode, withNodeAfter, withoutNode } from "./flow/build";
 import { ConflictDialog } from "./flow/conflict";
 import { ConnectDialog } from "./flow/connect";
 import { FlowHead } from "./flow/head";
@@ -141,6 +142,26 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
     opened.value = true;
   }
 
+  function rename(node: DocumentNode, name: string): void {
+    const text = renameNode(model.text.peek(), node.keys, name);
+    write(text);
+    if (text === null) return;
+    model.readNow();
+    const id = node.id.slice(0, node.id.length - node.label.length) + name;
+    model.selected.value = id;
+    selectNode(id);
+  }
+
+  function remove(node: DocumentNode): void {
+    const text = withoutNode(model.text.peek(), node);
+    write(text);
+    if (text === null) return;
+    model.readNow();
+    // Where a key takes it back.
+    code.current?.focus();
+    done(build.removed(node.label));
+  }
+
   function connectTo(source: string, target: string): void {
     const [from, to] = [nodeOf(source), nodeOf(target)];
     if (from === undefined || to === undefined || from.parent !== to.parent || from.branch !== to.branch) return;
@@ -185,7 +206,11 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
           describe={(text, offset) => hoverAt(text, offset, language.schema)}
           onSave={() => void save()}
           onRun={flow === undefined ? undefined : () => (isRunning.value = true)}
-          onReady={(handle) => (code.current = handle)}
+          onReady={(handle) => {
+            code.current = handle;
+            // A new flow begins with its name.
+            if (flow === undefined) handle.reveal(endOf(/name: ?[\w-]*/, model.text.peek()), true);
+          }}
         />
         <section class="edit-graph" aria-label={words.panes}>
           {model.isStale.value && <p class="stale" role="status">{texts.stale}</p>}
@@ -200,6 +225,8 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
               isReadOnly={!mayEdit}
               write={(text) => { write(text); model.readNow(); }}
               onInsertAfter={() => (inserting.value = selected)}
+              onRename={(name) => rename(selected, name)}
+              onRemove={() => remove(selected)}
               onClose={() => (opened.value = false)}
             />
           )}
@@ -230,6 +257,12 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
       {isRunning.value && flow !== undefined && <RunDialog flow={flow} definition={model.text.value} save={model.isDirty.value && mayEdit ? save : undefined} onClose={() => (isRunning.value = false)} />}
     </div>
   );
+}
+
+/** Return the end of what a pattern finds in a text; 0 if that is nothing. */
+function endOf(pattern: RegExp, text: string): number {
+  const found = pattern.exec(text);
+  return found === null ? 0 : found.index + found[0].length;
 }
 
 /** The revision, and a mark while there are unsaved changes. */

@@ -6,8 +6,10 @@ import { go, to, type Parameters } from "../app/router";
 import { may, workspace, workspaces } from "../app/session";
 import { Dialog } from "../parts/dialog";
 import { download } from "../parts/download";
-import { Field, Load } from "../parts/parts";
+import { Field, Form } from "../parts/form";
+import { Load } from "../parts/parts";
 import { done, failed } from "../parts/toast";
+import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { settings as texts } from "../texts/settings";
@@ -44,12 +46,14 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
   const isDeleting = useSignal(false);
   const isCopying = useSignal(false);
   const mayEdit = may("editor");
-  const change = (body: { disabled?: boolean; name?: string; tags?: string[] }, said: string) =>
-    attempt(async () => {
-      await api.put("/api/v1/flows/{id}", { path: { id: flow.id }, body, headers: { "If-Match": saved.etag } });
-      done(said);
-      await query.reload();
-    });
+  const fault = useSignal<unknown>(undefined);
+  async function change(body: { disabled?: boolean; name?: string; tags?: string[] }, said: string): Promise<void> {
+    await api.put("/api/v1/flows/{id}", { path: { id: flow.id }, body, headers: { "If-Match": saved.etag } });
+    done(said);
+    await query.reload();
+  }
+  const describe = (body: { name: string; tags: string[] }) =>
+    change(body, texts.saved).then(() => (fault.value = undefined), (error: unknown) => (fault.value = error));
   const others = workspaces.value.filter(({ id }) => id !== workspace.value?.id);
   return (
     <div class="stack">
@@ -57,23 +61,24 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
       <fieldset class="stack" disabled={!mayEdit}>
         <section class="card padded setting">
           <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
-          <button class="btn" onClick={() => void change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled)}>{flow.disabled ? texts.enable : texts.disable}</button>
+          <button class="btn" onClick={() => void attempt(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>
         </section>
         <section class="card padded">
-          <form
-            class="stack"
+          <Form
+            error={fault.value}
+            conflict="name"
             onSubmit={(event) => {
               event.preventDefault();
               const form = new FormData(event.currentTarget);
               const tags = String(form.get("tags")).split(",").map((tag) => tag.trim()).filter(Boolean);
-              void change({ name: String(form.get("name")), tags }, texts.saved);
+              void describe({ name: String(form.get("name")), tags });
             }}
           >
             <h2>{texts.details}</h2>
             <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
             <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
             <span><button class="btn">{texts.save}</button></span>
-          </form>
+          </Form>
         </section>
       </fieldset>
       <section class="card padded setting">
@@ -122,24 +127,28 @@ function Move({ id, others }: { id: string; others: readonly { slug: string; nam
 }
 
 function CopyDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => void }) {
-  const copy = (name: string) =>
-    attempt(async () => {
-      const copied = await api.post("/api/v1/flows/{id}/copy", { path: { id: flow.id }, body: { name } });
-      done(texts.copied(copied.name));
-      onClose();
-      go(to(`/flows/${copied.id}`));
-    });
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  const copy = async (name: string) => {
+    const copied = await api.post("/api/v1/flows/{id}/copy", { path: { id: flow.id }, body: { name } });
+    done(texts.copied(copied.name));
+    onClose();
+    go(to(`/flows/${copied.id}`));
+  };
   return (
-    <Dialog title={texts.copy} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.cancel}</button><button class="btn primary" form="copy-form">{texts.copy}</button></>}>
-      <form
+    <Dialog title={texts.copy} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.cancel}</button><button class="btn primary" form="copy-form" disabled={action.busy}>{texts.copy}</button></>}>
+      <Form
         id="copy-form"
+        error={error.value}
+        conflict="name"
         onSubmit={(event) => {
           event.preventDefault();
-          void copy(String(new FormData(event.currentTarget).get("name")));
+          const name = String(new FormData(event.currentTarget).get("name"));
+          action.run(() => copy(name), (reason) => (error.value = reason));
         }}
       >
         <Field label={texts.copyName}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={`${flow.name}-copy`} autofocus />}</Field>
-      </form>
+      </Form>
     </Dialog>
   );
 }

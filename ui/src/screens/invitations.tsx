@@ -3,8 +3,9 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import type { Workspace } from "../app/session";
-import { Dialog } from "../parts/dialog";
-import { Failure, Field, Load, Time } from "../parts/parts";
+import { Confirm, Dialog } from "../parts/dialog";
+import { Field, Form } from "../parts/form";
+import { Load, Time } from "../parts/parts";
 import { done } from "../parts/toast";
 import { CopyButton, useAction } from "../parts/tools";
 import { common } from "../texts/common";
@@ -17,11 +18,13 @@ const ROLES: Role[] = ["viewer", "operator", "editor", "admin"];
 export function Invitations({ place }: { place: Workspace }) {
   const list = useQuery(place.id, (signal) => api.get("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, query: { limit: 100 }, signal }));
   const isNew = useSignal(false);
+  const revoked = useSignal<Schemas["InvitationInList"] | undefined>(undefined);
   const action = useAction();
   function revoke(id: string): void {
     action.run(async () => {
       await api.delete("/api/v1/workspaces/{id}/invitations/{invitation_id}", { path: { id: place.id, invitation_id: id } });
       await list.reload();
+      revoked.value = undefined;
       done(texts.revoked);
     });
   }
@@ -40,7 +43,7 @@ export function Invitations({ place }: { place: Workspace }) {
                       <td class="name"><span class="cut block" title={each.email}>{each.email}</span></td>
                       <td>{workspaceTexts.roles[each.role]}</td>
                       <td class="wide-only muted" data-label={texts.expires}><Time at={each.expires_at} /></td>
-                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} disabled={action.busy} onClick={() => revoke(each.id)}>{texts.revoke}</button></td>
+                      <td class="num acts"><button class="btn quiet" aria-label={`${texts.revoke} ${each.email}`} onClick={() => (revoked.value = each)}>{texts.revoke}</button></td>
                     </tr>
                   ))}
                 </tbody>
@@ -49,6 +52,11 @@ export function Invitations({ place }: { place: Workspace }) {
           </section>
         )}
       </Load>
+      {revoked.value !== undefined && (
+        <Confirm title={texts.revokeTitle(revoked.value.email)} action={texts.revokeIt} busy={action.busy} onConfirm={() => revoke(revoked.value!.id)} onClose={() => (revoked.value = undefined)}>
+          <p class="muted">{texts.revokeHint}</p>
+        </Confirm>
+      )}
       {isNew.value && <NewInvitation place={place} onMade={list.reload} onClose={() => (isNew.value = false)} />}
     </>
   );
@@ -62,7 +70,7 @@ function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: (
     event.preventDefault();
     const form = new FormData(event.currentTarget);
     action.run(async () => {
-      const body = { email: String(form.get("email")).trim(), role: String(form.get("role")) as Role, expires_in: String(form.get("life")) };
+      const body = { email: String(form.get("email")).trim(), role: String(form.get("role")) as Role, expires_in: String(form.get("expires_in")) };
       made.value = await api.post("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, body });
       await onMade();
     }, (reason) => (error.value = reason));
@@ -78,13 +86,12 @@ function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: (
   }
   return (
     <Dialog title={texts.invite} onClose={onClose}>
-      <form class="stack" onSubmit={invite}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} onSubmit={invite}>
         <Field label={texts.email} hint={texts.inviteHint}>{(id, note) => <input id={id} aria-describedby={note} name="email" type="email" required autofocus autocomplete="off" />}</Field>
         <Field label={workspaceTexts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "editor"}>{workspaceTexts.roles[role]}: {workspaceTexts.roleHints[role]}</option>)}</select>}</Field>
-        <Field label={texts.life}>{(id) => <select id={id} name="life">{Object.entries(texts.lives).map(([value, label]) => <option key={value} value={value} selected={value === "7d"}>{label}</option>)}</select>}</Field>
+        <Field label={texts.life}>{(id) => <select id={id} name="expires_in">{Object.entries(texts.lives).map(([value, label]) => <option key={value} value={value} selected={value === "7d"}>{label}</option>)}</select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.invite}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }

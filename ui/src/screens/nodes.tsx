@@ -29,7 +29,7 @@ export default function Nodes() {
         <Load query={list} rows={12}>
           {({ common_errors: errors }) =>
             chosen === undefined ? (
-              <div class="card"><Empty title={texts.none} /></div>
+              <div class="card"><Empty title={texts.none}><button class="btn" onClick={() => setQuery({ q: undefined, type: undefined })}>{texts.showAll}</button></Empty></div>
             ) : (
               <>
                 <nav class="card type-list" aria-label={texts.title}>

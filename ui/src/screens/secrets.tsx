@@ -6,7 +6,8 @@ import { useQuery } from "../api/query";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Confirm, Dialog } from "../parts/dialog";
-import { Empty, Failure, Field, Load, Time } from "../parts/parts";
+import { Field, Form } from "../parts/form";
+import { Empty, Load, Time } from "../parts/parts";
 import { done, failed } from "../parts/toast";
 import { common } from "../texts/common";
 import { secrets as texts } from "../texts/secrets";
@@ -19,6 +20,7 @@ export default function Secrets() {
   const deleted = useSignal<string | undefined>(undefined);
   const isBusy = useSignal(false);
   const mayChange = may("editor");
+  const add = mayChange && <button class="btn primary" onClick={() => (written.value = "")}>{texts.add}</button>;
   async function remove(key: string): Promise<void> {
     isBusy.value = true;
     try {
@@ -34,12 +36,12 @@ export default function Secrets() {
   }
   return (
     <>
-      <Head title={texts.title} actions={mayChange && <button class="btn primary" onClick={() => (written.value = "")}>{texts.add}</button>} />
+      <Head title={texts.title} actions={add} />
       <div class="content">
         <p class="muted">{texts.hint}</p>
         <Load query={list} rows={3}>
           {({ secrets }) => secrets.length === 0 ? (
-            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p></Empty></div>
+            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p>{add}</Empty></div>
           ) : (
             <div class="card scroll">
               <table class="stacked">
@@ -96,12 +98,11 @@ function SecretDialog({ workspaceId, name, onSaved, onClose }: { workspaceId: st
   }
   return (
     <Dialog title={name === "" ? texts.add : texts.replaceTitle(name)} onClose={onClose}>
-      <form class="stack" onSubmit={(event) => void save(event)}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} onSubmit={(event) => void save(event)}>
         {name === "" && <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="key" required autofocus autocomplete="off" spellcheck={false} />}</Field>}
         <Field label={texts.value} hint={texts.valueHint}>{(id, note) => <input id={id} aria-describedby={note} name="value" type="password" autocomplete="new-password" required autofocus={name !== ""} />}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={isBusy.value}>{common.save}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }

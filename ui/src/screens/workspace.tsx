@@ -7,7 +7,8 @@ import { account, may, open, workspace, type Workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { bytes, count } from "../parts/format";
 import { Confirm, Dialog } from "../parts/dialog";
-import { Failure, Field, Load, Time } from "../parts/parts";
+import { Field, Form } from "../parts/form";
+import { Load, Time } from "../parts/parts";
 import { done, failed } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { Invitations } from "./invitations";
@@ -48,20 +49,20 @@ function NameForm({ place }: { place: Workspace }) {
     action.run(async () => {
       const changed = await api.put("/api/v1/workspaces/{id}", { path: { id: place.id }, body: { name: String(form.get("name")), slug: String(form.get("slug")), requires_second_factor: form.get("required") !== null } });
       await open();
+      error.value = undefined;
       done(texts.saved);
       go(`/w/${encodeURIComponent(changed.slug)}/workspace`, { replace: true });
     }, (reason) => (error.value = reason));
   }
   return (
-    <form class="card padded stack" onSubmit={save}>
-      {error.value !== undefined && <Failure error={error.value} />}
+    <Form class="card padded stack" error={error.value} conflict="slug" onSubmit={save}>
       <div class="columns">
         <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={place.name} required maxLength={200} />}</Field>
         <Field label={texts.slug}>{(id) => <input id={id} class="mono" name="slug" defaultValue={place.slug} required maxLength={100} spellcheck={false} />}</Field>
       </div>
       <label class="check"><input type="checkbox" name="required" defaultChecked={place.requires_second_factor} /><span>{security.required}</span></label>
       <div class="row"><button class="btn right" disabled={action.busy}>{common.save}</button></div>
-    </form>
+    </Form>
   );
 }
 
@@ -142,12 +143,11 @@ function NewMember({ place, onAdded, onClose }: { place: Workspace; onAdded: () 
   }
   return (
     <Dialog title={texts.add} onClose={onClose}>
-      <form class="stack" onSubmit={add}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} conflict="account" onSubmit={add}>
         <Field label={texts.account} hint={texts.addHint}>{(id, note) => <input id={id} aria-describedby={note} name="account" required autofocus autocomplete="off" />}</Field>
         <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "editor"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.add}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }
@@ -168,11 +168,10 @@ function NewWorkspace({ onClose }: { onClose: () => void }) {
   }
   return (
     <Dialog title={texts.newWorkspace} onClose={onClose}>
-      <form class="stack" onSubmit={create}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} onSubmit={create}>
         <Field label={texts.name} hint={texts.newHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" required autofocus maxLength={200} />}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newWorkspace}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }

@@ -1,6 +1,7 @@
 export const approvals = {
   title: "Approvals",
   empty: "Nothing waits for you",
+  toWaiting: "Show executions that wait",
   emptyHint: "When a flow reaches an approval that you may answer, it is here, with its form.",
   approve: "Approve",
   reject: "Reject",

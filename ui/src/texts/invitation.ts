@@ -25,5 +25,8 @@ export const invitation = {
   open: "Invitations",
   expires: "Until",
   revoke: "Revoke",
+  revokeTitle: (email: string) => `Revoke the invitation of ${email}?`,
+  revokeIt: "Revoke the invitation",
+  revokeHint: "Its link does not work any more. You can invite the person again.",
   revoked: "The invitation is revoked",
 };

@@ -4,6 +4,7 @@ export const nodes = {
   find: "Find a type",
   count: (shown: number, total: number) => (shown === total ? `${total} types` : `${shown} of ${total} types`),
   none: "No type matches",
+  showAll: "Show all types",
   params: "Parameters",
   noParams: "It has none.",
   required: "required",

@@ -31,7 +31,10 @@ export const security = {
   confirmed: "The second factor is added",
   codes: "Recovery codes",
   codesLeft: (left: number) => `${left} left. Each replaces the second factor once.`,
-  newCodes: "New recovery codes",
+  newCodes: "New recovery codes…",
+  newCodesTitle: "Make new recovery codes?",
+  newCodesIt: "Make new codes",
+  newCodesHint: "The codes that you have kept stop working at once.",
   codesTitle: "Keep these recovery codes",
   codesHint: "They are not shown again. Each logs you in once if you have lost the second factor. Earlier ones do not count any more.",
   kept: "I have kept them",
@@ -43,6 +46,9 @@ export const security = {
   linked: "Linked",
   link: (name: string) => `Link ${name}`,
   unlink: "Unlink",
+  unlinkTitle: (name: string) => `Unlink ${name}?`,
+  unlinkIt: "Unlink the account",
+  unlinkHint: "It does not log you in here any more. You can link it again.",
   unlinked: "The account is not linked any more",
   resets: {
     factors: {

@@ -6,7 +6,8 @@ import { hasPasskeys, makePasskey } from "../../app/passkeys";
 import { location, withQuery } from "../../app/router";
 import { withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
-import { Failure, Field, Load, Time } from "../../parts/parts";
+import { Field, Form } from "../../parts/form";
+import { Load, Time } from "../../parts/parts";
 import { done, warn } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
@@ -30,6 +31,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
   const isNewPasskey = useSignal(false);
   const removed = useSignal<Factor | undefined>(undefined);
   const codes = useSignal<string[] | undefined>(undefined);
+  const asksForCodes = useSignal(false);
   const action = useAction();
   async function added({ recovery_codes: shown }: Schemas["RecoveryCodes"]): Promise<void> {
     app.value = undefined;
@@ -53,6 +55,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
     });
   }
   function renewCodes(): void {
+    asksForCodes.value = false;
     action.run(async () => {
       codes.value = (await withRecentLogin(() => api.post("/api/v1/second-factors/recovery-codes"))).recovery_codes;
       await list.reload();
@@ -84,13 +87,18 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
                 </tbody>
               </table>
             </div>
-            <div class="row"><p class="muted grow">{texts.codes}: {texts.codesLeft(left)}</p><button class="btn" disabled={action.busy} onClick={renewCodes}>{texts.newCodes}</button></div>
+            <div class="row"><p class="muted grow">{texts.codes}: {texts.codesLeft(left)}</p><button class="btn" disabled={action.busy} onClick={() => (asksForCodes.value = true)}>{texts.newCodes}</button></div>
           </>
         )}
       </Load>
       {app.value !== undefined && <NewApp made={app.value} onAdded={added} onClose={() => (app.value = undefined)} />}
       {isNewPasskey.value && <NewPasskey onAdded={added} onClose={() => (isNewPasskey.value = false)} />}
       {codes.value !== undefined && <Codes codes={codes.value} onClose={() => { codes.value = undefined; onConfirmed?.(); }} />}
+      {asksForCodes.value && (
+        <Confirm title={texts.newCodesTitle} action={texts.newCodesIt} busy={action.busy} onConfirm={renewCodes} onClose={() => (asksForCodes.value = false)}>
+          <p class="muted">{texts.newCodesHint}</p>
+        </Confirm>
+      )}
       {removed.value !== undefined && (
         <Confirm title={texts.removeTitle(removed.value.name)} action={texts.remove} busy={action.busy} onConfirm={() => remove(removed.value!)} onClose={() => (removed.value = undefined)}>
           <p class="muted">{texts.removeHint}</p>
@@ -115,14 +123,13 @@ function NewApp({ made, onAdded, onClose }: { made: Schemas["TotpAnswer"] } & Ad
   }
   return (
     <Dialog title={texts.appTitle} onClose={onClose}>
-      <form class="stack" onSubmit={confirm}>
+      <Form error={error.value} onSubmit={confirm}>
         <p class="muted">{texts.appHint}</p>
-        {error.value !== undefined && <Failure error={error.value} />}
         <img class="qr" src={made.qr_code} alt={texts.qrCode} width={220} height={220} />
         <p class="muted small">{texts.byHand} <code class="mono">{made.secret}</code></p>
         <Field label={texts.code}>{(id) => <input id={id} class="mono" name="code" inputMode="numeric" autocomplete="one-time-code" required maxLength={20} autofocus />}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.confirm}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }
@@ -142,12 +149,11 @@ function NewPasskey({ onAdded, onClose }: Adding) {
   }
   return (
     <Dialog title={texts.passkeyTitle} onClose={onClose}>
-      <form class="stack" onSubmit={create}>
+      <Form error={error.value} onSubmit={create}>
         <p class="muted">{texts.passkeyHint}</p>
-        {error.value !== undefined && <Failure error={error.value} />}
         <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={texts.passkeyName} required maxLength={100} autofocus />}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.create}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }
@@ -165,6 +171,7 @@ function Codes({ codes, onClose }: { codes: string[]; onClose: () => void }) {
 function Identities() {
   const list = useQuery("identities", (signal) => api.get("/api/v1/identities", { signal }));
   const methods = useQuery("methods", (signal) => api.get("/api/v1/auth/methods", { signal }));
+  const unlinked = useSignal<Schemas["IdentityAnswer"] | undefined>(undefined);
   const action = useAction();
   const providers = methods.data?.providers ?? [];
   if (providers.length === 0 && (list.data?.identities ?? []).length === 0) return null;
@@ -180,6 +187,7 @@ function Identities() {
     action.run(async () => {
       await withRecentLogin(() => api.delete("/api/v1/identities/{id}", { path: { id } }));
       await list.reload();
+      unlinked.value = undefined;
       done(texts.unlinked);
     });
   }
@@ -201,7 +209,7 @@ function Identities() {
                     <td class="muted"><span class="cut block">{identity.subject}</span></td>
                     <td class="wide-only muted" data-label={texts.linked}><Time at={identity.created_at} /></td>
                     <td class="wide-only muted" data-label={texts.used}>{identity.last_used_at === undefined ? texts.never : <Time at={identity.last_used_at} how="relative" />}</td>
-                    <td class="num acts"><button class="btn quiet" disabled={action.busy} onClick={() => unlink(identity.id)}>{texts.unlink}</button></td>
+                    <td class="num acts"><button class="btn quiet" onClick={() => (unlinked.value = identity)}>{texts.unlink}</button></td>
                   </tr>
                 ))}
               </tbody>
@@ -209,6 +217,11 @@ function Identities() {
           </div>
         )}
       </Load>
+      {unlinked.value !== undefined && (
+        <Confirm title={texts.unlinkTitle(unlinked.value.subject)} action={texts.unlinkIt} busy={action.busy} onConfirm={() => unlink(unlinked.value!.id)} onClose={() => (unlinked.value = undefined)}>
+          <p class="muted">{texts.unlinkHint}</p>
+        </Confirm>
+      )}
     </section>
   );
 }

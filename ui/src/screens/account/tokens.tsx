@@ -4,7 +4,8 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { account, workspace, workspaces } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
-import { Empty, Failure, Field, Load, Time } from "../../parts/parts";
+import { Field, Form } from "../../parts/form";
+import { Empty, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { account as texts } from "../../texts/account";
@@ -25,11 +26,12 @@ export function Tokens() {
       done(texts.revoked);
     });
   }
+  const add = <button class="btn primary" onClick={() => (isNew.value = true)}>{texts.newToken}</button>;
   return (
     <div class="content">
-      <div class="row"><p class="muted grow">{texts.tokensHint}</p><button class="btn primary" onClick={() => (isNew.value = true)}>{texts.newToken}</button></div>
+      <div class="row"><p class="muted grow">{texts.tokensHint}</p>{add}</div>
       <Load query={list} rows={3}>
-        {({ tokens }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p></Empty></div> : (
+        {({ tokens }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p>{add}</Empty></div> : (
           <div class="card scroll">
             <table class="stacked">
               <thead><tr><th>{texts.name}</th><th>{texts.scopes}</th><th class="wide-only">{texts.workspace}</th><th class="wide-only">{texts.expires}</th><th class="wide-only">{texts.used}</th><th><span class="hidden">{texts.actions}</span></th></tr></thead>
@@ -67,7 +69,7 @@ function NewToken({ onCreated, onClose }: { onCreated: () => Promise<void>; onCl
   function create(event: Event & { currentTarget: HTMLFormElement }): void {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const life = String(form.get("expires"));
+    const life = String(form.get("expires_in"));
     action.run(async () => {
       const token = await api.post("/api/v1/tokens", { body: { name: String(form.get("name")), scopes: form.getAll("scope").map(String) as never, expires_in: life || null } });
       made.value = token.token;
@@ -84,16 +86,15 @@ function NewToken({ onCreated, onClose }: { onCreated: () => Promise<void>; onCl
   }
   return (
     <Dialog title={texts.newToken} onClose={onClose}>
-      <form class="stack" onSubmit={create}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} onSubmit={create}>
         <Field label={texts.name}>{(id) => <input id={id} name="name" required autofocus maxLength={100} />}</Field>
         <fieldset class="plain stack tight">
           <legend class="label">{texts.scopes}</legend>
           {scopes.map((scope) => <label key={scope} class="check"><input type="checkbox" name="scope" value={scope} defaultChecked={scope === "read"} /><span>{scope} <span class="muted small">{texts.scopeHints[scope]}</span></span></label>)}
         </fieldset>
-        <Field label={texts.expires}>{(id) => <select id={id} name="expires" defaultValue="90d">{Object.entries(texts.lifetimes).map(([value, label]) => <option key={value} value={value} selected={value === "90d"}>{label}</option>)}</select>}</Field>
+        <Field label={texts.expires}>{(id) => <select id={id} name="expires_in" defaultValue="90d">{Object.entries(texts.lifetimes).map(([value, label]) => <option key={value} value={value} selected={value === "90d"}>{label}</option>)}</select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newToken}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }

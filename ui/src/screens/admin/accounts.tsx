@@ -4,7 +4,8 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { account, withRecentLogin } from "../../app/session";
 import { Confirm, Dialog } from "../../parts/dialog";
-import { Failure, Field, Load, Time } from "../../parts/parts";
+import { Field, Form } from "../../parts/form";
+import { Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
@@ -19,7 +20,7 @@ export function Accounts() {
   const list = useQuery("accounts", (signal) => api.get("/api/v1/accounts", { query: { limit: 1000 }, signal }));
   const isNew = useSignal(false);
   /** What is asked about before it is done, and for whom. */
-  const asked = useSignal<{ what: "factors" | "identities"; who: Account } | undefined>(undefined);
+  const asked = useSignal<{ what: "factors" | "identities" | "disable"; who: Account } | undefined>(undefined);
   const managed = useSignal<Account | undefined>(undefined);
   const action = useAction();
   function reset(what: "factors" | "identities", { id }: Account): void {
@@ -27,6 +28,14 @@ export function Accounts() {
       await withRecentLogin(() => what === "factors" ? api.delete("/api/v1/accounts/{id}/second-factors", { path: { id } }) : api.delete("/api/v1/accounts/{id}/identities", { path: { id } }));
       asked.value = undefined;
       done(security.resets[what].done);
+    });
+  }
+  function disable({ id }: Account): void {
+    action.run(async () => {
+      await api.put("/api/v1/accounts/{id}", { path: { id }, body: { disabled: true } });
+      asked.value = undefined;
+      done(texts.disabledNow);
+      await list.reload();
     });
   }
   const resetLink = useSignal<{ name: string; link: string } | undefined>(undefined);
@@ -47,6 +56,8 @@ export function Accounts() {
       failed(error);
     });
   }
+  const question = asked.value && (asked.value.what === "disable" ? { title: texts.disableTitle, action: texts.disableIt, hint: texts.disableHint } : security.resets[asked.value.what]);
+  const act = ({ what, who }: { what: "factors" | "identities" | "disable"; who: Account }) => (what === "disable" ? disable(who) : reset(what, who));
   return (
     <>
       <div class="row"><span class="grow" /><button class="btn primary" onClick={() => (isNew.value = true)}>{texts.newAccount}</button></div>
@@ -83,12 +94,12 @@ export function Accounts() {
           onClose={() => (managed.value = undefined)}
           onLink={makeLink}
           onReset={(what, who) => (asked.value = { what, who })}
-          onDisabled={(who) => change(who, { disabled: !who.disabled })}
+          onDisabled={(who) => (who.disabled ? change(who, { disabled: false }) : (asked.value = { what: "disable", who }))}
         />
       )}
       {asked.value !== undefined && (
-        <Confirm title={security.resets[asked.value.what].title(asked.value.who.name)} action={security.resets[asked.value.what].action} busy={action.busy} onConfirm={() => reset(asked.value!.what, asked.value!.who)} onClose={() => (asked.value = undefined)}>
-          <p class="muted">{security.resets[asked.value.what].hint}</p>
+        <Confirm title={question!.title(asked.value.who.name)} action={question!.action} busy={action.busy} onConfirm={() => act(asked.value!)} onClose={() => (asked.value = undefined)}>
+          <p class="muted">{question!.hint}</p>
         </Confirm>
       )}
       {resetLink.value !== undefined && (
@@ -149,14 +160,13 @@ function NewAccount({ onCreated, onClose }: { onCreated: () => Promise<void>; on
   }
   return (
     <Dialog title={texts.newAccount} onClose={onClose}>
-      <form class="stack" onSubmit={create}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} conflict="email" onSubmit={create}>
         <Field label={texts.name}>{(id) => <input id={id} name="name" required autofocus maxLength={200} autocomplete="off" />}</Field>
         <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" required autocomplete="off" />}</Field>
         <Field label={texts.password} hint={texts.passwordHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" required autocomplete="new-password" />}</Field>
         <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "user"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newAccount}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }

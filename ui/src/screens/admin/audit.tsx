@@ -32,7 +32,7 @@ export function Audit() {
       <Load query={list} rows={10}>
         {({ entries, total, total_is_exact: isExact, next_cursor: next }) => (
           <>
-            {entries.length === 0 ? <div class="card"><Empty title={next === undefined ? texts.noEntries : texts.noEntriesYet} /></div> : (
+            {entries.length === 0 ? <div class="card"><Empty title={next === undefined ? texts.noEntries : texts.noEntriesYet}><button class="btn" onClick={() => setQuery({ action: undefined, actor: undefined, outcome: undefined, cursor: undefined })}>{texts.showAll}</button></Empty></div> : (
             <div class="card scroll">
               <table class="stacked">
                 <thead><tr><th>{texts.when}</th><th>{texts.what}</th><th>{texts.outcome}</th><th class="wide-only">{texts.who}</th><th class="wide-only">{texts.object}</th><th class="wide-only">{texts.details}</th></tr></thead>

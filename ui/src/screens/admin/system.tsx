@@ -1,6 +1,8 @@
 /** The state of the installation, and the pause. */
+import { useSignal } from "@preact/signals";
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { Confirm } from "../../parts/dialog";
 import { bytes, count } from "../../parts/format";
 import { Load, Time } from "../../parts/parts";
 import { useAction } from "../../parts/tools";
@@ -8,11 +10,13 @@ import { admin as texts } from "../../texts/admin";
 
 export function System() {
   const system = useQuery("system", (signal) => api.get("/api/v1/system", { signal }), 5000);
+  const asks = useSignal(false);
   const action = useAction();
   function pause(paused: boolean): void {
     action.run(async () => {
       await api.put("/api/v1/admin/pause", { body: { paused } });
       await system.reload();
+      asks.value = false;
     });
   }
   return (
@@ -36,10 +40,11 @@ export function System() {
             </dl>
           </section>
           <section class="card padded stack">
-            <div class="row"><h2>{texts.pauseTitle}</h2><span class={`pill right ${paused ? "wait" : "ok"}`}>{paused ? texts.pause : texts.active}</span></div>
+            <div class="row"><h2>{texts.pauseTitle}</h2><span class={`pill right ${paused ? "wait" : "ok"}`}>{paused ? texts.isPaused : texts.active}</span></div>
             <p>{paused ? texts.paused : texts.running} {pausedAt !== undefined && <span class="muted">(<Time at={pausedAt} />)</span>}</p>
             <p class="muted small">{texts.pauseHint}</p>
-            <div class="row"><button class={paused ? "btn primary" : "btn"} disabled={action.busy} onClick={() => pause(!paused)}>{paused ? texts.resume : texts.pause}</button></div>
+            <div class="row"><button class={paused ? "btn primary" : "btn"} disabled={action.busy} onClick={() => (paused ? pause(false) : (asks.value = true))}>{paused ? texts.resume : texts.pause}</button></div>
+            {asks.value && <Confirm title={texts.pauseAsked} action={texts.pauseIt} busy={action.busy} onConfirm={() => pause(true)} onClose={() => (asks.value = false)}><p class="muted">{texts.pauseHint}</p></Confirm>}
           </section>
         </div>
       )}

@@ -1,6 +1,7 @@
 /** The answer to an approval: at once, or by its form, which is loaded when it is opened. */
 import { useSignal } from "@preact/signals";
 import { api } from "../../api/client";
+import { fieldFaults } from "../../parts/field-faults";
 import { later } from "../../parts/later";
 import { done, failed } from "../../parts/toast";
 import { approvals as texts } from "../../texts/approvals";
@@ -15,6 +16,8 @@ export interface Answerable {
 export interface FormProps {
   approval: Answerable;
   busy: boolean;
+  /** What the server says of the fields of the last answer. */
+  refused: ReadonlyMap<string, string>;
   onAnswer: (data: unknown) => void;
   onReject: () => void;
 }
@@ -22,6 +25,7 @@ export interface FormProps {
 export function Answering({ approval, onAnswered }: { approval: Answerable; onAnswered: () => Promise<void> }) {
   const isBusy = useSignal(false);
   const isOpen = useSignal(false);
+  const refused = useSignal<ReadonlyMap<string, string>>(new Map());
 
   async function answer(approved: boolean, data?: unknown): Promise<void> {
     isBusy.value = true;
@@ -32,14 +36,15 @@ export function Answering({ approval, onAnswered }: { approval: Answerable; onAn
       done(approved ? texts.approved : texts.rejected);
       await onAnswered();
     } catch (error) {
-      failed(error);
+      refused.value = fieldFaults(error, { below: "data" });
+      if (refused.value.size === 0) failed(error);
     } finally {
       isBusy.value = false;
     }
   }
 
   const hasForm = approval.form !== null && approval.form !== undefined;
-  if (hasForm && isOpen.value) return <LazyForm approval={approval} busy={isBusy.value} onAnswer={(data) => void answer(true, data)} onReject={() => void answer(false)} />;
+  if (hasForm && isOpen.value) return <LazyForm approval={approval} busy={isBusy.value} refused={refused.value} onAnswer={(data) => void answer(true, data)} onReject={() => void answer(false)} />;
   return (
     <div class="row">
       <button class="btn primary" disabled={isBusy.value} onClick={() => (hasForm ? (isOpen.value = true) : void answer(true))}>{hasForm ? texts.answer : texts.approve}</button>

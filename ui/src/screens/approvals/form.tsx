@@ -1,5 +1,6 @@
 /** The form of an approval, made from the JSON Schema of its node. */
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { SchemaField } from "../../forms/field";
 import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
 import { visible } from "../../parts/visible";
@@ -7,10 +8,14 @@ import { isMap } from "../../graph/document";
 import { approvals as texts } from "../../texts/approvals";
 import type { FormProps } from "./answering";
 
-export function ApprovalForm({ approval, busy, onAnswer, onReject }: FormProps) {
+export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: FormProps) {
   const fields = fieldsOf(approval.form);
   const written = useSignal<Record<string, string>>(Object.fromEntries(fields.map(([key, field]) => [key, textOf(field, field.default)])));
   const faults = useSignal<Record<string, string>>({});
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    form.current?.querySelector<HTMLElement>("input, select, textarea, button")?.focus();
+  }, []);
   function submit(event: Event): void {
     event.preventDefault();
     const data: Record<string, unknown> = {};
@@ -25,9 +30,9 @@ export function ApprovalForm({ approval, busy, onAnswer, onReject }: FormProps) 
     if (Object.keys(found).length === 0) onAnswer(data);
   }
   return (
-    <form class="stack" aria-label={texts.formOf(approval.flow_name)} onSubmit={submit} noValidate>
+    <form ref={form} class="stack" aria-label={texts.formOf(approval.flow_name)} onSubmit={submit} noValidate>
       {fields.map(([key, field]) => (
-        <SchemaField key={key} field={field} text={written.value[key] ?? ""} fault={faults.value[key]} onText={(text) => (written.value = { ...written.peek(), [key]: text })} />
+        <SchemaField key={key} field={field} text={written.value[key] ?? ""} fault={faults.value[key] ?? refused.get(key)} onText={(text) => (written.value = { ...written.peek(), [key]: text })} />
       ))}
       <div class="row">
         <button class="btn primary" disabled={busy}>{texts.approve}</button>

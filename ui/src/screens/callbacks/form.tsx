@@ -4,7 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
-import { Failure, Field } from "../../parts/parts";
+import { Field, Form } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
@@ -67,15 +67,14 @@ function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title:
     const text = (name: string) => String(form.get(name) ?? "").trim();
     const body: Body = {
       name: text("name"), format: format.value, url: text("url"), events: form.getAll("event").map(String), children: form.has("children"),
-      flow_id: scope.value === "flow" ? text("flow") : null, tag: scope.value === "tag" ? text("tag") : null,
+      flow_id: scope.value === "flow" ? text("flow_id") : null, tag: scope.value === "tag" ? text("tag") : null,
     };
     if (format.value === "template") body.template = templateOf(text("template"));
     action.run(() => onSubmit(body), (reason) => (error.value = reason));
   }
   return (
     <Dialog title={title} onClose={onClose}>
-      <form class="stack" onSubmit={submit}>
-        {error.value !== undefined && <Failure error={error.value} />}
+      <Form error={error.value} onSubmit={submit}>
         <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} name="name" autofocus maxLength={100} defaultValue={old?.name} />}</Field>
         <Field label={texts.format}>
           {(id) => (
@@ -101,7 +100,7 @@ function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title:
         {scope.value === "tag" && <Field label={texts.tag}>{(id) => <input id={id} name="tag" required defaultValue={old?.tag ?? ""} />}</Field>}
         <label class="check"><input type="checkbox" name="children" defaultChecked={old?.children} />{texts.children}</label>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{label}</button></div>
-      </form>
+      </Form>
     </Dialog>
   );
 }
@@ -112,7 +111,7 @@ function FlowChoice({ chosen }: { chosen: string | undefined }) {
   return (
     <Field label={texts.flow}>
       {(id) => (
-        <select key={String(flows.data !== undefined)} id={id} name="flow" required>
+        <select key={String(flows.data !== undefined)} id={id} name="flow_id" required>
           <option value="" />
           {chosen !== undefined && !isListed && <option value={chosen} selected>{chosen}</option>}
           {flows.data?.flows.map((flow) => <option key={flow.id} value={flow.id} selected={flow.id === chosen}>{flow.name}</option>)}

@@ -1,10 +1,10 @@
 /** Saved views of the executions, and the columns that are shown. */
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { loadPreferences, preferences, prefer } from "../../app/preferences";
+import { loadPreferences, preferences, prefer, type View } from "../../app/preferences";
 import { location, to } from "../../app/router";
-import { Dialog } from "../../parts/dialog";
-import { Field } from "../../parts/parts";
+import { Confirm, Dialog } from "../../parts/dialog";
+import { Field } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
@@ -22,7 +22,14 @@ export function isShown(column: Column): boolean {
 export function Views() {
   useEffect(() => void loadPreferences(), []);
   const action = useAction();
+  const deleted = useSignal<View | undefined>(undefined);
   const views = preferences.value.views ?? [];
+  function remove(view: View): void {
+    action.run(async () => {
+      await prefer({ views: views.filter((each) => each !== view) });
+      deleted.value = undefined;
+    });
+  }
   if (views.length === 0) return null;
   const current = location.value.query.toString();
   return (
@@ -30,9 +37,14 @@ export function Views() {
       {views.map((view) => (
         <span key={view.name} class="row tight">
           <a class="chip" href={`${to("/executions")}?${view.query}`} aria-current={view.query === current ? "page" : undefined}>{view.name}</a>
-          {view.query === current && <button class="btn quiet small" disabled={action.busy} onClick={() => action.run(() => prefer({ views: views.filter((each) => each !== view) }))}>{texts.deleteView(view.name)}</button>}
+          {view.query === current && <button class="btn quiet small" onClick={() => (deleted.value = view)}>{texts.deleteView(view.name)}</button>}
         </span>
       ))}
+      {deleted.value !== undefined && (
+        <Confirm title={texts.deleteViewTitle(deleted.value.name)} action={texts.deleteViewIt} busy={action.busy} onConfirm={() => remove(deleted.value!)} onClose={() => (deleted.value = undefined)}>
+          <p class="muted">{texts.deleteViewHint}</p>
+        </Confirm>
+      )}
     </nav>
   );
 }

@@ -5,10 +5,11 @@ import { propertiesOf } from "../../editor/schema";
 import { SchemaField } from "../../forms/field";
 import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
 import { isMap, type DocumentNode } from "../../graph/document";
+import { Field } from "../../parts/form";
 import { Icon } from "../../parts/icons";
 import { Prose } from "../../parts/prose";
 import { build as texts } from "../../texts/build";
-import { edgesAt, nodeValue, siblings, withEdge, withoutEdge, withoutNode, withValue } from "./build";
+import { edgesAt, nodeValue, siblings, withEdge, withoutEdge, withValue } from "./build";
 import type { Language } from "./language";
 import type { FlowEditor } from "./state";
 import { TrialPanel } from "./trial";
@@ -21,12 +22,14 @@ interface Props {
   /** Write a text; null could not be made. */
   write: (text: string | null) => void;
   onInsertAfter: () => void;
+  onRename: (name: string) => void;
+  onRemove: () => void;
   onClose: () => void;
 }
 
 const COMMON = ["description", "if", "timeout", "output"];
 
-export function Inspector({ model, language, node, isReadOnly, write, onInsertAfter, onClose }: Props) {
+export function Inspector({ model, language, node, isReadOnly, write, onInsertAfter, onRename, onRemove, onClose }: Props) {
   const reading = model.reading.value!;
   const value = nodeValue(reading, node);
   const type = language.types.find(({ name }) => name === node.type);
@@ -58,6 +61,7 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
         </div>
       )}
       {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} definition={() => model.text.peek()} /> : <fieldset class="stack" disabled={isLocked}>
+        <NameField node={node} taken={siblings(reading, node).map(({ label }) => label)} onRename={onRename} />
         {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small"><Prose text={type.description} /></p>}
         {type !== undefined && (
           <section class="stack" aria-label={texts.params}>
@@ -76,10 +80,25 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
         </details>
         <div class="row">
           <button class="btn" onClick={onInsertAfter}><Icon name="plus" />{texts.insertAfter}</button>
-          <button class="btn danger right" onClick={() => write(withoutNode(model.text.peek(), node))}>{texts.remove}</button>
+          <button class="btn danger right" onClick={onRemove}>{texts.remove}</button>
         </div>
       </fieldset>}
     </section>
+  );
+}
+
+/** The name of the node; another one is written wherever the text names it. */
+function NameField({ node: { label }, taken, onRename }: { node: DocumentNode; taken: readonly string[]; onRename: (name: string) => void }) {
+  const typed = useSignal<string | undefined>(undefined);
+  const text = typed.value ?? label;
+  const name = text.trim();
+  const fault = name === "" ? texts.nameless : name !== label && taken.includes(name) ? texts.taken(name) : undefined;
+  return (
+    <div onChange={() => { if (fault === undefined && name !== label) onRename(name); }}>
+      <Field label={texts.name} hint={typed.value === undefined ? undefined : texts.nameHint} fault={fault}>
+        {(id, note) => <input id={id} class="mono" aria-describedby={note} autocomplete="off" spellcheck={false} value={text} onInput={(event) => (typed.value = event.currentTarget.value)} />}
+      </Field>
+    </div>
   );
 }
 

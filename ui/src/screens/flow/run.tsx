@@ -11,7 +11,9 @@ import { inputFields, valueOf } from "../../forms/fields";
 import { readLabels } from "../../forms/labels";
 import { isMap } from "../../graph/document";
 import { Dialog } from "../../parts/dialog";
-import { Failure, Field } from "../../parts/parts";
+import { fieldFaults } from "../../parts/field-faults";
+import { Field } from "../../parts/form";
+import { Failure } from "../../parts/parts";
 import { done } from "../../parts/toast";
 import { run as texts } from "../../texts/run";
 import { common } from "../../texts/common";
@@ -67,6 +69,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const busy = useSignal(false);
   const error = useSignal<unknown>(undefined);
   const form = readForm(fields, typed.value);
+  const refused = fieldFaults(error.value, { below: "input" });
   const text = json.value ?? JSON.stringify(form.input, null, 2);
   const asJson = readJson(text);
   const isJson = json.value !== undefined;
@@ -122,7 +125,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
           {tab.value === "form" && isJson && <p class="row">{texts.byJson}<button type="button" class="btn" onClick={() => (json.value = undefined)}>{texts.useForm}</button></p>}
           {tab.value === "form" && !isJson && fields.length === 0 && <p class="muted">{texts.noInputs}</p>}
           {tab.value === "form" && !isJson && fields.map((field) => (
-            <SchemaField key={field.name} field={field} text={typed.value[field.name] ?? ""} fault={isTried.value ? form.faults[field.name] : undefined} onText={(value) => (typed.value = { ...typed.value, [field.name]: value })} />
+            <SchemaField key={field.name} field={field} text={typed.value[field.name] ?? ""} fault={(isTried.value ? form.faults[field.name] : undefined) ?? refused.get(field.name)} onText={(value) => { typed.value = { ...typed.value, [field.name]: value }; error.value = undefined; }} />
           ))}
           {tab.value === "json" && (
             <div class="field">
@@ -140,7 +143,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
             {(id, note) => <textarea id={id} aria-describedby={note} rows={2} spellcheck={false} value={labelText.value} onInput={(event) => (labelText.value = event.currentTarget.value)} />}
           </Field>
         )}
-        {error.value !== undefined && <Failure error={error.value} />}
+        {error.value !== undefined && (isJson || !fields.some(({ name }) => refused.has(name))) && <Failure error={error.value} />}
       </form>
     </Dialog>
   );

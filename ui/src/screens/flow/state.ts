@@ -115,7 +115,7 @@ export class FlowEditor {
     const before = this.reading.peek();
     // Half a text often has fewer nodes: the last good graph stays until it can be read again.
     if (reading === null || (reading.hasErrors && before !== undefined)) {
-      this.isStale.value = true;
+      this.isStale.value = before !== undefined;
       return;
     }
     this.isStale.value = reading.hasErrors;

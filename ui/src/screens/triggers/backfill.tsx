@@ -2,7 +2,8 @@
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
-import { Failure, Field, Time } from "../../parts/parts";
+import { Field } from "../../parts/form";
+import { Failure, Time } from "../../parts/parts";
 import { useAction } from "../../parts/tools";
 import { triggers as texts } from "../../texts/triggers";
 import { JobBar } from "../executions/jobs";

@@ -1,7 +1,7 @@
 /** When schedules start flows in the next four weeks. */
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
-import { setQuery } from "../../app/router";
+import { setQuery, to } from "../../app/router";
 import { workspace } from "../../app/session";
 import { now } from "../../parts/format";
 import { Empty, Load } from "../../parts/parts";
@@ -33,7 +33,7 @@ export function Calendar({ opened }: { opened: string | undefined }) {
       {({ triggers, dues, left }) => {
         const shown = triggers.find(({ id }) => id === opened);
         const byId = new Map(triggers.map((trigger) => [trigger.id, trigger]));
-        if (dues.length === 0) return <div class="card"><Empty title={texts.noSchedules}><p>{texts.emptyHint}</p><pre>{texts.example}</pre></Empty></div>;
+        if (dues.length === 0) return <div class="card"><Empty title={texts.noSchedules}><p>{texts.emptyHint}</p><pre>{texts.example}</pre><a class="btn" href={to("/flows")}>{texts.toFlows}</a></Empty></div>;
         return (
           <>
             <ol class="calendar" aria-label={texts.calendar}>

@@ -1,0 +1,62 @@
+/** Forms whose faults stand beside their fields. */
+import { cloneElement, createContext, type ComponentChildren, type FormHTMLAttributes, type VNode } from "preact";
+import { useContext, useEffect, useId, useRef } from "preact/hooks";
+import { fieldFaults } from "./field-faults";
+import { Failure } from "./parts";
+
+interface Shown {
+  readonly faults: ReadonlyMap<string, string>;
+  /** The names of the fields of the form. */
+  readonly fields: Set<string>;
+}
+
+const Context = createContext<Shown>({ faults: new Map(), fields: new Set() });
+
+interface Props extends Omit<FormHTMLAttributes<HTMLFormElement>, "children"> {
+  /** Why the server has refused what was sent. */
+  error: unknown;
+  /** The field that a conflict is about. */
+  conflict?: string;
+  children: ComponentChildren;
+}
+
+/** A form; what was refused stands at its field, which gets the focus, and above all fields if it is about none of them. */
+export function Form({ error, conflict, children, class: look = "stack", ...rest }: Props) {
+  const form = useRef<HTMLFormElement>(null);
+  const fields = useRef(new Set<string>()).current;
+  const faults = fieldFaults(error, { conflict });
+  const isBeside = faults.size > 0 && [...faults.keys()].every((name) => fields.has(name));
+  // The browser does so for a page and a dialog alone.
+  useEffect(() => {
+    if (!form.current?.contains(document.activeElement)) form.current?.querySelector<HTMLElement>("[autofocus]")?.focus();
+  }, []);
+  useEffect(() => {
+    if (error !== undefined) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [error]);
+  return (
+    <form ref={form} class={look} {...rest}>
+      <Context.Provider value={{ faults, fields }}>
+        {error !== undefined && !isBeside && <Failure error={error} />}
+        {children}
+      </Context.Provider>
+    </form>
+  );
+}
+
+/** A labelled control with its hint, or with what is wrong: `fault`, or what the server says of the control's `name`. */
+export function Field({ label, hint, fault, children }: { label: string; hint?: string; fault?: string; children: (id: string, describedBy: string | undefined) => VNode<{ name?: string }> }) {
+  const id = useId();
+  const { faults, fields } = useContext(Context);
+  const control = children(id, hint === undefined ? undefined : `${id}-note`);
+  const { name } = control.props;
+  if (name !== undefined) fields.add(name);
+  const wrong = fault ?? (name === undefined ? undefined : faults.get(name));
+  const note = wrong ?? hint;
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {wrong === undefined ? control : cloneElement(control as VNode<object>, { "aria-invalid": "true", "aria-describedby": `${id}-note` })}
+      {note !== undefined && <span id={`${id}-note`} class={wrong === undefined ? "hint" : "fault"} role={wrong === undefined ? undefined : "alert"}>{note}</span>}
+    </div>
+  );
+}
