@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -48,18 +48,24 @@ def fuzz(
     examples: int,
     first_seed: int = 1,
     with_edges: Collection[str] = ROLES,
+    parts: int = 1,
 ) -> Outcome:
     """Attack ``server`` until there were ``cases`` calls.
 
     Args:
         examples: Cases per operation in a round. More of them go deeper, and rounds take longer.
-        with_edges: The roles that take every operation through the edges of its schema.
+        with_edges: The roles that take the operations of their round through the edges of its schema.
+        parts: In how many parts the operations are divided, of which a round takes the one of its seed.
     """
     outcome, number, pid, written = Outcome(), 0, server.pid, len(server.log)
+    operations = _operations(server)
     while outcome.cases < cases or number < len(ROLES):
         role, seed = ROLES[number % len(ROLES)], first_seed + number
         is_first = number < len(ROLES) and role in with_edges
-        report = _round(server, directory, role=role, seed=seed, examples=examples, with_edges=is_first)
+        report = _round(
+            server, directory, operations[seed % parts :: parts],
+            role=role, seed=seed, examples=examples, with_edges=is_first,
+        )  # fmt: skip
         made = report["test_cases"]["generated"]
         outcome.cases += made
         outcome.by_role[role] = outcome.by_role.get(role, 0) + made
@@ -75,7 +81,21 @@ def fuzz(
     return outcome
 
 
-def _round(server: Server, directory: Path, *, role: str, seed: int, examples: int, with_edges: bool) -> Any:
+def _operations(server: Server) -> list[str]:
+    paths = server.client().get("/api/v1/openapi.json").json["paths"]
+    return sorted(operation["operationId"] for path in paths.values() for operation in path.values())
+
+
+def _round(
+    server: Server,
+    directory: Path,
+    operations: Sequence[str],
+    *,
+    role: str,
+    seed: int,
+    examples: int,
+    with_edges: bool,
+) -> Any:
     report = directory / f"round-{seed}.json"
     phases = "coverage,fuzzing,stateful" if with_edges else "fuzzing,stateful"
     command = [
@@ -84,6 +104,7 @@ def _round(server: Server, directory: Path, *, role: str, seed: int, examples: i
         "--max-examples", str(examples), "--workers", "1", "--continue-on-failure", "--no-color",
         "--request-timeout", "30", "--report", "json", "--report-json-path", str(report),
         "--generation-database", "none", "--suppress-health-check", "all",
+        *(f"--include-operation-id={operation}" for operation in operations),
     ]  # fmt: skip
     environment = clean_environment(
         PYTHONPATH=str(HERE), SCHEMATHESIS_HOOKS="fuzz_hooks", FUZZ_URL=server.url, FUZZ_ROLE=role,
