@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,11 @@ _LEAST_ROOM: Final = 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """Keep the files of tests in memory, where a commit waits for no disk: no test takes the power away."""
+    """Keep the files of tests in memory, where a commit waits for no disk: no test takes the power away.
+
+    All processes of a run also draw from the same seed, at midnight too.
+    """
+    os.environ.setdefault("CONFORMANCE_SEED", str(datetime.now(UTC).toordinal()))
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(_MEMORY):
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)
 

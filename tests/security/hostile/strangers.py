@@ -81,7 +81,7 @@ def _going_round(attacker: Attacker) -> object:
     document = {"nodes": {"a": {"type": "log", "params": {"message": "m"}, "next": "b"},
                           "b": {"type": "transform", "params": {"value": 1}, "next": "a"}}}  # fmt: skip
     flow = attacker.save({**document, "limits": {"max_steps": 1000}})
-    started = _many(attacker.many(25, 400), lambda _: attacker.account.run(flow))
+    started = _many(attacker.many(10, 400), lambda _: attacker.account.run(flow))
     return attacker.wait(str(started[-1]), 10)
 
 
@@ -102,7 +102,7 @@ def _long_forms(attacker: Attacker) -> object:
 
 def _early_signals(attacker: Attacker) -> object:
     execution = attacker.account.run(attacker.save(_node("wait", key="never")))
-    for number in range(attacker.many(30, 100)):
+    for number in range(attacker.many(12, 100)):
         _post(attacker, f"/executions/{execution}/signals/k{number}", {"payload": _LISTS})
     return attacker.account.delete(f"/api/v1/executions/{execution}")
 
@@ -129,7 +129,8 @@ def _failing_together(attacker: Attacker) -> object:
 
 def _results_of_lists(attacker: Attacker) -> object:
     node = {"type": "transform", "params": {"value": "${flow.input.x}"}}
-    document = _loop(node, items=60, concurrency=20)
+    # How many are at once is what counts; the rest repeats it.
+    document = _loop(node, items=attacker.many(20, 60), concurrency=20)
     document["nodes"]["each"]["nodes"]["n"]["params"] = {"script": "return Array.from({length: 330000}, () => [])"}
     return _given(document, 0, 20)(attacker)
 
