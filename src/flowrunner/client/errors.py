@@ -29,7 +29,7 @@ def reason_of(error: BaseException) -> str:
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
         return "it does not speak TLS: the URL may have to begin with http://"
     if verdict := getattr(error, "verify_message", None):
-        return f"its certificate cannot be verified: {verdict}"
+        return f"certificate verify failed: {verdict}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
