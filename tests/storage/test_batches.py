@@ -230,3 +230,19 @@ def damage(path: Path, id: str) -> None:
     page = contents.index(f"last of {id}".encode()) // size
     contents[page * size : (page + 1) * size] = b"\xff" * size
     path.write_bytes(contents)
+
+
+async def test_a_commit_that_fails_says_what_to_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "locked.db"
+    with closing(sqlite3.connect(path)) as new:
+        new.executescript("PRAGMA journal_mode=WAL; CREATE TABLE things (name TEXT)")
+    database = open_database(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(Unavailable):
+        await insert(database, "t1")
+
+    other.close()
+    await database.close()
+    assert "another program holds the lock of the database" in capfd.readouterr().out

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller
@@ -131,13 +131,13 @@ class OpenStreams:
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """End the account's streams whose session has ended."""
-        for stream in list(self._open.get(account_id, ())):
-            await self.end_unless_alive(stream)
+        await self._end_unless_alive(list(self._open.get(account_id, ())))
 
     async def revalidate_workspace(self, id: WorkspaceId) -> None:
         """End the streams of a workspace that their callers may not read any more."""
-        for stream in [stream for streams in self._open.values() for stream in streams if id in stream.workspaces]:
-            await self.end_unless_alive(stream)
+        await self._end_unless_alive(
+            [stream for streams in self._open.values() for stream in streams if id in stream.workspaces]
+        )
 
     async def revalidate_sessions(self) -> None:
         """End every stream whose session has ended in any process."""
@@ -145,9 +145,19 @@ class OpenStreams:
             await self.end_sessions(account_id)
 
     async def end_unless_alive(self, stream: OpenStream) -> None:
-        caller = await self._services.identity.present(stream.family)
-        if caller is None or not stream.workspaces.issubset(caller.admitted_to):
-            stream.end(SESSION_ENDED)
+        await self._end_unless_alive([stream])
+
+    async def _end_unless_alive(self, streams: Sequence[OpenStream]) -> None:
+        """Look up each session once: an account may have a thousand streams, and a look may not suspend."""
+        present: dict[str, Caller | None] = {}
+        for stream in streams:
+            if stream.family not in present:
+                if present:
+                    await asyncio.sleep(0)
+                present[stream.family] = await self._services.identity.present(stream.family)
+            caller = present[stream.family]
+            if caller is None or not stream.workspaces.issubset(caller.admitted_to):
+                stream.end(SESSION_ENDED)
 
     async def close(self) -> None:
         """End all streams because the server shuts down."""

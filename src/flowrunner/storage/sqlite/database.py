@@ -48,6 +48,14 @@ _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_DATA,
 )
 
+# What an operator can do about a commit that fails. Errors have more exact codes besides.
+_PRIMARY_CODE: Final = 0xFF
+_HINTS: Final = {
+    sqlite3.SQLITE_BUSY: "another program holds the lock of the database: end it; the server goes on by itself",
+    sqlite3.SQLITE_FULL: "make room on the disk of the data directory; the server goes on by itself",
+    sqlite3.SQLITE_READONLY: "let the server's user write to the data directory, and start the server again",
+}
+
 logger = structlog.get_logger()
 
 
@@ -339,7 +347,14 @@ class SqliteDatabase:
         for pending in batch:
             pending.error = Unavailable("The database cannot be written at the moment")
         self._writability.note(has_failed=True)
-        logger.error("storage.commit_failed", error=str(error), size=len(batch), executions=executions_of(batch))
+        hint = _HINTS.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE)
+        logger.error(
+            "storage.commit_failed",
+            error=str(error),
+            size=len(batch),
+            executions=executions_of(batch),
+            **({} if hint is None else {"hint": hint}),
+        )
 
     def _apply_together(self, connection: sqlite3.Connection, batch: list[Pending]) -> bool:
         """Run all operations and return whether all succeeded; otherwise an unknown part of them is done."""

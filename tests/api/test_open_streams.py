@@ -1,0 +1,42 @@
+"""Streams that end with what their callers may no longer read."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+from flowrunner.api.open_streams import OpenStreams
+from flowrunner.clock import SystemClock
+from flowrunner.domain.account import Caller
+from flowrunner.domain.values import AccountId, WorkspaceId
+
+CALLER = cast("Caller", SimpleNamespace(account_id=AccountId("a"), admitted_to={"w"}))
+
+
+class Identity:
+    """Two sessions of one account, of which one has ended."""
+
+    changes = 0
+
+    def __init__(self) -> None:
+        self.admitted = 0
+        self.looks = Counter[str]()
+
+    async def family_of(self, caller: Caller) -> str:
+        self.admitted += 1
+        return "ended" if self.admitted % 2 else "alive"
+
+    async def present(self, family: str) -> Caller | None:
+        self.looks[family] += 1
+        return None if family == "ended" else CALLER
+
+
+async def test_s61_each_session_is_looked_up_once_for_all_of_its_streams() -> None:
+    identity = Identity()
+    services: Any = SimpleNamespace(identity=identity)
+    streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
+    opened = [await streams.admit(CALLER, [WorkspaceId("w")]) for _ in range(40)]
+
+    await streams.end_sessions(AccountId("a"))
+
+    assert [stream.ended.done() for stream in opened] == [True, False] * 20
+    assert identity.looks == {"ended": 1, "alive": 1}
