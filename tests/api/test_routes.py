@@ -245,8 +245,11 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             for word in (b"ZeroDivision", b"SELECT", b"secret", b"Traceback", b".py", b"flowrunner"):
                 assert word not in reply.body
             assert reply.headers["x-content-type-options"] == "nosniff"
-            (line,) = lines
-            assert (line["event"], line["request_id"]) == ("request.crashed", reply.error["request_id"])
+            id = reply.error["request_id"]
+            assert [(line["event"], line["request_id"]) for line in lines] == [
+                ("request.crashed", id),
+                ("request.finished", id),
+            ]
             seen += 1
         assert seen >= 30
         program.app.state.flowrunner = state

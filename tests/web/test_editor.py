@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from support.client import Client
 from support.server import Server
@@ -210,12 +210,22 @@ def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> Non
 def test_a_session_that_ends_while_a_flow_is_edited_loses_nothing(tab: Tab, api: Client, flow: str) -> None:
     page = edited(tab, flow)
     append(page, "# typed before\n")
+    # The check of what was typed would meet the end of the session too, before or after the click.
+    checks: list[Route] = []
+
+    def hold(route: Route) -> None:
+        checks.append(route)
+
+    page.route("**/api/v1/flows/validate*", hold)
     tab.context.clear_cookies()
     append(page, "# typed after\n")
     page.get_by_role("button", name="Save", exact=True).click()
     dialog = page.get_by_role("dialog", name="Your session has ended")
     expect(dialog).to_be_visible()
     fill_login(page)
+    page.unroute("**/api/v1/flows/validate*")
+    for check in checks:
+        check.continue_()
 
     expect(page.get_by_role("status").filter(has_text="revision 2")).to_be_visible()
     assert definition(api, flow).endswith("# typed before\n# typed after\n")
