@@ -83,8 +83,10 @@ class SmtpMailer:
             raise MailFailed("email.tls") from None
         except smtplib.SMTPAuthenticationError:
             raise MailFailed("email.login") from None
-        except smtplib.SMTPRecipientsRefused:
-            raise MailFailed("email.recipient") from None
+        except smtplib.SMTPRecipientsRefused as error:
+            # No recipient was accepted. A code below 500 asks to try again, so the lowest one decides.
+            code = min(code for code, _ in error.recipients.values())
+            raise MailFailed(f"email.{code}") from None
         except smtplib.SMTPResponseException as error:
             raise MailFailed(f"email.{error.smtp_code}") from None
         except (smtplib.SMTPException, OSError):

@@ -80,7 +80,7 @@ def test_what_is_no_address_is_rejected(mailing: Client, url: str) -> None:
 async def test_a_failure_is_named_by_its_kind_alone(smtp: tuple[Mailbox, int]) -> None:
     mailbox, port = smtp
     mailer = SmtpMailer.of(f"smtp://127.0.0.1:{port}")
-    for to, kind in (("nobody@example.com", "email.recipient"), ("a@example.com", "email.451")):
+    for to, kind in (("nobody@example.com", "email.550"), ("a@example.com", "email.451")):
         mailbox.rejections = 1
         with pytest.raises(MailFailed, match=f"^{kind}$"):
             await mailer.send([to], "s", "t", message_id="m")

@@ -132,6 +132,18 @@ async def test_an_e_mail_is_given_up_when_it_has_expired_or_its_key_is_gone_or_i
     assert office.mailbox.arrived == []
 
 
+async def test_an_e_mail_to_a_mailbox_that_does_not_exist_is_given_up_and_one_that_is_put_off_is_not(
+    office: Office,
+) -> None:
+    office.mailbox.rejections = 1
+    await office.cause("nobody@example.com")
+    await office.cause("later@example.com")
+
+    await office.sender.send_due()
+
+    assert [(recipient, failures) for recipient, failures, _ in await office.unsent()] == [("later@example.com", 1)]
+
+
 async def test_what_no_server_sends_any_more_is_purged(office: Office) -> None:
     await office.cause(life=timedelta(seconds=0))
     await office.cause(life=timedelta(hours=1))
