@@ -19,7 +19,7 @@ from support.client import PASSWORD, Client
 from support.receiver import Receiver
 from support.server import ADMIN_EMAIL, Server, clean_environment
 from web import sample
-from web.browser import Tab, fill_login, needs_chromium, opened_browser
+from web.browser import PATIENCE_MILLISECONDS, Tab, fill_login, needs_chromium, opened_browser
 from web.screens import SCREENS
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -136,12 +136,19 @@ def test_a_wrong_password_is_answered_in_words_for_people_and_a_right_one_lets_i
 
 def test_the_api_is_shown_and_tried_within_the_policy(tab: Tab) -> None:
     tab.page.get_by_role("link", name="API", exact=True).click()
+    # Beside other browsers the megabytes of Swagger UI may take their time.
+    tab.page.locator(".opblock-tag").first.wait_for(timeout=3 * PATIENCE_MILLISECONDS)
     tab.page.locator(".opblock-tag", has_text="Workspaces").first.click()
     operation = tab.page.locator(".opblock", has_text="List the caller's workspaces")
     operation.locator(".opblock-summary-control").click()
     expect(operation.get_by_role("button", name="Try it out")).to_be_visible()
+    # The references of its answer have been followed.
+    expect(operation.locator(".example").first).to_contain_text('"workspaces"')
     assert violations(tab.page, without=SWAGGER) == []
     tab.page.evaluate("document.documentElement.classList.add('dark-mode')")
+    tab.page.evaluate(
+        "async () => { while (document.getAnimations().length) await new Promise(requestAnimationFrame) }"
+    )
     assert violations(tab.page, only=["color-contrast"]) == []
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
