@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
@@ -208,6 +210,18 @@ async def test_an_owner_that_hangs_loses_the_ownership_soon(path: str) -> None:
         await eventually(hanging.look)
         assert not hanging.is_held
     await hanging.close()
+
+
+async def test_an_owner_whose_process_hung_says_that_its_session_has_ended(path: str) -> None:
+    async with ownership_of(path) as hung:
+        with capture_logs() as lines:
+            await asyncio.sleep(0.1)
+            # Like a machine that is suspended: the end of the session is seen just before the next look.
+            time.sleep(SILENCE_SECONDS + 1)  # noqa: ASYNC251 # that is what is tested
+            await asyncio.wait_for(hung.until(lambda: not hung.is_held), 5)
+            await asyncio.wait_for(hung.until(lambda: hung.is_held), 5)
+    (line,) = lines
+    assert (line["event"], line["error"]) == ("ownership.check_failed", "The database has ended the session")
 
 
 async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alone(path: str) -> None:

@@ -78,6 +78,18 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
+# The driver's words for a statement that comes between the database's last message, such as that the session was silent
+# for too long, and the end of the connection.
+_SESSION_ENDED: Final = "another operation (2) is in progress"
+
+
+def text_for_log(error: Exception) -> str:
+    """Return the text of an error of the driver for an operator."""
+    if isinstance(error, asyncpg.InternalClientError) and _SESSION_ENDED in str(error):
+        return "The database has ended the session"
+    return repr(error)
+
+
 # The statement took too long, needed too many resources, conflicted with another one or read damaged data; the server
 # has rolled it back. Not 40003 and 08: there it is unknown whether the transaction was committed.
 _FAULTS_OF_A_PART: Final = ("57014", "40001", "40P01", "53100", "53200", "53400", "54", "XX")

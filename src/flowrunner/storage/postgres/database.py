@@ -35,6 +35,7 @@ from flowrunner.storage.postgres.connections import (
     is_fault_of_a_part,
     is_trouble,
     options,
+    text_for_log,
 )
 from flowrunner.storage.postgres.notifications import NotificationChannel
 from flowrunner.storage.postgres.transaction import PostgresTransaction
@@ -134,7 +135,7 @@ class PostgresDatabase:
         except Exception as error:
             if not is_trouble(error):
                 raise
-            logger.error("storage.read_failed", error=repr(error))
+            logger.error("storage.read_failed", error=text_for_log(error))
             raise as_unavailable(error) from error
         finally:
             self._reads -= 1
@@ -228,7 +229,7 @@ class PostgresDatabase:
         """Retry the operations in smaller batches if one of them may be the cause, or else fail all of them."""
         self._limit.lower(batch)
         if len(batch) > 1 and is_fault_of_a_part(error):
-            logger.warning("storage.batch_split", error=repr(error), size=len(batch))
+            logger.warning("storage.batch_split", error=text_for_log(error), size=len(batch))
             self._waiting.extendleft(reversed(batch))
         else:
             self._fail(batch, error)
@@ -286,7 +287,7 @@ class PostgresDatabase:
     def _fail(self, batch: list[Pending], error: Exception) -> None:
         if not isinstance(error, Overtaken):
             executions = executions_of(batch)
-            logger.error("storage.commit_failed", error=repr(error), size=len(batch), executions=executions)
+            logger.error("storage.commit_failed", error=text_for_log(error), size=len(batch), executions=executions)
             error = Unavailable("The database cannot be written at the moment")
         for pending in batch:
             pending.error = error

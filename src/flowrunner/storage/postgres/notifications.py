@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from flowrunner.retrying import retry
-from flowrunner.storage.postgres.connections import is_trouble, options
+from flowrunner.storage.postgres.connections import is_trouble, options, text_for_log
 
 CHANNEL: Final = "flowrunner_events"
 # This lock marks the session as one of a process that uses this schema of the database: see `storage.keys`.
@@ -126,6 +126,6 @@ def _logging(event: str) -> Callable[[Exception, int], None]:
     def failed(error: Exception, attempts: int) -> None:
         if not is_trouble(error):
             raise error
-        logger.warning(event, error=repr(error))
+        logger.warning(event, error=text_for_log(error))
 
     return failed

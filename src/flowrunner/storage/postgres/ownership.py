@@ -15,7 +15,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from flowrunner.storage.postgres.connections import as_refusal, close, is_trouble, options
+from flowrunner.storage.postgres.connections import as_refusal, close, is_trouble, options, text_for_log
 
 # Several installations in one database are in different schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
@@ -110,7 +110,7 @@ class PostgresOwnership:
                 if not is_trouble(error) and not isinstance(error, asyncpg.PostgresError):
                     raise
                 if could_look:
-                    logger.warning("ownership.check_failed", error=repr(error))
+                    logger.warning("ownership.check_failed", error=text_for_log(error))
                 could_look = False
             await asyncio.sleep(_LOOK_SECONDS)
 
