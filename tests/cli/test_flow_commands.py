@@ -65,6 +65,23 @@ def test_a_second_flow_of_one_name_is_created_with_a_warning(user: User) -> None
     user("flow", "delete", second.stdout.strip(), "--yes")
 
 
+def test_secrets_that_a_saved_flow_reads_and_the_workspace_lacks_are_named(user: User) -> None:
+    document = "nodes:\n  a: {type: return, params: {value: '${secrets.KEY_OF_SHOP.length + secrets.HERE.length}'}}\n"
+    user("secret", "set", "HERE", stdin="a-value-of-some-length")
+
+    created = user("flow", "create", "-", "--name", "lacking", "-o", "name", stdin=document)
+    changed = user("flow", "update", "lacking", "-", stdin=document.replace("HERE", "ELSEWHERE"))
+    renamed = user("flow", "update", "lacking", "--description", "Lacks")
+
+    assert created.stderr.splitlines() == [
+        "warning: there is no secret 'KEY_OF_SHOP', which the flow reads: 'flowrunner secret set NAME' sets one"
+    ]
+    assert [line.partition(",")[0] for line in changed.stderr.splitlines()] == [
+        "warning: there is no secret 'KEY_OF_SHOP'", "warning: there is no secret 'ELSEWHERE'",
+    ]  # fmt: skip
+    assert renamed.stderr == ""
+
+
 def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
     story = DOUBLE.replace("double", "story")
     user("flow", "create", "-", stdin=story)

@@ -285,6 +285,16 @@ def test_admins_manage_accounts(root: User, user: User) -> None:
     assert user.json("account", "get")["email"] == user.client.email
 
 
+def test_an_admin_confirms_the_address_by_which_the_account_is_named(root: User) -> None:
+    made = root.json("account", "create", "claims@example.com", "--name", "C", stdin=PASSWORD)
+
+    unnamed = root("account", "update", made["id"], "--email-confirmed", code=2).stderr
+    confirmed = root.json("account", "update", "claims@example.com", "--email-confirmed")
+
+    assert "Say which address is confirmed" in unnamed
+    assert [made["email_confirmed"], confirmed["email_confirmed"]] == [False, True]
+
+
 def test_a_password_is_changed(root: User, tmp_path: Path) -> None:
     other = User(root.client.new_account(), tmp_path)
 

@@ -48,7 +48,9 @@ class UpdateAccount(Body):
         default=None, description="A disabled account cannot log in, and its API tokens are rejected."
     )
     email_confirmed: bool | None = Field(
-        default=None, description="For admins: whether the address counts as the person's without an e-mail."
+        default=None,
+        description="For admins: whether the address counts as the person's without an e-mail. `true` needs the "
+        "address in `email`.",
     )
 
 

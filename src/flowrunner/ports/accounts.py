@@ -60,6 +60,7 @@ class AccountStore(Protocol):
         old_password_hash: str | None = None,
         is_disabled: bool | None = None,
         is_email_confirmed: bool | None = None,
+        known_email: str | None = None,
         link: ConfirmationLink | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
@@ -71,13 +72,15 @@ class AccountStore(Protocol):
             by: The account that makes the change; its current rights decide.
             old_password_hash: Hash of the password that was checked for the change; None if none was.
             is_email_confirmed: None keeps it for the address that the account has; a new address is not confirmed.
+            known_email: The change is made only if the account still has this address.
             link: The only link that confirms a new address from now on.
 
         Raises:
             NotFound: Also if ``by`` may not see the account.
             Forbidden: If the role, `is_disabled` or `is_email_confirmed` is to change and ``by`` is not an admin.
             EmailTaken.
-            Conflict: If no active admin would remain, or the password is no longer the one that was checked.
+            Conflict: If no active admin would remain, or the password or the address is no longer the one that was
+                checked.
         """
         ...
 

@@ -181,20 +181,22 @@ class Accounts:
 
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
         API tokens too. A disabled account cannot log in, and its API tokens are rejected until it is enabled. A new
-        e-mail address is not confirmed, unless an admin says so; a link that confirms it is sent to it.
+        e-mail address is not confirmed, unless an admin says so; a link that confirms it is sent to it. An admin
+        who confirms the present address names it, so that no other one is confirmed that the account has by then.
 
         Args:
             current_password: Required with a new password for the caller's own account.
 
         Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; EmailTaken if the caller changes another account
             and the address is taken; Conflict if no active admin would remain, or the password was changed in the
-            meantime.
+            meantime, or the address that is confirmed was.
         """
         before, now = await self.get(caller, id), self._clock.now()
         given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
         given["email_confirmed"] = is_email_confirmed
         is_own = caller.account_id == id
         role = None if role == before.role else role
+        is_address_named = email is not None
         email = None if email is None or _is_address(email, before.email) else email
         _check_is_admin(
             caller,
@@ -202,6 +204,8 @@ class Accounts:
             is_disabled=None if is_disabled == before.is_disabled else is_disabled,
             is_email_confirmed=is_email_confirmed,
         )
+        if is_email_confirmed and not is_address_named:
+            raise InvalidInput([_UNNAMED_ADDRESS])
         if not (email is None and role is None and password is None and is_email_confirmed is None):
             authorise(caller, Right.CREDENTIALS)
         if is_own and email is not None:
@@ -247,6 +251,7 @@ class Accounts:
                 old_password_hash=old_password_hash,
                 is_disabled=is_disabled,
                 is_email_confirmed=is_email_confirmed,
+                known_email=before.email if is_email_confirmed and email is None else None,
                 link=link,
                 audit=audit,
             )
@@ -356,6 +361,10 @@ class Accounts:
 
 
 _NOT_AN_ADDRESS: Final = Fault(path="email", code="email", message=NOT_AN_ADDRESS)
+# The account may have another address by now than the one that the admin looked at.
+_UNNAMED_ADDRESS: Final = Fault(
+    path="email", code="required", message="must be there with email_confirmed: the address that is confirmed"
+)
 
 
 def _check_is_admin(

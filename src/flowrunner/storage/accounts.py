@@ -79,7 +79,7 @@ UPDATE accounts SET password_hash = :new
  WHERE id = :id AND password_hash = :old AND deleted_at IS NULL
 """
 IS_UNCHANGED: Final = "SELECT 1 FROM accounts WHERE id = :id AND password_hash = :old_password_hash"
-ROLE_AND_STATE: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
+ROLE_STATE_EMAIL: Final = "SELECT role, disabled_at, email FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at FROM accounts
  WHERE deleted_at IS NULL AND id > :after AND (CAST(:role AS text) IS NULL OR role = :role)
@@ -126,6 +126,7 @@ class SqlAccounts:
         old_password_hash: str | None = None,
         is_disabled: bool | None = None,
         is_email_confirmed: bool | None = None,
+        known_email: str | None = None,
         link: ConfirmationLink | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
@@ -144,11 +145,11 @@ class SqlAccounts:
         }
 
         async def update(tx: Transaction) -> tuple[Account, bool]:
-            before = await tx.row(ROLE_AND_STATE, values)
+            before = await tx.row(ROLE_STATE_EMAIL, values)
             by_admin = await _is_active_admin(tx, by)
             if before is None or not (by == id or by_admin):
                 raise NotFound("account")
-            role_before, disabled_at_before = before
+            role_before, disabled_at_before, email_before = before
             is_new_role = role is not None and role != role_before
             is_new_state = is_disabled is not None and is_disabled != (disabled_at_before is not None)
             if is_new_role and not by_admin:
@@ -159,6 +160,8 @@ class SqlAccounts:
                 raise Forbidden("Only an admin can confirm an address without its mailbox")
             if old_password_hash is not None and await tx.row(IS_UNCHANGED, values) is None:
                 raise Conflict("The password was changed meanwhile: log in again")
+            if known_email not in (None, email_before):
+                raise Conflict("The e-mail address was changed meanwhile: look at it again")
             with _rules():
                 row = await one_row(tx, UPDATE, values)
             ends_sessions = is_new_role or is_new_state or password_hash is not None
@@ -263,8 +266,8 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
 
 
 async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:
-    row: tuple[str, int | None] | None = await tx.row(ROLE_AND_STATE, {"id": id})
-    return row == ("admin", None)
+    row: tuple[Any, ...] | None = await tx.row(ROLE_STATE_EMAIL, {"id": id})
+    return row is not None and row[:2] == ("admin", None)
 
 
 def account_of(row: tuple[Any, ...]) -> Account:

@@ -6608,7 +6608,7 @@ export interface components {
             disabled?: boolean | null;
             /**
              * Email Confirmed
-             * @description For admins: whether the address counts as the person's without an e-mail.
+             * @description For admins: whether the address counts as the person's without an e-mail. `true` needs the address in `email`.
              */
             email_confirmed?: boolean | null;
         };

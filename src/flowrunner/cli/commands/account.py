@@ -54,7 +54,10 @@ def create(email: str, name: str, role: str, *, email_confirmed: bool) -> None:
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
 
 
-@account.command(short_help="Change an account.", epilog=examples("account update ada@example.com --role admin"))
+@account.command(
+    short_help="Change an account.",
+    epilog=examples("account update ada@example.com --role admin", "account update ada@example.com --email-confirmed"),
+)
 @account_argument
 @click.option("--name", help="A new name.")
 @click.option("--email", help="A new e-mail address.")
@@ -66,6 +69,10 @@ def update(account: str, **fields: Any) -> None:
     body = {name: value for name, value in fields.items() if value is not None}
     if not body:
         raise click.UsageError("Say what to change: --name, --email, --role, --disable, --enable or --email-confirmed.")
+    if body.get("email_confirmed") and "email" not in body:
+        if "@" not in account:
+            raise click.UsageError("Say which address is confirmed: name the account by it, or give --email.")
+        body["email"] = account
     client = connect()
     show(client.request("PUT", f"{_PATH}/{_id(client, account)}", json=body).object())
 

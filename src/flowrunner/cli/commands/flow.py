@@ -1,6 +1,6 @@
 """Command `flow`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from flowrunner.cli.output import print_text, show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option
 from flowrunner.cli.text import plain
+
+if TYPE_CHECKING:
+    from flowrunner.client import Client
 
 flow_argument = click.argument("flow", shell_complete=complete_flows)
 
@@ -62,11 +65,13 @@ def get(flow: str, revision: int | None, *, definition: bool) -> None:
 def create(document: str | None, file: str | None, **fields: Any) -> None:
     """Create a flow from a document; - is the standard input."""
     body = {"definition": _document(document, file, is_required=True), **_given(fields)}
-    created = connect().request("POST", "/flows", json=body, idempotency_key=True).object()
+    client = connect()
+    created = client.request("POST", "/flows", json=body, idempotency_key=True).object()
     if others := created.get("same_name"):
         text = f"warning: there is another flow called '{created['name']}': {others[0]}"
         click.echo(plain(f"flowrunner: {text}; 'flowrunner flow update' changes a flow, 'apply' by its name"), err=True)
     show(created)
+    _warn_of_missing_secrets(client, body["definition"])
 
 
 @flow.command(
@@ -90,6 +95,8 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     query = {"dry_run": True} if dry_run else None
     answer = client.request("PUT", f"/flows/{flow_id(client, flow)}", json=body, query=query).object()
     show(answer.get("plan") if dry_run else answer)
+    if text is not None:
+        _warn_of_missing_secrets(client, text)
 
 
 @flow.command(short_help="Delete a flow.", epilog=examples("flow delete order-sync"))
@@ -175,6 +182,19 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     client = connect()
     body = {key: value for key, value in (("workspace", to), ("name", name)) if value is not None}
     show(client.request("POST", f"/flows/{flow_id(client, flow)}/copy", json=body, idempotency_key=True).object())
+
+
+def _warn_of_missing_secrets(client: "Client", definition: str) -> None:
+    """Name the secrets that a saved document reads and the workspace lacks."""
+    from flowrunner.client import ClientError
+
+    try:
+        validation = client.request("POST", "/flows/validate", json={"definition": definition}).object()
+    except ClientError:
+        return  # The flow is saved all the same.
+    for fault in validation["warnings"]:
+        if fault["code"] == "secret.unknown":
+            say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' sets one")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
