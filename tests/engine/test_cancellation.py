@@ -7,11 +7,11 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
-from flowrunner.domain.events import Cancelled, Logged
+from flowrunner.domain.events import Cancelled, Logged, NodeCompleted
 from flowrunner.domain.status import Status
-from flowrunner.plugin import StepContext
+from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.due_executions import SqlDueExecutions
-from support.dependencies import PATIENCE_SECONDS, Acting, Machine, answer, machine, never
+from support.dependencies import PATIENCE_SECONDS, Acting, Machine, Request, answer, machine, never
 
 from .events import ending, of_type, path_of
 
@@ -28,6 +28,42 @@ async def test_a_running_node_is_cancelled_at_once(engine: Machine) -> None:
     events = await engine.events()
     assert ending(events) == Cancelled(reason="by hand")
     assert path_of(events) == ["a"]
+
+
+async def test_a_branch_that_lost_is_cancelled_at_once_and_does_nothing_more(engine: Machine) -> None:
+    is_asked, is_stopped = asyncio.Event(), asyncio.Event()
+
+    async def until_cancelled(request: Request) -> HttpAnswer:
+        is_asked.set()
+        try:
+            return await never(request)
+        finally:
+            is_stopped.set()
+
+    async def once_the_other_is_asked(request: Request) -> HttpAnswer:
+        await is_asked.wait()
+        return answer()
+
+    engine.http.at("http://far/", until_cancelled)
+    engine.http.at("http://near/", once_the_other_is_asked)
+    await engine.save("""
+        nodes:
+          race:
+            type: parallel
+            params: {join: any}
+            branches:
+              far: {nodes: {ask: {type: http.request, params: {url: 'http://far/'}}}}
+              near: {nodes: {ask: {type: http.request, params: {url: 'http://near/'}}}}
+            next: hold
+          hold: {type: wait, params: {key: go}}
+        """)
+    await engine.start()
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await is_stopped.wait()
+
+    await engine.until_parked()
+    assert [event.scope for event in of_type(NodeCompleted, await engine.events())] == ["race.1[near]", ""]
 
 
 async def test_a_waiting_execution_is_cancelled(engine: Machine) -> None:
