@@ -38,6 +38,16 @@ def user(account: Client, tmp_path_factory: pytest.TempPathFactory) -> User:
     return User(account, tmp_path_factory.mktemp("advice"))
 
 
+def test_a_url_with_the_path_of_a_page_is_recognised(user: User) -> None:
+    for page, code in (("/api/v1", 5), ("/w/personal/flows", 1)):
+        environment = {"FLOWRUNNER_URL": f"{user.client.url}{page}"}
+        listed = user("flow", "list", code=code, environment=environment)
+        login = user("login", environment["FLOWRUNNER_URL"], "--username", "a@example.com", stdin="-", code=code)
+
+        for done in (listed, login):
+            assert "hint: check the URL of the server, which has no path of a page" in done.stderr, done.stderr
+
+
 def test_errors_name_options_of_the_command(user: User) -> None:
     unknown = user("executions", "get", "exec-nothing", code=5).stderr
     nobody = user("flow", "list", code=4, environment={"FLOWRUNNER_TOKEN": ""}).stderr

@@ -10,6 +10,7 @@ import pytest
 from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.copying import NotCopied, copy_to_postgres
 from flowrunner.storage.migrations import UnusableDatabase, migrate_sqlite
+from flowrunner.storage.postgres.connections import CannotConnect
 from flowrunner.storage.postgres.location import PostgresUrl
 from support.databases import contents_of, new_database_file, new_postgres_database, open_database
 from support.postgres import PostgresServer
@@ -83,3 +84,9 @@ def test_a_file_that_cannot_be_used_is_told_with_what_helps(tmp_path: Path, monk
 async def test_an_audit_log_that_is_not_there_is_said_to_be_missing(postgres: PostgresServer) -> None:
     with pytest.raises(UnusableDatabase, match="the first start of a server creates its tables"):
         await PostgresUrl(url=postgres.new_database()).check_audit(expected=None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_server_that_does_not_listen_is_reported_in_plain_words(host: str) -> None:
+    with pytest.raises(CannotConnect, match=r"^Cannot connect to the database: Connection refused$"):
+        await PostgresUrl(url=f"postgresql://somebody@{host}:9/flows").check()

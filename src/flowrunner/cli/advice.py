@@ -19,12 +19,17 @@ NOT_CONNECTED: Final = (
     "'flowrunner context list'"
 )
 _WORKSPACE: Final = "check the name or id, and the workspace: --workspace, and 'flowrunner workspace list'"
+NOT_AN_API: Final = (
+    "check the URL of the server, which has no path of a page, as in http://127.0.0.1:8080: --url, FLOWRUNNER_URL, "
+    "'flowrunner context list'"
+)
 _AGAIN: Final = "give the command again a little later"
 
 # By the passage of the documentation that the server names.
 _OF_PASSAGE: Final[Mapping[str, str]] = {
     "docs/api.md#authentication": "use an account, or a token, with that right: 'flowrunner whoami' prints yours",
     "docs/api.md#workspaces": _WORKSPACE,
+    "docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
     "docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
     "docs/api.md#concurrent-edits": "it was changed meanwhile: look at it again, and repeat the command",
     "docs/flow-language.md#the-document": "mend each fault that is named; 'flowrunner validate FILE' finds them too",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowrunner import __version__
+from flowrunner.cli.advice import NOT_CONNECTED
 from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
@@ -69,8 +70,10 @@ async def _check(http: Any, url: str) -> None:
     """Send a first request, whose refusal ends the command. Raises: CommandFailed."""
     answer = await http.post(url, json=_PING)
     if not answer.is_success:
-        code = UNREACHABLE if answer.status_code == _NO_ANSWER else FAILED
-        raise CommandFailed(answer.json()["error"]["message"], DENIED if answer.status_code in _DENIED else code)
+        message = answer.json()["error"]["message"]
+        if answer.status_code == _NO_ANSWER:
+            raise CommandFailed(f"{message}\n  hint: {NOT_CONNECTED}", UNREACHABLE)
+        raise CommandFailed(message, DENIED if answer.status_code in _DENIED else FAILED)
 
 
 def _transport() -> Any:

@@ -67,13 +67,15 @@ def exit_code(error: "ClientError") -> int:
 
 
 def _report(error: "ClientError") -> None:
-    from flowrunner.cli.advice import NOT_CONNECTED, advice_on, message_of
-    from flowrunner.client import ApiError, ServerUnreachable
+    from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, advice_on, message_of
+    from flowrunner.client import ApiError, ServerUnreachable, UnreadableAnswer
 
     if not isinstance(error, ApiError):
         click.echo(f"flowrunner: {plain(str(error))}", err=True)
         if isinstance(error, ServerUnreachable) and not error.was_sent:
             click.echo(f"  hint: {NOT_CONNECTED}", err=True)
+        elif isinstance(error, UnreadableAnswer):
+            click.echo(f"  hint: {NOT_AN_API}", err=True)
         return
     click.echo(f"flowrunner: {plain(message_of(error))}", err=True)
     # The message of a single fault may be all of it.

@@ -103,5 +103,7 @@ class AsyncTransport:
 
     def _unreachable(self, error: BaseException) -> ServerUnreachable:
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return ServerUnreachable(f"Cannot connect to {self._origin}: {reason_of(error)}", was_sent=False)
+            # aiohttp wraps the error that has the reason.
+            reason = reason_of(getattr(error, "os_error", error))
+            return ServerUnreachable(f"Cannot connect to {self._origin}: {reason}", was_sent=False)
         return ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True)

@@ -58,7 +58,7 @@ _BY_STATUS: Final[Mapping[int, Guide]] = {
         "use an account, or an API token, with the right that x-right names in /api/v1/openapi.json",
         "docs/api.md#authentication",
     ),
-    404: Guide("check the address, and the workspace in which the request acts", "docs/api.md#workspaces"),
+    404: Guide("check the address: /api/v1/openapi.json has those of the API", "docs/api.md#methods"),
     405: Guide("use one of the methods in the header Allow", "docs/api.md#methods"),
     409: Guide("read the object again, and send a request that fits its present state", _ERRORS),
     412: Guide("read the object again, and repeat the change with its new ETag", "docs/api.md#concurrent-edits"),

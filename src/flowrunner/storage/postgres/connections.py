@@ -1,6 +1,8 @@
 """Connections to PostgreSQL, and the check that a server is suitable."""
 
 import contextlib
+import os
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -109,9 +111,19 @@ _ADVICE: Final = {
 
 def with_advice(error: Exception) -> str:
     """Return the text of the error, with advice if there is any for its code."""
-    said = str(error) or type(error).__name__
+    said = _reason_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
     advice = _ADVICE.get(str(getattr(error, "sqlstate", "")))
     return said if advice is None else f"{said}; {advice}"
+
+
+def _reason_of(error: OSError) -> str:
+    """Return the words of the operating system. Those of asyncio are a number, an address and "Connect call failed"."""
+    if isinstance(error, TimeoutError):
+        return f"it does not answer within {CONNECT_SECONDS:.0f} s"
+    # An error of several addresses has those of each in its text.
+    if number := re.search(r"\[Errno (\d+)\]", str(error)):
+        return os.strerror(int(number[1]))
+    return error.strerror or str(error) or type(error).__name__
 
 
 def as_refusal(error: Exception) -> FlowRunnerError:
