@@ -1,26 +1,35 @@
 """Identifiers that carry a prefix for their kind, sort by creation time and have 130 random bits."""
 
-import secrets
+import contextlib
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
-_PAIRS: Final = tuple(a + b for a in _DIGITS for b in _DIGITS)
-
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _DIGITS_OF_TIME: Final = 10
+_SHIFTS: Final = range((_DIGITS_OF_TIME - 1) * 5, -1, -5)
+_RANDOM_DIGITS: Final = 26
+# A digit for each value of a byte: 8 values have the same one.
+_DIGIT_OF_BYTE: Final = (_DIGITS * 8).encode()
+# Drawing releases the interpreter lock, and many ids need it only once.
+_DRAWN_TOGETHER: Final = 64
+
+_drawn: list[str] = []
+# Two processes must not use the same.
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def new_id(prefix: str, at: datetime) -> str:
     """Return an id such as `flow-01jdhq6v3k8n3w…`: ten digits of time and 26 random ones."""
-    return _written(prefix, at, secrets.randbits(130))
+    return first_id(prefix, at) + _random_digits()
 
 
 def first_id(prefix: str, at: datetime) -> str:
     """Return the beginning of the ids that are made at a moment. It sorts after all earlier ids."""
-    return _written(prefix, at, 0)[: len(prefix) + 1 + _DIGITS_OF_TIME]
+    number = (at - _EPOCH) // _MILLISECOND
+    return f"{prefix}-{''.join([_DIGITS[(number >> shift) & 31] for shift in _SHIFTS])}"
 
 
 def time_of(id: str) -> datetime:
@@ -33,6 +42,11 @@ def time_of(id: str) -> datetime:
     return _EPOCH + number * _MILLISECOND
 
 
-def _written(prefix: str, at: datetime, rest: int) -> str:
-    number = ((at - _EPOCH) // _MILLISECOND << 130) | rest
-    return f"{prefix}-{''.join([_PAIRS[(number >> shift) & 1023] for shift in range(170, -1, -10)])}"
+def _random_digits() -> str:
+    # `pop` takes each of them once, whichever threads make ids.
+    with contextlib.suppress(IndexError):
+        return _drawn.pop()
+    digits = os.urandom(_RANDOM_DIGITS * _DRAWN_TOGETHER).translate(_DIGIT_OF_BYTE).decode()
+    first, *others = (digits[at : at + _RANDOM_DIGITS] for at in range(0, len(digits), _RANDOM_DIGITS))
+    _drawn.extend(others)
+    return first
