@@ -6,7 +6,6 @@ python -m bench.engine DIRECTORY NODE_TYPE NODES SECONDS
 import asyncio
 import contextlib
 import json
-import logging
 import random
 import secrets
 import sys
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 import uvloop
 
 from bench.processes import BenchFailed
@@ -31,6 +29,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, Revis
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.language import read_flow
+from flowrunner.logs import configure_logging
 from flowrunner.metrics.executions import ExecutionMetrics
 from flowrunner.metrics.flow_series import FlowRanking
 from flowrunner.nodes import built_in
@@ -46,6 +45,7 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.settings import load_settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.children import SqlChildExecutions
@@ -253,12 +253,8 @@ async def _check(engine: Engine, done: int) -> None:
 
 
 def main() -> None:
-    # As a server that logs at `info`: the events of each step are not even built.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.ReturnLoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+    # As a server does it: few ends of executions a minute are written, and the events of steps are not even built.
+    configure_logging(load_settings({}, {}))
     directory, node_type, nodes, seconds = sys.argv[1:]
     report = uvloop.run(measure(Path(directory) / "engine.db", definition(node_type, int(nodes)), float(seconds)))
     print(json.dumps(report))
