@@ -20,6 +20,7 @@ from flowrunner.settings import LOCAL, Settings
 
 _HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 5.0
 _SCOPES: Final = ("read", "run", "write", "members", "admin")
 _SAMPLE: Final = """\
 # A sample: change it, run its test, or write another one.
@@ -49,15 +50,21 @@ def dev(settings: Settings, *, opens_browser: bool) -> None:
         admin_password=account.password,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
     )
+    has_stopped = threading.Event()
     greeting = threading.Thread(
-        target=_greet, args=(settings, account), kwargs={"opens_browser": opens_browser}, daemon=True
+        target=_greet, args=(settings, account, has_stopped), kwargs={"opens_browser": opens_browser}, daemon=True
     )
     import uvloop
 
     from flowrunner.serving import serve
 
     greeting.start()
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    finally:
+        # A thread that prints while the interpreter ends would abort it.
+        has_stopped.set()
+        greeting.join(_STOP_SECONDS)
 
 
 def _free_port(wanted: int) -> int:
@@ -75,11 +82,11 @@ def _free_port(wanted: int) -> int:
         return port
 
 
-def _greet(settings: Settings, account: DevAccount, *, opens_browser: bool) -> None:
+def _greet(settings: Settings, account: DevAccount, has_stopped: threading.Event, *, opens_browser: bool) -> None:
     """Wait until the server is ready, complete its content, and say how to use it."""
     url = f"http://{_HOST}:{settings.port}"
     with Client(url, retry_seconds=0) as client:
-        if not _is_ready(client):
+        if not _is_ready(client, has_stopped):
             return
         click.echo(f"FlowRunner {__version__} for development: {url}\n")
         try:
@@ -108,13 +115,13 @@ def _introduce(client: Client, settings: Settings, account: DevAccount) -> None:
     click.echo(f"  export FLOWRUNNER_URL=http://{_HOST}:{settings.port} FLOWRUNNER_TOKEN={account.token}\n")
 
 
-def _is_ready(client: Client) -> bool:
+def _is_ready(client: Client, has_stopped: threading.Event) -> bool:
     until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until:
+    while time.monotonic() < until and not has_stopped.is_set():
         try:
             client.request("GET", "/readyz")
         except ClientError:
-            time.sleep(0.05)
+            has_stopped.wait(0.05)
         else:
             return True
     return False

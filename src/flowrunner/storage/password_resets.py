@@ -23,11 +23,12 @@ INSERT INTO password_resets (digest, account_id, created_at, expires_at)
 SELECT :digest, id, :at, :expires_at FROM accounts
  WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL
 """
+# The link that was just made stays, although others of the same millisecond may sort before it.
 DROP_OLDEST: Final = """
 DELETE FROM password_resets
  WHERE account_id = :account_id
    AND digest NOT IN (SELECT digest FROM password_resets WHERE account_id = :account_id
-                       ORDER BY created_at DESC, digest LIMIT :most)
+                       ORDER BY digest = :digest DESC, created_at DESC, digest LIMIT :most)
 """
 FIND_RESET: Final = """
 SELECT a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at, a.email_confirmed_at
