@@ -16,7 +16,7 @@ from support.client import Client
 from support.passwords import hash_quickly
 from support.postgres import PostgresServer
 from support.receiver import Receiver
-from support.server import HASTY, QUICK, Server
+from support.server import HASTY, Server
 
 # As a server with its own settings: what runs in the tests' process has no line for each step either.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
@@ -83,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not stop it: each makes accounts of its own."""
     # They all come from one address, many mean to fail, and one admin makes all accounts.
     settings = {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"}
-    running = Server(tmp_path_factory.mktemp("server"), settings, program=QUICK)
+    running = Server(tmp_path_factory.mktemp("server"), settings)
     try:
         yield running.start()
     finally:

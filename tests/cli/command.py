@@ -16,17 +16,15 @@ PATIENCE_SECONDS = 60.0
 def flowrunner(
     *arguments: str | Path, at: Path, stdin: str | bytes | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command in the directory ``at``. Outputs are text, with escaped bytes that are not UTF-8.
+    """Run the command in the directory ``at``.
 
     Its modules have been imported before; `test_startup` tests what a command imports.
     """
-    done = run_forked(
+    return run_forked(
         ["-m", "flowrunner", *map(str, arguments)],
         cwd=at, env=_environment(at, environment), timeout=PATIENCE_SECONDS,
         input=stdin.encode() if isinstance(stdin, str) else stdin or b"",
     )  # fmt: skip
-    out, err = done.stdout.decode(errors="backslashreplace"), done.stderr.decode(errors="backslashreplace")
-    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
 def start_flowrunner(

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from support.invariants import check_database
 from support.postgres import PostgresServer, query
+from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 FLOW = """
@@ -29,9 +29,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 def flowrunner(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment = clean_environment(**{f"FLOWRUNNER_{name}": value for name, value in settings.items()})
-    return subprocess.run(
-        [sys.executable, "-m", "flowrunner", *arguments], env=environment, capture_output=True, text=True, check=False
-    )
+    return run_forked(["-m", "flowrunner", *arguments], cwd=Path.cwd(), env=environment)
 
 
 def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from support.client import Client
 from support.fleet import Fleet
 from support.flows import SENDS_A_SECRET
 from support.postgres import query
+from support.preloaded import run_forked
 from support.receiver import Receiver
 from support.server import Server, clean_environment
 from support.waiting import wait_for
@@ -138,7 +138,5 @@ def test_keys_are_not_replaced_behind_the_back_of_processes_that_run(fleet: Flee
 
 def rotate_by_command(fleet: Fleet, server: Server) -> "subprocess.CompletedProcess[str]":
     settings = {f"FLOWRUNNER_{name}": value for name, value in fleet.settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "flowrunner", "keys", "rotate", "master", "--data-dir", str(server.data_dir)],
-        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(**settings),
-    )  # fmt: skip
+    command = ["-m", "flowrunner", "keys", "rotate", "master", "--data-dir", str(server.data_dir)]
+    return run_forked(command, cwd=Path.cwd(), env=clean_environment(**settings))

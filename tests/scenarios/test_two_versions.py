@@ -22,7 +22,7 @@ def schema_of(fleet: Fleet) -> str:
 
 def test_servers_of_two_versions_take_over_from_each_other(fleet: Fleet) -> None:
     fleet.set(DISPATCH="local")
-    older, second = fleet.add().start(), fleet.add(program=newer()).spawn()
+    older, second = fleet.add().start(), fleet.add(program=newer(), is_cold=True).spawn()
     account = older.admin()
     flow = account.new_flow(WAITS)
     executions = [account.run(flow) for _ in range(2)]
@@ -59,11 +59,11 @@ def test_with_temporal_servers_and_workers_of_two_versions_share_the_work(fleet:
     for id in executions:
         account.waiting_at(id, "ask")
 
-    second = fleet.add(program=newer()).start()
+    second = fleet.add(program=newer(), is_cold=True).start()
     assert schema_of(fleet) == NEWER
     other = second.client(account.token)
     executions += [client.run(flow) for client in (account, other) for _ in range(3)]
-    fleet.add("worker", program=newer()).start()
+    fleet.add("worker", program=newer(), is_cold=True).start()
     # One of the earlier version that is killed meanwhile starts again.
     worker.kill()
     worker.start()
@@ -77,7 +77,7 @@ def test_with_temporal_servers_and_workers_of_two_versions_share_the_work(fleet:
 
 
 def test_on_a_file_the_earlier_version_goes_on_after_the_newer_one(tmp_path: Path) -> None:
-    older, second = Server(tmp_path), Server(tmp_path, program=newer())
+    older, second = Server(tmp_path), Server(tmp_path, program=newer(), is_cold=True)
     account = older.start().admin()
     id = account.run(account.new_flow(WAITS))
     account.waiting_at(id, "ask")
@@ -92,7 +92,7 @@ def test_on_a_file_the_earlier_version_goes_on_after_the_newer_one(tmp_path: Pat
 
 
 def test_an_earlier_version_does_not_start_where_a_newer_one_has_taken_something_away(tmp_path: Path) -> None:
-    Server(tmp_path, program=newer(CONTRACT)).start().stop()
+    Server(tmp_path, program=newer(CONTRACT), is_cold=True).start().stop()
     older = Server(tmp_path).spawn()
 
     assert older.wait() != 0

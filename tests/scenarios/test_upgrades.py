@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 # A newer version: a node type is gone, and rules are stricter.
@@ -26,8 +26,8 @@ main()
 # One that does not know an event that the database has.
 FORGETFUL: Final = (
     "-c",
-    "import flowrunner.domain.events as events; "
-    "events.EVENT_TYPES = {name: type for name, type in events.EVENT_TYPES.items() if name != 'node.waiting'}; "
+    "from flowrunner.ports.event_codec import _TYPES; "
+    "[_TYPES.pop(stored) for stored, type in list(_TYPES.items()) if type == 'node.waiting']; "
     "from flowrunner.cli.main import main; main()",
 )
 TAGGED: Final = """
@@ -41,10 +41,7 @@ nodes:
 
 
 def run(program: tuple[str, ...], directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *program, *arguments], cwd=directory, env=clean_environment(), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    return run_forked([*program, *arguments], cwd=directory, env=clean_environment())
 
 
 def test_executions_of_flows_that_a_newer_version_refuses_go_on_with_it(tmp_path: Path) -> None:

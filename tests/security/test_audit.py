@@ -32,6 +32,7 @@ from support.codes import code_of
 from support.databases import new_database_file, open_database
 from support.dependencies import SteppingClock
 from support.postgres import PostgresServer
+from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 ASKS: Final = "nodes:\n  ask: {type: approval}\n"
@@ -545,10 +546,7 @@ async def test_s60_a_cut_at_the_end_is_found_by_whoever_has_noted_the_last_entry
 
 
 def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flowrunner", "audit", "verify", *arguments],
-        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(),
-    )  # fmt: skip
+    return run_forked(["-m", "flowrunner", "audit", "verify", *arguments], cwd=Path.cwd(), env=clean_environment())
 
 
 def test_s60_an_operator_checks_the_log_of_a_running_server_and_of_a_copy(

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from support.asgi import program_at
 from support.client import PASSWORD
 from support.mailbox import Mailbox, open_mailbox, text_of
+from support.preloaded import run_forked
 from support.server import clean_environment
 
 from .test_password_resets import KIM, PUBLIC, Accounts
@@ -228,13 +228,10 @@ async def test_s73_nobody_is_flooded_with_links_and_a_claimed_address_is_lent_no
 
 async def test_the_operator_confirms_addresses_beside_the_running_server(town: Town, tmp_path: Path) -> None:
     await town.change("kim", {"email": VICTIM})
-    command = [sys.executable, "-m", "flowrunner", "account", "mark-confirmed", "--data-dir", str(tmp_path / "data")]
+    command = ["-m", "flowrunner", "account", "mark-confirmed", "--data-dir", str(tmp_path / "data")]
 
     def run(*emails: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*command, *emails], capture_output=True, text=True, timeout=60, check=False, env=clean_environment(),
-            cwd=tmp_path,
-        )  # fmt: skip
+        return run_forked([*command, *emails], cwd=tmp_path, env=clean_environment())
 
     unknown = run(VICTIM, "nobody@example.com")
     assert (unknown.returncode, await town.is_confirmed("kim")) == (1, False)

@@ -32,7 +32,7 @@ class MonitoredServer(Server):
     def __init__(self, directory: Path, settings: dict[str, str | None] | None = None, program: str = "") -> None:
         self._reports = directory / "stalls"
         hook = program or stall_monitor.__file__
-        super().__init__(directory, settings, program=(hook, str(self._reports)))
+        super().__init__(directory, settings, program=(hook, str(self._reports)), is_cold=True)
 
     def stalls(self) -> Stalls:
         """The worst since the last call."""

@@ -30,6 +30,7 @@ from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client
 from support.dependencies import SteppingClock
+from support.preloaded import run_forked
 from support.server import Server, clean_environment
 
 KINDS: Final = ["master", "data", "signing"]
@@ -124,10 +125,8 @@ def stopped(tmp_path: Path) -> Iterator[Server]:
 
 
 def _rotate(server: Server, *kinds: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flowrunner", "keys", "rotate", *kinds, "--data-dir", str(server.data_dir)],
-        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(),
-    )  # fmt: skip
+    command = ["-m", "flowrunner", "keys", "rotate", *kinds, "--data-dir", str(server.data_dir)]
+    return run_forked(command, cwd=Path.cwd(), env=clean_environment())
 
 
 def test_s24_an_operator_replaces_the_keys_of_a_stopped_server(stopped: Server) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from support.postgres import PostgresServer
 from support.receiver import Receiver
-from support.server import Server
+from support.server import PROGRAM, Server
 from support.temporal import Temporal
 
 
@@ -32,12 +32,17 @@ class Fleet:
         self.settings |= settings
 
     def add(
-        self, command: str = "serve", *, program: Sequence[str] = ("-m", "flowrunner"), **settings: str | None
+        self,
+        command: str = "serve",
+        *,
+        program: Sequence[str] = PROGRAM,
+        is_cold: bool = False,
+        **settings: str | None,
     ) -> Server:
-        """A further process, not started yet, with settings of its own. Args: program: Of another version."""
+        """A further process, not started yet, with settings of its own. Args: as those of `Server`."""
         directory = self._directory / f"{command}-{len(self.all)}"
         directory.mkdir()
-        server = Server(directory, {**self.settings, **settings}, program=program, command=command)
+        server = Server(directory, {**self.settings, **settings}, program=program, command=command, is_cold=is_cold)
         if self.all:
             shutil.copytree(self.all[0].data_dir / "keys", server.data_dir / "keys")
             server.data_dir.chmod(0o700)

@@ -92,9 +92,9 @@ class ForkedProcess:
 
 
 def run_forked(
-    program: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes, timeout: float
-) -> "subprocess.CompletedProcess[bytes]":
-    """Run a program to its end, as `subprocess.run` does, and return what it wrote."""
+    program: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", timeout: float = 60.0
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end, as `subprocess.run` does. Outputs are text, with escaped bytes that are not UTF-8."""
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(input)
         given.seek(0)
@@ -105,9 +105,11 @@ def run_forked(
         except BaseException:
             process.send_signal(signal.SIGKILL)
             raise
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(list(program), status, out.read(), err.read())
+        written = []
+        for file in (out, err):
+            file.seek(0)
+            written.append(file.read().decode(errors="backslashreplace"))
+        return subprocess.CompletedProcess(list(program), status, *written)
 
 
 @cache

@@ -29,16 +29,6 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 PROGRAM: Final = ("-m", "flowrunner")
-# With passwords hashed as `support.passwords` does it in what is forked.
-QUICK: Final = (
-    "-c",
-    """
-import argon2, flowrunner.security.credentials
-flowrunner.security.credentials._ARGON2 = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-from flowrunner.cli.main import main
-main()
-""",
-)
 # A program that waits for a second or two where the usual one waits for five, ten or twenty.
 HASTY: Final = (
     "-c",
@@ -60,16 +50,15 @@ main()
 class Server:
     """`flowrunner serve` on a free port; restarts keep the data and may change the port.
 
-    It is forked from a process that has its modules, which spares the tests half of its start, and that hashes
+    It is forked from a process that has its modules, which spares the tests nine tenths of its start, and that hashes
     passwords quickly.
 
     Args:
-        program: What the interpreter is given to run, for one with something planted in it.
+        program: What the interpreter is given to run, for one with something planted in it. What is planted must find
+            its effect although all modules have been imported: an attribute that is looked up where it is used.
         command: What of it: `serve` or `worker`.
         settings: `FLOWRUNNER_…` variables without their prefix; None leaves one of the defaults out.
-        is_cold: Whether an interpreter of its own starts it, as one does for users, with hashes of their strength. So
-            does it in any case for a program with something planted, which may have to be there before a module is
-            imported.
+        is_cold: Whether an interpreter of its own starts it, as one does for users, with hashes of their strength.
     """
 
     def __init__(
@@ -82,7 +71,7 @@ class Server:
         *,
         is_cold: bool = False,
     ) -> None:
-        self._is_forked = not is_cold and tuple(program) in (PROGRAM, HASTY)
+        self._is_forked = not is_cold
         self._program = (*program, command)
         self.data_dir = directory / "data"
         self.log_path = directory / "server.log"
