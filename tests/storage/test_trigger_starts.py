@@ -135,6 +135,23 @@ async def test_a_start_notes_its_stored_request_in_the_same_transaction(
     assert waits.id == "hook-e2"
 
 
+async def test_a_request_is_stored_with_its_start_unless_it_is_known(
+    database: Database, flows: SqlFlows, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    epoch, hooks = await log.claim(), SqlHooks(database)
+    fire = TriggerFire(trigger_id=OFTEN, at=NOON, delivery="hook-1", request=b'{"body":1}')
+
+    await log.append(firing("e1", fire, epoch))
+    with pytest.raises(TriggerHasMoved):
+        await log.append(firing("e2", fire, epoch))
+
+    delivery, request = await hooks.get(MARA, OFTEN, HookDeliveryId("hook-1"))
+    assert (delivery.state, delivery.execution_id, delivery.received_at) == ("started", "e1", NOON)
+    assert (delivery.size, request) == (10, {"body": 1})
+    assert (await often(triggers)).last_execution_id == "e1"
+
+
 async def test_a_last_start_leaves_nothing_to_do(
     flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers, log: SqlJournal
 ) -> None:

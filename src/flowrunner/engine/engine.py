@@ -21,7 +21,7 @@ from flowrunner.engine.children import PendingNotifications, end_signal, notify_
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, replayed
 from flowrunner.engine.log_lines import line_of_end, line_of_start, log_ended
-from flowrunner.engine.recorder import LinkHidingRedactor, record, storable_soon
+from flowrunner.engine.recorder import LinkHidingRedactor, record, storable_again, storable_soon
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
@@ -79,7 +79,8 @@ class FlowEngine:
                 # Let other tasks run.
                 size_at_yield = log.size
                 await asyncio.sleep(0)
-        log.record(line_of_start(started))
+        # It has names of the flow alone.
+        log.record(storable_again(line_of_start(started)))
         stays = at_once and self._reserve_memory(actor, log.size, memory)
         await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.kept)
         return actor if stays else None

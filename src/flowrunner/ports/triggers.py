@@ -79,7 +79,8 @@ class TriggerFire:
         next: The due time that follows it.
         missed: The due times before it that are not started.
         ended: The execution whose end is taken from the outbox; None for another start.
-        delivery: The stored request that is started; None for another start, and for a replay.
+        delivery: The request of a webhook that is started; None for another start, and for a replay.
+        request: The request itself, to be stored with its start; None if it is stored already.
     """
 
     trigger_id: TriggerId
@@ -89,6 +90,7 @@ class TriggerFire:
     missed: int = 0
     ended: ExecutionId | None = None
     delivery: str | None = None
+    request: bytes | None = None
 
 
 class TriggerHasMoved(Exception):

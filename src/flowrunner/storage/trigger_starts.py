@@ -8,7 +8,7 @@ from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.journal import NewExecution
-from flowrunner.ports.triggers import TriggerHasMoved, TriggerView
+from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction
@@ -42,6 +42,11 @@ START_DELIVERY: Final = """
 UPDATE hook_deliveries SET state = 'started', execution_id = :execution_id
  WHERE id = :delivery AND workspace_id = :workspace_id
 """
+ADD_STARTED_DELIVERY: Final = """
+INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
+VALUES (:delivery, :workspace_id, :trigger_id, :at, 'started', :execution_id, :request, :size)
+    ON CONFLICT (id) DO NOTHING
+"""
 # Nothing is due during a pause; what was missed is found after it.
 EARLIEST: Final = """
 SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
@@ -73,8 +78,18 @@ async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None
         if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
             raise TriggerHasMoved
         if fire.delivery is not None:
-            delivery = {"delivery": fire.delivery, "workspace_id": new.workspace_id, "execution_id": new.id}
-            await tx.run(START_DELIVERY, delivery)
+            await _record_delivery(tx, new, fire, fire.delivery)
+
+
+async def _record_delivery(tx: Transaction, new: NewExecution, fire: TriggerFire, id: str) -> None:
+    values: dict[str, Any] = {"delivery": id, "workspace_id": new.workspace_id, "execution_id": new.id}
+    if fire.request is None:
+        await tx.run(START_DELIVERY, values)
+        return
+    values |= {"trigger_id": fire.trigger_id, "at": to_ms(fire.at)}
+    values |= {"request": fire.request.decode(), "size": len(fire.request)}
+    if await tx.run(ADD_STARTED_DELIVERY, values) != 1:
+        raise TriggerHasMoved
 
 
 class SqlSchedules:
