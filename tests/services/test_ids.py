@@ -49,8 +49,9 @@ from flowrunner.services.ids import new_id
 
 new_id("exec", datetime.now(UTC))
 child = os.fork()
-for _ in range(3):
-    print(new_id("exec", datetime.now(UTC))[-26:], flush=True)
 if child:
+    # One after the other, so that their lines do not mix.
     os.waitpid(child, 0)
+for _ in range(3):
+    print(new_id("exec", datetime.now(UTC))[-26:])
 """
