@@ -59,7 +59,7 @@ async def test_a_flow_moves_with_its_history_and_names_the_secrets_it_lacks(tmp_
     assert told == [(mine, flow, f'{{"to":"{team.id}"}}'), (team.id, flow, f'{{"from":"{mine}"}}')]
 
 
-async def test_a_move_needs_an_editor_in_both_workspaces(tmp_path: Path) -> None:
+async def test_a_move_needs_an_admin_where_the_flow_leaves_and_an_editor_where_it_arrives(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         own, shared = await team.omar.flow(RETURN), await team.flow()
         mine = await personal(team.omar)
@@ -70,14 +70,24 @@ async def test_a_move_needs_an_editor_in_both_workspaces(tmp_path: Path) -> None
         program = ApiClient(team.accounts.app, token.json["token"])
         elsewhere = await move(program, own, team.id)
         assert (await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "editor"})).status == 200
-        as_editor = [await move(team.omar, own, team.id), await move(team.omar, shared, mine)]
+        as_editor = [
+            await move(team.omar, own, team.id),
+            await move(team.omar, shared, mine),
+            await move(team.omar, shared, team.id),
+        ]
+        kept = await flows_of(team.mara, team.id)
+        assert (await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "admin"})).status == 200
+        as_admin = await move(team.omar, shared, mine)
         unknown = await move(team.omar, "flow-1", team.id)
 
     assert_error(nowhere, 404, "Workspace not found")
     assert_error(elsewhere, 404, "Workspace not found")
     assert_error(unknown, 404, "Flow not found")
     assert [reply.status for reply in as_operator] == [403, 403]
-    assert [reply.status for reply in as_editor] == [200, 200]
+    assert [reply.status for reply in as_editor] == [200, 403, 200]
+    assert as_editor[1].json["error"]["message"] == "Your role in this workspace is 'editor', and this needs 'admin'"
+    assert kept == [own, shared]
+    assert as_admin.status == 200
 
 
 async def test_a_flow_with_open_executions_moves_after_their_end(tmp_path: Path) -> None:

@@ -81,6 +81,16 @@ def test_a_list_that_has_not_changed_is_not_sent_again(account: Client) -> None:
     assert account.request("GET", "/api/v1/flows", headers={"If-None-Match": before}).status == 200
 
 
+def test_a_description_of_the_interfaces_is_not_sent_again(account: Client) -> None:
+    for path in ("/api/v1/openapi.json", "/api/v1/asyncapi.json"):
+        got = account.get(path)
+        tag = got.headers["etag"]
+        again = account.request("GET", path, headers={"If-None-Match": tag})
+        assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag), path
+        assert account.request("GET", path, headers={"If-None-Match": '"other"'}).body == got.body
+        assert_error(account.request("GET", path, headers={"If-None-Match": "other"}), 400)
+
+
 def test_the_state_of_an_execution_is_new_after_each_event_and_another_in_each_view(account: Client) -> None:
     id = account.run(account.new_flow(NAP))
     account.until_it_waits(id)

@@ -381,7 +381,8 @@ async def delete_flow(request: Request, id: str) -> Reply[Message]:
 async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnswer]:
     """Move a flow with its revisions and executions to another workspace. Secrets are not moved.
 
-    The caller must be able to change flows in both workspaces. A repeated request completes a move that was cut off.
+    The caller must be an admin of the workspace that the flow leaves, and an editor in the other one. A repeated
+    request completes a move that was cut off.
     """
     services, caller = services_of(request), caller_of(request)
     target = services.workspaces.at(caller, body.workspace)

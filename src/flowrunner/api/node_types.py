@@ -1,6 +1,5 @@
 """The catalogue of node types over REST."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Self
@@ -9,9 +8,8 @@ import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.http.answers import Answer, Reply, encoded, errors, present
-from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
-from flowrunner.api.http.errors import etag
+from flowrunner.api.http.answers import Answer, Reply, errors, present
+from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, encoded_once, state_of_answer, with_etag
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.flow import COMMON_ERRORS, ChildScopesKey, NodeTypeSpec
@@ -77,7 +75,7 @@ async def list_node_types(request: Request) -> Reply[NodeTypeList]:
     """List the node types of this server, those of installed packages included, by name."""
     # They do not change while the server runs.
     body, state = await state_of(request).node_types.get(partial(_encoded_types, services_of(request).language))
-    return not_modified(state) if is_known(request, state) else encoded(body, headers={"ETag": etag(state)})
+    return encoded_once(request, body, state)
 
 
 async def _encoded_types(language: Language) -> tuple[bytes, str]:
@@ -88,4 +86,4 @@ async def _encoded_types(language: Language) -> tuple[bytes, str]:
         if isinstance(schema, Mapping)
     ]
     body = msgspec.json.encode(NodeTypeList(node_types=types, common_errors=COMMON_ERRORS))
-    return body, hashlib.sha256(body).hexdigest()[:32]
+    return body, state_of_answer(body)

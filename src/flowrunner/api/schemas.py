@@ -1,15 +1,13 @@
 """The JSON Schema of flow documents, for editors."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
 from fastapi import APIRouter, Request
 
-from flowrunner.api.http.answers import Answer, Reply, encoded, errors
-from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
-from flowrunner.api.http.errors import etag
+from flowrunner.api.http.answers import Answer, Reply, errors
+from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, encoded_once, state_of_answer, with_etag
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.values import JSON
@@ -41,9 +39,9 @@ async def get_flow_schema(request: Request) -> Reply[FlowSchema]:
     """Return the JSON Schema of flow documents, with the parameters of this server's node types."""
     # Node types do not change while the server runs.
     body, state = await state_of(request).flow_schema.get(partial(_encoded_schema, services_of(request).language))
-    return not_modified(state) if is_known(request, state) else encoded(body, headers={"ETag": etag(state)})
+    return encoded_once(request, body, state)
 
 
 async def _encoded_schema(language: Language) -> tuple[bytes, str]:
     body = msgspec.json.encode(msgspec.convert(await language.schema(), FlowSchema))
-    return body, hashlib.sha256(body).hexdigest()[:32]
+    return body, state_of_answer(body)

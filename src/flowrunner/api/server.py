@@ -52,6 +52,7 @@ from flowrunner.api import (
     workspaces,
 )
 from flowrunner.api.http.asyncapi import asyncapi_document
+from flowrunner.api.http.conditions import encoded_once, state_of_answer
 from flowrunner.api.http.edge import Edge, OnRequest
 from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
@@ -70,20 +71,22 @@ documents = APIRouter(route_class=PublicRoute)
 async def openapi(request: Request) -> Response:
     """Return the OpenAPI description of this API."""
 
-    def make() -> bytes:
-        return msgspec.json.encode(openapi_document(request.app.routes))
+    def make() -> tuple[bytes, str]:
+        body = msgspec.json.encode(openapi_document(request.app.routes))
+        return body, state_of_answer(body)
 
-    body = await state_of(request).openapi.get(lambda: asyncio.to_thread(make))
-    return Response(body, media_type="application/json")
+    body, state = await state_of(request).openapi.get(lambda: asyncio.to_thread(make))
+    return encoded_once(request, body, state)
 
 
 _ASYNCAPI: Final = msgspec.json.encode(asyncapi_document())
+_ASYNCAPI_STATE: Final = state_of_answer(_ASYNCAPI)
 
 
 @documents.get("/api/v1/asyncapi.json", include_in_schema=False)
 async def asyncapi(request: Request) -> Response:
     """Return the AsyncAPI description of the WebSocket."""
-    return Response(_ASYNCAPI, media_type="application/json")
+    return encoded_once(request, _ASYNCAPI, _ASYNCAPI_STATE)
 
 
 ROUTERS: Final = (

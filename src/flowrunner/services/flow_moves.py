@@ -40,7 +40,8 @@ class FlowMoves:
     async def move(self, caller: Caller, id: FlowId, target: Caller) -> MovedFlow:
         """Move a flow with its revisions and executions; secrets stay where they are.
 
-        A repeated request completes a move that was cut off.
+        A repeated request completes a move that was cut off. A move takes the history away from all members, so it
+        needs more than a change of the flow: the role of an admin in the workspace that it leaves.
 
         Args:
             target: The caller, acting in the workspace that the flow moves to.
@@ -52,6 +53,7 @@ class FlowMoves:
         await self._flows.get(caller, id)
         await self._complete(id)
         if source != to:
+            authorise(caller, Right.MEMBERS)
             now = self._clock.now()
             entries = [
                 act(caller, "flow.moved", "flow", id, at=now, workspace_id=source, details={"to": to}),

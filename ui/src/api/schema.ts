@@ -850,7 +850,8 @@ export interface paths {
          * Move a flow with its revisions and executions to another workspace
          * @description Move a flow with its revisions and executions to another workspace. Secrets are not moved.
          *
-         *     The caller must be able to change flows in both workspaces. A repeated request completes a move that was cut off.
+         *     The caller must be an admin of the workspace that the flow leaves, and an editor in the other one. A repeated
+         *     request completes a move that was cut off.
          */
         post: operations["moveFlow"];
         delete?: never;

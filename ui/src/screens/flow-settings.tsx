@@ -89,7 +89,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
         </span>
       </section>
       <fieldset class="stack" disabled={!mayEdit}>
-        {others.length > 0 && (
+        {others.length > 0 && may("admin") && (
           <section class="card padded setting">
             <div><h2>{texts.move}</h2><p class="muted small">{texts.moveHint}</p></div>
             <Move id={flow.id} others={others} />

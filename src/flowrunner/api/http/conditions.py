@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from fastapi import Request
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import Reply, errors
+from flowrunner.api.http.answers import Reply, encoded, errors
 from flowrunner.api.http.errors import InvalidRequest, etag
 from flowrunner.services.flow_changes import Precondition
 
@@ -86,6 +86,15 @@ def not_modified(state: str) -> Reply[Any]:
     return Reply(status_code=304, headers={"ETag": etag(state)})
 
 
+def state_of_answer(body: bytes | memoryview) -> str:
+    return blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def encoded_once(request: Request, body: bytes, state: str) -> Reply[Any]:
+    """Answer with what was encoded before, or with a 304 if the client has this state. Raises: InvalidRequest."""
+    return not_modified(state) if is_known(request, state) else encoded(body, headers={"ETag": etag(state)})
+
+
 # The answer is encoded by then; a route that knows the state of its object before has a tag of its own.
 def tagged(request: Request, reply: Response) -> Response:
     """Return an answer with an ETag of its bytes, or a 304 if the client has them; a stream is left as it is.
@@ -94,7 +103,7 @@ def tagged(request: Request, reply: Response) -> Response:
     """
     if type(reply) is not Reply or reply.status_code != HTTPStatus.OK:
         return reply
-    state = blake2b(reply.body, digest_size=_DIGEST_BYTES).hexdigest()
+    state = state_of_answer(reply.body)
     if is_known(request, state):
         return not_modified(state)
     reply.raw_headers.append((b"etag", b'"%b"' % state.encode()))

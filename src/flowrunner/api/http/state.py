@@ -88,7 +88,7 @@ class AppState:
         message_room: The memory for long messages to the MCP server.
         hooks_waiting: Requests to webhook triggers that wait for a result.
         long_bodies: The locks of accounts whose long bodies are being parsed.
-        openapi: The encoded OpenAPI document.
+        openapi: The encoded OpenAPI document, and its digest.
         flow_schema: The encoded schema of flow documents, and its digest.
         node_types: The encoded descriptions of the node types, and their digest.
         web: The built files of the web interface, by path.
@@ -110,7 +110,7 @@ class AppState:
     metrics_token: str | None = field(default=None, repr=False)
     long_bodies: AccountLocks = field(default_factory=AccountLocks)
     hooks_waiting: Waiting = field(default_factory=lambda: Waiting(most=1000, most_of_workspace=250))
-    openapi: Once[bytes] = field(default_factory=Once)
+    openapi: Once[tuple[bytes, str]] = field(default_factory=Once)
     flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
     node_types: Once[tuple[bytes, str]] = field(default_factory=Once)
     web: Once[Mapping[str, Asset]] = field(default_factory=Once)
