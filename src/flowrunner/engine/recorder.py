@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     Completed,
@@ -277,7 +278,7 @@ class LinkHidingRedactor:
 def _without_links(value: JSON) -> JSON:
     if not may_have_link_token(msgspec.json.encode(value)):
         return value
-    return _cut_links(msgspec.json.decode(msgspec.json.encode(value)))
+    return _cut_links(decode_json(msgspec.json.encode(value)))
 
 
 def _cut_links(value: JSON) -> JSON:

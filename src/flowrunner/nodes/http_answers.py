@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
 
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]
@@ -63,7 +64,7 @@ def body_or_text(answer: HttpAnswer) -> JSON:
 def _json(answer: HttpAnswer) -> JSON:
     codec = _known_codec_of(answer)
     try:
-        value: JSON = msgspec.json.decode(answer.body.decode(codec))
+        value: JSON = decode_json(answer.body.decode(codec))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise NodeFailure(
             "http.invalid_json",

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 
+from flowrunner.bounded_json import BoundedDecoder, decode_json
 from flowrunner.domain.causes import StoredCause, stored_fields
 from flowrunner.domain.events import (
     EVENT_TYPES,
@@ -153,7 +154,7 @@ def encode_event(event: Event) -> bytes:
 
 def fields_of(event: Event, data: bytes) -> dict[str, Any]:
     """Return the fields that were encoded of an event, by name."""
-    fields: dict[str, Any] = msgspec.json.decode(data)
+    fields: dict[str, Any] = decode_json(data)
     return {_NAMES.get(name, name): value for name, value in fields.items()} if event.type in COMPACT_TYPES else fields
 
 
@@ -259,12 +260,12 @@ def _described(wait: SignalWait | TimeWait, details: dict[str, Any]) -> WaitFor:
 
 
 @cache
-def _decoder(type: str) -> msgspec.json.Decoder[Any]:
+def _decoder(type: str) -> BoundedDecoder[Any]:
     kind: Any = EVENT_TYPES[_TYPES[type]]
     if kind is NodeWaiting:
-        return msgspec.json.Decoder(_StoredWaiting)
+        return BoundedDecoder(_StoredWaiting)
     stored = _StoredStart if kind is Started else kind
-    return msgspec.json.Decoder(_form(stored, is_compact=type in _COMPACT).struct)
+    return BoundedDecoder(_form(stored, is_compact=type in _COMPACT).struct)
 
 
 class PartialDecoder(Generic[T]):
@@ -283,10 +284,9 @@ class PartialDecoder(Generic[T]):
         # A base class keeps the names of its fields, so that the class with the short ones is made of them again.
         gc = fields.__struct_config__.gc
         compact = msgspec.defstruct(fields.__name__, members, rename=SHORT_NAMES, gc=gc)
-        self._full: Any = msgspec.json.Decoder(fields)
-        self._compact: Any = msgspec.json.Decoder(compact)
+        self._full: BoundedDecoder[T] = BoundedDecoder(fields)
+        self._compact: BoundedDecoder[T] = BoundedDecoder(compact)
 
     def decode(self, type: str, data: str | bytes) -> T:
         """Return the fields of an event, given its stored type. Raises: msgspec.MsgspecError, UnicodeError."""
-        decoded: T = (self._compact if type in _COMPACT else self._full).decode(data)
-        return decoded
+        return (self._compact if type in _COMPACT else self._full).decode(data)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
@@ -61,7 +62,7 @@ class _Answer(msgspec.Struct):
     lines: list[tuple[str, str]] = []
 
 
-_decode: Final = msgspec.json.Decoder(_Answer).decode
+_decode: Final = BoundedDecoder[_Answer](_Answer).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.values import JSON
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.canonical import BETWEEN
@@ -86,7 +87,7 @@ class SecretRedactor:
         search = self._prepared.search
         if search is None:
             return value
-        copy = msgspec.json.decode(msgspec.json.encode(value))
+        copy = decode_json(msgspec.json.encode(value))
         hidden = search.masked(list(_texts(copy)), MASK.encode())
         return _with(copy, hidden) if hidden else value
 
@@ -147,7 +148,7 @@ def _without_json_escapes(encoded: bytes) -> bytes:
         return encoded
     plain = encoded.replace(b"\\\\", BETWEEN)
     if b"\\u" in plain or b"\\b" in plain or b"\\f" in plain:
-        return BETWEEN.join(text.encode("utf-8", "surrogatepass") for text in _texts(msgspec.json.decode(encoded)))
+        return BETWEEN.join(text.encode("utf-8", "surrogatepass") for text in _texts(decode_json(encoded)))
     for escape, character in _JSON_ESCAPES:
         plain = plain.replace(escape, character)
     return plain

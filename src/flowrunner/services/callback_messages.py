@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.callbacks import (
     MOST_RESULT_BYTES,
     CallbackEvent,
@@ -203,7 +204,7 @@ def _execution_value(found: ExecutionDetail, flow_name: str | None, status: str 
         value["labels"] = msgspec.json.decode(found.labels)
     if found.result is not None and status is None:
         if len(found.result) <= MOST_RESULT_BYTES:
-            value["result"] = msgspec.json.decode(found.result)
+            value["result"] = decode_json(found.result)
         else:
             value["result_bytes"] = len(found.result)
     if status is not None and found.waiting_for is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.causes import Chained, ChildOf, depth_of
 from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable
 from flowrunner.domain.triggers import Chain
@@ -134,7 +135,7 @@ def _value_of(ended: ExecutionDetail) -> Mapping[str, Any]:
         "flow_id": ended.flow_id,
         "flow_name": ended.flow_name,
         "status": ended.status.value,
-        "result": None if ended.result is None else msgspec.json.decode(ended.result),
+        "result": None if ended.result is None else decode_json(ended.result),
         "error": ended.error,
         "labels": {} if ended.labels is None else msgspec.json.decode(ended.labels),
         "started_at": rfc3339(ended.started_at),

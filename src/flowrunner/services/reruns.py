@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Rerun, keys_of
 from flowrunner.domain.errors import Conflict, invalid
@@ -98,7 +99,7 @@ class Reruns:
                 StartRequest(
                     workspace_id=caller.workspace_id,
                     flow_id=before.flow_id,
-                    input=msgspec.json.decode(before.input) if input is None else input,
+                    input=decode_json(before.input) if input is None else input,
                     cause=Rerun(
                         by=caller.account_id,
                         of=id,

@@ -1,11 +1,12 @@
 """Messages to executions that another process has in memory."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.dispatch import Cancel, InboxMessage, Signal
@@ -49,7 +50,10 @@ DELETE FROM execution_inbox
    AND (is_rejected OR NOT EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND completed_at IS NULL))
 """
 
-_CONTENTS: Final = {"signal": Signal, "cancel": Cancel}
+_CONTENTS: Final[Mapping[str, BoundedDecoder[Signal] | BoundedDecoder[Cancel]]] = {
+    "signal": BoundedDecoder(Signal),
+    "cancel": BoundedDecoder(Cancel),
+}
 
 
 class SqlInbox:
@@ -99,4 +103,4 @@ class SqlInbox:
 
 
 def _content(kind: str, text: str) -> Signal | Cancel:
-    return msgspec.json.decode(text, type=_CONTENTS[kind])
+    return _CONTENTS[kind].decode(text)

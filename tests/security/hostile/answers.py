@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Final
+from urllib.request import Request, urlopen
 
 from security.answers import BOMBS, Bomber
 from security.hostile.case import Attacker, Case
@@ -23,6 +24,14 @@ def _call(attacker: Attacker, names: Iterable[str]) -> None:
         bomber.close()
 
 
+def _number(attacker: Attacker, number: bytes) -> None:
+    """Call a server that answers with a megabyte of one number."""
+    url = f"{attacker.receiver.url}/keep/{number.hex()}"
+    body = b"[" + b",".join([number] * (1_000_000 // (len(number) + 1))) + b"]"
+    urlopen(Request(f"{url}?type=application/json", body, method="PUT")).close()
+    attacker.run(f"nodes: {{ask: {{type: http.request, params: {{url: '{url}'}}}}}}")
+
+
 CASES: Final = (
     Case("1xx answers without end", lambda a: _call(a, ["1xx answers without end", "100 Continue without end"])),
     Case("chunks of one byte", lambda a: _call(a, ["chunks of one byte"])),
@@ -33,4 +42,5 @@ CASES: Final = (
          lambda a: _call(a, ["gzip, many members", "gzip without content", "gzip, 1 GB in one piece"])),
     Case("chunks that are mostly frame",
          lambda a: _call(a, ["a chunk extension without end", "a chunk size without end", "chunks of 8 bytes"])),
+    Case("numbers that are almost 0", lambda a: _number(a, b"1e-320")),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from starlette.types import Message, Scope
 
 from flowrunner.api.http.authentication import SURFACE
 from flowrunner.api.mcp.errors import ToolError, error_of
+from flowrunner.bounded_json import decode_json
 
 API: Final = "/api/v1"
 # An answer is cut off here, and is an error then.
@@ -36,8 +37,8 @@ class InnerAnswer:
 
     async def json(self) -> Any:
         if len(self.body) > _LONG_BYTES:
-            return await asyncio.to_thread(msgspec.json.decode, self.body)
-        return msgspec.json.decode(self.body)
+            return await asyncio.to_thread(decode_json, self.body)
+        return decode_json(self.body)
 
 
 class InnerRequests:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.events import Event, Started
 from flowrunner.domain.limits import WorkspaceLimits
@@ -130,7 +131,7 @@ def pack_signal(signal: Signal) -> PackedSignal:
 
 
 def unpack_signal(packed: PackedSignal) -> Signal:
-    return replace(packed.signal, payload=msgspec.json.decode(packed.payload))
+    return replace(packed.signal, payload=decode_json(packed.payload))
 
 
 class PackedEvent(msgspec.Struct, array_like=True):

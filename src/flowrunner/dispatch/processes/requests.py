@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import msgspec
-
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.dispatch.processes.channel import Channel, Handlers
 from flowrunner.dispatch.processes.packed import (
     PackedAppend,
@@ -36,6 +35,9 @@ from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution
 
 # Events of a large execution are sent one by one, because each may have a megabyte.
 _EVENTS_A_MESSAGE: Final = 500
+
+
+_decode_input: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
 
 
 class ServerDependencies(Protocol):
@@ -227,7 +229,7 @@ class ProcessRequests:
     async def _start(
         self, workspace_id: WorkspaceId, cause: ChildOf, flow: str, version: str | int | None, input: bytes
     ) -> SubFlow:
-        given = msgspec.json.decode(input, type=dict[str, Any])
+        given = _decode_input(input)
         return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given)
 
     def _child_ended(self, parent_id: ExecutionId, signal: PackedSignal) -> None:
