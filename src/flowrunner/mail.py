@@ -2,20 +2,29 @@
 
 import asyncio
 import smtplib
+import socket
 import ssl
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import partial
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.ports.outgoing_mails import MailFailed
 
+# For a connection, a command or a reply, and for an e-mail in all.
 _TIMEOUT_SECONDS: Final = 10.0
+_MOST_SECONDS: Final = 30.0
+# For the answer to the end of a session whose e-mail was accepted.
+_QUIT_SECONDS: Final = 2.0
 _AT_ONCE: Final = 4
+_MOST_LINES: Final = 100
 
 
 class SmtpMailer:
@@ -34,7 +43,8 @@ class SmtpMailer:
         self._password = password
         self._sender = sender
         self._is_tls = is_tls
-        self._free = asyncio.Semaphore(_AT_ONCE)
+        # Other work does not wait for a slow server, as it would for threads of the event loop.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mail")
 
     @classmethod
     def of(cls, url: str) -> Self:
@@ -58,8 +68,7 @@ class SmtpMailer:
         except (ValueError, HeaderParseError):
             # A line break in a header, or an address that cannot be written in one.
             raise MailFailed("email.invalid") from None
-        async with self._free:
-            await asyncio.to_thread(partial(self._send, message, to))
+        await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._send, message, to))
 
     def _message(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> EmailMessage:
         """Raises: ValueError, HeaderParseError."""
@@ -75,10 +84,14 @@ class SmtpMailer:
 
     def _send(self, message: EmailMessage, to: Sequence[str]) -> None:
         try:
-            with self._connected() as server:
+            server = self._connected()
+            try:
                 if self._user is not None:
                     server.login(self._user, self._password or "")
                 server.send_message(message, to_addrs=to)
+                server.leave()
+            finally:
+                server.close()
         except ssl.SSLError:
             raise MailFailed("email.tls") from None
         except smtplib.SMTPAuthenticationError:
@@ -89,14 +102,15 @@ class SmtpMailer:
             raise MailFailed(f"email.{code}") from None
         except smtplib.SMTPResponseException as error:
             raise MailFailed(f"email.{error.smtp_code}") from None
-        except (smtplib.SMTPException, OSError):
+        except (smtplib.SMTPException, OSError, ValueError):
+            # A ValueError is that of a reply that cannot be decoded.
             raise MailFailed("email.connection") from None
 
-    def _connected(self) -> smtplib.SMTP:
+    def _connected(self) -> "_Connection":
         context = ssl.create_default_context()
         if self._is_tls:
-            return smtplib.SMTP_SSL(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=context)
-        server = smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_SECONDS)
+            return _TlsConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=context)
+        server = _Connection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
         try:
             server.ehlo()
             if server.has_extn("starttls"):
@@ -108,6 +122,66 @@ class SmtpMailer:
             server.close()
             raise
         return server
+
+
+class _Connection(smtplib.SMTP):
+    """A connection to a server whose replies are bounded, each and all together."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.deadline = time.monotonic() + _MOST_SECONDS
+        super().__init__(*args, **options)
+
+    def getreply(self) -> tuple[int, bytes]:
+        # Of each encryption its own.
+        if self.file is None and self.sock is not None:
+            self.file = _Lines(self, self.sock)
+        if self.file is not None:
+            self.file.left = _MOST_LINES
+        return super().getreply()
+
+    def leave(self) -> None:
+        """End the session. Whatever is answered, the e-mail was accepted."""
+        self.deadline = min(self.deadline, time.monotonic() + _QUIT_SECONDS)
+        with suppress(smtplib.SMTPException, OSError):
+            self.quit()
+
+
+class _TlsConnection(_Connection, smtplib.SMTP_SSL):
+    pass
+
+
+class _Lines:
+    """The lines of a server's replies. Has what smtplib uses of a file.
+
+    Attributes:
+        left: The number of further lines that may be read.
+    """
+
+    def __init__(self, connection: _Connection, sock: socket.socket) -> None:
+        self._connection = connection
+        self._socket = sock
+        self._unread = b""
+        self.left = 0
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line, or a part of it as long as the limit. Raises: OSError."""
+        if not self.left:
+            raise OSError(f"a reply of more than {_MOST_LINES} lines")
+        self.left -= 1
+        while b"\n" not in self._unread and len(self._unread) < limit:
+            seconds = self._connection.deadline - time.monotonic()
+            if seconds <= 0:
+                raise TimeoutError
+            self._socket.settimeout(min(seconds, _TIMEOUT_SECONDS))
+            if not (received := self._socket.recv(limit)):
+                break
+            self._unread += received
+        end = self._unread.find(b"\n", 0, limit) + 1 or limit
+        line, self._unread = self._unread[:end], self._unread[end:]
+        return line
+
+    def close(self) -> None:
+        """Do nothing: the connection closes its socket."""
 
 
 def _address(text: str) -> Address:

@@ -1,6 +1,9 @@
 """Callbacks as e-mails, through a real SMTP server."""
 
-from collections.abc import Iterator
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -11,7 +14,7 @@ from aiosmtpd.controller import Controller
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
 from support.client import Client
-from support.mailbox import Mailbox, free_port, open_mailbox, text_of
+from support.mailbox import Mailbox, free_port, open_mailbox, scripted_mail_server, text_of
 from support.server import Server
 from support.waiting import wait_for
 
@@ -102,6 +105,64 @@ async def test_a_password_is_sent_to_no_server_that_does_not_encrypt() -> None:
                 await mailer.send(["a@example.com"], "s", "t", message_id="m")
     finally:
         controller.stop()
+
+
+def _drips(connection: socket.socket) -> None:
+    while connection.send(b"2"):
+        time.sleep(0.05)
+
+
+def _repeats_a_line(connection: socket.socket) -> None:
+    while connection.send(b"220-x\r\n" * 1000):
+        pass
+
+
+def _asks_for_what_is_no_base64(connection: socket.socket) -> None:
+    connection.sendall(b"220 a\r\n250-a\r\n250 AUTH CRAM-MD5\r\n334 a\r\n")
+    while connection.recv(4096):
+        pass
+
+
+@pytest.mark.parametrize("talk", [_drips, _repeats_a_line, _asks_for_what_is_no_base64])
+async def test_a_mail_server_without_a_proper_reply_fails_and_delays_no_other_work(
+    monkeypatch: pytest.MonkeyPatch, talk: Callable[[socket.socket], None]
+) -> None:
+    monkeypatch.setattr("flowrunner.mail._MOST_SECONDS", 1.0)
+    with scripted_mail_server(talk) as port:
+        mailer = SmtpMailer.of(f"smtp://user:password@127.0.0.1:{port}")
+        # More than the event loop has threads.
+        sending = [mailer.send(["a@example.com"], "s", "t", message_id="m") for _ in range(40)]
+        first, *others = [asyncio.create_task(each) for each in sending]
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(lambda: None)
+        assert not (talk is _drips and first.done())
+
+        with pytest.raises(MailFailed, match=r"^email\.connection$"):
+            await first
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+@pytest.mark.parametrize("farewell", [b"500 no\r\n", b""])
+async def test_an_e_mail_that_was_accepted_is_sent_however_the_session_ends(
+    monkeypatch: pytest.MonkeyPatch, farewell: bytes
+) -> None:
+    monkeypatch.setattr("flowrunner.mail._QUIT_SECONDS", 0.1)
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"220 a\r\n")
+        for command in connection.makefile("rb"):
+            word = command[:4].upper()
+            if word == b"QUIT":
+                connection.sendall(farewell)
+            elif word == b"DATA":
+                connection.sendall(b"354 a\r\n")
+            elif word in (b"EHLO", b"MAIL", b"RCPT", b".\r\n"):
+                connection.sendall(b"250 a\r\n")
+
+    with scripted_mail_server(talk) as port:
+        await SmtpMailer.of(f"smtp://127.0.0.1:{port}").send(["a@example.com"], "s", "t", message_id="m")
 
 
 def test_a_faulty_smtp_url_stops_the_start_without_being_shown(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
+from threading import Thread
 from typing import Any, Final
 
 from aiosmtpd.controller import Controller
@@ -72,6 +73,28 @@ def open_mailbox(port: int | None = None) -> Iterator[tuple[Mailbox, int]]:
         yield mailbox, controller.port
     finally:
         controller.stop()
+
+
+@contextmanager
+def scripted_mail_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Give the port of a server that talks like this on each connection, on a thread of its own."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            talk(connection)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=accept, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            # Closing it alone would not wake the thread.
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def text_of(message: Message) -> str:
