@@ -51,6 +51,11 @@ class Peer:
         self.given[path] = (status, content, {k.replace("_", "-"): v for k, v in headers.items()})
         return self.url + path
 
+    def give_bytes(self, path: str, answer: bytes) -> str:
+        """Set the answer as it is sent, after which the connection ends; return the URL."""
+        self.given[path] = answer
+        return self.url + path
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -80,6 +85,11 @@ class Peer:
                         await response.write(b"x" * 65536)
                 except (ConnectionError, aiohttp.ClientError):
                     return response
+        if isinstance(self.given.get(request.path), bytes):
+            assert request.transport is not None
+            request.transport.write(self.given[request.path])
+            request.transport.close()
+            return web.Response()
         status, content, extra = self.given.get(request.path, (200, b"", {}))
         return web.Response(status=status, body=content, headers=extra)
 

@@ -341,6 +341,14 @@ async def test_a_header_given_twice_is_joined(nodes: Nodes, peer: Peer) -> None:
     assert result["headers"]["set-cookie"] == "a=1"
 
 
+async def test_a_header_that_is_not_utf_8_is_read_as_latin_1(nodes: Nodes, peer: Peer) -> None:
+    url = peer.give_bytes("/a", b"HTTP/1.1 200 OK\r\nX-A: caf\xe9\r\nX-B: caf\xc3\xa9\r\nContent-Length: 0\r\n\r\n")
+
+    headers = (await nodes.request(url))["headers"]
+
+    assert (headers["x-a"], headers["x-b"]) == ("café", "café")
+
+
 # What is sent
 
 
@@ -629,6 +637,24 @@ async def test_a_lost_connection_is_not_tried_again_by_the_client_itself(nodes: 
 
 async def test_an_answer_that_is_no_http_is_an_error(nodes: Nodes, peer: Peer) -> None:
     assert (await nodes.failure(peer.url + "/garbage")).type == "http.invalid_answer"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: " + b"guarded" * 2000, "is not valid HTTP: Got more than 8190 bytes when reading"),
+        (b"HTTP/1.1 200 OK\r\nX: guarded\x00\r\n\r\n", "is not valid HTTP: Invalid HTTP header"),
+        (b"HTTP/1.1 guarded OK\r\n\r\n", "is not valid HTTP: Bad status line: Invalid status code"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Encoding: gzip\r\n\r\nguarded",
+         "is not compressed as its head says"),
+    ],
+)  # fmt: skip
+async def test_s27_an_error_quotes_no_part_of_an_answer_that_is_no_http(
+    nodes: Nodes, peer: Peer, answer: bytes, reason: str
+) -> None:
+    failure = await nodes.failure(url := peer.give_bytes("/a", answer))
+
+    assert (failure.type, str(failure)) == ("http.invalid_answer", f"The answer of {url} {reason}")
 
 
 async def test_a_server_without_tls_is_an_error_over_https(nodes: Nodes, peer: Peer) -> None:

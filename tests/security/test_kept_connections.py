@@ -196,7 +196,7 @@ async def test_any_other_request_is_not_sent_again(client: EgressClient, receive
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1), "http.invalid_answer"),
         (_answer(b"x" * (MAX_ANSWER_BYTES + 1)), "http.too_large"),
         (_answer(gzip.compress(bytes(64 * MAX_ANSWER_BYTES), mtime=0), "Content-Encoding: gzip"), "http.too_large"),
-        (_answer(b"not packed", "Content-Encoding: gzip"), "connection.lost"),
+        (_answer(b"not packed", "Content-Encoding: gzip"), "http.invalid_answer"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20 + OK, "http.invalid_answer"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any, Final
 import aiohttp
 import yarl
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import ContentEncodingError
 
 from flowrunner.domain.causes import DEPTH_HEADER
 from flowrunner.domain.errors import quoted
@@ -56,6 +57,8 @@ _FORBIDDEN_HEADERS: Final = frozenset(
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+# Where aiohttp begins to quote an answer, of which it shows a part.
+_QUOTE: Final = re.compile(r"\s*:?\s*b['\"]")
 _HEADERS: Final = {"User-Agent": "FlowRunner"}
 _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
 
@@ -364,10 +367,21 @@ async def _answer_of(
 
 def _joined(headers: Any) -> dict[str, str]:
     joined: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
+    for name, given in headers:
+        key, value = name.lower(), _text_of(given)
         joined[key] = f"{joined[key]}, {value}" if key in joined else value
     return joined
+
+
+def _text_of(value: str) -> str:
+    """Return the value of a header that aiohttp has read as UTF-8, as ISO 8859-1 if it is none (RFC 9110, 5.5)."""
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
 
 
 async def _read(
@@ -449,10 +463,14 @@ def _as_failure(error: Exception, shown: str) -> NodeFailure:
             return NodeFailure("connection.refused", f"The connection was refused: {shown}")
         case aiohttp.ClientConnectorError():
             return NodeFailure("connection.failed", f"Cannot connect to {shown}: {_reason(error.os_error)}")
+        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
+            return NodeFailure("http.invalid_answer", f"The answer of {shown} is not compressed as its head says")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
             return NodeFailure("connection.lost", f"The connection ended before the answer was complete: {shown}")
         case aiohttp.ClientResponseError():
-            return NodeFailure("http.invalid_answer", f"The answer of {shown} is not valid HTTP: {error.message}")
+            # Nothing is quoted, because no part of a secret is found in it.
+            reason = " ".join(_QUOTE.split(error.message, maxsplit=1)[0].split())
+            return NodeFailure("http.invalid_answer", f"The answer of {shown} is not valid HTTP: {reason}")
         case _:
             return NodeFailure("http.invalid_request", f"The request cannot be sent: {_reason(error)}")
 
