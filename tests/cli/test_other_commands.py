@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -228,6 +229,16 @@ nodes: {a: {type: return}}
 
     seen: set[str] = set()
     assert [new(number) for number in range(8)] == [1] * 8
+
+
+def test_a_listener_sees_all_of_many_messages_and_none_from_before_it() -> None:
+    def listed(until: int) -> Iterator[Mapping[str, str]]:
+        return ({"id": f"hook-{n}"} for n in range(until, -1, -1))
+
+    seen = {f"hook-{n}" for n in range(200, 300)}
+
+    assert [one["id"] for one in unseen(listed(900), seen)] == [f"hook-{n}" for n in range(300, 901)]
+    assert unseen(listed(900), seen) == []
 
 
 # Callbacks

@@ -17,8 +17,9 @@ from flowrunner.cli.output import show
 from flowrunner.client import Client
 
 _POLL_SECONDS: Final = 1.0
-# More than arrives within the time between two pages.
-_PAGE: Final = 100
+# Requests are listed by the time at which they arrived. One that was being stored then may appear among so many others
+# that were listed before it.
+_OVERLAP: Final = 100
 _FORWARD_SECONDS: Final = 30.0
 # Headers that belong to the connection on which they came.
 _OF_CONNECTION: Final = frozenset({"host", "content-length", "connection", "transfer-encoding", "accept-encoding"})
@@ -28,23 +29,31 @@ def listen_to(client: Client, path: str, to: str | None) -> None:
     """Print each new request until Ctrl-C. Raises: click.UsageError."""
     if to is not None and urlsplit(to).scheme not in ("http", "https"):
         raise click.UsageError("--forward takes an address such as http://127.0.0.1:3000/hook")
-    seen: set[str] = set()
-    unseen(client.entries(path, most=_PAGE), seen)
+    seen = {one["id"] for one in client.entries(path, most=_OVERLAP)}
     say("Listening; Ctrl-C ends it")
     while True:
-        for one in unseen(client.entries(path, most=_PAGE), seen):
+        for one in unseen(client.entries(path), seen):
             show([one], "id received_at state execution_id:EXECUTION size")
             if to is not None:
                 forward(to, client.get(f"{path}/{one['id']}")["request"])
         time.sleep(_POLL_SECONDS)
 
 
-def unseen(page: Iterable[Mapping[str, Any]], seen: set[str]) -> Sequence[Mapping[str, Any]]:
-    """Return the requests of a page that were not seen before, the oldest first, and note that they are now.
+def unseen(listed: Iterable[Mapping[str, Any]], seen: set[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the requests that were not seen before, the oldest first, and note that they are now.
 
     Their ids do not tell: that of a request is made of the id that its sender has given to the message, if any.
+
+    Args:
+        listed: The requests, the newest first; it is read until enough of them are known.
+        seen: The last of them, or all.
     """
-    found = [one for one in page if one["id"] not in seen]
+    found, known = [], 0
+    for one in listed:
+        if one["id"] not in seen:
+            found.append(one)
+        elif (known := known + 1) == _OVERLAP:
+            break
     seen.update(one["id"] for one in found)
     return found[::-1]
 
