@@ -168,7 +168,7 @@ def test_two_people_who_edit_one_flow_lose_nothing(
     write(mine, definition(api, flow).replace("# Their note", "# The note of the author").replace("Hello $", "Hi $"))
     mine.get_by_role("button", name="Save", exact=True).click()
     dialog = mine.get_by_role("dialog")
-    expect(dialog).to_contain_text("Somebody else has saved this flow")
+    expect(dialog).to_contain_text("This flow was saved elsewhere")
     dialog.get_by_role("button", name="Use the merged text").click()
     mine.get_by_role("button", name="Save", exact=True).click()
 
@@ -205,6 +205,38 @@ def test_unsaved_text_outlives_a_reload(tab: Tab, api: Client, flow: str) -> Non
     page.get_by_role("button", name="Discard them").click()
     expect(code(page)).not_to_contain_text("# not saved yet")
     assert "not saved" not in definition(api, flow)
+
+
+def another(tab: Tab) -> Page:
+    """Open what the tab shows in another one of the same browser."""
+    page = tab.context.new_page()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(tab.page.url)
+    return page
+
+
+def test_two_tabs_that_edit_one_flow_have_a_draft_each(tab: Tab, api: Client, flow: str) -> None:
+    page = edited(tab, flow)
+    append(page, "# of the first\n")
+    expect(page.get_by_text("unsaved changes")).to_be_visible()
+    other = another(tab)
+    write(other, definition(api, flow) + "# of the second\n")
+    expect(other.get_by_text("unsaved changes", exact=True)).to_be_visible()
+
+    page.reload()
+    expect(code(page)).to_contain_text("# of the first")
+    other.reload()
+    expect(code(other)).to_contain_text("# of the second")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("revision 2", exact=True)).to_be_visible()
+    other.close(run_before_unload=False)
+    other = another(tab)
+
+    expect(other.get_by_text("were restored")).to_be_visible()
+    expect(code(other)).to_contain_text("# of the second")
+    other.get_by_role("button", name="Save", exact=True).click()
+    expect(other.get_by_role("dialog")).to_contain_text("Revision 2")
+    other.close(run_before_unload=False)
 
 
 def test_a_session_that_ends_while_a_flow_is_edited_loses_nothing(tab: Tab, api: Client, flow: str) -> None:

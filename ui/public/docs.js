@@ -21,6 +21,20 @@ const quickly = () => ({
   fn: { resolveSubtree: async (whole, path) => ({ errors: [], spec: resolved(path.reduce(step, whole), whole) }) },
   statePlugins: { spec: { wrapActions: { parseToJson: (_, { specActions }) => (text) => specActions.updateJsonSpec(JSON.parse(text)) } } },
 });
+// Swagger UI keeps of a list of 150 rows only those in sight: the browser finds nothing in the others, and a request that is
+// being written closes when it is scrolled away. This is the list without that.
+const whole = ({ React: { createElement: draw } }) => ({ components: { operations: (props) => draw("div", null, tagsOf(draw, props)) } });
+const tagsOf = (draw, { specSelectors, getComponent, ...others }) => {
+  const [Tag, Operation] = [getComponent("OperationTag"), getComponent("OperationContainer", true)];
+  const given = { ...others, getComponent, specUrl: specSelectors.url() };
+  const rowOf = (tag) => (op) => {
+    const [path, method] = [op.get("path"), op.get("method")];
+    return draw(Operation, { key: `${method} ${path}`, op, path, method, tag, specPath: op.get("specPath") });
+  };
+  const contentOf = (tag, tagged) => draw("div", { className: "operation-tag-content" }, tagged.get("operations").map(rowOf(tag)).toArray());
+  const tags = specSelectors.taggedOperations().entrySeq().toArray();
+  return tags.map(([tag, tagged]) => draw(Tag, { ...given, key: tag, tag, tagObj: tagged }, contentOf(tag, tagged)));
+};
 // Requests that are tried out carry the session of the browser, as those of the interface do.
 SwaggerUIBundle({
   url: "/api/v1/openapi.json",
@@ -33,5 +47,5 @@ SwaggerUIBundle({
   displayRequestDuration: true,
   tryItOutEnabled: false,
   validatorUrl: null,
-  plugins: [quickly],
+  plugins: [quickly, whole],
 });

@@ -1,7 +1,7 @@
 /** The login of the browser: who is logged in, in which workspaces, and a new login when the session has ended. */
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, onExpired, workspaceHeader, type Schemas } from "../api/client";
-import { Drafts, keepers } from "./drafts";
+import { drafts, keepers } from "./drafts";
 import { shell } from "../texts/shell";
 import { segmentOf, slug } from "./router";
 
@@ -17,8 +17,6 @@ export const namedWorkspace = computed(() => (workspace.value?.id === account.va
 export const askedFor = signal<"expired" | "recent" | undefined>(undefined);
 /** True if the installation requires a second factor, and the login has shown none. */
 export const mustEnrol = signal(false);
-
-const drafts = new Drafts(typeof localStorage === "undefined" ? { getItem: () => null, setItem: () => {}, removeItem: () => {} } : localStorage);
 
 const RANKS = ["viewer", "operator", "editor", "admin"] as const;
 

@@ -20,8 +20,8 @@ export const flow = {
   execution: "Execution",
   revisionShort: "Rev.",
   // Conflict
-  conflict: "Somebody else has saved this flow",
-  conflictHint: (revision: number) => `Revision ${revision} was saved after you began. Choose what the next revision has.`,
+  conflict: "This flow was saved elsewhere",
+  conflictHint: (revision: number) => `Revision ${revision} was saved after you began, by somebody else or in another tab. Choose what the next revision has.`,
   conflictFree: "Your changes and theirs are in different places, and were merged.",
   conflicts: (count: number) => (count === 1 ? "In one place both have changed the same lines." : `In ${count} places both have changed the same lines.`),
   mine: "Yours",

@@ -4,7 +4,7 @@ import { api, ApiError, request, type Schemas } from "../../api/client";
 import { placeFaults, type Fault } from "../../editor/faults";
 import { EMPTY, type Graph } from "../../graph/model";
 import type { Mark } from "../../graph/view";
-import { Drafts, keepers, type Draft } from "../../app/drafts";
+import { drafts, keepers, type Draft } from "../../app/drafts";
 import { nodeAt, nodeOfPath, readFlow, type Reading } from "./places";
 
 const RELAYOUT_MS = 120;
@@ -49,7 +49,6 @@ export class FlowEditor {
 
   private etag = "";
   private revision = 0;
-  private readonly drafts = new Drafts(localStorage);
   private readonly timers = new Map<string, ReturnType<typeof setTimeout>>();
   private checks: AbortController | undefined;
   private readonly stop: () => void;
@@ -64,7 +63,7 @@ export class FlowEditor {
     this.etag = saved?.etag ?? "";
     this.revision = saved?.flow.revision ?? 0;
     this.text.value = saved?.flow.definition ?? initial;
-    const draft = this.drafts.load(key);
+    const draft = drafts.load(key);
     if (draft !== undefined && draft.text !== this.text.value) {
       this.text.value = draft.text;
       this.etag = draft.etag;
@@ -161,8 +160,8 @@ export class FlowEditor {
 
   /** Keep the draft as it is now. */
   keep(): void {
-    if (!this.isDirty.peek()) return this.drafts.forget(this.key);
-    this.isKept.value = this.drafts.keep(this.key, { text: this.text.peek(), etag: this.etag, revision: this.revision, at: new Date().toISOString() });
+    if (!this.isDirty.peek()) return drafts.forget(this.key);
+    this.isKept.value = drafts.keep(this.key, { text: this.text.peek(), etag: this.etag, revision: this.revision, at: new Date().toISOString() });
   }
 
   discard(): void {
@@ -171,7 +170,7 @@ export class FlowEditor {
     this.etag = saved?.etag ?? "";
     this.revision = saved?.flow.revision ?? 0;
     this.restored.value = undefined;
-    this.drafts.forget(this.key);
+    drafts.forget(this.key);
   }
 
   /** Save the text; return the saved flow, or undefined if somebody else has saved it in the meantime. */
@@ -205,7 +204,7 @@ export class FlowEditor {
     this.etag = saved.etag;
     this.revision = saved.flow.revision;
     this.restored.value = undefined;
-    this.drafts.forget(this.key);
+    drafts.forget(this.key);
   }
 
   private async conflictWith(id: string): Promise<Conflict> {
