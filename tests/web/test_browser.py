@@ -173,6 +173,9 @@ def test_a_screen_asks_once_for_its_data_and_does_so_before_its_scripts_are_ther
     tab: Tab, ids: dict[str, Any]
 ) -> None:
     paths = ("", "/flows", "/executions", "/executions/{failed}?tab=logs", "/flows/{flow}")
+    # The first screen stores what the next one begins with.
+    tab.page.locator("h1").filter(has_text=re.compile(r"\S")).wait_for()
+    expect(tab.page.locator("[aria-busy=true]")).to_have_count(0)
     for path in (each.format(**ids) for each in paths):
         page = tab.go(path)
         page.locator("h1").filter(has_text=re.compile(r"\S")).wait_for()

@@ -4,14 +4,14 @@ import { Component, type ComponentChildren, type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { unreachable } from "../api/client";
 import { Empty, Failure, Skeleton } from "../parts/parts";
+import { later } from "../parts/later";
 import { Toasts } from "../parts/toast";
 import { common } from "../texts/common";
 import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
-import { ExpiredDialog, LeavingDialog, LoginPage } from "./login";
 import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
-import { account, keepSession, mustEnrol, rememberPlace, workspace, workspaces } from "./session";
+import { account, askedFor, keepSession, mustEnrol, rememberPlace, unsaved, workspace, workspaces } from "./session";
 import { Head, Shell } from "./shell";
 
 /** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
@@ -74,6 +74,9 @@ function Screen() {
   return <Loaded parameters={found.parameters} />;
 }
 
+const ExpiredDialog = later(() => import("./login").then((module) => module.ExpiredDialog), { isAbove: true });
+const LeavingDialog = later(() => import("./login").then((module) => module.LeavingDialog), { isAbove: true });
+
 const enrolment = signal<ComponentType | undefined>(undefined);
 
 /** The page of a login without a required second factor; loaded when it is needed. */
@@ -85,8 +88,9 @@ function Enrolment() {
   return Loaded === undefined ? null : <Loaded />;
 }
 
-/** The pages of links, for people who need not be logged in. */
-const linkPages: Record<string, () => Promise<{ default: ComponentType }>> = {
+/** The login and the pages of links, for people who need not be logged in. */
+const openPages: Record<string, () => Promise<{ default: ComponentType }>> = {
+  "/login": () => import("./login"),
   "/setup": () => import("./setup"),
   "/invitation": () => import("./invitation"),
   "/new-password": () => import("./passwords"),
@@ -117,7 +121,7 @@ function home(): string {
 
 export function App() {
   const { path, query } = location.value;
-  const isOutside = ["/login", ...Object.keys(linkPages)].includes(path);
+  const isOutside = path in openPages;
   useEffect(() => {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
@@ -133,17 +137,16 @@ export function App() {
   useEffect(listenToKeys, []);
   useEffect(keepSession, []);
   if (mustEnrol.value) return <Enrolment />;
-  if (path === "/login") return <LoginPage />;
-  if (linkPages[path] !== undefined) return <LinkPage key={path} load={linkPages[path]} />;
+  if (openPages[path] !== undefined) return <LinkPage key={path} load={openPages[path]} />;
   if (account.value === undefined || path === "/") return null;
-  if (ownPages[path] !== undefined) return <><LinkPage key={path} load={ownPages[path]} /><ExpiredDialog /></>;
+  if (ownPages[path] !== undefined) return <><LinkPage key={path} load={ownPages[path]} />{askedFor.value !== undefined && <ExpiredDialog />}</>;
   return (
     <>
       <Shell><Guarded key={path}><Screen /></Guarded></Shell>
       <Toasts />
       <KeyDialogs />
-      <ExpiredDialog />
-      <LeavingDialog />
+      {askedFor.value !== undefined && <ExpiredDialog />}
+      {unsaved.value !== undefined && <LeavingDialog />}
     </>
   );
 }

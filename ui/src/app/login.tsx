@@ -111,7 +111,7 @@ function SecondStep({ step, onDone, onStartOver }: { step: Step; onDone: () => v
   );
 }
 
-export function LoginPage() {
+export default function LoginPage() {
   document.title = `${shell.logIn} · ${common.product}`;
   const mailsResets = useSignal(false);
   const isForgotten = useSignal(false);

@@ -14,9 +14,9 @@ import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
 import { executions as texts } from "../texts/executions";
 import { LabelTags } from "./executions/labels";
 import { LogLevels } from "./execution/log-levels";
-import { CancelDialog, RerunDialog, rerun } from "./execution/actions";
 import { DataTab } from "./execution/data";
 import { GraphTab } from "./execution/graph";
+import { rerun } from "./execution/rerun";
 
 export default function Execution({ parameters }: { parameters: { id?: string } }) {
   const id = parameters.id ?? "";
@@ -33,6 +33,8 @@ export default function Execution({ parameters }: { parameters: { id?: string } 
 
 const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
+const RerunDialog = later<{ detail: Detail; steps: Step[]; onClose: () => void }>(() => import("./execution/actions").then((module) => module.RerunDialog), { isAbove: true });
+const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
 const TABS = ["graph", "timeline", "logs", "data"] as const;
 
 function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {

@@ -1,28 +1,17 @@
-/** Re-runs and the cancellation of an execution. */
+/** The dialogs that re-run an execution with edits and that cancel it, loaded when they are opened. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
-import type { Detail, Preview, Step } from "../../execution/store";
+import type { Detail, Step } from "../../execution/store";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field } from "../../parts/form";
 import { Failure } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
 import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
-import { useQuery } from "../../api/query";
 
 type Body = Schemas["RerunBody"];
-
-/** Start a re-run, and show it. */
-export async function rerun(id: string, body: Body): Promise<void> {
-  try {
-    const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id }, body: body });
-    done(texts.rerunStarted);
-    go(to(`/executions/${started.execution_id}`));
-  } catch (error) {
-    failed(error);
-  }
-}
 
 export function RerunDialog({ detail, steps, onClose }: { detail: Detail; steps: Step[]; onClose: () => void }) {
   // The whole input, which may be longer than its preview.
@@ -124,5 +113,3 @@ export function CancelDialog({ id, onDone, onClose }: { id: string; onDone: () =
     </Confirm>
   );
 }
-
-export type { Preview };

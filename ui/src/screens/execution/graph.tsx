@@ -6,12 +6,17 @@ import { pathOf } from "../../execution/names";
 import { roundAround, roundsOf, RoundStates, type Chosen } from "../../execution/rounds";
 import type { Detail, ExecutionStore } from "../../execution/store";
 import { onlyRun, SubFlows } from "../../execution/subflows";
+import type { GraphStates } from "../../graph/states";
 import { GraphView } from "../../graph/view";
+import { later } from "../../parts/later";
 import { Empty } from "../../parts/parts";
 import { executions as texts } from "../../texts/executions";
 import { choose, chosenStep } from "../execution";
-import { ReplayPanel, Scrubber, useReplay, type Replayed } from "./replay";
+import type { Replay, Replayed } from "./replay";
 import { Drawer } from "./step";
+
+const Scrubber = later<{ subs: SubFlows; replay: Replay; onEnd: () => void }>(() => import("./replay").then((module) => module.Scrubber));
+const ReplayPanel = later<{ replayed: Replayed }>(() => import("./replay").then((module) => module.ReplayPanel));
 
 export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const subs = useMemo(() => new SubFlows(store), [store]);
@@ -49,17 +54,19 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
   useEffect(() => {
     chosen.value = rounds.length === 0 || edges === undefined ? undefined : { rounds, prefix: place.prefix, steps: place.store.steps.value, edges, isLive: place.store.isLive.value };
   }, [rounds.at(-1)?.scope, place.prefix, place.store.steps.value, edges]);
-  const replayed = useSignal<Replayed | undefined>(undefined);
-  const past = useReplay(subs, replayed);
+  const isReplaying = useSignal(false);
+  const replay: Replay = { replayed: useSignal<Replayed | undefined>(undefined), states: useSignal<GraphStates | undefined>(undefined) };
+  const [replayed, past] = [replay.replayed.value, replay.states.value];
   return (
     <div class="split">
       {graph === undefined ? <Empty title={texts.noGraph}><p>{texts.noGraphHint}</p></Empty> : (
         <div class="graph-and-time">
           <GraphView key={past === undefined ? "now" : "past"} graph={graph} selected={selected} onSelect={select} states={past ?? states} openable={subs.closed.value} onOpen={(id) => subs.show(id)} />
-          {!store.isLive.value && <Scrubber subs={subs} replayed={replayed} />}
+          {isReplaying.value && <Scrubber subs={subs} replay={replay} onEnd={() => (isReplaying.value = false)} />}
+          {!store.isLive.value && !isReplaying.value && <div class="scrub"><button class="btn quiet" onClick={() => (isReplaying.value = true)}>▶ {texts.replay}</button></div>}
         </div>
       )}
-      {replayed.value === undefined ? <Drawer store={place.store} detail={shown ?? detail} step={step} /> : <ReplayPanel replayed={replayed.value} />}
+      {replayed === undefined ? <Drawer store={place.store} detail={shown ?? detail} step={step} /> : <ReplayPanel replayed={replayed} />}
     </div>
   );
 }

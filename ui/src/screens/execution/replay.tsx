@@ -1,6 +1,6 @@
-/** The time slider: the graph, the log and the data of an execution as they were after each event. */
-import { useSignal, type Signal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+/** The time slider, loaded when it is opened: the graph, the log and the data of an execution as they were after each event. */
+import { batch, useSignal, type Signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { api } from "../../api/client";
 import { linkKey } from "../../graph/model";
 import { GraphStates } from "../../graph/states";
@@ -11,6 +11,7 @@ import { causeFirst } from "../../parts/causes";
 import { clockOf } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { failed } from "../../parts/toast";
+import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 
 /** Longer executions are shown from their beginning up to here. */
@@ -30,6 +31,12 @@ export interface Replayed {
   at: number;
 }
 
+/** What the time slider shows to its neighbours; undefined before its events are there. */
+export interface Replay {
+  readonly replayed: Signal<Replayed | undefined>;
+  readonly states: Signal<GraphStates | undefined>;
+}
+
 async function load({ store: { id }, prefix }: Place): Promise<Placed[]> {
   const events: Placed[] = [];
   let after = "0";
@@ -47,10 +54,9 @@ async function loadAll(places: readonly Place[]): Promise<Placed[]> {
   return all.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp));
 }
 
-/** The states of the graph, with its open sub-flows, at the chosen moment. */
-export function useReplay(subs: SubFlows, replayed: Signal<Replayed | undefined>): GraphStates | undefined {
+/** Keep the states of the graph, with its open sub-flows, as they were at the chosen moment. */
+function useStates(subs: SubFlows, { replayed, states: { value: states } }: Replay): void {
   const now = replayed.value;
-  const states = useMemo(() => (now === undefined ? undefined : new GraphStates()), [now === undefined]);
   const places = subs.places;
   const opened = places.map(({ prefix, store }) => (store.graph.value === undefined ? "" : prefix)).join("\n");
   useEffect(() => {
@@ -73,13 +79,30 @@ export function useReplay(subs: SubFlows, replayed: Signal<Replayed | undefined>
       if (replayed.peek() !== undefined) replayed.value = { events, at };
     }, failed);
   }, [places.length]);
-  return states;
 }
 
-export function Scrubber({ subs, replayed }: { subs: SubFlows; replayed: Signal<Replayed | undefined> }) {
+export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Replay; onEnd: () => void }) {
+  const { replayed } = replay;
   const isPlaying = useSignal(false);
-  const isLoading = useSignal(false);
+  const slider = useRef<HTMLInputElement>(null);
   const now = replayed.value;
+  useStates(subs, replay);
+  useEffect(() => {
+    loadAll(subs.places).then((events) => {
+      batch(() => {
+        replay.states.value = new GraphStates();
+        replayed.value = { events, at: 0 };
+      });
+      isPlaying.value = true;
+      slider.current?.focus();
+    }, (error: unknown) => {
+      failed(error);
+      onEnd();
+    });
+    return () => {
+      batch(() => (replay.states.value = replayed.value = undefined));
+    };
+  }, []);
   useEffect(() => {
     if (!isPlaying.value) return;
     const timer = setInterval(() => {
@@ -89,29 +112,16 @@ export function Scrubber({ subs, replayed }: { subs: SubFlows; replayed: Signal<
     }, STEP_MILLISECONDS);
     return () => clearInterval(timer);
   }, [isPlaying.value]);
-  async function begin(): Promise<void> {
-    isLoading.value = true;
-    try {
-      replayed.value = { events: await loadAll(subs.places), at: 0 };
-      isPlaying.value = true;
-    } catch (error) {
-      failed(error);
-    } finally {
-      isLoading.value = false;
-    }
-  }
-  if (now === undefined) {
-    return <div class="scrub"><button class="btn quiet" disabled={isLoading.value} onClick={() => void begin()}>▶ {texts.replay}</button></div>;
-  }
+  if (now === undefined) return <div class="scrub" aria-busy="true"><span class="muted small">{common.loading}</span></div>;
   const at = Math.min(now.at, now.events.length);
   const event = now.events[Math.max(0, at - 1)];
   return (
     <div class="scrub">
       <button class="btn quiet" onClick={() => { if (at >= now.events.length) replayed.value = { ...now, at: 0 }; isPlaying.value = !isPlaying.value; }}>{isPlaying.value ? texts.pauseReplay : texts.play}</button>
       <span class="mono">{event === undefined ? "" : clockOf(event.timestamp)}</span>
-      <input type="range" aria-label={texts.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${texts.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
+      <input ref={slider} type="range" aria-label={texts.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${texts.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
       <span class="muted small">{texts.eventOf(at, now.events.length)}</span>
-      <button class="btn quiet" onClick={() => { isPlaying.value = false; replayed.value = undefined; }}>{texts.endReplay}</button>
+      <button class="btn quiet" onClick={onEnd}>{texts.endReplay}</button>
     </div>
   );
 }

@@ -14,7 +14,7 @@ import { visible } from "../../parts/visible";
 import { statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
-import { rerun } from "./actions";
+import { rerun } from "./rerun";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
 import { Value } from "./value";
