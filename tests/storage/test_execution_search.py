@@ -191,6 +191,20 @@ async def test_every_filter_finds_what_fits_by_offset_and_by_cursor(database: Da
         assert await walked(executions, wanted, Page(limit=4, is_reversed=True)) == ids[::-1], wanted
 
 
+async def test_pages_far_from_the_first_one_have_the_entries_of_all_statuses(
+    database: Database, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executions = SqlExecutions(database)
+    monkeypatch.setattr(execution_search, "FAR", 1)
+    for wanted, is_reversed in itertools.product(filters(), (False, True)):
+        ids = fitting(wanted, samples)[:: -1 if is_reversed else 1]
+        for offset in (2, 10):
+            listed = await executions.page(MARA, wanted, Page(limit=5, offset=offset, is_reversed=is_reversed))
+            assert [view.id for view in listed.items] == ids[offset : offset + 5], (wanted, offset)
+            assert listed.total == len(ids), (wanted, offset)
+            assert (listed.next_cursor is not None) == (len(ids) > offset + 5), (wanted, offset)
+
+
 async def test_a_search_looks_at_a_limited_number_of_executions_a_page(
     database: Database, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,8 +291,8 @@ def searches_for(given: frozenset[str], terms: int) -> Iterator[tuple[str, str]]
     for index, is_reversed in itertools.product(indexes or [None], (False, True)):
         found = search_of(given, index=index, terms=terms, is_reversed=is_reversed)
         what = f"of {sorted(given)}, {terms=} by {index}, {is_reversed=}"
-        for name in ("page", "last", "number"):
-            if (statement := getattr(found, name)) is not None:
+        for name in ("page", "last", "number", "furthest", "from_furthest"):
+            if statement := getattr(found, name):
                 yield f"{name} {what}", statement
         if found.last is None and len(given) < 2:
             yield f"rows {what}", execution_search._listed(executions._LISTING, found.page, found.number)

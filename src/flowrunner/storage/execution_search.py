@@ -6,6 +6,7 @@ index: a page may then be short, and the next one goes on after the last of thes
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -25,6 +26,8 @@ MOST_EXAMINED: Final = 2_500
 MOST_EXAMINED_TO_COUNT: Final = 1_000
 # Entries of all indexes that are counted to choose one of them.
 MOST_SAMPLED: Final = 7_500
+# Of a page with this offset, the furthest id is found first: few executions of the rarer statuses are then sorted.
+FAR: Final = 1_000
 
 # Conditions that are columns of an index between the workspace and the id. Statuses have one alone and with the flow.
 _INDEXED: Final[Mapping[str, str]] = {
@@ -65,6 +68,7 @@ _RANGES: Final[Mapping[str, str]] = {"first_id": "AND {id} >= :first_id", "end_i
 _FROM: Final = "SELECT id FROM ("
 _NUMBER_OF: Final = "SELECT count(*) FROM ("
 _NUMBERS: Final = "SELECT {numbers}"
+_FURTHEST: Final = "SELECT {nearest} FROM ({ids}) AS lasts"
 _NUMBER: Final = "(SELECT count(*) FROM ({ids}) AS entries)"
 # An index with the status is searched for each one that is wanted, because such a range is in the order of the ids. If
 # none is named, each one is wanted, so that the executions of a workspace need no index of their own.
@@ -82,15 +86,16 @@ _COUNTED_STATUSES: Final = "AND :statuses LIKE '%,' || status || ',%'"
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The order of a list: how it is sorted, and the bound of ids that its last row has."""
+    """The order of a list: how it is sorted, the bound of ids that its last row has, and the nearest of such bounds."""
 
     by: str
     by_id: str
     bound: str
+    nearest: str
 
 
-_NEWEST_FIRST: Final = _Order("ORDER BY {id} DESC", "ORDER BY id DESC", "first_id")
-_OLDEST_FIRST: Final = _Order("ORDER BY {id}", "ORDER BY id", "end_id")
+_NEWEST_FIRST: Final = _Order("ORDER BY {id} DESC", "ORDER BY id DESC", "first_id", "max(id)")
+_OLDEST_FIRST: Final = _Order("ORDER BY {id}", "ORDER BY id", "end_id", "min(id)")
 # Of the entries that are counted: PostgreSQL reads an index if they have the order of it.
 _ANY_ORDER: Final = replace(_NEWEST_FIRST, by_id="")
 
@@ -122,12 +127,16 @@ class Search:
         last: The last id to examine, if there are as many; None if every row of the index fits.
         number: The number of those that fit; None if they are examined.
         is_bounded: The number is one more than `MOST_COUNTED` at most.
+        furthest: A bound of the ids of a page far from the first one; None if the rows are those of one index.
+        from_furthest: The ids of such a page, in order.
     """
 
     page: str
     last: str | None = None
     number: str | None = None
     is_bounded: bool = False
+    furthest: str | None = None
+    from_furthest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +230,19 @@ def search_of(given: frozenset[str], *, index: str | None, terms: int = 0, is_re
         rows = _Entries.of(index, given, [_RANGES[name] for name in sorted(bounds)])
         last = entries.ids(order, ("LIMIT 1 OFFSET :examined - 1", "LIMIT :examined"))
         return Search(page=rows.ids(order, limits, examined), last=last)
-    page = entries.ids(order, limits)
+    page, furthest, from_furthest = entries.ids(order, limits), None, ""
+    if entries.by_status:
+        # A page has nothing beyond the entry of any one status that is as far from the first one as its own last entry.
+        lasts = entries.ids(replace(order, by_id=""), ("", "LIMIT 1 OFFSET :most - 1"))
+        furthest = _FURTHEST.replace("{nearest}", order.nearest).replace("{ids}", lasts)
+        bounds = [_RANGES[name] for name in sorted(given & _RANGES.keys() | {order.bound})]
+        from_furthest = _Entries.of(index, given, bounds).ids(order, limits).replace(f":{order.bound}", ":furthest")
+    search = Search(page=page, furthest=furthest, from_furthest=from_furthest)
     if not terms and given <= {"flow_id", "statuses"}:
         counted = ["AND flow_id = :flow_id"] * ("flow_id" in given) + [_COUNTED_STATUSES] * ("statuses" in given)
-        return Search(page=page, number="\n".join((_COUNTED, *counted)))
+        return replace(search, number="\n".join((_COUNTED, *counted)))
     ids = entries.ids(_ANY_ORDER, ("LIMIT :counted + 1", "LIMIT :counted + 1"))
-    return Search(page=page, number=f"{_NUMBER_OF}{ids}) AS found", is_bounded=True)
+    return replace(search, number=f"{_NUMBER_OF}{ids}) AS found", is_bounded=True)
 
 
 async def search(
@@ -262,10 +278,13 @@ async def search(
             total = (await one_row(tx, counting.number, _values(workspace_id, whole, page, terms)))[0]
     else:
         number = statements.number if page.counts else None
-        # One statement, because beginning and ending a transaction takes as long as another one.
-        rows = await tx.rows(_listed(listing, statements.page, number), values)
-        if number is not None:
-            total = rows[0][-1] if rows else (await one_row(tx, number, values))[0]
+        is_far = page.offset >= FAR and statements.furthest is not None
+        # Otherwise one statement, because beginning and ending a transaction takes as long as another one.
+        async with tx.snapshot() if is_far else nullcontext():
+            ids = await _ids_of_far_page(tx, statements, values, page) if is_far else statements.page
+            rows = await tx.rows(_listed(listing, ids, number), values)
+            if number is not None:
+                total = rows[0][-1] if rows else (await one_row(tx, number, values))[0]
     is_exact = not counting.is_bounded or total is None or total <= MOST_COUNTED
     rows.sort(key=_id_of, reverse=not page.is_reversed)
     return Listed(
@@ -274,6 +293,16 @@ async def search(
         is_exact=is_exact,
         next_cursor=rows[page.limit - 1][0] if len(rows) > page.limit else None,
     )
+
+
+async def _ids_of_far_page(tx: Transaction, statements: Search, values: dict[str, Any], page: Page) -> str:
+    """Return the statement for the ids of a page that is far from the first one, and add its bound to the values."""
+    assert statements.furthest is not None, "the rows are those of several indexes"
+    (furthest,) = await one_row(tx, statements.furthest, values)
+    if furthest is None:
+        return statements.page
+    values["furthest"] = _after(furthest) if page.is_reversed else furthest
+    return statements.from_furthest
 
 
 def _from_cursor(wanted: ExecutionFilter, page: Page) -> ExecutionFilter:
