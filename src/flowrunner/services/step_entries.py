@@ -89,17 +89,37 @@ class ScopeCounts(msgspec.Struct):
                 self.cancelled += number
 
 
+class ScopeInputs(msgspec.Struct):
+    """The inputs of the scopes that an event has opened. There may be thousands, so places are made on demand.
+
+    Attributes:
+        event_size: Bytes of the event.
+        sizes: Bytes of each input, in the order of the event.
+        positions: Positions of the inputs that were not taken, by the key of the scope.
+    """
+
+    seq: int
+    event_size: int
+    sizes: Sequence[int]
+    positions: dict[str, int]
+
+    def take(self, key: str) -> StoredPlace:
+        """Return the place of the input of a scope that starts. Raises: KeyError."""
+        position = self.positions.pop(key)
+        return StoredPlace(self.seq, "inputs", self.sizes[position], self.event_size, position)
+
+
 class OwnScopes(msgspec.Struct):
     """The own scopes of a step that has not ended.
 
     Attributes:
-        inputs: Places of the inputs of scopes that have not started, by key.
+        inputs: Inputs of the scopes that have not started.
         active: Keys of the running scopes.
         parts: Places of the parts collected from them, by key.
     """
 
     opened_at: datetime
-    inputs: dict[str, StoredPlace]
+    inputs: ScopeInputs
     active: set[str] = msgspec.field(default_factory=set)
     parts: dict[int, StoredPlace] = msgspec.field(default_factory=dict)
 

@@ -33,6 +33,7 @@ from flowrunner.services.step_entries import (
     OpenScope,
     OwnScopes,
     ScopeCounts,
+    ScopeInputs,
     StepEntry,
     StoredPlace,
     StoredValue,
@@ -209,7 +210,7 @@ class StepIndex:
             own = owner.own
             if own is not None:
                 own.active.add(key)
-                entered = OpenScope(StoredValue((own.inputs.pop(key),)), own.opened_at, owner)
+                entered = OpenScope(StoredValue((own.inputs.take(key),)), own.opened_at, owner)
             elif owner.status == "waiting":
                 # Of the node that its approval notifies.
                 entered = OpenScope(owner.input, owner.waits[-1].since, owner)
@@ -292,15 +293,15 @@ class StepIndex:
 
     def _open(self, event: StoredEvent, fields: _Fields, name: str) -> None:
         entry = self._steps[self._by_name[name]]
-        places = [StoredPlace(event.seq, "inputs", len(raw), len(event.data), n) for n, raw in enumerate(fields.inputs)]
-        inputs = dict(zip(fields.keys, places, strict=True))
+        positions = dict(zip(fields.keys, range(len(fields.inputs)), strict=True))
+        inputs = ScopeInputs(event.seq, len(event.data), list(map(len, fields.inputs)), positions)
         before = entry.own
         entry.own = OwnScopes(max(event.at, fields.not_before or event.at), inputs)
         if before is not None:
             entry.own.parts = before.parts
         entry.scopes = entry.scopes or ScopeCounts()
         entry.scopes.total += len(fields.keys)
-        self.weight += _PLACE_BYTES * len(places)
+        self.weight += _PLACE_BYTES * len(positions)
 
     def _end_scope(self, event: StoredEvent, fields: _Fields) -> None:
         scope = self._scopes.get(fields.scope)

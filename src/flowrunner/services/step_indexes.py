@@ -23,6 +23,8 @@ PAGE_MEMORY: Final = 8 * 1024 * 1024
 _INDEXED_BYTES: Final = 256 * 1024
 _INDEXED_AT_LEAST: Final = 20
 _INDEXED_AT_MOST: Final = 1000
+# Events that the first page usually needs.
+_INDEXED_FIRST: Final = 400
 # Events that are left to index: of more, only those of the wanted scopes are read.
 _FEW: Final = 3000
 # Events that the database looks at together for some scopes, and their bytes.
@@ -89,7 +91,9 @@ class StepIndexes:
     ) -> None:
         """Add the events up to the last one, or until the index has enough. Raises: NotFound, Conflict."""
         # The page is limited in the database as well, which has to look at the size of each of its events.
-        limit = _as_many_as(_INDEXED_BYTES, stored, most=_INDEXED_AT_MOST)
+        limit = most = _as_many_as(_INDEXED_BYTES, stored, most=_INDEXED_AT_MOST)
+        if until is not None and index.seq == 0:
+            limit = min(_INDEXED_FIRST, most)
         are_small = stored.size <= PAGE_MEMORY // 2
         while True:
             events = await self._events.after(stored.id, index.seq, limit=limit, are_small=are_small)
@@ -99,6 +103,7 @@ class StepIndexes:
             await _added(index.add, events)
             if until is not None and until(index):
                 return
+            limit = most
         index.seq = max(index.seq, stored.last_seq)
 
     async def _pick(self, stored: StoredExecution, index: StepIndex, scopes: frozenset[str]) -> None:

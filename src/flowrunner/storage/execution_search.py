@@ -235,8 +235,8 @@ def search_of(given: frozenset[str], *, index: str | None, terms: int = 0, is_re
         # A page has nothing beyond the entry of any one status that is as far from the first one as its own last entry.
         lasts = entries.ids(replace(order, by_id=""), ("", "LIMIT 1 OFFSET :most - 1"))
         furthest = _FURTHEST.replace("{nearest}", order.nearest).replace("{ids}", lasts)
-        bounds = [_RANGES[name] for name in sorted(given & _RANGES.keys() | {order.bound})]
-        from_furthest = _Entries.of(index, given, bounds).ids(order, limits).replace(f":{order.bound}", ":furthest")
+        ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys() | {order.bound})]
+        from_furthest = _Entries.of(index, given, ranges).ids(order, limits).replace(f":{order.bound}", ":furthest")
     search = Search(page=page, furthest=furthest, from_furthest=from_furthest)
     if not terms and given <= {"flow_id", "statuses"}:
         counted = ["AND flow_id = :flow_id"] * ("flow_id" in given) + [_COUNTED_STATUSES] * ("statuses" in given)
