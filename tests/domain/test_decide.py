@@ -39,6 +39,7 @@ from flowrunner.domain.events import (
     NodeFailed,
     NodeStarted,
     ScopeEnded,
+    ScopesOpened,
     Started,
     Step,
 )
@@ -338,6 +339,34 @@ def test_an_interrupted_step_runs_again() -> None:
 
     again = NodeStarted(node="a", node_type="test", iteration=1, attempt=2, interrupted=True)
     assert decide(run.flow, run.state, running=(), now=NOON) == (Start(again),)
+
+
+def test_all_interrupted_steps_are_decided_on_at_once() -> None:
+    keys = [str(number) for number in range(50)]
+    inside = Graph(start="in", nodes={"in": node("in")})
+    run = Simulation(Plan(flow_with(node("each", child_scopes={"": inside})), {}, {}))
+    run.record(Started(node="each", node_type="test", input=None, cause=REQUESTED))
+    run.record(NodeStarted(node="each", node_type="test", iteration=1, attempt=1))
+    run.record(
+        ScopesOpened(
+            node="each",
+            node_type="test",
+            iteration=1,
+            attempt=1,
+            keys=keys,
+            inputs=[None] * 50,
+            concurrency=50,
+            needed=50,
+        )
+    )
+    for key in keys:
+        run.record(NodeStarted(node="in", node_type="test", iteration=1, attempt=1, scope=f"each.1[{key}]"))
+
+    decisions = decide(run.flow, run.state, running={Step("in", 1, "each.1[7]")}, now=NOON)
+
+    assert [d.event.scope for d in decisions if isinstance(d, Start)] == [
+        f"each.1[{key}]" for key in keys if key != "7"
+    ]
 
 
 def test_an_interrupted_step_that_must_not_run_twice_fails_as_interrupted() -> None:

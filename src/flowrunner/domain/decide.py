@@ -66,9 +66,10 @@ def decide(
     if deadline is not None and now >= deadline:
         message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
         return (failed(flow, state, ErrorValue(type="timeout", message=message)),)
-    for step in state.running if may_be_interrupted else ():
-        if step not in running:
-            return (_after_interruption(flow, state, state.at(step)),)
+    # All at once: after a crash of ten thousand running steps, a decision about each would search all of them again.
+    interrupted = [step for step in state.running if step not in running] if may_be_interrupted else ()
+    if interrupted:
+        return tuple([_after_interruption(flow, state, state.at(step)) for step in interrupted])
     due = state.next_due
     if due is not None and due.due_at is not None and now >= due.due_at:
         return _due(flow, state, due)
