@@ -82,6 +82,21 @@ def test_secrets_that_a_saved_flow_reads_and_the_workspace_lacks_are_named(user:
     assert renamed.stderr == ""
 
 
+def test_triggers_of_a_saved_flow_that_start_nothing_are_named(user: User) -> None:
+    document = """
+triggers:
+  once: {type: schedule, at: "2020-01-01T00:00:00Z"}
+  after: {type: execution, flow: nowhere}
+nodes: {a: {type: return}}
+"""
+    created = user("flow", "create", "-", "--name", "idle", stdin=document)
+
+    assert sorted(line.partition(";")[0] for line in created.stderr.splitlines()) == [
+        "warning: triggers.after.flow: there is no flow 'nowhere'",
+        "warning: triggers.once: the schedule has no due time left",
+    ]
+
+
 def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
     story = DOUBLE.replace("double", "story")
     user("flow", "create", "-", stdin=story)

@@ -242,3 +242,11 @@ async def test_temporal_gets_several_heartbeats_before_it_considers_a_worker_dea
         await front.until(is_heard_often)
         work.may_end.set()
         assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+@pytest.mark.parametrize("most_active", [1, 2, 3, 10, 99, 100, 1000, 100_000])
+def test_a_worker_takes_no_more_workflow_tasks_than_the_executions_it_may_have(most_active: int) -> None:
+    tasks = worker_module.most_workflow_tasks(most_active)
+
+    # The client needs two, and at most half of the executions occupy one each.
+    assert min(most_active // 2, 500) < tasks <= max(2, min(most_active, 550))

@@ -63,6 +63,20 @@ def test_a_moment_is_read_in_utc() -> None:
     assert once.at.tzinfo is UTC
 
 
+def test_a_window_of_no_time_is_none() -> None:
+    schedule = spec("{type: schedule, every: 1h, missed_window: 0s}")
+
+    assert isinstance(schedule, Schedule)
+    assert schedule.missed_window_seconds == 0
+
+
+def test_the_bounds_of_a_duration_are_written_as_in_a_document() -> None:
+    flow = "nodes: {a: {type: return}}\ntriggers: {t: {type: schedule, every: 2000d, missed_window: 90d}}"
+    reading = study_flow(flow, specs())
+
+    assert [fault.message for fault in reading.faults] == ["must be from 1s to 366d", "must be from 0s to 31d"]
+
+
 def test_a_webhook_is_read_with_its_defaults() -> None:
     found = spec('{type: webhook, verify: {scheme: github, secret: "${secrets.HOOK}"}}')
 

@@ -34,6 +34,7 @@ MAX_CRON_CHARACTERS: Final = 200
 MIN_EVERY_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 366 * 86400.0
 LONGEST_WINDOW_SECONDS: Final = 31 * 86400.0
+_DEFAULT_WINDOW_SECONDS: Final = 86400.0
 LONGEST_JITTER_SECONDS: Final = 86400.0
 LONGEST_ANSWER_SECONDS: Final = 300.0
 MOST_SECRETS: Final = 2
@@ -197,13 +198,14 @@ class _Reader:
         faults = len(document.faults)
         timezone = self.timezone(written, at)
         start, end = (self.moment(written, at, key, timezone) for key in ("start", "end"))
+        window = self.seconds(written, at, "missed_window", LONGEST_WINDOW_SECONDS)
         schedule = Schedule(
             cron=self.cron(written, at),
             every_seconds=self.seconds(written, at, "every", LONGEST_SECONDS, least=MIN_EVERY_SECONDS),
             at=self.moment(written, at, "at", timezone),
             timezone=timezone,
             missed=cast("values.Missed", self.choice(written, at, "missed", MISSED, "latest")),
-            missed_window_seconds=self.seconds(written, at, "missed_window", LONGEST_WINDOW_SECONDS) or 86_400.0,
+            missed_window_seconds=_DEFAULT_WINDOW_SECONDS if window is None else window,
             overlap=cast("values.Overlap", self.choice(written, at, "overlap", OVERLAP, "skip")),
             jitter_seconds=self.seconds(written, at, "jitter", LONGEST_JITTER_SECONDS) or 0.0,
             start=start,
@@ -275,7 +277,7 @@ class _Reader:
     ) -> float | None:
         seconds = self.document.duration_at(written, at, key)
         if seconds is not None and not least <= seconds <= most:
-            self.document.fault((*at, key), "range", f"must be from {least:g} to {most:g} seconds long")
+            self.document.fault((*at, key), "range", f"must be from {_written(least)} to {_written(most)}")
             return None
         # Times are stored in milliseconds.
         return None if seconds is None else round(seconds, 3)
@@ -400,6 +402,14 @@ def _shortest_gap(schedule: Schedule) -> float:
         if (following := dues[-1]) is not None:
             shortest = min(shortest, (following - last).total_seconds())
     return shortest
+
+
+def _written(seconds: float) -> str:
+    """Return a whole number of seconds as a document writes it."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 def _is_required(written: JSON) -> bool:

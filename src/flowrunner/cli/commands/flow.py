@@ -71,7 +71,7 @@ def create(document: str | None, file: str | None, **fields: Any) -> None:
         text = f"warning: there is another flow called '{created['name']}': {others[0]}"
         click.echo(plain(f"flowrunner: {text}; 'flowrunner flow update' changes a flow, 'apply' by its name"), err=True)
     show(created)
-    _warn_of_missing_secrets(client, body["definition"])
+    _warn_of_what_is_missing(client, body["definition"])
 
 
 @flow.command(
@@ -96,7 +96,7 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     answer = client.request("PUT", f"/flows/{flow_id(client, flow)}", json=body, query=query).object()
     show(answer.get("plan") if dry_run else answer)
     if text is not None:
-        _warn_of_missing_secrets(client, text)
+        _warn_of_what_is_missing(client, text)
 
 
 @flow.command(short_help="Delete a flow.", epilog=examples("flow delete order-sync"))
@@ -184,8 +184,8 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     show(client.request("POST", f"/flows/{flow_id(client, flow)}/copy", json=body, idempotency_key=True).object())
 
 
-def _warn_of_missing_secrets(client: "Client", definition: str) -> None:
-    """Name the secrets that a saved document reads and the workspace lacks."""
+def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
+    """Print the warnings about a saved document that `validate` cannot know without the server and the time."""
     from flowrunner.client import ClientError
 
     try:
@@ -195,6 +195,8 @@ def _warn_of_missing_secrets(client: "Client", definition: str) -> None:
     for fault in validation["warnings"]:
         if fault["code"] == "secret.unknown":
             say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' sets one")
+        elif fault["code"] in ("flow.unknown", "trigger.past"):
+            say(f"warning: {fault['path']}: {fault['message']}; {fault['hint']}")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

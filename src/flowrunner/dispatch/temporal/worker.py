@@ -37,6 +37,8 @@ _INBOX_SECONDS: Final = 0.25
 # Each one may use a thread.
 _MOST_LOCAL_ADVANCES: Final = 500
 _OTHER_TASKS: Final = 50
+# The client needs one for new workflows and one for those that it has in memory.
+_LEAST_TASKS: Final = 2
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 # Several heartbeats per timeout, so that a worker may miss one or two.
 _BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
@@ -81,14 +83,14 @@ class TemporalWorker:
         # Half of the limit is for local activities, half for activities that Temporal assigns: these start immediately,
         # and the others wait in Temporal for any worker.
         self._most_local_advances = min(most_active // 2, _MOST_LOCAL_ADVANCES)
+        most_tasks = most_workflow_tasks(most_active)
         self._worker = Worker(
             client,
             task_queue=queue,
             workflows=[ExecutionWorkflow],
             activities=[self.advance_locally, self.advance, self.cancel],
-            # Each local activity occupies a workflow task, and other workflows need some, too.
-            max_concurrent_workflow_tasks=self._most_local_advances + _OTHER_TASKS,
-            max_concurrent_local_activities=self._most_local_advances + _OTHER_TASKS,
+            max_concurrent_workflow_tasks=most_tasks,
+            max_concurrent_local_activities=most_tasks,
             max_concurrent_activities=most_active - self._most_local_advances,
             # The last worker of a workflow may be dead: then any other one takes it.
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
@@ -314,6 +316,12 @@ class TemporalWorker:
         self._workflows.keep_trying(
             lambda: self._inbox.discard(number, fencing_token), "inbox.discard_failed", str(number)
         )
+
+
+def most_workflow_tasks(most_active: int) -> int:
+    """Return how many workflow tasks a worker takes at a time. What a worker that dies has taken begins again later."""
+    # Each local activity occupies one, and other workflows need some, too.
+    return max(min(most_active // 2, _MOST_LOCAL_ADVANCES) + min((most_active + 1) // 2, _OTHER_TASKS), _LEAST_TASKS)
 
 
 @contextlib.contextmanager
