@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import stat
 import threading
@@ -328,6 +329,35 @@ def test_codes_of_others_do_not_log_the_command_in(account: Client, admin: Clien
     silent.close()
     assert code == 0, err
     assert "does not belong to this login" in err
+    assert account.email in flowrunner("whoami", at=tmp_path).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's place")
+def test_an_answer_of_another_user_of_the_machine_does_not_count(
+    account: Client, admin: Client, tmp_path: Path
+) -> None:
+    login = BrowserLogin(account, tmp_path)
+    other = admin.new_account()
+    theirs = other.post("/api/v1/auth/command-logins", {"challenge": login.asked["challenge"]}).json["code"]
+    query = urlencode({"state": login.asked["state"], "code": theirs})
+
+    answers = []
+    for closes_at_once in (False, True):
+        os.seteuid(65534)
+        try:
+            client = socket.socket()
+        finally:
+            os.seteuid(0)
+        with client:
+            client.connect(("127.0.0.1", int(login.asked["port"])))
+            client.sendall(f"GET /?{query} HTTP/1.0\r\n\r\n".encode())
+            if not closes_at_once:
+                answers.append(client.recv(1024).split()[1])
+    assert login.hand_over(state=login.asked["state"], code=login.allow()) == 200
+
+    code, err = login.end()
+    assert (code, answers) == (0, [b"403"]), err
+    assert "does not belong to this login" not in err
     assert account.email in flowrunner("whoami", at=tmp_path).stdout
 
 

@@ -19,6 +19,7 @@ import webbrowser
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -33,6 +34,8 @@ _REQUEST_SECONDS: Final = 5.0
 # A code that does not work may be somebody else's: the right one may come yet.
 _MOST_CODES: Final = 20
 _MOST_NAME_CHARACTERS: Final = 80
+# The state of a connection in /proc/net/tcp. One that its client has closed no longer says whose it was.
+_ESTABLISHED: Final = "01"
 _ARRIVED: Final = (
     b"<!doctype html><meta charset=utf-8><title>FlowRunner</title>"
     b"<p>The code has arrived. You can close this page, and go on in the terminal.</p>"
@@ -120,6 +123,30 @@ def _first_that_works(client: Client, codes: "queue.Queue[str]", verifier: str) 
     )
 
 
+def _is_own(client_port: int, port: int) -> bool:
+    """Return whether the client of a loopback connection is a process of this user or of root.
+
+    The address of a login is in the list of processes, so other users know the state. Only Linux says whose a
+    connection is; elsewhere each counts.
+    """
+    ends = [
+        f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{each:04X}" for each in (client_port, port)
+    ]
+    lines: list[list[str]] = []
+    # A program may reach an address of IPv4 by a socket of IPv6.
+    for name in ("tcp", "tcp6"):
+        try:
+            lines += [line.split() for line in Path("/proc/net", name).read_text(encoding="ascii").splitlines()[1:]]
+        except OSError:
+            if name == "tcp":
+                return True
+    return any(
+        line[1].endswith(ends[0]) and line[2].endswith(ends[1]) and line[3] == _ESTABLISHED
+        and int(line[7]) in (os.getuid(), 0)
+        for line in lines
+    )  # fmt: skip
+
+
 @contextmanager
 def _listener(state: str, codes: "queue.Queue[str]") -> Iterator[int]:
     """Listen on a loopback port, which is yielded, for codes that come with the state."""
@@ -134,6 +161,9 @@ def _listener(state: str, codes: "queue.Queue[str]") -> Iterator[int]:
             known = hmac.compare_digest(given.get("state", [""])[0].encode(), state.encode())
             if parts.path != "/" or not known or "code" not in given:
                 self.send_error(404)
+                return
+            if not _is_own(self.client_address[1], self.connection.getsockname()[1]):
+                self.send_error(403, "This browser is another user's: log in with --paste")
                 return
             try:
                 codes.put_nowait(given["code"][0])
