@@ -115,6 +115,8 @@ def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) ->
     assert "tell" not in user("executions", "logs", id, "--level", "error").stdout
     assert "\x1b" not in user("logs", id).stdout
     assert [one["node_id"] for one in user.json("logs", id, "-f", "--node", "tell", "--search", "WELL")] == ["tell"]
+    followed, listed = (user.json("logs", id, *follow, "--level", "error") for follow in (["-f"], []))
+    assert [one["message"] for one in followed] == [one["message"] for one in listed] != []
     assert [one["step"] for one in user.json("executions", "steps", id)] == ["tell.1", "bad.1"]
     assert user.json("executions", "steps", id, "--step", "bad.1")["each_attempt"][0]["status"] == "failed"
     recorded = user("executions", "events", id).stdout.splitlines()
@@ -149,9 +151,11 @@ def test_the_time_to_wait_is_limited(user: User) -> None:
 def test_executions_are_cancelled(user: User) -> None:
     id = waiting(user)
 
+    assert "no result yet" in user("executions", "output", id, code=8).stderr
     assert "--yes" in user("cancel", id, code=2).stderr
     assert "cancelled" in user("cancel", id, "-y").stderr
     assert "was cancelled" in user("watch", id, code=9).stderr
+    assert "was cancelled" in user("executions", "output", id, code=9).stderr
     assert user("executions", "cancel", id, "-y", code=6)
     user("cancel", code=2)
     user("cancel", id, "--flow", "asking", code=2)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from client.scripted import answer, scripted
 from flowrunner.client import (
     Client,
     ExecutionFailed,
@@ -94,6 +95,17 @@ def test_lists_are_read_page_by_page(client: Client) -> None:
 
     assert names == ["double", "broken", "waiting"]
     assert [flow["name"] for flow in client.entries("/flows", most=1)] == ["double"]
+
+
+@pytest.mark.parametrize(
+    ("path", "end", "parameter"), [("/flows", "next_cursor", "cursor"), ("/approvals", "next", "after")]
+)
+def test_a_list_goes_on_where_its_page_says(path: str, end: str, parameter: str) -> None:
+    with scripted(answer(200, {"found": [1], end: "p"}), answer(200, {"found": [2], end: None})) as server:
+        with Client(server.url) as client:
+            assert list(client.entries(path)) == [1, 2]
+
+    assert f"{parameter}=p" in server.heads()[1]
 
 
 def test_answers_are_typed_objects(client: Client) -> None:

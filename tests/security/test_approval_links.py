@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.keys import SIGNING, KeyRing
+from flowrunner.services.approval_links import MOST_REQUESTS
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
@@ -158,6 +160,14 @@ async def test_s73_opening_a_link_answers_nothing(links: Links) -> None:
             assert reply.status in (200, 204, 400, 403, 404, 405, 422), (method, reply)
 
     assert await links.state() == before
+
+
+async def test_s73_a_link_is_opened_a_bounded_number_of_times_a_minute(links: Links) -> None:
+    statuses = Counter([(await links.get(links.path())).status for _ in range(MOST_REQUESTS + 3)])
+
+    assert statuses == {200: MOST_REQUESTS, 429: 3}
+    assert (await links.post(links.path())).status == 429
+    assert (await links.post(links.path(branch="right"))).status == 200
 
 
 async def test_s73_two_answers_at_the_same_time_are_one(links: Links) -> None:

@@ -14,6 +14,7 @@ import pytest
 from flowrunner.bootstrap.program import Program
 from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
+from flowrunner.services import invitations
 from flowrunner.services.invitations import MOST_OPEN, MOST_SENT
 from flowrunner.services.links import digest_of_token
 from flowrunner.storage.transaction import Transaction
@@ -344,6 +345,18 @@ async def test_s73_invitations_are_bounded(team: Team) -> None:
         "new@example.com", by="omar", to=str((await team.go("omar", "GET", "/api/v1/workspaces/omars")).json["id"])
     )
     assert (full.status, str(MOST_OPEN) in full.error["message"]) == (409, True)
+
+
+async def test_s73_one_address_makes_a_bounded_number_of_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "MOST_SIGN_UPS", 2)
+    async with program_at(tmp_path / "data", sign_up="admins") as program:
+        team = await Team(program).begin()
+        tokens = [await team.token(f"new{n}@example.com") for n in range(3)]
+
+        assert [(await team.sign_up(token)).status for token in tokens] == [201, 201, 429]
+        assert (await team.sign_up(tokens[2], address="198.51.100.9")).status == 201
 
 
 async def test_s73_the_token_is_nowhere_but_in_the_answer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.bootstrap.program import Program
+from flowrunner.services import password_resets
 from flowrunner.services.links import digest_of_token
 from flowrunner.services.password_resets import MOST_ASKED, MOST_LINKS, MOST_MAILS
 from flowrunner.storage.transaction import Transaction
@@ -365,6 +366,20 @@ async def test_s73_neither_a_mailbox_nor_the_server_is_flooded(mailing: Accounts
 
     assert statuses == {202: MOST_ASKED + 5, 429: 5}
     assert len(mailbox[0].arrived) == MOST_MAILS
+
+
+async def test_s73_one_address_sets_a_bounded_number_of_passwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(password_resets, "_MOST_SET", 2)
+    async with program_at(tmp_path / "data") as program:
+        accounts = await Accounts(program).begin()
+        statuses = [
+            (await accounts.use(await accounts.link(), address=address)).status
+            for address in (*["127.0.0.1"] * 3, "198.51.100.9")
+        ]
+
+    assert statuses == [200, 200, 429, 200]
 
 
 async def test_s73_a_server_without_mail_says_so_alike(accounts: Accounts) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,13 +31,15 @@ QUICK = "nodes: {a: {type: return, params: {value: '${input}'}}}"
 WAITING = "nodes: {a: {type: wait, params: {key: go}}}"
 
 
-def server_of(engine: Machine, outcomes: dict[str, int] | None = None) -> Schedules:
+def server_of(
+    engine: Machine, outcomes: dict[str, int] | None = None, store: type[SqlSchedules] = SqlSchedules
+) -> Schedules:
     def count(outcome: str, number: int) -> None:
         if outcomes is not None:
             outcomes[outcome] = outcomes.get(outcome, 0) + number
 
     return Schedules(
-        SqlSchedules(engine.database), engine.executions, engine.library, engine.deps.sandbox, engine.clock,
+        store(engine.database), engine.executions, engine.library, engine.deps.sandbox, engine.clock,
         changed=asyncio.Event(), on_outcome=count,
     )  # fmt: skip
 
@@ -196,6 +198,30 @@ async def test_a_pause_of_the_installation_is_an_outage(engine: Machine, flows: 
 
     assert paused == {}
     assert list(await one.starts()) == [NOON + 4 * QUARTER]
+
+
+async def test_a_pause_that_begins_while_due_times_are_started_leaves_them_to_its_end(
+    engine: Machine, flows: Flows, mara: Caller
+) -> None:
+    pause = SqlPause(engine.database)
+
+    class PausedMeanwhile(SqlSchedules):
+        async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
+            found = await super().due(at=at, limit=limit)
+            await pause.set(NOON)
+            return found
+
+    one = await world(engine, flows, mara)
+    one.servers = [server_of(engine, one.outcomes, PausedMeanwhile)]
+    await one.advance(minutes=15)
+    paused = await one.trigger()
+    await pause.set(None)
+    one.servers = [server_of(engine, one.outcomes)]
+    await one.advance(seconds=1)
+
+    assert (paused.due_at, paused.failures) == (NOON + QUARTER, 0)
+    assert list(await one.starts()) == [NOON + QUARTER]
+    assert one.outcomes == {"started": 1}
 
 
 async def test_a_trigger_that_fails_again_and_again_says_why(engine: Machine, flows: Flows, mara: Caller) -> None:

@@ -186,6 +186,21 @@ async def test_a_due_time_is_left_out_once(flows: SqlFlows, schedules: SqlSchedu
     assert (trigger.due_at, trigger.missed, trigger.skipped) == (NOON + 2 * HOUR, 3, 1)
 
 
+async def test_what_a_trigger_has_left_out_adds_up_whatever_became_of_its_due_times(
+    flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOURLY))
+    due = [NOON + n * HOUR for n in range(1, 6)]
+
+    await schedules.advance(OFTEN, due_at=due[0], next=start(due[1]), missed=3, skipped=1)
+    await schedules.fail(OFTEN, due_at=due[1], next=start(due[2]), missed=4, error="no")
+    fire = TriggerFire(trigger_id=OFTEN, at=due[2], due_at=due[2], next=start(due[3]), missed=5)
+    await log.append(firing("e1", fire, await log.claim()))
+    await schedules.advance(OFTEN, due_at=due[3], next=start(due[4]), missed=6, skipped=1)
+
+    assert ((await often(triggers)).missed, (await often(triggers)).skipped) == (18, 2)
+
+
 async def test_failures_are_counted_until_a_start(
     flows: SqlFlows, schedules: SqlSchedules, triggers: SqlTriggers, log: SqlJournal
 ) -> None:
