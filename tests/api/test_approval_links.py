@@ -160,9 +160,11 @@ def test_a_failing_notification_does_not_end_the_approval(root: Client, receiver
 def test_a_revoked_link_answers_no_longer_and_a_member_still_does(root: Client, receiver: Receiver) -> None:
     asked = Asked(root, receiver)
     link = f"/api/v1/executions/{asked.id}/approvals/ask/link"
+    assert [each["link"] for each in root.get("/api/v1/approvals").json["approvals"]] == [True]
 
     assert root.delete(link).status == 200
 
+    assert [each["link"] for each in root.get("/api/v1/approvals").json["approvals"]] == [False]
     assert "Link revoked" in text_of(asked.page())
     assert "link" not in root.execution(asked.id)["waiting_for"][0]
     assert asked.post({"answer": "reject"}).status == 410

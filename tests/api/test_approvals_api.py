@@ -196,7 +196,7 @@ async def test_the_list_says_what_is_asked_where_and_since_when(tmp_path: Path) 
     assert since >= started_at
     assert approval == {
         "execution_id": id, "flow_id": flow, "flow_name": "F", "workspace_id": team.id, "node": "ask", "step": "ask.1",
-        "prompt": "Pay?", "form": form, "until": None, "needed": 3, "given": 1,
+        "prompt": "Pay?", "form": form, "until": None, "needed": 3, "given": 1, "link": False,
     }  # fmt: skip
     assert (reply.json["limit"], reply.json["next"]) == (10, None)
 

@@ -335,6 +335,41 @@ def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: T
     assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
+LOOP: Final = """\
+metadata: {name: long-loop}
+nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 2100}, (_, i) => i)}", as: item}
+    nodes:
+      work: {type: transform, params: {value: "${item === 2050 ? flow.input.none.such : item}"}}
+"""
+
+
+def test_rounds_beyond_those_that_are_listed_are_read_when_they_are_asked_for(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(LOOP))
+    assert api.ended(id)["status"] == "failed"
+    page = tab.go(f"/executions/{id}")
+    panel = page.get_by_role("complementary")
+    number = panel.get_by_label("Round of the loop")
+
+    expect(panel).to_contain_text("such")
+    expect(number).to_have_value("2050")
+    panel.get_by_role("button", name="Round before").click()
+    expect(number).to_have_value("2049")
+    expect(panel).to_contain_text("completed")
+    number.fill("2020")
+    number.press("Enter")
+    expect(page).to_have_url(re.compile(r"step=each.1%5B2020%5D%2Fwork.1"))
+    expect(panel).to_contain_text("each.1[2020]/work.1")
+    tab.go(f"/executions/{id}?step=each.1")
+    number.fill("2044")
+    number.press("Enter")
+    expect(panel).to_contain_text("each.1[2044]/work.1")
+    tab.go(f"/executions/{id}?step=each.1[9999]/work.1")
+    expect(panel).to_contain_text("There is no step each.1[9999]/work.1")
+
+
 def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any]) -> None:
     page = tab.go(f"/executions/{ids['completed']}")
     page.get_by_role("button", name="Replay").click()

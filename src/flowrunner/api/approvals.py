@@ -29,6 +29,7 @@ class ApprovalInList(Answer, frozen=True, kw_only=True):
     until: Annotated[str | None, Meta(description="The time at which it is no longer waited for; null for never.")]
     needed: Annotated[int, Meta(description="The number of approvals that are needed.")]
     given: Annotated[int, Meta(description="The number of approvals so far.")]
+    link: Annotated[bool, Meta(description="A link answers it, too, until it is revoked.")]
 
     @classmethod
     def of(cls, approval: PendingApproval) -> Self:
@@ -45,6 +46,7 @@ class ApprovalInList(Answer, frozen=True, kw_only=True):
             until=None if approval.until is None else rfc3339(approval.until),
             needed=approval.needed,
             given=approval.given,
+            link=approval.has_link,
         )
 
 

@@ -46,6 +46,7 @@ class Approval(Model):
         until: The time at which it is no longer waited for; null for never.
         needed: The number of approvals that are needed.
         given: The number of approvals so far.
+        link: A link answers it, too, until it is revoked.
     """
 
     execution_id: str
@@ -60,6 +61,7 @@ class Approval(Model):
     until: datetime | None
     needed: int
     given: int
+    link: bool
 
 
 class Attempt(Model):

@@ -43,6 +43,7 @@ class _Waiting(msgspec.Struct):
     roles: list[str] | None = None
     members: list[str] | None = None
     count: int | None = None
+    link: bool = False
     answers: list[_GivenAnswer] = []
 
     @property
@@ -66,6 +67,7 @@ class PendingApproval:
         until: Deadline of the wait; None for no limit.
         needed: Number of approvals that are needed.
         given: Number of approvals so far.
+        has_link: Whether a link answers it, too.
     """
 
     execution_id: ExecutionId
@@ -80,6 +82,7 @@ class PendingApproval:
     until: datetime | None
     needed: int
     given: int
+    has_link: bool
 
 
 class Approvals:
@@ -185,6 +188,7 @@ def _pending(execution: WaitingExecution, waiting: _Waiting, *, since: datetime)
         until=waiting.until,
         needed=waiting.wait.needed,
         given=sum(answer.approved for answer in waiting.answers),
+        has_link=waiting.link,
     )
 
 

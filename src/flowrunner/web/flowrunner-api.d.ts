@@ -2742,6 +2742,11 @@ export interface components {
              * @description The number of approvals so far.
              */
             given: number;
+            /**
+             * Link
+             * @description A link answers it, too, until it is revoked.
+             */
+            link: boolean;
         };
         /** ApprovalList */
         ApprovalList: {

@@ -62,6 +62,8 @@ test("params are those of the node's type, required ones first", () => {
   expect(params).toEqual(expect.arrayContaining(["method", "headers"]));
   expect(params).not.toContain("prompt");
   expect(offered("nodes:\n  a: {type: approval, params: {|}}")).toEqual(expect.arrayContaining(["prompt"]));
+  expect(offered("nodes:\n  a: {type: approval, params: {|")).toEqual(expect.arrayContaining(["prompt"]));
+  expect(offered("nodes:\n  a: {type: approval, params: {prompt: x, |\n  b: {type: log}\n")).toEqual(expect.arrayContaining(["form"]));
 });
 
 test("a key that is there is not offered again", () => {

@@ -43,12 +43,16 @@ export function complete(text: string, offset: number, schema: FlowSchema, known
   return items.length === 0 ? null : { from: place.from, to, items };
 }
 
-/** Read the document without the word at the cursor, or without its line: the reading with the fewest errors counts. */
+/**
+ * Read the document without the word at the cursor, with the brackets that it lacks, or without its line: the reading with
+ * the fewest errors counts.
+ */
 function dataWithout(text: string, place: Place, offset: number): unknown {
   const rest = /^[\w.-]*/.exec(text.slice(offset))![0].length;
   const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
   const lineEnd = (text.indexOf("\n", offset) + 1 || text.length + 1) - 1;
-  const variants = [text.slice(0, place.from) + text.slice(offset + rest), text.slice(0, lineStart) + text.slice(lineEnd), text];
+  const before = text.slice(0, place.from);
+  const variants = [before + text.slice(offset + rest), before + place.quote + place.closing + text.slice(lineEnd), text.slice(0, lineStart) + text.slice(lineEnd), text];
   let best: { value: unknown; errors: number } | undefined;
   for (const variant of variants) {
     const found = readWithErrors(variant);

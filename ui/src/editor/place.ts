@@ -20,6 +20,8 @@ export interface Place {
   readonly indent: number;
   /** The quote that is open before the word. */
   readonly quote: string;
+  /** The brackets that end what is open, the innermost first. */
+  readonly closing: string;
 }
 
 interface Block {
@@ -100,7 +102,8 @@ class Scanner {
   }
 
   private place(kind: "key" | "value", path: Keys, from: number, word: string): Place {
-    return { path, kind, from, word, isFlow: false, indent: 0, quote: "" };
+    const closing = this.flows.map(({ bracket }) => (bracket === "{" ? "}" : "]")).reverse().join("");
+    return { path, kind, from, word, isFlow: false, indent: 0, quote: "", closing };
   }
 
   private path(): Keys {

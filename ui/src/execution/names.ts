@@ -19,3 +19,8 @@ export function runOf(scope: string): string {
 export function nodeOf(step: string): string {
   return step.slice(step.lastIndexOf("/") + 1).replace(/\.\d+$/, "");
 }
+
+/** The round or the branch that a step belongs to, `each.1[4]`; empty for the flow's own steps. */
+export function scopeOf(step: string): string {
+  return step.slice(0, Math.max(0, step.lastIndexOf("/")));
+}

@@ -13,7 +13,7 @@ export type Graph = Schemas["GraphAnswer"];
 export type Preview = Schemas["PreviewAnswer"];
 
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
-/** Steps that are listed at most; the rest is behind the nodes. */
+/** Steps that are listed at most; rounds beyond them are read when they are asked for. */
 export const MOST_STEPS = 2000;
 const PAGE = 500;
 /** Milliseconds between two loads while events arrive. */
@@ -23,6 +23,8 @@ export class ExecutionStore {
   readonly detail = signal<Detail | undefined>(undefined);
   readonly graph = signal<Graph | undefined>(undefined);
   readonly steps = signal<Step[]>([]);
+  /** Not all steps are listed. */
+  readonly isCut = signal(false);
   readonly error = signal<ApiError | undefined>(undefined);
   readonly stream = signal<EventStream | undefined>(undefined);
   readonly isLive = computed(() => this.detail.value !== undefined && !FINAL.has(this.detail.value.status));
@@ -30,6 +32,8 @@ export class ExecutionStore {
   readonly version = signal(0);
   /** The step that has failed, or waits for somebody; the last one of these after it went on. */
   decisive: string | undefined;
+  /** Rounds and branches that were asked for beyond the steps that are listed. */
+  private readonly scopes = new Set<string>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private isLoading = false;
   private isDue = false;
@@ -84,12 +88,22 @@ export class ExecutionStore {
     }
   };
 
-  /** The flow's own steps, and of those in loops and branches as many as are listed. */
+  /** The flow's own steps, of those in loops and branches as many as are listed, and the rounds that were asked for. */
   private async readSteps(): Promise<Step[]> {
     const own = await this.page("");
     const all = own.steps.some(({ scopes }) => scopes !== undefined) ? await this.pages() : [];
-    const byId = new Map([...own.steps, ...all].map((step) => [step.id, step]));
-    return [...byId.values()].sort((a, b) => a.id - b.id);
+    const asked = this.isCut.peek() ? await Promise.all([...this.scopes].map((scope) => this.page(scope))) : [];
+    return merged(own.steps, all, ...asked.map(({ steps }) => steps));
+  }
+
+  /** Load the steps of a round or a branch; return them. */
+  async scope(name: string): Promise<Step[]> {
+    if (!this.scopes.has(name)) {
+      const { steps } = await this.page(name);
+      this.scopes.add(name);
+      this.steps.value = merged(this.steps.peek(), steps);
+    }
+    return this.steps.peek().filter(({ scope }) => scope === name);
   }
 
   private async pages(): Promise<Step[]> {
@@ -100,6 +114,7 @@ export class ExecutionStore {
       steps.push(...page.steps);
       cursor = page.next_cursor;
     } while (cursor !== undefined && steps.length < MOST_STEPS);
+    this.isCut.value = cursor !== undefined;
     return steps;
   }
 
@@ -151,6 +166,12 @@ export class ExecutionStore {
     clearTimeout(this.timer);
     this.stream.peek()?.close();
   }
+}
+
+/** Return steps of several lists in the order of their starts; of one that is in two, the later list's counts. */
+function merged(...lists: readonly (readonly Step[])[]): Step[] {
+  const byId = new Map(lists.flat().map((step) => [step.id, step]));
+  return [...byId.values()].sort((a, b) => a.id - b.id);
 }
 
 /** An execution whose revision was deleted has no graph. */

@@ -9,6 +9,7 @@ import { workspaces, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Empty, Load, Time } from "../parts/parts";
 import { Answering } from "./approvals/answering";
+import { ApprovalLink } from "./approvals/link";
 import { visible } from "../parts/visible";
 import { approvals as texts } from "../texts/approvals";
 
@@ -54,6 +55,7 @@ function Item({ approval, onAnswered }: { approval: Approval; onAnswered: () => 
       </div>
       <p class="prompt">{visible(approval.prompt)}</p>
       {mayAnswer ? <Answering approval={approval} onAnswered={onAnswered} /> : <p class="muted small">{texts.unanswerable}</p>}
+      {approval.link && <ApprovalLink execution={approval.execution_id} step={approval.step} mayRevoke={mayAnswer} onRevoked={onAnswered} />}
     </li>
   );
 }

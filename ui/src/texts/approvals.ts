@@ -14,4 +14,10 @@ export const approvals = {
   more: "Show more",
   formOf: (flow: string) => `Answer ${flow}`,
   unanswerable: "You may read this approval, and not answer it: it takes the role of an operator.",
+  hasLink: "A link answers it, too.",
+  revokeLink: "Revoke the link…",
+  revokeLinkTitle: "Revoke the link of this approval?",
+  revokeLinkIt: "Revoke the link",
+  revokeLinkHint: "Whoever has the link can no longer answer with it. Members still can.",
+  linkRevoked: "The link is revoked",
 };

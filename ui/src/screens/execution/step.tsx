@@ -4,29 +4,39 @@ import { useQuery } from "../../api/query";
 import { personOf, withPerson } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
-import { nodeOf, pathOf } from "../../execution/names";
-import { FINAL, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
+import { nodeOf, pathOf, scopeOf } from "../../execution/names";
+import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
 import { causeFirst, causeOf } from "../../parts/causes";
 import { clockOf, duration, shortId } from "../../parts/format";
-import { Empty, Status, Time } from "../../parts/parts";
+import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { visible } from "../../parts/visible";
-import { statuses } from "../../texts/common";
+import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 import { rerun } from "./rerun";
+import { LoopRounds, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
 import { Value } from "./value";
 
 /** What is beside the picture: the chosen step, the runs of the chosen node, or how to choose one. */
 export function Drawer({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step | undefined }) {
-  const node = location.value.query.get("node");
+  const { query } = location.value;
+  const node = query.get("node");
+  const asked = query.get("step") ?? store.decisive;
   return (
     <aside class="drawer" aria-label={texts.steps}>
-      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : <p class="muted">{texts.stepHint}</p>}
+      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : asked !== undefined ? <Missing key={asked} store={store} step={asked} /> : <p class="muted">{texts.stepHint}</p>}
     </aside>
   );
+}
+
+/** A step that is not listed: its round may be beyond those that are. */
+function Missing({ store, step }: { store: ExecutionStore; step: string }) {
+  const found = useQuery(`${store.id} ${step}`, () => store.scope(scopeOf(step)));
+  if (found.error) return <Failure error={found.error} retry={found.reload} />;
+  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={texts.noStep(step)}><p>{texts.stepHint}</p></Empty>;
 }
 
 /** The runs of a node, failed ones first. */
@@ -38,6 +48,7 @@ function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
   return (
     <section class="stack tight">
       <h2>{texts.runsOf(node)} <span class="muted small">{countsOf(steps)}</span></h2>
+      {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
       <ul class="runs">
         {sorted.slice(0, 100).map((step) => (
           <li key={step.id}>
@@ -56,48 +67,6 @@ function countsOf(steps: readonly Step[]): string {
   const counts = new Map<string, number>();
   for (const { status } of steps) counts.set(status, (counts.get(status) ?? 0) + 1);
   return [...counts].sort(([, a], [, b]) => b - a).map(([status, count]) => `${count} ${statuses[status] ?? status}`).join(", ");
-}
-
-/** The rounds of a loop to choose from: each leads to the step that decides its status. */
-function LoopRounds({ store, step }: { store: ExecutionStore; step: Step }) {
-  const worst = new Map<string, Step>();
-  for (const each of store.steps.value) {
-    const number = each.parent === step.id ? /\[(\d+)\]$/.exec(each.scope ?? "")?.[1] : undefined;
-    const before = number === undefined ? undefined : worst.get(number);
-    if (number !== undefined && (before === undefined || before.status === "completed")) worst.set(number, each);
-  }
-  if (worst.size === 0) return null;
-  return (
-    <select class="compact" aria-label={texts.rounds} value="" onChange={(event) => choose({ step: event.currentTarget.value, in: location.peek().query.get("in") ?? undefined })}>
-      <option value="" disabled>{texts.chooseRound}</option>
-      {[...worst].map(([number, each]) => <option key={number} value={each.step}>{texts.round(number, statuses[each.status] ?? each.status)}</option>)}
-    </select>
-  );
-}
-
-/** The runs of a loop that a step is one of: the next and the one before, and all by their number and status. */
-function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
-  const path = pathOf(step.step);
-  const loop = /^(.*)\[\d+\]\/[^[\]]*$/.exec(step.step)?.[1];
-  if (loop === undefined) return null;
-  const runs = store.steps.value.filter((each) => each.step.startsWith(`${loop}[`) && pathOf(each.step) === path);
-  const at = runs.findIndex(({ id }) => id === step.id);
-  if (runs.length < 2 || at < 0) return null;
-  const nameOf = (each: Step) => each.step.slice(loop.length + 1).split("]")[0] ?? "";
-  const pick = (next: Step | undefined) => next && choose({ step: next.step, in: location.peek().query.get("in") ?? undefined });
-  const failed = runs.filter(({ status }) => status === "failed");
-  return (
-    <div class="row tight rounds">
-      <button class="btn icon" aria-label={texts.roundBefore} disabled={at === 0} onClick={() => pick(runs[at - 1])}>‹</button>
-      <select class="compact" aria-label={texts.rounds} value={step.step} onChange={(event) => pick(runs.find((each) => each.step === event.currentTarget.value))}>
-        {runs.map((each) => <option key={each.id} value={each.step}>{texts.round(nameOf(each), statuses[each.status] ?? each.status)}</option>)}
-      </select>
-      <button class="btn icon" aria-label={texts.roundAfter} disabled={at === runs.length - 1} onClick={() => pick(runs[at + 1])}>›</button>
-      <span class="muted small">{texts.roundOf(at + 1, runs.length)}</span>
-      <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{texts.allRounds}</button>
-      {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length])}>{texts.nextFailed(failed.length)}</button>}
-    </div>
-  );
 }
 
 function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step }) {
