@@ -172,6 +172,28 @@ def test_a_workflow_of_n8n_becomes_a_flow_with_triggers_and_edges(tmp_path: Path
         assert part in report
 
 
+def test_all_rules_of_a_schedule_are_triggers_in_the_time_zone_of_the_workflow(tmp_path: Path) -> None:
+    rules = [{"field": "days", "triggerAtHour": 7}, {"field": "minutes", "minutesInterval": 10}]
+    workflow = {
+        "name": "Zoned",
+        "settings": {"timezone": "Europe/Berlin"},
+        "nodes": [
+            {"name": "When", "type": "n8n-nodes-base.scheduleTrigger", "parameters": {"rule": {"interval": rules}}},
+            {"name": "In", "type": "n8n-nodes-base.webhook", "parameters": {"responseMode": "lastNode"}},
+            {"name": "Do", "type": "n8n-nodes-base.noOp", "parameters": {}},
+        ],
+        "connections": {"When": {"main": [[{"node": "Do"}]]}, "In": {"main": [[{"node": "Do"}]]}},
+    }
+    (tmp_path / "zoned.json").write_text(json.dumps(workflow))
+
+    imported("n8n", tmp_path / "zoned.json", tmp_path)
+
+    triggers = document("Zoned", tmp_path)["triggers"]
+    assert triggers["when"] == {"type": "schedule", "cron": "0 7 */1 * *", "timezone": "Europe/Berlin"}
+    assert triggers["when_2"] == {"type": "schedule", "every": "10m"}
+    assert triggers["in"]["respond"] == {"mode": "result"}
+
+
 def test_an_imported_workflow_does_what_it_did(tmp_path: Path) -> None:
     imported("n8n", DOCUMENTS / "orders.n8n.json", tmp_path)
     flow = document("Order alarm", tmp_path)

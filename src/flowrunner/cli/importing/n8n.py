@@ -8,7 +8,7 @@ import click
 
 from flowrunner.cli.importing.documents import Imported, identifier
 from flowrunner.cli.importing.n8n_expressions import condition, value
-from flowrunner.cli.importing.n8n_triggers import TRIGGERS, trigger_of
+from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of
 
 MOST_NODES: Final = 1000
 _PREFIX: Final = "n8n-nodes-base."
@@ -34,12 +34,17 @@ def flow_of(workflow: Any) -> Imported:
         raise click.UsageError(f"The workflow has more than {MOST_NODES} nodes")
     connections = workflow.get("connections")
     name = str(workflow.get("name") or "imported")[:200]
-    return _Workflow(name, [node for node in nodes if isinstance(node, Mapping)], connections).imported()
+    settings = workflow.get("settings")
+    timezone = settings.get("timezone") if isinstance(settings, Mapping) else None
+    listed = [node for node in nodes if isinstance(node, Mapping)]
+    return _Workflow(name, listed, connections, timezone if isinstance(timezone, str) else None).imported()
 
 
 class _Workflow:
-    def __init__(self, name: str, nodes: list[Mapping[str, Any]], connections: Any) -> None:
+    def __init__(self, name: str, nodes: list[Mapping[str, Any]], connections: Any, timezone: str | None) -> None:
         self._flow = Imported(name, {})
+        # "DEFAULT" is the one of the installation of n8n.
+        self._timezone = None if timezone == "DEFAULT" else timezone
         self._all = {str(node.get("name")): node for node in nodes}
         self._connections = connections if isinstance(connections, Mapping) else {}
         self._ids: dict[str, str] = {}
@@ -53,8 +58,7 @@ class _Workflow:
         for title, node in self._all.items():
             if _is_trigger(node):
                 starts += list(self._targets(title, 0))
-                found = trigger_of(_type(node), _parameters(node), self._flow.note)
-                if found is not None:
+                for found in triggers_of(_type(node), _parameters(node), self._flow.note, timezone=self._timezone):
                     triggers[identifier(title, triggers, otherwise="trigger")] = found
         nodes = {id: self._node(title, self._all[title]) for title, id in self._ids.items()}
         if not nodes:

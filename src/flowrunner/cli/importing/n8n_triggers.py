@@ -7,37 +7,41 @@ TRIGGERS: Final = frozenset({"webhook", "scheduleTrigger", "cron", "manualTrigge
 Note = Callable[[str], None]
 
 
-def trigger_of(kind: str, parameters: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
-    """Return the trigger; None for a start by hand."""
+def triggers_of(kind: str, parameters: Mapping[str, Any], note: Note, *, timezone: str | None) -> list[dict[str, Any]]:
+    """Return the triggers that a node becomes; none for a start by hand. Args: timezone: That of the workflow."""
     if kind == "webhook":
-        note("the webhook has another address than in n8n: 'flowrunner trigger list' shows it")
-        verify: Any = "none"
-        if parameters.get("authentication") in (None, "none"):
-            note("the webhook accepts any request, as it did: 'verify' can ask for a signature")
-        else:
-            verify = {"scheme": "standard", "secret": "${secrets.WEBHOOK}"}
-            note("the webhook was protected: say in 'verify' how, and set the secret WEBHOOK")
-        request = {"body": "${trigger.body}", "headers": "${trigger.headers}", "query": "${trigger.query}"}
-        return {"type": "webhook", "verify": verify, "input": request}
+        return [_webhook(parameters, note)]
     if kind in ("scheduleTrigger", "cron"):
-        return _schedule(parameters, note)
-    return None
+        return _schedules(parameters, note, timezone)
+    return []
 
 
-def _schedule(parameters: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
+def _webhook(parameters: Mapping[str, Any], note: Note) -> dict[str, Any]:
+    note("the webhook has another address than in n8n: 'flowrunner trigger list' shows it")
+    verify: Any = "none"
+    if parameters.get("authentication") in (None, "none"):
+        note("the webhook accepts any request, as it did: 'verify' can ask for a signature")
+    else:
+        verify = {"scheme": "standard", "secret": "${secrets.WEBHOOK}"}
+        note("the webhook was protected: say in 'verify' how, and set the secret WEBHOOK")
+    request = {"body": "${trigger.body}", "headers": "${trigger.headers}", "query": "${trigger.query}"}
+    made = {"type": "webhook", "verify": verify, "input": request}
+    if parameters.get("responseMode") in ("lastNode", "responseNode"):
+        made["respond"] = {"mode": "result"}
+    return made
+
+
+def _schedules(parameters: Mapping[str, Any], note: Note, timezone: str | None) -> list[dict[str, Any]]:
     rule = parameters.get("rule") or parameters.get("triggerTimes") or {}
     intervals = (rule.get("interval") or rule.get("item")) if isinstance(rule, Mapping) else None
     listed = [one for one in intervals if isinstance(one, Mapping)] if isinstance(intervals, list) else []
-    if not listed:
-        note("the schedule could not be read: add a trigger")
-        return None
-    if len(listed) > 1:
-        note("the schedule has several rules: only the first is a trigger")
-    made = _interval(listed[0])
-    if made is None:
-        note("the schedule could not be read: add a trigger")
-        return None
-    return {"type": "schedule", **made}
+    made = [found for found in map(_interval, listed) if found is not None]
+    if not made or len(made) < len(listed):
+        note("a schedule could not be read: add a trigger")
+    if timezone is None and any("cron" in one for one in made):
+        note("the schedule follows UTC: write the 'timezone' of your n8n")
+    zone = {} if timezone is None else {"timezone": timezone}
+    return [{"type": "schedule", **one, **(zone if "cron" in one else {})} for one in made]
 
 
 def _interval(one: Mapping[str, Any]) -> dict[str, str] | None:
