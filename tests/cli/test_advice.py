@@ -38,6 +38,19 @@ def user(account: Client, tmp_path_factory: pytest.TempPathFactory) -> User:
     return User(account, tmp_path_factory.mktemp("advice"))
 
 
+def test_the_limits_of_a_token_are_explained(user: User) -> None:
+    token = user.json("token", "create", "reader", "--scope", "read")["token"]
+    environment = {"FLOWRUNNER_TOKEN": token, "FLOWRUNNER_URL": user.client.url}
+
+    lacking = user("secret", "set", "KEY", stdin="a-value-of-some-length", code=4, environment=environment).stderr
+    never = user("token", "list", code=4, environment=environment).stderr
+    agent = user("mcp", code=4, environment=environment).stderr
+
+    assert "hint: make a token with that scope: flowrunner token create NAME --scope SCOPE" in lacking
+    assert "hint: log in with 'flowrunner login'" in never
+    assert "the scope 'mcp' (make a token with that scope" in agent
+
+
 def test_a_url_with_the_path_of_a_page_is_recognised(user: User) -> None:
     for page, code in (("/api/v1", 5), ("/w/personal/flows", 1)):
         environment = {"FLOWRUNNER_URL": f"{user.client.url}{page}"}

@@ -14,6 +14,8 @@ _FOR_PROGRAMS: Final = re.compile(
     re.IGNORECASE,
 )
 _LOG_IN: Final = "log in with 'flowrunner login', or set FLOWRUNNER_TOKEN"
+_OTHER_SCOPE: Final = "make a token with that scope: flowrunner token create NAME --scope SCOPE"
+_LOGIN_ONLY: Final = "log in with 'flowrunner login', and leave out FLOWRUNNER_TOKEN and --token"
 NOT_CONNECTED: Final = (
     "start the server with 'flowrunner serve' or 'flowrunner dev', or name another one: --url, FLOWRUNNER_URL, "
     "'flowrunner context list'"
@@ -59,6 +61,8 @@ def advice_on(error: "ApiError") -> str | None:
     """Return what a person can do about an answer; None if nothing is known."""
     if error.status == 401 and error.docs != "docs/sign-on.md#second-factors":
         return _LOG_IN
+    if error.status == 403 and "API token" in error.message:
+        return _OTHER_SCOPE if "scope" in error.message else _LOGIN_ONLY
     if error.status in (429, 503) and error.retry_after:
         return f"give the command again after {error.retry_after:.0f} s"
     if error.hint is None or not _FOR_PROGRAMS.search(error.hint):

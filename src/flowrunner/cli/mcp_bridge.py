@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowrunner import __version__
-from flowrunner.cli.advice import NOT_CONNECTED
+from flowrunner.cli.advice import NOT_CONNECTED, advice_on, message_of
 from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
@@ -112,9 +112,12 @@ def _is_of_protocol(content: bytes) -> bool:
 
 
 def _message_in(status: int, content: bytes) -> str:
+    from flowrunner.client import ApiError
+
     try:
-        error = json.loads(content)["error"]
-        return f"{error['message']} ({error['hint']})"
+        found = json.loads(content)["error"]
+        error = ApiError(status, found["code"], found["message"], hint=found["hint"], docs=found.get("docs"))
+        return f"{message_of(error)} ({advice_on(error)})"
     except (ValueError, KeyError, TypeError):
         return f"The server has answered {status}, as no FlowRunner does"
 
