@@ -26,6 +26,10 @@ else:
 # Characters that an element counts as: visiting one takes about as long as copying them.
 _ELEMENT: Final = 4
 
+# Answers of servers may have whole numbers of 4,300 digits. From here on their length counts.
+_LONG_NUMBER: Final = 2**63
+_BITS_OF_DIGIT: Final = 3
+
 # Bytes that Python takes for a text or number besides its characters, for a list, for an object, for an element of a
 # list, and for a member of an object.
 _SCALAR_BYTES: Final = 48
@@ -75,11 +79,14 @@ def memory_of_json(text: str | bytes) -> int:
 def left_after(value: JSON, left: int) -> int:
     """Return what is left of a size after subtracting a value: its characters, and four for each value in it.
 
-    The result is negative if the value is larger; no more of it is visited than fits.
+    The digits of long whole numbers are characters, too. The result is negative if the value is larger; no more of it
+    is visited than fits.
     """
     kind: type = type(value)
     if kind is str:
         return left - _ELEMENT - len(value)  # type: ignore[arg-type] # it is a str
+    if kind is int and not -_LONG_NUMBER < value < _LONG_NUMBER:  # type: ignore[operator] # it is an int
+        return left - value.bit_length() // _BITS_OF_DIGIT  # type: ignore[union-attr] # likewise
     if kind is int or kind is float or kind is bool or value is None:
         return left - _ELEMENT
     # Only containers are put on the list: most values are scalars.
@@ -98,6 +105,9 @@ def left_after(value: JSON, left: int) -> int:
             kind = type(child)
             if kind is str:
                 left -= len(child)
+            elif kind is int:
+                if not -_LONG_NUMBER < child < _LONG_NUMBER:
+                    left -= child.bit_length() // _BITS_OF_DIGIT
             elif child and (kind is list or kind is dict or kind is tuple):
                 todo.append(child)
     return left

@@ -25,11 +25,15 @@ def _call(attacker: Attacker, names: Iterable[str]) -> None:
 
 
 def _number(attacker: Attacker, number: bytes) -> None:
-    """Call a server that answers with a megabyte of one number."""
-    url = f"{attacker.receiver.url}/keep/{number.hex()}"
+    """Call a server that answers with a megabyte of one number, and give that to many branches."""
+    url = f"{attacker.receiver.url}/keep/{number[:8].hex()}"
     body = b"[" + b",".join([number] * (1_000_000 // (len(number) + 1))) + b"]"
     urlopen(Request(f"{url}?type=application/json", body, method="PUT")).close()
-    attacker.run(f"nodes: {{ask: {{type: http.request, params: {{url: '{url}'}}}}}}")
+    branch = {"nodes": {"a": {"type": "transform", "params": {"value": 1}}}}
+    attacker.run({"nodes": {
+        "ask": {"type": "http.request", "params": {"url": url}, "output": "${result.body}", "next": "each"},
+        "each": {"type": "parallel", "branches": {f"b{n}": branch for n in range(12)}},
+    }})  # fmt: skip
 
 
 CASES: Final = (
@@ -43,4 +47,5 @@ CASES: Final = (
     Case("chunks that are mostly frame",
          lambda a: _call(a, ["a chunk extension without end", "a chunk size without end", "chunks of 8 bytes"])),
     Case("numbers that are almost 0", lambda a: _number(a, b"1e-320")),
+    Case("numbers of thousands of digits", lambda a: _number(a, b"9" * 4290)),
 )  # fmt: skip
