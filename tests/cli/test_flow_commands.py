@@ -82,6 +82,13 @@ def test_secrets_that_a_saved_flow_reads_and_the_workspace_lacks_are_named(user:
     assert renamed.stderr == ""
 
 
+def test_inputs_are_given_to_each_flow_that_the_server_can_read(user: User) -> None:
+    document = "inputs: {n: {type: integer}}\nnodes: {a: {type: log, params: {message: sure?}}}\n"
+    user("flow", "create", "-", "--name", "asks", stdin=document)
+
+    assert user.json("run", "asks", "-i", "n=1")["status"] == "running"
+
+
 def test_triggers_of_a_saved_flow_that_start_nothing_are_named(user: User) -> None:
     document = """
 triggers:

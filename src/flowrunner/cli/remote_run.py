@@ -48,11 +48,12 @@ def _has_pairs(inputs: Sequence[str], params: Sequence[str]) -> bool:
 
 def _schemas(client: Client, id: str) -> Mapping[str, Any]:
     """Return the `inputs` of the flow, which say where `7` is text."""
-    import yaml
+    from flowrunner.domain.errors import InvalidFlow
+    from flowrunner.language.yaml_source import read_yaml
 
     try:
-        document = yaml.safe_load(client.get(f"/flows/{id}")["definition"])
-    except yaml.YAMLError as error:
+        document = read_yaml(client.get(f"/flows/{id}")["definition"]).value
+    except InvalidFlow as error:
         raise click.UsageError("The definition of the flow cannot be read: give the input as JSON") from error
     schemas = document.get("inputs") if isinstance(document, dict) else None
     return schemas if isinstance(schemas, dict) else {}
