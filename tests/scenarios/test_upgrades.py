@@ -83,7 +83,7 @@ def test_a_newer_version_says_before_an_upgrade_what_it_refuses(tmp_path: Path) 
         server.stop()
 
     assert (same.returncode, same.stdout) == (0, ""), same
-    assert "2 stored flows and revisions, 0 of which this version would not save" in same.stderr
+    assert "2 stored flows and revisions: this version would save them all" in same.stderr
     assert stricter.returncode == 6, stricter
     told = {file["file"]: [fault["code"] for fault in file["faults"]] for file in json.loads(stricter.stdout)["files"]}
     assert [codes for name, codes in told.items() if f"{flow}, revision 1, " in name] == [["too_long", "node.type"]]

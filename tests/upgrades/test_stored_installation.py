@@ -67,6 +67,7 @@ def test_all_open_executions_finish(installation: Server) -> None:
         assert ended["status"] == "completed", (name, ended)
         if FLOWS[name].result is not None:
             assert ended["result"] == FLOWS[name].result, name
+    assert installation.log.count("database.migrated") == 1
     assert check_database(installation.place) == []
     assert differing_steps(installation.place) == []
     for _, id, _ in stored:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
 from flowrunner.bootstrap.location import DATABASE_FILE, make_private, stored_at
 from flowrunner.bootstrap.ownership import is_shared, locked
 from flowrunner.clock import SystemClock
@@ -18,7 +20,10 @@ from flowrunner.services.keys import KeyRotations
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.migrations import HEAD
 from flowrunner.storage.secrets import SqlSecrets
+
+logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,10 @@ async def open_data(
         if has_file:
             make_private(settings.data_dir / DATABASE_FILE)
         if not is_standby:
+            before = await location.schema()
             await location.migrate()
+            if is_serving and before.revision is not None and not before.is_usable:
+                logger.info("database.migrated", earlier_schema=before.revision, schema=HEAD)
         database = location.open(
             on_commit=metrics.database.committed, on_duration=metrics.database.took, is_standby=is_standby
         )

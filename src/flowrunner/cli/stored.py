@@ -31,11 +31,12 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
             print_text(found, colour=wants_colour(sys.stdout.isatty(), os.environ))
     refused = [flow for flow in checked if any(not fault.is_warning for fault in flow.faults)]
     executions = sum(flow.stored.executions for flow in refused)
-    click.echo(
-        f"{len(checked)} stored flows and revisions, {len(refused)} of which this version would not save; "
-        f"{executions} of their executions are under way",
-        err=True,
+    verdict = (
+        f", {len(refused)} of which this version would not save; {executions} of their executions are under way"
+        if refused
+        else ": this version would save them all"
     )
+    click.echo(f"{len(checked)} stored flows and revisions{verdict}", err=True)
     has_errors, has_warnings = any(each.errors for each in found), any(each.warnings for each in found)
     return INVALID if has_errors or (strict and has_warnings) else OK
 
