@@ -236,6 +236,14 @@ def test_executions_are_listed_the_newest_first(account: Client, some: dict[str,
         assert {name: whole[name] for name in execution} == execution
 
 
+@pytest.mark.parametrize("name", ["flow_id", "flow", "error_type", "node", "trigger", "rerun_of"])
+def test_an_empty_filter_does_not_select_all_executions(account: Client, some: dict[str, str], name: str) -> None:
+    reply = account.get(f"/api/v1/executions?{name}=")
+
+    assert_error(reply, 422)
+    assert reply.json["error"]["details"]["field"] == name
+
+
 def test_executions_are_filtered_by_flow_and_status(account: Client, some: dict[str, str]) -> None:
     def ids(*names: str) -> tuple[list[str], int]:
         return [some[name] for name in names], len(names)

@@ -33,9 +33,11 @@ router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedR
 async def list_executions(
     request: Request,
     *,
-    flow_id: Annotated[str | None, Query(max_length=200, description="Only executions of this flow.")] = None,
+    flow_id: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only executions of this flow.")
+    ] = None,
     flow: Annotated[
-        str | None, Query(max_length=200, description="Only executions of the flow with this id or name.")
+        str | None, Query(min_length=1, max_length=200, description="Only executions of the flow with this id or name.")
     ] = None,
     status: Annotated[
         str | None,
@@ -44,11 +46,17 @@ async def list_executions(
     since: Since = None,
     until: Until = None,
     error_type: Annotated[
-        str | None, Query(max_length=200, description="Only failures with this `error_type`.")
+        str | None, Query(min_length=1, max_length=200, description="Only failures with this `error_type`.")
     ] = None,
-    node: Annotated[str | None, Query(max_length=200, description="Only failures at this `failed_node`.")] = None,
-    trigger: Annotated[str | None, Query(max_length=200, description="Only what this trigger has started.")] = None,
-    rerun_of: Annotated[str | None, Query(max_length=200, description="Only reruns of this execution.")] = None,
+    node: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only failures at this `failed_node`.")
+    ] = None,
+    trigger: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only what this trigger has started.")
+    ] = None,
+    rerun_of: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only reruns of this execution.")
+    ] = None,
     unrepaired: Annotated[
         bool, Query(description="Only failed executions that have no `repaired_by`, the completed rerun.")
     ] = False,

@@ -201,7 +201,9 @@ async def get_overview(
 @router.get("/executions/histogram", responses=errors(401, 403, 422))
 async def get_histogram(
     request: Request,
-    flow_id: Annotated[str | None, Query(max_length=200, description="Only executions of this flow.")] = None,
+    flow_id: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only executions of this flow.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     buckets: Annotated[int, Query(ge=1, le=MOST_BUCKETS, description="The number of buckets of equal length.")] = 48,

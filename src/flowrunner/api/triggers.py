@@ -115,7 +115,7 @@ def _answer(trigger: TriggerView, request: Request) -> Reply[TriggerAnswer]:
 async def list_triggers(
     request: Request,
     *,
-    flow_id: Annotated[str | None, Query(max_length=200)] = None,
+    flow_id: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
     type: Literal["schedule", "webhook", "execution"] | None = None,
     page: Paging,
 ) -> Reply[TriggerList]:
