@@ -106,7 +106,15 @@ def test_every_route_says_its_errors(document: Any) -> None:
                 assert status < "300", name
                 continue
             schema = response["content"]["application/json"]["schema"]
-            assert (schema == {"$ref": "#/components/schemas/Error"}) == (status >= "400"), (name, status)
+            assert (schema == {"$ref": "#/components/schemas/ErrorAnswer"}) == (status >= "400"), (name, status)
+
+
+def test_no_answer_has_an_object_or_a_list_under_its_own_name(document: Any) -> None:
+    """Generators name a variable after each of both, with two types."""
+    for name, schema in document["components"]["schemas"].items():
+        field = schema.get("properties", {}).get(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(), {})
+        assert "$ref" not in field, name
+        assert field.get("type") not in ("array", "object"), name
 
 
 def closed(components: Any) -> Any:

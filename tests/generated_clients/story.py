@@ -7,7 +7,7 @@ from flowrunner_client import AuthenticatedClient, Client
 from flowrunner_client.api.authentication import login
 from flowrunner_client.api.executions import get_execution, list_steps, run_flow
 from flowrunner_client.api.flows import create_flow
-from flowrunner_client.models import CreateFlow, Error, Login, RunFlow, RunFlowInput
+from flowrunner_client.models import CreateFlow, ErrorAnswer, Login, RunFlow, RunFlowInput
 
 url, email, password = sys.argv[1:]
 session = login.sync(client=Client(base_url=url), body=Login(username=email, password=password))
@@ -23,8 +23,8 @@ steps = list_steps.sync(run.execution_id, client=client)
 
 faulty = create_flow.sync(client=client, body=CreateFlow(name="Faulty", definition="nodes: {}"))
 missing = get_execution.sync_detailed("exec-1", client=client)
-assert isinstance(faulty, Error)
-assert isinstance(missing.parsed, Error)
+assert isinstance(faulty, ErrorAnswer)
+assert isinstance(missing.parsed, ErrorAnswer)
 print(
     json.dumps(
         {

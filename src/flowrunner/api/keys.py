@@ -50,16 +50,16 @@ class RotationList(ListAnswer, frozen=True):
     rotations: list[RotationAnswer]
 
 
-class Rotations(Answer, frozen=True, kw_only=True):
+class StartedRotations(Answer, frozen=True, kw_only=True):
     rotations: list[RotationAnswer]
 
 
 @admin.post("", status_code=202, responses=errors(401, 403, 409, *BODY_ERRORS), openapi_extra=repeatable())
-async def rotate_keys(request: Request, body: RotateKeys) -> Reply[Rotations]:
+async def rotate_keys(request: Request, body: RotateKeys) -> Reply[StartedRotations]:
     """Replace keys in the background. Stored data stays readable, and sessions stay valid."""
     kinds = list(dict.fromkeys(body.kinds))
     rotations = await services_of(request).keys.request(caller_of(request), kinds)
-    return answer(Rotations(rotations=[RotationAnswer.of(rotation) for rotation in rotations]), 202)
+    return answer(StartedRotations(rotations=[RotationAnswer.of(rotation) for rotation in rotations]), 202)
 
 
 @admin.get("", responses=errors(401, 403, 422))

@@ -87,7 +87,7 @@ class PasskeyOptions(Answer, frozen=True, kw_only=True):
     ]
 
 
-class RecoveryCodes(Answer, frozen=True, kw_only=True):
+class NewRecoveryCodes(Answer, frozen=True, kw_only=True):
     recovery_codes: Annotated[
         list[str],
         Meta(
@@ -143,13 +143,13 @@ async def start_totp(request: Request, body: NewFactor) -> Reply[TotpAnswer]:
 
 
 @router.post("/{id}/confirm", responses=errors(401, 403, 404, *BODY_ERRORS), openapi_extra=_CHANGES)
-async def confirm_totp(request: Request, id: str, body: Confirmation) -> Reply[RecoveryCodes]:
+async def confirm_totp(request: Request, id: str, body: Confirmation) -> Reply[NewRecoveryCodes]:
     """Confirm a key with a code of it.
 
     The account's first second factor comes with recovery codes, and ends its other logins.
     """
     codes = await services_of(request).second_factors.confirm_totp(caller_of(request), FactorId(id), body.code)
-    return answer(RecoveryCodes(recovery_codes=list(codes)))
+    return answer(NewRecoveryCodes(recovery_codes=list(codes)))
 
 
 @router.post("/passkeys/options", responses=errors(401, 403, 409), openapi_extra=_CHANGES)
@@ -160,19 +160,19 @@ async def start_passkey(request: Request) -> Reply[PasskeyOptions]:
 
 
 @router.post("/passkeys", status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS), openapi_extra=_CHANGES)
-async def add_passkey(request: Request, body: AddPasskey) -> Reply[RecoveryCodes]:
+async def add_passkey(request: Request, body: AddPasskey) -> Reply[NewRecoveryCodes]:
     """Add the passkey that the browser has made. The first second factor comes with recovery codes."""
     view, codes = await services_of(request).second_factors.add_passkey(
         caller_of(request), challenge=body.challenge, name=body.name, answer=body.passkey
     )
-    return created(RecoveryCodes(recovery_codes=list(codes)), f"{_PREFIX}/{view.id}")
+    return created(NewRecoveryCodes(recovery_codes=list(codes)), f"{_PREFIX}/{view.id}")
 
 
 @router.post("/recovery-codes", status_code=201, responses=errors(401, 403, 409), openapi_extra=_CHANGES)
-async def new_recovery_codes(request: Request) -> Reply[RecoveryCodes]:
+async def new_recovery_codes(request: Request) -> Reply[NewRecoveryCodes]:
     """Replace the recovery codes. The earlier ones become invalid."""
     codes = await services_of(request).second_factors.new_recovery_codes(caller_of(request))
-    return created(RecoveryCodes(recovery_codes=list(codes)), _PREFIX)
+    return created(NewRecoveryCodes(recovery_codes=list(codes)), _PREFIX)
 
 
 @router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=_CHANGES)

@@ -11,8 +11,8 @@ from flowrunner.client.models import (
     NodeTypeList,
     Pause,
     Rotation,
-    Rotations,
     SetupState,
+    StartedRotations,
     System,
 )
 from flowrunner.client.operations import Group, K, list_operation, operation
@@ -50,9 +50,9 @@ class Installation(Group[K]):
     @operation("rotateKeys")
     def rotate_keys(
         self, kinds: Sequence[Literal["master", "data", "signing"]], *, idempotency_key: str | None = None
-    ) -> Call[Rotations]:
+    ) -> Call[StartedRotations]:
         """Replace keys in the background, for admins."""
-        return call(Rotations, "POST", "/keys/rotations", body={"kinds": kinds}, key=idempotency_key or True)
+        return call(StartedRotations, "POST", "/keys/rotations", body={"kinds": kinds}, key=idempotency_key or True)
 
     @list_operation("listRotations")
     def rotations(self) -> Listing[Rotation]:

@@ -951,6 +951,16 @@ class NewInvitation(Model):
     mailed: bool
 
 
+class NewRecoveryCodes(Model):
+    """The schema `NewRecoveryCodes` of the API.
+
+    Attributes:
+        recovery_codes: Each replaces the second factor once. They come with the first one, and are not shown again.
+    """
+
+    recovery_codes: list[str]
+
+
 class NewToken(Model):
     """The schema `NewToken` of the API.
 
@@ -1187,16 +1197,6 @@ class RecentExecution(Model):
     duration: int | None
 
 
-class RecoveryCodes(Model):
-    """The schema `RecoveryCodes` of the API.
-
-    Attributes:
-        recovery_codes: Each replaces the second factor once. They come with the first one, and are not shown again.
-    """
-
-    recovery_codes: list[str]
-
-
 class Refusal(Model):
     """The schema `RefusalAnswer` of the API."""
 
@@ -1289,12 +1289,6 @@ class Rotation(Model):
     requested_at: datetime
     needed_until: str | None
     completed_at: datetime | None
-
-
-class Rotations(Model):
-    """The schema `Rotations` of the API."""
-
-    rotations: list[Rotation]
 
 
 class Rule(Model):
@@ -1480,6 +1474,12 @@ class StartedRerun(Model):
     error: str | None
     failure: Failure | None
     revision: int | None
+
+
+class StartedRotations(Model):
+    """The schema `StartedRotations` of the API."""
+
+    rotations: list[Rotation]
 
 
 class StatusCounts(Model):

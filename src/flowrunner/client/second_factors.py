@@ -1,7 +1,7 @@
 """Operations on what the caller logs in with beside a password: second factors, and accounts of providers."""
 
 from flowrunner.client.calls import Call, call
-from flowrunner.client.models import FactorList, IdentityList, LoginMethods, Message, RecoveryCodes, Totp
+from flowrunner.client.models import FactorList, IdentityList, LoginMethods, Message, NewRecoveryCodes, Totp
 from flowrunner.client.operations import Group, K, operation
 from flowrunner.client.requests import segment
 
@@ -20,14 +20,14 @@ class SecondFactors(Group[K]):
         return call(Totp, "POST", "/second-factors/totp", body={"name": name})
 
     @operation("confirmTotp")
-    def confirm_totp(self, id: str, code: str) -> Call[RecoveryCodes]:
+    def confirm_totp(self, id: str, code: str) -> Call[NewRecoveryCodes]:
         """Confirm a key with a code of the app. The first second factor comes with recovery codes."""
-        return call(RecoveryCodes, "POST", f"/second-factors/{segment(id)}/confirm", body={"code": code})
+        return call(NewRecoveryCodes, "POST", f"/second-factors/{segment(id)}/confirm", body={"code": code})
 
     @operation("newRecoveryCodes")
-    def new_recovery_codes(self) -> Call[RecoveryCodes]:
+    def new_recovery_codes(self) -> Call[NewRecoveryCodes]:
         """Replace the recovery codes. The earlier ones become invalid."""
-        return call(RecoveryCodes, "POST", "/second-factors/recovery-codes")
+        return call(NewRecoveryCodes, "POST", "/second-factors/recovery-codes")
 
     @operation("removeSecondFactor")
     def remove(self, id: str) -> Call[Message]:

@@ -92,7 +92,7 @@ export function unreachable(): ApiError {
 
 async function errorOf(response: Response): Promise<ApiError> {
   try {
-    const { error } = (await response.json()) as Schemas["Error"];
+    const { error } = (await response.json()) as Schemas["ErrorAnswer"];
     const only = error.details.errors?.length === 1 ? error.details.errors[0]?.hint : undefined;
     return new ApiError(response.status, error.code, error.message, only ?? hints[error.code] ?? error.hint, error.details, error.request_id);
   } catch {

@@ -131,7 +131,7 @@ class ErrorBody(Answer, frozen=True, kw_only=True):
     docs: Annotated[str, Meta(description="The passage of the documentation about this kind of error.")]
 
 
-class Error(Answer, frozen=True, kw_only=True):
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
     error: ErrorBody
 
 
@@ -163,7 +163,8 @@ def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str,
     """
     any_can = (400, 429, 431, 500, 503) if is_limited else (400, 431, 500, 503)
     return {
-        status: {"description": _DESCRIPTIONS[status], **content_of(Error)} for status in sorted({*statuses, *any_can})
+        status: {"description": _DESCRIPTIONS[status], **content_of(ErrorAnswer)}
+        for status in sorted({*statuses, *any_can})
     }
 
 

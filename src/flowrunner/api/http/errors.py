@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from flowrunner.api.http.answers import (
-    Error,
+    ErrorAnswer,
     ErrorBody,
     ErrorDetails,
     ErrorEntry,
@@ -135,7 +135,7 @@ def error_answer(
     guide: Guide | None = None,
     headers: Mapping[str, str] | None = None,
     code: str | None = None,
-) -> Reply[Error]:
+) -> Reply[ErrorAnswer]:
     """Return the answer to a request that is rejected.
 
     Args:
@@ -157,7 +157,7 @@ def error_answer(
         sent["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         sent.setdefault("Retry-After", "1")
-    return answer(Error(error=error), status, sent)
+    return answer(ErrorAnswer(error=error), status, sent)
 
 
 def _status_of(error: Exception) -> int | None:
@@ -226,7 +226,7 @@ async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
             logger.warning("audit.denial_not_written", method=method, reason=str(problem))
 
 
-def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
+def answer_to(request_id: str, error: FlowRunnerError) -> Reply[ErrorAnswer]:
     """Return the answer to a domain error, for HTTP requests and WebSocket handshakes.
 
     Raises:
@@ -294,7 +294,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     return _faulty(request.scope["request_id"], request_faults(error.errors(), request))
 
 
-def _faulty(request_id: str, faults: Sequence[Fault]) -> Reply[Error]:
+def _faulty(request_id: str, faults: Sequence[Fault]) -> Reply[ErrorAnswer]:
     message = _counted(faults, "The request has {}")
     if len(faults) == 1:
         fault = faults[0]

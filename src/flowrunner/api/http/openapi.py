@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from flowrunner import __version__
-from flowrunner.api.http.answers import LOCATION, REF, Answer, Error, errors
+from flowrunner.api.http.answers import LOCATION, REF, Answer, ErrorAnswer, errors
 from flowrunner.api.http.authentication import WORKSPACE_HEADER
 from flowrunner.api.http.examples import EXAMPLES
 from flowrunner.api.http.routing import SECURITY_SCHEME, BoundedRoute, ProtectedRoute
@@ -72,7 +72,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     answers = {kind for route in routes if isinstance(route, BoundedRoute) for kind in route.answers}
-    components["schemas"] = dict(sorted({**components["schemas"], **answer_schemas({*answers, Error})}.items()))
+    components["schemas"] = dict(sorted({**components["schemas"], **answer_schemas({*answers, ErrorAnswer})}.items()))
     for route, operation in _operations(document, routes):
         _describe(route, operation)
     used = {tag for path in document["paths"].values() for one in path.values() for tag in one.get("tags", ())}

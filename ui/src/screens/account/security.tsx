@@ -33,7 +33,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
   const codes = useSignal<string[] | undefined>(undefined);
   const asksForCodes = useSignal(false);
   const action = useAction();
-  async function added({ recovery_codes: shown }: Schemas["RecoveryCodes"]): Promise<void> {
+  async function added({ recovery_codes: shown }: Schemas["NewRecoveryCodes"]): Promise<void> {
     app.value = undefined;
     isNewPasskey.value = false;
     await list.reload();
@@ -109,7 +109,7 @@ export function Factors({ onConfirmed }: { onConfirmed?: () => void }) {
 }
 
 interface Adding {
-  onAdded: (codes: Schemas["RecoveryCodes"]) => Promise<void>;
+  onAdded: (codes: Schemas["NewRecoveryCodes"]) => Promise<void>;
   onClose: () => void;
 }
 
