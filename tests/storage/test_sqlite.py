@@ -206,3 +206,19 @@ async def test_a_log_that_sqlite_itself_shortens_is_not_taken_for_lost(database:
     await insert(database, "after")
 
     assert digests(path) == {"before", "after"}
+
+
+async def test_what_undoes_a_statement_is_kept_in_memory(database: SqliteDatabase) -> None:
+    def temporary_files() -> list[str]:
+        files = [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
+        return [file for file in files if "etilqs_" in file]
+
+    async def change_many_pages(tx: Transaction) -> list[str]:
+        await tx.run("CREATE TABLE large (number INTEGER PRIMARY KEY, text TEXT)")
+        count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+        await tx.run(f"INSERT INTO large {count} SELECT i, hex(randomblob(500)) FROM n")
+        async with tx.attempt():
+            await tx.run("UPDATE large SET text = upper(text) || 'x'")
+            return temporary_files()
+
+    assert await database.write(change_many_pages) == []

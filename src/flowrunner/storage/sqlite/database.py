@@ -168,7 +168,7 @@ class SqliteDatabase:
         self._steps_on_loop = 0
         self._on_loop.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_STEP)
         # Connected here: a thread that cannot connect would end, and what is submitted to it would never be answered.
-        writer = _connect(path, cache_mib=8), DatabaseFiles(path)
+        writer = _connect_to_write(path), DatabaseFiles(path)
         self._threads = [
             threading.Thread(target=self._write_loop, args=writer, name="sqlite-writer", daemon=True),
             *(
@@ -453,6 +453,14 @@ def _as_unavailable(error: Exception) -> Exception:
         return error
     logger.error("storage.read_failed", error=str(error))
     return Unavailable("The database cannot be read at the moment")
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, cache_mib=8)
+    # The pages that undo a single statement. By default, those of a statement that changes more than 16 pages are
+    # written to a file, and the end of an execution changes as many with its indexes.
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
