@@ -406,6 +406,8 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
 def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
     id = api.run(api.new_flow(sample.APPROVED, name="asks for Cy"), {"customer": "Cy", "amount": 30})
     api.waiting_at(id, "ask")
+    # As in a page that was loaded over plain HTTP.
+    tab.page.add_init_script("delete Crypto.prototype.randomUUID")
     page = tab.go("/flows")
     navigation = page.get_by_role("navigation", name="Main", exact=True)
     navigation.get_by_role("link", name=re.compile(r"^Approvals ?\d")).click()
@@ -680,6 +682,19 @@ def test_lines_of_a_log_are_found_by_node_and_text(tab: Tab, ids: dict[str, Any]
 
     expect(lines).to_contain_text("40 orders from eu")
     expect(page.get_by_label("Text in the message")).to_have_value("")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as a file").click()
+    assert " info fetch.1 40 orders from eu\n" in saved.value.path().read_text()
+
+    # A line has an address, and needs no mouse.
+    lines.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("40 orders from eu")
+    page.reload()
+    page.get_by_role("dialog", name="fetch.1").get_by_role("link", name="Show the step").click()
+    expect(page.get_by_role("complementary")).to_contain_text("40 orders from eu")
 
 
 def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server, api: Client) -> None:

@@ -345,6 +345,11 @@ def test_the_run_form_asks_for_what_the_flow_needs(tab: Tab, api: Client, flow: 
     page.wait_for_url("**/executions/exec-*")
     id = page.url.rsplit("/", 1)[-1].split("?")[0]
     assert api.ended(id)["result"] == "Hello it's Ada"
+    page = edited(tab, flow)
+    page.get_by_role("button", name="Run…").click()
+    dialog.get_by_role("button", name="Take the input of the last run").click()
+    expect(dialog.get_by_label("who")).to_have_value("it's Ada")
+    expect(dialog.get_by_label("times")).to_have_value("2")
 
 
 def test_the_graph_and_the_form_need_no_mouse(tab: Tab, flow: str) -> None:

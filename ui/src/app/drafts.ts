@@ -5,6 +5,8 @@
  * goes to the next one in which the flow is edited.
  */
 
+import { uniqueName } from "./unique";
+
 export interface Draft {
   readonly text: string;
   /** The state of the flow that the text began from; empty for a new flow. */
@@ -23,7 +25,7 @@ const TAB = "flowrunner.tab";
 
 /** Return the name of this tab, which it keeps when it is loaded again. */
 export function nameOfTab(page: Pick<Window, "sessionStorage" | "addEventListener">): string {
-  const name = page.sessionStorage.getItem(TAB) ?? Math.random().toString(36).slice(2);
+  const name = page.sessionStorage.getItem(TAB) ?? uniqueName();
   // Stored only between two pages: a tab that is a copy of this one gets a name of its own.
   page.addEventListener("pageshow", () => page.sessionStorage.removeItem(TAB));
   page.addEventListener("pagehide", () => page.sessionStorage.setItem(TAB, name));

@@ -4,10 +4,21 @@ import { common } from "../texts/common";
 import { Icon } from "./icons";
 import { failed } from "./toast";
 
+/** Copy a text, also where the page was loaded over plain HTTP and browsers offer no clipboard. */
+async function copyText(text: string): Promise<void> {
+  if (navigator.clipboard !== undefined) return await navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
 export function CopyButton({ text, label = common.copy, look = "btn" }: { text: string; label?: string; look?: string }) {
   const isDone = useSignal(false);
   async function copy(): Promise<void> {
-    await navigator.clipboard.writeText(text);
+    await copyText(text);
     isDone.value = true;
     setTimeout(() => (isDone.value = false), 2000);
   }

@@ -11,6 +11,7 @@ import { CurlButton } from "../parts/curl";
 import { later } from "../parts/later";
 import { duration, now, shortId } from "../parts/format";
 import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
+import { CopyButton } from "../parts/tools";
 import { executions as texts } from "../texts/executions";
 import { LabelTags } from "./executions/labels";
 import { LogLevels } from "./execution/log-levels";
@@ -109,7 +110,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
             <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
           )}
           {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
-          <span class="cut" title={detail.id}><code>{shortId(detail.id)}</code></span>
+          <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
           <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
         </div>
         {children}

@@ -7,7 +7,7 @@ import { Head } from "../app/shell";
 import { FlowSchema, choicesOf, propertiesOf } from "../editor/schema";
 import { Empty, Load } from "../parts/parts";
 import { Prose } from "../parts/prose";
-import { done } from "../parts/toast";
+import { CopyButton } from "../parts/tools";
 import { common } from "../texts/common";
 import { nodes as texts } from "../texts/nodes";
 import type { NodeType } from "./flow/language";
@@ -65,7 +65,7 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
       </div>
       {type.examples.map((example) => (
         <section key={example} class="stack tight">
-          <div class="row"><h3>{texts.example}</h3><button class="btn quiet small-btn right" onClick={() => void navigator.clipboard.writeText(example).then(() => done(common.copied))}>{common.copy}</button></div>
+          <div class="row"><h3>{texts.example}</h3><CopyButton text={example} look="btn quiet small-btn right" /></div>
           <pre>{example}</pre>
         </section>
       ))}

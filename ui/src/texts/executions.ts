@@ -177,5 +177,9 @@ export const executions = {
   noLogHint: "No line of this log has these filters.",
   nothingLogged: "Nothing is logged yet",
   nothingLoggedHint: "Nodes of type log and console.log in scripts write lines here.",
+  saveLog: "Save as a file",
+  copyLink: "Copy the link",
+  showStep: "Show the step",
+  copyPath: "Copy as an expression",
   logLabel: "Log lines",
 };

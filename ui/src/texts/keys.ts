@@ -25,7 +25,7 @@ export const keys = {
     ["g t", "Triggers"],
     ["/", "The first filter of the screen"],
     ["Esc", "Close"],
-    ["Arrows", "Walk along the graph, once it has the focus"],
+    ["Arrows", "Walk along the graph or the log, once it has the focus"],
     ["Ctrl S", "Save the flow"],
     ["Ctrl Enter", "Run the flow"],
     ["Ctrl Space", "What may be written here; Enter or Tab takes it"],

@@ -7,6 +7,8 @@ export const run = {
   ways: "Ways to give the input",
   tabs: { form: "Form", json: "JSON", curl: "curl", cli: "CLI", python: "Python" },
   input: "Input",
+  fill: "Take the input of the last run",
+  neverRan: "This flow has not run yet",
   labels: "Labels",
   labelsHint: "One on each line, such as team:core. Lists find the execution by them.",
   notALabel: (line: string) => `This is no label: ${line}`,

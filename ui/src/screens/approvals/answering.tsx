@@ -1,6 +1,7 @@
 /** The answer to an approval: at once, or by its form, which is loaded when it is opened. */
 import { useSignal } from "@preact/signals";
 import { api } from "../../api/client";
+import { uniqueName } from "../../app/unique";
 import { fieldFaults } from "../../parts/field-faults";
 import { later } from "../../parts/later";
 import { done, failed } from "../../parts/toast";
@@ -31,7 +32,7 @@ export function Answering({ approval, onAnswered }: { approval: Answerable; onAn
     isBusy.value = true;
     try {
       // The key makes a repetition of the same answer harmless.
-      const headers = { "Idempotency-Key": crypto.randomUUID() };
+      const headers = { "Idempotency-Key": uniqueName() };
       await api.post("/api/v1/executions/{id}/approvals/{node}", { path: { id: approval.execution_id, node: approval.step }, body: { approved, ...(data === undefined ? {} : { data }) }, headers });
       done(approved ? texts.approved : texts.rejected);
       await onAnswered();

@@ -2,13 +2,15 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
-import { location, setQuery } from "../../app/router";
+import { location, setQuery, to, withQuery } from "../../app/router";
 import type { ExecutionStore } from "../../execution/store";
 import { causeFirst } from "../../parts/causes";
 import { clockOf, exact } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Dialog } from "../../parts/dialog";
+import { download } from "../../parts/download";
 import { Empty, Failure } from "../../parts/parts";
+import { CopyButton, useAction } from "../../parts/tools";
 import { withPerson } from "../../app/people";
 import { visible } from "../../parts/visible";
 import { executions as texts } from "../../texts/executions";
@@ -28,6 +30,11 @@ function filterOf(query: URLSearchParams): Filter {
   return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", text: query.get("q") ?? "" };
 }
 
+/** Set the filter; a line of the unfiltered log has another number then. */
+function setFilter(values: Record<string, string | undefined>): void {
+  setQuery({ ...values, line: undefined });
+}
+
 /** Milliseconds after the last key until a text is searched. */
 const PAUSE = 300;
 
@@ -41,16 +48,17 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
   return (
     <div>
       <div class="log-tools">
-        <select aria-label={texts.level} value={level} onChange={(event) => setQuery({ level: event.currentTarget.value || undefined })}>
+        <select aria-label={texts.level} value={level} onChange={(event) => setFilter({ level: event.currentTarget.value || undefined })}>
           {Object.entries(texts.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
-        <select aria-label={texts.node} value={node} onChange={(event) => setQuery({ log_node: event.currentTarget.value || undefined })}>
+        <select aria-label={texts.node} value={node} onChange={(event) => setFilter({ log_node: event.currentTarget.value || undefined })}>
           <option value="">{texts.anyNode}</option>
           {nodes.map((id) => <option key={id} value={id}>{id}</option>)}
           {node !== "" && !nodes.includes(node) && <option value={node}>{node}</option>}
         </select>
         <Search text={text} />
         <Count lines={lines} />
+        <SaveButton id={store.id} filter={filter} />
       </div>
       <Window key={`${level} ${node} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || text !== ""} isLive={store.isLive.value} />
     </div>
@@ -66,7 +74,7 @@ function Search({ text }: { text: string }) {
   }, [text]);
   function wait({ currentTarget: { value } }: { currentTarget: HTMLInputElement }): void {
     clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => setQuery({ q: value || undefined }), PAUSE);
+    timer.current = window.setTimeout(() => setFilter({ q: value || undefined }), PAUSE);
   }
   return <input ref={ref} type="search" aria-label={texts.search} placeholder={texts.search} maxLength={200} onInput={wait} />;
 }
@@ -74,6 +82,30 @@ function Search({ text }: { text: string }) {
 function Count({ lines }: { lines: Lines }) {
   useSubscription(lines);
   return <span class="muted small" role="status">{lines.total === undefined ? "" : texts.lines(lines.total)}</span>;
+}
+
+/** Lines of a file at most. */
+const MOST_SAVED = 100_000;
+
+/** The lines that fit the filter, as a text file. */
+function SaveButton({ id, filter }: { id: string; filter: Filter }) {
+  const action = useAction();
+  async function save(): Promise<void> {
+    const texts: string[] = [];
+    let cursor: string | undefined = "";
+    do {
+      const query = { ...queryOf(filter), limit: 1000, cursor };
+      const page: Schemas["LogList"] = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query });
+      texts.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", line.message, ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
+      cursor = page.next_cursor ?? undefined;
+    } while (cursor !== undefined && texts.length < MOST_SAVED);
+    download(`${id}.log`, `${texts.join("\n")}\n`, "text/plain");
+  }
+  return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
+}
+
+function queryOf({ level, node, text }: Filter) {
+  return { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, q: text || undefined };
 }
 
 /** Pages of lines by their number, loaded when they come into sight. */
@@ -109,8 +141,7 @@ class Lines {
   private async load(page: number): Promise<void> {
     if (!this.pages.has(page)) this.pages.set(page, "loading");
     try {
-      const { level, node, text } = this.filter;
-      const query = { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, q: text || undefined, limit: PAGE, offset: page * PAGE };
+      const query = { ...queryOf(this.filter), limit: PAGE, offset: page * PAGE };
       const found = await api.get("/api/v1/executions/{id}/logs", { path: { id: this.id }, query });
       this.pages.set(page, found.logs);
       this.total = found.total;
@@ -134,8 +165,10 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   const ref = useRef<HTMLDivElement>(null);
   const top = useSignal(0);
   const height = useSignal(600);
-  const follow = useSignal(isLive);
-  const opened = useSignal<Line | undefined>(undefined);
+  const opened = numberOf(location.value.query.get("line"));
+  const follow = useSignal(isLive && opened === undefined);
+  /** The line that the arrows have reached. */
+  const active = useSignal(opened);
   const total = lines.total ?? 0;
   useLayoutEffect(() => {
     const element = ref.current;
@@ -147,6 +180,25 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   useLayoutEffect(() => {
     if (follow.value && isLive && ref.current !== null) ref.current.scrollTop = ref.current.scrollHeight;
   }, [total]);
+  useLayoutEffect(() => {
+    // A link to a line.
+    if (opened !== undefined && total > 0) show(opened);
+  }, [total > 0]);
+  function show(index: number): void {
+    const element = ref.current;
+    if (element === null) return;
+    const at = index * HEIGHT;
+    if (at < element.scrollTop || at + HEIGHT > element.scrollTop + element.clientHeight) element.scrollTop = at - element.clientHeight / 2;
+  }
+  function onKeyDown(event: KeyboardEvent): void {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (by !== undefined) {
+      active.value = Math.min(total - 1, Math.max(0, active.value === undefined ? Math.ceil(top.peek() / HEIGHT) : active.value + by));
+      show(active.value);
+    } else if (event.key === "Enter" && active.value !== undefined) setQuery({ line: String(active.value) });
+    else return;
+    event.preventDefault();
+  }
   const first = Math.max(0, Math.floor(top.value / HEIGHT) - 10);
   const last = Math.min(total - 1, Math.ceil((top.value + height.value) / HEIGHT) + 10);
   useEffect(() => {
@@ -155,12 +207,12 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   if (lines.error !== undefined) return <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
   if (lines.total === 0) {
     if (!isFiltered) return <Empty title={texts.nothingLogged}><p>{texts.nothingLoggedHint}</p></Empty>;
-    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setQuery({ level: undefined, log_node: undefined, q: undefined })}>{texts.clear}</button></Empty>;
+    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, q: undefined })}>{texts.clear}</button></Empty>;
   }
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (
     <>
-      <div class="log-window" ref={ref} role="group" aria-label={texts.logLabel} tabIndex={0} onScroll={({ currentTarget }) => {
+      <div class="log-window" ref={ref} role="group" aria-label={texts.logLabel} tabIndex={0} onKeyDown={onKeyDown} onScroll={({ currentTarget }) => {
         top.value = currentTarget.scrollTop;
         follow.value = currentTarget.scrollTop + currentTarget.clientHeight >= currentTarget.scrollHeight - HEIGHT;
       }}>
@@ -168,7 +220,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
           {shown.map((index) => {
             const line = lines.at(index);
             return (
-              <button key={index} class="log-line" tabIndex={-1} style={{ top: `${index * HEIGHT}px` }} onClick={() => (opened.value = line)} title={line && visible(causeFirst(line.message))}>
+              <button key={index} class="log-line" tabIndex={-1} aria-current={index === active.value ? "true" : undefined} style={{ top: `${index * HEIGHT}px` }} onClick={() => { active.value = index; setQuery({ line: String(index) }); }} title={line && visible(causeFirst(line.message))}>
                 {line === undefined ? <span class="muted">…</span> : (
                   <>
                     <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
@@ -182,14 +234,23 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
           })}
         </div>
       </div>
-      {opened.value !== undefined && <LineDialog line={opened.value} onClose={() => (opened.value = undefined)} />}
+      {opened !== undefined && lines.at(opened) !== undefined && <LineDialog line={lines.at(opened)!} onClose={() => setQuery({ line: undefined })} />}
     </>
   );
 }
 
+/** Return the number of a line in an address. */
+function numberOf(text: string | null): number | undefined {
+  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+}
+
 function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
   return (
-    <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose}>
+    <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose} actions={<>
+      <CopyButton text={window.location.href} label={texts.copyLink} />
+      <CopyButton text={line.message} />
+      {line.step !== undefined && <a class="btn" href={withQuery(to(location.value.path.replace(/^\/w\/[^/]*/, "")), { step: line.step })}>{texts.showStep}</a>}
+    </>}>
       <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span></p>
       <pre>{visible(causeFirst(withPerson(line.message)))}</pre>
       {line.data !== undefined && <Json label={texts.data} value={line.data} />}

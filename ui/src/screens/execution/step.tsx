@@ -97,11 +97,16 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts attempts={whole.data.each_attempt} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} />}
-      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} />}
+      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} expression={step.scope === undefined ? `\${${resultOf(step.node_id)}}` : undefined} />}
       {FINAL.has(detail.status) && <LastSuccess detail={detail} step={step} />}
       <LogTail store={store} step={step} />
     </>
   );
+}
+
+/** The expression that reads the result of a node. */
+function resultOf(node: string): string {
+  return /^[A-Za-z_$][\w$]*$/.test(node) ? `nodes.${node}.result` : `nodes[${JSON.stringify(node)}].result`;
 }
 
 function StepFault({ error, attempts }: { error: Schemas["StepError"]; attempts: number }) {
@@ -139,9 +144,10 @@ const TAIL = 12;
 function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
   const id = store.id;
   const lines = useQuery(`${id} ${step.step} ${store.version.value}`, async (signal) => {
-    const last = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { limit: 1 }, signal });
+    const node = step.node_id;
+    const last = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { node, limit: 1 }, signal });
     const offset = Math.max(0, (last.total ?? 0) - 1000);
-    const page = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { limit: 1000, offset }, signal });
+    const page = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { node, limit: 1000, offset }, signal });
     return page.logs.filter((line) => line.step === step.step || line.step?.startsWith(`${step.step}[`)).slice(-TAIL);
   });
   if (lines.data === undefined) return null;

@@ -7,14 +7,15 @@ import { go, to } from "../../app/router";
 import { namedWorkspace } from "../../app/session";
 import { cli, curl, python, type Call, type Run } from "../../forms/commands";
 import { SchemaField } from "../../forms/field";
-import { inputFields, valueOf } from "../../forms/fields";
+import { inputFields, textOf, valueOf } from "../../forms/fields";
 import { readLabels } from "../../forms/labels";
 import { isMap } from "../../graph/document";
 import { Dialog } from "../../parts/dialog";
 import { fieldFaults } from "../../parts/field-faults";
 import { Field } from "../../parts/form";
 import { Failure } from "../../parts/parts";
-import { done } from "../../parts/toast";
+import { done, warn } from "../../parts/toast";
+import { CopyButton, useAction } from "../../parts/tools";
 import { run as texts } from "../../texts/run";
 import { common } from "../../texts/common";
 
@@ -98,6 +99,22 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
     }
   }
 
+  const filling = useAction();
+  /** Fill in the input of the latest execution; as JSON, if the form has no field for a part of it. */
+  async function fill(): Promise<void> {
+    const { executions } = await api.get("/api/v1/executions", { query: { flow_id: flow.id, limit: 1 } });
+    const id = executions[0]?.id;
+    if (id === undefined) return warn(texts.neverRan);
+    const { input: last } = await api.get("/api/v1/executions/{id}", { path: { id } });
+    const values = isMap(last) ? last : {};
+    error.value = undefined;
+    if (Object.keys(values).some((name) => !fields.some((field) => field.name === name))) json.value = JSON.stringify(values, null, 2);
+    else {
+      json.value = undefined;
+      typed.value = Object.fromEntries(fields.map((field) => [field.name, textOf(field, values[field.name])]));
+    }
+  }
+
   return (
     <Dialog
       title={texts.title(flow.name)}
@@ -112,6 +129,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
           <button key={each} role="tab" class="chip" aria-selected={tab.value === each} aria-pressed={undefined} aria-controls="run-panel" onClick={() => (tab.value = each)}>{texts.tabs[each]}</button>
         ))}
       </div>
+      <div><button type="button" class="btn small-btn" disabled={filling.busy} onClick={() => filling.run(fill)}>{texts.fill}</button></div>
       <form
         id="run-form"
         class="stack"
@@ -153,7 +171,7 @@ function Command({ text }: { text: string }) {
   return (
     <div class="stack tight">
       <pre>{text}</pre>
-      <span><button type="button" class="btn" onClick={() => void navigator.clipboard.writeText(text).then(() => done(common.copied))}>{common.copy}</button></span>
+      <span><CopyButton text={text} /></span>
     </div>
   );
 }
