@@ -144,6 +144,16 @@ def test_each_fault_of_the_data_is_found_with_what_to_do(
     assert hint in found[check]["hint"]
 
 
+def test_a_database_without_tables_is_empty_and_no_older_one(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "flowrunner.db").touch(0o600)
+
+    _, found = examine(tmp_path, "--data-dir", str(tmp_path / "data"))
+
+    assert found["database"]["message"].endswith("is empty")
+    assert found["database"]["hint"] == "the first start of the server creates its tables"
+
+
 def test_a_data_directory_of_another_user_is_a_finding(data_dir: Path, tmp_path: Path) -> None:
     nobody = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
     if not nobody:

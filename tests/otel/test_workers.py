@@ -1,6 +1,7 @@
-"""Traces of executions that workers advance: on PostgreSQL, chosen by Temporal."""
+"""Traces of executions that other processes advance: workers of Temporal, and engine processes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -10,6 +11,7 @@ from flowrunner.domain.values import ExecutionId
 from otel.collector import Collector, attributes, collecting, exporting_to
 from support.fleet import Fleet
 from support.receiver import Receiver
+from support.server import Server
 from support.waiting import wait_for
 
 TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -29,6 +31,22 @@ def test_a_server_and_a_worker_export_one_trace_of_an_execution(
     with exporting_to(collector.url):
         server = fleet.add().start()
         fleet.worker()
+    assert_one_trace(server, collector, callee)
+
+
+def test_engine_processes_export_one_trace_of_an_execution(
+    tmp_path: Path, collector: Collector, receiver: Receiver
+) -> None:
+    server = Server(tmp_path, {"OTEL": "on"}, flags=("--processes", "2"))
+    try:
+        with exporting_to(collector.url):
+            server.start()
+        assert_one_trace(server, collector, receiver)
+    finally:
+        server.stop()
+
+
+def assert_one_trace(server: Server, collector: Collector, callee: Receiver) -> None:
     user = server.admin().new_account()
     child = user.new_flow("nodes: {a: {type: transform, params: {value: 1}}}", name="Child")
     flow = user.new_flow(

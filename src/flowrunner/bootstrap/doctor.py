@@ -184,8 +184,12 @@ async def _database(settings: Settings) -> list[Finding]:
     elif schema.is_newer or schema.is_obsolete:
         message = f"{place} has the schema {schema.revision} of another version"
         found.append(Finding("database", "fail", message, "use the version of FlowRunner that wrote it"))
+    elif schema.revision is None:
+        found.append(
+            Finding("database", "warn", f"{place} is empty", "the first start of the server creates its tables")
+        )
     else:
-        message = f"{place} has the schema {schema.revision or 'of no version'}"
+        message = f"{place} has the schema {schema.revision}"
         found.append(Finding("database", "warn", message, "make a backup; the start of the server migrates it"))
     return found
 

@@ -31,7 +31,7 @@ from flowrunner.ports.journal import Fenced, Journal, NewExecution, StoredExecut
 from flowrunner.ports.live import Broadcast
 from flowrunner.ports.memory import LARGE_BYTES, Loading, MemoryRoom
 from flowrunner.ports.secrets import SecretReader
-from flowrunner.ports.telemetry import ExecutionObserver, ObservedExecution
+from flowrunner.ports.telemetry import TRACEPARENT, ExecutionObserver, ObservedExecution
 
 # Events of a large execution are sent one by one, because each may have a megabyte.
 _EVENTS_A_MESSAGE: Final = 500
@@ -227,9 +227,17 @@ class ProcessRequests:
         return dict(zip(found, pack_texts(found.values()), strict=True))
 
     async def _start(
-        self, workspace_id: WorkspaceId, cause: ChildOf, flow: str, version: str | int | None, input: bytes
+        self,
+        workspace_id: WorkspaceId,
+        cause: ChildOf,
+        called: tuple[str, str | int | None],
+        input: bytes,
+        traceparent: str,
     ) -> SubFlow:
+        # Of the step that starts it, for this call alone.
+        TRACEPARENT.set(traceparent)
         given = _decode_input(input)
+        flow, version = called
         return await self._deps.flows.start(workspace_id, cause, flow, version=version, input=given)
 
     def _child_ended(self, parent_id: ExecutionId, signal: PackedSignal) -> None:

@@ -24,6 +24,7 @@ from flowrunner.plugin import SubFlow
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, Recorded, StoredExecution
 from flowrunner.ports.memory import Loading
+from flowrunner.ports.telemetry import TRACEPARENT
 
 
 class ServerJournal:
@@ -124,7 +125,9 @@ class ServerSubFlows:
         input: Mapping[str, JSON],
     ) -> SubFlow:
         given = msgspec.json.encode(input)
-        started: SubFlow = await self._server.call("start", workspace_id, cause, flow, version, given, returns=SubFlow)
+        started: SubFlow = await self._server.call(
+            "start", workspace_id, cause, (flow, version), given, TRACEPARENT.get(), returns=SubFlow
+        )
         return started
 
 
