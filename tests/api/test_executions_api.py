@@ -236,6 +236,27 @@ def test_executions_are_listed_the_newest_first(account: Client, some: dict[str,
         assert {name: whole[name] for name in execution} == execution
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("yesterday", "must be a moment such as 2027-01-31T12:00:00Z, or a day such as 2027-01-31"),
+        ("2027-01-31T12:00:00", "has no time zone: write Z behind it for UTC, as in 2027-01-31T12:00:00Z"),
+        ("1969-12-31", "must be in a year from 1970 to 8999"),
+        ("9999-12-31T23:59:59Z", "must be in a year from 1970 to 8999"),
+    ],
+)
+def test_a_moment_that_cannot_be_meant_is_refused_with_what_is_wrong(account: Client, text: str, reason: str) -> None:
+    reply = account.get(f"/api/v1/executions?since={text}")
+
+    assert assert_error(reply, 422)["reason"] == reason
+
+
+def test_a_plus_that_was_not_encoded_is_said_to_be_one(account: Client) -> None:
+    reply = account.get("/api/v1/executions?since=2027-01-31T12:00:00+02:00")
+
+    assert assert_error(reply, 422)["errors"][0]["hint"] == "write + as %2B in an address"
+
+
 @pytest.mark.parametrize("name", ["flow_id", "flow", "error_type", "node", "trigger", "rerun_of"])
 def test_an_empty_filter_does_not_select_all_executions(account: Client, some: dict[str, str], name: str) -> None:
     reply = account.get(f"/api/v1/executions?{name}=")

@@ -120,11 +120,14 @@ def moment_of(name: str, text: str | None) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-        if _DAY.fullmatch(text):
-            at = at.replace(tzinfo=UTC)
-        # Near the ends of the supported range, time zones cannot be converted.
-        if at.tzinfo is None or not 1970 <= at.year < 9000:
-            raise ValueError
     except ValueError:
-        raise invalid(name, "must be a moment such as 2027-01-31T12:00:00Z, or a day such as 2027-01-31") from None
+        message = "must be a moment such as 2027-01-31T12:00:00Z, or a day such as 2027-01-31"
+        raise invalid(name, message, hint="write + as %2B in an address" if " " in text else None) from None
+    if _DAY.fullmatch(text):
+        at = at.replace(tzinfo=UTC)
+    if at.tzinfo is None:
+        raise invalid(name, "has no time zone: write Z behind it for UTC, as in 2027-01-31T12:00:00Z")
+    # Near the ends of the range that Python supports, time zones cannot be converted.
+    if not 1970 <= at.year < 9000:
+        raise invalid(name, "must be in a year from 1970 to 8999")
     return max(at.astimezone(UTC), _FIRST)
