@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from support.client import Client
+from support.databases import copy_new_databases
 from support.passwords import hash_quickly
 from support.postgres import PostgresServer
 from support.receiver import Receiver
@@ -23,6 +24,7 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 # An account of a test is a hash, and its login another.
 hash_quickly()
+copy_new_databases()
 
 pytest_plugins = ["support.fleet", "support.scoreboard"]
 

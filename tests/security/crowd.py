@@ -1,9 +1,11 @@
 """A crowd of connections from one address, each of which keeps the server waiting in the same way.
 
 It is a process of its own, `python -m security.crowd ADDRESS PORT KIND COUNT TOKEN EXECUTION`, so that it takes
-nothing from the clients that are to be served meanwhile. Whoever is let go comes back, until it is killed.
+nothing from the clients that are to be served meanwhile. Whoever is let go comes back, until it is killed. It imports
+nothing of the tests or the program, which would take longer than its work.
 """
 
+import os
 import resource
 import selectors
 import socket
@@ -13,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from docs.pages import ROOT
-from support.server import Server, clean_environment
+if TYPE_CHECKING:
+    from support.server import Server
 
 SOURCE: Final = "127.0.0.1"
 # So many are opened in a burst; between two of them the others send what they have to.
@@ -78,12 +81,12 @@ KINDS: Final = {
 
 
 @contextmanager
-def crowd(server: Server, kind: str, count: int, *, token: str = "", execution: str = "") -> Iterator[None]:
+def crowd(server: "Server", kind: str, count: int, *, token: str = "", execution: str = "") -> Iterator[None]:
     """While it is open, the connections come, and have all come at its beginning."""
     host, port = server.client().address
     with subprocess.Popen(
         [sys.executable, "-m", "security.crowd", host, str(port), kind, str(count), token, execution],
-        stdout=subprocess.PIPE, env=clean_environment(PYTHONPATH=str(ROOT / "tests")), text=True,
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, text=True,
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None

@@ -32,6 +32,7 @@ from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
 from flowrunner.storage.postgres.migrations import migrate_postgres
+from flowrunner.storage.sqlite import location
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.tables import Table
 from flowrunner.storage.transaction import Refused
@@ -62,6 +63,19 @@ def new_database_file(path: Path) -> Path:
     """A database of the newest schema, made once and copied: migrating takes longer than most tests."""
     path.write_bytes(newest_schema())
     return path
+
+
+def copy_new_databases() -> None:
+    """Let programs of this process copy a new database file in 1 ms, in place of all migrations in 100."""
+
+    def migrate(path: Path) -> None:
+        if path.exists():
+            migrate_sqlite(path)
+        else:
+            path.touch(0o600)
+            new_database_file(path)
+
+    location.migrate_sqlite = migrate  # type: ignore[attr-defined]
 
 
 def new_postgres_database(server: PostgresServer) -> str:

@@ -29,9 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final
 
-from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite import location
-from support.databases import newest_schema
+from support.databases import copy_new_databases, newest_schema
 from support.passwords import hash_quickly
 
 # What a server, a worker and the commands of users have imported by the time that they are ready.
@@ -184,27 +182,14 @@ def _run(program: Sequence[str], directory: str, environment: Mapping[str, str])
         exec(compile(code, "<string>", "exec"), vars(main))
 
 
-def _copy_new_databases() -> None:
-    """Let programs copy a new database file in 1 ms, in place of all migrations in 80."""
-    migrated = newest_schema()
-
-    def migrate(path: Path) -> None:
-        if path.exists():
-            migrate_sqlite(path)
-        else:
-            path.touch(0o600)
-            path.write_bytes(migrated)
-
-    location.migrate_sqlite = migrate  # type: ignore[attr-defined]
-
-
 if __name__ == "__main__":
     # Ctrl-C is for the tests, which then end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in _MODULES:
         importlib.import_module(module)
     hash_quickly()
-    _copy_new_databases()
+    newest_schema()
+    copy_new_databases()
     # Objects that the collector leaves alone stay in pages that all processes share.
     gc.collect()
     gc.freeze()

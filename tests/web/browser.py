@@ -14,13 +14,15 @@ CHROMIUM: Final = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="the tests of the interface need: apt install chromium")
 # Generous, since other tests run beside these on two cores.
 PATIENCE_MILLISECONDS: Final = 20_000
+# Without a graphics card, one that is emulated takes a tenth of the time of all tests with pages.
+_ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-software-rasterizer"]
 
 
 @contextmanager
 def opened_browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         try:
             yield browser
         finally:
