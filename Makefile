@@ -152,6 +152,7 @@ mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and report which a
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Run every rule and every crash on SQLite, PostgreSQL and Temporal, not a part as in test
 	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --timeout 1200 tests/language \
+	    tests/domain tests/nodes/test_any_parameters.py \
 	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py \
 	    tests/engine/test_crashes_on_temporal.py $(ARGS)
 

@@ -46,6 +46,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
 from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
+from support.conformance import SHARE
 
 # For each possible point of a crash, whether the process crashes there; from a seed, like the plans.
 crashes = st.builds(
@@ -53,7 +54,7 @@ crashes = st.builds(
     seed=st.integers(0, 2**32),
     share=st.sampled_from([0.03, 0.3, 0.8]),
 )
-MANY = settings(max_examples=400)
+MANY = settings(max_examples=round(400 * SHARE))
 
 
 @MANY

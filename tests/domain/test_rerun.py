@@ -14,8 +14,9 @@ from flowrunner.domain.events import Cancelled, Completed, Failed, NodeCompleted
 from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import Graph
 from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before
+from support.conformance import SHARE
 
-MANY = settings(max_examples=400)
+MANY = settings(max_examples=round(400 * SHARE))
 
 
 def steps_of(journal: Sequence[Timed]) -> list[Step]:

@@ -24,6 +24,7 @@ from flowrunner.domain.schedules import (
     step_at,
 )
 from flowrunner.domain.triggers import Missed, Schedule, TriggerId
+from support.conformance import part_of
 
 ID: Final = TriggerId("trig-1")
 MINUTE: Final = timedelta(minutes=1)
@@ -132,8 +133,8 @@ WINDOWS: Final = (
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_every_due_time_is_that_of_a_count_of_all_minutes(zone: str) -> None:
-    cases = 0
-    for expression, (start, hours) in itertools.product(EXPRESSIONS, WINDOWS):
+    cases, chosen = 0, part_of((f"{zone} {expression}", expression) for expression in EXPRESSIONS)
+    for expression, (start, hours) in itertools.product(chosen, WINDOWS):
         schedule, first = Schedule(cron=expression, timezone=zone), moment(start)
         last = first + hours * HOUR
         wanted = list(MinuteByMinute(expression, zone).between(first, last))
@@ -142,7 +143,7 @@ def test_every_due_time_is_that_of_a_count_of_all_minutes(zone: str) -> None:
 
         assert found == wanted, (expression, zone, start)
         cases += 1
-    assert cases == len(EXPRESSIONS) * len(WINDOWS) > 200
+    assert cases == len(chosen) * len(WINDOWS) > 20
 
 
 def iterate(schedule: Schedule, after: datetime) -> Iterator[datetime]:

@@ -16,6 +16,7 @@ from flowrunner.language import study_flow
 from flowrunner.nodes import built_in
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
+from support.conformance import SHARE
 from support.dependencies import Machine, machine
 from support.flows import specs
 from support.networks import LOOPBACK
@@ -83,7 +84,10 @@ VALUES: Final = st.recursive(
 
 
 SETTINGS: Final = settings(
-    max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=round(40 * SHARE),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -26,8 +26,8 @@ from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.passwords import hash_quickly
 
 KINDS: Final[tuple[KeyKind, ...]] = ("master", "data", "signing")
-ACCOUNTS: Final = 3
-SECRETS: Final = 4
+ACCOUNTS: Final = 2
+SECRETS: Final = 2
 FILE_OPERATIONS: Final = ("open", "fdopen", "fsync", "rename", "unlink")
 
 

@@ -234,7 +234,7 @@ async def test_s17_no_body_sets_a_field_that_is_the_servers(tmp_path: Path, scor
         admin = callers.by_name["admin"]
         matrix = Matrix(callers)
         tried, taken = 0, []
-        for route, api_route in routes_of(callers.app):
+        for number, (route, api_route) in enumerate(routes_of(callers.app)):
             if (
                 not isinstance(api_route, ProtectedRoute)
                 or api_route.body_field is None
@@ -246,8 +246,9 @@ async def test_s17_no_body_sets_a_field_that_is_the_servers(tmp_path: Path, scor
             of_logins = ("sessions", "audit") if wanted_right(route) in ("session", "login") else ()
             login = await callers.log_in(admin.email or "") if of_logins else None
             before = [rows for rows in callers.rows_of(admin.account_id) if rows[0] not in of_logins]
-            for name, value in product(SERVERS_FIELDS, ("x", callers.victim, True)):
-                body = {**BODIES[route], name: value}
+            # Each field on each route, each value on each route, and each field with each value on some.
+            for turn, name in enumerate(SERVERS_FIELDS, number):
+                body = {**BODIES[route], name: ("x", callers.victim, True)[turn % 3]}
                 reply = await matrix.ask(admin, route, filled(route[1], mine), body=body, login=login)
                 tried += 1
                 if reply.status != 422:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
+import pytest
 from starlette.routing import WebSocketRoute
 
 from flowrunner.api.http.routing import ProtectedRoute
@@ -23,6 +25,7 @@ from security.routes import ACTS_IN, ARCHIVES, BODIES, SOCKETS, WITHIN, Places, 
 from security.test_matrix import comparable
 from support.asgi import call, connect, program_at
 from support.client import Reply
+from support.conformance import SEED
 from support.scoreboard import Scoreboard
 
 # Written down once more: what the program allows is compared with this.
@@ -220,8 +223,9 @@ class Workspaces:
 class WorkspaceMatrix:
     """Sends the requests and collects wrong answers."""
 
-    def __init__(self, workspaces: Workspaces) -> None:
+    def __init__(self, workspaces: Workspaces, *, is_whole: bool = True) -> None:
         self.workspaces = workspaces
+        self.is_whole = is_whole
         self.cases = 0
         self.wrong: list[str] = []
 
@@ -269,7 +273,14 @@ class WorkspaceMatrix:
     async def equal(
         self, identity: Identity, route: Route, what: str, *asked: tuple[Mapping[str, str], str | None]
     ) -> Reply:
-        """Send requests that must not differ; the first one names what does not exist."""
+        """Send requests that must not differ; the first one names what does not exist.
+
+        Of many, every other one is sent, as the day, the route and the identity decide: each on each route by some
+        identities, and each by each identity on some routes. Under `make security` all are.
+        """
+        if len(asked) > 3 and not self.is_whole:
+            draw = crc32(f"{SEED} {route} {identity.name} {what}".encode())
+            asked = (asked[0], *asked[1 + draw % 2 :: 2])
         replies = [await self.ask(identity, route, values, header) for values, header in asked]
         for reply in replies[1:]:
             if comparable(reply) != comparable(replies[0]):
@@ -352,10 +363,12 @@ class WorkspaceMatrix:
                 await workspaces.restore(identity)
 
 
-async def test_s71_every_role_on_every_route_of_every_workspace(tmp_path: Path, scoreboard: Scoreboard) -> None:
+async def test_s71_every_role_on_every_route_of_every_workspace(
+    tmp_path: Path, scoreboard: Scoreboard, pytestconfig: pytest.Config
+) -> None:
     async with program_at(tmp_path / "data") as program:
         workspaces = await Workspaces.set_up(Callers(program, tmp_path / "data"))
-        matrix = WorkspaceMatrix(workspaces)
+        matrix = WorkspaceMatrix(workspaces, is_whole=bool(pytestconfig.getoption("--scoreboard")))
         routes = [r for r, api_route in routes_of(program.app) if isinstance(api_route, ProtectedRoute)]
         routes += [("WS", r.path) for r in program.app.routes if isinstance(r, WebSocketRoute)]
         assert {path for _, path in routes} == ACTS_IN.keys(), "say in security/routes.py where the routes act"

@@ -10,6 +10,8 @@ WHOLE: Final = bool(os.environ.get("CONFORMANCE"))
 # What is drawn at random is drawn from it. The tests set the number of the day, for all their processes.
 SEED: Final = os.environ.get("CONFORMANCE_SEED", "1")
 _PARTS: Final = 3
+# So many of the examples of a property are drawn, new ones in each run.
+SHARE: Final = 1.0 if WHOLE else 0.35
 _T = TypeVar("_T")
 
 
