@@ -163,7 +163,9 @@ def test_a_run_that_is_waited_for_prints_the_result_alone(user: User) -> None:
 
 
 def test_text_stays_text_where_the_flow_asks_for_it(user: User) -> None:
-    assert user.json("run", "echo", "-p", "code=007", "--wait", "--query", "result") == {"code": "007"}
+    assert user.json("run", "echo", "-p", "code=7", "--wait", "--query", "result") == {"code": "7"}
+    id = user("run", "echo", "-i", "code=7", "-o", "name").stdout.strip()
+    assert user.json("rerun", id, "-i", "code=8", "--wait", "--query", "result") == {"code": "8"}
 
 
 def test_a_key_starts_an_execution_once(user: User) -> None:

@@ -12,6 +12,7 @@ from flowrunner.cli.lookup import flow_id
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
 from flowrunner.client import Client
+from flowrunner.domain.values import JSON
 
 
 def run_remotely(
@@ -29,8 +30,7 @@ def run_remotely(
     seconds = seconds_of(timeout, "--timeout")
     client = connect()
     id = flow_id(client, flow)
-    input = read_inputs(inputs, params, _schemas(client, id) if _has_pairs(inputs, params) else {})
-    body: dict[str, Any] = {"input": input}
+    body: dict[str, Any] = {"input": read_inputs_of(client, id, inputs, params)}
     if labels:
         body["labels"] = labels_of(labels)
     started = client.request(
@@ -42,8 +42,10 @@ def run_remotely(
     return show_start(client, started, wait=wait, follow=follow, seconds=seconds)
 
 
-def _has_pairs(inputs: Sequence[str], params: Sequence[str]) -> bool:
-    return bool(params) or any("=" in one for one in inputs)
+def read_inputs_of(client: Client, flow: str, inputs: Sequence[str], params: Sequence[str]) -> Mapping[str, JSON]:
+    """Return the input for the flow with this id, whose document is read if a value may be text or a number."""
+    has_pairs = bool(params) or any("=" in one for one in inputs)
+    return read_inputs(inputs, params, _schemas(client, flow) if has_pairs else {})
 
 
 def _schemas(client: Client, id: str) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowrunner.cli.durations import seconds_of
-from flowrunner.cli.inputs import read_inputs
+from flowrunner.cli.remote_run import read_inputs_of
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
 from flowrunner.client import Client
@@ -29,7 +29,8 @@ def rerun_one(
     if start is not None:
         body["from"] = start
     if inputs:
-        body["input"] = read_inputs(inputs, (), {})
+        flow = client.get(f"/executions/{id}")["flow_id"]
+        body["input"] = read_inputs_of(client, flow, inputs, ())
     if labels_set:
         body["labels"] = labels_of(labels_set, option="--set-label")
     if revision is not None:
