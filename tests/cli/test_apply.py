@@ -131,6 +131,7 @@ def test_a_dry_run_and_a_diff_change_nothing(user: User) -> None:
     assert shown.startswith("# a: changed\n--- revision 1\n+++ revision 2\n")
     assert "-  a: {type: return, params: {value: 1}}\n+  a: {type: return, params: {value: 2}}\n" in shown
     assert "# b: created\n" in shown
+    user("diff", "-f", "flows/a.yaml", "--exit-code", code=1)
     assert stored(user.client) == {"a": document(1)}
     assert user.json("diff", "-f", "flows")["flows"][0]["plan"]["action"] == "update"
 

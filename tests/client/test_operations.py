@@ -178,6 +178,24 @@ def test_a_method_makes_the_request_of_its_operation(name: str) -> None:
         assert set(json.loads(request.body)) <= fields
 
 
+def test_a_method_sends_each_value_of_its_body_also_one_that_is_false_or_empty() -> None:
+    wrong = []
+    for name, method in METHODS.items():
+        _, path, operation = OPERATIONS[method.id]
+        content = operation.get("requestBody", {}).get("content", {})
+        fields = schema_of(content["application/json"]["schema"])["properties"] if "application/json" in content else {}
+        hints = get_type_hints(method.make)
+        names = [one for one in inspect.signature(method.make).parameters if one != "self"]
+        given = {
+            one: type(sample(hints[one]))() for one in names if wire_name(one) in fields and f"{{{one}}}" not in path
+        }
+        made = method.make(None, **{one: given.get(one, sample(hints[one])) for one in names})
+        sent = json.loads(made.request.body) if given else {}
+        wrong += [(name, one) for one, value in given.items() if sent.get(wire_name(one)) != value]
+
+    assert wrong == []
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_that_creates_is_repeated_under_a_key(name: str) -> None:
     made, operation = made_by(METHODS[name]), OPERATIONS[METHODS[name].id][2]

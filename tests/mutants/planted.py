@@ -1,4 +1,4 @@
-"""Bugs to plant into a copy of the program, each of a kind that loses work, repeats it, or leaves it lying."""
+"""Bugs to plant into a copy of the program. Most are of a kind that loses work, repeats it, or leaves it lying."""
 
 import shutil
 from collections.abc import Sequence
@@ -165,5 +165,38 @@ BUGS: Final[Sequence[Bug]] = (
                 "                await asyncio.Event().wait()\n")],
         "tests/scenarios/test_cuts.py"
         "::test_a_server_whose_database_is_cut_off_says_so_at_once_and_comes_back_by_itself",
+    ),
+    Bug(
+        "a branch that lost goes on",
+        [Change("engine/actor.py", "                self._steps.cancel(current.step)\n", "")],
+        "tests/engine/test_cancellation.py::test_a_branch_that_lost_is_cancelled_at_once_and_does_nothing_more",
+    ),
+    Bug(
+        "a due time is lost to a pause that begins while it is started",
+        [Change("services/schedules.py", "except (TriggerHasMoved, FlowDisabled, StartsPaused):",
+                "except (TriggerHasMoved, FlowDisabled):")],
+        "tests/services/test_schedules.py"
+        "::test_a_pause_that_begins_while_due_times_are_started_leaves_them_to_its_end",
+    ),
+    Bug(
+        "a socket opens without the second factor that its workspace requires",
+        [Change("api/http/authentication.py",
+                "    caller = websocket.scope[\"caller\"] = await place(websocket, caller, kind)\n"
+                "    authorise(caller, right)\n",
+                "    caller = websocket.scope[\"caller\"] = await place(websocket, caller, kind)\n")],
+        "tests/security/test_second_factor.py::test_s71_a_workspace_requires_a_second_factor_of_its_members",
+    ),
+    Bug(
+        "the client leaves out what is false",
+        [Change("client/calls.py", "for name, value in body.items() if value is not None}",
+                "for name, value in body.items() if value}")],
+        "tests/client/test_operations.py"
+        "::test_a_method_sends_each_value_of_its_body_also_one_that_is_false_or_empty",
+    ),
+    Bug(
+        "a page leaves out what has the time of its last entry",
+        [Change("storage/hooks.py", "(d.received_at, d.id) < (:before, :before_id)",
+                "d.received_at < :before AND :before_id = :before_id")],
+        "tests/storage/test_hooks.py::test_pages_have_each_of_the_requests_that_came_in_one_millisecond",
     ),
 )  # fmt: skip

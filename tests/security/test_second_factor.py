@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.second_factor import FREE_WRONG_CODES, MOST_WRONG_CODES, wait_after
+from flowrunner.security.totp import TotpCodes
 from flowrunner.services.second_step import MOST_ANSWERS
 from support.asgi import call, connect, program_at
 from support.client import PASSWORD, Reply
@@ -224,6 +226,18 @@ async def test_s03_guesses_are_counted_for_the_account_beyond_a_restart(tmp_path
     )
 
 
+def test_a_code_is_accepted_for_half_a_minute_before_and_after_its_time() -> None:
+    codes, now = TotpCodes("FlowRunner"), datetime(2027, 1, 1, 12, tzinfo=UTC)
+    # A fixed key: two of its codes are not alike by chance.
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    shown = [code_of(secret, steps=steps, at=now.timestamp()) for steps in range(-2, 3)]
+
+    found = [codes.step_of(secret, code, at=now) for code in shown]
+
+    present = int(now.timestamp()) // 30
+    assert found == [None, present - 1, present, present + 1, None]
+
+
 def test_s03_the_wait_grows_up_to_an_hour_and_ends_at_a_hundred() -> None:
     waits = [wait_after(number).total_seconds() for number in range(1, MOST_WRONG_CODES + 1)]
 
@@ -371,14 +385,20 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         body = json.dumps(asks).encode()
         flow = await call(attack.program.app, "POST", "/api/v1/flows", token=attack.token, body=body, headers=team)
         path = f"/api/v1/flows/{flow.json['id']}/run"
-        assert (await attack.send("POST", path, {"input": {}}, attack.token)).status == 201
+        ran = await attack.send("POST", path, {"input": {}}, attack.token)
+        execution = ran.json["execution_id"]
         for _ in range(1000):
             if waiting := (await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"]:
                 break
             await asyncio.sleep(0.01)
         assert [approval["workspace_id"] for approval in waiting] == [made.json["id"]]
         feed = f"/ws/executions?workspace={made.json['id']}"
-        assert (await connect(attack.program.app, feed, token=omar)).status == 101
+        sockets = ((feed, {}), ("/ws/executions", team), (f"/ws/executions/{execution}", {}))
+
+        async def opened() -> list[Reply]:
+            return [await connect(attack.program.app, at, token=omar, headers=more) for at, more in sockets]
+
+        assert [reply.status for reply in await opened()] == [101, 101, 101]
 
         changed = await attack.send("PUT", workspace, {"requires_second_factor": True}, attack.token)
 
@@ -388,8 +408,9 @@ async def test_s71_a_workspace_requires_a_second_factor_of_its_members(tmp_path:
         assert (await attack.send("GET", "/api/v1/flows", None, omar)).status == 200
         # What is asked of all workspaces at once is not asked of this one.
         assert (await attack.send("GET", "/api/v1/approvals", None, omar)).json["approvals"] == []
-        refused = await connect(attack.program.app, feed, token=omar)
-        assert (refused.status, refused.error["code"]) == (403, "second_factor_missing")
+        by_id = [f"/api/v1/executions/{execution}", f"/api/v1/flows/{flow.json['id']}"]
+        refused = [*await opened(), *[await attack.send("GET", at, None, omar) for at in by_id]]
+        assert {(reply.status, reply.error["code"]) for reply in refused} == {(403, "second_factor_missing")}
         caller = await attack.program.services.identity.authenticate(omar)
         assert caller.admitted_to == (caller.account_id,)
         assert (await flows(program["token"])).status == 200

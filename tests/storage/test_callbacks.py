@@ -15,6 +15,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.callbacks import SqlCallbacks, tell_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.rows import to_ms
 from flowrunner.storage.secrets import SqlSecrets
 from storage.samples import ALL, sealing
 from support.databases import MARA, NOON, OMAR, Place, change, completion, creation, following, log_line, rows_of
@@ -315,6 +316,18 @@ async def test_old_deliveries_and_those_beyond_the_newest_are_deleted(callbacks:
     # d5 was old and d1 beyond the newest; what is pending stays.
     assert ([each.id for each in found], total) == (["d3", "d2"], 4)
     assert await callbacks.purge(before=at(-1), most=4, limit=100) == 0
+
+
+async def test_pages_have_each_of_the_deliveries_that_were_noted_in_one_millisecond(callbacks: SqlCallbacks) -> None:
+    view = await create(callbacks)
+    for n in range(3):
+        await add(callbacks, f"d{n}")
+    (first, *_), _ = await callbacks.deliveries(MARA, view.id, page=ALL)
+
+    after = [None, *(f"{to_ms(first.noted_at)}:d{n}" for n in (2, 1, 0))]
+    pages = [await callbacks.deliveries(MARA, view.id, page=Page(limit=1, cursor=cursor)) for cursor in after]
+
+    assert [[one.id for one in found] for found, _ in pages] == [["d2"], ["d1"], ["d0"], []]
 
 
 async def test_a_deletion_takes_the_deliveries_along(callbacks: SqlCallbacks, path: Place) -> None:

@@ -9,9 +9,11 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, Refusal, Refusals
+from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.rows import to_ms
 from flowrunner.storage.usage import SqlUsage
 from storage.samples import ALL
 from support.databases import MARA, NOON, OMAR, Place, change, creation, rows_of
@@ -56,6 +58,16 @@ async def test_a_request_is_read_as_it_was_stored_and_counts_as_stored_bytes(
     for workspace, trigger, id in ((OMAR, TRIGGER, "hook-1"), (MARA, TriggerId("x"), "hook-1"), (MARA, TRIGGER, "x")):
         with pytest.raises(NotFound, match="Delivery not found"):
             await hooks.get(workspace, trigger, HookDeliveryId(id))
+
+
+async def test_pages_have_each_of_the_requests_that_came_in_one_millisecond(hooks: SqlHooks) -> None:
+    for n in range(3):
+        await hooks.add(replace(delivery(n), received_at=NOON), b"{}")
+
+    after = [None, *(f"{to_ms(NOON)}:hook-{n}" for n in (2, 1, 0))]
+    pages = [await hooks.page(MARA, TRIGGER, page=Page(limit=1, cursor=cursor)) for cursor in after]
+
+    assert [[one.id for one in found] for found, _ in pages] == [["hook-2"], ["hook-1"], ["hook-0"], []]
 
 
 async def test_what_became_of_a_request_is_found_even_if_it_was_not_noted(hooks: SqlHooks, journal: SqlJournal) -> None:
