@@ -1,11 +1,14 @@
 """Command `flowrunner schema`."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema_rs
 
-from cli.command import flowrunner
+from cli.command import PATIENCE_SECONDS, flowrunner
+from support.server import clean_environment
 
 
 def test_the_schema_of_the_language_is_printed(tmp_path: Path) -> None:
@@ -42,3 +45,15 @@ def test_a_node_type_by_the_name_that_others_give_it_is_told_the_right_one(tmp_p
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "flowrunner: unknown node type 'sleep': did you mean delay?\n"
+
+
+def test_a_full_disk_is_reported_in_words(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "flowrunner", "schema", "log"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False,
+            cwd=tmp_path, env=clean_environment(),
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr == "flowrunner: There is no room for the output: free space where it is written\n"

@@ -1,5 +1,6 @@
 """The program `flowrunner`: a table of its commands, and the exit codes of errors."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
@@ -107,6 +108,11 @@ class _Program(LazyGroup):
             # It may quote a file or a server.
             error.message = plain(error.message)  # type: ignore[misc] # click sets it so itself
             raise
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo("flowrunner: There is no room for the output: free space where it is written", err=True)
+            sys.exit(FAILED)
         except KeyboardInterrupt:
             click.echo("flowrunner: interrupted", err=True)
             sys.exit(INTERRUPTED)
