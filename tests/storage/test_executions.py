@@ -76,6 +76,20 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     assert await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, limit=9) == []
 
 
+async def test_logs_have_the_same_total_on_each_page(executions: SqlExecutions, journal: SqlJournal) -> None:
+    lines = [replace(log_line(str(n)), level="error" if n % 2 else "info", node="a") for n in range(6)]
+    await journal.append(following("e1", *lines, epoch=TOKENS_PER_EPOCH, after=2))
+
+    for wanted, numbers in ((LogFilter(), "012345"), (LogFilter(levels=("error",)), "135"), (LogFilter(text="7"), "")):
+        for limit, offset, cursor in itertools.product((1, 3, 6, 9), (0, 2, 8), (None, "", "4")):
+            page = Page(limit=limit, offset=0 if cursor else offset, cursor=cursor)
+            listed = await executions.logs(MARA, ExecutionId("e1"), wanted, page, most=min(limit, 4))
+            rest = [n for n in numbers if not cursor or int(n) > 1][page.offset :]
+            assert [line.message for line in listed.items] == rest[: min(limit, 4)], (wanted, page)
+            assert listed.total == len(numbers), (wanted, page)
+            assert (listed.next_cursor is not None) == (len(rest) > limit), (wanted, page)
+
+
 async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:
     failed = Failed(error=ErrorValue(type="x", message="é" * 200_000))
     await journal.append(following("e9", failed, epoch=TOKENS_PER_EPOCH, after=2))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -26,9 +25,8 @@ from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_logs import COUNT_LOGS, LOGS, NUMBERS, log_line, values_of
 from flowrunner.storage.execution_search import Listing, search
-from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Row, Statement, Transaction
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
 KEYS: Final = """
 SELECT idempotency_key FROM executions
@@ -155,10 +153,16 @@ class SqlExecutions:
         async def logs(tx: Transaction) -> tuple[list[Row], list[Row], int]:
             if await tx.row(EXISTS, values) is None:
                 raise NotFound("execution")
-            rows, total = await page_and_total(tx, replace(page, limit=most), LOGS, COUNT_LOGS, values)
-            # The number of the last line, if another one follows it.
-            end = await tx.rows(NUMBERS, {**values, "limit": 2, "offset": page.offset + page.limit - 1})
-            return rows, end, total
+            async with tx.snapshot():
+                rows = await tx.rows(LOGS, {**values, "limit": most, "offset": page.offset})
+                is_last = len(rows) < most
+                # What the page shows already is not searched for again: a filter reads all events of the execution.
+                if is_last and not page.cursor and (rows or not page.offset):
+                    return rows, [], page.offset + len(rows)
+                total = (await one_row(tx, COUNT_LOGS, values))[0] if page.counts else 0
+                # The number of the last line, if another one follows it.
+                last = {**values, "limit": 2, "offset": page.offset + page.limit - 1}
+                return rows, [] if is_last else await tx.rows(NUMBERS, last), total
 
         rows, end, total = await self._database.read_long(logs)
         return Listed(
