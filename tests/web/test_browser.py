@@ -267,6 +267,11 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     id = api.run(flow, {"broken": True})
     api.ended(id)
     page = tab.go(f"/executions/{id}")
+    page.route("**/assets/actions.js", lambda route: route.abort())
+    page.get_by_role("button", name="Re-run with edits…").click()
+    expect(page.get_by_role("status").filter(has_text="The server does not answer")).to_be_visible()
+    page.unroute("**/assets/actions.js")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
 
     drawer = page.get_by_role("complementary")
     expect(drawer.locator(".alert b")).to_have_text("HTTP request failed with status 503")

@@ -2,7 +2,9 @@
 import { signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
+import { unreachable } from "../api/client";
 import { common } from "../texts/common";
+import { failed } from "./toast";
 
 /** Milliseconds after which a part that could not be loaded is asked for again. */
 const RETRY = 5000;
@@ -11,7 +13,11 @@ const RETRY = 5000;
 export function later<P extends object>(load: () => Promise<ComponentType<P>>, { isAbove = false } = {}): (props: P) => preact.JSX.Element | null {
   const loaded = signal<{ Part: ComponentType<P> } | undefined>(undefined);
   let isLoading = false;
-  const attempt = () => void load().then((Part) => (loaded.value = { Part }), () => setTimeout(attempt, RETRY));
+  const attempt = () => void load().then((Part) => (loaded.value = { Part }), () => {
+    // The place of a dialog shows nothing meanwhile.
+    if (isAbove) failed(unreachable());
+    setTimeout(attempt, RETRY);
+  });
   return (props) => {
     useEffect(() => {
       if (!isLoading) attempt();
