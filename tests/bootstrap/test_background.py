@@ -377,6 +377,8 @@ async def test_a_run_whose_claim_was_lost_is_cancelled_and_another_process_runs_
 
     assert work.cancelled == 2
     assert [entry["job"] for entry in logs if entry["event"] == "background.claim_lost"] == ["job"]
+    failed = [entry for entry in logs if entry["event"] == "background.failed"]
+    assert [(entry["log_level"], entry["reason"]) for entry in failed] == [("warning", "The run was cancelled")]
 
 
 async def test_a_run_ends_before_a_claim_that_cannot_be_renewed_has_lapsed_elsewhere(

@@ -217,7 +217,7 @@ class _JobLoop:
         """Log and count a failed run; return the seconds until it is repeated."""
         seconds = min(_retry_seconds(failures), self._longest)
         facts = {"job": self._job.name, "failures": failures, "retry_seconds": seconds}
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable | RunCancelled):
             logger.warning("background.failed", reason=str(error), **facts)
         else:
             logger.error("background.failed", exc_info=error, **facts)
