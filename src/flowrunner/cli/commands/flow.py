@@ -192,8 +192,8 @@ def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
         validation = client.request("POST", "/flows/validate", json={"definition": definition}).object()
     except ClientError:
         return  # The flow is saved all the same.
-    for fault in validation["warnings"]:
-        if fault["code"] == "secret.unknown":
+    for fault in validation.get("warnings", ()):
+        if fault.get("code") == "secret.unknown":
             say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' sets one")
         elif fault["code"] in ("flow.unknown", "trigger.past"):
             say(f"warning: {fault['path']}: {fault['message']}; {fault['hint']}")
