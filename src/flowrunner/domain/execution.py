@@ -52,6 +52,7 @@ class ExecutionState:
         timed: Steps that wait for their ``due_at`` or for a signal.
         signals: Signals that no step has taken yet, by key.
         signal_bytes: Memory of those signals.
+        measured_bytes: Memory of all results and errors of scopes that have been measured, which takes time.
         requests: Digest of the request for each digest of an idempotency key that came with a signal.
         vars: Variables set by `set` nodes.
         dues: Heap of due moments of steps; entries may be outdated.
@@ -72,6 +73,7 @@ class ExecutionState:
     timed: dict[Step, None] = field(default_factory=dict)
     signals: dict[str, list[JSON]] = field(default_factory=dict)
     signal_bytes: int = 0
+    measured_bytes: int = 0
     requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
@@ -432,16 +434,21 @@ class ExecutionState:
             # A loop that reads its run's result opens one scope at a time. Of many scopes, only the parts are kept.
             is_kept = event.part_bytes is None or len(owner.open.opened.keys) == 1
             owner.open.results[key] = kept = frame.flowing if is_kept else None
-            owner.open.held_bytes += memory_of(kept)
+            self._measure(owner.open, kept)
             if event.part_bytes is not None:
                 owner.open.parts[key] = event.result
                 owner.open.part_bytes += event.part_bytes
         elif event.outcome == "failed" and event.error is not None:
             owner.open.errors[key] = event.error
-            owner.open.held_bytes += memory_of(event.error.data)
+            self._measure(owner.open, event.error.data)
             at = frame.current
             owner.open.failed_at = at if at is None or at.failed_at is None else at.failed_at
         self._mark_ready(owner)
+
+    def _measure(self, scopes: ScopeProgress, kept: JSON) -> None:
+        size = memory_of(kept)
+        scopes.held_bytes += size
+        self.measured_bytes += size
 
     def _leave(self, frame: Frame) -> None:
         """Stop all steps of a frame, and drop it unless it is the flow's own or a handler's."""

@@ -440,6 +440,10 @@ async def _resume(node_type: NodeType[Any], params: Params | None, attempt: Step
 
 def _completed(attempt: StepAttempt, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
     current = attempt.current
+    # The results of many scopes are each short enough. All of it would be written at once to find its size.
+    if current.open is not None and left_after(result, MAX_RENDERED) < 0:
+        message = f"The result has more than {MAX_EVENT_BYTES} bytes"
+        raise NodeFailure("node.result_too_large", f"{message}: keep the part that you need with 'output'")
     return NodeCompleted(
         node=current.step.node,
         node_type=current.node_type,

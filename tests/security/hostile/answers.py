@@ -36,6 +36,17 @@ def _number(attacker: Attacker, number: bytes) -> None:
     }})  # fmt: skip
 
 
+def _rounds(attacker: Attacker, element: bytes, rounds: int) -> None:
+    """Call a server that answers with a megabyte of one element, in each round of a loop."""
+    url = f"{attacker.receiver.url}/keep/rounds-{element[:8].hex()}"
+    body = b"[" + b",".join([element] * (1_000_000 // (len(element) + 1))) + b"]"
+    urlopen(Request(f"{url}?type=application/json", body, method="PUT")).close()
+    attacker.run({"nodes": {"each": {
+        "type": "foreach", "params": {"items": list(range(rounds)), "concurrency": rounds},
+        "nodes": {"ask": {"type": "http.request", "params": {"url": url}, "output": "${result.body}"}},
+    }}}, seconds=30)  # fmt: skip
+
+
 CASES: Final = (
     Case("1xx answers without end", lambda a: _call(a, ["1xx answers without end", "100 Continue without end"])),
     Case("chunks of one byte", lambda a: _call(a, ["chunks of one byte"])),
@@ -48,4 +59,6 @@ CASES: Final = (
          lambda a: _call(a, ["a chunk extension without end", "a chunk size without end", "chunks of 8 bytes"])),
     Case("numbers that are almost 0", lambda a: _number(a, b"1e-320")),
     Case("numbers of thousands of digits", lambda a: _number(a, b"9" * 4290)),
+    Case("long results of many rounds", lambda a: _rounds(a, b"9" * 4290, a.many(8, 30))),
+    Case("objects of many rounds", lambda a: _rounds(a, b"{}", a.many(3, 15))),
 )  # fmt: skip
