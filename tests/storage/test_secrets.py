@@ -1,6 +1,7 @@
 """Sealed secrets and their data keys in the database."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -34,6 +35,15 @@ async def test_a_secret_is_new_once_and_then_replaced(secrets: SqlSecrets) -> No
     assert (first.created_at, second.created_at, second.updated_at) == (NOON, NOON, later)
     assert await secrets.sealed(MARA) == [(SealedSecret(key="K", key_version=1, sealed=b"2"), FIRST_KEY)]
     assert await secrets.list(MARA) == [second]
+
+
+async def test_a_secret_that_is_replaced_under_a_newer_data_key_opens_with_that(secrets: SqlSecrets) -> None:
+    newer = replace(FIRST_KEY, version=2)
+    await secrets.save(MARA, sealing(b"1"), at=NOON)
+
+    await secrets.save(MARA, lambda _: (SealedSecret(key="K", key_version=2, sealed=b"2"), newer), at=NOON)
+
+    assert await secrets.sealed(MARA) == [(SealedSecret(key="K", key_version=2, sealed=b"2"), newer)]
 
 
 async def test_secrets_belong_to_their_account(secrets: SqlSecrets) -> None:
