@@ -265,8 +265,8 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(
                 state="received",
                 execution_id=ExecutionId(f"exec-{name}"),
             )
-            assert await services.hooks._store.add(delivery, b'{"body": 7, "headers": {}, "query": {}}')
-            assert not await services.hooks._store.add(delivery, b"{}")
+            assert await services.hook_deliveries._store.add(delivery, b'{"body": 7, "headers": {}, "query": {}}')
+            assert not await services.hook_deliveries._store.add(delivery, b"{}")
             found[name] = trigger["id"]
         await accounts.mara.request("POST", f"/api/v1/triggers/{found['paused']}/pause")
 
@@ -275,10 +275,10 @@ async def test_a_request_whose_server_ended_is_started_or_says_why_not(
 
         with monkeypatch.context() as outage:
             outage.setattr(services.executions, "accept", away)
-            await services.hooks.start_received()
+            await services.hook_deliveries.start_received()
         # What could not be started is looked for again.
         for _ in range(2):
-            await services.hooks.start_received()
+            await services.hook_deliveries.start_received()
             await asyncio.sleep(0.1)
 
         async def shown(name: str) -> Any:

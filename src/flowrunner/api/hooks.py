@@ -42,7 +42,8 @@ from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.hook_requests import HookRequest
-from flowrunner.services.hooks import Challenge, HookOutcome, HookRefused, OpenHook
+from flowrunner.services.hook_starts import HookOutcome, OpenHook
+from flowrunner.services.hooks import Challenge, HookRefused
 
 # Refusals take this long, whatever their reason, so that their time tells nothing.
 REFUSAL_SECONDS: Final = 0.05
@@ -263,8 +264,8 @@ class HookDeliveryList(ListAnswer, frozen=True, kw_only=True):
 @router.get("/deliveries", responses=errors(401, 403, 404, 422))
 async def list_hook_deliveries(request: Request, id: str, page: Paging) -> Reply[HookDeliveryList]:
     """List the requests that a webhook trigger has accepted, the newest first: about 1,000 of the last seven days."""
-    hooks, one_more = services_of(request).hooks, replace(page, limit=page.limit + 1)
-    found, total, refused = await hooks.deliveries(caller_of(request), TriggerId(id), page=one_more)
+    deliveries, one_more = services_of(request).hook_deliveries, replace(page, limit=page.limit + 1)
+    found, total, refused = await deliveries.page(caller_of(request), TriggerId(id), page=one_more)
     last = [RefusalAnswer(at=rfc3339(each.at), reason=each.reason) for each in refused.last]
     listed = listed_of(page, found, total, lambda one: f"{round(one.received_at.timestamp() * 1000)}:{one.id}")
     return answer(
@@ -280,8 +281,8 @@ async def list_hook_deliveries(request: Request, id: str, page: Paging) -> Reply
 @router.get("/deliveries/{delivery_id}", responses=errors(401, 403, 404))
 async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookDeliveryAnswer]:
     """Return a delivery with its request."""
-    hooks = services_of(request).hooks
-    delivery, content = await hooks.delivery(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
+    deliveries = services_of(request).hook_deliveries
+    delivery, content = await deliveries.get(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
     return answer(HookDeliveryAnswer.of(delivery, content))
 
 
@@ -293,8 +294,8 @@ async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Repl
 )
 async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookAnswer]:
     """Start another execution with a stored request. `when` is asked again, and `dedupe` is not."""
-    hooks = services_of(request).hooks
-    outcome = await hooks.replay(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
+    deliveries = services_of(request).hook_deliveries
+    outcome = await deliveries.replay(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
     started = outcome.started
     if started is None:
         return answer(HookAnswer(started=False), 202)
@@ -304,5 +305,5 @@ async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> R
 @router.post("/rotate", responses=errors(401, 403, 404, 409))
 async def rotate_hook(request: Request, id: str) -> Reply[TriggerAnswer]:
     """Give a webhook trigger another URL. The old one is unknown from now on."""
-    trigger = await services_of(request).hooks.rotate(caller_of(request), TriggerId(id))
+    trigger = await services_of(request).triggers.rotate(caller_of(request), TriggerId(id))
     return answer(TriggerAnswer.of(trigger, caller_of(request)))

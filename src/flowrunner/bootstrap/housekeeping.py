@@ -88,7 +88,9 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             wake=services.schedules.changed,
         ),
         Background(name="triggers.chains", every=services.chains.next_due, run=services.chains.start_all, where="one"),
-        Background(name="hooks.received", every=_RECEIVED_SECONDS, run=services.hooks.start_received, where="one"),
+        Background(
+            name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received, where="one"
+        ),
         # Each process has its own files of keys, and observes for itself that all others have followed.
         Background(
             name="keys.rotation",
@@ -125,7 +127,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
         job(name="retention.password_resets", run=services.password_resets.purge),
         job(name="retention.mails", run=services.outgoing_mails.purge),
         job(name="retention.audit", run=purge_audit),
-        job(name="retention.hooks", run=services.hooks.purge),
+        job(name="retention.hooks", run=services.hook_deliveries.purge),
         job(name="retention.callbacks", run=services.callback_deliveries.purge),
     )
 

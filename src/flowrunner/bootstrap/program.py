@@ -65,7 +65,9 @@ from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import CompiledFlowCache, Flows
+from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hook_starts import HookStarts
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
@@ -281,19 +283,7 @@ def assemble(
         clock,
     )
     refused_hooks = RefusedHooks(hook_store)
-    hooks = IncomingHooks(
-        hook_store,
-        trigger_store,
-        library=library,
-        executions=executions,
-        reader=reader,
-        vault=vault,
-        sandbox=sandbox,
-        refused=refused_hooks,
-        stored=StoredBytes(usage, limits, clock),
-        clock=clock,
-        on_outcome=metrics.hook_requested,
-    )
+    hook_starts = HookStarts(hook_store, executions, sandbox, clock, on_outcome=metrics.hook_requested)
     signals = Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock)
     services = Services(
         identity=identity,
@@ -355,7 +345,28 @@ def assemble(
         flow_tests=FlowTests(language, TestProcesses()),
         node_trials=NodeTrialService(language, EngineTrials(deps), SqlPause(database), audit_store, clock),
         executions=executions,
-        hooks=hooks,
+        hooks=IncomingHooks(
+            hook_store,
+            trigger_store,
+            hook_starts,
+            library=library,
+            executions=executions,
+            reader=reader,
+            vault=vault,
+            refused=refused_hooks,
+            stored=StoredBytes(usage, limits, clock),
+            clock=clock,
+            on_outcome=metrics.hook_requested,
+        ),
+        hook_deliveries=HookDeliveries(
+            hook_store,
+            trigger_store,
+            hook_starts,
+            library=library,
+            executions=executions,
+            refused=refused_hooks,
+            clock=clock,
+        ),
         refused_hooks=refused_hooks,
         callbacks=Callbacks(callbacks, flow_store, callback_deliveries, vault, clock, sends_mail=mailer is not None),
         callback_deliveries=callback_deliveries,

@@ -20,6 +20,7 @@ from flowrunner.services.flow_batches import FlowBatches
 from flowrunner.services.flow_moves import FlowMoves
 from flowrunner.services.flow_tests import FlowTests
 from flowrunner.services.flows import Flows
+from flowrunner.services.hook_deliveries import HookDeliveries
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.identity import Authentication
@@ -78,6 +79,7 @@ class Services:
     node_trials: NodeTrialService
     executions: Executions
     hooks: IncomingHooks
+    hook_deliveries: HookDeliveries
     refused_hooks: RefusedHooks
     callbacks: Callbacks
     callback_deliveries: CallbackDeliveries

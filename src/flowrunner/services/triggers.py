@@ -1,4 +1,4 @@
-"""Triggers: list, read, pause, resume and run; they are written in the documents of flows."""
+"""Triggers: list, read, pause, resume, rotate and run; they are written in the documents of flows."""
 
 import asyncio
 from collections.abc import Sequence
@@ -43,6 +43,11 @@ class Triggers:
         changed = await self._store.set_paused(caller.workspace_id, id, paused=paused, at=now, audit=entry)
         self._schedules.changed.set()
         return changed
+
+    async def rotate(self, caller: Caller, id: TriggerId) -> TriggerView:
+        """Give a webhook another URL; the old one is unknown at once. Raises: NotFound; Conflict if it is none."""
+        entry = act(caller, "trigger.rotated", "trigger", id, at=self._clock.now())
+        return await self._store.rotate(caller.workspace_id, id, audit=entry)
 
     async def run(self, caller: Caller, id: TriggerId, *, idempotency_key: str | None) -> StartedExecution:
         """Start what a schedule would start now, also if it is paused; its due times stay as they are.

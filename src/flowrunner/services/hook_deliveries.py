@@ -1,0 +1,143 @@
+"""Stored requests to webhook triggers: lists, replays, recovery after a crash, and their retention."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Conflict, FlowRunnerError, NotFound, Unavailable
+from flowrunner.domain.triggers import TriggerId, WebhookTrigger
+from flowrunner.domain.values import JSON
+from flowrunner.domain.verification import Unverified
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.flows import CompiledFlows
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookStore, Refusals
+from flowrunner.ports.page import Page
+from flowrunner.ports.triggers import TriggerStore, TriggerView
+from flowrunner.services.executions import Executions
+from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook
+
+logger = structlog.get_logger()
+
+_KEPT_FOR: Final = timedelta(days=7)
+_MOST_KEPT: Final = 1000
+_PURGE_BATCH: Final = 500
+# Messages with an id of their own are accepted for five minutes around the time of the server, and known that long.
+_REPEATED_FOR: Final = timedelta(minutes=15)
+# A request that has not been started after this is one of a server that has ended.
+_GRACE: Final = timedelta(minutes=1)
+_PORTION: Final = 50
+
+
+class HookDeliveries:
+    def __init__(
+        self,
+        store: HookStore,
+        triggers: TriggerStore,
+        starts: HookStarts,
+        *,
+        library: CompiledFlows,
+        executions: Executions,
+        refused: RefusedHooks,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._triggers = triggers
+        self._starts = starts
+        self._library = library
+        self._executions = executions
+        self._refused = refused
+        self._clock = clock
+        # No request from before is left to start.
+        self._recovered_until = datetime(1970, 1, 1, tzinfo=UTC)
+
+    async def page(self, caller: Caller, id: TriggerId, *, page: Page) -> tuple[Sequence[HookDelivery], int, Refusals]:
+        """Return a page of deliveries, the newest first, the total, and the refused requests. Raises: NotFound."""
+        await self._triggers.get(caller.workspace_id, id)
+        await self._refused.write()
+        found, total = await self._store.page(caller.workspace_id, id, page=page)
+        return found, total, await self._store.refusals(id)
+
+    async def get(
+        self, caller: Caller, id: TriggerId, delivery_id: HookDeliveryId
+    ) -> tuple[HookDelivery, Mapping[str, JSON]]:
+        """Return a delivery and its request. Raises: NotFound."""
+        await self._triggers.get(caller.workspace_id, id)
+        return await self._store.get(caller.workspace_id, id, delivery_id)
+
+    async def replay(self, caller: Caller, id: TriggerId, delivery_id: HookDeliveryId) -> HookOutcome:
+        """Start another execution with a stored request; `when` is asked again, and `dedupe` is not.
+
+        Raises: NotFound; Conflict if the trigger starts nothing; as `IncomingHooks.receive`.
+        """
+        trigger = await self._triggers.get(caller.workspace_id, id)
+        delivery, request = await self._store.get(caller.workspace_id, id, delivery_id)
+        hook = await self._armed(trigger)
+        new = self._executions.new_execution_id()
+        return await self._starts.start_stored(hook, delivery, request, id=new, by=caller)
+
+    async def _armed(self, trigger: TriggerView) -> OpenHook:
+        """Return a trigger whose sender was verified before. Raises: NotFound; Conflict if it starts nothing."""
+        if trigger.type != "webhook":
+            raise Conflict("Only a webhook has requests")
+        if not trigger.is_armed:
+            raise Conflict(f"The trigger is {trigger.state}, and starts nothing")
+        flow = await self._library.get(trigger.workspace_id, trigger.revision_id)
+        written = flow.triggers.get(trigger.name)
+        if written is None or not isinstance(written.spec, WebhookTrigger):
+            raise NotFound("trigger")
+        return OpenHook(
+            trigger=trigger, flow=flow, written=written, spec=written.spec, scheme=Unverified(), replay_id=None
+        )
+
+    async def start_received(self) -> None:
+        """Start the requests whose server ended before it could, or record why they start nothing."""
+        until = self._clock.now() - _GRACE
+        handled: set[HookDeliveryId] = set()
+        is_done = True
+        while found := await self._store.received(
+            since=self._recovered_until, before=until, limit=_PORTION + len(handled)
+        ):
+            news = [each for each in found if each.id not in handled]
+            if not news:
+                break
+            for delivery in news:
+                is_done &= await self._recover(delivery)
+            handled.update(each.id for each in news)
+        if is_done:
+            self._recovered_until = until
+
+    async def _recover(self, delivery: HookDelivery) -> bool:
+        """Start a request, or record why it starts nothing; return False if it has to be tried again."""
+        try:
+            trigger = await self._triggers.get(delivery.workspace_id, delivery.trigger_id)
+            hook = await self._armed(trigger)
+            _, request = await self._store.get(delivery.workspace_id, delivery.trigger_id, delivery.id)
+        except Unavailable:
+            return False
+        except FlowRunnerError as error:
+            reason = f"The server ended before it could start this request. {error}"[:500]
+            self._starts.settle(replace(delivery, state="failed", execution_id=None, error=reason))
+            return True
+        try:
+            await self._starts.start_stored(hook, delivery, request, id=self._executions.new_execution_id())
+        except Unavailable:
+            return False
+        except FlowRunnerError as error:
+            logger.warning("hook.not_started", delivery=delivery.id, reason=str(error))
+        return True
+
+    async def purge(self) -> None:
+        """Delete requests that are older than a week, or beyond the newest of their trigger."""
+        purged = _PURGE_BATCH
+        while purged:
+            purged = await self._store.purge(
+                before=self._clock.now() - _KEPT_FOR,
+                recent=self._clock.now() - _REPEATED_FOR,
+                most=_MOST_KEPT,
+                limit=_PURGE_BATCH,
+            )

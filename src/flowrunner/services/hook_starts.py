@@ -1,0 +1,225 @@
+"""Starts of executions by requests to webhook triggers: `when`, `dedupe` and the input are evaluated here."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.causes import DEPTH_HEADER, Hook
+from flowrunner.domain.errors import FlowRunnerError, NotFound, Unavailable, invalid
+from flowrunner.domain.expression import ExpressionFailed, is_true
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.prepared import Prepared
+from flowrunner.domain.triggers import Trigger, TriggerId, WebhookTrigger
+from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.domain.verification import Scheme
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookState, HookStore
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, depth_in
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest
+from flowrunner.services.trigger_values import evaluate, input_of, labels_of
+
+logger = structlog.get_logger()
+
+_VALUES: Final = ("body", "headers", "query")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenHook:
+    """An armed webhook trigger whose sender is verified."""
+
+    trigger: TriggerView
+    flow: Flow
+    written: Trigger
+    spec: WebhookTrigger
+    scheme: Scheme
+    replay_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookOutcome:
+    """The outcome of a request.
+
+    Attributes:
+        started: The execution, or the earlier one of a repeat; None if `when` is false.
+    """
+
+    delivery_id: HookDeliveryId | None
+    started: StartedExecution | None
+
+
+class HookStarts:
+    def __init__(
+        self,
+        store: HookStore,
+        executions: Executions,
+        sandbox: Sandbox,
+        clock: Clock,
+        *,
+        on_outcome: Callable[[str], None],
+    ) -> None:
+        """
+        Args:
+            on_outcome: Called with `started`, `skipped`, `repeated` or `failed`.
+        """
+        self._store = store
+        self._executions = executions
+        self._sandbox = sandbox
+        self._clock = clock
+        self._count = on_outcome
+        # Writes that no answer waits for.
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def store_and_start(
+        self, hook: OpenHook, delivery: HookDelivery, request: Mapping[str, JSON], encoded: bytes, *, id: ExecutionId
+    ) -> HookOutcome | None:
+        """Store a request together with the start of its execution; return None if neither was done.
+
+        Without code the start takes no longer than storing the request, so that one transaction is enough for both.
+        """
+        try:
+            outcome = await self._start(hook, delivery, request, id=id, by=None, is_new=True, encoded=encoded)
+        except FlowRunnerError:
+            # The error is met again by what is stored.
+            return None
+        if outcome.started is None or outcome.started.is_repeat:
+            return None
+        self._count("started")
+        return outcome
+
+    async def start_stored(
+        self,
+        hook: OpenHook,
+        delivery: HookDelivery,
+        request: Mapping[str, JSON],
+        *,
+        id: ExecutionId,
+        by: Caller | None = None,
+        is_new: bool = False,
+    ) -> HookOutcome:
+        """Start the execution of a stored request. Raises: as `IncomingHooks.receive`."""
+        try:
+            outcome = await self._start(hook, delivery, request, id=id, by=by, is_new=is_new)
+        except FlowRunnerError as error:
+            if not isinstance(error, Unavailable):
+                self.settle(replace(delivery, state="failed", execution_id=None, error=str(error)[:500]))
+            self._count("failed")
+            raise
+        started = outcome.started
+        state: HookState = "skipped" if started is None else "repeated" if started.is_repeat else "started"
+        self._count(state)
+        if by is None and state != "started":
+            self.settle(replace(delivery, state=state, execution_id=None if started is None else started.id))
+        return outcome
+
+    def settle(self, delivery: HookDelivery) -> None:
+        """Record what became of a request, without waiting. If that is lost, the list finds the execution itself."""
+
+        async def write() -> None:
+            try:
+                await self._store.settle(delivery)
+            except Unavailable as failure:
+                logger.warning("hook.not_settled", delivery=delivery.id, reason=str(failure))
+
+        task = asyncio.create_task(write(), name=f"settle {delivery.id}")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _start(
+        self,
+        hook: OpenHook,
+        delivery: HookDelivery,
+        request: Mapping[str, JSON],
+        *,
+        id: ExecutionId,
+        by: Caller | None,
+        is_new: bool,
+        encoded: bytes | None = None,
+    ) -> HookOutcome:
+        """Start an execution.
+
+        Args:
+            encoded: The request, if it is to be stored with the start.
+
+        Raises: as `start_stored`.
+        """
+        trigger, spec = hook.trigger, hook.spec
+        values = {"at": rfc3339(delivery.received_at), **{name: request[name] for name in _VALUES}}
+        named = {"type": "webhook", "name": trigger.name, **values}
+        depth = depth_in(request["headers"])
+        if depth > MAX_DEPTH:
+            raise invalid(DEPTH_HEADER, TOO_DEEP)
+        if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named)):
+            return HookOutcome(delivery_id=delivery.id, started=None)
+        key = None if by is not None else key_of(trigger.id, delivery.id)
+        if spec.dedupe is not None and by is None:
+            # The id of a message that has one is the delivery's, of which there is one.
+            dedupe = await self._value("dedupe", spec.dedupe, hook, named)
+            key = key if dedupe is None else key_of(trigger.id, msgspec.json.encode(dedupe).decode())
+        input = await input_of(
+            hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
+        )
+        labels = await labels_of(
+            hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
+        )
+        started = await self._accept(
+            StartRequest(
+                workspace_id=trigger.workspace_id,
+                flow_id=trigger.flow_id,
+                revision_id=trigger.revision_id,
+                input=input,
+                labels=labels,
+                cause=Hook(
+                    trigger=trigger.id,
+                    name=trigger.name,
+                    delivery=delivery.id,
+                    by=None if by is None else by.account_id,
+                    depth=depth,
+                ),
+                caller=by,
+                # The request is noted as started with the start itself.
+                fire=TriggerFire(
+                    trigger_id=trigger.id,
+                    at=self._clock.now() if encoded is None else delivery.received_at,
+                    delivery=None if by is not None else delivery.id,
+                    request=encoded,
+                ),
+                idempotency_key=key,
+                is_new=is_new and spec.dedupe is None,
+                id=id,
+            )
+        )
+        return HookOutcome(delivery_id=delivery.id, started=started)
+
+    async def _accept(self, asked: StartRequest) -> StartedExecution:
+        try:
+            return await self._executions.accept(asked)
+        except TriggerHasMoved:
+            # Its flow has just been deleted.
+            raise NotFound("trigger") from None
+
+    async def _value(self, field: str, template: Prepared, hook: OpenHook, values: Mapping[str, JSON]) -> JSON:
+        """Raises: InvalidInput if the expression has no value; Unavailable."""
+        workspace_id = hook.trigger.workspace_id
+        try:
+            return await evaluate(template, hook.flow, values, workspace_id=workspace_id, sandbox=self._sandbox)
+        except ExpressionFailed as error:
+            raise invalid(field, f"The trigger's '{field}' has no value for this request: {error}") from None
+
+
+def has_code(hook: OpenHook) -> bool:
+    """Return whether the sandbox has to evaluate something before the start."""
+    own = (hook.written.input, hook.written.labels, hook.spec.when, hook.spec.dedupe)
+    return any(template is not None and template.codes for template in own)
+
+
+def key_of(id: TriggerId, text: str) -> str:
+    """Return the idempotency key of a request. The blank separates it from the keys of clients."""
+    return f"{id} {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"
