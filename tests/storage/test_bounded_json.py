@@ -1,17 +1,30 @@
 """Numbers that take long to decode, in texts of any length."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 
+import flowrunner
 from flowrunner.bounded_json import BoundedDecoder, decode_json
 
 _NUMBERS: Final = (
     "1e-320", "5E-324", "17976931348623158079e289", "1.7976931348623157e+308", "-2.5e-0310", "1e-400", "0e999", "1e22",
     "0.1", "-0.0", "12", "123456789012345678901234567890",
 )  # fmt: skip
+
+
+_SOURCE: Final = Path(flowrunner.__file__).parent
+# What these read has texts and numbers of fixed types, or is written by the server about itself.
+_WITHOUT_VALUES_OF_OTHERS: Final = {
+    "api/execution_answers.py", "api/mcp/errors.py", "bootstrap/test_process.py", "bounded_json.py",
+    "flowtest/local_runner.py", "services/approvals.py", "services/callback_messages.py",
+    "services/callback_secrets.py", "services/chains.py", "services/reruns.py", "storage/audit_chain.py",
+    "storage/flows.py", "storage/jobs.py", "storage/request_keys.py", "storage/triggers.py",
+}  # fmt: skip
 
 
 class _Struct(msgspec.Struct):
@@ -38,3 +51,13 @@ def test_fields_of_a_type_are_decoded_in_a_long_text_too() -> None:
     decoded = BoundedDecoder[_Struct](_Struct).decode(f'{{"kept": [{"1e-320," * 5000}1.5], "other": 1e-320}}')
 
     assert decoded.kept[-2:] == [1e-320, 1.5]
+
+
+def test_only_these_modules_decode_json_that_is_not_bounded() -> None:
+    found = {
+        str(path.relative_to(_SOURCE))
+        for path in _SOURCE.rglob("*.py")
+        if re.search(r"msgspec\.json\.(decode|Decoder)\b", path.read_text())
+    }
+
+    assert found == _WITHOUT_VALUES_OF_OTHERS

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import Answer, ListAnswer, present, stored
 from flowrunner.api.previews import viewed
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView
@@ -33,7 +34,7 @@ class FailureAnswer(Answer, frozen=True, kw_only=True):
     @classmethod
     def of(cls, failed: bytes, most: int | None = None) -> Self:
         """Return the answer for a stored `Failed` event. Args: most: See `most_of_view`."""
-        event = msgspec.json.decode(failed)
+        event = decode_json(failed)
         error = event["error"]
         return cls(
             type=error["type"],

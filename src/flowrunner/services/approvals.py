@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller, Right, rights_of
 from flowrunner.domain.approvals import has_role, is_named
 from flowrunner.domain.errors import InvalidInput, invalid
@@ -168,7 +169,7 @@ def _pending_after(
 
 
 def _waiting_in(execution: WaitingExecution) -> Iterator[_Waiting]:
-    waits: list[dict[str, Any]] = msgspec.json.decode(execution.waiting_for)
+    waits: list[dict[str, Any]] = decode_json(execution.waiting_for)
     for wait in waits:
         if wait.get("type") == "approval":
             yield msgspec.convert(wait, _Waiting)

@@ -208,7 +208,7 @@ def _execution_value(found: ExecutionDetail, flow_name: str | None, status: str 
         else:
             value["result_bytes"] = len(found.result)
     if status is not None and found.waiting_for is not None:
-        value["waiting_for"] = msgspec.json.decode(found.waiting_for)
+        value["waiting_for"] = decode_json(found.waiting_for)
     return value
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.labels import NO_LABELS, terms_of
 from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.transaction import Statement
@@ -25,7 +26,7 @@ class _Start(msgspec.Struct):
     labels: dict[str, str] | None = None
 
 
-_START: Final = msgspec.json.Decoder(_Start)
+_START: Final = BoundedDecoder[_Start](_Start)
 
 
 def terms_of_start(new: NewExecution, started: bytes) -> tuple[str | None, Sequence[Sequence[str]]]:

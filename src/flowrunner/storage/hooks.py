@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
+from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
@@ -80,6 +79,8 @@ DELETE FROM hook_deliveries
 # Their trigger has gone with its flow.
 PURGE_REFUSALS: Final = "DELETE FROM hook_refusals WHERE trigger_id NOT IN (SELECT id FROM triggers)"
 
+_decode_request: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
+
 
 class SqlHooks:
     """Implements `ports.HookStore`."""
@@ -133,7 +134,7 @@ class SqlHooks:
         row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("delivery")
-        return _delivery(row[:-1]), msgspec.json.decode(row[-1], type=dict[str, Any])
+        return _delivery(row[:-1]), _decode_request(row[-1])
 
     async def received(self, *, since: datetime, before: datetime, limit: int) -> Sequence[HookDelivery]:
         values = {"since": to_ms(since), "before": to_ms(before), "limit": limit}
