@@ -66,7 +66,8 @@ from flowrunner.engine.mailbox import (
     step_waiting_for,
 )
 from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
-from flowrunner.engine.step import StepTasks, run_step
+from flowrunner.engine.step import run_step
+from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
