@@ -18,7 +18,18 @@ from flowrunner.api.http.answers import Message, Reply, answer, errors, link_to_
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Count, Cursor, Limit, Offset, Since, Until, moment_of, page_of
+from flowrunner.api.http.requests import (
+    DEFAULT_LIMIT,
+    Count,
+    Cursor,
+    Limit,
+    Offset,
+    Since,
+    Until,
+    moment_of,
+    page_of,
+    text_filter,
+)
 from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import VIEW, most_of_view, viewed
@@ -33,30 +44,18 @@ router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedR
 async def list_executions(
     request: Request,
     *,
-    flow_id: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only executions of this flow.")
-    ] = None,
-    flow: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only executions of the flow with this id or name.")
-    ] = None,
+    flow_id: Annotated[str | None, text_filter("Only executions of this flow.")] = None,
+    flow: Annotated[str | None, text_filter("Only executions of the flow with this id or name.")] = None,
     status: Annotated[
         str | None,
         Query(max_length=200, description="One status, or several, separated by commas or in several parameters."),
     ] = None,
     since: Since = None,
     until: Until = None,
-    error_type: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only failures with this `error_type`.")
-    ] = None,
-    node: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only failures at this `failed_node`.")
-    ] = None,
-    trigger: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only what this trigger has started.")
-    ] = None,
-    rerun_of: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only reruns of this execution.")
-    ] = None,
+    error_type: Annotated[str | None, text_filter("Only failures with this `error_type`.")] = None,
+    node: Annotated[str | None, text_filter("Only failures at this `failed_node`.")] = None,
+    trigger: Annotated[str | None, text_filter("Only what this trigger has started.")] = None,
+    rerun_of: Annotated[str | None, text_filter("Only reruns of this execution.")] = None,
     unrepaired: Annotated[
         bool, Query(description="Only failed executions that have no `repaired_by`, the completed rerun.")
     ] = False,

@@ -9,7 +9,13 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 
 from flowrunner.api.http.answers import Answer, Reply, errors, present
-from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, encoded_once, state_of_answer, with_etag
+from flowrunner.api.http.conditions import (
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    encoded_or_not_modified,
+    state_of_answer,
+    with_etag,
+)
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.flow import COMMON_ERRORS, ChildScopesKey, NodeTypeSpec
@@ -75,7 +81,7 @@ async def list_node_types(request: Request) -> Reply[NodeTypeList]:
     """List the node types of this server, those of installed packages included, by name."""
     # They do not change while the server runs.
     body, state = await state_of(request).node_types.get(partial(_encoded_types, services_of(request).language))
-    return encoded_once(request, body, state)
+    return encoded_or_not_modified(request, body, state)
 
 
 async def _encoded_types(language: Language) -> tuple[bytes, str]:

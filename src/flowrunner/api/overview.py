@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from flowrunner.api.execution_answers import ExecutionStatus, WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, stored
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.requests import Since, Until, moment_of
+from flowrunner.api.http.requests import Since, Until, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.status import Status
@@ -201,9 +201,7 @@ async def get_overview(
 @router.get("/executions/histogram", responses=errors(401, 403, 422))
 async def get_histogram(
     request: Request,
-    flow_id: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only executions of this flow.")
-    ] = None,
+    flow_id: Annotated[str | None, text_filter("Only executions of this flow.")] = None,
     since: Since = None,
     until: Until = None,
     buckets: Annotated[int, Query(ge=1, le=MOST_BUCKETS, description="The number of buckets of equal length.")] = 48,

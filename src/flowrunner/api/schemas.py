@@ -7,7 +7,13 @@ import msgspec
 from fastapi import APIRouter, Request
 
 from flowrunner.api.http.answers import Answer, Reply, errors
-from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, encoded_once, state_of_answer, with_etag
+from flowrunner.api.http.conditions import (
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    encoded_or_not_modified,
+    state_of_answer,
+    with_etag,
+)
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.values import JSON
@@ -39,7 +45,7 @@ async def get_flow_schema(request: Request) -> Reply[FlowSchema]:
     """Return the JSON Schema of flow documents, with the parameters of this server's node types."""
     # Node types do not change while the server runs.
     body, state = await state_of(request).flow_schema.get(partial(_encoded_schema, services_of(request).language))
-    return encoded_once(request, body, state)
+    return encoded_or_not_modified(request, body, state)
 
 
 async def _encoded_schema(language: Language) -> tuple[bytes, str]:

@@ -52,7 +52,7 @@ from flowrunner.api import (
     workspaces,
 )
 from flowrunner.api.http.asyncapi import asyncapi_document
-from flowrunner.api.http.conditions import encoded_once, state_of_answer
+from flowrunner.api.http.conditions import encoded_or_not_modified, state_of_answer
 from flowrunner.api.http.edge import Edge, OnRequest
 from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
@@ -76,7 +76,7 @@ async def openapi(request: Request) -> Response:
         return body, state_of_answer(body)
 
     body, state = await state_of(request).openapi.get(lambda: asyncio.to_thread(make))
-    return encoded_once(request, body, state)
+    return encoded_or_not_modified(request, body, state)
 
 
 _ASYNCAPI: Final = msgspec.json.encode(asyncapi_document())
@@ -86,7 +86,7 @@ _ASYNCAPI_STATE: Final = state_of_answer(_ASYNCAPI)
 @documents.get("/api/v1/asyncapi.json", include_in_schema=False)
 async def asyncapi(request: Request) -> Response:
     """Return the AsyncAPI description of the WebSocket."""
-    return encoded_once(request, _ASYNCAPI, _ASYNCAPI_STATE)
+    return encoded_or_not_modified(request, _ASYNCAPI, _ASYNCAPI_STATE)
 
 
 ROUTERS: Final = (

@@ -13,7 +13,7 @@ from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, 
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of, repeatable
 from flowrunner.api.http.paging import paged
-from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of
+from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
@@ -115,7 +115,7 @@ def _answer(trigger: TriggerView, request: Request) -> Reply[TriggerAnswer]:
 async def list_triggers(
     request: Request,
     *,
-    flow_id: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+    flow_id: Annotated[str | None, text_filter()] = None,
     type: Literal["schedule", "webhook", "execution"] | None = None,
     page: Paging,
 ) -> Reply[TriggerList]:

@@ -90,7 +90,7 @@ def state_of_answer(body: bytes | memoryview) -> str:
     return blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def encoded_once(request: Request, body: bytes, state: str) -> Reply[Any]:
+def encoded_or_not_modified(request: Request, body: bytes, state: str) -> Reply[Any]:
     """Answer with what was encoded before, or with a 304 if the client has this state. Raises: InvalidRequest."""
     return not_modified(state) if is_known(request, state) else encoded(body, headers={"ETag": etag(state)})
 

@@ -114,6 +114,11 @@ async def _page(limit: Limit = DEFAULT_LIMIT, offset: Offset = 0, cursor: Cursor
 Paging: TypeAlias = Annotated[Page, Depends(_page)]
 
 
+def text_filter(description: str | None = None) -> Any:
+    """Return the parameter of a filter. An empty one is rejected: stores take it for none, and would select all."""
+    return Query(min_length=1, max_length=200, description=description)
+
+
 def moment_of(name: str, text: str | None) -> datetime | None:
     """Return the moment, or the beginning of the day, that a query parameter names. Raises: InvalidInput."""
     if text is None:
