@@ -132,7 +132,7 @@ class _Connection(smtplib.SMTP):
         super().__init__(*args, **options)
 
     def getreply(self) -> tuple[int, bytes]:
-        # Of each encryption its own.
+        # A connection that becomes encrypted has another socket, and so other lines.
         if self.file is None and self.sock is not None:
             self.file = _Lines(self, self.sock)
         if self.file is not None:

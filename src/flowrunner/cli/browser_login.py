@@ -129,9 +129,8 @@ def _is_own(client_port: int, port: int) -> bool:
     The address of a login is in the list of processes, so other users know the state. Only Linux says whose a
     connection is; elsewhere each counts.
     """
-    ends = [
-        f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{each:04X}" for each in (client_port, port)
-    ]
+    loopback = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}"
+    client_end, own_end = f"{loopback}:{client_port:04X}", f"{loopback}:{port:04X}"
     lines: list[list[str]] = []
     # A program may reach an address of IPv4 by a socket of IPv6.
     for name in ("tcp", "tcp6"):
@@ -140,11 +139,12 @@ def _is_own(client_port: int, port: int) -> bool:
         except OSError:
             if name == "tcp":
                 return True
-    return any(
-        line[1].endswith(ends[0]) and line[2].endswith(ends[1]) and line[3] == _ESTABLISHED
-        and int(line[7]) in (os.getuid(), 0)
-        for line in lines
-    )  # fmt: skip
+    users = [
+        int(user)
+        for _, local, remote, state, _, _, _, user, *_ in lines
+        if local.endswith(client_end) and remote.endswith(own_end) and state == _ESTABLISHED
+    ]
+    return any(user in (os.getuid(), 0) for user in users)
 
 
 @contextmanager

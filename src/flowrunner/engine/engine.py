@@ -79,7 +79,7 @@ class FlowEngine:
                 # Let other tasks run.
                 size_at_yield = log.size
                 await asyncio.sleep(0)
-        # It has names of the flow alone.
+        # It has nothing to redact: its names are those of the first node and its type.
         log.record(storable_again(line_of_start(started)))
         stays = at_once and self._reserve_memory(actor, log.size, memory)
         await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.kept)

@@ -67,7 +67,7 @@ def storable(event: Event, redactor: Redactor) -> Storable:
 
 
 def storable_again(event: Event) -> Storable:
-    """Return the stored form of an event whose values are redacted already, as part of another event."""
+    """Return the stored form of an event without values, or whose values were redacted as part of another event."""
     return _storable(*_encoded(event), None)
 
 

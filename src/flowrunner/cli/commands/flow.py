@@ -191,9 +191,10 @@ def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
     try:
         validation = client.request("POST", "/flows/validate", json={"definition": definition}).object()
     except ClientError:
-        return  # The flow is saved all the same.
+        # The flow is saved all the same.
+        return
     for fault in validation.get("warnings", ()):
-        if fault.get("code") == "secret.unknown":
+        if fault["code"] == "secret.unknown":
             say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' sets one")
         elif fault["code"] in ("flow.unknown", "trigger.past"):
             say(f"warning: {fault['path']}: {fault['message']}; {fault['hint']}")

@@ -36,7 +36,6 @@ from flowrunner.ports.telemetry import TRACEPARENT, ExecutionObserver, ObservedE
 # Events of a large execution are sent one by one, because each may have a megabyte.
 _EVENTS_A_MESSAGE: Final = 500
 
-
 _decode_input: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
 
 
@@ -234,7 +233,7 @@ class ProcessRequests:
         input: bytes,
         traceparent: str,
     ) -> SubFlow:
-        # Of the step that starts it, for this call alone.
+        # The trace context of the step that starts it. It lasts as long as this call.
         TRACEPARENT.set(traceparent)
         given = _decode_input(input)
         flow, version = called
