@@ -322,6 +322,7 @@ def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: T
     panel.get_by_role("button", name="All rounds").click()
     expect(send).to_contain_text("2 of 5 failed")
     page.locator("[data-node='call/each']").click()
+    expect(panel.locator(".log-tail")).to_contain_text("no 2")
     panel.get_by_label("Round of the loop").select_option("2 · failed")
     expect(send).to_have_class(re.compile(r"\bbad\b"))
     expect(send).not_to_contain_text("of 5")

@@ -91,15 +91,15 @@ const MOST_SAVED = 100_000;
 function SaveButton({ id, filter }: { id: string; filter: Filter }) {
   const action = useAction();
   async function save(): Promise<void> {
-    const texts: string[] = [];
+    const saved: string[] = [];
     let cursor: string | undefined = "";
     do {
       const query = { ...queryOf(filter), limit: 1000, cursor };
       const page: Schemas["LogList"] = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query });
-      texts.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", line.message, ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
+      saved.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", line.message, ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
       cursor = page.next_cursor ?? undefined;
-    } while (cursor !== undefined && texts.length < MOST_SAVED);
-    download(`${id}.log`, `${texts.join("\n")}\n`, "text/plain");
+    } while (cursor !== undefined && saved.length < MOST_SAVED);
+    download(`${id}.log`, `${saved.join("\n")}\n`, "text/plain");
   }
   return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
 }

@@ -144,7 +144,8 @@ const TAIL = 12;
 function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
   const id = store.id;
   const lines = useQuery(`${id} ${step.step} ${store.version.value}`, async (signal) => {
-    const node = step.node_id;
+    // The lines of rounds and branches are those of other nodes.
+    const node = step.scopes === undefined ? step.node_id : undefined;
     const last = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { node, limit: 1 }, signal });
     const offset = Math.max(0, (last.total ?? 0) - 1000);
     const page = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { node, limit: 1000, offset }, signal });
