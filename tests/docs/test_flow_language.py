@@ -151,6 +151,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of the runs of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
+        "all values that an execution holds": f"{_size(event_log.MAX_EXECUTION_MEMORY)} in memory",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
         "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",

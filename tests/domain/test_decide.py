@@ -46,6 +46,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
 from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
+from flowrunner.domain.values import memory_of
 from support.conformance import SHARE
 
 # For each possible point of a crash, whether the process crashes there; from a seed, like the plans.
@@ -133,6 +134,19 @@ def test_a_replay_of_the_events_equals_the_live_state(plan: Plan, crashes: list[
         live.apply(event, at)
         assert live.seq == length
     assert live == run.state
+
+
+@given(plans(), crashes)
+def test_the_memory_that_is_held_is_that_of_the_steps_that_are_kept(plan: Plan, crashes: list[bool]) -> None:
+    run, live = Simulation(plan, crashes), ExecutionState()
+
+    run.run()
+
+    for event, at in run.journal:
+        live.apply(event, at)
+        steps = (step for frame in live.frames.values() for step in frame.steps.values())
+        others = memory_of(live.input) + sum(map(memory_of, live.vars.values()))
+        assert live.held_bytes == others + sum(step.all_held_bytes for step in steps)
 
 
 @MANY

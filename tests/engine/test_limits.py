@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from flowrunner.domain import decide, step_state
-from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
+from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted, NodeStarted
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import event_log, mailbox, recorder
 from flowrunner.ports.dispatch import Signal
@@ -128,6 +128,81 @@ async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
     )
 
     assert "The results of 5 runs take more than" in str(ending(events).result)
+
+
+async def test_what_many_runs_hold_at_the_same_time_is_bounded(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_MEMORY", 5_000_000)
+    events = await engine.run(
+        f"""
+        on_finish: tidy
+        start: each
+        nodes:
+          each:
+            type: foreach
+            params: {{items: {list(range(100))}, concurrency: 100}}
+            nodes:
+              big: {{type: transform, params: {{script: "return flow.input"}}, next: hold}}
+              hold: {{type: wait, params: {{key: never}}}}
+          tidy: {{type: webhook, params: {{url: "http://peer/tidy"}}}}
+        """,
+        [[]] * 3000,
+    )
+
+    assert isinstance(end := ending(events), Failed)
+    assert (end.error.type, end.error.node) == ("limit.memory", "big")
+    # Each result takes 240 kB.
+    assert len([event for event in of_type(NodeCompleted, events) if event.node == "big"]) <= 21
+    assert [request.url for request in engine.http.requests] == ["http://peer/tidy"]
+
+
+async def test_memory_that_loops_no_longer_hold_is_free_again(engine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_MEMORY", 1_500_000)
+    events = await engine.run(
+        f"""
+        nodes:
+          each:
+            type: foreach
+            params: {{items: {list(range(20))}}}
+            nodes:
+              big: {{type: transform, params: {{value: "${{flow.input}}"}}, next: small}}
+              small: {{type: transform, params: {{value: 1}}}}
+            next: round
+          round: {{type: transform, params: {{value: "${{flow.input}}"}}, next: count}}
+          count: {{type: set, params: {{n: "${{(vars.n || 0) + 1}}", big: "${{flow.input}}"}}, next: more}}
+          more:
+            type: switch
+            params: {{cases: [{{when: "vars.n < 20", action: again}}]}}
+            next: {{again: round, default: end}}
+          end: {{type: return, params: {{value: "${{vars.n}}"}}}}
+        """,
+        [[]] * 3000,
+    )
+
+    assert ending(events) == Completed(result=20)
+
+
+async def test_the_memory_that_an_execution_holds_is_bounded_also_over_a_restart(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_MEMORY", 1_000_000)
+    big = 'type: transform, params: {value: "${flow.input}"}'
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save(
+            f"nodes: {{a: {{{big}, next: b}}, b: {{{big}, next: c}}, c: {{type: wait, params: {{key: k}}, next: d}},"
+            f" d: {{{big}, next: e}}, e: {{{big}}}}}"
+        )
+        await engine.start(input=[[]] * 3000)
+        await engine.until_parked()
+    async with machine(path, clock=clock) as engine:
+        await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key="signal:k", payload=None))
+        await engine.until_ended()
+        events = await engine.events()
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "limit.memory"
 
 
 async def test_signals_that_no_step_waits_for_are_measured_by_their_size_in_memory(

@@ -1,6 +1,6 @@
 """The state of an execution, derived from its events."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -52,9 +52,11 @@ class ExecutionState:
         timed: Steps that wait for their ``due_at`` or for a signal.
         signals: Signals that no step has taken yet, by key.
         signal_bytes: Memory of those signals.
-        measured_bytes: Memory of all results and errors of scopes that have been measured, which takes time.
+        held_bytes: Memory of the input, the variables, and the values of all steps that later ones can read.
+        measured_bytes: Memory of all values that have been measured, which takes time.
         requests: Digest of the request for each digest of an idempotency key that came with a signal.
         vars: Variables set by `set` nodes.
+        var_bytes: Memory of each.
         dues: Heap of due moments of steps; entries may be outdated.
         started_attempts: Attempts started so far, by budget: `ROOT` for the flow itself, or the handler. This bounds
             loops.
@@ -73,9 +75,11 @@ class ExecutionState:
     timed: dict[Step, None] = field(default_factory=dict)
     signals: dict[str, list[JSON]] = field(default_factory=dict)
     signal_bytes: int = 0
+    held_bytes: int = 0
     measured_bytes: int = 0
     requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
+    var_bytes: dict[str, int] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
     started_attempts: dict[str, int] = field(default_factory=dict)
     log_counts: dict[LogLevel, int] = field(default_factory=dict)
@@ -186,6 +190,7 @@ class ExecutionState:
                 self.is_queued, self.flow_name = event.is_queued, event.flow_name
                 self.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
                 self.ready = {ROOT: None}
+                self.held_bytes = self._measure(event.input)
             case Admitted():
                 if not self.is_queued:
                     raise IllegalEvent("admitted, and not queued")
@@ -302,10 +307,21 @@ class ExecutionState:
         current.action, current.result, current.is_last = event.action, result, event.is_last
         current.error = None
         current.collected_bytes = current.open.part_bytes if event.collected is not None and current.open else 0
+        size = self._measure(event.result if event.collected is None else event.collected)
+        if event.collected is not None and current.open is not None:
+            size += current.open.held_part_bytes
+        self._hold(current, size)
         self.frames[event.scope].flowing = result
         if event.vars:
-            self.vars = {**self.vars, **event.vars}
+            self._set(event.vars)
         self._finish_step(current)
+
+    def _set(self, vars: Mapping[str, JSON]) -> None:
+        self.vars = {**self.vars, **vars}
+        for name, value in vars.items():
+            size = self._measure(value)
+            self.held_bytes += size - self.var_bytes.get(name, 0)
+            self.var_bytes[name] = size
 
     def _fail(self, event: NodeFailed) -> None:
         status = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING
@@ -313,9 +329,12 @@ class ExecutionState:
         current.status = status
         current.error = event.error
         current.failures += 1
+        size = self._measure(event.error.data)
+        if event.retry_at is None and current.open is not None and current.open.fatal == event.error:
+            current.failed_at = current.open.failed_at
+            size += current.open.failed_bytes
+        self._hold(current, size)
         if event.retry_at is None:
-            if current.open is not None and current.open.fatal == event.error:
-                current.failed_at = current.open.failed_at
             self.frames[event.scope].error = event.error
             self._finish_step(current)
         else:
@@ -333,6 +352,7 @@ class ExecutionState:
 
     def _finish_step(self, current: StepState) -> None:
         """Clear the waits of an ended step, and mark its scope as ready."""
+        self.held_bytes -= current.all_held_bytes - current.held_bytes
         current.due_at, current.waiting, current.signal, current.open = None, None, None, None
         current.before = None
         self.running.pop(current.step, None)
@@ -343,6 +363,8 @@ class ExecutionState:
         current = self._current(event, StepStatus.WAITING)
         current.status, current.due_at, current.waiting = StepStatus.WAITING, event.due_at, event
         current.answers, current.wait_seq = (), self.seq + 1
+        details = event.wait_for.describe()
+        self._hold(current, self._measure(event.result) + self._measure(details))
         current.is_link_revoked, current.notices, current.noticed_at = False, 0, None
         self.running.pop(current.step, None)
         self.ready.pop(event.scope, None)
@@ -372,6 +394,7 @@ class ExecutionState:
                 wait_for = current.waiting.wait_for
                 if isinstance(wait_for, ApprovalWait):
                     current.answers = (*current.answers, event)
+                    self._hold(current, current.held_bytes + self._measure(event.payload))
                     if not is_settled(wait_for, [answer.payload for answer in current.answers]):
                         return
                 self._signal(current, event.payload)
@@ -390,6 +413,8 @@ class ExecutionState:
 
     def _signal(self, current: StepState, payload: JSON) -> None:
         current.status, current.signal, current.due_at = StepStatus.RESUMING, payload, None
+        if not current.answers:
+            self._hold(current, current.held_bytes + self._measure(payload))
         self.timed.pop(current.step)
         self.ready[current.step.scope] = None
 
@@ -401,6 +426,9 @@ class ExecutionState:
         before, current.open = current.open, ScopeProgress(event, inputs)
         if before is not None:
             current.open.parts, current.open.part_bytes = before.parts, before.part_bytes
+            current.open.held_part_bytes = before.held_part_bytes
+            self.held_bytes -= before.held_bytes + before.failed_bytes
+        self._hold(current, self._measure(event.inputs))
         current.status = StepStatus.OPEN
         current.due_at = min((at for at in (event.not_before, event.until) if at is not None), default=None)
         self.running.pop(current.step, None)
@@ -433,22 +461,38 @@ class ExecutionState:
         if event.outcome == "completed":
             # A loop that reads its run's result opens one scope at a time. Of many scopes, only the parts are kept.
             is_kept = event.part_bytes is None or len(owner.open.opened.keys) == 1
-            owner.open.results[key] = kept = frame.flowing if is_kept else None
-            self._measure(owner.open, kept)
+            owner.open.results[key] = frame.flowing if is_kept else None
+            last = frame.current
+            self._keep(owner.open, last.held_bytes if is_kept and last is not None else 0)
             if event.part_bytes is not None:
                 owner.open.parts[key] = event.result
                 owner.open.part_bytes += event.part_bytes
+                size = self._measure(event.result)
+                owner.open.held_part_bytes += size
+                self.held_bytes += size
         elif event.outcome == "failed" and event.error is not None:
             owner.open.errors[key] = event.error
-            self._measure(owner.open, event.error.data)
+            self._keep(owner.open, self._measure(event.error.data))
             at = frame.current
-            owner.open.failed_at = at if at is None or at.failed_at is None else at.failed_at
+            at = at if at is None or at.failed_at is None else at.failed_at
+            size = 0 if at is None else self._measure(at.input)
+            self.held_bytes += size - owner.open.failed_bytes
+            owner.open.failed_at, owner.open.failed_bytes = at, size
         self._mark_ready(owner)
 
-    def _measure(self, scopes: ScopeProgress, kept: JSON) -> None:
-        size = memory_of(kept)
-        scopes.held_bytes += size
+    def _measure(self, value: JSON) -> int:
+        size = memory_of(value)
         self.measured_bytes += size
+        return size
+
+    def _hold(self, current: StepState, size: int) -> None:
+        """Count the values of a step's last event in place of those of the one before."""
+        self.held_bytes += size - current.held_bytes
+        current.held_bytes = size
+
+    def _keep(self, scopes: ScopeProgress, size: int) -> None:
+        scopes.held_bytes += size
+        self.held_bytes += size
 
     def _leave(self, frame: Frame) -> None:
         """Stop all steps of a frame, and drop it unless it is the flow's own or a handler's."""
@@ -457,6 +501,7 @@ class ExecutionState:
             self.timed.pop(step.step, None)
         self.ready.pop(frame.scope, None)
         if frame.owner is not None:
+            self.held_bytes -= sum(step.all_held_bytes for step in frame.steps.values())
             del self.frames[frame.scope]
 
     def _mark_ready(self, owner: StepState) -> None:

@@ -26,8 +26,10 @@ class ScopeProgress:
         results: Results of the completed ones, by key.
         errors: Errors of the failed ones, by key.
         failed_at: The step whose error was the last of those.
+        failed_bytes: Memory of its input.
         parts: Collected parts, by key; for a loop that opens its scopes one by one, those of all scopes so far.
         part_bytes: Size of all parts.
+        held_part_bytes: Memory of all parts.
         held_bytes: Memory of the results and errors.
     """
 
@@ -37,8 +39,10 @@ class ScopeProgress:
     results: dict[str, JSON] = field(default_factory=dict)
     errors: dict[str, ErrorValue] = field(default_factory=dict)
     failed_at: "StepState | None" = None
+    failed_bytes: int = 0
     parts: dict[str, JSON] = field(default_factory=dict)
     part_bytes: int = 0
+    held_part_bytes: int = 0
     held_bytes: int = 0
 
     @property
@@ -94,6 +98,7 @@ class StepState:
         failed_at: The step inside it whose error became its own.
         before: The previous run of the node, until this one has ended.
         collected_bytes: Size of the result if it is a collected list; otherwise 0.
+        held_bytes: Memory of the result or error; until it has one, of its wait or of the inputs of its scopes.
     """
 
     step: Step
@@ -122,6 +127,15 @@ class StepState:
     failed_at: "StepState | None" = None
     before: "StepState | None" = None
     collected_bytes: int = 0
+    held_bytes: int = 0
+
+    @property
+    def all_held_bytes(self) -> int:
+        """Return the memory that is free once the step is dropped."""
+        size = self.held_bytes
+        if self.open is not None:
+            size += self.open.held_bytes + self.open.held_part_bytes + self.open.failed_bytes
+        return size if self.before is None else size + self.before.held_bytes
 
     def collected(self, others: Mapping[str, JSON]) -> JSON:
         """Return the list of parts collected from the step's scopes, in their order.

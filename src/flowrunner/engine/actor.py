@@ -50,6 +50,7 @@ from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Sto
 from flowrunner.engine.event_log import (
     AT_A_STRETCH,
     MAX_UNRECORDED_EVENTS,
+    MEASURED_BYTES,
     EventLog,
     replayed,
 )
@@ -71,8 +72,6 @@ from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
-# Memory of results of scopes that is measured without yielding to other tasks, which takes up to 5 ms.
-_MEASURED_BYTES: Final = 4 * 1024 * 1024
 # More than a crash can lose.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 # A longer execution stays in memory for a while when it has to wait. Loading an event takes about 30 µs, so even an
@@ -326,7 +325,7 @@ class ExecutionActor:
                     return decision.until
                 self._act(decision)
                 count += 1
-                if count % AT_A_STRETCH == 0 or self._state.measured_bytes - measured_bytes > _MEASURED_BYTES:
+                if count % AT_A_STRETCH == 0 or self._state.measured_bytes - measured_bytes > MEASURED_BYTES:
                     # Let other tasks run.
                     measured_bytes = self._state.measured_bytes
                     await asyncio.sleep(0)
@@ -442,6 +441,10 @@ class ExecutionActor:
                         await self._record_result(step, outcome)
                 case _:
                     assert_never(message)
+            if self._events.is_too_large:
+                # It ends before more is held.
+                self._mailbox.wake()
+                return
 
     async def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.done():

@@ -1,6 +1,7 @@
 """The events of an execution in memory, and those that are not durable yet."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -44,8 +45,12 @@ MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
-# Events that are applied without yielding to other tasks.
+# Memory of the values that an execution holds, which may be thirty times their size as JSON.
+MAX_EXECUTION_MEMORY: Final = 256 * 1024 * 1024
+_MEMORY_OF_HANDLERS: Final = 64 * 1024 * 1024
+# Events that are applied without yielding to other tasks, and memory that is measured, which takes up to 5 ms.
 AT_A_STRETCH: Final = 200
+MEASURED_BYTES: Final = 4 * 1024 * 1024
 _RETRY_DELAY: Final = rising(0.1, 0.3, 1.0, 3.0)
 # Retries of an append even while the server stops.
 _MIN_RETRIES: Final = 4
@@ -178,6 +183,11 @@ class EventLog:
         return stored
 
     @property
+    def is_too_large(self) -> bool:
+        """Return whether the execution has to end because of what it has recorded."""
+        return self.state.ending is None and self._excess() is not None
+
+    @property
     def accepts_lines(self) -> bool:
         return self.state.log_lines < MAX_LOG_LINES
 
@@ -201,21 +211,30 @@ class EventLog:
             self._pending.may_exceed = True
 
     def end_if_too_large(self) -> Decision | None:
-        """Return the end of an execution whose events are too large; its handlers have an allowance of their own."""
-        if self.refusal is None and self.size <= MAX_EXECUTION_BYTES:
-            return None
-        flow, state = self._execution.flow, self.state
-        error = self.refusal or _TOO_LARGE
-        if state.ending is not None:
-            return None
-        if state.root.ended is None:
-            self.exceed_quota()
-            return failed(flow, state, error)
-        if self.refusal is None and self.size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
+        """Return the end of an execution whose events are too large, or whose steps hold too much memory."""
+        error = self._excess()
+        if error is None or self.state.ending is not None:
             return None
         self.exceed_quota()
+        if self.state.root.ended is None:
+            return failed(self._execution.flow, self.state, error)
         self.log(Logged(level="warn", message=f"The handlers of the end were cut off: {error.message}"))
-        return cancelled(flow, state, "", force=True)
+        return cancelled(self._execution.flow, self.state, "", force=True)
+
+    def _excess(self) -> ErrorValue | None:
+        """Return the limit that is exceeded, if one is. The handlers have an allowance of their own."""
+        state = self.state
+        if self.refusal is not None:
+            return self.refusal
+        if self.size <= MAX_EXECUTION_BYTES and state.held_bytes <= MAX_EXECUTION_MEMORY:
+            # Almost always.
+            return None
+        has_handlers = state.root.ended is not None
+        if self.size > MAX_EXECUTION_BYTES + (_BYTES_OF_HANDLERS if has_handlers else 0):
+            return _TOO_LARGE
+        if state.held_bytes > MAX_EXECUTION_MEMORY + (_MEMORY_OF_HANDLERS if has_handlers else 0):
+            return too_much_memory(state)
+        return None
 
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
         """Set ``answer`` to True once all recorded events are durable."""
@@ -316,11 +335,33 @@ def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
     )
 
 
+def too_much_memory(state: ExecutionState) -> ErrorValue:
+    """Return the error of an execution that holds too much memory, at the node that holds most of it."""
+    held: Counter[str] = Counter()
+    for frame in state.frames.values():
+        for current in frame.steps.values():
+            held[current.step.node] += current.all_held_bytes
+    node = held.most_common(1)[0][0] if held else None
+    most = "" if node is None else f", most of it those of the node {node!r}"
+    message = (
+        f"The values of this execution take more than {MAX_EXECUTION_MEMORY // 1024**2} MiB of memory together{most}."
+        " Keep only the part that you need of each result with 'output', or run fewer nodes at the same time"
+    )
+    return ErrorValue(type="limit.memory", node=node, message=message)
+
+
 async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
     """Replay events; those of a long execution in a thread."""
-    if len(events) <= AT_A_STRETCH:
-        return replay(events)
-    return await asyncio.to_thread(replay, events)
+    if len(events) > AT_A_STRETCH:
+        return await asyncio.to_thread(replay, events)
+    state, measured_bytes = ExecutionState(), 0
+    for event, at in events:
+        state.apply(event, at)
+        if state.measured_bytes - measured_bytes > MEASURED_BYTES:
+            # Let other tasks run.
+            measured_bytes = state.measured_bytes
+            await asyncio.sleep(0)
+    return state
 
 
 # The beginnings of what events end: see `Recorded.since`.

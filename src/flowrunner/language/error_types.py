@@ -23,7 +23,7 @@ _KNOWN: Final = (
 )
 # Errors of executions, and of nodes whose flow or installation has changed.
 _OF_EXECUTIONS: Final = (
-    *("internal", "events.unreadable", "flow.invalid", "limit.size", "limit.workspace_stored"),
+    *("internal", "events.unreadable", "flow.invalid", "limit.size", "limit.memory", "limit.workspace_stored"),
     *("limit.workspace_queued", "limit.collect", "limit.steps", "node.fail"),
 )
 _CLASSES: Final = frozenset({*_KNOWN, *_OF_EXECUTIONS})
