@@ -56,6 +56,20 @@ async def test_members_do_not_see_logins_of_the_owner_of_a_personal_workspace(tm
     assert "member.added" in others
 
 
+async def test_an_empty_filter_does_not_select_all_entries(tmp_path: Path) -> None:
+    names = ("actor", "account_id", "action", "object_kind", "object_id")
+    async with team_at(tmp_path) as team:
+        everywhere = {name: await team.mara.request("GET", f"/api/v1/audit?{name}=") for name in names}
+        within = {
+            name: await team.mara.request("GET", f"{team.path}/audit?{name}=") for name in names if name != "account_id"
+        }
+
+    for replies in (everywhere, within):
+        for name, reply in replies.items():
+            assert_error(reply, 422)
+            assert reply.json["error"]["details"]["field"] == name
+
+
 async def test_the_log_is_exported_as_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_service, "_ROWS_AT_ONCE", 3)
     async with team_at(tmp_path) as team:

@@ -74,11 +74,13 @@ class AuditList(ListAnswer, frozen=True):
     entries: list[AuditEntryAnswer]
 
 
-Actor: TypeAlias = Annotated[str | None, Query(max_length=200, description="Only actions of this account.")]
-Action: TypeAlias = Annotated[
-    str | None, Query(max_length=200, description="Only this action, such as `flow.created`.")
+Actor: TypeAlias = Annotated[
+    str | None, Query(min_length=1, max_length=200, description="Only actions of this account.")
 ]
-Part: TypeAlias = Annotated[str | None, Query(max_length=200)]
+Action: TypeAlias = Annotated[
+    str | None, Query(min_length=1, max_length=200, description="Only this action, such as `flow.created`.")
+]
+Part: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 
 @admin.get("", responses={**AS_LINES, **errors(401, 403, 422)})
@@ -87,7 +89,7 @@ async def list_entries(
     *,
     actor: Actor = None,
     account_id: Annotated[
-        str | None, Query(max_length=200, description="Only actions that concern this account.")
+        str | None, Query(min_length=1, max_length=200, description="Only actions that concern this account.")
     ] = None,
     action: Action = None,
     object_kind: Part = None,
