@@ -445,6 +445,7 @@ def test_s55_unknown_paused_and_wrongly_signed_hooks_have_one_answer(account: Cl
     assert {(reply.status, json.dumps(reply.json["error"] | {"request_id": ""})) for reply in replies} == {
         (404, json.dumps(replies[0].json["error"] | {"request_id": ""}))
     }
+    assert "proof of the sender" in replies[0].json["error"]["hint"]
     assert len({frozenset(reply.headers.keys()) for reply in replies}) == 1
     assert len(url.removeprefix("/hooks/")) * 6 >= 128
 

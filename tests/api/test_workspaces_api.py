@@ -209,6 +209,9 @@ async def test_a_personal_workspace_is_shared_but_neither_renamed_nor_deleted(tm
         added = await accounts.mara.request(
             "POST", f"{path}/members", {"account": "omar@example.com", "role": "viewer"}
         )
+        unknown = await accounts.mara.request(
+            "POST", f"{path}/members", {"account": "nora@example.com", "role": "viewer"}
+        )
         seen = await accounts.omar.request("GET", f"/api/v1/flows/{flow}")
         refused = [
             await accounts.mara.request("PUT", path, {"name": "Mine"}),
@@ -217,6 +220,7 @@ async def test_a_personal_workspace_is_shared_but_neither_renamed_nor_deleted(tm
         ]
 
     assert (added.status, seen.status) == (201, 200)
+    assert (unknown.status, unknown.json["error"]["docs"]) == (404, "docs/api.md#confirmed-addresses")
     assert [reply.status for reply in refused] == [409, 409, 409]
 
 

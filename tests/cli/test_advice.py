@@ -29,7 +29,7 @@ def test_closer_advice_is_printed_as_it_is() -> None:
         "rename one of them"
     )
     assert advice_on(ApiError(429, "c", "m", hint="wait for the seconds in Retry-After", retry_after=7.0)) == (
-        "give the command again after 7 s"
+        "repeat the command after 7 s"
     )
 
 

@@ -74,7 +74,7 @@ def test_secrets_that_a_saved_flow_reads_and_the_workspace_lacks_are_named(user:
     renamed = user("flow", "update", "lacking", "--description", "Lacks")
 
     assert created.stderr.splitlines() == [
-        "warning: there is no secret 'KEY_OF_SHOP', which the flow reads: 'flowrunner secret set NAME' sets one"
+        "warning: there is no secret 'KEY_OF_SHOP', which the flow reads: 'flowrunner secret set NAME' creates it"
     ]
     assert [line.partition(",")[0] for line in changed.stderr.splitlines()] == [
         "warning: there is no secret 'KEY_OF_SHOP'", "warning: there is no secret 'ELSEWHERE'",

@@ -258,6 +258,13 @@ def test_callbacks_are_created_tried_and_deleted(user: User, receiver: Receiver)
     assert user("callback", "list", "-o", "json").stdout == "[]\n"
 
 
+def test_a_test_of_a_callback_to_a_closed_network_names_the_setting_that_opens_it(user: User) -> None:
+    user("callback", "create", "http://10.255.255.1/", "--event", "execution.failed", "--name", "closed")
+
+    assert "egress_allow" in user("callback", "test", "closed").stderr
+    user("callback", "delete", "closed", "--yes")
+
+
 # Workspaces, accounts and tokens
 
 

@@ -210,7 +210,7 @@ def test_lists_say_when_flows_start_next_and_an_empty_one_has_no_filters(
 
     newcomer = Tab(browser, site.url).log_in(api.new_account().email, PASSWORD)
     page = newcomer.go("/executions")
-    expect(page.get_by_text("No execution yet")).to_be_visible()
+    expect(page.get_by_text("No executions yet")).to_be_visible()
     expect(page.get_by_role("button", name="failed")).to_have_count(0)
     page = newcomer.go("/executions?status=failed")
     expect(page.get_by_role("button", name="failed")).to_be_visible()
@@ -361,7 +361,7 @@ def test_rounds_beyond_those_that_are_listed_are_read_when_they_are_asked_for(ta
 
     expect(panel).to_contain_text("such")
     expect(number).to_have_value("2050")
-    panel.get_by_role("button", name="Round before").click()
+    panel.get_by_role("button", name="Previous round").click()
     expect(number).to_have_value("2049")
     expect(panel).to_contain_text("completed")
     number.fill("2020")
@@ -399,7 +399,7 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
     tab = Tab(browser, site.url).log_in(viewer.email, PASSWORD)
 
     tab.page.goto(f"{home}/flows/{api.new_flow(sample.APPROVED, name='is looked at')}/settings")
-    expect(tab.page.get_by_text("Editors and admins of this workspace change its flows.")).to_be_visible()
+    expect(tab.page.get_by_text("Only editors and admins of this workspace can change its flows.")).to_be_visible()
     expect(tab.page.get_by_role("button", name="Download YAML")).to_be_enabled()
     expect(tab.page.get_by_role("button", name="Delete the flow")).to_be_disabled()
 
@@ -603,6 +603,21 @@ def test_the_calendar_shows_what_is_due(tab: Tab, api: Client) -> None:
     expect(page.get_by_role("dialog", name="at_noon")).to_contain_text("is due")
 
 
+def test_an_admin_confirms_the_address_of_a_new_account_so_that_it_can_be_added_by_it(tab: Tab, api: Client) -> None:
+    page = tab.go("/admin")
+    page.get_by_role("button", name="New account").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("Nora")
+    dialog.get_by_label("E-mail address").fill("nora@example.com")
+    dialog.get_by_label("The address is known to be theirs").check()
+    dialog.get_by_label("Password").fill("nine-quiet-herons")
+    dialog.get_by_role("button", name="New account").click()
+
+    expect(page.get_by_text("nora@example.com")).to_be_visible()
+    added = api.post(f"/api/v1/workspaces/{api.account_id}/members", {"account": "nora@example.com", "role": "viewer"})
+    assert added.status == 201
+
+
 def test_the_address_of_a_webhook_is_replaced(tab: Tab, api: Client) -> None:
     flow = api.new_flow(HOOKED, name="is replaced")
     url = api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"]
@@ -611,7 +626,7 @@ def test_the_address_of_a_webhook_is_replaced(tab: Tab, api: Client) -> None:
     page.get_by_role("button", name="Replace…").click()
     page.get_by_role("button", name="Replace it").click()
 
-    expect(page.get_by_role("status").filter(has_text="another address")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="a new address")).to_be_visible()
     assert api.post(url, {}).status == 404
     assert api.post(api.get("/api/v1/triggers", flow_id=flow).json["triggers"][0]["url"], {}).status == 202
 
@@ -621,7 +636,7 @@ def test_what_a_schedule_has_left_out_is_started(tab: Tab, api: Client) -> None:
     page = tab.go(f"/flows/{flow}/triggers")
     page.get_by_role("link", name="yearly").click()
     dialog = page.get_by_role("dialog", name="yearly")
-    dialog.get_by_role("button", name="Start what was left out…").click()
+    dialog.get_by_role("button", name="Backfill…").click()
     dialog.get_by_label("From").fill("2026-01-01T00:30")
     dialog.get_by_label("Until").fill("2026-01-01T03:30")
     expect(dialog).to_contain_text("3 due times in this period")
@@ -683,7 +698,7 @@ def test_lines_of_a_log_are_found_by_node_and_text(tab: Tab, ids: dict[str, Any]
     expect(lines).to_contain_text("the warehouse answered 503")
     expect(lines).not_to_contain_text("40 orders from eu")
     page.get_by_label("Text in the message").fill("nowhere")
-    expect(page.get_by_role("heading", name="No line fits")).to_be_visible()
+    expect(page.get_by_role("heading", name="No line matches")).to_be_visible()
     page.get_by_role("button", name="Clear the filters").click()
 
     expect(lines).to_contain_text("40 orders from eu")

@@ -138,7 +138,7 @@ def test_a_text_with_syntax_errors_keeps_the_last_graph(tab: Tab, flow: str) -> 
     page = edited(tab, flow)
     append(page, "broken: [")
 
-    expect(page.get_by_text("this is the last readable graph")).to_be_visible()
+    expect(page.get_by_text("the graph shows the last valid text")).to_be_visible()
     expect(page.locator("[data-node]")).to_have_count(2)
     expect(page.get_by_role("region", name="Problems")).to_contain_text("1 error")
 
@@ -351,7 +351,7 @@ def test_the_run_form_asks_for_what_the_flow_needs(tab: Tab, api: Client, flow: 
     assert api.ended(id)["result"] == "Hello it's Ada"
     page = edited(tab, flow)
     page.get_by_role("button", name="Run…").click()
-    dialog.get_by_role("button", name="Take the input of the last run").click()
+    dialog.get_by_role("button", name="Use the input of the last run").click()
     expect(dialog.get_by_label("who")).to_have_value("it's Ada")
     expect(dialog.get_by_label("times")).to_have_value("2")
 

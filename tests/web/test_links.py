@@ -111,7 +111,7 @@ def test_an_account_logs_in_and_accepts_and_a_used_link_says_so(tab: Tab, admin:
 
     tab.page.goto("/login")
     tab.page.goto(link)
-    expect(tab.page.get_by_role("heading", name="This invitation is over")).to_be_visible()
+    expect(tab.page.get_by_role("heading", name="This invitation is no longer valid")).to_be_visible()
     look(tab.page, "invitation-over")
 
 

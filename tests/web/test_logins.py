@@ -103,7 +103,7 @@ def test_an_authenticator_app_is_added_and_asked_for(browser: Browser, site: tup
 
     page.get_by_role("button", name="Remove Authenticator app").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-    expect(page.get_by_text("No second factor yet")).to_be_visible()
+    expect(page.get_by_text("No second factors yet")).to_be_visible()
     assert tab.faults == []
     tab.close()
 
@@ -183,7 +183,7 @@ def test_a_provider_logs_in_and_is_linked_to_an_account(browser: Browser, site: 
     assert violations(admin.page) == []
     dialog.get_by_role("button", name="End linked logins").click()
     admin.page.get_by_role("button", name="End linked logins").click()
-    expect(admin.page.get_by_text("The linked logins are ended")).to_be_visible()
+    expect(admin.page.get_by_text("The linked logins have ended")).to_be_visible()
     admin.close()
     page.goto("/")
     page.wait_for_url("**/login**")
@@ -204,7 +204,7 @@ def test_single_sign_on_logs_the_command_line_in(browser: Browser, site: tuple[S
     page.get_by_role("link", name="Log in with Example Corp").click()
     page.get_by_label("Name").fill("ada")
     page.get_by_role("button", name="Continue").click()
-    expect(page.get_by_role("heading", name="Log in the command line")).to_be_visible()
+    expect(page.get_by_role("heading", name="Log in to the command line")).to_be_visible()
     expect(page.get_by_text(shown, exact=True)).to_be_visible()
     expect(page.get_by_text("ada@example.com", exact=True)).to_be_visible()
     expect(page.get_by_text(f"@{socket.gethostname()}.")).to_be_visible()
@@ -224,10 +224,10 @@ def test_single_sign_on_logs_the_command_line_in(browser: Browser, site: tuple[S
     expect(page.get_by_text("Nothing was allowed")).to_be_visible()
     page.reload()
     page.get_by_role("button", name="Allow").click()
-    expect(page.get_by_text("Give it to nobody")).to_be_visible()
+    expect(page.get_by_text("Give it to no one")).to_be_visible()
     for port in ("80", "70000", "1e4", "5555@evil.example", "x", "5555/"):
         page.goto(f"{url}/command-login?challenge={'ab' * 32}&state={'s' * 20}&port={port}")
-        expect(page.get_by_text("This link is not complete")).to_be_visible()
+        expect(page.get_by_text("This link is incomplete")).to_be_visible()
     assert tab.faults == []
     tab.close()
 

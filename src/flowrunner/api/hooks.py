@@ -33,7 +33,7 @@ from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, needs, unt
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.domain.errors import HookNotFound, Unavailable
 from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
@@ -49,7 +49,6 @@ from flowrunner.services.hooks import Challenge, HookRefused
 REFUSAL_SECONDS: Final = 0.05
 _LONG_BYTES: Final = 64 * 1024
 _STRANGERS: Final = WorkspaceId("hooks")
-NOT_FOUND: Final = "webhook"
 
 
 class HookRoute(BoundedRoute):
@@ -123,7 +122,7 @@ async def _serve(request: Request, token: str) -> Response:
             opened = await services.hooks.open(token, received)
     except HookRefused:
         await asyncio.sleep(max(0.0, began_at + REFUSAL_SECONDS - loop.time()))
-        raise NotFound(NOT_FOUND) from None
+        raise HookNotFound from None
     if isinstance(opened, Challenge):
         # It counts for its address, as no limit of the trigger applies to it.
         return PlainTextResponse(opened.text)

@@ -25,7 +25,7 @@ NOT_AN_API: Final = (
     "check the URL of the server, which has no path of a page, as in http://127.0.0.1:8080: --url, FLOWRUNNER_URL, "
     "'flowrunner context list'"
 )
-_AGAIN: Final = "give the command again a little later"
+_AGAIN: Final = "repeat the command a little later"
 
 # By the passage of the documentation that the server names.
 _OF_PASSAGE: Final[Mapping[str, str]] = {
@@ -34,10 +34,10 @@ _OF_PASSAGE: Final[Mapping[str, str]] = {
     "docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
     "docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
     "docs/api.md#concurrent-edits": "it was changed meanwhile: look at it again, and repeat the command",
-    "docs/flow-language.md#the-document": "mend each fault that is named; 'flowrunner validate FILE' finds them too",
+    "docs/flow-language.md#the-document": "correct each fault that is named; 'flowrunner validate FILE' finds them too",
     "docs/sign-on.md#second-factors": "log in again: 'flowrunner login' asks for the code of the second factor",
     "docs/sign-on.md#required-second-factors": "add a second factor in the web interface: 'flowrunner open account'",
-    "docs/sign-on.md#without-passwords": "make an API token in the web interface, for 'flowrunner login --with-token'",
+    "docs/sign-on.md#without-passwords": "create an API token in the web interface for 'flowrunner login --with-token'",
     "docs/operations.md#logs": "give the id of the request to the operator, whose log has the reason",
 }
 _OF_STATUS: Final[Mapping[int, str]] = {
@@ -45,11 +45,11 @@ _OF_STATUS: Final[Mapping[int, str]] = {
     401: _LOG_IN,
     403: _OF_PASSAGE["docs/api.md#authentication"],
     404: _WORKSPACE,
-    405: "the server does not know this: it may be older than this program",
-    409: "look at its present state, and give a command that fits it",
+    405: "the server does not support this: it may be older than this program",
+    409: "look at its current state first, then choose a command that fits it",
     412: _OF_PASSAGE["docs/api.md#concurrent-edits"],
     413: "give less at once",
-    422: "mend each value that is named",
+    422: "correct each value that is named",
     429: _AGAIN,
     503: _AGAIN,
 }
@@ -64,7 +64,7 @@ def advice_on(error: "ApiError") -> str | None:
     if error.status == 403 and "API token" in error.message:
         return _OTHER_SCOPE if "scope" in error.message else _LOGIN_ONLY
     if error.status in (429, 503) and error.retry_after:
-        return f"give the command again after {error.retry_after:.0f} s"
+        return f"repeat the command after {error.retry_after:.0f} s"
     if error.hint is None or not _FOR_PROGRAMS.search(error.hint):
         return error.hint
     return _OF_PASSAGE.get(error.docs or "") or _OF_STATUS.get(error.status)

@@ -29,7 +29,7 @@ def backup(settings: Settings, file: str, *, with_keys: bool, passphrase_file: s
     if not with_keys:
         click.echo(
             f"The keys are not in it. Keep a copy of {settings.data_dir / 'keys'} in another place: "
-            "nobody can read the secrets without it",
+            "the secrets cannot be read without it",
             err=True,
         )
 

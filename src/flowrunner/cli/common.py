@@ -89,7 +89,7 @@ def ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if common().no_input or not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is nobody to ask: give --yes if so.")
+        raise click.UsageError(f"{question} Nothing can be asked here: give --yes to confirm.")
     click.confirm(question, abort=True, err=True)
 
 

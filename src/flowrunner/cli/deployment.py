@@ -115,7 +115,7 @@ def _save(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[d
         if not any(fault.get("flow") for fault in error.errors):
             raise
         print_text(list(_faults(error, files)), colour=False, err=True)
-        raise CommandFailed("Nothing was changed: mend these faults first", INVALID) from None
+        raise CommandFailed("Nothing was changed: correct these faults first", INVALID) from None
 
 
 def _send(client: Client, files: Sequence[FlowFile], *, dry_run: bool) -> list[dict[str, Any]]:

@@ -96,4 +96,6 @@ def only(what: str, given: str, found: Iterable[Mapping[str, Any]]) -> str:
         command = _LISTS.get(what, f"{what} list")
         raise CommandFailed(f"There is no {what} '{given}': 'flowrunner {command}' shows them", NOT_FOUND)
     more = ", …" if len(ids) > _MOST_SHOWN else ""
-    raise CommandFailed(f"'{given}' stands for {len(ids)} {what}s: {', '.join(ids[:_MOST_SHOWN])}{more}", INVALID)
+    raise CommandFailed(
+        f"'{given}' matches {len(ids)} {what}s; give the id of one: {', '.join(ids[:_MOST_SHOWN])}{more}", INVALID
+    )

@@ -321,9 +321,9 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
     for word in (*_COMMON_WORDS, email.partition("@")[0], name.casefold()):
         rest = folded.replace(word.casefold(), "") if len(word) >= 4 else folded
         if _is_little(rest):
-            return fault("too_common", "is too easy to guess: add words that nobody expects")
+            return fault("too_common", "is too easy to guess: add more words, unrelated to each other")
     if folded in _COMMON_PASSWORDS or folded == email.casefold():
-        return fault("too_common", "is too easy to guess: add words that nobody expects")
+        return fault("too_common", "is too easy to guess: add more words, unrelated to each other")
     # Repeating a piece makes a password no harder to guess.
     piece = (folded + folded).index(folded, 1)
     if piece < min(MIN_PASSWORD_CHARACTERS, len(folded)):

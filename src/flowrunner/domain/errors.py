@@ -71,6 +71,20 @@ class NotFound(FlowRunnerError):
         super().__init__(f"{what[0].upper()}{what[1:]} not found")
 
 
+class UnknownAccount(NotFound):
+    """No account has the id, or has confirmed the e-mail address, that names it."""
+
+    def __init__(self) -> None:
+        FlowRunnerError.__init__(self, "No account has this id, or has confirmed this e-mail address")
+
+
+class HookNotFound(NotFound):
+    """No trigger takes the request to a webhook: the answer does not say why."""
+
+    def __init__(self) -> None:
+        super().__init__("webhook")
+
+
 class Conflict(FlowRunnerError):
     """The request conflicts with the current state."""
 

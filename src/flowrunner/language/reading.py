@@ -163,7 +163,7 @@ class _FlowReader:
         metadata = document.map_at(written, (), "metadata")
         meant_metadata = document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
         if isinstance(written.get("metadata"), dict) and not metadata.get("name") and "name" not in meant_metadata:
-            message, hint = "the flow has no name", "add name: …, or give it with the request that saves the flow"
+            message, hint = "the flow has no name", "write: metadata: {name: …}, or send the name with the request"
             document.warn(("metadata",), "metadata.name", message, hint, key=True)
         defaults = document.map_at(written, (), "defaults")
         document.known_keys(defaults, ("defaults",), _DEFAULTS_KEYS)

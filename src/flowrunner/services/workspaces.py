@@ -8,7 +8,7 @@ from typing import Final
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import InvalidInput, NotFound, invalid
+from flowrunner.domain.errors import InvalidInput, NotFound, UnknownAccount, invalid
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import (
@@ -234,7 +234,7 @@ class Workspaces:
         self._unknown_names.add(caller.account_id, at=now)
         known = await self._store.account_named(address)
         if known is None:
-            raise NotFound("account")
+            raise UnknownAccount
         self._unknown_names.give_back(caller.account_id)
         return known
 

@@ -17,10 +17,10 @@ export const common = {
   next: "Next page",
   shown: (count: number, total: number) => `${count.toLocaleString("en")} of ${total.toLocaleString("en")}`,
   notFound: "There is nothing here",
-  notFoundHint: "The address may be mistyped, or what it names has been deleted or belongs to a workspace that you cannot reach.",
+  notFoundHint: "The address may be mistyped, or the item was deleted or is in a workspace that you cannot access.",
   toOverview: "Go to the overview",
-  broken: "This screen has failed",
-  brokenHint: "It is a fault of FlowRunner. Reload the page; what the server has saved is not touched.",
+  broken: "This screen failed",
+  brokenHint: "This is a bug in FlowRunner. Reload the page; saved data is not affected.",
   reload: "Reload",
 };
 

@@ -9,7 +9,7 @@ export const editor = {
   warnings: (count: number) => `${count} ${count === 1 ? "warning" : "warnings"}`,
   goTo: (line: number, column: number) => `${line}:${column}`,
   fix: (text: string) => (text === "" ? "Remove it" : `Change to ${text}`),
-  stale: "Syntax error: this is the last readable graph",
+  stale: "Syntax error: the graph shows the last valid text",
   required: "required",
   deprecated: "older form",
   defaultIs: (value: string) => `Default: ${value}`,
@@ -22,5 +22,5 @@ export const editor = {
   format: "Format",
   test: "Test",
   run: "Run…",
-  cannotFormat: "The text has syntax errors: mend them first",
+  cannotFormat: "The text has syntax errors: fix them first",
 };

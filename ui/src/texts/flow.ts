@@ -12,7 +12,7 @@ export const flow = {
   panes: "Graph of the flow",
   notKept: "This text is too large to be kept in the browser: save it before you leave.",
   readOnly: "Read only",
-  readOnlyHint: "Editors and admins of this workspace change its flows.",
+  readOnlyHint: "Only editors and admins of this workspace can change its flows.",
   disabledNote: "Disabled: it starts no executions",
   allFilters: "All filters",
   neverRan: "This flow has not run yet.",
@@ -21,9 +21,9 @@ export const flow = {
   revisionShort: "Rev.",
   // Conflict
   conflict: "This flow was saved elsewhere",
-  conflictHint: (revision: number) => `Revision ${revision} was saved after you began, by somebody else or in another tab. Choose what the next revision has.`,
+  conflictHint: (revision: number) => `Revision ${revision} was saved after you started editing, by someone else or in another tab. Choose what the next revision contains.`,
   conflictFree: "Your changes and theirs are in different places, and were merged.",
-  conflicts: (count: number) => (count === 1 ? "In one place both have changed the same lines." : `In ${count} places both have changed the same lines.`),
+  conflicts: (count: number) => (count === 1 ? "Both of you changed the same lines in one place." : `Both of you changed the same lines in ${count} places.`),
   mine: "Yours",
   theirs: "Theirs",
   before: "Before",
@@ -33,5 +33,5 @@ export const flow = {
   useMerged: "Use the merged text",
   keepMine: "Keep only mine",
   takeTheirs: "Discard mine",
-  noBase: "The revision that you began from is gone, so the texts cannot be merged by themselves.",
+  noBase: "The revision that you started from was deleted, so the texts cannot be merged automatically.",
 };

@@ -16,7 +16,7 @@ export const graph = {
   fit: "Show all",
   zoom: "Zoom",
   saveAs: (format: string) => `Save as ${format}`,
-  tooLarge: "The picture is too large for a PNG file. Save it as SVG",
+  tooLarge: "The picture is too large for a PNG file. Save it as SVG instead",
   roles: { on_failure: "on failure", on_finish: "on finish" } as Record<string, string>,
   marks: { added: "added", removed: "removed", changed: "changed", fault: "has a fault" } as Record<string, string>,
   insertAfter: (name: string) => `Insert a node after ${name}`,

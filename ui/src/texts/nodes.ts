@@ -14,7 +14,7 @@ export const nodes = {
   errors: "Fails with",
   commonErrors: "every node can also fail with",
   example: "Example",
-  pure: "touches nothing outside",
+  pure: "no outside effects",
   repeatable: "may run twice",
   child: "holds nodes",
   default: (value: string) => `default ${value}`,

@@ -6,7 +6,7 @@ export const overview = {
   none: "nothing",
   since: "since",
   andMore: (count: number) => `and ${count} more`,
-  waiting: "Waiting for somebody",
+  waiting: "Waiting for people",
   oldest: "newest",
   running: "Running",
   queued: "right now",
@@ -25,7 +25,7 @@ export const overview = {
   failedAt: "Failing at",
   spark: (parts: string) => `Last executions, the newest last: ${parts}`,
   empty: "Welcome to FlowRunner",
-  emptyHint: "A flow is a YAML document of steps: it calls other systems, waits for people, repeats, and goes on after a crash. Begin with a sample and run it; it takes a minute.",
+  emptyHint: "A flow is a YAML document of steps: it calls other systems, waits for people, repeats, and continues after a crash. Start with a sample and run it: it takes a minute.",
   neverRun: "not run yet",
   disabled: "disabled",
 };

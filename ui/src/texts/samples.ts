@@ -1,6 +1,6 @@
 /** Words of the choice of samples. */
 export const samples = {
-  hint: "Begin with a sample that works, or with an empty text. Everything can be changed afterwards.",
+  hint: "Start with a working sample or an empty flow. You can change everything later.",
   empty: "Empty flow",
   emptyHint: "Write it yourself, with completion for every key.",
   blank: "…",

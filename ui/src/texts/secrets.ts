@@ -1,7 +1,7 @@
 export const secrets = {
   title: "Secrets",
   hint: "Flows read a secret as ${secrets.NAME}. No answer, log or screen shows its value.",
-  empty: "No secret yet",
+  empty: "No secrets yet",
   emptyHint: "Passwords and keys of other services belong here: encrypted at rest, and hidden wherever they would appear.",
   add: "New secret",
   replace: "Replace…",
@@ -18,7 +18,7 @@ export const secrets = {
   nobody: "no flow",
   saved: (name: string) => `${name} is saved`,
   deleteTitle: (name: string) => `Delete ${name}?`,
-  deleteHint: "Flows that read it fail at that place from now on.",
+  deleteHint: "Nodes that read it will fail.",
   deleted: (name: string) => `${name} is deleted`,
   deleteIt: "Delete the secret",
   actions: "Actions",

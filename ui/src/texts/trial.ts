@@ -1,8 +1,8 @@
 /** Words of the trial of one node. */
 export const trial = {
-  warning: "The node runs for real: requests are sent, with the secrets of the workspace. Nothing is recorded.",
+  warning: "The node really runs: it sends its requests, with the secrets of the workspace. Nothing is recorded.",
   from: "Values of a past execution",
-  none: "Write them by hand",
+  none: "Enter them by hand",
   loading: "Loading its values…",
   notRun: "That execution did not run this node.",
   input: "Input: the result of the node before",

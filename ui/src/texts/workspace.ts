@@ -3,7 +3,7 @@ export const workspace = {
   members: "Members",
   usage: "Usage",
   add: "Add a member",
-  addHint: "The account must exist: otherwise invite its person.",
+  addHint: "The account must exist and have confirmed its address. Otherwise, invite the person or enter the id of the account.",
   account: "E-mail address or account id",
   role: "Role",
   roles: { viewer: "viewer", operator: "operator", editor: "editor", admin: "admin" } as Record<string, string>,

@@ -10,6 +10,7 @@ from flowrunner.domain.errors import (
     EmailTaken,
     FlowDisabled,
     Forbidden,
+    HookNotFound,
     InvalidFlow,
     InvalidFlows,
     InvalidInput,
@@ -26,6 +27,7 @@ from flowrunner.domain.errors import (
     TooManyRequests,
     Unauthorized,
     Unavailable,
+    UnknownAccount,
 )
 from flowrunner.domain.sign_on import SignOnFailed
 
@@ -44,7 +46,7 @@ class Guide:
 
 
 _ERRORS: Final = "docs/api.md#errors"
-_ALL_FAULTS: Final = "mend each value that is named, and send the request again"
+_ALL_FAULTS: Final = "correct each value that is named, and send the request again"
 _LATER: Final = "send the request again after the seconds in Retry-After"
 
 # By status: errors that are raised before the core is reached.
@@ -89,6 +91,15 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     ),
     Forbidden: _BY_STATUS[403],
     NotFound: Guide("check the id, and the workspace in which the request acts", "docs/api.md#workspaces"),
+    UnknownAccount: Guide(
+        "invite the person with POST /api/v1/workspaces/{id}/invitations, or name the account by its id",
+        "docs/api.md#confirmed-addresses",
+    ),
+    HookNotFound: Guide(
+        "check the address and the proof of the sender; the trigger may also be paused, or its flow disabled: "
+        "GET /api/v1/triggers/{id}/deliveries has the last reasons",
+        "docs/triggers.md#requests",
+    ),
     Conflict: _BY_STATUS[409],
     LimitReached: Guide(
         "delete what is no longer needed, or ask the operator to raise the limit", "docs/operations.md#limits"
@@ -99,10 +110,10 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     EmailTaken: Guide("choose another address, or change the account that has this one", "docs/api.md#accounts"),
     PreconditionFailed: _BY_STATUS[412],
     InvalidFlow: Guide(
-        "mend each fault that is named; POST /api/v1/flows/validate checks without saving",
+        "correct each fault that is named; POST /api/v1/flows/validate checks without saving",
         "docs/flow-language.md#the-document",
     ),
-    InvalidFlows: Guide("mend each fault that is named for its flow", "docs/flow-language.md#the-document"),
+    InvalidFlows: Guide("correct each fault that is named for its flow", "docs/flow-language.md#the-document"),
     InvalidInput: _BY_STATUS[422],
     RedactionLimit: Guide("send a smaller text", "docs/api.md#secrets"),
     TooManyRequests: _BY_STATUS[429],

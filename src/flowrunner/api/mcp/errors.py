@@ -13,7 +13,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "too_many_requests": "wait for the seconds in retry_after, and then call the tool again",
     "unavailable": "call the tool again after a second",
 }
-_OF_A_FLOW: Final = "mend each fault in details.errors, and check the definition with validate_flow"
+_OF_A_FLOW: Final = "correct each fault in details.errors, and check the definition with validate_flow"
 _MOST_ERRORS: Final = 20
 
 

@@ -144,7 +144,7 @@ async def _save_flow(call: AgentCall, given: takes.SaveFlowArguments) -> Result:
         return _saved(saved)
     if given.revision is None:
         raise ToolError(
-            "validation_error", "revision: is required to change a flow", "read it with get_flow, and mend that text"
+            "validation_error", "revision: is required to change a flow", "read it with get_flow, and change that text"
         )
     stored = await call.api.send("GET", "flows", given.flow_id)
     if (present := (await stored.json())["revision"]) != given.revision:

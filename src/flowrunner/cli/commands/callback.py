@@ -98,4 +98,7 @@ def redeliver(callback: str, delivery: str) -> None:
 def test(callback: str) -> None:
     """Deliver a test message now, and print how it went."""
     client = connect()
-    show(client.request("POST", f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/test").object())
+    delivery = client.request("POST", f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/test").object()
+    show(delivery)
+    if delivery.get("error") == "egress.forbidden":
+        say("  hint: callbacks may not connect to this address; the server's operator opens it with egress_allow")

@@ -195,7 +195,7 @@ def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
         return
     for fault in validation.get("warnings", ()):
         if fault["code"] == "secret.unknown":
-            say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' sets one")
+            say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' creates it")
         elif fault["code"] in ("flow.unknown", "trigger.past"):
             say(f"warning: {fault['path']}: {fault['message']}; {fault['hint']}")
 

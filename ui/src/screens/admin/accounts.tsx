@@ -152,7 +152,7 @@ function NewAccount({ onCreated, onClose }: { onCreated: () => Promise<void>; on
     const form = new FormData(event.currentTarget);
     const field = (name: string) => String(form.get(name));
     action.run(async () => {
-      await api.post("/api/v1/accounts", { body: { name: field("name"), email: field("email"), password: field("password"), role: field("role") as Account["role"] } });
+      await api.post("/api/v1/accounts", { body: { name: field("name"), email: field("email"), password: field("password"), role: field("role") as Account["role"], email_confirmed: form.has("confirmed") } });
       await onCreated();
       done(texts.accountCreated(field("name")));
       onClose();
@@ -163,6 +163,7 @@ function NewAccount({ onCreated, onClose }: { onCreated: () => Promise<void>; on
       <Form error={error.value} conflict="email" onSubmit={create}>
         <Field label={texts.name}>{(id) => <input id={id} name="name" required autofocus maxLength={200} autocomplete="off" />}</Field>
         <Field label={texts.email}>{(id) => <input id={id} name="email" type="email" required autocomplete="off" />}</Field>
+        <label class="check"><input type="checkbox" name="confirmed" /><span>{texts.confirmed} <span class="muted small">{texts.confirmedHint}</span></span></label>
         <Field label={texts.password} hint={texts.passwordHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" required autocomplete="new-password" />}</Field>
         <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "user"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.newAccount}</button></div>
