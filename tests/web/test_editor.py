@@ -285,7 +285,7 @@ def test_a_flow_is_built_by_hand_and_keeps_its_comments(tab: Tab, api: Client, f
     form.get_by_label("message").fill("said ${input}")
     form.get_by_label("level").select_option("warn")
     form.get_by_label("Name").fill("greet")
-    expect(form).to_contain_text("There is a node greet already")
+    expect(form).to_contain_text("There is already a node greet")
     form.get_by_label("Name").fill("say")
     page.keyboard.press("Enter")
     page.get_by_role("region", name="Node say").get_by_role("button", name="Delete node").click()
