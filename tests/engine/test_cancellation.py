@@ -1,6 +1,7 @@
 """Executions that are cancelled, whatever they are doing."""
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.events import Cancelled, Logged, NodeCompleted
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.status import Status
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.due_executions import SqlDueExecutions
@@ -28,6 +30,24 @@ async def test_a_running_node_is_cancelled_at_once(engine: Machine) -> None:
     events = await engine.events()
     assert ending(events) == Cancelled(reason="by hand")
     assert path_of(events) == ["a"]
+
+
+async def test_a_cancelled_execution_is_freed_without_a_collection_of_garbage(engine: Machine) -> None:
+    engine.http.at("http://peer/", never)
+    await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}")
+    id = await engine.start()
+    await engine.until_requested("http://peer/")
+    gc.collect()
+    gc.disable()
+    try:
+        await engine.dispatcher.cancel(id, reason="by hand")
+        await engine.until_ended()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+        assert [found for found in gc.get_objects() if isinstance(found, ExecutionState)] == []
+    finally:
+        gc.enable()
 
 
 async def test_a_branch_that_lost_is_cancelled_at_once_and_does_nothing_more(engine: Machine) -> None:

@@ -96,8 +96,7 @@ async def run_step(
     except (Exception, asyncio.CancelledError) as error:
         # Node types may be third-party code: any exception fails the node, not the server. Only a cancellation of
         # this task is raised again.
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         trace = await _trace(deps, execution, error)
         logger.error(
@@ -111,6 +110,16 @@ async def run_step(
     finally:
         if limit is not None:
             limit.close()
+
+
+def _is_cancelled() -> bool:
+    """Return whether the current task is being cancelled.
+
+    A task in a local variable of the step would keep all that the step has used until the next collection of garbage:
+    the task has its error, whose traceback has the variables.
+    """
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
 
 
 async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseException) -> JSON:
