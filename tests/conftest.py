@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from support.client import Client
 from support.databases import copy_new_databases
@@ -25,6 +26,10 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 # An account of a test is a hash, and its login another.
 hash_quickly()
 copy_new_databases()
+
+# An example may take long beside other tests.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 pytest_plugins = ["support.fleet", "support.scoreboard"]
 
