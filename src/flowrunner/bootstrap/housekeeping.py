@@ -132,18 +132,24 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
     )
 
 
-def following_jobs(program: Program) -> Sequence[Background]:
-    """Return the jobs by which a process learns of changes that other processes have made."""
+def session_jobs(program: Program) -> Sequence[Background]:
+    """Return the job by which a server learns of sessions that other processes have ended, if only a command did so."""
 
     async def revalidate_sessions() -> None:
         program.services.identity.revalidate_sessions()
         await program.streams.revalidate_sessions()
 
+    return (Background(name="sessions.refresh", every=REFRESH_SECONDS, run=revalidate_sessions),)
+
+
+def following_jobs(program: Program) -> Sequence[Background]:
+    """Return the jobs by which a process learns of changes that other servers and workers have made."""
+
     async def revalidate_secrets() -> None:
         program.vault.mark_stale()
 
     return (
-        Background(name="sessions.refresh", every=REFRESH_SECONDS, run=revalidate_sessions),
+        *session_jobs(program),
         Background(name="secrets.refresh", every=REFRESH_SECONDS, run=revalidate_secrets),
         Background(name="keys.refresh", every=REFRESH_SECONDS, run=program.rotator.follow),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.dispatching import dispatch_of
 from flowrunner.bootstrap.engine_process import ProcessSettings, limits_of
+from flowrunner.bootstrap.housekeeping import run_jobs, session_jobs
 from flowrunner.bootstrap.location import own_servers
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.bootstrap.ownership import is_shared
@@ -74,7 +75,10 @@ async def open_program(
             )
             async with (
                 exporting_metrics(exporters, metrics),
-                watch_other_processes(program) if is_standby or is_shared(settings) else contextlib.nullcontext(),
+                # Commands such as `account reset-password` end sessions beside any server.
+                watch_other_processes(program)
+                if is_standby or is_shared(settings)
+                else run_jobs(session_jobs(program), program),
             ):
                 if is_standby:
                     program.readiness.is_standby = True
