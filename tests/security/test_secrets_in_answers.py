@@ -25,7 +25,7 @@ CUTS: Final = (200, 300, 500, 1_000, 2_000, 4_000, 8_000, 10_000)
 
 
 def said(value: str) -> dict[str, Any]:
-    """What a server sends back: the value in each form, as a key, deep inside, and where an answer is cut off."""
+    """Answers of a server: the value in each form, as a key, deep inside, and where an answer is cut off."""
     known = forms(value)
     if len(value) > 1000:
         known = {name: known[name] for name in ("raw", "base64 at 1", "hex", "percent")}
