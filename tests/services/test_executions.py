@@ -14,6 +14,7 @@ from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
+from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.executions import ExecutionFilter, LogFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.schemas import RustSchemas
@@ -241,6 +242,31 @@ async def test_another_s_execution_does_not_exist(
         await executions.run(omar, flow.id, {})
     assert await executions.page(omar, ExecutionFilter(), ALL) == Listed(items=[], total=0)
     assert (await executions.get(mara, accepted.id)).status is Status.RUNNING
+
+
+async def test_a_page_of_the_log_ends_where_its_total_was_counted(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    lines = "{type: foreach, params: {items: '${input.lines}'}, nodes: {say: {type: log, params: {message: m}}}"
+    definition = f"""
+metadata: {{name: N}}
+nodes:
+  before: {lines}, next: pause}}
+  pause: {{type: wait, params: {{key: go}}, next: after}}
+  after: {lines}}}
+"""
+    flow = await flows.create(mara, FlowDraft(definition=definition))
+    accepted = await executions.run(mara, flow.id, {"lines": list(range(60))})
+    await engine.until_parked(accepted.id)
+
+    portions, listed = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=1000))
+    await engine.dispatcher.signal(accepted.id, Signal(key="signal:go", payload={"lines": list(range(60))}))
+    await engine.until_ended(accepted.id)
+    shown = [line async for portion in portions for line in portion]
+
+    assert (len(shown), listed.next_cursor) == (listed.total, None)
+    _, later = await executions.logs(mara, accepted.id, LogFilter(), Page(limit=1000, cursor=str(shown[-1].seq)))
+    assert (later.total or 0) >= len(shown) + 60
 
 
 async def test_a_cancel_returns_when_the_execution_has_ended(

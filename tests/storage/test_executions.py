@@ -71,9 +71,9 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     listed = await executions.logs(MARA, ExecutionId("e1"), errors, ALL, most=1000)
     assert ([line.message for line in listed.items], listed.total) == (["1", "3", "5"], 3)
     assert listed.items[0].node_id == "a"
-    after = await executions.logs_after(MARA, ExecutionId("e1"), errors, after=listed.items[0].seq, limit=1)
+    after = await executions.logs_after(MARA, ExecutionId("e1"), errors, after=listed.items[0].seq, until=99, limit=1)
     assert [line.message for line in after] == ["3"]
-    assert await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, limit=9) == []
+    assert await executions.logs_after(OMAR, ExecutionId("e1"), LogFilter(), after=0, until=99, limit=9) == []
 
 
 async def test_logs_have_the_same_total_on_each_page(executions: SqlExecutions, journal: SqlJournal) -> None:

@@ -112,6 +112,13 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedLines(Listed[LogLine]):
+    """A page of lines of the log. Attributes: last_seq: Number of the execution's last event when it was read."""
+
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogFilter:
     """The lines that a list selects; None, or no level, selects all.
 
@@ -153,14 +160,14 @@ class ExecutionReader(Protocol):
 
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
-    ) -> Listed[LogLine]:
+    ) -> ListedLines:
         """Return the first ``most`` lines of a page, in the order of their events. Raises: NotFound, InvalidInput."""
         ...
 
     async def logs_after(
-        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, limit: int
+        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, until: int, limit: int
     ) -> Sequence[LogLine]:
-        """Return the lines after the event ``after``."""
+        """Return the lines after the event ``after``, up to the event ``until``."""
         ...
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:

@@ -39,6 +39,7 @@ from flowrunner.ports.executions import (
     ExecutionFilter,
     ExecutionReader,
     ExecutionView,
+    ListedLines,
     LogFilter,
     LogLine,
     UsageReader,
@@ -341,18 +342,21 @@ class Executions:
         """
         most = min(page.limit, LINES_AT_ONCE)
         listed = await self._reader.logs(caller.workspace_id, id, wanted, page, most=most)
-        return self._portions(listed.items, caller.workspace_id, id, wanted, limit=page.limit), listed
+        return self._portions(listed, caller.workspace_id, id, wanted, limit=page.limit), listed
 
     async def _portions(
-        self, lines: Sequence[LogLine], workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, limit: int
+        self, listed: ListedLines, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, limit: int
     ) -> AsyncIterator[Sequence[LogLine]]:
+        # Lines that a running execution has added since the first portion belong to the next page.
+        lines, until = listed.items, listed.last_seq
         while lines:
             yield lines
             limit -= len(lines)
             if limit == 0 or len(lines) < LINES_AT_ONCE:
                 return
             most = min(limit, LINES_AT_ONCE)
-            lines = await self._reader.logs_after(workspace_id, id, wanted, after=lines[-1].seq, limit=most)
+            after = lines[-1].seq
+            lines = await self._reader.logs_after(workspace_id, id, wanted, after=after, until=until, limit=most)
 
     async def cancel(self, caller: Caller, id: ExecutionId, *, force: bool = False) -> None:
         """Cancel an execution, and return when its flow has ended. A cancelled execution is left unchanged.

@@ -36,7 +36,7 @@ SELECT {columns} FROM events, LATERAL (SELECT replace(data, '\\u0000', '\\ufffd'
    AND (CAST(:text AS text) IS NULL
         OR strpos(lower(coalesce(line ->> 'm', line ->> 'message')), lower(:text)) > 0)
 """
-_PAGE: Final = " AND seq > :after ORDER BY seq LIMIT :limit OFFSET :offset"
+_PAGE: Final = " AND seq > :after AND seq <= :until ORDER BY seq LIMIT :limit OFFSET :offset"
 
 
 def _statement(columns: str, rest: str = "") -> Statement:

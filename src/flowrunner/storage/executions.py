@@ -17,6 +17,7 @@ from flowrunner.ports.executions import (
     ExecutionDetail,
     ExecutionFilter,
     ExecutionView,
+    ListedLines,
     LogFilter,
     LogLine,
 )
@@ -78,8 +79,8 @@ SUMMARIES: Final = Statement(
     postgres=f"{_COLUMNS}, x.workspace_id{_SOURCE}{_WITH_IDS_IN_POSTGRES}",
 )
 
-EXISTS: Final = """
-SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
+LAST_SEQ: Final = """
+SELECT x.last_seq FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
 OLD: Final = """
@@ -147,34 +148,37 @@ class SqlExecutions:
 
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
-    ) -> Listed[LogLine]:
+    ) -> ListedLines:
         values = {**values_of(workspace_id, id, wanted), "after": number_of(page.cursor) if page.cursor else 0}
 
-        async def logs(tx: Transaction) -> tuple[list[Row], list[Row], int]:
-            if await tx.row(EXISTS, values) is None:
-                raise NotFound("execution")
+        async def logs(tx: Transaction) -> tuple[int, list[Row], list[Row], int]:
             async with tx.snapshot():
+                execution = await tx.row(LAST_SEQ, values)
+                if execution is None:
+                    raise NotFound("execution")
+                values["until"] = last_seq = execution[0]
                 rows = await tx.rows(LOGS, {**values, "limit": most, "offset": page.offset})
                 is_last = len(rows) < most
                 # What the page shows already is not searched for again: a filter reads all events of the execution.
                 if is_last and not page.cursor and (rows or not page.offset):
-                    return rows, [], page.offset + len(rows)
+                    return last_seq, rows, [], page.offset + len(rows)
                 total = (await one_row(tx, COUNT_LOGS, values))[0] if page.counts else 0
                 # The number of the last line, if another one follows it.
                 last = {**values, "limit": 2, "offset": page.offset + page.limit - 1}
-                return rows, [] if is_last else await tx.rows(NUMBERS, last), total
+                return last_seq, rows, [] if is_last else await tx.rows(NUMBERS, last), total
 
-        rows, end, total = await self._database.read_long(logs)
-        return Listed(
+        last_seq, rows, end, total = await self._database.read_long(logs)
+        return ListedLines(
             items=[log_line(*row) for row in rows],
+            last_seq=last_seq,
             total=total if page.counts else None,
             next_cursor=str(end[0][0]) if len(end) > 1 else None,
         )
 
     async def logs_after(
-        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, limit: int
+        self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, until: int, limit: int
     ) -> Sequence[LogLine]:
-        values = {**values_of(workspace_id, id, wanted), "after": after, "limit": limit, "offset": 0}
+        values = {**values_of(workspace_id, id, wanted), "after": after, "until": until, "limit": limit, "offset": 0}
         rows = await self._database.read_long(lambda tx: tx.rows(LOGS, values))
         return [log_line(*row) for row in rows]
 
