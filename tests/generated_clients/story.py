@@ -7,6 +7,7 @@ from flowrunner_client import AuthenticatedClient, Client
 from flowrunner_client.api.authentication import login
 from flowrunner_client.api.executions import get_execution, list_steps, run_flow
 from flowrunner_client.api.flows import create_flow
+from flowrunner_client.api.schemas import get_flow_schema
 from flowrunner_client.models import CreateFlow, ErrorAnswer, Login, RunFlow, RunFlowInput
 
 url, email, password = sys.argv[1:]
@@ -20,6 +21,9 @@ run = run_flow.sync(flow.id, client=client, body=RunFlow(input_=input), prefer="
 # Times are times.
 assert run.completed_at >= run.created_at
 steps = list_steps.sync(run.execution_id, client=client)
+schema = get_flow_schema.sync(client=client)
+# It is no attribute: a generated class has one with a similar name, for all members that are not described.
+assert schema.to_dict()["additionalProperties"] is schema["additionalProperties"]
 
 faulty = create_flow.sync(client=client, body=CreateFlow(name="Faulty", definition="nodes: {}"))
 missing = get_execution.sync_detailed("exec-1", client=client)
@@ -30,6 +34,7 @@ print(
         {
             "status": str(run.status),
             "result": run.result,
+            "schema": [schema.schema, "nodes" in schema.properties, schema["additionalProperties"]],
             "steps": [[step.node_id, str(step.status)] for step in steps.steps],
             "fault": [fault.path for fault in faulty.error.details.errors],
             "missing": [missing.status_code, missing.parsed.error.code, missing.parsed.error.docs],

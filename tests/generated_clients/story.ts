@@ -1,5 +1,5 @@
 // One day with the generated client. It prints what it has seen, for the test.
-import { createFlow, getExecution, listSteps, login, runFlow } from './client';
+import { createFlow, getExecution, getFlowSchema, listSteps, login, runFlow } from './client';
 import { client } from './client/client.gen';
 
 declare const process: { argv: string[] };
@@ -16,12 +16,14 @@ async function main([url, email, password]: string[]): Promise<unknown> {
     path, body: { input: { name: 'Ada' } }, headers: { Prefer: 'wait=20' }, throwOnError: true,
   });
   const steps = await listSteps({ path: { id: run.data.execution_id }, throwOnError: true });
+  const schema = await getFlowSchema({ throwOnError: true });
 
   const faulty = await createFlow({ body: { name: 'Faulty', definition: 'nodes: {}' } });
   const missing = await getExecution({ path: { id: 'exec-1' } });
   return {
     status: run.data.status,
     result: run.data.result,
+    schema: [schema.data.$schema, 'nodes' in schema.data.properties, schema.data.additionalProperties],
     steps: steps.data.steps.map((step) => [step.node_id, step.status]),
     fault: faulty.error?.error.details.errors?.map((fault) => fault.path),
     missing: [missing.response?.status, missing.error?.error.code, missing.error?.error.docs],

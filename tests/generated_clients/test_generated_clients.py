@@ -22,6 +22,7 @@ GENERATOR: Final = Path(sys.executable).parent / "openapi-python-client"
 SEEN: Final = {
     "status": "completed",
     "result": "Hello, Ada",
+    "schema": ["http://json-schema.org/draft-07/schema#", True, False],
     "steps": [["hello", "completed"]],
     "fault": ["nodes"],
     "missing": [404, "not_found", "docs/api.md#workspaces"],

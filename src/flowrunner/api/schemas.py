@@ -22,8 +22,11 @@ from flowrunner.services.language import Language
 router = APIRouter(prefix="/api/v1/schemas", tags=["Schemas"], route_class=ProtectedRoute)
 
 
-class FlowSchema(Answer, frozen=True, kw_only=True):
-    """A JSON Schema (draft-07)."""
+class FlowSchema(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """A JSON Schema (draft-07). Its `additionalProperties` is a further member.
+
+    Generated classes have an attribute of that name for all members that are not described.
+    """
 
     dialect: str = msgspec.field(name="$schema")
     title: str
@@ -31,7 +34,6 @@ class FlowSchema(Answer, frozen=True, kw_only=True):
     type: str
     properties: Mapping[str, JSON]
     pattern_properties: Mapping[str, JSON] = msgspec.field(name="patternProperties")
-    additional_properties: bool = msgspec.field(name="additionalProperties")
     required: Sequence[str]
     definitions: Mapping[str, JSON]
 
@@ -49,5 +51,8 @@ async def get_flow_schema(request: Request) -> Reply[FlowSchema]:
 
 
 async def _encoded_schema(language: Language) -> tuple[bytes, str]:
-    body = msgspec.json.encode(msgspec.convert(await language.schema(), FlowSchema))
+    schema = await language.schema()
+    # It is as described, and has further members.
+    msgspec.convert(schema, FlowSchema)
+    body = msgspec.json.encode(schema)
     return body, state_of_answer(body)

@@ -4031,7 +4031,9 @@ export interface components {
         };
         /**
          * FlowSchema
-         * @description A JSON Schema (draft-07).
+         * @description A JSON Schema (draft-07). Its `additionalProperties` is a further member.
+         *
+         *     Generated classes have an attribute of that name for all members that are not described.
          */
         FlowSchema: {
             /** $Schema */
@@ -4050,14 +4052,14 @@ export interface components {
             patternProperties: {
                 [key: string]: unknown;
             };
-            /** Additionalproperties */
-            additionalProperties: boolean;
             /** Required */
             required: string[];
             /** Definitions */
             definitions: {
                 [key: string]: unknown;
             };
+        } & {
+            [key: string]: unknown;
         };
         /** FlowTestAnswer */
         FlowTestAnswer: {
