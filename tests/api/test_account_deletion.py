@@ -62,8 +62,9 @@ async def test_a_workspace_with_flows_or_members_is_asked_about(tmp_path: Path) 
         deleted = await delete(accounts.mara, id, "?workspace=delete")
 
     assert_error(with_member, 409)
-    assert "0 flows and 1 other members" in with_member.error["message"]
-    assert "1 flows and 1 other members" in with_both.error["message"]
+    assert "(flows: 0, other members: 1)" in with_member.error["message"]
+    assert "(flows: 1, other members: 1)" in with_both.error["message"]
+    assert all(f"'workspace={choice}'" in with_both.error["hint"] for choice in ("delete", "give", "keep"))
     assert deleted.status == 200
     assert rows(tmp_path, "SELECT count(*) FROM members") == [(0,)]
     assert rows(tmp_path, "SELECT count(*) FROM secrets") == [(0,)]

@@ -302,6 +302,11 @@ def test_admins_manage_accounts(root: User, user: User) -> None:
     root("account", "delete", email, "--delete-workspace", "-y")
     assert user("account", "list", code=4).stderr.startswith("flowrunner: ")
     assert user.json("account", "get")["email"] == user.client.email
+    owner = root.client.new_account()
+    owner.new_flow("metadata: {name: N}\nnodes: {n: {type: transform, params: {value: 1}}}\n")
+    kept = root("account", "delete", owner.email, "-y", code=6).stderr
+    assert "(flows: 1, other members: 0)" in kept
+    assert "repeat the command with --delete-workspace" in kept
 
 
 def test_an_admin_confirms_the_address_by_which_the_account_is_named(root: User) -> None:

@@ -157,8 +157,11 @@ async def test_s73_an_expired_link_or_one_of_a_disabled_account_is_unknown(accou
     await accounts.program.database.write(lambda tx: tx.run(ended))
     before = await accounts.state()
 
-    assert (await accounts.use(token)).status == 404
+    refused = await accounts.use(token)
 
+    assert (refused.status, refused.error["message"]) == (
+        404, "The link is not valid: it may have been used, replaced or revoked, or have expired",
+    )  # fmt: skip
     assert await accounts.state() == before
 
 
@@ -429,6 +432,7 @@ async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Pat
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{PUBLIC}/new-password#")
         assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert "No account has the e-mail address 'x@y.z'" in unknown.stderr
         assert (await accounts.use(done.stdout.strip().partition("#")[2])).status == 200
 
         typed = "seven-blue-herons-wade"

@@ -32,6 +32,8 @@ _OF_PASSAGE: Final[Mapping[str, str]] = {
     "docs/api.md#authentication": "use an account, or a token, with that right: 'flowrunner whoami' prints yours",
     "docs/api.md#workspaces": _WORKSPACE,
     "docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
+    "docs/api.md#deleting-an-account": "repeat the command with --delete-workspace, --workspace-to ACCOUNT or, if "
+    "another member is an admin of it, with --keep-workspace",
     "docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
     "docs/api.md#concurrent-edits": "it was changed meanwhile: look at it again, and repeat the command",
     "docs/flow-language.md#the-document": "correct each fault that is named; 'flowrunner validate FILE' finds them too",

@@ -78,6 +78,15 @@ class UnknownAccount(NotFound):
         FlowRunnerError.__init__(self, "No account has this id, or has confirmed this e-mail address")
 
 
+class LinkNotValid(NotFound):
+    """No link has the token, or it works no longer: the answer does not say why."""
+
+    def __init__(self) -> None:
+        FlowRunnerError.__init__(
+            self, "The link is not valid: it may have been used, replaced or revoked, or have expired"
+        )
+
+
 class HookNotFound(NotFound):
     """No trigger takes the request to a webhook: the answer does not say why."""
 
@@ -115,6 +124,16 @@ class EmailTaken(Conflict):
 
     def __init__(self) -> None:
         super().__init__("An account with this e-mail address already exists")
+
+
+class PersonalWorkspaceNotEmpty(Conflict):
+    """The request to delete an account does not say what becomes of its personal workspace."""
+
+    def __init__(self, *, flows: int, members: int) -> None:
+        super().__init__(
+            f"The personal workspace of this account is not empty (flows: {flows}, other members: {members}): say what "
+            "becomes of it"
+        )
 
 
 class PreconditionFailed(FlowRunnerError):

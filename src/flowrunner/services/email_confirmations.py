@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, LinkNotValid
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import AccountStore, ConfirmationLink
@@ -114,7 +114,7 @@ class EmailConfirmations:
         session_of(caller)
         plain, is_signed = self._tokens.read(token)
         if not is_signed:
-            raise NotFound("link")
+            raise LinkNotValid
         now, where = self._clock.now(), personal_workspace(caller.account_id)
         entry = act(caller, CONFIRMED, "account", caller.account_id, at=now, workspace_id=where)
         return await self._store.use_confirmation_link(caller.account_id, digest_of_token(plain), at=now, audit=entry)

@@ -13,7 +13,7 @@ from flowrunner.domain.errors import (
     Fault,
     Forbidden,
     InvalidInput,
-    NotFound,
+    LinkNotValid,
     PasswordLoginDisabled,
     invalid,
 )
@@ -181,7 +181,7 @@ class Invitations:
         """Return the invitation of a link, without using it. Raises: NotFound."""
         found = await self._store.find(self._digest_of(token), now=self._clock.now())
         if found is None:
-            raise NotFound("invitation")
+            raise LinkNotValid
         return found
 
     def _digest_of(self, token: str) -> str:

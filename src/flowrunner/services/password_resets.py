@@ -11,7 +11,15 @@ import structlog
 from flowrunner.domain.account import Account, Caller, password_faults
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, NotFound, TooManyRequests
+from flowrunner.domain.errors import (
+    Conflict,
+    FlowRunnerError,
+    InvalidInput,
+    LinkNotValid,
+    NotFound,
+    TooManyRequests,
+    quoted,
+)
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import PasswordHasher
 from flowrunner.ports.audit import AuditStore
@@ -106,14 +114,14 @@ class PasswordResets:
         return await self._make(found.account, entry, new_token())
 
     async def create_by_operator(self, email: str) -> NewLink:
-        """Make a link for an account, on the server's machine. Raises: NotFound."""
+        """Make a link for an account, on the server's machine. Raises: FlowRunnerError if there is none."""
         account = await self._with_email(email)
         return await self._make(account, self._entry(account, credential="server", address=""), new_token())
 
     async def set_by_operator(self, email: str, password: str) -> None:
         """Set a new password on the server's machine. All logins and API tokens of the account end.
 
-        Raises: NotFound, InvalidInput.
+        Raises: FlowRunnerError if there is no such account; InvalidInput.
         """
         account = await self._with_email(email)
         _check_password(account, password)
@@ -127,7 +135,7 @@ class PasswordResets:
     async def _with_email(self, email: str) -> Account:
         found = await self._store.account(email=_normal(email))
         if found is None:
-            raise NotFound("account")
+            raise FlowRunnerError(f"No account has the e-mail address {quoted(email)}")
         return found.account
 
     def ask(self, email: str, *, address: str) -> None:
@@ -199,7 +207,7 @@ class PasswordResets:
         digest, source = digest_of_token(self._tokens.read(token)[0]), source_of(address)
         reset = await self._store.find(digest, now=self._clock.now())
         if reset is None:
-            raise NotFound("link")
+            raise LinkNotValid
         account = reset.account
         _check_password(account, password)
         self._set.check(source, at=self._clock.now())

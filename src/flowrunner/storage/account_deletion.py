@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, NotFound, PersonalWorkspaceNotEmpty
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import OfDeletedAccount, slug_of, workspace_faults
 from flowrunner.storage.tables import deletions
@@ -92,11 +92,7 @@ async def delete_account(
 async def _check_is_empty(tx: Transaction, values: dict[str, Any], members: int) -> None:
     (flows,) = await one_row(tx, COUNT_FLOWS, values)
     if flows or members:
-        raise Conflict(
-            f"The personal workspace of this account has {flows} flows and {members} other members. Repeat the request "
-            "with 'workspace=delete', with 'workspace=give' and 'to=' the id of another account, or, if another member "
-            "is an admin of it, with 'workspace=keep'"
-        )
+        raise PersonalWorkspaceNotEmpty(flows=flows, members=members)
 
 
 async def _share(tx: Transaction, values: dict[str, Any], account_name: str) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account, Role
-from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound
+from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.accounts import ConfirmationLink, Credential
@@ -216,7 +216,7 @@ class SqlAccounts:
         async def use(tx: Transaction) -> Account:
             row = await tx.row(USE_LINK, {"id": id, "digest": digest, "at": to_ms(at)})
             if row is None:
-                raise NotFound("link")
+                raise LinkNotValid
             return account_of(row)
 
         return await self._database.write(use, audit=audit)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId, InvitationId, WorkspaceId
 from flowrunner.ports.accounts import ConfirmationLink
 from flowrunner.ports.audit import Audit
@@ -112,11 +112,11 @@ class SqlInvitations:
         async def accept(tx: Transaction) -> Invitation:
             row = await tx.row(BY_DIGEST, {"digest": digest, "now": to_ms(at)})
             if row is None:
-                raise NotFound("invitation")
+                raise LinkNotValid
             invitation = _invitation(row)
             # Of two at the same time, one finds nothing to delete.
             if await tx.run(DELETE, {"workspace_id": invitation.workspace_id, "id": invitation.id}) == 0:
-                raise NotFound("invitation")
+                raise LinkNotValid
             if new is not None:
                 await create_account(tx, new, password_hash=password_hash, link=link)
             if confirms_email:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import LinkNotValid, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.accounts import NO_PASSWORD
 from flowrunner.ports.audit import Audit
@@ -98,7 +98,7 @@ class SqlPasswordResets:
             row = await tx.row(FIND_RESET, {"digest": digest, "now": to_ms(at)})
             # Of two at the same time, one finds nothing to delete.
             if row is None or await tx.run(USE_RESET, {"digest": digest}) == 0:
-                raise NotFound("link")
+                raise LinkNotValid
             values = {"id": row[0], "password_hash": password_hash, "at": to_ms(at)}
             await tx.run(REPLACE_HASH, values)
             for statement in (END_RESETS, END_SESSIONS, END_CHALLENGES, END_TOKENS):

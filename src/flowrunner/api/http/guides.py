@@ -15,8 +15,10 @@ from flowrunner.domain.errors import (
     InvalidFlows,
     InvalidInput,
     LimitReached,
+    LinkNotValid,
     NotFound,
     PasswordLoginDisabled,
+    PersonalWorkspaceNotEmpty,
     PreconditionFailed,
     QueueFull,
     RecentLoginRequired,
@@ -95,6 +97,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
         "invite the person with POST /api/v1/workspaces/{id}/invitations, or name the account by its id",
         "docs/api.md#confirmed-addresses",
     ),
+    LinkNotValid: Guide("ask for another link, or, if you have used this one, log in", _ERRORS),
     HookNotFound: Guide(
         "check the address and the proof of the sender; the trigger may also be paused, or its flow disabled: "
         "GET /api/v1/triggers/{id}/deliveries has the last reasons",
@@ -106,6 +109,11 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     ),
     FlowDisabled: Guide(
         """send {"disabled": false} with PUT /api/v1/flows/{id} to enable it""", "docs/api.md#disabled-flows"
+    ),
+    PersonalWorkspaceNotEmpty: Guide(
+        "repeat the request with 'workspace=delete', with 'workspace=give' and 'to=' the id of another account, or, if "
+        "another member is an admin of it, with 'workspace=keep'",
+        "docs/api.md#deleting-an-account",
     ),
     EmailTaken: Guide("choose another address, or change the account that has this one", "docs/api.md#accounts"),
     PreconditionFailed: _BY_STATUS[412],
