@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench.memory import LIGHT
-from bench.processes import BenchFailed, Server, run_module, running_server, scratch
+from bench.processes import BenchFailed, Server, cpu_seconds, run_module, running_server, scratch
 from bench.rest import percentile
 
 CLIENTS: Final = 32
@@ -143,21 +143,28 @@ def _generate(server: Server, flow_id: str, *, rate: float, seconds: float) -> d
 
 
 def measure(server: Server, *, seconds: float, times: float) -> dict[str, Any]:
-    """Return the answers and the completed executions a second, at the peak and beyond it. Raises: BenchFailed."""
+    """Return the answers, and the completed executions a second and their processor time, at the peak and beyond it.
+
+    Raises: BenchFailed.
+    """
     peak_flow, flow = server.create_flow(LIGHT), server.create_flow(LIGHT)
+    used = [cpu_seconds(server.pid)]
     found = _generate(server, peak_flow, rate=0, seconds=min(seconds, 20.0))
     peak = server.count(peak_flow, "completed") / found["seconds"]
     server.wait_until_all_completed(peak_flow)
+    used.append(cpu_seconds(server.pid))
     overload = _generate(server, flow, rate=peak * times, seconds=seconds)
     goodput = server.count(flow, "completed") / overload["seconds"]
     accepted = overload["counts"].get("201", 0)
     begun = time.monotonic()
     server.wait_until_all_completed(flow, seconds=300.0)
     stored = server.count(flow)
+    used.append(cpu_seconds(server.pid))
     after = _generate(server, server.create_flow(LIGHT), rate=0, seconds=5.0)
     return {
         "peak": peak, "offered": overload["sent"] / overload["seconds"], "goodput": goodput, "accepted": accepted,
-        "stored": stored, "recovered_after": time.monotonic() - begun - after["seconds"],
+        "stored": stored, "peak_cpu_ms": 1000 * (used[1] - used[0]) / server.count(peak_flow),
+        "cpu_ms": 1000 * (used[2] - used[1]) / stored, "recovered_after": time.monotonic() - begun - after["seconds"],
         "after": after["counts"].get("201", 0) / after["seconds"], **overload,
     }  # fmt: skip
 

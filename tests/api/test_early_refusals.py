@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from flowrunner.api.http import early_refusals
+from flowrunner.api.http import delays, early_refusals
 from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.http.errors import answer_to
@@ -109,9 +109,25 @@ def start(*headers: str, path: str = PATH, token: str = "Bearer abc", method: st
     return "\r\n".join((*lines, f"Content-Length: {len(body)}", "", body)).encode()
 
 
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delays, "_SECONDS", 0.01)
+
+
 @pytest.fixture
 def nobody_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_slots, "MOST_WAITING", 0)
+
+
+@pytest.fixture
+def endless_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delays, "_SECONDS", 1000.0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 # the server has no events
+            await asyncio.sleep(0.001)
 
 
 @pytest.mark.usefixtures("nobody_may_wait")
@@ -246,6 +262,7 @@ def test_a_client_with_a_long_head_is_not_kept() -> None:
 async def test_a_client_that_does_not_read_its_refusals_gets_no_further_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another connection would be refused in the usual way each second.
     monkeypatch.setattr(early_refusals, "_KNOWN_SECONDS", 1000.0)
+    monkeypatch.setattr(delays, "_MOST", 0)
     async with starts() as app:
         await app.send(start())
         stream = socket.socket()
@@ -270,3 +287,70 @@ async def test_a_request_that_came_with_the_end_of_a_refused_one_may_take_longer
         answers = await app.send(start() + start(method="GET"), 2)
 
     assert [status for status, *_ in answers] == [503, 201]
+
+
+@pytest.mark.usefixtures("nobody_may_wait", "endless_delays")
+async def test_the_answer_to_a_repeated_start_is_delayed_and_no_other_request_is() -> None:
+    async with starts() as app:
+        await app.send(start())
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(start() + start(method="GET"))
+        await until(lambda: len(app.refused) == 1)
+        ((status, _, _),) = await app.send(start(method="GET"))
+        (delayed,) = app.connections.delays._waiting
+        assert len(app.bodies) == 2
+
+        delayed[1]()
+        answers = await reader.readuntil(b"HTTP/1.1 201") + await reader.readuntil(b"{}")
+        writer.close()
+
+    assert status == 201
+    assert answers.startswith(b"HTTP/1.1 503 ")
+    assert answers.count(b"HTTP/1.1") == 2
+
+
+@pytest.mark.usefixtures("nobody_may_wait", "endless_delays")
+async def test_no_more_answers_are_delayed_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delays, "_MOST", 1)
+    async with starts() as app:
+        await app.send(start())
+        _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(start())
+        await until(lambda: len(app.refused) == 1)
+        ((status, _, _),) = await app.send(start())
+        writer.close()
+
+    assert (status, len(app.bodies)) == (503, 1)
+
+
+@pytest.mark.usefixtures("nobody_may_wait", "endless_delays")
+async def test_a_start_with_a_delayed_answer_keeps_no_body_and_may_be_dropped_like_an_idle_connection() -> None:
+    async with starts() as app:
+        await app.send(start())
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(start(body="x" * 200_000))
+        await until(lambda: len(app.refused) == 1)
+        await writer.drain()
+        await until(lambda: len(app.connections._waiting) == 1)
+        app.connections._most = 1
+        ((status, _, _),) = await app.send(start(method="GET"))
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        held, (_, late) = app.connections._held_bytes, app.connections.delays._waiting[0]
+        late()
+        writer.close()
+
+    assert (status, held) == (201, 0)
+
+
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_a_server_that_stops_sends_delayed_answers_and_closes_their_connections() -> None:
+    async with starts(keep_alive=1000) as app:
+        await app.send(start())
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(start())
+        await until(lambda: len(app.refused) == 1)
+
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")

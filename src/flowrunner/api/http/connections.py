@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+from flowrunner.api.http.delays import Delays
 from flowrunner.api.http.refusals import refusal
 from flowrunner.api.http.turns import Turns
 
@@ -33,6 +34,7 @@ class Connections:
 
     Attributes:
         turns: Where requests with long heads wait to begin.
+        delays: Where answers to repeated requests wait to be sent.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Connections:
         self._on_drop = on_drop
         self.on_refusal = on_refusal
         self.turns = Turns()
+        self.delays = Delays()
         self._open = 0
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._held: dict[Connection, int] = {}

@@ -91,6 +91,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     _is_refused = False
     # The request that is being answered. Pipelined requests may wait behind it.
     _answering: RequestResponseCycle | None = None
+    # The request that is refused a moment later, and whose body nobody reads.
+    _refused_later: RequestResponseCycle | None = None
 
     def __init__(
         self, *, open_connections: Connections, refuse_early: RefuseEarly = lambda scope, headers: None, **options: Any
@@ -129,8 +131,20 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             else:
                 super()._start_asgi_task(cycle, app)
             return
+        # Clients that repeat refused requests at once would take the processor from those that are served.
+        if self._open_connections.delays.delay(partial(self._send_refusal, cycle, refusal)):
+            self._refused_later = cycle
+        else:
+            self._send_refusal(cycle, refusal)
+
+    def _send_refusal(self, cycle: RequestResponseCycle, refusal: bytes) -> None:
+        self._refused_later = None
+        if cycle.disconnected or self.transport.is_closing():
+            return
         cycle.response_started = cycle.response_complete = True
         self.transport.write(refusal)
+        if not cycle.keep_alive:
+            self.transport.close()
         cycle.on_response()
 
     def eof_received(self) -> None:
@@ -215,18 +229,21 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._body_until is not None:
             self._body_until += len(body) / _SLOWEST_BODY_BYTES
         self._pieces += 1
-        if not self.cycle.response_complete:
+        is_read = self.cycle is not self._refused_later and not self.cycle.response_complete
+        if is_read:
             self._body_bytes += len(body)
         if self._pieces > _MOST_SMALL_PIECES and self._pieces * _BYTES_A_PIECE > self._body_bytes:
             self._stop(400, _CRUMBS)
-        super().on_body(body)
+        if is_read:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
         self._body_until = None
         super().on_message_complete()
         is_answered = self.cycle is not None and self.cycle.response_complete
-        self.transport.awaits_data(is_answered)
+        # A connection whose answer is delayed may be dropped like an idle one.
+        self.transport.awaits_data(is_answered or self.cycle is self._refused_later)
         if is_answered and not self.transport.is_closing():
             # The answer came before the end of the body, whose arrival has ended the wait for the next request.
             self._unset_keepalive_if_required()
