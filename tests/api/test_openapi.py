@@ -598,7 +598,7 @@ def _workspaces(go: Go, admin: Client, account: Client) -> None:
         go(client, f"DELETE {one}/members/{{account_id}}", id=id, account_id=admin.account_id)
     for member in (account.account_id, "account-1"):
         go(account, f"DELETE {one}/members/{{account_id}}", id=id, account_id=member)
-    appointed = {"account": admin.email, "role": "viewer"}
+    appointed = {"account": admin.account_id, "role": "viewer"}
     for target in (id, id, "workspace-1"):
         go(admin, "POST /api/v1/admin/workspaces/{id}/members", appointed, id=target)
     go(admin, f"DELETE {one}", id=id)

@@ -393,5 +393,27 @@ def test_an_unknown_query_parameter_is_an_error_that_names_the_nearest_one(accou
     assert account.get("/api/v1/executions?limit=1&cursor=&count=true").status == 200
 
 
+def test_a_query_parameter_with_one_value_is_given_once(account: Client) -> None:
+    details = assert_error(account.get("/api/v1/flows?limit=1&q=a&limit=2&q=a&tag=a&tag=b"), 422)
+    assert [(fault["path"], fault["code"]) for fault in details["errors"]] == [
+        ("limit", "repeated_parameter"), ("q", "repeated_parameter"),
+    ]  # fmt: skip
+    assert details["errors"][0]["message"] == "'limit' is given 2 times, and can have one value"
+    # Of a written description, of a dependency, and of a request that changes something.
+    for path in (
+        "/api/v1/executions/none?view=full&view=full",
+        f"/api/v1/workspaces/{account.account_id}/audit?action=a&action=b",
+    ):
+        assert_error(account.get(path), 422)
+    assert_error(account.post("/api/v1/flows?dry_run=true&dry_run=false", {}), 422)
+
+
+def test_filters_with_several_values_are_given_several_times(account: Client) -> None:
+    repeated = "status=failed&status=cancelled&label=a:b&label=c:d&input.a=1&input.a=2&limit=1"
+
+    assert account.get(f"/api/v1/executions?{repeated}").status == 200
+    assert account.get("/api/v1/flows?tag=a&tag=b").status == 200
+
+
 def test_an_unauthenticated_caller_learns_no_query_parameters(account: Client) -> None:
     assert_error(Client(account.url).get("/api/v1/executions?staus=failed"), 401)

@@ -18,6 +18,7 @@ from flowrunner.api.http.answers import Message, Reply, answer, errors, link_to_
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
+from flowrunner.api.http.query_names import Repeatable
 from flowrunner.api.http.requests import (
     DEFAULT_LIMIT,
     Count,
@@ -49,6 +50,7 @@ async def list_executions(
     status: Annotated[
         str | None,
         Query(max_length=200, description="One status, or several, separated by commas or in several parameters."),
+        Repeatable,
     ] = None,
     since: Since = None,
     until: Until = None,

@@ -1,10 +1,15 @@
-"""Names of query parameters: unknown ones are faults, because a filter that is misspelled would select everything."""
+"""Names of query parameters: unknown and repeated ones are faults.
 
-from collections.abc import Collection
+A filter that is misspelled would select everything, and of two values one would be ignored.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from fastapi import Request
+from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
@@ -13,40 +18,68 @@ from flowrunner.domain.suggestions import Suggestions
 
 _PREFIX: Final = "/api/v1/"
 _MOST_FAULTS: Final = 10
+_LONGEST: Final = 60
 
 
-def query_names_of(route: APIRoute) -> Collection[str] | None:
-    """Return the names of the query parameters that a route takes; None if it takes any."""
+class Repeatable:
+    """The mark of a parameter of a route's function that is a text, and may be given several times all the same."""
+
+
+def query_names_of(route: APIRoute) -> Mapping[str, bool] | None:
+    """Return whether each query parameter that a route takes may be given several times; None if it takes any."""
     if not route.path.startswith(_PREFIX):
         return None
-    of_function = _names_of(route.dependant)
     written = (route.openapi_extra or {}).get("parameters", ())
-    return dict.fromkeys([*of_function, *(each["name"] for each in written if each["in"] == "query")]).keys()
+    return {field.alias: _may_repeat(field) for field in _fields_of(route.dependant)} | {
+        each["name"]: _is_written_as_several(each) for each in written if each["in"] == "query"
+    }
 
 
-def _names_of(takes: Dependant) -> list[str]:
-    names = [field.alias for field in takes.query_params]
-    return names + [name for needed in takes.dependencies for name in _names_of(needed)]
+def _fields_of(takes: Dependant) -> Iterator[ModelField]:
+    yield from takes.query_params
+    for needed in takes.dependencies:
+        yield from _fields_of(needed)
 
 
-def check_query_names(request: Request, known: Collection[str]) -> None:
-    """Raises: InvalidInput if the request has a query parameter that is not known."""
-    unknown = (name for name in request.query_params if name not in known and _family(name) not in known)
-    suggestions = Suggestions()
-    faults = [
-        Fault(
-            path=name if len(name) <= _LONGEST else "",
-            code="unknown_parameter",
-            message=f"{quoted(name)} is not a query parameter of this request",
-            hint=_hint(suggestions.nearest(name, known), known),
-        )
-        for name in islice(unknown, _MOST_FAULTS)
-    ]
+def _may_repeat(field: ModelField) -> bool:
+    return field_annotation_is_sequence(field.field_info.annotation) or Repeatable in field.field_info.metadata
+
+
+def _is_written_as_several(parameter: Mapping[str, Any]) -> bool:
+    return parameter["schema"].get("type") == "array" or str(parameter["name"]).endswith(".*")
+
+
+def check_query_names(request: Request, known: Mapping[str, bool]) -> None:
+    """Raises: InvalidInput if the request has a parameter that is not known, or several of which there can be one."""
+    given = request.query_params
+    faults = list(islice(_unknown(given, known), _MOST_FAULTS))
+    if not faults and len(pairs := given.multi_items()) > len(given):
+        faults = list(islice(_repeated(pairs, known), _MOST_FAULTS))
     if faults:
         raise InvalidInput(faults)
 
 
-_LONGEST: Final = 60
+def _unknown(given: Collection[str], known: Collection[str]) -> Iterator[Fault]:
+    suggestions = Suggestions()
+    for name in given:
+        if name not in known and _family(name) not in known:
+            yield Fault(
+                path=name if len(name) <= _LONGEST else "",
+                code="unknown_parameter",
+                message=f"{quoted(name)} is not a query parameter of this request",
+                hint=_hint(suggestions.nearest(name, known), known),
+            )
+
+
+def _repeated(pairs: Collection[tuple[str, str]], known: Mapping[str, bool]) -> Iterator[Fault]:
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1 and not known.get(name, True):
+            yield Fault(
+                path=name,
+                code="repeated_parameter",
+                message=f"'{name}' is given {times} times, and can have one value",
+                hint="give it once",
+            )
 
 
 def _family(name: str) -> str:
