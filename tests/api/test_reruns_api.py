@@ -262,6 +262,127 @@ def test_a_running_execution_is_rerun_and_goes_on_itself(account: Client) -> Non
     assert account.ended(first)["result"] == "first"
 
 
+# With another input of the node that it begins at
+
+EDITED: Final = """nodes:
+  first: {type: transform, params: {value: {n: 1}}, next: second}
+  second:
+    type: transform
+    params: {value: "${[input.n * 10, nodes.first.result.n]}"}
+    next: last
+  last: {type: return, params: {value: "${input}"}}
+"""
+
+
+def step_of(account: Client, id: str, step: str) -> Any:
+    return account.get(f"/api/v1/executions/{id}/steps?step={step}").json["steps"][0]
+
+
+def test_the_node_at_which_a_rerun_begins_takes_another_input(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+
+    again = rerun_to_end(account, first["id"], {"from": "second", "node_input": {"n": 7}})
+
+    assert again["result"] == [70, 1], "only what flows into the node is another"
+    edited, last = (step_of(account, again["id"], name) for name in ("second.1", "last.1"))
+    assert edited["input"]["value"] == {"n": 7}
+    assert edited["input_edited_by"] == account.account_id
+    assert "input_edited_by" not in last
+    [message] = [m for m in account.messages(again["id"]) if "input_edited" in m]
+    assert (message["step"], message["input_edited"]) == ("second.1", {"by": account.account_id})
+
+
+def test_a_rerun_of_a_rerun_keeps_the_edited_input_until_it_is_edited_again(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+    edited = rerun_to_end(account, first["id"], {"from": "second", "node_input": {"n": 7}})
+
+    def result(**body: Any) -> Any:
+        return rerun_to_end(account, edited["id"], body)["result"]
+
+    assert result(**{"from": "second"}) == [70, 1]
+    assert result(**{"from": "last"}) == [70, 1]
+    assert result(**{"from": "second", "node_input": {"n": 8}}) == [80, 1]
+    assert result(**{"from": "last", "node_input": None}) is None
+    assert result(**{"from": "first"}) == [10, 1]
+
+
+def test_the_input_of_a_loop_s_element_is_its_element(account: Client) -> None:
+    definition = """nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2, 3]}
+    nodes:
+      a: {type: transform, params: {value: "${[input, item]}"}, next: b}
+      b: {type: transform, params: {value: "${[...input, item]}"}}
+"""
+    first = account.run_to_end(definition)
+
+    begun = rerun_to_end(account, first["id"], {"from": "each.1[1]/a.1", "node_input": 9})
+    middle = rerun_to_end(account, first["id"], {"from": "each.1[1]/b.1", "node_input": [0]})
+    whole = rerun_to_end(account, first["id"], {"from": "each", "node_input": 9})
+
+    assert begun["result"] == [[1, 1, 1], [9, 9, 9], [3, 3, 3]]
+    assert middle["result"] == [[1, 1, 1], [0, 2], [3, 3, 3]]
+    assert whole["result"] == first["result"], "it reads no input"
+
+
+def test_a_handler_takes_another_input(account: Client) -> None:
+    definition = (
+        "on_failure: tell\nnodes: {stop: {type: fail, params: {error: no, message: no}}, "
+        "tell: {type: log, params: {message: 'It was ${input.n}'}}}\n"
+    )
+    first = account.run_to_end(definition, {"n": 1})
+
+    again = rerun_to_end(account, first["id"], {"from": "on_failure/tell.1", "node_input": {"n": 2}})
+
+    lines = [line["message"] for line in account.get(f"/api/v1/executions/{again['id']}/logs").json["logs"]]
+    assert "It was 2" in lines
+
+
+def test_an_input_without_a_node_to_take_it_is_refused(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+
+    details = assert_error(rerun(account, first["id"], {"node_input": {"n": 7}}), 422)
+
+    assert details["field"] == "node_input"
+    assert "needs 'from'" in details["errors"][0]["message"]
+
+
+def test_an_input_that_another_revision_would_not_read_is_refused(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+    other = EDITED.replace("{value: {n: 1}}, next: second}", "{value: {n: 1}}, next: {default: last, error: second}}")
+    assert account.put(f"/api/v1/flows/{first['flow_id']}", {"definition": other}).status == 200
+    body = {"from": "second", "node_input": {"n": 7}}
+
+    reply = rerun(account, first["id"], body)
+
+    assert reply.status == 409
+    assert "do not lead to its node 'second', whose input was edited" in reply.json["error"]
+    assert rerun_to_end(account, first["id"], {**body, "revision": "same"})["result"] == [70, 1]
+
+
+def test_the_same_key_with_another_input_of_the_node_is_refused(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+    body = {"from": "second", "node_input": {"n": 7}}
+    begun = rerun(account, first["id"], body, Idempotency_Key="edited")
+
+    again = rerun(account, first["id"], body, Idempotency_Key="edited")
+    other = rerun(account, first["id"], {**body, "node_input": None}, Idempotency_Key="edited")
+
+    assert again.json["execution_id"] == begun.json["execution_id"]
+    assert other.status == 422
+
+
+def test_secrets_in_an_edited_input_are_hidden(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+    account.new_secret("KEY", "s3cret-of-the-edit")
+
+    again = rerun_to_end(account, first["id"], {"from": "last", "node_input": ["s3cret-of-the-edit"]})
+
+    assert again["result"] == ["***"]
+    assert step_of(account, again["id"], "last.1")["input"]["value"] == ["***"]
+
+
 # Of another revision
 
 

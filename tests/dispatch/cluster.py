@@ -199,7 +199,7 @@ class Cluster:
                     signals=Signals(
                         reader, journal, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=self.clock
                     ),
-                    reruns=Reruns(executions, reader, journal, flows, deps.library),
+                    reruns=Reruns(executions, reader, journal, flows, deps.library, clock=deps.clock),
                     library=deps.library,
                     database=database,
                 )

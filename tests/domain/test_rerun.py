@@ -1,8 +1,10 @@
 """The events that a rerun keeps, on random flows and by example."""
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
@@ -10,13 +12,26 @@ from hypothesis import strategies as st
 
 from domain.simulation import Plan, ScopePlan, Simulation, Timed, flow_with, node, plans, repeatable, simulation
 from domain.test_decide import as_if_undisturbed, crashes, is_handler
-from flowrunner.domain.events import Cancelled, Completed, Failed, NodeCompleted, NodeFailed, NodeStarted, Step
-from flowrunner.domain.execution import replay
+from flowrunner.domain.events import (
+    ROOT,
+    Cancelled,
+    Completed,
+    Failed,
+    InputEdited,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    Step,
+)
+from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.flow import Graph
-from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before
+from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before, with_input
 from support.conformance import SHARE
 
 MANY = settings(max_examples=round(400 * SHARE))
+
+
+EDITED: Final = {"edited": True}
 
 
 def steps_of(journal: Sequence[Timed]) -> list[Step]:
@@ -65,6 +80,34 @@ def test_kept_steps_can_continue_and_are_not_repeated(
     assert isinstance(ending, Completed | Failed)
     assert as_if_undisturbed(again.journal) == as_if_undisturbed(undisturbed.journal)
     assert replay(again.journal) == again.state
+
+
+@MANY
+@given(plans(), st.integers(0, 2**16), crashes)
+def test_an_edited_input_is_that_of_its_step_alone_after_any_crash(
+    plan: Plan, chosen: int, crashes: list[bool]
+) -> None:
+    run = Simulation(repeatable(plan))
+    run.run()
+    start = random.Random(chosen).choice(steps_of(run.journal))
+    edited = InputEdited(**start._asdict(), input=EDITED)
+    kept = with_input(kept_before(run.journal, start), edited, run.journal[-1][1])
+    again = Simulation(run.plan, list(crashes))
+    again.begin(kept)
+
+    again.run()
+
+    state = ExecutionState()
+    inputs: dict[Step, list[object]] = defaultdict(list)
+    for event, at in again.journal:
+        state.apply(event, at)
+        if isinstance(event, NodeStarted):
+            step = Step(event.node, event.iteration, event.scope)
+            inputs[step].append(state.at(step).input)
+    assert all(given == EDITED for given in inputs.pop(start, []))
+    if start.scope == ROOT:
+        assert not state.edited
+    assert state == again.state
 
 
 @MANY

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowrunner.domain.events import Completed, NodeStarted
+from flowrunner.domain.events import Completed, InputEdited, NodeStarted, Step
+from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import engine as engine_module
 from flowrunner.engine.recorder import storable_soon
 from flowrunner.ports.secrets import LONG_BYTES
-from support.dependencies import Machine, answer, never
+from flowrunner.services.reruns import NodeInput
+from support.dependencies import FakeHttp, Machine, SteppingClock, answer, machine, never
 
 from .crashes import ADMIN
 
@@ -135,6 +138,31 @@ async def test_steps_that_are_kept_are_no_steps_of_the_new_execution_s_own(engin
 
     assert keys == ["exec-1.a.1", "exec-1.b.1", f"{accepted.id}.b.1"]
     assert [e.node for e in await engine.events(accepted.id) if isinstance(e, NodeStarted)] == ["a", "b"]
+
+
+async def test_each_attempt_of_a_step_gets_its_edited_input_also_in_another_process(tmp_path: Path) -> None:
+    path, clock, http = tmp_path / "flowrunner.db", SteppingClock(), FakeHttp()
+    async with machine(path, clock=clock, http=http) as engine:
+        await engine.run(
+            """
+            nodes:
+              a: {type: transform, params: {value: 1}, next: b}
+              b: {type: webhook, params: {url: "http://peer/${input}"}, retry: {max: 2, delay: 1h}, output: "${input}"}
+            """,
+            {},
+        )
+        http.at("http://peer/7", answer(503), answer())
+        again = await engine.reruns.rerun(ADMIN, ExecutionId("exec-1"), from_step="b", node_input=NodeInput(7))
+        await engine.until_parked(again.id)
+    clock.advance(hours=2)
+    async with machine(path, clock=clock, http=http) as engine:
+        await engine.until_ended(again.id)
+
+        events = await engine.events(again.id)
+        [edited] = [event for event in events if isinstance(event, InputEdited)]
+        assert (edited.step, edited.input, edited.by) == (Step("b", 1), 7, ADMIN.account_id)
+        assert [request.url for request in http.requests] == ["http://peer/1", "http://peer/7", "http://peer/7"]
+        assert events[-1] == Completed(result=7)
 
 
 async def test_others_go_on_while_what_is_kept_is_searched_for_secrets(

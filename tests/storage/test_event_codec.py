@@ -18,6 +18,7 @@ from flowrunner.domain.events import (
     ErrorValue,
     Event,
     Failed,
+    InputEdited,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -101,6 +102,7 @@ SHORTEST: tuple[tuple[Event, Mapping[str, Any]], ...] = (
     ),
     (ScopeEnded(scope="a.1[0]", outcome="completed"), {"scope": "a.1[0]", "outcome": "completed"}),
     (SignalReceived(key="signal:go", payload=1), {"key": "signal:go", "payload": 1}),
+    (InputEdited(node="a", iteration=1, input=None), {"node": "a", "iteration": 1, "input": None}),
     (Logged(level="info", message="m"), {"m": "m"}),
     (Completed(result={"n": 1}), {"r": {"n": 1}}),
     (Failed(error=ErrorValue(type="t", message="m", node="a")), {

@@ -399,7 +399,7 @@ async def machine(
                 known,
                 executions,
                 Signals(reader, journal, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=clock),
-                Reruns(executions, reader, journal, flows, library),
+                Reruns(executions, reader, journal, flows, library, clock=clock),
             )
         finally:
             await dispatcher.close()

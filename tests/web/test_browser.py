@@ -289,6 +289,31 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     expect(page.locator(".facts")).to_contain_text("Re-run of")
 
 
+def test_a_failed_node_runs_again_with_an_input_that_was_edited(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(
+        "nodes:\n  count: {type: transform, params: {value: {n: seven}}, next: half}\n"
+        "  half: {type: transform, params: {value: '${input.n.toFixed(1)}'}}\n",
+        name="halves",
+    )
+    id = api.run(flow)
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("button", name="Edit its input…").click()
+    dialog, field = page.get_by_role("dialog"), page.get_by_label("Input of half.1")
+    expect(field).to_have_value('{\n  "n": "seven"\n}')
+
+    field.fill("{")
+    dialog.get_by_role("button", name="Re-run from half.1").click()
+    expect(dialog).to_contain_text("This is not JSON")
+    field.fill('{"n": 7}')
+    dialog.get_by_role("button", name="Re-run from half.1").click()
+
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    expect(page.locator("header .pill")).to_have_text("completed")
+    page.locator(".graph").get_by_role("button", name=re.compile("^half")).click()
+    expect(page.get_by_role("complementary")).to_contain_text("Input editedby root")
+
+
 def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: Tab, api: Client) -> None:
     script = "if (order == 2 || order == 4) throw new Error('no ' + order)"
     api.new_flow(

@@ -16,6 +16,7 @@ from flowrunner.domain.events import (
     Completed,
     Ending,
     Failed,
+    InputEdited,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -226,6 +227,10 @@ def _body(recorded: Recorded) -> dict[str, Any]:
             return _update(Status.RUNNING) | outcome | {"error": event.error.message if event.error else None}
         case SignalReceived() as event:
             return _update(Status.RUNNING) | {"received": _received(event)}
+        case InputEdited() as event:
+            edited = {} if event.by is None else {"by": event.by}
+            place = {"node_id": event.node, "step": str(event.step), "scope": event.scope or None}
+            return _update(Status.RUNNING) | place | {"input_edited": edited}
         case Logged() as event:
             return {
                 "type": "log",

@@ -19,7 +19,7 @@ from flowrunner.domain.errors import QueueFull
 from flowrunner.domain.labels import MAX_LABELS, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.services.executions import StartedExecution
-from flowrunner.services.reruns import CURRENT
+from flowrunner.services.reruns import CURRENT, NodeInput
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -97,6 +97,10 @@ class RerunBody(Body):
         max_length=2000,
         description="Node or step to start at; earlier results are reused. If absent, the whole flow runs again.",
     )
+    node_input: Any = Field(
+        default=None,
+        description="Another input of the node or step that `from` names. If absent, it gets what it got before.",
+    )
     input: dict[str, Any] | None = Field(default=None, description="A new input. If absent, the same input is used.")
     labels: _Labels | None = Field(
         default=None, max_length=MAX_LABELS, description=f"{_LABELS} If absent, the same labels are used."
@@ -130,6 +134,7 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
             caller,
             ExecutionId(id),
             from_step=wanted.from_,
+            node_input=NodeInput(wanted.node_input) if "node_input" in wanted.model_fields_set else None,
             input=wanted.input,
             labels=wanted.labels,
             revision=wanted.revision,

@@ -98,6 +98,10 @@ class StepAnswer(Answer, frozen=True, kw_only=True):
     error: Annotated[StepError | UnsetType, Meta(description="The error of its latest failed attempt.")] = UNSET
     wait: Annotated[StepWait | UnsetType, Meta(description="Its latest wait. Absent if it has never waited.")] = UNSET
     scopes: ScopesAnswer | UnsetType = UNSET
+    input_edited_by: Annotated[
+        str | UnsetType,
+        Meta(description="The account that has edited its input for a rerun. Absent if its input was not edited."),
+    ] = UNSET
 
 
 class StepListItem(StepAnswer, frozen=True, kw_only=True):
@@ -228,6 +232,7 @@ def _fields(view: StepView) -> dict[str, Any]:
         else ScopesAnswer(
             total=counts.total, completed=counts.completed, failed=counts.failed, cancelled=counts.cancelled
         ),
+        "input_edited_by": present(view.input_edited_by),
     }
 
 

@@ -255,7 +255,7 @@ def assemble(
         on_sessions_end=identity.sessions_ended,
         on_delete=on_delete,
     )
-    reruns = Reruns(executions, reader, journal, flow_store, library)
+    reruns = Reruns(executions, reader, journal, flow_store, library, clock=clock)
     records = ExecutionRecords(record_store, clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     callbacks = SqlCallbacks(database)

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.inputs import read_json
 from flowrunner.cli.remote_run import read_inputs_of
 from flowrunner.cli.shared_options import labels_of
 from flowrunner.cli.waiting import show_start
@@ -15,6 +18,7 @@ def rerun_one(
     id: str,
     *,
     start: str | None,
+    node_input: str | None,
     inputs: Sequence[str],
     labels_set: Sequence[str],
     revision: str | None,
@@ -28,6 +32,10 @@ def rerun_one(
     body: dict[str, Any] = {}
     if start is not None:
         body["from"] = start
+    if node_input is not None:
+        if start is None:
+            raise click.UsageError("--node-input needs --from, the node whose input it is.")
+        body["node_input"] = read_json("--node-input", node_input)
     if inputs:
         flow = client.get(f"/executions/{id}")["flow_id"]
         body["input"] = read_inputs_of(client, flow, inputs, ())

@@ -77,6 +77,7 @@ class Executions(Group[K]):
         id: str,
         *,
         from_: str | None = None,
+        node_input: Any = None,
         input: Any = None,
         labels: Mapping[str, str] | None = None,
         revision: int | str | None = None,
@@ -88,12 +89,16 @@ class Executions(Group[K]):
 
         Args:
             from_: The node or step to begin from; what was before it is kept.
+            node_input: Another input of the node or step that it begins from.
             labels: All labels of the new execution, instead of those of this one.
             revision: A number, `same`, `current` or `label:…`.
             idempotency: `same` sends the keys of the original to other servers.
             wait: Seconds, at most 60, for which the server waits for the end.
         """
-        body = {"from_": from_, "input": input, "labels": labels, "revision": revision, "idempotency": idempotency}
+        body = {
+            "from_": from_, "node_input": node_input, "input": input, "labels": labels, "revision": revision,
+            "idempotency": idempotency,
+        }  # fmt: skip
         path, key = f"{_execution(id)}/rerun", idempotency_key or True
         return call(StartedRerun, "POST", path, body=body, key=key, wait=wait)
 

@@ -1506,6 +1506,7 @@ class StepDetail(Model):
         action: The action that it ended with.
         error: The error of its latest failed attempt.
         wait: Its latest wait. Absent if it has never waited.
+        input_edited_by: The account that has edited its input for a rerun. Absent if its input was not edited.
         result: Absent until it has completed.
         each_attempt: The latest 100 attempts, the oldest first.
         waits: The latest 20 waits, the oldest first.
@@ -1527,6 +1528,7 @@ class StepDetail(Model):
     error: StepError | None
     wait: StepWait | None
     scopes: Scopes | None
+    input_edited_by: str | None
     input: Any
     result: Any
     each_attempt: list[Attempt]
@@ -1560,6 +1562,7 @@ class StepListItem(Model):
         action: The action that it ended with.
         error: The error of its latest failed attempt.
         wait: Its latest wait. Absent if it has never waited.
+        input_edited_by: The account that has edited its input for a rerun. Absent if its input was not edited.
         result: Absent until it has completed.
     """
 
@@ -1579,6 +1582,7 @@ class StepListItem(Model):
     error: StepError | None
     wait: StepWait | None
     scopes: Scopes | None
+    input_edited_by: str | None
     input: Preview | None
     result: Preview | None
 

@@ -268,6 +268,26 @@ class SignalReceived:
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
+class InputEdited:
+    """The replacement of a step's input, by the request for a rerun that begins at the step.
+
+    Attributes:
+        by: The account that has asked for it.
+    """
+
+    type: ClassVar[str] = "input.edited"
+    node: str
+    iteration: int
+    input: JSON
+    by: str | None = None
+    scope: str = ROOT
+
+    @property
+    def step(self) -> Step:
+        return Step(self.node, self.iteration, self.scope)
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
     """A line of the log. ``iteration``: that of the step that wrote it; None if no step did."""
 
@@ -318,12 +338,12 @@ class Cancelled:
 
 Ending: TypeAlias = Completed | Failed | Cancelled
 StepEvent: TypeAlias = NodeStarted | NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened
-Event: TypeAlias = Started | Admitted | StepEvent | ScopeEnded | SignalReceived | Logged | Ending
+Event: TypeAlias = Started | Admitted | StepEvent | ScopeEnded | SignalReceived | InputEdited | Logged | Ending
 
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {
     kind.type: kind
     for kind in (
         Started, Admitted, NodeStarted, NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened, ScopeEnded,
-        SignalReceived, Logged, Completed, Failed, Cancelled,
+        SignalReceived, InputEdited, Logged, Completed, Failed, Cancelled,
     )
 }  # fmt: skip

@@ -18,6 +18,7 @@ from flowrunner.domain.events import (
     Ending,
     Event,
     Failed,
+    InputEdited,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -54,6 +55,7 @@ class ExecutionState:
         signal_bytes: Memory of those signals.
         held_bytes: Memory of the input, the variables, and the values of all steps that later ones can read.
         measured_bytes: Memory of all values that have been measured, which takes time.
+        edited: Inputs that replace those of steps that have not started.
         requests: Digest of the request for each digest of an idempotency key that came with a signal.
         vars: Variables set by `set` nodes.
         var_bytes: Memory of each.
@@ -77,6 +79,7 @@ class ExecutionState:
     signal_bytes: int = 0
     held_bytes: int = 0
     measured_bytes: int = 0
+    edited: dict[Step, JSON] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     var_bytes: dict[str, int] = field(default_factory=dict)
@@ -191,6 +194,9 @@ class ExecutionState:
                 self.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
                 self.ready = {ROOT: None}
                 self.held_bytes = self._measure(event.input)
+            case InputEdited(input=input):
+                self.edited[event.step] = input
+                self.held_bytes += self._measure(input)
             case Admitted():
                 if not self.is_queued:
                     raise IllegalEvent("admitted, and not queued")
@@ -226,6 +232,11 @@ class ExecutionState:
                 raise IllegalEvent(f"{step} out of order")
             if event.scope not in self.ready:
                 raise IllegalEvent(f"{step} while another step of its scope is running")
+            if self.edited and step in self.edited:
+                frame.flowing = self.edited.pop(step)
+                if frame.cursor is None and frame.owner is not None:
+                    # The input of the first step of a loop's element is the element.
+                    frame.item = frame.flowing
             frame.steps[event.node] = StepState(
                 step, event.node_type, StepStatus.RUNNING, at, frame.flowing, at, before=before
             )

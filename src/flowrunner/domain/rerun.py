@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.decide import decide
+from flowrunner.domain.decisions import Start
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
     HANDLERS,
@@ -19,6 +20,7 @@ from flowrunner.domain.events import (
     Completed,
     Event,
     Failed,
+    InputEdited,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -68,6 +70,16 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
     return _without_open_steps(kept, around)
 
 
+def with_input(kept: Sequence[Timed], edited: InputEdited, at: datetime) -> list[Timed]:
+    """Return the kept events with another input of the step that starts next."""
+    others = [(event, kept_at) for event, kept_at in kept if not _edits(event, edited.step)]
+    return [*others, (edited, at)]
+
+
+def _edits(event: Event, step: Step) -> bool:
+    return isinstance(event, InputEdited) and event.step == step
+
+
 def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
     """Return why ``flow`` cannot continue at ``start`` after the kept events; None if it can."""
     for event, _ in kept:
@@ -81,18 +93,25 @@ def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
     if _node_at(flow, start) is None:
         return f"it has no {_named(start)} to start at"
     try:
-        _check_goes_on(kept, flow)
+        next_steps = _next_steps(kept, flow)
     except Exception as error:  # any error of the pair is reported as a misfit, not raised
         return f"it cannot continue after the kept events ({error})"
+    # The scopes of a loop begin one after the other, so that a step inside one may start later.
+    if start.scope == ROOT and start not in next_steps and any(_edits(event, start) for event, _ in kept):
+        return f"the kept results do not lead to its {_named(start)}, whose input was edited"
     return None
 
 
-def _check_goes_on(kept: Sequence[Timed], flow: Flow) -> None:
-    """Raises: any error of the replay or the decision if the events do not fit the flow."""
+def _next_steps(kept: Sequence[Timed], flow: Flow) -> list[Step]:
+    """Return the steps that start after the kept events.
+
+    Raises: any error of the replay or the decision if the events do not fit the flow.
+    """
     first = flow.nodes[flow.start]
     now = max((at for _, at in kept), default=datetime.min.replace(tzinfo=UTC))
     started = Started(node=first.name, node_type=first.type, input=None, cause=Requested(by=None))
-    decide(flow, replay([(started, now), *kept]), running=(), now=now)
+    decisions = decide(flow, replay([(started, now), *kept]), running=(), now=now)
+    return [_step(decision.event) for decision in decisions if isinstance(decision, Start)]
 
 
 def _named(step: Step) -> str:
@@ -160,9 +179,9 @@ def _without_open_steps(events: Sequence[Timed], around: set[str]) -> list[Timed
                 alive.discard(event.scope)
             continue
         scope = getattr(event, "scope", ROOT)
-        if scope not in alive and not (isinstance(event, NodeStarted) and scope in may_begin):
+        if scope not in alive and not (isinstance(event, NodeStarted | InputEdited) and scope in may_begin):
             continue
-        if isinstance(event, Logged):
+        if isinstance(event, Logged | InputEdited):
             kept.append((event, at))
             continue
         step = _step(event)

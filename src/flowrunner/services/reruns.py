@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -10,12 +11,13 @@ from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Rerun, keys_of
 from flowrunner.domain.errors import Conflict, invalid
-from flowrunner.domain.events import Started
+from flowrunner.domain.events import InputEdited, Started
 from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.labels import NO_LABELS, checked_labels
-from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit
-from flowrunner.domain.values import JSON, ExecutionId, RevisionId
+from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit, with_input
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
+from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows, FlowStore
 from flowrunner.ports.journal import JournalReader
@@ -26,6 +28,18 @@ CURRENT: Final = "current"
 _LABEL: Final = "label:"
 
 
+class NodeInput(NamedTuple):
+    """Another input of the step that a rerun begins at; null is one, too."""
+
+    value: JSON
+
+
+class _Edit(NamedTuple):
+    value: JSON
+    by: AccountId
+    at: datetime
+
+
 class Reruns:
     def __init__(
         self,
@@ -34,6 +48,8 @@ class Reruns:
         journal: JournalReader,
         flows: FlowStore,
         library: CompiledFlows,
+        *,
+        clock: Clock,
     ) -> None:
         self._executions = executions
         self._reader = reader
@@ -41,6 +57,7 @@ class Reruns:
         self._replays = Replays(journal)
         self._flows = flows
         self._library = library
+        self._clock = clock
 
     async def rerun(
         self,
@@ -48,6 +65,7 @@ class Reruns:
         id: ExecutionId,
         *,
         from_step: str | None = None,
+        node_input: NodeInput | None = None,
         input: Mapping[str, JSON] | None = None,
         labels: Mapping[str, str] | None = None,
         revision: int | str = CURRENT,
@@ -59,6 +77,7 @@ class Reruns:
 
         Args:
             from_step: The node to start at, or a step such as `each.1[4]/push.1`; None repeats the whole execution.
+            node_input: The input of ``from_step``; None is the one that it had.
             input: The input; None is the input of ``id``.
             labels: All labels of the new execution; None are those of ``id``.
             revision: The flow's revision to run: `current`, `same` for the one that ran, a number, or `label:` and the
@@ -68,13 +87,21 @@ class Reruns:
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, the input, a label or the revision is invalid, or the key was used
-                for another request.
+            InvalidInput: If there is no such step, ``node_input`` comes without a step, the input or a label is
+                invalid, or the key was used for another request.
             Conflict: If the kept events do not fit the revision.
         """
+        if node_input is not None and from_step is None:
+            raise invalid(
+                "node_input", "needs 'from', the node whose input it is", hint="Or send 'input', the execution's"
+            )
         digest = None
         if idempotency_key is not None:
-            digest = digest_of([id, from_step, input, revision, same_keys, *([] if labels is None else [labels])])
+            more = [
+                *([] if labels is None else [labels]),
+                *([] if node_input is None else [{"node": node_input.value}]),
+            ]
+            digest = digest_of([id, from_step, input, revision, same_keys, *more])
             repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest)
             if repeated is not None:
                 return await self._with_revision(caller, repeated)
@@ -86,9 +113,10 @@ class Reruns:
             flow = None
             if revision_id != before.revision_id:
                 flow = await self._library.get(caller.workspace_id, revision_id)
+            edit = None if node_input is None else _Edit(node_input.value, caller.account_id, self._clock.now())
             try:
                 kept, misfits = await self._replays.of(
-                    caller.account_id, id, lambda events: _kept(events, from_step, flow)
+                    caller.account_id, id, lambda events: _kept(events, from_step, flow, edit)
                 )
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
@@ -143,10 +171,14 @@ class Reruns:
         return replace(accepted, revision=(await self._reader.get(caller.workspace_id, accepted.id)).revision)
 
 
-def _kept(events: Sequence[Timed], from_step: str, flow: Flow | None) -> tuple[Sequence[Timed], str | None]:
+def _kept(
+    events: Sequence[Timed], from_step: str, flow: Flow | None, edit: "_Edit | None"
+) -> tuple[Sequence[Timed], str | None]:
     """Return the kept events, and why the flow cannot continue after them; None if it can. Raises: NoSuchStep."""
     start = find_step(events, from_step)
     kept = kept_before(events, start)
+    if edit is not None:
+        kept = with_input(kept, InputEdited(**start._asdict(), input=edit.value, by=edit.by), edit.at)
     return kept, None if flow is None else misfit(kept, start, flow)
 
 

@@ -131,6 +131,7 @@ class StepEntry(msgspec.Struct):
         parent: The step whose scope it belongs to.
         ready_at: The moment from which it could have started.
         error_size: Bytes of the event of its error.
+        input_edited_by: The account that has edited its input for the rerun that begins at it.
     """
 
     id: int
@@ -151,6 +152,7 @@ class StepEntry(msgspec.Struct):
     waits: list[WaitEntry] = msgspec.field(default_factory=list)
     scopes: ScopeCounts | None = None
     own: OwnScopes | None = None
+    input_edited_by: str | None = None
 
 
 class OpenScope(msgspec.Struct):

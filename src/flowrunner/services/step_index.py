@@ -14,6 +14,7 @@ from flowrunner.domain.events import (
     Cancelled,
     Completed,
     Failed,
+    InputEdited,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -77,6 +78,7 @@ class _Fields(msgspec.Struct, gc=False):
     outcome: str = ""
     part_bytes: int | None = None
     key: str | None = None
+    by: str | None = None
 
 
 _FIELDS: Final = PartialDecoder(_Fields)
@@ -106,6 +108,7 @@ class StepIndex:
         self._waiting: dict[str, list[StepEntry]] = {}
         self._early: dict[str, list[tuple[int, int]]] = {}
         self._names: dict[str, str] = {}
+        self._edited: dict[str, tuple[StoredValue, str | None]] = {}
 
     def __getitem__(self, id: int) -> StepEntry:
         return self._steps[id]
@@ -171,6 +174,10 @@ class StepIndex:
                 for scope in list(self._scopes):
                     self._leave(scope, event.at)
 
+    def _edit(self, event: StoredEvent, fields: _Fields, name: str) -> None:
+        self._edited[name] = _whole(event, "input", fields.input), fields.by
+        self.weight += _PLACE_BYTES
+
     def _start(self, event: StoredEvent, fields: _Fields, name: str) -> None:
         known_id = self._by_name.get(name)
         if known_id is not None:
@@ -191,6 +198,8 @@ class StepIndex:
                 started_at=event.at,
                 input=scope.value,
             )
+            if name in self._edited:
+                known.input, known.input_edited_by = self._edited.pop(name)
             scope.current = known
             self.ids.append(event.seq)
             self._steps[event.seq] = known
@@ -343,6 +352,7 @@ class StepIndex:
 
 # What each event of a step changes, by its type. The last argument is the full name of the step.
 _OF_STEP: Final[Mapping[str, Callable[[StepIndex, StoredEvent, _Fields, str], None]]] = {
+    InputEdited.type: StepIndex._edit,
     NodeStarted.type: StepIndex._start,
     NodeCompleted.type: StepIndex._complete,
     NodeFailed.type: StepIndex._fail,

@@ -89,6 +89,7 @@ class StepView:
     result: Preview | None
     wait: WaitView | None
     scopes: ScopeCounts | None
+    input_edited_by: str | None
 
     @classmethod
     def of(cls, entry: StepEntry, reading: StepReading, *, most: int) -> "StepView":
@@ -111,6 +112,7 @@ class StepView:
             wait=reading.found_wait(entry.waits[-1]) if entry.waits else None,
             # A copy, because the entry goes on counting.
             scopes=copy(entry.scopes),
+            input_edited_by=entry.input_edited_by,
         )
 
 

@@ -5238,6 +5238,11 @@ export interface components {
              */
             from?: string | null;
             /**
+             * Node Input
+             * @description Another input of the node or step that `from` names. If absent, it gets what it got before.
+             */
+            node_input?: unknown;
+            /**
              * Input
              * @description A new input. If absent, the same input is used.
              */
@@ -6087,6 +6092,11 @@ export interface components {
             /** @description Its latest wait. Absent if it has never waited. */
             wait?: components["schemas"]["StepWait"];
             scopes?: components["schemas"]["ScopesAnswer"];
+            /**
+             * Input Edited By
+             * @description The account that has edited its input for a rerun. Absent if its input was not edited.
+             */
+            input_edited_by?: string;
             /** Input */
             input: unknown;
             /**
@@ -6194,6 +6204,11 @@ export interface components {
             /** @description Its latest wait. Absent if it has never waited. */
             wait?: components["schemas"]["StepWait"];
             scopes?: components["schemas"]["ScopesAnswer"];
+            /**
+             * Input Edited By
+             * @description The account that has edited its input for a rerun. Absent if its input was not edited.
+             */
+            input_edited_by?: string;
             input?: components["schemas"]["PreviewAnswer"];
             /** @description Absent until it has completed. */
             result?: components["schemas"]["PreviewAnswer"];

@@ -17,7 +17,7 @@ import { LabelTags } from "./executions/labels";
 import { LogLevels } from "./execution/log-levels";
 import { DataTab } from "./execution/data";
 import { GraphTab } from "./execution/graph";
-import { rerun } from "./execution/rerun";
+import { rerun, RerunDialog } from "./execution/rerun";
 
 export default function Execution({ parameters }: { parameters: { id?: string } }) {
   const id = parameters.id ?? "";
@@ -34,7 +34,6 @@ export default function Execution({ parameters }: { parameters: { id?: string } 
 
 const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
-const RerunDialog = later<{ detail: Detail; steps: Step[]; onClose: () => void }>(() => import("./execution/actions").then((module) => module.RerunDialog), { isAbove: true });
 const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
 const TABS = ["graph", "timeline", "logs", "data"] as const;
 

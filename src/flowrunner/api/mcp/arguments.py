@@ -114,6 +114,9 @@ class RerunArguments(Body):
         max_length=2000,
         description="The node or step to begin at, with the earlier results; absent runs the whole flow again.",
     )
+    node_input: Any = Field(
+        default=None, description="Another input of from_node; absent takes what it got before. ${input} reads it."
+    )
     input: dict[str, Any] | None = Field(default=None, description="Another input; absent takes the same one.")
     wait_seconds: WaitSeconds = 20
     idempotency_key: IdempotencyKey

@@ -161,6 +161,7 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 @many_argument
 @filter_options
 @click.option("--from", "start", metavar="NODE|STEP", help="Keep what was done before it, and go on from there.")
+@click.option("--node-input", metavar="JSON|@FILE|-", help="With --from: another input of that node.")
 @click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Other input: see 'flowrunner run'.")
 @click.option(
     "--set-label", "labels_set", metavar="NAME=VALUE", multiple=True, help="A label, instead of its own ones."
@@ -174,7 +175,7 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_one
 
-    names = ("start", "inputs", "labels_set", "revision", "same_keys", "wait", "follow", "timeout")
+    names = ("start", "node_input", "inputs", "labels_set", "revision", "same_keys", "wait", "follow", "timeout")
     more = {name: options.pop(name) for name in names}
     client, selected = connect(), filter_of(options)
     required(ids, selected)

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
-import type { Detail, Step } from "../../execution/store";
+import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field } from "../../parts/form";
 import { Failure } from "../../parts/parts";
@@ -13,28 +13,41 @@ import { executions as texts } from "../../texts/executions";
 
 type Body = Schemas["RerunBody"];
 
-export function RerunDialog({ detail, steps, onClose }: { detail: Detail; steps: Step[]; onClose: () => void }) {
-  // The whole input, which may be longer than its preview.
-  const whole = useQuery(detail.id, (signal) => api.get("/api/v1/executions/{id}", { path: { id: detail.id }, signal }));
+/** Longer inputs are not edited here: a page with them is slow, and a request takes 1 MiB. */
+const MOST_BYTES = 500_000;
+
+export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
+  const from = useSignal(begin ?? detail.failure?.step ?? "");
+  const chosen = steps.find(({ step }) => step === from.value);
+  // The whole input, which may be longer than its preview; of the step to begin at, or of the execution.
+  const whole = useQuery(`${detail.id} ${from.value}`, async (signal): Promise<{ input: unknown } | undefined> => {
+    const path = { id: detail.id };
+    if (from.value === "") return api.get("/api/v1/executions/{id}", { path, signal });
+    const id = chosen?.id ?? (await api.get("/api/v1/executions/{id}/steps", { path, query: { step: from.value, limit: 1 }, signal })).steps[0]?.id;
+    return id === undefined ? undefined : api.get("/api/v1/executions/{id}/steps/{step_id}", { path: { ...path, step_id: id }, signal });
+  });
   const text = useSignal<string | undefined>(undefined);
-  const from = useSignal(detail.failure?.step ?? "");
   const revision = useSignal<"current" | "same">("current");
   const fault = useSignal<string | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
   const isBusy = useSignal(false);
-  const original = whole.data === undefined ? "" : JSON.stringify(whole.data.input, null, 2);
+  const original = whole.data === undefined ? "" : JSON.stringify(whole.data.input ?? null, null, 2);
+  const isTooLong = original.length > MOST_BYTES;
   const shown = text.value ?? original;
 
   async function start(): Promise<void> {
     const body: Body = { revision: revision.value };
-    if (from.value !== "") body.from = from.value;
-    else {
+    const isWhole = from.value === "";
+    if (!isWhole) body.from = from.value;
+    // What was not edited stays as it is stored: numbers beyond those of JavaScript, too.
+    if (text.value !== undefined && text.value !== original) {
       try {
-        const input: unknown = JSON.parse(shown);
-        if (input === null || typeof input !== "object" || Array.isArray(input)) throw new SyntaxError();
-        body.input = input as Record<string, never>;
+        const input: unknown = JSON.parse(text.value);
+        if (isWhole && (input === null || typeof input !== "object" || Array.isArray(input))) throw new SyntaxError();
+        if (isWhole) body.input = input as Record<string, never>;
+        else body.node_input = input;
       } catch {
-        fault.value = texts.rerunInputFault;
+        fault.value = isWhole ? texts.rerunInputFault : texts.rerunNodeInputFault;
         return;
       }
     }
@@ -64,16 +77,18 @@ export function RerunDialog({ detail, steps, onClose }: { detail: Detail; steps:
       {error.value !== undefined && <Failure error={error.value} />}
       <Field label={texts.rerunBegin} hint={from.value === "" ? undefined : texts.rerunKept}>
         {(id, note) => (
-          <select id={id} aria-describedby={note} value={from.value} onChange={(event) => (from.value = event.currentTarget.value)}>
+          <select id={id} aria-describedby={note} value={from.value} onChange={(event) => { from.value = event.currentTarget.value; text.value = fault.value = undefined; }}>
             <option value="">{texts.rerunStart}</option>
+            {from.value !== "" && !steps.slice(0, 500).some(({ step }) => step === from.value) && <option value={from.value}>{from.value}</option>}
             {steps.slice(0, 500).map(({ id: key, step }) => <option key={key} value={step}>{step}</option>)}
           </select>
         )}
       </Field>
-      {from.value === "" && (
-        <Field label={texts.rerunInput} fault={fault.value}>
+      {whole.error !== undefined && <Failure error={whole.error} retry={whole.reload} />}
+      {isTooLong ? <p class="muted small">{texts.rerunTooLong}</p> : whole.error === undefined && (
+        <Field label={from.value === "" ? texts.rerunInput : texts.rerunNodeInput(from.value)} fault={fault.value} hint={from.value === "" ? undefined : texts.rerunNodeInputHint}>
           {(id, note) => (
-            <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown}
+            <textarea id={id} aria-describedby={note} aria-invalid={fault.value !== undefined} rows={8} spellcheck={false} value={shown} disabled={whole.data === undefined}
               onInput={(event) => { text.value = event.currentTarget.value; fault.value = undefined; }} />
           )}
         </Field>

@@ -1,4 +1,5 @@
 /** One step beside the graph or the timeline: how it ended, its data, its last log lines. */
+import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { personOf, withPerson } from "../../app/people";
@@ -14,7 +15,7 @@ import { visible } from "../../parts/visible";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
-import { rerun } from "./rerun";
+import { rerun, RerunDialog } from "./rerun";
 import { LoopRounds, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
@@ -75,6 +76,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
   const loadStep = () => api.get("/api/v1/executions/{id}/steps/{step_id}", { path });
   const href = `/api/v1/executions/${detail.id}/steps/${step.id}`;
   const child = childOf(step);
+  const isEditing = useSignal(false);
   return (
     <>
       <div class="stack tight">
@@ -84,10 +86,17 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       <Rounds store={store} step={step} />
       {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
       {step.error !== undefined && step.status !== "completed" && <StepFault error={step.error} attempts={step.attempts} />}
-      {FINAL.has(detail.status) && may("operator") && <button class={step.status === "failed" ? "btn primary" : "btn"} onClick={() => void rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>}
+      {FINAL.has(detail.status) && may("operator") && (
+        <div class="row">
+          <button class={step.status === "failed" ? "btn primary" : "btn"} onClick={() => void rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>
+          <button class="btn" onClick={() => (isEditing.value = true)}>{texts.rerunEditInput}</button>
+        </div>
+      )}
+      {isEditing.value && <RerunDialog detail={detail} steps={store.steps.value} begin={step.step} onClose={() => (isEditing.value = false)} />}
       <dl>
         <dt>{texts.started}</dt><dd><Time at={step.started_at} /></dd>
         {step.duration !== undefined && <><dt>{texts.duration}</dt><dd>{duration(step.duration)}</dd></>}
+        {step.input_edited_by !== undefined && <><dt>{texts.inputEdited}</dt><dd>{texts.by(personOf(step.input_edited_by))}</dd></>}
         {step.queued > 20 && <><dt>{texts.queued}</dt><dd>{duration(step.queued)}</dd></>}
         {step.action !== undefined && step.action !== "default" && <><dt>{texts.action}</dt><dd><code>{step.action}</code></dd></>}
         {child !== undefined && <><dt>{texts.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
