@@ -243,6 +243,9 @@ def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client, ids: dic
     assert all(end <= start for (_, end), (start, _) in pairwise(places)), places
     page = tab.go("/executions?status=failed")
     expect(page.locator("tbody").get_by_text("push · HTTP request failed with status 503")).to_be_visible()
+    tab.page.set_viewport_size({"width": 320, "height": 700})
+    page = tab.go(f"/flows/{ids['flow']}/settings")
+    expect(page.get_by_role("link", name="Settings")).to_be_in_viewport(ratio=1)
 
 
 def test_a_personal_workspace_has_a_short_address_and_older_ones_lead_there(tab: Tab, api: Client) -> None:
@@ -612,7 +615,10 @@ def test_a_request_to_a_webhook_is_looked_at_and_replayed(tab: Tab, api: Client)
 
     page.wait_for_url("**/executions/**")
     expect(page.locator("header .pill")).to_have_text("completed")
+    expect(page.locator("header").get_by_role("link", name="ordered webhook")).to_be_visible()
     assert len(api.get("/api/v1/executions", flow_id=flow).json["executions"]) == 2
+    page = tab.go(f"/executions?flow={flow}")
+    expect(page.get_by_role("link", name="ordered webhook")).to_have_count(2)
 
 
 def test_the_calendar_shows_what_is_due(tab: Tab, api: Client) -> None:
@@ -641,6 +647,11 @@ def test_an_admin_confirms_the_address_of_a_new_account_so_that_it_can_be_added_
     expect(page.get_by_text("nora@example.com")).to_be_visible()
     added = api.post(f"/api/v1/workspaces/{api.account_id}/members", {"account": "nora@example.com", "role": "viewer"})
     assert added.status == 201
+    page = tab.go("/admin?tab=audit")
+    page.get_by_role("combobox", name="Who").select_option(f"root ({ADMIN_EMAIL})")
+    page.get_by_label("Action, such as flow.updated").fill("member.added")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row").filter(has_text="role: viewer").first).to_contain_text("Nora")
 
 
 def test_the_address_of_a_webhook_is_replaced(tab: Tab, api: Client) -> None:

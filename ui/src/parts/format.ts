@@ -88,6 +88,6 @@ export function clockOf(at: string): string {
 
 /** Shorten an id of ours in its middle; names stay as they are. */
 export function shortId(id: string): string {
-  const found = /^([a-z]+-)([0-9a-z]{12,})$/.exec(id);
+  const found = /^([a-z]+[-:])([0-9a-z]{12,})$/.exec(id);
   return found === null ? id : `${found[1]}${found[2]!.slice(0, 4)}…${found[2]!.slice(-3)}`;
 }

@@ -1,5 +1,6 @@
 /** The base components: status, time, tabs, empty states, errors, skeletons. */
 import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
 import type { Query } from "../api/query";
 import { common, statuses } from "../texts/common";
@@ -31,10 +32,17 @@ export interface Tab {
 }
 
 export function Tabs({ label, tabs }: { label: string; tabs: Tab[] }) {
+  const current = useRef<HTMLAnchorElement>(null);
+  const chosen = tabs.find((tab) => tab.current)?.href;
+  // On a narrow screen it may be beyond the edge. The page itself stays where it is.
+  useEffect(() => {
+    const link = current.current;
+    if (link !== null && link.parentElement !== null) link.parentElement.scrollLeft = Math.max(0, link.offsetLeft + link.offsetWidth - link.parentElement.clientWidth);
+  }, [chosen]);
   return (
     <nav class="tabs" aria-label={label}>
       {tabs.map((tab) => (
-        <a key={tab.href} href={tab.href} aria-current={tab.current ? "page" : undefined}>{tab.label}</a>
+        <a key={tab.href} ref={tab.current ? current : undefined} href={tab.href} aria-current={tab.current ? "page" : undefined}>{tab.label}</a>
       ))}
     </nav>
   );

@@ -14,6 +14,7 @@ import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
 import { CopyButton } from "../parts/tools";
 import { executions as texts } from "../texts/executions";
 import { LabelTags } from "./executions/labels";
+import { StartedBy, useTriggers } from "./executions/started-by";
 import { LogLevels } from "./execution/log-levels";
 import { DataTab } from "./execution/data";
 import { GraphTab } from "./execution/graph";
@@ -78,6 +79,7 @@ function LiveMark({ store }: { store: ExecutionStore }) {
 function ExecutionHead({ store, detail, children }: { store: ExecutionStore; detail: Detail; children: preact.ComponentChildren }) {
   const dialog = useSignal<"rerun" | "cancel" | undefined>(undefined);
   const isFinal = FINAL.has(detail.status);
+  const triggers = useTriggers([detail]);
   const failedStep = detail.failure?.step;
   const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
   const waiting = detail.waiting_for?.find(({ type }) => type === "approval");
@@ -103,6 +105,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           <span>{texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
           {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
           {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
+          {detail.trigger !== undefined && <span>{texts.startedBy} <StartedBy of={detail} triggers={triggers} /></span>}
           {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
           {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
           {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (

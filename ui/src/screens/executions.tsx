@@ -14,6 +14,7 @@ import { common, statuses } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { LogLevels } from "./execution/log-levels";
 import { LabelTags } from "./executions/labels";
+import { StartedBy, useTriggers } from "./executions/started-by";
 import { isShown, ViewDialog, Views } from "./executions/views";
 import { BatchDialog, JobBar, type Batch } from "./executions/jobs";
 
@@ -213,6 +214,7 @@ function FlowChoice({ value, onChange }: { value: string; onChange: (flow: strin
 
 function Table({ executions, selected }: { executions: Execution[]; selected: Signal<ReadonlySet<string>> }) {
   const canSelect = may("operator");
+  const triggers = useTriggers(executions);
   const hasLabels = isShown("labels") && executions.some(({ labels }) => labels !== undefined);
   const all = executions.every(({ id }) => selected.value.has(id));
   const select = (ids: string[], isOn: boolean) => {
@@ -237,7 +239,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
               <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && execution.error !== undefined && <span class="narrow-only small muted cut">{execution.failed_node} · {causeOf(execution.error).what}</span>}</td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
               {hasLabels && <td class="wide-only"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
-              {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} /></td>}
+              {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} triggers={triggers} /></td>}
               {isShown("log") && <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>}
               {isShown("started") && <td class="muted nowrap"><Time at={execution.started_at} /></td>}
               {isShown("took") && <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>}
@@ -258,9 +260,4 @@ export function Where({ of: { error, failed_node: node, error_type: type, repair
       {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{texts.repaired}</a></>}
     </span>
   );
-}
-
-export function StartedBy({ of: { rerun_of: original, trigger } }: { of: Execution }) {
-  if (original !== undefined) return <a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a>;
-  return <>{trigger ?? texts.byHand}</>;
 }

@@ -8,7 +8,8 @@ import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
 import { flow as words } from "../texts/flow";
 import { LogLevels } from "./execution/log-levels";
-import { StartedBy, Where } from "./executions";
+import { Where } from "./executions";
+import { StartedBy, useTriggers } from "./executions/started-by";
 import { FlowHead } from "./flow/head";
 import { loadFlow } from "./flow/state";
 
@@ -19,6 +20,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
   const cursor = location.value.query.get("cursor") ?? "";
   const flow = useQuery(id, (signal) => loadFlow(id, signal));
   const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/executions", { query: { flow_id: id, limit: PAGE, cursor }, signal }), 5000);
+  const triggers = useTriggers(list.data?.executions ?? []);
   return (
     <>
       <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={<a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>} />
@@ -38,7 +40,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
                           <td><Status of={execution.status} /></td>
                           <td class="name nowrap"><a class="mono" data-nav href={to(`/executions/${execution.id}`)} title={execution.id}>{shortId(execution.id)}</a></td>
                           <td class="wide-only where"><Where of={execution} /></td>
-                          <td class="wide-only muted"><StartedBy of={execution} /></td>
+                          <td class="wide-only muted"><StartedBy of={execution} triggers={triggers} /></td>
                           <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
                           <td class="num roomy-only"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
                           <td class="muted nowrap"><Time at={execution.started_at} /></td>

@@ -52,7 +52,7 @@ export default function Flows() {
               <>
                 <div class="card scroll">
                   <table>
-                    <thead><tr><th>{texts.name}</th><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><th>{texts.changed}</th></tr></thead>
+                    <thead><tr><th>{texts.name}</th><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><th class="least">{texts.changed}</th></tr></thead>
                     <tbody>
                       {flows.map((flow) => (
                         <tr key={flow.id}>
@@ -61,7 +61,7 @@ export default function Flows() {
                           <td class="wide-only"><span class="row tight">{flow.tags.map((each) => <button key={each} class="chip" onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
                           <td class="muted nowrap wide-only">{activity?.next.has(flow.id) && <Time at={activity.next.get(flow.id)!} />}</td>
                           <td class="num wide-only">{flow.revision}</td>
-                          <td class="muted nowrap"><Time at={flow.updated_at} how="relative" /></td>
+                          <td class="muted nowrap least"><Time at={flow.updated_at} how="relative" /></td>
                         </tr>
                       ))}
                     </tbody>

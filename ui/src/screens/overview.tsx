@@ -99,12 +99,12 @@ function Flows({ flows, next }: { flows: Activity[]; next: ReadonlyMap<string, s
   return (
     <div class="card scroll">
       <table>
-        <thead><tr><th>{texts.flow}</th><th>{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.p50}</th><th class="num wide-only">p95</th><th>{texts.status}</th></tr></thead>
+        <thead><tr><th>{texts.flow}</th><th class="least">{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="wide-only">{texts.next}</th><th class="num wide-only" title={texts.p50Hint}>{texts.p50}</th><th class="num wide-only" title={texts.p95Hint}>p95</th><th>{texts.status}</th></tr></thead>
         <tbody>
           {flows.map((flow) => (
             <tr key={flow.flow_id}>
               <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.flow_id}`)} title={flow.name}>{flow.name}</a></td>
-              <td><Spark executions={flow.executions} /></td>
+              <td class="least"><Spark executions={flow.executions} /></td>
               <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error && causeFirst(flow.failing.error)}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{causeOf(flow.failing.error ?? flow.failing.error_type ?? "").what}</span></a>}</td>
               <td class="muted nowrap wide-only">{!flow.disabled && next?.has(flow.flow_id) && <Time at={next.get(flow.flow_id)!} />}</td>
               <td class="num wide-only">{flow.durations && duration(flow.durations.p50)}</td>

@@ -24,6 +24,8 @@ export const common = {
   reload: "Reload",
 };
 
+export const triggerTypes: Record<string, string> = { schedule: "schedule", webhook: "webhook", execution: "after a flow" };
+
 export const statuses: Record<string, string> = {
   running: "running",
   waiting: "waiting",

@@ -29,7 +29,7 @@ export const executions = {
   noMatchYet: "None of the executions searched so far matches. Older ones may.",
   noMatch: "No execution matches these filters",
   clear: "Clear the filters",
-  byHand: "by hand",
+  byNone: "–",
   byRerun: "re-run",
   view: "View",
   views: "Saved views",

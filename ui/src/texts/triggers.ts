@@ -1,4 +1,6 @@
 /** Words of the triggers of flows. */
+import { triggerTypes } from "./common";
+
 export const triggers = {
   title: "Triggers",
   count: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "trigger" : "triggers"}`,
@@ -17,7 +19,7 @@ export const triggers = {
   next: "Next",
   last: "Last",
   actions: "Actions",
-  types: { schedule: "schedule", webhook: "webhook", execution: "after a flow" } as Record<string, string>,
+  types: triggerTypes,
   states: { armed: "armed", paused: "paused", failing: "failing", ended: "ended" },
   pause: "Pause",
   resume: "Resume",

@@ -6,6 +6,7 @@ import { Empty, Load, Time } from "../../parts/parts";
 import { shortId } from "../../parts/format";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
+import { detailsOf, objectOf } from "./details";
 
 type Entry = Schemas["AuditEntryAnswer"];
 const PAGE = 50;
@@ -27,7 +28,11 @@ export function Audit() {
           {Object.entries(texts.outcomes).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
         <input type="search" aria-label={texts.actionFilter} placeholder={texts.actionFilter} value={filters.action} onChange={change("action")} />
-        <input type="search" aria-label={texts.actorFilter} placeholder={texts.actorFilter} value={filters.actor} onChange={change("actor")} />
+        <select aria-label={texts.who} value={filters.actor ?? ""} onChange={change("actor")}>
+          <option value="">{texts.anyActor}</option>
+          {accounts.data?.accounts.map(({ id, name, email }) => <option key={id} value={id}>{name} ({email})</option>)}
+          {filters.actor !== undefined && !accounts.data?.accounts.some(({ id }) => id === filters.actor) && <option value={filters.actor}>{shortId(filters.actor)}</option>}
+        </select>
       </div>
       <Load query={list} rows={10}>
         {({ entries, total, total_is_exact: isExact, next_cursor: next }) => (
@@ -43,8 +48,8 @@ export function Audit() {
                       <td class="name"><code>{entry.action}</code></td>
                       <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
                       <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
-                      <td class="wide-only muted" data-label={texts.object} title={entry.object.id}>{entry.object.kind} {shortId(entry.object.id)}</td>
-                      <td class="wide-only muted where whole"><code class="cut block" title={JSON.stringify(entry.details)}>{Object.keys(entry.details).length > 0 ? JSON.stringify(entry.details) : ""}</code></td>
+                      <td class="wide-only muted" data-label={texts.object} title={entry.object.id}>{entry.object.kind === "account" ? nameOf(entry.object.id) : objectOf(entry.object)}</td>
+                      <td class="wide-only muted where whole"><span class="cut block small" title={JSON.stringify(entry.details, null, 1)}>{detailsOf(entry.details)}</span></td>
                     </tr>
                   ))}
                 </tbody>

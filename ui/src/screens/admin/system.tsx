@@ -30,11 +30,12 @@ export function System() {
               {details !== undefined && (
                 <>
                   <dt>{texts.since}</dt><dd><Time at={details.started_at} /></dd>
-                  <dt>{texts.database}</dt><dd>{details.database.kind}, {bytes(details.database.size)}</dd>
+                  <dt>{texts.database}</dt><dd>{texts.kinds[details.database.kind] ?? details.database.kind}, {bytes(details.database.size)}</dd>
                   <dt>{texts.processes}</dt><dd>{count(details.processes)}</dd>
                   <dt>{texts.scripts}</dt><dd>{count(details.script_workers)}</dd>
                   <dt>{texts.streams}</dt><dd>{count(details.streams)}</dd>
-                  {Object.entries(details.dispatcher).map(([name, value]) => <Fact key={name} name={name} value={value} />)}
+                  <dt>{texts.runsOn}</dt><dd>{texts.kinds[details.dispatcher.kind] ?? details.dispatcher.kind}</dd>
+                  {(["active", "queued", "limit"] as const).map((name) => <><dt>{texts.engine[name]}</dt><dd>{count(details.dispatcher[name])}</dd></>)}
                 </>
               )}
             </dl>
@@ -50,10 +51,4 @@ export function System() {
       )}
     </Load>
   );
-}
-
-/** A number of the dispatcher, by the words of the API. */
-function Fact({ name, value }: { name: string; value: unknown }) {
-  if (value === null || typeof value === "object") return null;
-  return <><dt>{texts.dispatcher}: {name.replaceAll("_", " ")}</dt><dd>{typeof value === "number" ? count(value) : String(value)}</dd></>;
 }

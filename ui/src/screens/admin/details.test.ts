@@ -1,0 +1,20 @@
+import { expect, it } from "vitest";
+import { detailsOf, objectOf } from "./details";
+
+it.each([
+  [{ kind: "execution", id: "exec-01m8abcdefgh68p" }, "exec-01m8…68p"],
+  [{ kind: "session", id: "session:5fe3e31e73600273" }, "session:5fe3…273"],
+  [{ kind: "secret", id: "WAREHOUSE_KEY" }, "secret WAREHOUSE_KEY"],
+  [{ kind: "installation", id: "" }, "installation"],
+])("names an object once: %o", (object, text) => {
+  expect(objectOf(object)).toBe(text);
+});
+
+it.each([
+  [{}, ""],
+  [{ scopes: ["read", "run"], has_end: false }, "scopes: read, run · has end: no"],
+  [{ flow_id: "flow-01m8abcdefgh5z5", reason: null, fields: [], most: 3 }, "flow id: flow-01m8…5z5 · reason: none · fields: none · most: 3"],
+  [{ range: { from: 1 } }, 'range: {"from":1}'],
+])("writes details in words: %o", (details, text) => {
+  expect(detailsOf(details)).toBe(text);
+});

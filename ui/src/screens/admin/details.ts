@@ -1,0 +1,22 @@
+/** Entries of the audit log in words: their objects and details. */
+import { shortId } from "../../parts/format";
+
+/** An id that begins with its kind, such as `exec-01m8…` and `session:5fe3…`, needs no other word for it. */
+const NAMES_ITS_KIND = /^[a-z]+[-:][0-9a-z]{12,}$/;
+
+/** Return an object of an entry: a name with its kind, or an id that has it. */
+export function objectOf({ kind, id }: { kind: string; id: string }): string {
+  return NAMES_ITS_KIND.test(id) ? shortId(id) : `${kind} ${id}`.trim();
+}
+
+/** Return details as "role: operator · scopes: read, run". */
+export function detailsOf(details: Record<string, unknown>): string {
+  return Object.entries(details).map(([name, value]) => `${name.replaceAll("_", " ")}: ${valueOf(value)}`).join(" · ");
+}
+
+function valueOf(value: unknown): string {
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueOf).join(", ");
+  if (typeof value === "string") return shortId(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return value === null ? "none" : JSON.stringify(value);
+}
