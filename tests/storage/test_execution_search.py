@@ -291,7 +291,7 @@ def searches_for(given: frozenset[str], terms: int) -> Iterator[tuple[str, str]]
     for index, is_reversed in itertools.product(indexes or [None], (False, True)):
         found = search_of(given, index=index, terms=terms, is_reversed=is_reversed)
         what = f"of {sorted(given)}, {terms=} by {index}, {is_reversed=}"
-        for name in ("page", "last", "number", "furthest", "from_furthest"):
+        for name in ("page", "last", "number", "furthest", "up_to_furthest", "from_furthest"):
             if statement := getattr(found, name):
                 yield f"{name} {what}", statement
         if found.last is None and len(given) < 2:
@@ -486,7 +486,8 @@ def test_no_search_reads_the_whole_table(path: str) -> None:
 _SOME: Final[dict[str, Any]] = {
     "workspace_id": "account-mara", "flow_id": "flow-1", "statuses": ",failed,", "is": True, "error_type": "type-1",
     "failed_node": "node-1", "trigger_id": "t-1", "rerun_of": "exec-100", "first_id": "exec-001", "end_id": "exec-01",
-    "sampled": 2500, "limit": 11, "offset": 0, "most": 11, "examined": 2500,
+    "sampled": 2500, "limit": 11, "offset": 0, "most": 11, "examined": 2500, "furthest": "exec-01", "beyond": 3,
+    "beyond_and_page": 14,
     "counted": 10_000, "error_characters": 100, "name": "label.team", "value": "core",
 }  # fmt: skip
 

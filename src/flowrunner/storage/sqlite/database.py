@@ -464,7 +464,7 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, cache_mib=4)
+    connection = _connect(path, cache_mib=8)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -477,6 +477,7 @@ def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     # Shrinks a log that has grown in a burst of writes.
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    # Small, because the operating system caches the file anyway.
+    # Small, because the operating system caches the file anyway. A search reads up to 1,000 pages of 4 KiB; it takes
+    # twice the processor time with a cache that is too small for them.
     connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024:d}")
     return connection
