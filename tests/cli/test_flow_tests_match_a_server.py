@@ -26,6 +26,7 @@ from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_tests
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeFailure, NodeType, Outcome, StepContext
+from flowrunner.ports.journal import load_whole
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.redaction import SecretRedactor
@@ -330,5 +331,5 @@ class Server:
             yield moment(test.cancel_after), "", ("cancel", {})
 
     async def _recorded(self, runner: RuleRunner) -> list[tuple[Event, datetime]]:
-        _, recorded = await runner.services.journal.load(runner.executions[MAIN])
+        _, recorded = await load_whole(runner.services.journal, runner.executions[MAIN])
         return list(recorded)

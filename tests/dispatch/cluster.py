@@ -33,7 +33,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.flows import CompiledFlows, SavedFlow
-from flowrunner.ports.journal import Journal
+from flowrunner.ports.journal import Journal, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
@@ -295,7 +295,7 @@ class Front:
         return (await self.side.journal.stored(id)).status
 
     async def events(self, id: ExecutionId) -> Sequence[Event]:
-        _, events = await self.side.journal.load(id)
+        _, events = await load_whole(self.side.journal, id)
         return [event for event, _ in events]
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:

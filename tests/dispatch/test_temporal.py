@@ -21,7 +21,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.dispatch import Signal
-from flowrunner.ports.journal import Append, Fenced, Journal
+from flowrunner.ports.journal import Append, Fenced, Journal, load_whole
 from services.callers import member_caller_of
 from support.databases import MARA, OMAR, following, new_postgres_database, open_database
 from support.dependencies import Acting, answer
@@ -381,7 +381,7 @@ async def test_a_step_records_an_end_once_however_often_it_is_notified(machines:
     await front.save(FOR_EVER, "child")
     await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
     id = await front.start()
-    _, events = await front.side.journal.load(id)
+    _, events = await load_whole(front.side.journal, id)
     # A worker has died when it had just begun the step.
     token = await front.side.journal.acquire(id, await front.side.journal.epoch())
     begun = NodeStarted(node="call", node_type="flow", iteration=1, attempt=1)

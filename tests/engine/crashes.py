@@ -6,16 +6,16 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
-from flowrunner.domain.events import ROOT, Event, ScopeEnded
+from flowrunner.domain.events import ROOT, ScopeEnded
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
 from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON
-from flowrunner.ports.journal import Append, Journal, Recorded, StoredExecution
+from flowrunner.ports.journal import Append, Journal, Recorded, StoredExecution, TakeEvents
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.database import Database
 from services.callers import caller_of
@@ -100,10 +100,8 @@ class CrashingJournal:
     async def point(self, moment: Moment) -> None:
         await self.fate.point(moment)
 
-    async def load(
-        self, id: ExecutionId, loading: Any = None
-    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        return await self._inner.load(id)
+    async def load(self, id: ExecutionId, take: TakeEvents, loading: Any = None) -> StoredExecution:
+        return await self._inner.load(id, take)
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         return await self._inner.stored(id)

@@ -385,9 +385,9 @@ async def test_a_long_parent_is_not_loaded_anew_for_the_end_of_each_child(
     loads: list[ExecutionId] = []
 
     class Counting(Gate):
-        async def load(self, id: ExecutionId, *_: Any) -> Any:
+        async def load(self, id: ExecutionId, *more: Any) -> Any:
             loads.append(id)
-            return await self._journal.load(id)
+            return await self._journal.load(id, *more)
 
     async with machine(path, wrap=lambda journal, _: Counting(journal)) as engine:  # type: ignore[arg-type,return-value]
         await engine.save(WAITS, "child")
@@ -695,8 +695,8 @@ async def test_an_execution_that_is_admitted_while_it_is_in_memory_advances(path
         await engine.until(is_at_rest)
         load, loaded, go_on = engine.deps.journal.load, asyncio.Event(), asyncio.Event()
 
-        async def slow(id: ExecutionId, *_: Any) -> Any:
-            found = await load(id)
+        async def slow(id: ExecutionId, *more: Any) -> Any:
+            found = await load(id, *more)
             if id == queued.id and not loaded.is_set():
                 loaded.set()
                 await go_on.wait()

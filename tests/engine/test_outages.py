@@ -110,11 +110,11 @@ async def test_one_that_could_not_be_loaded_once_goes_on_when_its_next_wait_is_o
             self._journal = journal
             self.looks = 0
 
-        async def load(self, id: ExecutionId, *_: Any) -> Any:
+        async def load(self, id: ExecutionId, *more: Any) -> Any:
             self.looks += 1
             if self.looks == 1:
                 raise OSError("planted")
-            return await self._journal.load(id)
+            return await self._journal.load(id, *more)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._journal, name)
@@ -146,11 +146,11 @@ async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_
         def __init__(self, journal: Journal) -> None:
             self._journal = journal
 
-        async def load(self, id: ExecutionId, *_: Any) -> Any:
+        async def load(self, id: ExecutionId, *more: Any) -> Any:
             if not loading.is_set():
                 loading.set()
                 await asyncio.Event().wait()
-            return await self._journal.load(id)
+            return await self._journal.load(id, *more)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._journal, name)

@@ -27,7 +27,15 @@ from flowrunner.engine import actor
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
 from flowrunner.ports.event_codec import stored_type
-from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, Journal
+from flowrunner.ports.journal import (
+    Append,
+    DuplicateRequest,
+    Fenced,
+    Journal,
+    StoredExecution,
+    TakeEvents,
+    load_whole,
+)
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.storage import appends, concurrency
 from flowrunner.storage.database import Database
@@ -120,9 +128,9 @@ class TornJournal(CrashingJournal):
             await self._database.write(lambda tx: tx.run_many(appends.ADD_EVENT, events))
         await self.point("after")
 
-    async def load(self, id: ExecutionId, *_: Any) -> Any:
+    async def load(self, id: ExecutionId, *more: Any) -> Any:
         async with self._writing:
-            return await super().load(id)
+            return await super().load(id, *more)
 
 
 async def test_events_outside_the_transaction_are_caught(tmp_path: Path) -> None:
@@ -233,10 +241,11 @@ async def test_a_timer_that_fires_early_is_caught(tmp_path: Path, monkeypatch: p
 class ForgetfulJournal(CrashingJournal):
     """Gives a process that starts the events up to the last start of a node, as if no result had been kept."""
 
-    async def load(self, id: ExecutionId, *_: Any) -> Any:
-        stored, events = await super().load(id)
+    async def load(self, id: ExecutionId, take: TakeEvents, *_: Any) -> StoredExecution:
+        stored, events = await load_whole(self._inner, id)
         starts = [i for i, (event, _) in enumerate(events) if event.type == "node.started"]
-        return stored, events[: starts[-2] + 1] if len(starts) > 1 and not stored.status.is_final else events
+        await take(events[: starts[-2] + 1] if len(starts) > 1 and not stored.status.is_final else events)
+        return stored
 
 
 async def test_a_process_that_forgets_results_gets_nowhere_and_is_caught(tmp_path: Path) -> None:
@@ -286,10 +295,11 @@ async def test_a_loop_that_runs_more_at_once_than_it_may_is_caught(
 class AmnesicJournal(CrashingJournal):
     """Gives a process that starts an execution without the ends of its loops' runs."""
 
-    async def load(self, id: ExecutionId, *_: Any) -> Any:
-        stored, events = await super().load(id)
+    async def load(self, id: ExecutionId, take: TakeEvents, *_: Any) -> StoredExecution:
+        stored, events = await load_whole(self._inner, id)
         last = next((i for i, (event, _) in enumerate(events) if isinstance(event, ScopeEnded)), len(events))
-        return stored, events if stored.status.is_final else events[:last]
+        await take(events if stored.status.is_final else events[:last])
+        return stored
 
 
 async def test_a_process_that_forgets_which_elements_are_done_is_caught(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from flowrunner.domain.events import Completed, NodeFailed, NodeStarted
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
+from flowrunner.ports.journal import load_whole
 from support.dependencies import Machine, answer, never
 
 from .events import ending, of_type
@@ -54,7 +55,7 @@ async def test_waits_between_tries_grow_and_are_kept(engine: Machine) -> None:
         engine.look_at_timers()
     await engine.until_ended()
 
-    _, stored = await engine.journal.load(ExecutionId("exec-1"))
+    _, stored = await load_whole(engine.journal, ExecutionId("exec-1"))
     waits = [event.retry_at - at for event, at in stored if isinstance(event, NodeFailed) and event.retry_at]
     # The clock moves a little whenever it is looked at.
     assert [round(wait.total_seconds()) for wait in waits] == [2, 6, 18]

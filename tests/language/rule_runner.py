@@ -22,6 +22,7 @@ from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
 from flowrunner.ports.executions import ExecutionFilter
+from flowrunner.ports.journal import load_whole
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.flow_changes import FlowDraft
@@ -355,7 +356,7 @@ class RuleRunner:
         states = []
         for execution in found.items:
             if not execution.status.is_final:
-                stored, events = await services.journal.load(execution.id)
+                stored, events = await load_whole(services.journal, execution.id)
                 state = replay(events)
                 if state.ending is None:
                     states.append((state, await services.library.get(MARA, stored.revision_id)))
@@ -375,7 +376,7 @@ class RuleRunner:
     async def look(self, expect: Expectation, name: str = MAIN) -> None:
         """Compare the execution with the expectation, and add the differences to the faults."""
         id = await self.find(name)
-        _, timed = await self.services.journal.load(id)
+        _, timed = await load_whole(self.services.journal, id)
         events = [event for event, _ in timed]
         self._compare_lists(expect, events)
         state = replay(timed)

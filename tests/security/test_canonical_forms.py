@@ -9,6 +9,7 @@ import json
 import random
 import string
 import time
+import tracemalloc
 import urllib.parse
 from typing import Any, Final
 
@@ -54,6 +55,35 @@ def test_s26_s65_a_url_is_hidden_as_clients_normalise_it(value: str, scoreboard:
 
     scoreboard.count("canonical forms: URLs that show a secret", cases=13 * len(AROUND), failures=len(shown))
     assert shown == {}
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 40])
+def test_a_secret_among_rows_of_backslashes_is_hidden_alone(count: int) -> None:
+    row = "\\" * count
+    redactor = SecretRedactor()
+    redactor.add([f"first{row}last"])
+
+    for times in range(4):
+        written = f"first{row * 2**times}last"
+        # An even number of backslashes before it escapes none of it.
+        around = "\\" * 32
+        assert redactor.redact(f"{around}{written}{around}") == f"{around}***{around}"
+
+
+def test_a_megabyte_of_backslashes_takes_little_memory_to_redact() -> None:
+    redactor = SecretRedactor()
+    redactor.add([f"secret-number-{number}" for number in range(20)])
+    text = "\\" * 1_000_000
+
+    tracemalloc.start()
+    try:
+        assert redactor.redact(text) == text
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # Not a piece for every two of them.
+    assert peak <= 16 * len(text)
 
 
 # What is not to be hidden

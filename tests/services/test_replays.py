@@ -20,7 +20,7 @@ class SlowJournal:
         self.reading: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
 
-    async def load(self, id: ExecutionId, *_: Any) -> Any:
+    async def load(self, id: ExecutionId, take: Any) -> None:
         whose = id.partition("-")[0]
         self.reading[whose] += 1
         self.most[whose] = max(self.most[whose], self.reading[whose])
@@ -28,7 +28,7 @@ class SlowJournal:
         self.reading[whose] -= 1
         if id.endswith("gone"):
             raise NotFound("execution")
-        return None, [id]
+        await take([id])
 
 
 async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_it() -> None:

@@ -14,6 +14,7 @@ from flowrunner.domain.events import ErrorValue, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter, LogFilter
+from flowrunner.ports.journal import load_whole
 from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -135,7 +136,7 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
         with pytest.raises(NotFound):
             await executions.logs(MARA, ExecutionId("e1"), LogFilter(), ALL, most=10)
         with pytest.raises(NotFound):
-            await journal.load(ExecutionId("e1"))
+            await load_whole(journal, ExecutionId("e1"))
         assert bool(rows_of(path, "SELECT 1 FROM executions WHERE id = 'e1'")) == (left[-1] > 0)
 
     assert purged == 2, "e0 and e1"

@@ -18,7 +18,7 @@ from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.domain.waits import TimeWait
 from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencySlot
 from flowrunner.ports.dispatch import Signal
-from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, Summary
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, Summary, load_whole
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.appends import ADD_EVENT, EXTEND
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
@@ -54,7 +54,7 @@ async def test_an_append_is_read_back_as_it_was_written(journal: SqlJournal, pat
     await journal.append(first)
     await journal.append(last)
 
-    stored, events = await journal.load(ExecutionId("e1"))
+    stored, events = await load_whole(journal, ExecutionId("e1"))
 
     assert (stored.status, stored.workspace_id) == (Status.COMPLETED, "account-mara")
     written = [*first.records, *last.records]
@@ -109,7 +109,7 @@ async def test_an_append_that_answers_a_cancelled_message_is_rejected(
 
 async def test_an_execution_that_does_not_exist_is_not_found(journal: SqlJournal) -> None:
     with pytest.raises(NotFound):
-        await journal.load(ExecutionId("e1"))
+        await load_whole(journal, ExecutionId("e1"))
 
 
 async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: Place) -> None:
@@ -545,7 +545,7 @@ async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: 
         )
     )
 
-    _, events = await journal.load(ExecutionId("e1"))
+    _, events = await load_whole(journal, ExecutionId("e1"))
 
     assert events[-1][0] == event
 

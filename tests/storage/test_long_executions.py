@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+import tracemalloc
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -12,7 +13,8 @@ import pytest
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports.journal import Unreadable
+from flowrunner.engine.replay import Replay
+from flowrunner.ports.journal import Unreadable, load_whole
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.journal import SqlJournal
 from support.databases import Place, change, completion, creation, following, log_line
@@ -46,7 +48,8 @@ async def add_events(place: Place, journal: SqlJournal, count: int) -> Execution
     epoch = await journal.claim()
     await journal.append(creation("long", epoch=epoch))
     small, large = '{"level":"info","message":"x"}', f'{{"level":"info","message":"{"x" * 900_000}"}}'
-    change(place, "UPDATE executions SET last_seq = last_seq + ? WHERE id = 'long'", count)
+    size = (count - LARGE) * len(small) + LARGE * len(large)
+    change(place, "UPDATE executions SET last_seq = last_seq + ?, size = size + ? WHERE id = 'long'", count, size)
     numbers = f"SELECT n FROM generate_series(1, {count}) AS numbers (n)"
     if isinstance(place, Path):
         numbers = f"WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {count}) SELECT n FROM t"
@@ -61,13 +64,30 @@ async def add_events(place: Place, journal: SqlJournal, count: int) -> Execution
 async def test_a_long_execution_is_loaded_in_short_iterations(journal: SqlJournal, path: Place) -> None:
     id = await add_events(path, journal, MANY)
 
-    longest, (stored, events) = await longest_iteration(journal.load(id))
+    longest, (stored, events) = await longest_iteration(load_whole(journal, id))
 
     assert stored.id == id
     assert len(events) == MANY + 2
     assert isinstance(events[-1][0], Logged)
     assert [round(at.timestamp() * 1000) for _, at in events[2:]] == list(range(1, MANY + 1))
     assert longest <= LONGEST_TURN_SECONDS
+
+
+async def test_a_long_execution_is_loaded_in_little_memory(journal: SqlJournal, path: Place) -> None:
+    id = await add_events(path, journal, 5_000)
+    replay = Replay()
+
+    tracemalloc.start()
+    try:
+        stored = await journal.load(id, replay.add)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (replay.state.seq, replay.state.log_lines) == (5_002, 5_000)
+    assert stored.last_seq == 5_002
+    # The large events alone have 36 MB.
+    assert peak <= 12 * 1024 * 1024
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
@@ -82,7 +102,7 @@ async def test_pages_that_end_with_the_last_event_or_beside_it(
     for append in (first, *later):
         await journal.append(append)
 
-    _, events = await journal.load(ExecutionId("e"))
+    _, events = await load_whole(journal, ExecutionId("e"))
 
     assert events == [(record.event, record.at) for append in (first, *later) for record in append.records]
 
@@ -102,4 +122,4 @@ async def test_an_execution_without_all_its_events_is_being_deleted_or_cannot_be
 
     # Only executions that have ended are deleted.
     with pytest.raises(NotFound if is_ended else Unreadable):
-        await journal.load(ExecutionId("e"))
+        await load_whole(journal, ExecutionId("e"))

@@ -7,6 +7,7 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.journal import load_whole
 from flowrunner.storage.database import Call
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
@@ -68,7 +69,7 @@ async def test_no_append_reads_a_whole_table_however_small(path: str) -> None:
         id = ExecutionId(f"e{number}")
         await journal.append(creation(id, epoch=epoch))
         mark = await journal.acquire(id, epoch)
-        await journal.load(id)
+        await load_whole(journal, id)
         await journal.append(completion(id, epoch=mark))
     await database.close()
 

@@ -14,7 +14,7 @@ from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencySlot
-from flowrunner.ports.journal import Fenced, Quota
+from flowrunner.ports.journal import Fenced, Quota, load_whole
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
@@ -49,7 +49,7 @@ async def test_the_events_of_executions_count_until_they_are_purged(
         await journal.append(append)
 
     assert await usage.stored(MARA) == before + size
-    assert (await journal.load(ExecutionId("e1")))[0].size == size
+    assert (await load_whole(journal, ExecutionId("e1")))[0].size == size
     assert check_database(path) == []
     # On a slow machine a purge may end early and return that there is more.
     purged, _ = await SqlExecutions(database).purge(ended_before=LATER, limit=10)

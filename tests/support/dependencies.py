@@ -22,7 +22,7 @@ from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, NodeFailure, NodeType
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.flows import SavedFlow
-from flowrunner.ports.journal import Journal, NewExecution, Recorded
+from flowrunner.ports.journal import Journal, NewExecution, Recorded, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
@@ -251,14 +251,14 @@ class Machine:
         return await self.events(id)
 
     async def events(self, id: str = "exec-1") -> list[Event]:
-        _, events = await self.journal.load(ExecutionId(id))
+        _, events = await load_whole(self.journal, ExecutionId(id))
         return [event for event, _ in events]
 
     async def rows(self, statement: str) -> list[tuple[Any, ...]]:
         return await self.database.read(lambda tx: tx.rows(statement))
 
     async def status(self, id: str = "exec-1") -> Status:
-        stored, _ = await self.journal.load(ExecutionId(id))
+        stored, _ = await load_whole(self.journal, ExecutionId(id))
         return stored.status
 
     async def is_idle(self, id: str = "exec-1") -> bool:

@@ -47,13 +47,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
-from flowrunner.engine.event_log import (
-    AT_A_STRETCH,
-    MAX_UNRECORDED_EVENTS,
-    MEASURED_BYTES,
-    EventLog,
-    replayed,
-)
+from flowrunner.engine.event_log import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, MEASURED_BYTES, EventLog
 from flowrunner.engine.expressions import evaluate
 from flowrunner.engine.log_lines import level_of, line_of_answer, line_of_end, line_of_failed_attempt
 from flowrunner.engine.mailbox import (
@@ -67,6 +61,7 @@ from flowrunner.engine.mailbox import (
     step_waiting_for,
 )
 from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
+from flowrunner.engine.replay import Replay
 from flowrunner.engine.step import run_step
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
@@ -200,8 +195,9 @@ class ExecutionActor:
         self._mailbox.take_lines()
         # Its memory reservation covers one state: drop the old one first.
         self._begin_with(EventLog(deps, execution, redactor, ExecutionState(), epoch=epoch))
-        stored, events = await deps.journal.load(execution.execution_id)
-        log = EventLog.resumed(deps, execution, redactor, await replayed(events), stored=stored, epoch=epoch)
+        replay = Replay()
+        stored = await deps.journal.load(execution.execution_id, replay.add)
+        log = EventLog.resumed(deps, execution, redactor, replay.state, stored=stored, epoch=epoch)
         log.refusal = refusal
         self._begin_with(log)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -19,9 +19,10 @@ from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, replayed
+from flowrunner.engine.event_log import AT_A_STRETCH, EventLog
 from flowrunner.engine.log_lines import line_of_end, line_of_start, log_ended
 from flowrunner.engine.recorder import LinkHidingRedactor, record, storable_again, storable_soon
+from flowrunner.engine.replay import Replay
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
@@ -133,11 +134,12 @@ class FlowEngine:
 
     async def _load(self, id: ExecutionId, epoch: int, loading: Loading | None) -> ExecutionActor | None:
         """Load an execution and resume it, or return None if it has ended. Raises: Unreadable."""
-        stored, events = await self._deps.journal.load(id, loading)
+        replay = Replay()
+        stored = await self._deps.journal.load(id, replay.add, loading)
         # The previous owner may have died before it published its last events.
         self._deps.journal.announce(id)
         if stored.status.is_final:
-            notify_links(self._deps, stored.id, stored.parent_id, stored.slot, [event for event, _ in events])
+            notify_links(self._deps, stored.id, stored.parent_id, stored.slot, [replay.first, replay.last])
             return None
         if stored.workspace_is_gone:
             await self._end(id, epoch, Cancelled(reason="the workspace was deleted"))
@@ -148,7 +150,7 @@ class FlowEngine:
             message = f"The flow can no longer be read: {error}"
             await self._end(id, epoch, Failed(error=ErrorValue(type="flow.invalid", message=message[:2000])))
             return None
-        return await self._resume(epoch, stored, events, flow)
+        return await self._resume(epoch, stored, replay, flow)
 
     def _leave_to_newer_version(self, error: Unreadable) -> None:
         """Raise Unavailable while a worker of the version that wrote the event may still take the execution."""
@@ -156,11 +158,9 @@ class FlowEngine:
         if self._deps.is_shared and since is not None and self._deps.clock.now() - since < _LEFT_TO_NEWER:
             raise Unavailable(f"{error}: it is left to workers of a newer version") from error
 
-    async def _resume(
-        self, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
-    ) -> ExecutionActor:
+    async def _resume(self, epoch: int, stored: StoredExecution, replay: Replay, flow: Flow) -> ExecutionActor:
         redactor = LinkHidingRedactor(await self._deps.vault.redactor(stored.workspace_id))
-        state, started = await _state_of(events), events[0][0]
+        state, started = replay.state, replay.first
         assert isinstance(started, Started), "no other event can be the first"
         execution = ExecutionRef(
             execution_id=stored.id,
@@ -188,8 +188,9 @@ class FlowEngine:
 
     async def orphaned_children(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         try:
-            _, events = await self._deps.journal.load(parent)
-            state = await _state_of(events)
+            replay = Replay()
+            await self._deps.journal.load(parent, replay.add)
+            state = replay.state
         except Unreadable:
             # The parent ends when it is loaded, and its children with it.
             return ()
@@ -250,13 +251,3 @@ class FlowEngine:
         self._deps.links.reconcile_children(id)
         first = await self._deps.journal.events(id, after=0, limit=1)
         notify_links(self._deps, id, stored.parent_id, stored.slot, [first[0].event if first else last, last])
-
-
-async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
-    """Replay events. Raises: Unreadable."""
-    try:
-        return await replayed(events)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise Unreadable(f"The events of this execution do not follow from each other ({error})") from error

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from flowrunner.domain.events import (
     NodeWaiting,
     ScopesOpened,
 )
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
@@ -348,20 +348,6 @@ def too_much_memory(state: ExecutionState) -> ErrorValue:
         " Keep only the part that you need of each result with 'output', or run fewer nodes at the same time"
     )
     return ErrorValue(type="limit.memory", node=node, message=message)
-
-
-async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
-    """Replay events; those of a long execution in a thread."""
-    if len(events) > AT_A_STRETCH:
-        return await asyncio.to_thread(replay, events)
-    state, measured_bytes = ExecutionState(), 0
-    for event, at in events:
-        state.apply(event, at)
-        if state.measured_bytes - measured_bytes > MEASURED_BYTES:
-            # Let other tasks run.
-            measured_bytes = state.measured_bytes
-            await asyncio.sleep(0)
-    return state
 
 
 # The beginnings of what events end: see `Recorded.since`.

@@ -15,7 +15,7 @@ from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_exe
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
-from flowrunner.ports.journal import Recorded
+from flowrunner.ports.journal import Recorded, load_whole
 from flowrunner.services.admission import InputForms
 from flowrunner.services.ids import new_id
 from flowrunner.services.signals import checked_data
@@ -108,7 +108,7 @@ class LocalRunner:
             self.watcher.changed.clear()
             if not self.watcher.waits:
                 await self.watcher.changed.wait()
-        _, events = await self.journal.load(id)
+        _, events = await load_whole(self.journal, id)
         return [event for event, _ in events]
 
     def cancel(self, reason: str, *, force: bool = False) -> None:

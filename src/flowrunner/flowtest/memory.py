@@ -7,13 +7,21 @@ from typing import Final
 
 from flowrunner.domain.causes import Requested, StartCause, awaiting_parent
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import Event
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.children import UnreconciledChild
 from flowrunner.ports.concurrency import ConcurrencySlot
-from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution, Recorded, StoredExecution, Summary
+from flowrunner.ports.journal import (
+    Append,
+    DuplicateRequest,
+    Fenced,
+    NewExecution,
+    Recorded,
+    StoredExecution,
+    Summary,
+    TakeEvents,
+)
 from flowrunner.ports.memory import Loading
 from flowrunner.ports.secrets import Redactor, SecretView
 
@@ -71,10 +79,9 @@ class MemoryJournal:
     def announce(self, id: ExecutionId) -> None:
         """Do nothing: there is no other process."""
 
-    async def load(
-        self, id: ExecutionId, loading: Loading | None = None
-    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        return await self.stored(id), [(record.event, record.at) for record in self._of(id).records]
+    async def load(self, id: ExecutionId, take: TakeEvents, loading: Loading | None = None) -> StoredExecution:
+        await take([(record.event, record.at) for record in self._of(id).records])
+        return await self.stored(id)
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         run = self._of(id)

@@ -35,6 +35,7 @@ from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, Virt
 from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
+from flowrunner.ports.journal import load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
@@ -160,7 +161,7 @@ async def run_flow_test(
             registry.problems.append(
                 f"the test did not end within {most_seconds:g} s: is there an endless loop in the flow?"
             )
-        _, recorded = await journal.load(id)
+        _, recorded = await load_whole(journal, id)
         events = [event for event, _ in recorded]
         if id in journal.open_ones:
             waits = waiting_for(replay(recorded))

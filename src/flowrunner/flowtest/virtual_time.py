@@ -20,7 +20,7 @@ from flowrunner.flowtest.paths import path_of
 from flowrunner.language.flow_tests import FlowTest, NodePath, dotted_path
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.dispatch import Cancel, Engine, Signal
-from flowrunner.ports.journal import NewExecution, Recorded
+from flowrunner.ports.journal import NewExecution, Recorded, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.signals import checked_data
 
@@ -222,7 +222,7 @@ class VirtualTimeDispatcher:
         return replace(answer, payload={**answer.payload, "data": data})
 
     async def _waiting(self, id: ExecutionId) -> list[StepState]:
-        _, events = await self.journal.load(id)
+        _, events = await load_whole(self.journal, id)
         state: ExecutionState = replay(events)
         return [current for current in map(state.at, state.timed) if current.waiting is not None]
 

@@ -1,9 +1,9 @@
 """The journal: durable events of executions."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import StartCause
@@ -199,6 +199,9 @@ class StoredExecution:
     slot: ConcurrencySlot | None = None
 
 
+# Takes the next events of an execution, at least one; the reader awaits it before it reads on.
+TakeEvents: TypeAlias = Callable[[Sequence[tuple[Event, datetime]]], Awaitable[None]]
+
 # Approximate size of a page of events for readers.
 PAGE_OF_EVENTS_BYTES: Final = 256 * 1024
 
@@ -206,10 +209,8 @@ PAGE_OF_EVENTS_BYTES: Final = 256 * 1024
 class JournalReader(Protocol):
     """The events of every execution, to read."""
 
-    async def load(
-        self, id: ExecutionId, loading: Loading | None = None
-    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        """Return an execution with all its events.
+    async def load(self, id: ExecutionId, take: TakeEvents, loading: Loading | None = None) -> StoredExecution:
+        """Return an execution after ``take`` was given all its events, in portions: a log may exceed the memory.
 
         Args:
             loading: Reserves the memory for large events.
@@ -230,6 +231,16 @@ class JournalReader(Protocol):
         An unreadable event is replaced by a log line that reports it.
         """
         ...
+
+
+async def load_whole(journal: JournalReader, id: ExecutionId) -> tuple[StoredExecution, list[tuple[Event, datetime]]]:
+    """Return an execution with all its events. Raises: NotFound, Unreadable."""
+    events: list[tuple[Event, datetime]] = []
+
+    async def take(portion: Sequence[tuple[Event, datetime]]) -> None:
+        events.extend(portion)
+
+    return await journal.load(id, take), events
 
 
 class Journal(JournalReader, Protocol):

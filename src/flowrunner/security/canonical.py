@@ -57,10 +57,14 @@ _ESCAPES: Final = (
     "\ufffd".encode(),
 )
 ESCAPE: Final = re.compile(b"|".join(_ESCAPES))
+# Escaped backslashes in a row are one piece: a text of nothing else would have half a million.
+_ROW: Final = rb"(?:\\\\){4,}+"
+_BYTES_OF_ROW: Final = 8
+_ESCAPE_OR_ROW: Final = re.compile(b"|".join((_ROW, *_ESCAPES)))
 _FIRST_OF_ESCAPES: Final = (b"%", b"\\", b"&", b"\xef")
 # Quotes within quotes in shells, SQL and CSV.
 _DOUBLED: Final = (b"''", b'""', b"'\"'")
-_ESCAPE_OR_QUOTES: Final = re.compile(b"|".join((b"'\"'\"'", b"'{2,}", b'"{2,}', *_ESCAPES)))
+_ESCAPE_OR_QUOTES: Final = re.compile(b"|".join((b"'\"'\"'", b"'{2,}", b'"{2,}', _ROW, *_ESCAPES)))
 _CONTROLS: Final = {
     ord(letter): bytes([code]) for letter, code in zip("abefnrtv0", (7, 8, 27, 12, 10, 13, 9, 11, 0), strict=True)
 }
@@ -80,11 +84,18 @@ class Layer:
     Args:
         edits: Start, end and replacement length of each replaced piece, in order.
         omitted: The indexes of pieces that were left out, and not decoded.
+        rows: The indexes of pieces in which every two bytes became one.
     """
 
-    def __init__(self, edits: Sequence[tuple[int, int, int]], omitted: Set[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        edits: Sequence[tuple[int, int, int]],
+        omitted: Set[int] = frozenset(),
+        rows: Set[int] = frozenset(),
+    ) -> None:
         self._edits = edits
         self._omitted = omitted
+        self._rows = rows
 
     @cached_property
     def _starts(self) -> Sequence[int]:
@@ -104,8 +115,13 @@ class Layer:
         """Return True if a decoded piece ends directly before this position of the new text."""
         starts = self._starts
         for piece in (bisect_left(starts, at) - 1, bisect_right(starts, at) - 1):
-            if piece >= 0 and starts[piece] + self._edits[piece][2] == at:
+            if piece < 0:
+                continue
+            length = at - starts[piece]
+            if length == self._edits[piece][2]:
                 return piece not in self._omitted
+            if piece in self._rows and 0 < length < self._edits[piece][2]:
+                return True
         return False
 
     def _byte(self, at: int) -> tuple[int, int]:
@@ -114,6 +130,8 @@ class Layer:
             return at, at + 1
         start_before, end_before, length = self._edits[piece]
         behind = at - self._starts[piece] - length
+        if behind < 0 and piece in self._rows:
+            return end_before + 2 * behind, end_before + 2 * behind + 2
         return (start_before, end_before) if behind < 0 else (end_before + behind, end_before + behind + 1)
 
 
@@ -172,10 +190,12 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
     pieces: list[bytes] = []
     edits: list[tuple[int, int, int]] = []
     omitted: set[int] = set()
+    rows: set[int] = set()
     done = 0
-    for found in (_ESCAPE_OR_QUOTES if quotes else ESCAPE).finditer(text):
+    for found in (_ESCAPE_OR_QUOTES if quotes else _ESCAPE_OR_ROW).finditer(text):
         escape = found[0]
-        plain = _known(escape) if len(escape) <= _KEPT_ESCAPE_BYTES else _plain(escape)
+        is_row = len(escape) >= _BYTES_OF_ROW and escape.startswith(b"\\\\")
+        plain = escape[::2] if is_row else _known(escape) if len(escape) <= _KEPT_ESCAPE_BYTES else _plain(escape)
         if plain is None:
             continue
         start, end = found.span()
@@ -186,12 +206,14 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
             edits.append((*left_out, len(BETWEEN)))
             done = left_out[1]
         pieces += (text[done:start], plain)
+        if is_row:
+            rows.add(len(edits))
         edits.append((start, end, len(plain)))
         done = end
     if not pieces:
         return None
     pieces.append(text[done : done + around])
-    return b"".join(pieces), Layer(edits, omitted)
+    return b"".join(pieces), Layer(edits, omitted, rows)
 
 
 def _plain(escape: bytes) -> bytes | None:

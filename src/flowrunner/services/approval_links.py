@@ -21,7 +21,7 @@ from flowrunner.ports.approval_links import ApprovalLinks, ApprovalPlace
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
-from flowrunner.ports.journal import JournalReader, Unreadable
+from flowrunner.ports.journal import JournalReader, Unreadable, load_whole
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.rates import Allowance
 from flowrunner.services.signals import Signals, checked_data
@@ -100,7 +100,7 @@ class LinkedApprovals:
         self._requests.take(place, at=now)
         async with self._locks.of(AccountId(place.execution_id)):
             try:
-                stored, events = await self._journal.load(place.execution_id)
+                stored, events = await load_whole(self._journal, place.execution_id)
             except (FlowRunnerError, Unreadable):
                 raise LinkUnknown from None
             found = await asyncio.to_thread(_linked, events, place.seq, now)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import AccountId, ExecutionId
-from flowrunner.ports.journal import JournalReader, Unreadable
+from flowrunner.ports.journal import JournalReader, Unreadable, load_whole
 from flowrunner.services.account_locks import AccountLocks
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Replays:
         """
         async with self._locks.of(account_id):
             try:
-                _, events = await self._journal.load(id)
+                _, events = await load_whole(self._journal, id)
             except Unreadable as error:
                 raise Conflict(str(error)) from error
             return await asyncio.to_thread(evaluate, events)

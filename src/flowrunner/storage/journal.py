@@ -1,9 +1,9 @@
 """The events of executions and their summaries, in the database."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -15,12 +15,12 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId, memory_of_json
 from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.event_codec import decode_event, encode_event, type_of
-from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, Recorded, StoredExecution, Unreadable
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, Recorded, StoredExecution, TakeEvents, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.storage.appends import EPOCH, AcquireOp, AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
-from flowrunner.storage.transaction import Row, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.usage import FreeStorage
 
 # The fencing tokens of single executions lie between the epoch of a claim and the next epoch. So a token identifies the
@@ -43,19 +43,31 @@ SELECT workspace_id, flow_id, revision_id, status,
        parent_id, concurrency_key, concurrency_limit, is_queued, size, last_seq
   FROM executions WHERE id = :id
 """
-EVENTS: Final = """
+# The first of these events, up to and including the one that reaches the number of characters (in PostgreSQL: bytes).
+# The events behind it are not read; SQLite would read them all for a window function.
+PAGE_OF_EVENTS: Final = Statement(
+    sqlite="""
+WITH RECURSIVE page (seq, characters) AS (
+  SELECT seq, length(data) FROM events
+   WHERE execution_id = :id AND seq = (SELECT min(seq) FROM events WHERE execution_id = :id AND seq > :after)
+   UNION ALL
+  SELECT e.seq, page.characters + length(e.data)
+    FROM page JOIN events e ON e.execution_id = :id AND e.seq = page.seq + 1
+   WHERE page.characters < :characters LIMIT :limit)
 SELECT seq, at, type, data FROM events
- WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
-"""
-# The first of these events, up to and including the one that reaches the number of characters.
-PAGE_OF_EVENTS: Final = """
+ WHERE execution_id = :id AND seq > :after AND seq <= (SELECT max(seq) FROM page) ORDER BY seq
+""",
+    postgres="""
 SELECT seq, at, type, data
-  FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
+  FROM (SELECT seq, at, type, data, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before
           FROM events WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
-"""
-# The maximum number of rows that one statement reads or changes, where their number has no bound.
+""",
+)
+# The maximum number of rows that one statement reads or changes, where their number has no bound, and of characters of
+# events.
 _PAGE: Final = 1000
+_CHARACTERS_A_PAGE: Final = 2 * 1024 * 1024
 # How much is decoded before other tasks of the event loop run; each event has less than a megabyte.
 _EVENTS_A_PORTION: Final = 200
 _CHARACTERS_A_PORTION: Final = 256 * 1024
@@ -100,42 +112,42 @@ class SqlJournal:
         await self._database.submit(AcquireOp(id, fencing_token, epoch))
         return fencing_token
 
-    async def load(
-        self, id: ExecutionId, loading: Loading | None = None
-    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+    async def load(self, id: ExecutionId, take: TakeEvents, loading: Loading | None = None) -> StoredExecution:
         async def begin(tx: Transaction) -> tuple[StoredExecution | None, list[Row]]:
             header = await tx.row(HEADER, {"id": id})
             stored = None if header is None else _stored(id, header)
-            if stored is None or (loading is not None and stored.size > LARGE_BYTES):
+            if stored is None or stored.size > LARGE_BYTES:
                 return stored, []
-            return stored, await _page(tx, id, after=0, limit=_PAGE)
+            return stored, await _page(tx, id, after=0)
 
         stored, rows = await self._database.read_long(begin)
         if stored is None:
             raise NotFound("execution")
-        if loading is None or stored.size <= LARGE_BYTES:
-            return stored, await self._events_of(stored, rows)
-        async with loading.reading(stored.workspace_id):
-            rows = await self._database.read_long(partial(_page, id=id, after=0, limit=_PAGE))
-            await loading.take(stored.workspace_id, _memory_of(rows, stored.size))
-            return stored, await self._events_of(stored, rows)
+        async with contextlib.AsyncExitStack() as reading:
+            if stored.size > LARGE_BYTES:
+                if loading is not None:
+                    await reading.enter_async_context(loading.reading(stored.workspace_id))
+                rows = await self._database.read_long(partial(_page, id=id, after=0))
+                if loading is not None:
+                    await loading.take(stored.workspace_id, _memory_of(rows, stored.size))
+            await self._pass_events(stored, rows, take)
+        return stored
 
-    async def _events_of(self, stored: StoredExecution, rows: list[Row]) -> list[tuple[Event, datetime]]:
-        """Return all events of an execution, given its first rows. Raises: NotFound, Unreadable."""
-        id = stored.id
-        events: list[tuple[Event, datetime]] = []
-        while rows and rows[0][0] == len(events) + 1:
+    async def _pass_events(self, stored: StoredExecution, rows: list[Row], take: TakeEvents) -> None:
+        """Pass all events of an execution to ``take``, given its first page. Raises: NotFound, Unreadable."""
+        count = 0
+        while rows and rows[0][0] == count + 1:
             async for portion in _in_portions(rows):
-                events += [(event_of_row(*row), from_ms(row[1])) for row in portion]
-            if len(rows) < _PAGE:
+                await take([(event_of_row(*row), from_ms(row[1])) for row in portion])
+            count += len(rows)
+            if count >= stored.last_seq and len(rows) < _PAGE:
                 break
-            rows = await self._database.read_long(partial(_page, id=id, after=len(events), limit=_PAGE))
-        if len(events) < max(stored.last_seq, 1):
+            rows = await self._database.read_long(partial(_page, id=stored.id, after=count))
+        if count < max(stored.last_seq, 1):
             if not stored.status.is_final:
-                raise Unreadable(f"Event {len(events) + 1} of this execution is missing")
+                raise Unreadable(f"Event {count + 1} of this execution is missing")
             # Retention is deleting it, from its first event on.
             raise NotFound("execution")
-        return events
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
@@ -152,8 +164,9 @@ class SqlJournal:
         self._database.notify([id])
 
 
-async def _page(tx: Transaction, id: ExecutionId, after: int, limit: int) -> list[Row]:
-    return await tx.rows(EVENTS, {"id": id, "after": after, "limit": limit})
+async def _page(tx: Transaction, id: ExecutionId, after: int) -> list[Row]:
+    values = {"id": id, "after": after, "limit": _PAGE, "characters": _CHARACTERS_A_PAGE}
+    return await tx.rows(PAGE_OF_EVENTS, values)
 
 
 def _memory_of(rows: Sequence[Row], size: int) -> int:
@@ -175,7 +188,8 @@ async def _in_portions(rows: list[Row]) -> AsyncIterator[list[Row]]:
             yield rows[begin:end]
             begin, characters = end, 0
             await asyncio.sleep(0)
-    yield rows[begin:]
+    if begin < len(rows):
+        yield rows[begin:]
 
 
 def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from flowrunner.bounded_json import BoundedDecoder
@@ -20,7 +21,7 @@ from flowrunner.dispatch.processes.packed import (
 )
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidFlow, NotFound
-from flowrunner.domain.events import Started
+from flowrunner.domain.events import Event, Started
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
@@ -29,12 +30,9 @@ from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
 from flowrunner.ports.flows import CompiledFlows, Definitions
 from flowrunner.ports.journal import Fenced, Journal, NewExecution, StoredExecution
 from flowrunner.ports.live import Broadcast
-from flowrunner.ports.memory import LARGE_BYTES, Loading, MemoryRoom
+from flowrunner.ports.memory import Loading, MemoryRoom
 from flowrunner.ports.secrets import SecretReader
 from flowrunner.ports.telemetry import TRACEPARENT, ExecutionObserver, ObservedExecution
-
-# Events of a large execution are sent one by one, because each may have a megabyte.
-_EVENTS_A_MESSAGE: Final = 500
 
 _decode_input: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode
 
@@ -192,13 +190,20 @@ class ProcessRequests:
         loading = None
         if held is not None and held.loading is None and memory is not None:
             loading = held.loading = memory.loading()
-        stored, events = await self._deps.journal.load(id, loading)
-        together = 1 if stored.size > LARGE_BYTES else _EVENTS_A_MESSAGE
-        for first in range(0, len(events), together):
-            self._channel.tell("loaded", number, pack_events(events[first : first + together]))
-            await asyncio.sleep(0)
-        if held is not None and isinstance(events[0][0], Started):
-            held.observed = await self._observed(stored, events[0][0])
+        started: Event | None = None
+
+        async def send(events: Sequence[tuple[Event, datetime]]) -> None:
+            nonlocal started
+            if started is None:
+                # The only portion of most executions: the answer need not wait until the process has taken it.
+                started = events[0][0]
+                self._channel.tell("loaded", number, pack_events(events))
+            else:
+                await self._channel.call("loaded", number, pack_events(events))
+
+        stored = await self._deps.journal.load(id, send, loading)
+        if held is not None and isinstance(started, Started):
+            held.observed = await self._observed(stored, started)
         return stored
 
     async def _observed(self, stored: StoredExecution, started: Started) -> ObservedExecution:

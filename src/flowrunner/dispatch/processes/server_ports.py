@@ -1,9 +1,9 @@
 """Ports of the engine in an engine process that lead to the server."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 import msgspec
 
@@ -18,13 +18,13 @@ from flowrunner.dispatch.processes.packed import (
     unpack_texts,
 )
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.events import Event
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.dispatch import Signal
-from flowrunner.ports.journal import Append, Recorded, StoredExecution
+from flowrunner.ports.journal import Append, Recorded, StoredExecution, TakeEvents
 from flowrunner.ports.memory import Loading
 from flowrunner.ports.telemetry import TRACEPARENT
+from flowrunner.tasks import begin
 
 
 class ServerJournal:
@@ -33,29 +33,28 @@ class ServerJournal:
     def __init__(self, server: Channel) -> None:
         self._server = server
         self._numbers = itertools.count(1)
-        # Events of executions that are being loaded, as far as they have arrived.
-        self._loaded: dict[int, list[tuple[Event, datetime]]] = {}
+        self._loads: dict[int, _Load] = {}
         server.serve({"loaded": self._add_loaded})
 
     def append(self, append: Append) -> Awaitable[None]:
         return self._server.call("append", pack_append(append))
 
-    async def load(
-        self, id: ExecutionId, loading: Loading | None = None
-    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+    async def load(self, id: ExecutionId, take: TakeEvents, loading: Loading | None = None) -> StoredExecution:
         # The server reserves the memory.
         number = next(self._numbers)
-        events = self._loaded[number] = []
+        load = self._loads[number] = _Load(take)
         try:
             stored: StoredExecution = await self._server.call("load", id, number, returns=StoredExecution)
+            if load.last is not None:
+                await load.last
         finally:
-            del self._loaded[number]
-        return stored, events
+            del self._loads[number]
+        return stored
 
-    def _add_loaded(self, number: int, events: list[PackedEvent]) -> None:
-        """Take events that the server sends before it answers `load`."""
-        if (loaded := self._loaded.get(number)) is not None:
-            loaded += unpack_events(events)
+    def _add_loaded(self, number: int, events: list[PackedEvent]) -> "asyncio.Future[None] | None":
+        """Take events that the server sends before it answers `load`; it waits for all portions but the first."""
+        load = self._loads.get(number)
+        return None if load is None else load.add(events)
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         stored: StoredExecution = await self._server.call("stored", id, returns=StoredExecution)
@@ -75,6 +74,23 @@ class ServerJournal:
 
     async def acquire(self, id: ExecutionId, epoch: int) -> int:
         raise NotImplementedError("the server owns all executions")
+
+
+class _Load:
+    """An execution that is being loaded. Attributes: last: Done when the portions that have arrived are taken."""
+
+    def __init__(self, take: TakeEvents) -> None:
+        self._take = take
+        self.last: asyncio.Future[None] | None = None
+
+    def add(self, events: list[PackedEvent]) -> "asyncio.Future[None]":
+        self.last = begin(self._add(events, self.last), name="loaded events")
+        return self.last
+
+    async def _add(self, events: list[PackedEvent], before: "asyncio.Future[None] | None") -> None:
+        if before is not None:
+            await before
+        await self._take(unpack_events(events))
 
 
 class ServerBroadcast:
