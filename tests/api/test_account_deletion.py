@@ -140,6 +140,19 @@ async def test_a_workspace_is_given_only_to_another_account(tmp_path: Path, quer
         assert (await accounts.omar.request("GET", "/api/v1/flows")).json["total"] == 1
 
 
+async def test_a_workspace_is_not_given_to_a_disabled_account(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        _, theo = await third(accounts)
+        id = await home(accounts.omar)
+        await furnished(accounts.omar)
+        await accounts.mara.request("PUT", f"/api/v1/accounts/{theo}", {"disabled": True})
+        refused = await delete(accounts.mara, id, f"?workspace=give&to={theo}")
+        assert (await accounts.omar.request("GET", "/api/v1/flows")).json["total"] == 1
+
+    assert_error(refused, 409)
+    assert "is disabled" in refused.error["message"]
+
+
 async def test_a_program_cannot_give_a_workspace_away(tmp_path: Path) -> None:
     async with two_accounts_at(tmp_path) as accounts:
         token = await accounts.mara.request("POST", "/api/v1/tokens", {"name": "t", "scopes": ["admin"]})

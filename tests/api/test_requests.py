@@ -1,10 +1,12 @@
 """Requests that cannot be read, and answers that everything has in common."""
 
+import http.client
 import json
 import socket
 import time
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -406,6 +408,24 @@ def test_a_query_parameter_with_one_value_is_given_once(account: Client) -> None
     ):
         assert_error(account.get(path), 422)
     assert_error(account.post("/api/v1/flows?dry_run=true&dry_run=false", {}), 422)
+
+
+def test_a_request_that_names_two_workspaces_acts_in_none(account: Client) -> None:
+    parts = urlsplit(account.url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    statuses = []
+    for times in (1, 2):
+        connection.putrequest("GET", "/api/v1/flows")
+        connection.putheader("Authorization", f"Bearer {account.token}")
+        for _ in range(times):
+            connection.putheader("Flowrunner-Workspace", account.account_id)
+        connection.endheaders()
+        response = connection.getresponse()
+        response.read()
+        statuses.append(response.status)
+    connection.close()
+
+    assert statuses == [200, 404]
 
 
 def test_filters_with_several_values_are_given_several_times(account: Client) -> None:

@@ -28,7 +28,7 @@ OTHER_ADMIN: Final = """
 SELECT 1 FROM members m JOIN accounts a ON a.id = m.account_id
  WHERE m.workspace_id = :workspace_id AND m.role = 'admin' AND a.disabled_at IS NULL AND a.deleted_at IS NULL LIMIT 1
 """
-IS_ACCOUNT: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
+DISABLED_AT: Final = "SELECT disabled_at FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 MAKE_ADMIN: Final = """
 INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (:workspace_id, :account_id, 'admin', :at)
     ON CONFLICT (workspace_id, account_id) DO UPDATE SET role = 'admin'
@@ -76,8 +76,11 @@ async def delete_account(
         await tx.run(statement, values)
     if workspace in ("give", "keep"):
         if to is not None:
-            if await tx.row(IS_ACCOUNT, values) is None:
+            recipient = await tx.row(DISABLED_AT, values)
+            if recipient is None:
                 raise NotFound("account")
+            if recipient[0] is not None:
+                raise Conflict("The account that the workspace is given to is disabled: enable it, or give another one")
             await tx.run(MAKE_ADMIN, values)
             members.append(to)
         await _share(tx, values, row[0])

@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from flowrunner.api.http.headers import header_of
+from flowrunner.api.http.headers import header_of, is_repeated
 from flowrunner.api.http.rate_headers import count
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
@@ -52,6 +52,9 @@ async def place(connection: HTTPConnection, caller: Caller, kind: PlaceKind | No
         return caller
     workspaces = services_of(connection).workspaces
     if named is not None:
+        # Several are one list (RFC 9110, 5.3), which names no workspace.
+        if is_repeated(connection.scope, _WORKSPACE_HEADER):
+            raise NotFound("workspace")
         caller = workspaces.at(caller, named)
     if kind is None:
         return caller

@@ -13,3 +13,8 @@ def header_of(scope: Scope, name: bytes) -> str | None:
             text: str = value.decode("latin-1")
             return text
     return None
+
+
+def is_repeated(scope: Scope, name: bytes) -> bool:
+    """Return whether there are several headers with a name in lower case."""
+    return [each for each, _ in scope["headers"]].count(name) > 1
