@@ -169,7 +169,9 @@ def test_secrets_that_are_missing_are_named(user: User) -> None:
     user.client.new_secret("THERE", "a-value-of-some-length")
     write(user.home, {"a.yaml": document("'${secrets.GONE + secrets.THERE}'"), "b.yaml": document("'${secrets.GONE}'")})
 
-    assert "warning: there is no secret 'GONE', which 'a', 'b' read\n" in user("apply", "-f", "flows").stderr
+    assert (
+        "flowrunner: warning: there is no secret 'GONE', which 'a', 'b' read\n" in user("apply", "-f", "flows").stderr
+    )
     assert [flow["missing_secrets"] for flow in user.json("apply", "-f", "flows")["flows"]] == [["GONE"], ["GONE"]]
 
 

@@ -85,6 +85,13 @@ def test_executions_are_found(user: User) -> None:
     assert user("executions", "list", "--status", "lost", code=6)
 
 
+def test_a_time_that_is_none_is_answered_with_examples(user: User) -> None:
+    for command in (["executions", "list"], ["audit", "list"]):
+        told = user(*command, "--since", "yesterday", code=2).stderr
+        assert "--since: 'yesterday' is no time: write 1h or 7d for that long ago, 2027-01-31, or" in told
+    assert "since: must be a moment" in user("executions", "list", "--since", "2026-13-01", code=6).stderr
+
+
 def test_executions_have_labels_and_are_found_by_them(user: User) -> None:
     id = user("run", "asking", "--label", "team=core", "--label", "customer:7", "-o", "name").stdout
 
@@ -124,7 +131,11 @@ def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) ->
     assert json.loads(recorded[-1])["type"] == "execution_failed"
     assert "The execution failed: " in user("executions", "output", id, code=3).stderr
     assert json.loads(user("executions", "output", id, "--step", "tell.1").stdout) == {}
-    user("executions", "output", id, "--step", "nothing.1", code=5)
+    assert user("executions", "output", id, "--step", "tell.1", "-o", "ndjson").stdout == "{}\n"
+    for command in ("output", "steps"):
+        told = user("executions", command, id, "--step", "nothing.1", code=5).stderr
+        assert "has no step 'nothing.1': 'flowrunner executions steps' shows them" in told
+    assert user("logs", id, "--node", "nothing").stderr == "The log has no such line\n"
 
 
 def test_an_approval_is_listed_and_answered(user: User) -> None:

@@ -74,10 +74,11 @@ def test_secrets_that_a_saved_flow_reads_and_the_workspace_lacks_are_named(user:
     renamed = user("flow", "update", "lacking", "--description", "Lacks")
 
     assert created.stderr.splitlines() == [
-        "warning: there is no secret 'KEY_OF_SHOP', which the flow reads: 'flowrunner secret set NAME' creates it"
+        "flowrunner: warning: there is no secret 'KEY_OF_SHOP', which the flow reads: "
+        "'flowrunner secret set NAME' creates it"
     ]
     assert [line.partition(",")[0] for line in changed.stderr.splitlines()] == [
-        "warning: there is no secret 'KEY_OF_SHOP'", "warning: there is no secret 'ELSEWHERE'",
+        "flowrunner: warning: there is no secret 'KEY_OF_SHOP'", "flowrunner: warning: there is no secret 'ELSEWHERE'",
     ]  # fmt: skip
     assert renamed.stderr == ""
 
@@ -99,8 +100,8 @@ nodes: {a: {type: return}}
     created = user("flow", "create", "-", "--name", "idle", stdin=document)
 
     assert sorted(line.partition(";")[0] for line in created.stderr.splitlines()) == [
-        "warning: triggers.after.flow: there is no flow 'nowhere'",
-        "warning: triggers.once: the schedule has no due time left",
+        "flowrunner: warning: triggers.after.flow: there is no flow 'nowhere'",
+        "flowrunner: warning: triggers.once: the schedule has no due time left",
     ]
 
 
@@ -119,6 +120,23 @@ def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
     assert user.json("flow", "restore", "story", "1", "--yes")["revision"] == 3
     assert user.json("flow", "get", "story", "--revision", "2")["number"] == 2
     assert user.json("flow", "copy", "story", "--name", "other")["name"] == "other"
+    assert user("flow", "diff", "story", "-o", "name").stdout == "3\n"
+
+
+def test_a_flow_is_not_renamed_by_a_document_without_a_word(user: User) -> None:
+    user("flow", "create", "-", stdin=DOUBLE.replace("double", "before"))
+    (user.home / "after.yaml").write_text(DOUBLE.replace("double", "after"))
+
+    renamed = user("flow", "update", "before", "after.yaml").stderr
+
+    assert renamed == "flowrunner: warning: the document has another name: the flow 'before' is now called 'after'\n"
+    assert user("flow", "update", "after", "after.yaml").stderr == ""
+
+
+def test_one_flow_is_not_made_of_a_directory(user: User) -> None:
+    (user.home / "several").mkdir()
+
+    assert "several is a directory: name a file, or" in user("flow", "create", "several", code=2).stderr
 
 
 def test_a_flow_is_disabled_and_deleted(user: User) -> None:

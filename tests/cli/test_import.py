@@ -49,6 +49,25 @@ def test_each_operation_of_an_api_becomes_a_flow(tmp_path: Path) -> None:
     }
 
 
+def test_operations_are_listed_and_chosen_by_name_path_or_tag(tmp_path: Path) -> None:
+    shop = DOCUMENTS / "shop.yaml"
+    listed = flowrunner("import", "openapi", shop, "--list", "--only", "GET *", at=tmp_path)
+
+    assert listed.stdout == "list_orders  get /orders  List orders\nget_order  get /orders/{order id}\n"
+    assert not (tmp_path / "flows").exists()
+    for chosen, names in (
+        (["--only", "getOrder", "--only", "post /lo*"], ["get_order", "login"]),
+        (["--only", "delete_orders_order_id"], ["delete_orders_order_id"]),
+        (["--tag", "orders", "--only", "*"], ["list_orders"]),
+    ):
+        done = flowrunner("import", "openapi", shop, "-o", "some", *chosen, at=tmp_path)
+        assert done.stdout.splitlines() == names, done.stderr
+    for wrong in (["--only", "getOrders"], ["--tag", "nothing"]):
+        assert flowrunner("import", "openapi", shop, "-o", "none", *wrong, at=tmp_path).returncode == 5
+    assert not (tmp_path / "none").exists()
+    assert "Missing option '-o'" in flowrunner("import", "openapi", shop, at=tmp_path).stderr
+
+
 def test_bodies_paths_and_authentication_are_those_of_the_operation(tmp_path: Path) -> None:
     imported("openapi", DOCUMENTS / "shop.yaml", tmp_path)
 
@@ -117,7 +136,7 @@ def test_schemas_that_would_grow_without_end_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        ("openapi", "swagger: '2.0'", "no OpenAPI document of version 3"),
+        ("openapi", "swagger: '2.0'", "convert it to OpenAPI 3 first"),
         ("openapi", "openapi: 3.0.0\npaths: []", "has no operations"),
         ("openapi", "[" * 100_000, "neither JSON nor YAML"),
         ("openapi", "a: [", "neither JSON nor YAML"),
@@ -132,6 +151,7 @@ def test_what_is_no_such_document_is_rejected(kind: str, text: str, message: str
 
     done = flowrunner("import", kind, "file", "-o", "flows", at=tmp_path)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert "Usage:" not in done.stderr
     assert not (tmp_path / "flows").exists()
 
 

@@ -56,6 +56,18 @@ def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argu
     user("secret", "set", "MISSING", "@nothing.txt", code=2)
 
 
+def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
+    new = User(root.client.new_account(), tmp_path)
+
+    for command, told in (
+        ("secret list", "There are no secrets yet: 'flowrunner secret set KEY' stores one"),
+        ("approve", "Nothing waits for your approval"),
+        ("executions list", "There are no such executions: 'flowrunner run FLOW' starts one"),
+    ):
+        done = new(*command.split())
+        assert (done.stdout, done.stderr) == ("", f"{told}\n")
+
+
 def test_a_single_fault_is_said_once(user: User) -> None:
     refused = user("secret", "set", "SHORT", stdin="short", code=6).stderr
     assert refused.count("must have at least 8 characters") == 1
@@ -142,6 +154,7 @@ def test_triggers_are_looked_up_paused_and_run(user: User, triggered: str) -> No
     lines = user("trigger", "next", "triggered/morning", "-n", "3").stdout.splitlines()
     assert len(lines) == 4
     assert "in " in lines[1]
+    assert [*user.json("trigger", "next", "triggered/morning", "-n", "1")[0]] == ["time"]
     assert [one["type"] for one in user.json("trigger", "list", "--type", "webhook")] == ["webhook"]
     user("trigger", "get", "triggered/evening", code=5)
 
@@ -204,7 +217,7 @@ nodes: {a: {type: return}}
 
     assert said == "1 request was refused; the last reasons:"
     assert "The secret of the trigger does not exist" in reason
-    assert more == ["There is nothing to show"]
+    assert more == ["No request was accepted yet: 'flowrunner trigger get' prints the URL"]
 
 
 def test_a_listener_sees_each_message_once_whatever_id_its_sender_has_given_to_it(user: User) -> None:
@@ -253,7 +266,8 @@ def test_callbacks_are_created_tried_and_deleted(user: User, receiver: Receiver)
     [delivery] = user.json("callback", "deliveries", "alerts")
     assert user.json("callback", "redeliver", made["id"][:-2], delivery["id"])["callback_id"] == made["id"]
     assert "whsec_" not in user("callback", "list", "-o", "json").stdout
-    user("callback", "delete", "alerts", code=2)
+    asked = user("callback", "delete", "alerts", code=2).stderr
+    assert asked.startswith("flowrunner: Delete the callback 'alerts'"), "no usage before what is missing"
     user("callback", "delete", "alerts", "--yes")
     assert user("callback", "list", "-o", "json").stdout == "[]\n"
 
@@ -278,12 +292,16 @@ def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: Us
     assert user.json("workspace", "members", "set", slug, other.email, "editor")["role"] == "editor"
     assert [one["role"] for one in user.json("workspace", "members", "list", slug)] == ["admin", "editor"]
     user("workspace", "members", "remove", slug, other.email, "-y")
-    user("workspace", "members", "remove", slug, other.email, "-y", code=5)
+    gone = user("workspace", "members", "remove", slug, other.email, "-y", code=5).stderr
+    assert "'flowrunner workspace members list' shows them" in gone
+    unknown = user("workspace", "members", "add", slug, "nobody@example.com", "viewer", code=5).stderr
+    assert "hint: the person needs an account whose address is confirmed" in unknown
     assert "there is no context" in user("workspace", "use", slug, code=2).stderr
     nothing = {"FLOWRUNNER_TOKEN": "", "FLOWRUNNER_URL": ""}
     user("login", user.client.url, "--username", user.client.email, stdin=PASSWORD, environment=nothing)
     user("workspace", "use", slug, environment=nothing)
     assert user.json("whoami", environment=nothing)["workspace"]["slug"] == slug
+    assert user("whoami", environment=nothing).stdout.splitlines()[-1].split() == ["workspace.role", "admin"]
     assert user.json("audit", "list", environment=nothing)[0]["action"] == "member.removed"
     user("logout", environment=nothing)
 

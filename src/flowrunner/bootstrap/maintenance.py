@@ -32,10 +32,10 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
     if settings.database_url is not None:
         await location.migrate()
         return before, await _revision(location)
-    open_data_dir(settings.data_dir)
     if before is None:
-        # The database needs keys, which the first start creates.
+        # The database needs keys, which the first start creates. A directory that does not exist stays away.
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server creates it")
+    open_data_dir(settings.data_dir)
     with locked(settings.data_dir):
         await location.migrate()
     return before, await _revision(location)

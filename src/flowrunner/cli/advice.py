@@ -29,8 +29,13 @@ _AGAIN: Final = "repeat the command a little later"
 
 # By the passage of the documentation that the server names.
 _OF_PASSAGE: Final[Mapping[str, str]] = {
-    "docs/api.md#authentication": "use an account, or a token, with that right: 'flowrunner whoami' prints yours",
+    "docs/api.md#authentication": (
+        "'flowrunner whoami' prints your roles, and 'flowrunner workspace members list' who can change them"
+    ),
     "docs/api.md#workspaces": _WORKSPACE,
+    "docs/api.md#confirmed-addresses": (
+        "the person needs an account whose address is confirmed: 'flowrunner account list' has it, for admins"
+    ),
     "docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
     "docs/api.md#deleting-an-account": "repeat the command with --delete-workspace, --workspace-to ACCOUNT or, if "
     "another member is an admin of it, with --keep-workspace",
@@ -48,7 +53,6 @@ _OF_STATUS: Final[Mapping[int, str]] = {
     403: _OF_PASSAGE["docs/api.md#authentication"],
     404: _WORKSPACE,
     405: "the server does not support this: it may be older than this program",
-    409: "look at its current state first, then choose a command that fits it",
     412: _OF_PASSAGE["docs/api.md#concurrent-edits"],
     413: "give less at once",
     422: "correct each value that is named",

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from flowrunner.cli.exits import USAGE
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FORMATS: Final = ("table", "json", "yaml", "ndjson", "name")
@@ -79,17 +81,18 @@ def common_options() -> list[CommonOption]:
         option("--http-timeout", metavar="DURATION", help="How long to wait for one answer; 30s by default."),
         flag("--no-color", help="No colours; also NO_COLOR."),
         flag("--no-input", help="Ask nothing; fail where a question would be asked."),
-        flag("-q", "--quiet", help="No messages besides errors."),
+        flag("-q", "--quiet", help="No messages besides errors and warnings."),
         flag("-v", "--verbose", help="Print each request to the standard error."),
     ]
 
 
 def ask(question: str, *, yes: bool) -> None:
-    """Ask before something is destroyed; without a terminal, only `--yes` answers. Raises: click.Abort, UsageError."""
+    """Ask before something is destroyed; without a terminal only `--yes` answers. Raises: Abort, CommandFailed."""
     if yes:
         return
     if common().no_input or not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nothing can be asked here: give --yes to confirm.")
+        # The usage would not help: the command is well formed.
+        raise CommandFailed(f"{question} Nothing can be asked here: give --yes to confirm", USAGE)
     click.confirm(question, abort=True, err=True)
 
 
@@ -99,6 +102,13 @@ def say(text: str) -> None:
         from flowrunner.cli.text import plain
 
         click.echo(plain(text), err=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning, also with `--quiet`: the command does what it warns of."""
+    from flowrunner.cli.text import plain
+
+    click.echo(f"flowrunner: warning: {plain(text)}", err=True)
 
 
 class CommandFailed(click.ClickException):
@@ -112,6 +122,11 @@ class CommandFailed(click.ClickException):
         from flowrunner.cli.text import plain
 
         click.echo(f"flowrunner: {plain(self.message)}", file=file, err=True)
+
+
+def unusable(message: str) -> CommandFailed:
+    """Return the error of a file that is not what the command needs: its usage would not help."""
+    return CommandFailed(message, USAGE)
 
 
 def read_secret(prompt: str, *, given: str | None = None, confirm: bool = False) -> str:

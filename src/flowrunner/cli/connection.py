@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from flowrunner.cli.common import common
+from flowrunner.cli.common import common, warn
 from flowrunner.cli.contexts import Context, Contexts, load_contexts, lock_contexts
 from flowrunner.domain.duration import parse_duration
 
@@ -93,14 +93,14 @@ def given_token(given: str) -> str:
         return sys.stdin.readline(_LONGEST_TOKEN).strip()
     if given.startswith("@"):
         return _read_token(given[1:])
-    click.echo("flowrunner: warning: other users can see arguments: use FLOWRUNNER_TOKEN, or --token @FILE", err=True)
+    warn("other users can see arguments: use FLOWRUNNER_TOKEN, or --token @FILE")
     return given
 
 
 def warn_of_plain_http(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        click.echo(f"flowrunner: warning: {parts.hostname} gets the token unencrypted: use https://", err=True)
+        warn(f"{parts.hostname} gets the token unencrypted: use https://")
 
 
 def _variable_token() -> str | None:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import click
 
-from flowrunner.cli.common import CommandFailed, ask, common, say
+from flowrunner.cli.common import CommandFailed, ask, common, say, warn
 from flowrunner.cli.connection import connect
 from flowrunner.cli.exits import FAILED, INVALID
 from flowrunner.cli.faults import ValidationReport, print_text
@@ -193,7 +193,7 @@ def _summarize(done: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
             readers.setdefault(secret, []).append(f"'{flow['name']}'")
     for secret, names in sorted(readers.items()):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        say(f"warning: there is no secret '{secret}', which {', '.join(names[:5])}{more} read{'s' * (len(names) == 1)}")
+        warn(f"there is no secret '{secret}', which {', '.join(names[:5])}{more} read{'s' * (len(names) == 1)}")
 
 
 def _difference(flow: Mapping[str, Any]) -> Iterator[str]:

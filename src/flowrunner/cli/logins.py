@@ -120,6 +120,6 @@ def print_account() -> None:
             "account": client.get("/accounts/me"),
             "workspace": client.get(f"/workspaces/{segment(target.workspace)}") if target.workspace else None,
         },
-        "url context account.email account.name account.role workspace.name",
+        "url context account.email account.name account.role workspace.name workspace.role",
         name="account.email",
     )

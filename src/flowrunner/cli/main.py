@@ -10,10 +10,10 @@ import click
 from flowrunner import __version__
 from flowrunner.cli.common import common_options
 from flowrunner.cli.examples import examples
-from flowrunner.cli.exits import FAILED, INTERRUPTED, USAGE
+from flowrunner.cli.exits import FAILED, INTERRUPTED, NOT_FOUND, USAGE
 from flowrunner.cli.lazy import LazyCommand, LazyGroup
 from flowrunner.cli.text import plain
-from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.errors import FlowRunnerError, NotFound
 
 # Each name stands for a command in the module of `flowrunner.cli.commands` that has the same name, unless it is in
 # another one.
@@ -125,7 +125,7 @@ def _exit_with(error: FlowRunnerError) -> None:
         click.echo(f"The settings have mistakes:\n{plain(str(error))}", err=True)
         sys.exit(USAGE)
     click.echo(f"flowrunner: {plain(str(error))}", err=True)
-    sys.exit(FAILED)
+    sys.exit(NOT_FOUND if isinstance(error, NotFound) else FAILED)
 
 
 @click.group(

@@ -27,7 +27,7 @@ _ID: Final = re.compile(r"^([a-z]+-[0-9a-z]{15})[0-9a-z]{21}$")
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-def show(value: Any, columns: str = "", *, name: str = "id") -> None:
+def show(value: Any, columns: str = "", *, name: str = "id", empty: str = "There is nothing to show") -> None:
     """Print an object, or rows, in the format that the user has chosen.
 
     Args:
@@ -35,6 +35,7 @@ def show(value: Any, columns: str = "", *, name: str = "id") -> None:
         columns: The fields that a table shows, separated by spaces; `field:TITLE` gives another title. Without
             them it shows all.
         name: The field that `-o name` prints.
+        empty: What people are told if there are no rows.
     """
     wanted = common()
     if wanted.query is not None:
@@ -56,7 +57,7 @@ def show(value: Any, columns: str = "", *, name: str = "id") -> None:
         case _ if is_one:
             _print_object(_chosen(value, fields or columns.split()))
         case _:
-            _print_table(list(rows), fields or columns.split())
+            _print_table(list(rows), fields or columns.split(), empty)
 
 
 def print_bytes(content: bytes) -> None:
@@ -68,10 +69,13 @@ def print_bytes(content: bytes) -> None:
 
 
 def show_value(value: Any) -> None:
-    """Print any JSON value, as JSON unless the user has chosen YAML."""
+    """Print any JSON value: as JSON, on one line for each element of a list with NDJSON, or as YAML."""
     wanted = common()
     if wanted.query is not None:
         _show_query(wanted.query, value, wanted.output)
+    elif wanted.output == "ndjson":
+        for one in value if isinstance(value, list) else [value]:
+            click.echo(_json(one, indent=None))
     else:
         _print_as("yaml" if wanted.output == "yaml" else "json", value)
 
@@ -85,8 +89,11 @@ def print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     from flowrunner.cli.live import plain_log_line
 
     colour = not wanted.no_color and wants_colour(sys.stdout.isatty(), os.environ)
+    line = None
     for line in lines:
         click.echo(plain_log_line(line), color=colour)
+    if line is None:
+        say("The log has no such line")
 
 
 def _print_as(form: str, value: Any) -> None:
@@ -157,9 +164,9 @@ def _print_object(value: Mapping[str, Any]) -> None:
         click.echo(f"{pad(plain(key), longest)}  {plain(text)}")
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
     if not rows:
-        say("There is nothing to show")
+        say(empty)
         return
     columns = columns or list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     fields, titles = zip(*(_column(column) for column in columns), strict=True)

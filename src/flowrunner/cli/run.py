@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import click
 
+from flowrunner.cli.common import warn
 from flowrunner.cli.documents import STDIN, SourceFile, no_text, read_documents
 from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, INVALID, OK
 from flowrunner.cli.faults import ValidationReport, print_text
@@ -159,8 +160,7 @@ def _types(graph: Graph) -> Iterator[tuple[str, str]]:
 def _warn_of_short_secrets(secrets: Mapping[str, str]) -> None:
     for name, value in secrets.items():
         if len(value) < MIN_VALUE_CHARACTERS:
-            text = f"the secret '{name}' has fewer than {MIN_VALUE_CHARACTERS} characters: it will not be hidden"
-            click.echo(plain(f"flowrunner: warning: {text}"), err=True)
+            warn(f"the secret '{name}' has fewer than {MIN_VALUE_CHARACTERS} characters: it will not be hidden")
 
 
 async def _until_ended(

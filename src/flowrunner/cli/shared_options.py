@@ -24,7 +24,13 @@ _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ i
 
 def limit_option(function: F) -> F:
     return click.option(
-        "-n", "--limit", type=click.IntRange(0), default=50, show_default=True, help="At most so many; 0 for all."
+        "-n",
+        "--limit",
+        metavar="NUMBER",
+        type=click.IntRange(0),
+        default=50,
+        show_default=True,
+        help="At most so many; 0 for all.",
     )(function)
 
 
@@ -62,6 +68,6 @@ def filter_of(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options that select executions out of ``options``; return them as the API takes them."""
     found = {name: options.pop(name) for name in _NAMES}
     found |= {"unrepaired": options.pop("unrepaired") or None}
-    found |= {"since": moment_of(found["since"]), "until": moment_of(found["until"])}
+    found |= {name: moment_of(found[name], f"--{name}") for name in ("since", "until")}
     labels = [f"{name}:{value}" for name, value in labels_of(options.pop("labels")).items()]
     return {name: value for name, value in {**found, "label": labels}.items() if value not in (None, [])}

@@ -132,12 +132,16 @@ def end_with(execution: Mapping[str, Any]) -> int:
             return CANCELLED
 
 
+def no_step(step: str) -> CommandFailed:
+    return CommandFailed(f"The execution has no step '{step}': 'flowrunner executions steps' shows them", NOT_FOUND)
+
+
 def result_of(client: Client, path: str, step: str | None) -> Any:
     """Return the result of an execution, or of a step of it. Raises: CommandFailed if there is none."""
     if step is not None:
         found = list(client.entries(f"{path}/steps", query={"step": step, "cursor": None}, most=1))
         if not found:
-            raise CommandFailed(f"The execution has no step '{step}'", NOT_FOUND)
+            raise no_step(step)
         return client.get(f"{path}/steps/{found[0]['id']}/result")
     execution = client.get(path)
     match execution["status"]:

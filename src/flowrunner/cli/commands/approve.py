@@ -26,7 +26,12 @@ def approve(execution: str | None, node: str | None, data: str | None, *, reject
         if execution or reject or data:
             raise click.UsageError("Name the execution and the node: flowrunner approve ID NODE")
         found = client.get("/approvals", limit=1000)["approvals"]
-        show(found, "execution_id node prompt flow_name:FLOW since until", name="execution_id")
+        show(
+            found,
+            "execution_id node prompt flow_name:FLOW since until",
+            name="execution_id",
+            empty="Nothing waits for your approval",
+        )
         return
     from flowrunner.cli.inputs import read_json
     from flowrunner.client.requests import segment

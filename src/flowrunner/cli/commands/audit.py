@@ -42,7 +42,9 @@ def list_(limit: int, since: str | None, until: str | None, **query: str | None)
     client = connect()
     path = "/audit" if client.workspace is None else f"/workspaces/{segment(client.workspace)}/audit"
     found = client.entries(
-        path, query={**query, "since": moment_of(since), "until": moment_of(until)}, most=limit or None
+        path,
+        query={**query, "since": moment_of(since, "--since"), "until": moment_of(until, "--until")},
+        most=limit or None,
     )
     show(found, "seq at actor action object.kind:KIND object.id:OBJECT outcome", name="seq")
 

@@ -32,7 +32,11 @@ def list_(limit: int, *, oldest_first: bool, **options: Any) -> None:
     """List executions, the newest first."""
     query = {**filter_of(options), "sort": "started_at" if oldest_first else None}
     found = connect().entries("/executions", query=query, most=limit or None)
-    show(found, "id status flow_name:FLOW started_at duration error")
+    show(
+        found,
+        "id status flow_name:FLOW started_at duration error",
+        empty="There are no such executions: 'flowrunner run FLOW' starts one",
+    )
 
 
 @executions.command(short_help="Print an execution.", epilog=examples("executions get exec-01m8 -o json"))
@@ -92,14 +96,18 @@ def logs(execution: str, level: str | None, node: str | None, q: str | None, *, 
 @limit_option
 def steps(execution: str, step: str | None, scope: str | None, limit: int) -> None:
     """Print the steps of an execution, in the order of their starts."""
+    from flowrunner.cli.waiting import no_step
+
     client = connect()
     path = f"/executions/{execution_id(client, execution)}/steps"
     found = client.entries(path, query={"step": step, "scope": scope, "cursor": None}, most=limit or None)
     if step is None:
         show(found, "step node_type:TYPE status attempts duration action error.message:ERROR", name="step")
         return
-    for one in found:
-        show(client.get(f"{path}/{one['id']}"), name="step")
+    one = next(iter(found), None)
+    if one is None:
+        raise no_step(step)
+    show(client.get(f"{path}/{one['id']}"), name="step")
 
 
 @executions.command(short_help="Print the events of an execution.", epilog=examples("executions events exec-01m8 -f"))
@@ -212,7 +220,11 @@ def delete(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
 @limit_option
 def jobs(limit: int) -> None:
     """List the jobs that cancel, repeat or delete many executions, the newest first."""
-    show(connect().entries("/jobs", most=limit or None), "id type status total done failed created_at")
+    show(
+        connect().entries("/jobs", most=limit or None),
+        "id type status total done failed created_at",
+        empty="There are no jobs: 'cancel', 'rerun' and 'executions delete' make one for many executions",
+    )
 
 
 for command in (watch, logs, cancel, rerun):

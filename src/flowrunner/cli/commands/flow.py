@@ -1,11 +1,12 @@
 """Command `flow`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from flowrunner.cli.commands.run import run
-from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.common import ask, common, say, warn, yes_option
 from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -13,7 +14,6 @@ from flowrunner.cli.lookup import flow_id
 from flowrunner.cli.output import print_text, show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option
-from flowrunner.cli.text import plain
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -36,7 +36,11 @@ flow.add_command(run)
 def list_(tags: tuple[str, ...], q: str | None, limit: int) -> None:
     """List flows, in the order of their creation."""
     found = connect().entries("/flows", query={"tag": list(tags), "q": q}, most=limit or None)
-    show(found, "id name revision updated_at tags disabled")
+    show(
+        found,
+        "id name revision updated_at tags disabled",
+        empty="There are no such flows: 'flowrunner flow create FILE' creates one, in the workspace of --workspace",
+    )
 
 
 @flow.command(short_help="Print a flow.", epilog=examples("flow get order-sync", "flow get order-sync --definition"))
@@ -68,8 +72,8 @@ def create(document: str | None, file: str | None, **fields: Any) -> None:
     client = connect()
     created = client.request("POST", "/flows", json=body, idempotency_key=True).object()
     if others := created.get("same_name"):
-        text = f"warning: there is another flow called '{created['name']}': {others[0]}"
-        click.echo(plain(f"flowrunner: {text}; 'flowrunner flow update' changes a flow, 'apply' by its name"), err=True)
+        text = f"there is another flow called '{created['name']}': {others[0]}"
+        warn(f"{text}; 'flowrunner flow update' changes a flow, 'apply' by its name")
     show(created)
     _warn_of_what_is_missing(client, body["definition"])
 
@@ -95,6 +99,13 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     query = {"dry_run": True} if dry_run else None
     answer = client.request("PUT", f"/flows/{flow_id(client, flow)}", json=body, query=query).object()
     show(answer.get("plan") if dry_run else answer)
+    if (
+        text is not None
+        and not dry_run
+        and not flow.startswith("flow-")
+        and answer["name"] not in (flow, body.get("name"))
+    ):
+        warn(f"the document has another name: the flow '{flow}' is now called '{answer['name']}'")
     if text is not None:
         _warn_of_what_is_missing(client, text)
 
@@ -143,7 +154,7 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
     if common().output in (None, "table") and not common().query:
         print_text(found.get("diff", "").removesuffix("\n"))
     else:
-        show(found)
+        show(found, name="number")
 
 
 @flow.command(short_help="Save an earlier revision again.", epilog=examples("flow restore order-sync 5"))
@@ -195,9 +206,9 @@ def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
         return
     for fault in validation.get("warnings", ()):
         if fault["code"] == "secret.unknown":
-            say(f"warning: {fault['message']}, which the flow reads: 'flowrunner secret set NAME' creates it")
+            warn(f"{fault['message']}, which the flow reads: 'flowrunner secret set NAME' creates it")
         elif fault["code"] in ("flow.unknown", "trigger.past"):
-            say(f"warning: {fault['path']}: {fault['message']}; {fault['hint']}")
+            warn(f"{fault['path']}: {fault['message']}; {fault['hint']}")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -205,13 +216,17 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _document(argument: str | None, option: str | None, *, is_required: bool) -> str | None:
-    from flowrunner.cli.documents import read_documents
+    from flowrunner.cli.documents import STDIN, read_documents
 
     name = argument or option
     if name is None:
         if is_required:
             raise click.UsageError("Name a file, or - for the standard input.")
         return None
+    if name != STDIN and Path(name).is_dir():
+        raise click.UsageError(
+            f"{name} is a directory: name a file, or deploy all of its flows: flowrunner apply {name}"
+        )
     [document], _ = read_documents([name])
     if document.text is None:
         raise click.UsageError(f"{document.file} is not UTF-8 text: save it as UTF-8")

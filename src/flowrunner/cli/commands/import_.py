@@ -1,15 +1,15 @@
 """Commands `import openapi` and `import n8n`."""
 
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from flowrunner.cli.examples import examples
 
-_directory = click.option(
-    "-o", "--out", "directory", metavar="DIR", required=True, type=click.Path(file_okay=False, path_type=Path),
-    help="Where to write the flows.",
-)  # fmt: skip
+_TO_DIRECTORY: Final[dict[str, Any]] = {
+    "metavar": "DIR", "type": click.Path(file_okay=False, path_type=Path), "help": "Where to write the flows."
+}  # fmt: skip
 
 
 @click.group("import", epilog=examples("import openapi petstore.yaml -o flows/", "import n8n workflow.json -o flows/"))
@@ -19,20 +19,42 @@ def import_() -> None:
 
 @import_.command(
     short_help="Make a flow of each operation of an API.",
-    epilog=examples("import openapi petstore.yaml -o flows/petstore"),
+    epilog=examples(
+        "import openapi petstore.yaml --list",
+        "import openapi petstore.yaml --only 'get /pets/*' -o flows/",
+    ),
 )
 @click.argument("spec")
-@_directory
-def openapi(spec: str, directory: Path) -> None:
+@click.option("-o", "--out", "directory", **_TO_DIRECTORY)
+@click.option(
+    "--only",
+    metavar="NAME",
+    multiple=True,
+    help="Only this operation: its id, or 'get /pets'; may have * for any text.",
+)
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only operations with this tag.")
+@click.option("--list", "lists", is_flag=True, help="Write nothing: print the name, method, path and summary of each.")
+def openapi(spec: str, directory: Path | None, only: tuple[str, ...], tags: tuple[str, ...], *, lists: bool) -> None:
     """Make a flow of each operation that an OpenAPI document (version 3) describes, for other flows to call.
 
     Parameters and the body become inputs, and security schemes become secrets. SPEC is a file in JSON or YAML; other
     documents that it refers to are not read.
     """
     from flowrunner.cli.importing.documents import read_spec, write_all
-    from flowrunner.cli.importing.openapi import flows_of
+    from flowrunner.cli.importing.openapi import flows_of, operations_of
+    from flowrunner.cli.text import plain
 
-    write_all(flows_of(read_spec(spec)), directory)
+    if directory is None and not lists:
+        raise click.UsageError(
+            "Missing option '-o' / '--out': name a directory for the flows, or print them with --list."
+        )
+    document = read_spec(spec)
+    operations = operations_of(document, only, tags)
+    if lists:
+        for one in operations:
+            click.echo(plain(f"{one.name}  {one.method} {one.path}  {one.summary}".rstrip()))
+    elif directory is not None:
+        write_all(flows_of(document, operations), directory)
 
 
 @import_.command(
@@ -40,7 +62,7 @@ def openapi(spec: str, directory: Path) -> None:
     epilog=examples("import n8n workflow.json -o flows/"),
 )
 @click.argument("file")
-@_directory
+@click.option("-o", "--out", "directory", required=True, **_TO_DIRECTORY)
 def n8n(file: str, directory: Path) -> None:
     """Make a flow of a workflow that n8n has exported.
 

@@ -26,7 +26,12 @@ def list_() -> None:
     client = connect()
     found = client.get(_path(client))["secrets"]
     rows = [{**one, "used_by": [flow["name"] for flow in one["used_by"]]} for one in found]
-    show(rows, "key updated_at last_used_at used_by", name="key")
+    show(
+        rows,
+        "key updated_at last_used_at used_by",
+        name="key",
+        empty="There are no secrets yet: 'flowrunner secret set KEY' stores one",
+    )
 
 
 @secret.command("set", short_help="Set a secret.", epilog=examples("secret set API_KEY", "secret set API_KEY @key.txt"))

@@ -37,7 +37,11 @@ def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
 @limit_option
 def list_(limit: int) -> None:
     """List your API tokens, with their last use."""
-    show(connect().entries(_PATH, most=limit or None), "id name scopes created_at expires_at last_used_at")
+    show(
+        connect().entries(_PATH, most=limit or None),
+        "id name scopes created_at expires_at last_used_at",
+        empty="You have no API tokens: 'flowrunner token create NAME --scope read' creates one",
+    )
 
 
 @token.command(short_help="Revoke a token.", epilog=examples("token revoke deploy"))

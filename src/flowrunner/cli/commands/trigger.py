@@ -2,19 +2,21 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, say, yes_option
+from flowrunner.cli.common import ask, common, say, yes_option
 from flowrunner.cli.completion import complete_flows, complete_triggers
 from flowrunner.cli.connection import connect
-from flowrunner.cli.durations import seconds_of
+from flowrunner.cli.durations import moment_of, seconds_of
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lookup import flow_id, object_id, trigger_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option, wait_options
+from flowrunner.cli.text import relative
 
 trigger_argument = click.argument("trigger", shell_complete=complete_triggers)
 _STATE = "flow_name name state next_at"
@@ -37,7 +39,11 @@ def list_(flow: str | None, type: str | None, limit: int) -> None:
     """List triggers."""
     client = connect()
     query = {"flow_id": flow and flow_id(client, flow), "type": type}
-    show(client.entries("/triggers", query=query, most=limit or None), _COLUMNS)
+    show(
+        client.entries("/triggers", query=query, most=limit or None),
+        _COLUMNS,
+        empty="There are no such triggers: they are written in the documents of flows",
+    )
 
 
 @trigger.command(short_help="Print a trigger.", epilog=examples("trigger get reports/daily/every-morning"))
@@ -84,12 +90,18 @@ def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
 
 @trigger.command("next", short_help="Print when it starts next.", epilog=examples("trigger next reports/daily/morning"))
 @trigger_argument
-@click.option("-n", "--count", type=click.IntRange(1, 100), default=5, show_default=True, help="So many times.")
+@click.option(
+    "-n", "--count", metavar="NUMBER", type=click.IntRange(1, 100), default=5, show_default=True, help="So many times."
+)
 def next_(trigger: str, count: int) -> None:
     """Print the moments at which a schedule starts its flow next."""
     client = connect()
     found = client.get(f"/triggers/{trigger_id(client, trigger)}/next", count=count)["next"]
-    show([{"time": moment, "distance_at": moment} for moment in found], "time distance_at:DISTANCE", name="time")
+    now = datetime.now(UTC)
+    is_table = common().output in (None, "table")
+    show(
+        [{"time": moment, **({"distance": relative(moment, now)} if is_table else {})} for moment in found], name="time"
+    )
 
 
 @trigger.command(
@@ -105,7 +117,10 @@ def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
     from flowrunner.cli.bulk import follow_job
 
     client = connect()
-    path, body = f"/triggers/{trigger_id(client, trigger)}/backfill", {"from": start, "to": end}
+    path, body = (
+        f"/triggers/{trigger_id(client, trigger)}/backfill",
+        {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")},
+    )
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
     ask(f"Start {plan['total']} executions?", yes=yes)
     sys.exit(follow_job(client, client.request("POST", path, json=body, idempotency_key=True).object()))
@@ -121,7 +136,11 @@ def deliveries(trigger: str, limit: int) -> None:
     refused = client.get(path, limit=1)["refused"]
     if refused["count"]:
         _tell_of_refusals(refused)
-    show(client.entries(path, most=limit or None), "id received_at state execution_id:EXECUTION size error")
+    show(
+        client.entries(path, most=limit or None),
+        "id received_at state execution_id:EXECUTION size error",
+        empty="No request was accepted yet: 'flowrunner trigger get' prints the URL",
+    )
 
 
 def _tell_of_refusals(refused: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 import yaml
 
-from flowrunner.cli.common import say
+from flowrunner.cli.common import say, unusable
 from flowrunner.cli.flow_files import write_flow_file
 
 MAX_SPEC_BYTES: Final = 16 * 1024 * 1024
@@ -73,17 +73,17 @@ def identifier(text: str, taken: Collection[str], *, otherwise: str) -> str:
 
 
 def read_spec(file: str) -> Any:
-    """Return the value of a JSON or YAML file. Raises: click.UsageError."""
+    """Return the value of a JSON or YAML file. Raises: CommandFailed."""
     try:
         with Path(file).open("rb") as opened:
             content = opened.read(MAX_SPEC_BYTES + 1)
         if len(content) > MAX_SPEC_BYTES:
-            raise click.UsageError(f"{file} has more than {MAX_SPEC_BYTES} bytes")
+            raise unusable(f"{file} has more than {MAX_SPEC_BYTES} bytes")
         return yaml.CSafeLoader(content.decode()).get_single_data()
     except OSError as error:
-        raise click.UsageError(f"{file} cannot be read: {error.strerror}") from None
+        raise unusable(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise click.UsageError(f"{file} is neither JSON nor YAML: {str(error).splitlines()[0]}") from None
+        raise unusable(f"{file} is neither JSON nor YAML: {str(error).splitlines()[0]}") from None
 
 
 def write_all(flows: Collection[Imported], directory: Path) -> None:

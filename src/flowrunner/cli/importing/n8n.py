@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import click
-
+from flowrunner.cli.common import unusable
 from flowrunner.cli.importing.documents import Imported, identifier
 from flowrunner.cli.importing.n8n_expressions import condition, value
 from flowrunner.cli.importing.n8n_triggers import TRIGGERS, triggers_of
@@ -26,12 +25,12 @@ return one && one.json !== undefined ? one.json : one;
 
 
 def flow_of(workflow: Any) -> Imported:
-    """Return the flow of a workflow. Raises: click.UsageError: It is none."""
+    """Return the flow of a workflow. Raises: CommandFailed: It is none."""
     nodes = workflow.get("nodes") if isinstance(workflow, Mapping) else None
     if not isinstance(nodes, list) or not nodes:
-        raise click.UsageError("This is no workflow of n8n: it has no list of 'nodes'")
+        raise unusable("This is no workflow of n8n: it has no list of 'nodes'")
     if len(nodes) > MOST_NODES:
-        raise click.UsageError(f"The workflow has more than {MOST_NODES} nodes")
+        raise unusable(f"The workflow has more than {MOST_NODES} nodes")
     connections = workflow.get("connections")
     name = str(workflow.get("name") or "imported")[:200]
     settings = workflow.get("settings")
@@ -62,7 +61,7 @@ class _Workflow:
                     triggers[identifier(title, triggers, otherwise="trigger")] = found
         nodes = {id: self._node(title, self._all[title]) for title, id in self._ids.items()}
         if not nodes:
-            raise click.UsageError("The workflow has no nodes that do something")
+            raise unusable("The workflow has no nodes that do something")
         document: dict[str, Any] = {"metadata": {"name": self._flow.name}}
         if starts:
             document["start"] = starts[0]

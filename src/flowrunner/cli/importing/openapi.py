@@ -1,14 +1,18 @@
 """Flows that call the operations of an API which OpenAPI describes: one flow for each operation."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
-import click
-
+from flowrunner.cli.common import CommandFailed, unusable
+from flowrunner.cli.exits import NOT_FOUND
 from flowrunner.cli.importing.documents import Imported, identifier, literal
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
 MOST_OPERATIONS: Final = 2000
+MOST_LISTED: Final = 20_000
 # Parts of schemas that are copied for one operation. Schemas may refer to each other in circles.
 _MOST_PARTS: Final = 2000
 _DEEPEST: Final = 12
@@ -18,54 +22,103 @@ _KEPT: Final = (
 )  # fmt: skip
 
 
-def flows_of(spec: Any) -> list[Imported]:
-    """Return a flow for each operation. Raises: click.UsageError: It is no OpenAPI 3 document."""
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of an API.
+
+    Attributes:
+        name: The name of its flow, which does not depend on which operations are imported.
+        shared: The parameters of its path.
+    """
+
+    name: str
+    method: str
+    path: str
+    shared: list[Any]
+    content: Mapping[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line."""
+        text = str(self.content.get("summary") or self.content.get("description") or "").strip()
+        return text.splitlines()[0] if text else ""
+
+    @property
+    def tags(self) -> list[str]:
+        return [tag for tag in _list(self.content.get("tags")) if isinstance(tag, str) and 0 < len(tag) <= 100]
+
+    def matches(self, pattern: str) -> bool:
+        """Return whether its name, its `operationId`, or its method and path are the pattern, which may have `*`."""
+        names = self.name, str(self.content.get("operationId", "")), f"{self.method} {self.path}"
+        return any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names)
+
+
+def operations_of(spec: Any, patterns: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Operation]:
+    """Return the operations of a document that one of the patterns and one of the tags select, or all of them.
+
+    Raises:
+        CommandFailed: It is no OpenAPI 3 document, or a pattern or a tag selects nothing.
+    """
+    if isinstance(spec, Mapping) and str(spec.get("swagger", "")).startswith("2."):
+        raise unusable("This is a document of Swagger 2: convert it to OpenAPI 3 first, as swagger2openapi does")
     if not isinstance(spec, Mapping) or not str(spec.get("openapi", "")).startswith("3."):
-        raise click.UsageError("This is no OpenAPI document of version 3: it has no 'openapi: 3.…'")
-    found: list[Imported] = []
-    for path, method, shared, operation in _operations(spec):
-        if len(found) == MOST_OPERATIONS:
-            raise click.UsageError(f"The document has more than {MOST_OPERATIONS} operations")
-        taken = {one.name for one in found}
-        flow = _Operation(spec, path, method, shared=shared, operation=operation, taken=taken)
-        found.append(flow.imported())
-    if not found:
-        raise click.UsageError("The document has no operations")
-    return found
+        raise unusable("This is no OpenAPI document of version 3: it has no 'openapi: 3.…'")
+    operations = list(itertools.islice(_operations(spec), MOST_LISTED + 1))
+    if not operations:
+        raise unusable("The document has no operations: 'paths' has no get, post, put, patch, delete, head or options")
+    if len(operations) > MOST_LISTED:
+        raise unusable(f"The document has more than {MOST_LISTED} operations")
+    for pattern in patterns:
+        if not any(one.matches(pattern) for one in operations):
+            raise CommandFailed(f"No operation is '{pattern}': --list prints their names", NOT_FOUND)
+    for tag in tags:
+        if not any(tag in one.tags for one in operations):
+            known = ", ".join(sorted({tag for one in operations for tag in one.tags})[:20]) or "none"
+            raise CommandFailed(f"No operation has the tag '{tag}': the document has {known}", NOT_FOUND)
+    return [
+        one
+        for one in operations
+        if (not patterns or any(one.matches(pattern) for pattern in patterns))
+        and (not tags or not set(tags).isdisjoint(one.tags))
+    ]
 
 
-def _operations(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any], Mapping[str, Any]]]:
+def flows_of(spec: Mapping[str, Any], operations: Sequence[Operation]) -> list[Imported]:
+    """Return a flow for each operation. Raises: CommandFailed: There are too many."""
+    if len(operations) > MOST_OPERATIONS:
+        raise unusable(
+            f"The document has {len(operations)} operations, and {MOST_OPERATIONS} are made into flows at most: "
+            "choose some with --only or --tag"
+        )
+    return [_FlowOfOperation(spec, operation).imported() for operation in operations]
+
+
+def _operations(spec: Mapping[str, Any]) -> Iterator[Operation]:
     paths = spec.get("paths")
+    taken: set[str] = set()
     for path, item in (paths if isinstance(paths, Mapping) else {}).items():
         if isinstance(item, Mapping):
             for method in METHODS:
                 operation = item.get(method)
                 if isinstance(operation, Mapping):
-                    shared = item.get("parameters")
-                    yield str(path), method, shared if isinstance(shared, list) else [], operation
+                    text = str(operation.get("operationId") or f"{method} {path}")
+                    name = identifier(text, taken, otherwise="call")
+                    taken.add(name)
+                    yield Operation(name, method, str(path), _list(item.get("parameters")), operation)
 
 
-class _Operation:
-    def __init__(
-        self,
-        spec: Mapping[str, Any],
-        path: str,
-        method: str,
-        *,
-        shared: list[Any],
-        operation: Mapping[str, Any],
-        taken: set[str],
-    ) -> None:
+class _FlowOfOperation:
+    def __init__(self, spec: Mapping[str, Any], operation: Operation) -> None:
         self._spec = spec
-        self._path = path
-        self._method = method
-        self._operation = operation
+        self._path = operation.path
+        self._method = operation.method
+        self._operation = operation.content
+        self._tags = operation.tags
         self._parts = 0
-        name = identifier(str(operation.get("operationId") or f"{method} {path}"), taken, otherwise="call")
-        self._flow = Imported(name, {})
+        self._flow = Imported(operation.name, {})
         self._inputs: dict[str, Any] = {}
         self._params: dict[str, Any] = {}
-        self._declared = [*shared, *_list(operation.get("parameters"))]
+        self._declared = [*operation.shared, *_list(operation.content.get("parameters"))]
 
     def imported(self) -> Imported:
         url = self._url()
@@ -77,9 +130,8 @@ class _Operation:
         self._add_security()
         text = self._operation.get("summary") or self._operation.get("description") or f"{self._method} {self._path}"
         metadata: dict[str, Any] = {"name": self._flow.name, "description": str(text).strip()[:1000]}
-        tags = [tag for tag in _list(self._operation.get("tags")) if isinstance(tag, str) and 0 < len(tag) <= 100]
-        if tags:
-            metadata["tags"] = tags[:50]
+        if self._tags:
+            metadata["tags"] = self._tags[:50]
         self._flow.document |= {"metadata": metadata}
         if self._inputs:
             self._flow.document["inputs"] = self._inputs
