@@ -48,7 +48,10 @@ def test_s76_no_other_credential_reaches_the_mcp_server(account: Client, admin: 
         ),
     ):
         assert_error(reply, 403, "The MCP server takes only API tokens with the scope 'mcp'")
-    assert_error(Client(account.url).post("/mcp", message("tools/list")), 401)
+    nobody = Client(account.url).post("/mcp", message("tools/list"))
+    assert_error(nobody, 401)
+    assert "create an API token with the scope 'mcp'" in nobody.json["error"]["hint"]
+    assert nobody.json["error"]["docs"] == "docs/mcp.md#connecting-an-agent"
     assert_error(Client(account.url, "fr_pat_" + "x" * 43).post("/mcp", message("tools/list")), 401)
     revoked = at(account)
     id = account.get("/api/v1/tokens").json["tokens"][-1]["id"]

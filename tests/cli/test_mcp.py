@@ -1,8 +1,12 @@
 """The bridge `flowrunner mcp`: what it says when it cannot connect, and how it ends."""
 
+import asyncio
+import gzip
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,9 @@ import pytest
 from mcp import MCPError
 
 from api.agents import Agent, message, token_of
+from flowrunner.cli import mcp_bridge
+from flowrunner.cli.common import CommandFailed
+from flowrunner.cli.connection import Target
 from support.client import Client
 from support.server import Server, clean_environment
 
@@ -91,3 +98,75 @@ async def test_a_server_that_has_gone_is_an_error_of_each_call_and_no_end(tmp_pa
                     await agent.call("search_flows")
     finally:
         server.stop()
+
+
+# A hostile server
+
+
+@asynccontextmanager
+async def server_that_sends(head: str, *chunks: bytes, endless: bool = False) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Give the URL of a server that answers each request with these bytes, and the requests that it has got."""
+    got: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.readuntil(b"\r\n\r\n"))
+        try:
+            writer.write(head.encode() + b"\r\nConnection: close\r\n\r\n")
+            while True:
+                for chunk in chunks:
+                    writer.write(chunk)
+                    await writer.drain()
+                if not endless:
+                    break
+                # Without a wait the loop would have no turn for the reader.
+                await asyncio.sleep(0.001)
+            writer.close()
+        except ConnectionError:
+            pass
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", got
+        server.close()
+
+
+OK = "HTTP/1.1 200 OK\r\nContent-Type: application/json"
+PONG = b'{"jsonrpc": "2.0", "id": 0, "result": {}}'
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "endless", "said"),
+    [
+        (OK, b" " * 1_000_000, True, "The server's answer has more than 16 MiB"),
+        (OK, b" ", True, "has not answered in 0.5 s"),
+        (f"{OK}\r\nContent-Encoding: gzip", gzip.compress(PONG), False, "a compressed answer"),
+        (OK, b"<html>", False, "is no MCP server"),
+        (OK, b"[" * 100_000, False, "is no MCP server"),
+        (OK, PONG.replace(b"0,", b"1,"), False, "is no MCP server"),
+        ("HTTP/1.1 400 Bad", b'["jsonrpc"]', False, "The server has answered 400, as no FlowRunner does"),
+        ("HTTP/1.1 400 Bad", b'{"jsonrpc": "2.0"}', False, "The server has answered 400, as no FlowRunner does"),
+        ("HTTP/1.1 409 No", b'{"error": {"code": 7, "message": {}, "hint": null}}', False, "{}"),
+        # What follows the first answer is no handshake.
+        (OK, PONG, False, "does not answer as an MCP server"),
+    ],
+)
+async def test_a_hostile_answer_ends_the_command_in_bounded_time_and_memory(
+    head: str, body: bytes, endless: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_bridge, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(mcp_bridge, "_REQUEST_SECONDS", 0.5)
+    async with server_that_sends(head, body, endless=endless) as (url, _):
+        with pytest.raises(CommandFailed) as failed:
+            await mcp_bridge.connect_to(Target(url=url, token="fr_pat_x"))
+
+    assert said in failed.value.message
+    assert "fr_pat_x" not in failed.value.message
+
+
+async def test_no_other_origin_gets_the_token() -> None:
+    async with server_that_sends(OK, PONG) as (other, got):
+        moved = f"HTTP/1.1 307 Moved\r\nLocation: {other}/mcp\r\nContent-Length: 0"
+        async with server_that_sends(moved) as (url, _):
+            with pytest.raises(CommandFailed, match="The server has answered 307"):
+                await mcp_bridge.connect_to(Target(url=url, token="fr_pat_x"))
+
+    assert got == []

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from http import HTTPStatus
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from flowrunner import __version__
-from flowrunner.cli.advice import NOT_CONNECTED, advice_on, message_of
+from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, advice_on, message_of
 from flowrunner.cli.common import CommandFailed, common
 from flowrunner.cli.connection import Target, find_target, warn_of_plain_http
 from flowrunner.cli.contexts import load_contexts
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
     from mcp import Client
 
 _CONNECT_SECONDS: Final = 10.0
-# A tool waits up to a minute for the end of an execution.
-_READ_SECONDS: Final = 90.0
+# A tool waits up to a minute for the end of an execution. The whole of an answer takes no longer than this.
+_ANSWER_SECONDS: Final = 90.0
+# The error of an answer that is late comes before that of a request without one.
+_REQUEST_SECONDS: Final = 100.0
+_LARGEST_ANSWER: Final = 16 * 1024 * 1024
 _PING: Final = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
+_MAKE_ONE: Final = "make one: flowrunner token create NAME --scope mcp --scope read --scope run"
 _DENIED: Final = frozenset({401, 403})
-# Stands for the status of an answer that has not come.
+# Stand for the status of an answer that has not come, and of one that cannot be passed on.
 _NO_ANSWER: Final = 504
+_BAD_ANSWER: Final = 502
 # Of the codes that JSON-RPC leaves to servers.
 _REFUSED: Final = -32000
 
@@ -37,22 +43,55 @@ def run() -> None:
         )
     target = find_target(load_contexts())
     if target.token is None:
-        raise CommandFailed("There is no token: set FLOWRUNNER_TOKEN to an API token with the scope 'mcp'", DENIED)
+        raise CommandFailed(
+            f"There is no token: set FLOWRUNNER_TOKEN to an API token with the scope 'mcp'\n  hint: {_MAKE_ONE}",
+            DENIED,
+        )
     warn_of_plain_http(target.url)
     if find_spec("mcp") is None:
         raise CommandFailed(
             "This needs the package 'mcp': install FlowRunner with the extra 'mcp' (docs/mcp.md#installing-the-extra)",
             FAILED,
         )
-    asyncio.run(_bridge(target))
+    asyncio.run(connect_to(target))
+
+
+async def connect_to(target: Target) -> None:
+    """Pass requests on to a server until the standard input ends. Raises: CommandFailed."""
+    try:
+        await _bridge(target)
+    except ExceptionGroup as group:
+        error = _first(group)
+        # Answers to the first requests that are not those of an MCP server. Later ones are errors of a call.
+        if not _is_of_the_server(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise CommandFailed(f"{target.url} does not answer as an MCP server: {said}", FAILED) from None
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_of_the_server(error: Exception) -> bool:
+    from mcp import MCPError
+    from pydantic import ValidationError
+
+    return isinstance(error, MCPError | ValidationError)
 
 
 async def _bridge(target: Target) -> None:
     import httpx2
 
     url = f"{target.url.rstrip('/')}/mcp"
-    headers = {"Authorization": f"Bearer {target.token}", "User-Agent": f"flowrunner-mcp/{__version__}"}
-    timeout = httpx2.Timeout(_CONNECT_SECONDS, read=_READ_SECONDS)
+    headers = {
+        "Authorization": f"Bearer {target.token}", "User-Agent": f"flowrunner-mcp/{__version__}",
+        # A compressed answer could be a thousand times larger than it is.
+        "Accept-Encoding": "identity",
+    }  # fmt: skip
+    timeout = httpx2.Timeout(_CONNECT_SECONDS, read=_ANSWER_SECONDS)
     async with httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_transport()) as http:
         await _check(http, url)
         # It takes a second to import.
@@ -60,7 +99,9 @@ async def _bridge(target: Target) -> None:
         from mcp.client.streamable_http import streamable_http_client
         from mcp.server.stdio import stdio_server
 
-        async with Client(streamable_http_client(url, http_client=http), cache=None) as client:
+        transport = streamable_http_client(url, http_client=http)
+        # Without a limit, an answer with a wrong id would be waited for indefinitely.
+        async with Client(transport, cache=None, read_timeout_seconds=_REQUEST_SECONDS) as client:
             server = _passing_on(client)
             async with stdio_server() as (read, write):
                 await server.run(read, write, server.create_initialization_options())
@@ -69,6 +110,8 @@ async def _bridge(target: Target) -> None:
 async def _check(http: Any, url: str) -> None:
     """Send a first request, whose refusal ends the command. Raises: CommandFailed."""
     answer = await http.post(url, json=_PING)
+    if answer.is_success and not _is_pong(answer.content):
+        raise CommandFailed(f"{url} is no MCP server\n  hint: {NOT_AN_API}", FAILED)
     if not answer.is_success:
         message = answer.json()["error"]["message"]
         if answer.status_code == _NO_ANSWER:
@@ -86,15 +129,43 @@ def _transport() -> Any:
     class _Transport(httpx2.AsyncHTTPTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             try:
-                answer = await super().handle_async_request(request)
-                content = await answer.aread()
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    answer = await super().handle_async_request(request)
+                    content = await _read(answer)
             except httpx2.TransportError as error:
                 return _error(_NO_ANSWER, f"The server at {request.url} cannot be reached: {error}")
+            except TimeoutError:
+                return _error(_NO_ANSWER, f"The server at {request.url} has not answered in {_ANSWER_SECONDS:g} s")
+            except _UnusableAnswer as error:
+                return _error(_BAD_ANSWER, str(error))
             if answer.is_success or _is_of_protocol(content):
                 return httpx2.Response(answer.status_code, headers=answer.headers, content=content)
-            return _error(answer.status_code, _message_in(answer.status_code, content))
+            # The SDK's client waits for the answer behind a redirect, which nobody sends.
+            status = answer.status_code if answer.status_code >= 400 else _BAD_ANSWER
+            return _error(status, _message_in(answer.status_code, content))
 
     return _Transport()
+
+
+class _UnusableAnswer(Exception):
+    """An answer that is not passed on."""
+
+
+async def _read(answer: "Response") -> bytes:
+    """Return the body of an answer. Raises: _UnusableAnswer: It is too large, or compressed."""
+    try:
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise _UnusableAnswer("The server has sent a compressed answer, which nobody asked for")
+        content = bytearray()
+        async for chunk in answer.aiter_raw():
+            content += chunk
+            if len(content) > _LARGEST_ANSWER:
+                raise _UnusableAnswer(
+                    f"The server's answer has more than {_LARGEST_ANSWER // 1024**2} MiB: ask for less"
+                )
+        return bytes(content)
+    finally:
+        await answer.aclose()
 
 
 def _error(status: int, message: str) -> "Response":
@@ -104,10 +175,19 @@ def _error(status: int, message: str) -> "Response":
     return httpx2.Response(status, json=error)
 
 
+def _is_pong(content: bytes) -> bool:
+    try:
+        found = json.loads(content)
+        return found["jsonrpc"] == "2.0" and found["id"] == _PING["id"] and isinstance(found["result"], dict)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
 def _is_of_protocol(content: bytes) -> bool:
     try:
-        return "jsonrpc" in json.loads(content)
-    except (ValueError, TypeError):
+        found = json.loads(content)
+        return "jsonrpc" in found and isinstance(found["error"]["message"], str)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False
 
 
@@ -116,9 +196,11 @@ def _message_in(status: int, content: bytes) -> str:
 
     try:
         found = json.loads(content)["error"]
-        error = ApiError(status, found["code"], found["message"], hint=found["hint"], docs=found.get("docs"))
-        return f"{message_of(error)} ({advice_on(error)})"
-    except (ValueError, KeyError, TypeError):
+        hint, docs = (text if isinstance(text := found.get(name), str) else None for name in ("hint", "docs"))
+        error = ApiError(status, str(found["code"]), str(found["message"]), hint=hint, docs=docs)
+        advice = _MAKE_ONE if status == HTTPStatus.UNAUTHORIZED else advice_on(error)
+        return f"{message_of(error)} ({advice})" if advice else message_of(error)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"The server has answered {status}, as no FlowRunner does"
 
 

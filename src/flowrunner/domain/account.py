@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from flowrunner.domain.errors import Fault, Forbidden, SecondFactorMissing
+from flowrunner.domain.errors import Fault, Forbidden, SecondFactorMissing, WrongSurface
 from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.values import AccountId, JobId, SessionId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.domain.workspace import WORKSPACE_ROLES, Membership, WorkspaceRole
@@ -278,7 +278,7 @@ def authorise(caller: Caller, right: Right) -> None:
     if right in caller.rights:
         return
     if caller.surface != caller.own_surface:
-        raise Forbidden(_WRONG_SURFACE[caller.surface])
+        raise WrongSurface(_WRONG_SURFACE[caller.surface])
     if right not in rights_of(caller.role):
         raise Forbidden("Only an admin can do this" if right in _OF_ADMINS else "A viewer can only read")
     role = caller.role_in(caller.workspace_id)

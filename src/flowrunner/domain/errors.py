@@ -154,8 +154,16 @@ class Forbidden(FlowRunnerError):
     """The caller is known and may not do this."""
 
 
+class WrongSurface(Forbidden):
+    """The API token is for the other one of REST API and MCP server."""
+
+
 class Unauthorized(FlowRunnerError):
     """The caller is not known."""
+
+
+class UnknownAgent(Unauthorized):
+    """The caller of the MCP server is not known."""
 
 
 class SecondFactorRequired(Unauthorized):

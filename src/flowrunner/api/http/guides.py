@@ -30,6 +30,8 @@ from flowrunner.domain.errors import (
     Unauthorized,
     Unavailable,
     UnknownAccount,
+    UnknownAgent,
+    WrongSurface,
 )
 from flowrunner.domain.sign_on import SignOnFailed
 
@@ -90,6 +92,15 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     RecentLoginRequired: Guide("log in again, and then send the request again", "docs/sign-on.md#second-factors"),
     PasswordLoginDisabled: Guide(
         "open GET /api/v1/auth/methods for the providers of single sign-on", "docs/sign-on.md#without-passwords"
+    ),
+    UnknownAgent: Guide(
+        "create an API token with the scope 'mcp', in the account screen or with 'flowrunner token create', and give "
+        "it as 'Authorization: Bearer <token>'",
+        "docs/mcp.md#connecting-an-agent",
+    ),
+    WrongSurface: Guide(
+        "create another API token: with the scope 'mcp' for the MCP server, and without it for the REST API",
+        "docs/mcp.md#connecting-an-agent",
     ),
     Forbidden: _BY_STATUS[403],
     NotFound: Guide("check the id, and the workspace in which the request acts", "docs/api.md#workspaces"),

@@ -16,7 +16,7 @@ from flowrunner.api.http.state import state_of
 from flowrunner.api.mcp.calls import AgentCall, manual_of
 from flowrunner.api.mcp.inner_requests import InnerRequests
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import Forbidden, Unavailable
+from flowrunner.domain.errors import Forbidden, Unauthorized, Unavailable, UnknownAgent
 from flowrunner.ports.memory import BodyRoom
 
 _PROTOCOL: Final = "flowrunner.api.mcp.protocol"
@@ -36,7 +36,10 @@ class McpRoute(ProtectedRoute):
         except Forbidden:
             count_unknown(request)
             raise
-        await super().admit(request)
+        try:
+            await super().admit(request)
+        except Unauthorized as error:
+            raise UnknownAgent(str(error)) from None
 
     def body_room(self, request: Request) -> BodyRoom:
         # Of its own: what its requests hold must not wait for what it holds itself.
