@@ -14,8 +14,8 @@ triggers:
   after:  {type: execution, flow: other}
 """
 FIELDS = {
-    "id", "flow_id", "flow_name", "name", "type", "state", "next_at", "last_at", "last_execution_id", "url", "error",
-    "skipped", "missed",
+    "id", "flow_id", "flow_name", "name", "type", "state", "schedule", "next_at", "last_at", "last_execution_id", "url",
+    "error", "skipped", "missed",
 }  # fmt: skip
 
 

@@ -583,11 +583,14 @@ def test_a_trigger_is_paused_and_a_schedule_is_started_by_hand(tab: Tab, api: Cl
     api.new_flow(SCHEDULED, name="is scheduled")
     page = tab.go("/triggers?type=schedule")
     row = page.get_by_role("row").filter(has_text="is scheduled")
+    in_words = "At 00:00, on day 1 of the month, only in January (UTC)"
+    expect(row).to_contain_text(in_words)
 
     row.get_by_role("button", name="Pause yearly").click()
     expect(row).to_contain_text("paused")
     row.get_by_role("link", name="yearly").click()
     dialog = page.get_by_role("dialog", name="yearly")
+    expect(dialog).to_contain_text(f"{in_words}@yearly")
     expect(dialog.get_by_role("list").get_by_role("listitem")).to_have_count(5)
     dialog.get_by_role("button", name="Resume yearly").click()
     expect(row).to_contain_text("armed")

@@ -19,7 +19,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
 from flowrunner.api.starts import accepted
 from flowrunner.domain.account import Caller, Right
-from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.triggers import Schedule, TriggerId
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports.triggers import TriggerView
 from flowrunner.services.backfills import NAME, BackfillPlan
@@ -28,6 +28,20 @@ router = APIRouter(prefix="/api/v1/triggers", tags=["Triggers"], route_class=Pro
 
 HOOKS_PATH: Final = "/hooks/"
 MAX_NEXT: Final = 100
+
+
+class ScheduleAnswer(Answer, frozen=True, kw_only=True):
+    """When a schedule starts its flow: one of the first three, as the document says it."""
+
+    cron: Annotated[str | None, Meta(description="Five fields, read in the time zone.")]
+    every_seconds: float | None
+    at: str | None
+    timezone: Annotated[str, Meta(description="The IANA name of a time zone.")]
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Self:
+        at = None if schedule.at is None else rfc3339(schedule.at)
+        return cls(cron=schedule.cron, every_seconds=schedule.every_seconds, at=at, timezone=schedule.timezone)
 
 
 class TriggerAnswer(Answer, frozen=True, kw_only=True):
@@ -40,6 +54,7 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
         Literal["armed", "paused", "failing", "ended"],
         Meta(description="`failing` after several failed starts; `paused` also while its flow is disabled."),
     ]
+    schedule: Annotated[ScheduleAnswer | None, Meta(description="Of a schedule: its times. Null for other types.")]
     next_at: Annotated[str | None, Meta(description="When a schedule starts the flow next.")]
     last_at: Annotated[str | None, Meta(description="When it last started the flow.")]
     last_execution_id: str | None
@@ -59,6 +74,7 @@ class TriggerAnswer(Answer, frozen=True, kw_only=True):
             name=trigger.name,
             type=trigger.type,
             state=trigger.state,
+            schedule=ScheduleAnswer.of(trigger.spec) if isinstance(trigger.spec, Schedule) else None,
             next_at=None if trigger.next_at is None else rfc3339(trigger.next_at),
             last_at=None if trigger.last_at is None else rfc3339(trigger.last_at),
             last_execution_id=trigger.last_execution_id,

@@ -1298,6 +1298,20 @@ class Rule(Model):
     max_count: int | None
 
 
+class Schedule(Model):
+    """The schema `ScheduleAnswer` of the API.
+
+    Attributes:
+        cron: Five fields, read in the time zone.
+        timezone: The IANA name of a time zone.
+    """
+
+    cron: str | None
+    every_seconds: float | None
+    at: datetime | None
+    timezone: str
+
+
 class Scopes(Model):
     """The schema `ScopesAnswer` of the API."""
 
@@ -1732,6 +1746,7 @@ class Trigger(Model):
 
     Attributes:
         state: `failing` after several failed starts; `paused` also while its flow is disabled.
+        schedule: Of a schedule: its times. Null for other types.
         next_at: When a schedule starts the flow next.
         last_at: When it last started the flow.
         url: Path of a webhook on this server; its secret part only for those who may write.
@@ -1746,6 +1761,7 @@ class Trigger(Model):
     name: str
     type: Literal["execution", "schedule", "webhook"]
     state: Literal["armed", "ended", "failing", "paused"]
+    schedule: Schedule | None
     next_at: datetime | None
     last_at: datetime | None
     last_execution_id: str | None

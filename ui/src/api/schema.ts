@@ -5516,6 +5516,26 @@ export interface components {
             };
         };
         /**
+         * ScheduleAnswer
+         * @description When a schedule starts its flow: one of the first three, as the document says it.
+         */
+        ScheduleAnswer: {
+            /**
+             * Cron
+             * @description Five fields, read in the time zone.
+             */
+            cron: string | null;
+            /** Every Seconds */
+            every_seconds: number | null;
+            /** At */
+            at: string | null;
+            /**
+             * Timezone
+             * @description The IANA name of a time zone.
+             */
+            timezone: string;
+        };
+        /**
          * ScopesAnswer
          * @description The number of runs of a loop, or of branches.
          */
@@ -6477,6 +6497,8 @@ export interface components {
              * @enum {string}
              */
             state: "armed" | "ended" | "failing" | "paused";
+            /** @description Of a schedule: its times. Null for other types. */
+            schedule: components["schemas"]["ScheduleAnswer"] | null;
             /**
              * Next At
              * @description When a schedule starts the flow next.

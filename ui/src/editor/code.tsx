@@ -24,7 +24,7 @@ export interface CodeProps {
   onCursor?: (offset: number) => void;
   complete: (text: string, offset: number) => Completions | null;
   /** Return what is known about a place. */
-  describe: (text: string, offset: number) => Hover | null;
+  describe: (text: string, offset: number) => Promise<Hover | null>;
   onSave?: () => void;
   onRun?: () => void;
   /** Receives what others do with the editor. */
@@ -208,8 +208,8 @@ function completionsFor(context: CompletionContext, props: CodeProps) {
   };
 }
 
-function tooltipFor(view: EditorView, offset: number, props: CodeProps) {
-  const found = props.describe(view.state.doc.toString(), offset);
+async function tooltipFor(view: EditorView, offset: number, props: CodeProps) {
+  const found = await props.describe(view.state.doc.toString(), offset);
   if (found === null) return null;
   return { pos: found.from, end: found.to, above: true, create: () => ({ dom: domOf(found) }) };
 }

@@ -9,7 +9,7 @@ import { Code, type CodeHandle } from "../editor/code";
 import { complete } from "../editor/complete";
 import { applyChange, format } from "../editor/edits";
 import { renameNode } from "../editor/rename";
-import { hoverAt } from "../editor/hover";
+import { hoverOrWordsAt } from "../editor/hover";
 import { GraphView } from "../graph/view";
 import { moment, now } from "../parts/format";
 import { Failure, Skeleton } from "../parts/parts";
@@ -203,7 +203,7 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
           onChange={(text) => (model.text.value = text)}
           onCursor={(offset) => model.cursorMoved(offset)}
           complete={(text, offset) => complete(text, offset, language.schema, language.known)}
-          describe={(text, offset) => hoverAt(text, offset, language.schema)}
+          describe={(text, offset) => hoverOrWordsAt(text, offset, language.schema)}
           onSave={() => void save()}
           onRun={flow === undefined ? undefined : () => (isRunning.value = true)}
           onReady={(handle) => {

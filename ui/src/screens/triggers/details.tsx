@@ -9,6 +9,7 @@ import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Empty, Failure, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
+import { ScheduleWords } from "../../parts/schedule";
 import { CopyButton, useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { triggers as texts } from "../../texts/triggers";
@@ -28,6 +29,7 @@ export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; 
       <dl class="facts-list">
         <dt>{texts.flow}</dt><dd><a class="link" href={to(`/flows/${trigger.flow_id}`)}>{trigger.flow_name}</a></dd>
         <dt>{texts.type}</dt><dd>{texts.types[trigger.type]}</dd>
+        {trigger.schedule !== null && <><dt>{texts.schedule}</dt><dd><ScheduleWords schedule={trigger.schedule} />{trigger.schedule.cron !== null && <code class="muted small block">{trigger.schedule.cron}</code>}</dd></>}
         <dt>{texts.state}</dt>
         <dd class="row"><TriggerState of={trigger} />{trigger.skipped > 0 && <span class="muted small">{texts.skipped(trigger.skipped)}</span>}{trigger.missed > 0 && <span class="muted small">{texts.missed(trigger.missed)}</span>}</dd>
         <dt>{texts.last}</dt><dd><LastStart of={trigger} /></dd>

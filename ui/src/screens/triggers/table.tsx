@@ -4,6 +4,7 @@ import { Time } from "../../parts/parts";
 import { useAction } from "../../parts/tools";
 import { triggers as texts } from "../../texts/triggers";
 import { TriggerDialog } from "./details";
+import { ScheduleWords } from "../../parts/schedule";
 import { LastStart, TriggerActions, TriggerState, type Trigger } from "./parts";
 
 /** `showsFlow` names the flow of each trigger; `reload` loads them again after a change. */
@@ -34,6 +35,7 @@ function Row({ trigger, showsFlow, reload }: { trigger: Trigger; showsFlow: bool
     <tr>
       <td class="name">
         <a class="cut" data-nav href={withQuery(path, { ...Object.fromEntries(query), trigger: trigger.id })} title={trigger.name}>{trigger.name}</a>
+        <ScheduleWords schedule={trigger.schedule} look="muted small cut block" />
         {trigger.error !== null && <span class="bad small cut block" title={trigger.error}>{trigger.error}</span>}
       </td>
       {showsFlow && <td class="wide-only where whole"><a class="link cut block" href={to(`/flows/${trigger.flow_id}`)} title={trigger.flow_name}>{trigger.flow_name}</a></td>}

@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { inWords } from "./cron";
+
+test.each([
+  ["0 2 * * *", "At 02:00, every day"],
+  ["0 6 * * 1", "At 06:00, only on Monday"],
+  ["0 9-17 * * mon-fri", "Every hour, between 09:00 and 17:00, Monday through Friday"],
+  ["0 0 LW * *", "At 00:00, on the last weekday of the month"],
+  ["0 0 * * 5#3", "At 00:00, on the third Friday of the month"],
+  ["0 0 * * 7", "At 00:00, only on Sunday"],
+  ["*/15 * * * *", "Every 15 minutes, every hour, every day"],
+  ["@Daily", "At 00:00, every day"],
+])("%s is %s", (expression, words) => {
+  expect(inWords(expression)).toBe(words);
+});
+
+test.each(["", "@reboot", "0 0 2 * * *", "0 24 * * *", "0 0 */2 * 1", "0 0 * * 1/2", "0 0 * *", "x".repeat(100_000)])("%s has no words", (expression) => {
+  expect(inWords(expression)).toBeUndefined();
+});
