@@ -91,6 +91,18 @@ async def test_logs_have_the_same_total_on_each_page(executions: SqlExecutions, 
             assert (listed.next_cursor is not None) == (len(rest) > limit), (wanted, page)
 
 
+async def test_a_line_is_found_by_a_text_in_any_case_and_any_script(
+    executions: SqlExecutions, journal: SqlJournal
+) -> None:
+    messages = ("Ärger mit Öl", "ЗАКАЗ 5 обработан", "Plain text")
+    await journal.append(following("e1", *map(log_line, messages), epoch=TOKENS_PER_EPOCH, after=2))
+
+    for text, line in (("ärger MIT öL", 0), ("заказ 5 ОБРАБОТАН", 1), ("plain TEXT", 2)):
+        listed = await executions.logs(MARA, ExecutionId("e1"), LogFilter(text=text), ALL, most=1000)
+        assert [each.message for each in listed.items] == [messages[line]]
+        assert listed.total == 1
+
+
 async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:
     failed = Failed(error=ErrorValue(type="x", message="é" * 200_000))
     await journal.append(following("e9", failed, epoch=TOKENS_PER_EPOCH, after=2))

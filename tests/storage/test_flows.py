@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -132,6 +133,33 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows, monkeypatch
     monkeypatch.setattr("flowrunner.storage.flows._FLOWS_AT_ONCE", 2)
     page, total = await flows.page(MARA, page=ALL)
     assert ([f.id for f in page], total) == ([f"flow-{n}" for n in range(5)], 5)
+
+
+# Names of flows, and texts that are found in each, and not.
+ANY_CASE: Final = (
+    ("Äpfel und Öl", ("äpfel", "ÄPFEL UND ÖL", "öL"), ("apfel", "ä p")),
+    ("ЗАКАЗ обработан", ("заказ ОБРАБОТАН", "каЗ"), ("закас",)),
+    ("Σίσυφος", ("σ", "ΣΊΣΥΦ"), ("ώ",)),
+    ("straße", ("STRAß", "ße"), ("strasse",)),
+    ("100 % of [a-z]* and 'quotes'", ("% OF [A-Z]*", "'QUOTES'"), ("100 %of", "a_z")),
+)
+
+
+async def test_a_text_is_found_in_any_case_and_any_script(flows: SqlFlows) -> None:
+    for n, (name, _, _) in enumerate(ANY_CASE):
+        description = "Перевод İstanbul" if n == 0 else ""
+        saved = replace(flow(f"flow-{n}", revision=f"rev-{n}"), name=name, description=description)
+        await flows.create(MARA, saved)
+
+    async def found(text: str) -> list[str]:
+        return [each.id for each in (await flows.page(MARA, FlowFilter(text=text), page=ALL))[0]]
+
+    for n, (_, texts, others) in enumerate(ANY_CASE):
+        assert {text: await found(text) for text in texts} == {key: [f"flow-{n}"] for key in texts}
+        assert not any([f"flow-{n}" in await found(text) for text in others])
+    assert await found("ПЕРЕВОД İSTANBUL") == ["flow-0"]
+    # A text with more letters than are replaced.
+    assert await found("".join(map(chr, range(0x410, 0x410 + 150)))) == []
 
 
 def _saved(before: SavedFlow | None, id: str) -> SavedFlow:

@@ -1,5 +1,7 @@
 """Log lines of executions, which are events of their own type."""
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +12,7 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.event_codec import PartialDecoder
 from flowrunner.ports.executions import LogFilter, LogLine
 from flowrunner.storage.rows import from_ms
+from flowrunner.storage.text_search import FoldedText, contains
 from flowrunner.storage.transaction import Statement
 
 # The lines that a filter selects, in the compact form and the older one: see `ports.event_codec`.
@@ -22,7 +25,7 @@ SELECT {columns} FROM events
        WHEN length(data) > 2000 AND NOT json_valid(data) THEN true
        ELSE (:levels IS NULL OR instr(:levels, ',' || coalesce(data ->> '$.l', data ->> '$.level', 'info') || ',') > 0)
        AND (:node IS NULL OR coalesce(data ->> '$.n', data ->> '$.node') = :node)
-       AND (:text IS NULL OR instr(lower(coalesce(data ->> '$.m', data ->> '$.message')), lower(:text)) > 0) END
+       AND (:text IS NULL OR {contains}) END
 """
 # PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
 # may be the end of `\\u0000`, which is a backslash and no NUL.
@@ -33,33 +36,57 @@ SELECT {columns} FROM events, LATERAL (SELECT replace(data, '\\u0000', '\\ufffd'
    AND (CAST(:levels AS text) IS NULL
         OR strpos(:levels, ',' || coalesce(line ->> 'l', line ->> 'level', 'info') || ',') > 0)
    AND (CAST(:node AS text) IS NULL OR coalesce(line ->> 'n', line ->> 'node') = :node)
-   AND (CAST(:text AS text) IS NULL
-        OR strpos(lower(coalesce(line ->> 'm', line ->> 'message')), lower(:text)) > 0)
+   AND (CAST(:text AS text) IS NULL OR {contains})
 """
 _PAGE: Final = " AND seq > :after AND seq <= :until ORDER BY seq LIMIT :limit OFFSET :offset"
 
 
-def _statement(columns: str, rest: str = "") -> Statement:
-    return Statement(
-        sqlite=_SQLITE.replace("{columns}", columns) + rest, postgres=_POSTGRES.replace("{columns}", columns) + rest
+_MESSAGE: Final = Statement(
+    sqlite="coalesce(data ->> '$.m', data ->> '$.message')", postgres="coalesce(line ->> 'm', line ->> 'message')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatements:
+    """The statements for the lines that a filter selects: a page of them, their numbers, and how many there are."""
+
+    page: Statement
+    numbers: Statement
+    count: Statement
+
+
+@cache
+def _statements(replaced: int) -> LogStatements:
+    """Return the statements. Args: replaced: The number of letters to replace for the wanted text."""
+    message = Statement(
+        sqlite=contains(_MESSAGE.sqlite, replaced).sqlite, postgres=contains(_MESSAGE.postgres, replaced).postgres
     )
 
+    def statement(columns: str, rest: str = "") -> Statement:
+        sqlite, postgres = (text.replace("{columns}", columns) for text in (_SQLITE, _POSTGRES))
+        return Statement(
+            sqlite=sqlite.replace("{contains}", message.sqlite) + rest,
+            postgres=postgres.replace("{contains}", message.postgres) + rest,
+        )
 
-LOGS: Final = _statement("seq, at, type, data", _PAGE)
-NUMBERS: Final = _statement("seq", _PAGE)
-COUNT_LOGS: Final = _statement("count(*)")
+    return LogStatements(
+        page=statement("seq, at, type, data", _PAGE), numbers=statement("seq", _PAGE), count=statement("count(*)")
+    )
+
 
 _NULL: Final = msgspec.Raw(b"null")
 
 
-def values_of(workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter) -> dict[str, Any]:
-    """Return the parameters that select the lines of an execution."""
-    return {
+def log_search(workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter) -> tuple[LogStatements, dict[str, Any]]:
+    """Return the statements for the lines of an execution that a filter selects, and their parameters."""
+    text = FoldedText.of(wanted.text or "")
+    return _statements(len(text.replaced)), {
+        **text.values,
         "workspace_id": workspace_id,
         "id": id,
         "levels": f",{','.join(wanted.levels)}," if wanted.levels else None,
         "node": wanted.node,
-        "text": wanted.text,
+        "text": text.text or None,
     }
 
 

@@ -24,7 +24,7 @@ from flowrunner.ports.executions import (
 from flowrunner.ports.page import Listed, Page, number_of
 from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
-from flowrunner.storage.execution_logs import COUNT_LOGS, LOGS, NUMBERS, log_line, values_of
+from flowrunner.storage.execution_logs import log_line, log_search
 from flowrunner.storage.execution_search import Listing, search
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
@@ -149,7 +149,8 @@ class SqlExecutions:
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, page: Page, *, most: int
     ) -> ListedLines:
-        values = {**values_of(workspace_id, id, wanted), "after": number_of(page.cursor) if page.cursor else 0}
+        search, values = log_search(workspace_id, id, wanted)
+        values["after"] = number_of(page.cursor) if page.cursor else 0
 
         async def logs(tx: Transaction) -> tuple[int, list[Row], list[Row], int]:
             async with tx.snapshot():
@@ -157,15 +158,15 @@ class SqlExecutions:
                 if execution is None:
                     raise NotFound("execution")
                 values["until"] = last_seq = execution[0]
-                rows = await tx.rows(LOGS, {**values, "limit": most, "offset": page.offset})
+                rows = await tx.rows(search.page, {**values, "limit": most, "offset": page.offset})
                 is_last = len(rows) < most
                 # What the page shows already is not searched for again: a filter reads all events of the execution.
                 if is_last and not page.cursor and (rows or not page.offset):
                     return last_seq, rows, [], page.offset + len(rows)
-                total = (await one_row(tx, COUNT_LOGS, values))[0] if page.counts else 0
+                total = (await one_row(tx, search.count, values))[0] if page.counts else 0
                 # The number of the last line, if another one follows it.
                 last = {**values, "limit": 2, "offset": page.offset + page.limit - 1}
-                return last_seq, rows, [] if is_last else await tx.rows(NUMBERS, last), total
+                return last_seq, rows, [] if is_last else await tx.rows(search.numbers, last), total
 
         last_seq, rows, end, total = await self._database.read_long(logs)
         return ListedLines(
@@ -178,8 +179,9 @@ class SqlExecutions:
     async def logs_after(
         self, workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter, *, after: int, until: int, limit: int
     ) -> Sequence[LogLine]:
-        values = {**values_of(workspace_id, id, wanted), "after": after, "until": until, "limit": limit, "offset": 0}
-        rows = await self._database.read_long(lambda tx: tx.rows(LOGS, values))
+        search, values = log_search(workspace_id, id, wanted)
+        values |= {"after": after, "until": until, "limit": limit, "offset": 0}
+        rows = await self._database.read_long(lambda tx: tx.rows(search.page, values))
         return [log_line(*row) for row in rows]
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:

@@ -31,6 +31,7 @@ from flowrunner.storage import triggers
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.text_search import FoldedText, contains
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 # Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
@@ -166,10 +167,6 @@ PURGE: Final = "DELETE FROM flows WHERE id = :id"
 # The conditions of a filter, by their parameters.
 _CONDITIONS: Final[Mapping[str, Statement]] = {
     "name": Statement(sqlite="AND name = :name", postgres="AND name = :name"),
-    "text": Statement(
-        sqlite="AND instr(lower(name || char(10) || description), lower(:text)) > 0",
-        postgres="AND strpos(lower(name || chr(10) || description), lower(:text)) > 0",
-    ),
     "tags": Statement(
         sqlite="""
 AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
@@ -181,6 +178,8 @@ AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS w
 """,
     ),
 }
+# The columns that a text is searched in. They are one text, so that each letter is replaced once.
+_SEARCHED: Final = Statement(sqlite="(name || char(10) || description)", postgres="(name || chr(10) || description)")
 # The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
 # interpreter's lock for every row. The total of one page is 0 if nobody asks for it.
 _PAGE_IN_SQLITE: Final = """
@@ -201,12 +200,21 @@ SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND delete
 
 
 @cache
-def page_of(given: frozenset[str]) -> Statement:
-    """Return the statement for a page and the total. Args: given: The conditions of the filter."""
+def page_of(given: frozenset[str], *, replaced: int | None = None) -> Statement:
+    """Return the statement for a page and the total.
+
+    Args:
+        given: The conditions of the filter.
+        replaced: The number of letters to replace for the wanted text; None if there is none.
+    """
     wanted = [_CONDITIONS[name] for name in sorted(given)]
+    sqlite, postgres = [each.sqlite for each in wanted], [each.postgres for each in wanted]
+    if replaced is not None:
+        sqlite += ["AND", contains(_SEARCHED.sqlite, replaced).sqlite]
+        postgres += ["AND", contains(_SEARCHED.postgres, replaced).postgres]
     return Statement(
-        sqlite=_PAGE_IN_SQLITE.replace("{conditions}", " ".join(each.sqlite for each in wanted)),
-        postgres=_PAGE_IN_POSTGRES.replace("{conditions}", " ".join(each.postgres for each in wanted)),
+        sqlite=_PAGE_IN_SQLITE.replace("{conditions}", " ".join(sqlite)),
+        postgres=_PAGE_IN_POSTGRES.replace("{conditions}", " ".join(postgres)),
     )
 
 
@@ -392,18 +400,21 @@ class SqlFlows:
         self, workspace_id: WorkspaceId, wanted: FlowFilter = ALL_FLOWS, *, page: Page
     ) -> tuple[Sequence[FlowView], int]:
         # Descriptions and tags of 1,000 flows may be 100 MB as JSON, so long pages are read in portions.
-        read = self._database.read if page.limit <= _FLOWS_AT_ONCE else self._database.read_long
+        # A text is searched on another thread, because the database limits the rows that it reads, not their length.
+        is_long = page.limit > _FLOWS_AT_ONCE or bool(wanted.text)
+        read = self._database.read_long if is_long else self._database.read
+        text = FoldedText.of(wanted.text) if wanted.text else None
         values: dict[str, Any] = {
             "workspace_id": workspace_id,
             "name": wanted.name,
-            "text": wanted.text,
             "tags": msgspec.json.encode(wanted.tags).decode(),
             "counts": page.counts,
             "after": page.after,
+            **({} if text is None else text.values),
         }
         given = {"name"} if wanted.name is not None else set()
-        given |= {name for name in ("text", "tags") if getattr(wanted, name)}
-        statement = page_of(frozenset(given))
+        given |= {"tags"} if wanted.tags else set()
+        statement = page_of(frozenset(given), replaced=None if text is None else len(text.replaced))
         flows: list[FlowView] = []
         total = 0
         while True:

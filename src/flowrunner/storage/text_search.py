@@ -1,0 +1,68 @@
+"""Search for a text in upper or lower case, with one result on both databases.
+
+SQLite folds only ASCII letters, and PostgreSQL those of its locale. So both fold the ASCII letters, and replace the
+other letters of the wanted text one by one: `Ä` by `ä` for a search for `äpfel`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from string import ascii_lowercase
+from typing import Final
+
+from flowrunner.storage.transaction import Statement
+
+# An alphabet. Further letters are compared as they are.
+MOST_REPLACED: Final = 40
+# Parameters have names without digits.
+_NAMES: Final = [first + second for first in "ab" for second in ascii_lowercase][:MOST_REPLACED]
+
+_LOWER: Final = 'lower({column} COLLATE "C")'
+_REPLACED: Final = "replace({column}, :letter_{name}, :folded_{name})"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedText:
+    """A wanted text without upper case. Args: replaced: Letters that are replaced in what is searched, by others."""
+
+    text: str
+    replaced: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, text: str) -> "FoldedText":
+        folded = "".join(map(_folded, text))
+        others = {letter for letter in text if not letter.isascii()}
+        pairs = {(form, _folded(letter)) for letter in others for form in _forms(letter)}
+        return cls(folded, sorted(pairs)[:MOST_REPLACED])
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """Return the parameters of `contains`."""
+        found = {"text": self.text}
+        for name, (letter, folded) in zip(_NAMES, self.replaced, strict=False):
+            found |= {f"letter_{name}": letter, f"folded_{name}": folded}
+        return found
+
+
+@cache
+def contains(column: str, replaced: int) -> Statement:
+    """Return the condition that a column contains a text. Args: replaced: The number of letters to replace."""
+    folded = column
+    for name in _NAMES[:replaced]:
+        folded = _REPLACED.replace("{column}", folded).replace("{name}", name)
+    return Statement(
+        sqlite="instr(lower({column}), :text) > 0".replace("{column}", folded),
+        postgres="strpos({lower}, :text) > 0".replace("{lower}", _LOWER.replace("{column}", folded)),
+    )
+
+
+def _folded(letter: str) -> str:
+    """Return a character in lower case, if that is one character."""
+    return next((form for form in (letter.casefold(), letter.lower()) if len(form) == 1), letter)
+
+
+def _forms(letter: str) -> set[str]:
+    """Return the other forms of a letter that fold to the same character; `lower` replaces those in ASCII."""
+    folded = _folded(letter)
+    forms = {letter, letter.upper(), letter.title(), folded.upper(), folded.title()} - {folded}
+    return {form for form in forms if len(form) == 1 and not form.isascii()}
