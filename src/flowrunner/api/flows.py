@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 from pydantic import Field
 
 from flowrunner.api.http.answers import (
@@ -144,7 +145,19 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, flow: FlowView, *, plan: PlanAnswer | UnsetType = UNSET, same_name: Sequence[str] = ()) -> Self:
-        return cls(**_fields(flow), plan=plan, same_name=same_name or UNSET)
+        return cls(
+            id=flow.id,
+            name=flow.name,
+            description=flow.description,
+            version=flow.version,
+            created_at=rfc3339(flow.created_at),
+            updated_at=rfc3339(flow.updated_at),
+            tags=flow.tags,
+            revision=flow.revision,
+            disabled=UNSET if flow.disabled_at is None else True,
+            plan=plan,
+            same_name=same_name or UNSET,
+        )
 
 
 class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
@@ -152,21 +165,7 @@ class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
 
     @classmethod
     def of_saved(cls, flow: SavedFlow) -> Self:
-        return cls(**_fields(flow), definition=flow.definition)
-
-
-def _fields(flow: FlowView) -> dict[str, Any]:
-    return {
-        "id": flow.id,
-        "name": flow.name,
-        "description": flow.description,
-        "version": flow.version,
-        "created_at": rfc3339(flow.created_at),
-        "updated_at": rfc3339(flow.updated_at),
-        "tags": flow.tags,
-        "revision": flow.revision,
-        "disabled": UNSET if flow.disabled_at is None else True,
-    }
+        return cls(**asdict(FlowAnswer.of(flow)), definition=flow.definition)
 
 
 class MoveAnswer(Answer, frozen=True, kw_only=True):

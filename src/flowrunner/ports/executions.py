@@ -49,7 +49,7 @@ class ExecutionView:
     labels: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFilter:
     """The executions that a list selects; None, or no status, selects all.
 
@@ -111,7 +111,7 @@ class LogLine:
     step: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class ListedLines(Listed[LogLine]):
     """A page of lines of the log. Attributes: last_seq: Number of the execution's last event when it was read."""
 

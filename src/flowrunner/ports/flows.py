@@ -7,13 +7,14 @@ from typing import Final, NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tools import FlowTool, PublishedFlow
+from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class FlowView:
     """A flow without its definition.
 
@@ -32,7 +33,7 @@ class FlowView:
     disabled_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class SavedFlow(FlowView):
     """A flow with its definition.
 
@@ -128,7 +129,7 @@ class CurrentFlow(NamedTuple):
     is_paused: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFilter:
     """The flows that a list selects.
 

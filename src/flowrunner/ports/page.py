@@ -1,15 +1,15 @@
 """Pages of lists."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from flowrunner.domain.errors import invalid
+from flowrunner.domain.static_dataclass import static_dataclass
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """The part of a list that a caller asks for.
 
@@ -25,6 +25,17 @@ class Page:
     cursor: str | None = None
     counts: bool = True
     is_reversed: bool = False
+
+    def with_one_more(self) -> "Page":
+        """Return the page with one more entry, which tells whether there is another page."""
+        # `replace` takes three times as long.
+        return Page(
+            limit=self.limit + 1,
+            offset=self.offset,
+            cursor=self.cursor,
+            counts=self.counts,
+            is_reversed=self.is_reversed,
+        )
 
     @property
     def after(self) -> str:
@@ -61,7 +72,7 @@ def number_of(cursor: str) -> int:
     return int(cursor)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@static_dataclass(frozen=True, slots=True, kw_only=True)
 class Listed(Generic[T]):
     """A page of a list.
 

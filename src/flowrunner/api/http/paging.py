@@ -1,7 +1,6 @@
 """Lists in pages, by offset or by cursor."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from fastapi import Request
@@ -29,7 +28,7 @@ async def paged(
         kind: The answer with the list.
         position: Returns the position of an entry, which is the cursor of the page after it.
     """
-    found, total = await read(replace(page, limit=page.limit + 1))
+    found, total = await read(page.with_one_more())
     listed = listed_of(page, found, total, position)
     empty = kind([], **part_of(page, listed))
     return listing(empty, [item(one) for one in listed.items], link_to_next(request, listed.next_cursor))
