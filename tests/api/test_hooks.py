@@ -24,6 +24,9 @@ from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
+from flowrunner.storage.secrets import NAMED
+from flowrunner.storage.sqlite.database import SqliteTransaction
+from flowrunner.storage.triggers import BY_URL
 from support.client import Client, Reply
 from support.proxy import Proxy
 from support.receiver import Receiver
@@ -111,6 +114,34 @@ def test_the_result_of_the_flow_is_the_answer_if_that_is_wanted(account: Client)
 
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert reply.json == {"got": {"n": 1}}
+
+
+async def test_a_request_without_code_reads_its_trigger_and_its_secret_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[object] = []
+
+    def noting(read: Any) -> Any:
+        async def noted(self: SqliteTransaction, statement: Any, *values: Any) -> Any:
+            statements.append(statement)
+            return await read(self, statement, *values)
+
+        return noted
+
+    async with two_accounts_at(tmp_path) as accounts:
+        path = f"/api/v1/accounts/{(await accounts.mara.request('GET', '/api/v1/accounts/me')).json['id']}/secrets"
+        await accounts.mara.request("POST", path, {"key": "HOOK", "value": "a key of the sender"})
+        verify = '{scheme: token, header: X-Key, secret: "${secrets.HOOK}"}'
+        await accounts.mara.flow(FLOW % (verify, "respond: {mode: result}"))
+        ((trigger,), *_) = (await accounts.mara.request("GET", "/api/v1/triggers")).json.values()
+        for name in ("row", "rows"):
+            monkeypatch.setattr(SqliteTransaction, name, noting(getattr(SqliteTransaction, name)))
+        for n in range(2):
+            statements.clear()
+            reply = await accounts.mara.request("POST", trigger["url"], n, **{"X-Key": "a key of the sender"})
+            assert (reply.status, reply.json) == (200, {"got": n})
+
+        assert statements == [BY_URL, NAMED]
 
 
 def test_a_failed_execution_is_answered_with_502_and_its_id(account: Client) -> None:

@@ -46,6 +46,17 @@ async def test_a_secret_that_is_replaced_under_a_newer_data_key_opens_with_that(
     assert await secrets.sealed(MARA) == [(SealedSecret(key="K", key_version=2, sealed=b"2"), newer)]
 
 
+async def test_only_the_secrets_that_are_asked_for_are_read(secrets: SqlSecrets) -> None:
+    for key in ("A", "B", "C"):
+        await secrets.save(
+            MARA, lambda _, key=key: (SealedSecret(key=key, key_version=1, sealed=b"1"), FIRST_KEY), at=NOON
+        )
+
+    assert {secret.key for secret, _ in await secrets.sealed(MARA, {"A", "C", "X"})} == {"A", "C"}
+    assert await secrets.sealed(MARA, ()) == []
+    assert await secrets.sealed(OMAR, {"A"}) == []
+
+
 async def test_secrets_belong_to_their_account(secrets: SqlSecrets) -> None:
     await secrets.save(MARA, sealing(b"1"), at=NOON)
 

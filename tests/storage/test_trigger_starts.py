@@ -1,5 +1,6 @@
 """Schedules that are due, and the change of a trigger in the transaction of the start that it causes."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -28,6 +29,7 @@ from .test_triggers import HOOK, HOURLY, named, saved
 HOUR = timedelta(hours=1)
 LISTEN = "UPDATE triggers SET listens_to = 'flow-1', listens_status = 'completed'"
 OFTEN = TriggerId("trig-often")
+SELDOM = TriggerId("trig-seldom")
 
 
 @pytest.fixture
@@ -150,6 +152,32 @@ async def test_a_request_is_stored_with_its_start_unless_it_is_known(
     assert (delivery.state, delivery.execution_id, delivery.received_at) == ("started", "e1", NOON)
     assert (delivery.size, request) == (10, {"body": 1})
     assert (await often(triggers)).last_execution_id == "e1"
+
+
+async def test_requests_that_are_started_together_are_all_stored_and_the_trigger_shows_the_last(
+    database: Database, flows: SqlFlows, triggers: SqlTriggers, log: SqlJournal
+) -> None:
+    await flows.create(MARA, saved(often=HOOK, seldom=HOURLY))
+    epoch, hooks, due_at = await log.claim(), SqlHooks(database), NOON + HOUR
+    fires = [
+        TriggerFire(trigger_id=OFTEN, at=NOON, delivery="hook-1", request=b'{"n":1}'),
+        TriggerFire(trigger_id=SELDOM, at=NOON),
+        TriggerFire(trigger_id=OFTEN, at=due_at, delivery="hook-2", request=b'{"n":2}'),
+        TriggerFire(trigger_id=SELDOM, at=due_at, due_at=due_at, next=start(due_at + HOUR)),
+        TriggerFire(trigger_id=OFTEN, at=due_at, delivery="hook-2", request=b'{"n":3}'),
+    ]
+
+    outcomes = await asyncio.gather(
+        *(log.append(firing(f"e{number}", fire, epoch)) for number, fire in enumerate(fires, start=1)),
+        return_exceptions=True,
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [type(None)] * 4 + [TriggerHasMoved]
+    assert (await hooks.get(MARA, OFTEN, HookDeliveryId("hook-1")))[0].execution_id == "e1"
+    assert (await hooks.get(MARA, OFTEN, HookDeliveryId("hook-2")))[0].execution_id == "e3"
+    found = await named(triggers)
+    assert (found["often"].last_execution_id, found["often"].last_at) == ("e3", due_at)
+    assert (found["seldom"].last_execution_id, found["seldom"].due_at) == ("e4", due_at + HOUR)
 
 
 async def test_a_last_start_leaves_nothing_to_do(

@@ -50,6 +50,7 @@ EXCEPTIONS: Final = {
     "background jobs start what is due by triggers of all workspaces, with ids from the store": {
         "ALL", "STATE", "EARLIEST", "FIRE", "START", "FAIL", "ENDED_AT", "TRIGGER",
     },
+    "the sender of a webhook knows the secret part of its URL, and says no workspace": {"BY_URL"},
     "triggers are changed in the transaction that has read their flow, or the trigger, by its workspace": {
         "REPLACE", "ARM", "REMOVE", "REMOVE_ALL", "PAUSE", "ROTATE",
     },

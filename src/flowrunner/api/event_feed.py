@@ -135,8 +135,8 @@ class EventFeed:
         finally:
             self._events.unsubscribe(id, subscription)
 
-    async def until_end(self, id: ExecutionId, subscription: Subscription, *, look: bool) -> None:
-        """Return when the execution has ended.
+    async def until_end(self, id: ExecutionId, subscription: Subscription, *, look: bool) -> Ending | None:
+        """Return the last event of an execution when it has ended, or None if the journal alone has it.
 
         Args:
             look: It may have ended before the subscription.
@@ -144,12 +144,12 @@ class EventFeed:
         seconds = _FIRST_LOOK_SECONDS
         while True:
             if look and (await self._journal.stored(id)).status.is_final:
-                return
+                return None
             try:
                 async with asyncio.timeout(seconds):
                     while (taken := await subscription.take()) is not None:
-                        if _is_last(taken[-1]):
-                            return
+                        if isinstance(last := taken[-1].event, Ending):
+                            return last
             except TimeoutError:
                 seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
             look = True

@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
-from typing import Annotated, Any, Final, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Literal, Self, assert_never
 
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import PlainTextResponse, Response
 
-from flowrunner.api.event_feed import EventFeed
 from flowrunner.api.http.answers import (
     Answer,
     ErrorDetails,
@@ -34,10 +33,10 @@ from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import HookNotFound, Unavailable
+from flowrunner.domain.events import Cancelled, Completed, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import ExecutionId, WorkspaceId, memory_of_json, rfc3339
-from flowrunner.ports.executions import ExecutionDetail
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId
 from flowrunner.ports.live import Subscription
 from flowrunner.services.executions import StartedExecution
@@ -141,7 +140,8 @@ async def _received(request: Request) -> HookRequest:
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return HookRequest(method=request.method, headers=headers, query=request.url.query, body=body)
+    query = request.scope["query_string"].decode(errors="replace")
+    return HookRequest(method=request.method, headers=headers, query=query, body=body)
 
 
 def _room(request: Request, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
@@ -164,39 +164,56 @@ async def _start(request: Request, hook: OpenHook, received: HookRequest) -> Res
             return _accepted(outcome)
         started = outcome.started
         if not started.is_repeat:
-            has_ended = await _has_ended(request, id, subscription, look=False, seconds=respond.timeout_seconds)
+            end = await _end_of(request, hook, id, subscription, look=False)
     if started.is_repeat:
         with waiting.hold(workspace_id), state.feed.subscribed(started.id) as subscription:
-            has_ended = await _has_ended(request, started.id, subscription, look=True, seconds=respond.timeout_seconds)
-    if not has_ended:
-        return _accepted(outcome)
-    detail = await services.hooks.ended(hook, started.id)
-    return _result(request, started, detail)
+            end = await _end_of(request, hook, started.id, subscription, look=True)
+    return _accepted(outcome) if end is None else _result(request, started, end)
 
 
-async def _has_ended(
-    request: Request, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: float
-) -> bool:
-    """Wait for the end of an execution, and return whether it has come in time."""
-    feed = state_of(request).feed
-    end = asyncio.ensure_future(_end(feed, id, subscription, look=look, seconds=seconds))
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of an execution. Args: result: Its JSON text."""
+
+    status: Status
+    result: bytes | None
+
+
+async def _end_of(
+    request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription, *, look: bool
+) -> _End | None:
+    """Wait for the end of an execution; return None if it does not come in time, or the sender leaves."""
+    end = asyncio.ensure_future(_until_end(request, hook, id, subscription, look=look))
     left = asyncio.ensure_future(until_disconnected(request.receive))
     try:
         await asyncio.wait({end, left}, return_when=asyncio.FIRST_COMPLETED)
-        return end.done() and end.result()
+        return end.result() if end.done() else None
     finally:
         end.cancel()
         left.cancel()
         await asyncio.gather(end, left, return_exceptions=True)
 
 
-async def _end(feed: EventFeed, id: ExecutionId, subscription: Subscription, *, look: bool, seconds: float) -> bool:
+async def _until_end(
+    request: Request, hook: OpenHook, id: ExecutionId, subscription: Subscription, *, look: bool
+) -> _End | None:
     try:
-        async with asyncio.timeout(seconds):
-            await feed.until_end(id, subscription, look=look)
+        async with asyncio.timeout(hook.spec.respond.timeout_seconds):
+            last = await state_of(request).feed.until_end(id, subscription, look=look)
     except (TimeoutError, Unavailable):
-        return False
-    return True
+        return None
+    match last:
+        case Completed(result=result):
+            return _End(Status.COMPLETED, msgspec.json.encode(result))
+        case Failed():
+            return _End(Status.FAILED, None)
+        case Cancelled():
+            return _End(Status.CANCELLED, None)
+        case None:
+            detail = await services_of(request).hooks.ended(hook, id)
+            return _End(detail.status, detail.result)
+        case _:
+            assert_never(last)
 
 
 def _accepted(outcome: HookOutcome) -> Response:
@@ -207,11 +224,11 @@ def _accepted(outcome: HookOutcome) -> Response:
     return answer(body, 200 if started.is_repeat else 202)
 
 
-def _result(request: Request, started: StartedExecution, detail: ExecutionDetail) -> Response:
-    if detail.status is Status.COMPLETED:
+def _result(request: Request, started: StartedExecution, end: _End) -> Response:
+    if end.status is Status.COMPLETED:
         # As it is: the sender may expect exactly this JSON.
-        return Response(detail.result or b"null", media_type="application/json")
-    message = f"The execution {'failed' if detail.status is Status.FAILED else 'was cancelled'}"
+        return Response(end.result or b"null", media_type="application/json")
+    message = f"The execution {'failed' if end.status is Status.FAILED else 'was cancelled'}"
     return error_answer(request.scope["request_id"], 502, message, details=ErrorDetails(execution_id=started.id))
 
 

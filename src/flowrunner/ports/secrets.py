@@ -95,8 +95,14 @@ class SecretStore(Protocol):
         """Record when secrets were last used."""
         ...
 
-    async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
-        """Return a consistent snapshot of every secret with its data key; None for a missing data key."""
+    async def sealed(
+        self, workspace_id: WorkspaceId, names: Collection[str] | None = None
+    ) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        """Return a consistent snapshot of secrets with their data keys; None for a missing data key.
+
+        Args:
+            names: Those that are wanted; None for all.
+        """
         ...
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:

@@ -10,6 +10,7 @@ from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.triggers import FAILING_AFTER, Chain, Schedule, TriggerId, TriggerState, TriggerType
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.flows import CurrentFlow
 from flowrunner.ports.page import Page
 
 
@@ -68,6 +69,24 @@ class TriggerView:
     def is_armed(self) -> bool:
         """Return whether it starts executions, possibly in vain."""
         return self.state in ("armed", "failing")
+
+
+@static_dataclass(frozen=True, slots=True, kw_only=True)
+class HookTrigger:
+    """A webhook trigger, as far as a request to it needs that.
+
+    Attributes:
+        is_armed: It starts executions, possibly in vain.
+        flow: Its flow, if that was read together with it.
+    """
+
+    id: TriggerId
+    workspace_id: WorkspaceId
+    flow_id: FlowId
+    name: str
+    revision_id: RevisionId
+    is_armed: bool
+    flow: CurrentFlow | None = None
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +151,8 @@ class TriggerStore(Protocol):
         """Raises: NotFound."""
         ...
 
-    async def by_token(self, token: str) -> TriggerView | None:
-        """Return the webhook with this URL; None if there is none."""
+    async def by_token(self, token: str) -> HookTrigger | None:
+        """Return the webhook with this URL, and its flow; None if there is none."""
         ...
 
     async def set_paused(

@@ -151,8 +151,7 @@ class AesVault:
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = {
             secret.key: self.open(workspace_id, secret, data_key)
-            for secret, data_key in await self._store.sealed(workspace_id)
-            if secret.key in names
+            for secret, data_key in await self._store.sealed(workspace_id, names)
         }
         self._uses.update(dict.fromkeys(((workspace_id, key) for key in found), self._clock.now()))
         # Another process may just have set the value.

@@ -44,7 +44,7 @@ from flowrunner.ports.executions import (
     LogLine,
     UsageReader,
 )
-from flowrunner.ports.flows import CompiledFlows, FlowStore
+from flowrunner.ports.flows import CompiledFlows, CurrentFlow, FlowStore
 from flowrunner.ports.journal import DuplicateRequest, NewExecution
 from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
@@ -90,6 +90,7 @@ class StartRequest:
         labels: Labels that were checked.
         kept: Events that a rerun keeps of another execution.
         fire: The change of the trigger that starts it, in the same transaction.
+        current: What was just read of the flow; None to read it now.
         overlap: What happens while an execution with the same trigger is open; a limit of the flow's own comes first.
         id: The id of the new execution, for a caller that subscribes to it before it starts.
     """
@@ -106,6 +107,7 @@ class StartRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     kept: Sequence[tuple[Event, datetime]] = ()
     fire: TriggerFire | None = None
+    current: CurrentFlow | None = None
     overlap: OnLimit | None = None
     id: ExecutionId | None = None
 
@@ -197,7 +199,7 @@ class Executions:
             before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
             if before is not None:
                 return before
-        current = await self._flows.current(workspace_id, flow_id)
+        current = asked.current or await self._flows.current(workspace_id, flow_id)
         if current.is_disabled:
             raise FlowDisabled(current.name)
         # Open executions go on during a pause, with what their steps start.

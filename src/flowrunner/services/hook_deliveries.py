@@ -16,7 +16,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookStore, Refusals
 from flowrunner.ports.page import Page
-from flowrunner.ports.triggers import TriggerStore, TriggerView
+from flowrunner.ports.triggers import HookTrigger, TriggerStore, TriggerView
 from flowrunner.services.executions import Executions
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook
@@ -90,8 +90,16 @@ class HookDeliveries:
         written = flow.triggers.get(trigger.name)
         if written is None or not isinstance(written.spec, WebhookTrigger):
             raise NotFound("trigger")
+        found = HookTrigger(
+            id=trigger.id,
+            workspace_id=trigger.workspace_id,
+            flow_id=trigger.flow_id,
+            name=trigger.name,
+            revision_id=trigger.revision_id,
+            is_armed=trigger.is_armed,
+        )
         return OpenHook(
-            trigger=trigger, flow=flow, written=written, spec=written.spec, scheme=Unverified(), replay_id=None
+            trigger=found, flow=flow, written=written, spec=written.spec, scheme=Unverified(), replay_id=None
         )
 
     async def start_received(self) -> None:

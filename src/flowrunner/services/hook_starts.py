@@ -21,7 +21,7 @@ from flowrunner.domain.verification import Scheme
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.hooks import HookDelivery, HookDeliveryId, HookState, HookStore
 from flowrunner.ports.sandbox import Sandbox
-from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.ports.triggers import HookTrigger, TriggerFire, TriggerHasMoved
 from flowrunner.services.chain_depth import MAX_DEPTH, TOO_DEEP, depth_in
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.trigger_values import evaluate, input_of, labels_of
@@ -35,7 +35,7 @@ _VALUES: Final = ("body", "headers", "query")
 class OpenHook:
     """An armed webhook trigger whose sender is verified."""
 
-    trigger: TriggerView
+    trigger: HookTrigger
     flow: Flow
     written: Trigger
     spec: WebhookTrigger
@@ -193,6 +193,8 @@ class HookStarts:
                 ),
                 idempotency_key=key,
                 is_new=is_new and spec.dedupe is None,
+                # Nothing long was done since it was read.
+                current=None if encoded is None else trigger.flow,
                 id=id,
             )
         )

@@ -23,7 +23,7 @@ os.register_at_fork(after_in_child=_drawn.clear)
 
 def new_id(prefix: str, at: datetime) -> str:
     """Return an id such as `flow-01jdhq6v3k8n3w…`: ten digits of time and 26 random ones."""
-    return first_id(prefix, at) + _random_digits()
+    return first_id(prefix, at) + random_digits()
 
 
 def first_id(prefix: str, at: datetime) -> str:
@@ -42,7 +42,8 @@ def time_of(id: str) -> datetime:
     return _EPOCH + number * _MILLISECOND
 
 
-def _random_digits() -> str:
+def random_digits() -> str:
+    """Return 26 digits of base 32, which nobody can guess."""
     # `pop` takes each of them once, whichever threads make ids.
     with contextlib.suppress(IndexError):
         return _drawn.pop()

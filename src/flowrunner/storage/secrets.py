@@ -1,8 +1,10 @@
 """Secrets at rest: sealed values and wrapped keys, never in plain text."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
@@ -14,7 +16,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES
-from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.transaction import Sql, Statement, Transaction, one_row
 
 WORKSPACE_EXISTS: Final = "SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL"
 SAVE: Final = """
@@ -89,6 +91,19 @@ SELECT workspace_id, max(version) FROM data_keys
 OLDER_DATA_KEYS: Final = "SELECT version FROM data_keys WHERE workspace_id = :workspace_id AND version < :version"
 DELETE_DATA_KEY: Final = "DELETE FROM data_keys WHERE workspace_id = :workspace_id AND version = :version"
 
+# A workspace may have many, and each use of some of them reads these alone.
+NAMED: Final = Statement(
+    sqlite="""
+SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
+  FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
+ WHERE s.workspace_id = :workspace_id AND s.key IN (SELECT value FROM json_each(:names))
+""",
+    postgres="""
+SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
+  FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
+ WHERE s.workspace_id = :workspace_id AND s.key IN (SELECT json_array_elements_text(CAST(:names AS json)))
+""",
+)
 SEALED: Final = tuple(table.sealed for table in TABLES if table.sealed is not None)
 
 
@@ -143,8 +158,13 @@ class SqlSecrets:
         values = [{"workspace_id": id, "key": key, "at": to_ms(at)} for (id, key), at in uses.items()]
         await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
 
-    async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
-        return await self._database.read(lambda tx: _sealed(tx, SEALED_SECRETS, workspace_id))
+    async def sealed(
+        self, workspace_id: WorkspaceId, names: Collection[str] | None = None
+    ) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        if names is None:
+            return await self._database.read(lambda tx: _sealed(tx, SEALED_SECRETS, {"workspace_id": workspace_id}))
+        values = {"workspace_id": workspace_id, "names": msgspec.json.encode(list(names)).decode()}
+        return await self._database.read(lambda tx: _sealed(tx, NAMED, values))
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
         (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"workspace_id": workspace_id}))
@@ -185,7 +205,7 @@ class SqlSecrets:
             found = [
                 (of_table.replace, *value)
                 for of_table in SEALED
-                for value in await _sealed(tx, of_table.read, workspace_id)
+                for value in await _sealed(tx, of_table.read, {"workspace_id": workspace_id})
             ]
             data_key, resealed = reseal(workspace_id, version)([(secret, key) for _, secret, key in found])
             await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
@@ -227,14 +247,14 @@ def _view(row: Sequence[Any], used_by: Sequence[FlowName] = ()) -> SecretView:
 
 
 async def _sealed(
-    tx: Transaction, read: str, workspace_id: WorkspaceId
+    tx: Transaction, read: Sql, values: Mapping[str, Any]
 ) -> list[tuple[SealedSecret, WrappedKey | None]]:
     return [
         (
             SealedSecret(key=key, key_version=key_version, sealed=sealed),
             None if data_key[0] is None else wrapped_key(data_key),
         )
-        for key, key_version, sealed, *data_key in await tx.rows(read, {"workspace_id": workspace_id})
+        for key, key_version, sealed, *data_key in await tx.rows(read, values)
     ]
 
 

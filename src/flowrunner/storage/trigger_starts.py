@@ -8,10 +8,10 @@ from flowrunner.domain.schedules import NextStart
 from flowrunner.domain.triggers import TriggerId
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports.journal import NewExecution
-from flowrunner.ports.triggers import TriggerFire, TriggerHasMoved, TriggerView
+from flowrunner.ports.triggers import TriggerHasMoved, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms_or_none, to_ms, to_ms_or_none
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Statement, Transaction
 from flowrunner.storage.trigger_events import tell_if_failing, tell_of_trigger
 from flowrunner.storage.triggers import ALL, view
 
@@ -42,11 +42,21 @@ START_DELIVERY: Final = """
 UPDATE hook_deliveries SET state = 'started', execution_id = :execution_id
  WHERE id = :delivery AND workspace_id = :workspace_id
 """
-ADD_STARTED_DELIVERY: Final = """
+ADD_STARTED_DELIVERIES: Final = Statement(
+    sqlite="""
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
 VALUES (:delivery, :workspace_id, :trigger_id, :at, 'started', :execution_id, :request, :size)
     ON CONFLICT (id) DO NOTHING
-"""
+""",
+    postgres="""
+INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
+SELECT new.delivery, new.workspace_id, new.trigger_id, new.at, 'started', new.execution_id, new.request, new.size
+  FROM unnest(:delivery::text[], :workspace_id::text[], :trigger_id::text[], :at::bigint[], :execution_id::text[],
+              :request::text[], :size::bigint[])
+    AS new (delivery, workspace_id, trigger_id, at, execution_id, request, size)
+    ON CONFLICT (id) DO NOTHING
+""",
+)
 # Nothing is due during a pause; what was missed is found after it.
 EARLIEST: Final = """
 SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
@@ -62,33 +72,40 @@ MOST_ERROR_CHARACTERS: Final = 500
 
 async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None:
     """Change the triggers of new executions. Raises: TriggerHasMoved."""
+    # Many requests may arrive at one webhook together, and its row shows the last one.
+    starts: dict[TriggerId, dict[str, Any]] = {}
+    deliveries: list[dict[str, Any]] = []
     for new in created:
         fire = new.fire
         assert fire is not None, "a trigger has started each of them"
         values: dict[str, Any] = {"id": fire.trigger_id, "at": to_ms(fire.at), "execution_id": new.id}
-        statement = START
-        if fire.due_at is not None:
-            statement = FIRE
+        if fire.due_at is None:
+            starts[fire.trigger_id] = values
+        else:
+            starts.pop(fire.trigger_id, None)
             values |= _next(fire.next) | {"due_at": to_ms(fire.due_at), "missed": fire.missed}
-        if await tx.run(statement, values) != 1:
-            raise TriggerHasMoved
+            if await tx.run(FIRE, values) != 1:
+                raise TriggerHasMoved
         if fire.missed and fire.due_at is not None:
             due_at = rfc3339(fire.due_at)
             await tell_of_trigger(tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed)
         if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
             raise TriggerHasMoved
         if fire.delivery is not None:
-            await _record_delivery(tx, new, fire, fire.delivery)
-
-
-async def _record_delivery(tx: Transaction, new: NewExecution, fire: TriggerFire, id: str) -> None:
-    values: dict[str, Any] = {"delivery": id, "workspace_id": new.workspace_id, "execution_id": new.id}
-    if fire.request is None:
-        await tx.run(START_DELIVERY, values)
-        return
-    values |= {"trigger_id": fire.trigger_id, "at": to_ms(fire.at)}
-    values |= {"request": fire.request.decode(), "size": len(fire.request)}
-    if await tx.run(ADD_STARTED_DELIVERY, values) != 1:
+            delivery: dict[str, Any] = {
+                "delivery": fire.delivery,
+                "workspace_id": new.workspace_id,
+                "execution_id": new.id,
+            }
+            if fire.request is None:
+                await tx.run(START_DELIVERY, delivery)
+            else:
+                delivery |= {"trigger_id": fire.trigger_id, "at": to_ms(fire.at)}
+                deliveries.append(delivery | {"request": fire.request.decode(), "size": len(fire.request)})
+    for start in starts.values():
+        if await tx.run(START, start) != 1:
+            raise TriggerHasMoved
+    if deliveries and await tx.run_many(ADD_STARTED_DELIVERIES, deliveries) != len(deliveries):
         raise TriggerHasMoved
 
 

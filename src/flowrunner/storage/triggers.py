@@ -12,8 +12,9 @@ from flowrunner.domain.schedules import next_start
 from flowrunner.domain.triggers import Chain, Schedule, Trigger, TriggerId, TriggerType, WebhookTrigger
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
+from flowrunner.ports.flows import CurrentFlow
 from flowrunner.ports.page import Page
-from flowrunner.ports.triggers import TriggerView
+from flowrunner.ports.triggers import HookTrigger, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
@@ -41,7 +42,13 @@ SELECT count(*) FROM triggers t JOIN flows f ON f.id = t.flow_id
 """
 GET: Final = f"{ALL} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
 BY_ID: Final = f"{ALL} WHERE t.id = :id AND f.deleted_at IS NULL"
-BY_TOKEN: Final = f"{ALL} WHERE t.url_token = :token AND f.deleted_at IS NULL"
+# Each request to a webhook reads it: no more than that needs, and at once what a start would read of the flow.
+BY_URL: Final = """
+SELECT t.id, t.workspace_id, t.flow_id, t.name, f.revision_id, f.name, f.disabled_at IS NOT NULL,
+       (SELECT paused_at IS NOT NULL FROM engine), t.paused_at IS NULL AND t.removed_at IS NULL
+  FROM triggers t JOIN flows f ON f.id = t.flow_id
+ WHERE t.url_token = :token AND f.deleted_at IS NULL
+"""
 OF_FLOW: Final = f"{ALL} WHERE t.flow_id = :flow_id"
 
 ADD: Final = """
@@ -117,9 +124,20 @@ class SqlTriggers:
     async def get(self, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
         return await self._database.read(lambda tx: _get(tx, workspace_id, id))
 
-    async def by_token(self, token: str) -> TriggerView | None:
-        row = await self._database.read(lambda tx: tx.row(BY_TOKEN, {"token": token}))
-        return None if row is None else view(row)
+    async def by_token(self, token: str) -> HookTrigger | None:
+        row = await self._database.read(lambda tx: tx.row(BY_URL, {"token": token}))
+        if row is None:
+            return None
+        flow = CurrentFlow(RevisionId(row[4]), row[5], is_disabled=bool(row[6]), is_paused=bool(row[7]))
+        return HookTrigger(
+            id=TriggerId(row[0]),
+            workspace_id=WorkspaceId(row[1]),
+            flow_id=FlowId(row[2]),
+            name=row[3],
+            revision_id=flow.revision_id,
+            is_armed=bool(row[8]) and not flow.is_disabled,
+            flow=flow,
+        )
 
     async def set_paused(
         self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: Audit = None

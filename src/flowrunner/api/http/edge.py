@@ -1,7 +1,6 @@
 """The outermost ASGI layer: request ids, client addresses behind proxies, security headers, crash answers, the log."""
 
 import re
-import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -18,10 +17,12 @@ from flowrunner.api.http.rate_headers import RATES, rate_headers
 from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
 from flowrunner.domain.traces import read_traceparent
 from flowrunner.ports.telemetry import TRACEPARENT
+from flowrunner.services.ids import random_digits
 
 logger = structlog.get_logger()
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID_DIGITS: Final = 16
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -173,4 +174,4 @@ class Edge:
 def request_id_of(scope: Scope) -> str:
     """Return the id that the client has given its request, or a new one."""
     given = header_of(scope, b"x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else random_digits()[:_REQUEST_ID_DIGITS]
