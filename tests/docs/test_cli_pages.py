@@ -31,6 +31,7 @@ BASH: Final = shutil.which("bash")
 CLI: Final = ROOT / "docs" / "cli.md"
 TESTING: Final = ROOT / "docs" / "testing-flows.md"
 TUTORIAL: Final = ROOT / "docs" / "tutorial.md"
+CONNECTING: Final = ROOT / "docs" / "connecting.md"
 # A flow has the name of its file above it, and a script the exit code that it ends with, if that is not 0.
 _PARTS: Final = re.compile(r"^(?:<!-- (?:file|exits): (\S+) -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -82,7 +83,7 @@ def fits(said: str, seen: str) -> bool:
 
 # A page is a session of a dozen processes: a busy machine may need its time for them.
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [CLI, TESTING, TUTORIAL], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [CLI, TESTING, TUTORIAL, CONNECTING], ids=lambda page: page.name)
 def test_every_command_does_what_the_page_says(page: Path, admin: Client, tmp_path: Path) -> None:
     admin.post("/api/v1/accounts", {"name": "Ada", "email": READER, "password": PASSWORD, "email_confirmed": True})
     for name, text in files_of(page).items():

@@ -16,7 +16,7 @@ _BLOCK: Final = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 def test_every_command_prints_what_the_page_says(tmp_path: Path) -> None:
     found = _BLOCK.findall((DOCS / "importing.md").read_text())
     commands, printed = [text for kind, text in found if kind == "sh"], [text for kind, text in found if kind == "text"]
-    assert len(commands) == len(printed) == 2
+    assert len(commands) == len(printed) == 3
 
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for script, expected in zip(commands, printed, strict=True):
