@@ -46,7 +46,12 @@ def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_ta
 ) -> None:
     mailbox, _ = smtp
     mailbox.rejections = 1
-    body = {"url": "mailto:ops@example.com,dev%2Ba@example.com", "format": "email", "events": ["execution.failed"]}
+    body = {
+        "url": "mailto:ops@example.com,dev%2Ba@example.com",
+        "format": "email",
+        "events": ["execution.failed"],
+        "name": "On call",
+    }
     callback = mailing.post("/api/v1/callbacks", body)
     assert callback.status == 201, callback
     id = mailing.ended(mailing.run(mailing.new_flow(FAILING, name="Pläne")))["id"]
@@ -57,10 +62,15 @@ def test_a_failure_is_mailed_with_a_link_and_once_more_if_the_server_does_not_ta
     assert envelope.mail_from == "flows@example.com"
     assert envelope.rcpt_tos == ["ops@example.com", "dev+a@example.com"]
     assert message["Subject"] == "Flow 'Pläne' failed: out of paper"
-    assert (
-        text_of(message)
-        == f"Flow 'Pläne' failed: out of paper\n\nhttps://flows.example.com/w/{mailing.account_id}/executions/{id}\n"
-    )
+    lines = text_of(message).splitlines()
+    assert lines[:4] == [
+        "Flow 'Pläne' failed: out of paper",
+        "",
+        f"https://flows.example.com/w/{mailing.account_id}/executions/{id}",
+        "",
+    ]
+    assert f"Execution: {id}" in lines
+    assert lines[-1] == "Sent by the callback 'On call'."
     listed = mailing.get(f"/api/v1/callbacks/{callback.json['id']}/deliveries").json["deliveries"]
     assert message["Message-ID"] == f"<{listed[0]['id']}@example.com>"
     mailing.delete(f"/api/v1/callbacks/{callback.json['id']}")

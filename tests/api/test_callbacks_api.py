@@ -194,15 +194,20 @@ def test_people_read_a_sentence_that_notifies_nobody_and_is_no_markup(
     (effect,) = arrived(receiver, path)
 
     assert effect.headers["content-type"] == "application/json"
-    text = "Flow 'Orders' failed: out of <paper> & @everyone"
+    text, (workspace,) = (
+        "Flow 'Orders' failed: out of <paper> & @everyone",
+        account.get("/api/v1/workspaces").json["workspaces"],
+    )
+    name = workspace["name"]
     match format:
         case "slack":
-            assert effect.json["text"] == "Flow 'Orders' failed: out of &lt;paper&gt; &amp; @everyone"
+            assert effect.json["text"] == f"Flow 'Orders' failed: out of &lt;paper&gt; &amp; @everyone\n{name}"
         case "discord":
-            assert effect.json == {"content": text, "allowed_mentions": {"parse": []}}
+            assert effect.json == {"content": f"{text}\n{name}", "allowed_mentions": {"parse": []}}
         case _:
-            card = effect.json["attachments"][0]["content"]
-            assert card["body"] == [{"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text}]}]
+            first, second = effect.json["attachments"][0]["content"]["body"]
+            assert first == {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text}]}
+            assert second["inlines"][0]["text"] == name
 
 
 def test_a_template_of_one_s_own_reads_the_event(account: Client, receiver: Receiver) -> None:

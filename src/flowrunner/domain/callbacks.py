@@ -1,6 +1,5 @@
-"""Callbacks: notifications to other servers and people, their messages, and when to repeat one."""
+"""Callbacks: notifications to other servers and people, and when to repeat one."""
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,19 +38,6 @@ PAUSES: Final[Mapping[Format, float]] = {
 
 # Longer results are left out of a message.
 MOST_RESULT_BYTES: Final = 64 * 1024
-_MOST_ERROR_CHARACTERS: Final = 1000
-# Discord rejects a longer text.
-_MOST_DISCORD_CHARACTERS: Final = 2000
-_VERBS: Final = {
-    "execution.completed": "completed",
-    "execution.failed": "failed",
-    "execution.cancelled": "was cancelled",
-    "execution.waiting": "waits",
-    "approval.requested": "waits for an approval",
-    "trigger.missed": "missed a start",
-    "trigger.paused": "was paused",
-    "trigger.failing": "fails",
-}
 
 
 def delay_after(failures: int, *, draw: float) -> float:
@@ -73,6 +59,7 @@ class CallbackEvent:
         id: The same in every repeat of the message.
         subject: Id of the execution, trigger or callback.
         data: The details, such as `execution`.
+        workspace_name: What people call the workspace; empty if it is not known.
         link: Address of the subject's page; None if the installation has no public address.
         depth: The number of ends that have led to it, its own included; 0 if it belongs to no execution.
         traceparent: The trace context of the execution, as a `traceparent` header; empty without traces.
@@ -84,6 +71,7 @@ class CallbackEvent:
     at: datetime
     subject: str
     data: Mapping[str, JSON]
+    workspace_name: str = ""
     link: str | None = None
     depth: int = 0
     traceparent: str = ""
@@ -101,53 +89,3 @@ def cloud_event(event: CallbackEvent, *, source: str) -> Mapping[str, JSON]:
         "datacontenttype": "application/json",
         "data": event.data,
     }
-
-
-def text_of(event: CallbackEvent) -> str:
-    """Return the event as a sentence."""
-    if event.type == TEST_EVENT:
-        return "This is a test of a FlowRunner callback."
-    if event.type == "callback.disabled":
-        return f"The callback {event.data.get('name') or event.subject} was disabled: {event.data.get('reason')}"
-    execution, trigger = event.data.get("execution"), event.data.get("trigger")
-    facts: Mapping[str, JSON] = execution if isinstance(execution, Mapping) else {}
-    flow = facts.get("flow_name") or event.data.get("flow_name")
-    subject = f"Flow '{flow}'" if flow else "An execution"
-    if isinstance(trigger, Mapping):
-        subject = f"Trigger '{trigger.get('name')}' of {'flow ' + repr(flow) if flow else 'a flow'}"
-    text = f"{subject} {_VERBS.get(event.type, event.type)}"
-    reason = facts.get("error") or event.data.get("reason")
-    return f"{text}: {_shortened(reason)}" if isinstance(reason, str) and reason else f"{text}."
-
-
-def _shortened(reason: str) -> str:
-    line = " ".join(reason.split())
-    return line if len(line) <= _MOST_ERROR_CHARACTERS else f"{line[:_MOST_ERROR_CHARACTERS]}…"
-
-
-def slack_message(event: CallbackEvent) -> JSON:
-    text = html.escape(text_of(event), quote=False)
-    return {"text": text if event.link is None else f"{text}\n<{event.link}|Open {event.subject}>"}
-
-
-def discord_message(event: CallbackEvent) -> JSON:
-    text = text_of(event) if event.link is None else f"{text_of(event)}\n<{event.link}>"
-    # Otherwise an error text could notify everybody in a channel.
-    return {"content": text[:_MOST_DISCORD_CHARACTERS], "allowed_mentions": {"parse": []}}
-
-
-def teams_message(event: CallbackEvent) -> JSON:
-    """Return an adaptive card, as a webhook of Teams' workflows takes it."""
-    text: dict[str, JSON] = {"type": "TextRun", "text": text_of(event)}
-    # A text run is plain text; a text block would read Markdown.
-    block: dict[str, JSON] = {"type": "RichTextBlock", "inlines": [text]}
-    card: dict[str, JSON] = {
-        "type": "AdaptiveCard",
-        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-        "version": "1.4",
-        "body": [block],
-    }
-    if event.link is not None:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": "Open", "url": event.link}]
-    content: dict[str, JSON] = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
-    return {"type": "message", "attachments": [content]}

@@ -55,6 +55,7 @@ class SealedCallback:
     """A callback with its sealed URL and signing secret."""
 
     view: CallbackView
+    workspace_name: str
     sealed: SealedSecret
     data_key: WrappedKey | None
 

@@ -15,13 +15,13 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.callback_texts import mail_of
 from flowrunner.domain.callbacks import (
     FAILURES_BEFORE_PAUSE,
     PAUSES,
     RETRIED_FOR,
     CallbackEvent,
     delay_after,
-    text_of,
 )
 from flowrunner.domain.errors import InvalidInput, NotFound, Unavailable
 from flowrunner.domain.expression import ExpressionFailed
@@ -196,10 +196,10 @@ class CallbackDeliveries:
         """Send a message once. Raises: Unavailable if it cannot be read now."""
         try:
             credentials = Credentials.opened(self._vault, found)
-            event = await self._messages.event_of(delivery)
+            event = await self._messages.event_of(delivery, workspace_name=found.workspace_name)
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 if found.view.format == "email":
-                    return await self._mail(credentials, event)
+                    return await self._mail(found.view, credentials, event)
                 return await self._post(found.view, credentials, event)
         except Unavailable:
             raise
@@ -239,13 +239,11 @@ class CallbackDeliveries:
             retry_after=_retry_after(answer.headers.get("retry-after"), now),
         )
 
-    async def _mail(self, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
+    async def _mail(self, callback: CallbackView, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
         if self._mailer is None:
             return AttemptOutcome(error="email.not_configured")
-        text = text_of(event)
-        body = text if event.link is None else f"{text}\n\n{event.link}"
-        subject = text.splitlines()[0][:200]
-        await self._mailer.send(credentials.addresses, subject, body, message_id=event.id)
+        subject, text = mail_of(event, callback_name=callback.name)
+        await self._mailer.send(credentials.addresses, subject, text, message_id=event.id)
         return AttemptOutcome()
 
     async def _disable(self, callback: CallbackView, reason: str, now: datetime) -> None:

@@ -8,15 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.bounded_json import decode_json
-from flowrunner.domain.callbacks import (
-    MOST_RESULT_BYTES,
-    CallbackEvent,
-    cloud_event,
-    discord_message,
-    slack_message,
-    teams_message,
-    text_of,
-)
+from flowrunner.domain.callback_texts import discord_message, slack_message, teams_message, text_of
+from flowrunner.domain.callbacks import MOST_RESULT_BYTES, CallbackEvent, cloud_event
 from flowrunner.domain.causes import DEPTH_HEADER, depth_of
 from flowrunner.domain.errors import NotFound, invalid
 from flowrunner.domain.expression import (
@@ -113,9 +106,9 @@ class CallbackMessages:
         self._flows = flows
         self._public_url = public_url
 
-    async def event_of(self, delivery: DeliveryView) -> CallbackEvent:
+    async def event_of(self, delivery: DeliveryView, *, workspace_name: str) -> CallbackEvent:
         """Return the event that a delivery tells of."""
-        at, link, data, depth, traceparent = delivery.noted_at, None, delivery.details or {}, 0, ""
+        at, data, depth, traceparent = delivery.noted_at, delivery.details or {}, 0, ""
         if delivery.execution_id is not None:
             at, data, flow_id = await self._execution(delivery)
             started = await started_of(self._journal, delivery.execution_id)
@@ -126,8 +119,6 @@ class CallbackMessages:
                     cause=started.cause, traceparent=started.traceparent,
                 )  # fmt: skip
                 traceparent = self._traces.of_execution(observed)
-            if self._public_url is not None:
-                link = f"{self._public_url}/w/{delivery.workspace_id}/executions/{delivery.execution_id}"
         return CallbackEvent(
             id=delivery.id,
             type=delivery.event,
@@ -135,10 +126,22 @@ class CallbackMessages:
             at=at,
             subject=delivery.execution_id or delivery.subject or "",
             data=data,
-            link=link,
+            workspace_name=workspace_name,
+            link=self._link(delivery, data),
             depth=depth,
             traceparent=traceparent,
         )
+
+    def _link(self, delivery: DeliveryView, data: Mapping[str, JSON]) -> str | None:
+        """Return the address of the page about an event; None if that of the installation is not known."""
+        if self._public_url is None:
+            return None
+        page = "callbacks"
+        if delivery.execution_id is not None:
+            page = f"executions/{delivery.execution_id}"
+        elif isinstance(flow_id := data.get("flow_id"), str):
+            page = f"flows/{flow_id}/triggers"
+        return f"{self._public_url}/w/{delivery.workspace_id}/{page}"
 
     async def _execution(self, delivery: DeliveryView) -> tuple[datetime, Mapping[str, JSON], FlowId | None]:
         """Return when the event was, its data, and the flow; None if the execution is gone."""

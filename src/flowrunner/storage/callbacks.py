@@ -41,6 +41,8 @@ SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c
 GET: Final = """
 SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c.tag, c.is_for_children,
        c.template, c.created_at, c.updated_at, c.disabled_at, c.disabled_reason, c.failures, c.failing_since,
+       (SELECT coalesce(w.name, o.name, '') FROM workspaces w LEFT JOIN accounts o ON o.id = w.id
+         WHERE w.id = c.workspace_id),
        c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
   FROM callbacks c LEFT JOIN data_keys d ON d.workspace_id = c.workspace_id AND d.version = c.key_version
  WHERE c.workspace_id = :workspace_id AND c.id = :id
@@ -372,9 +374,10 @@ async def _get(tx: Transaction, workspace_id: WorkspaceId, id: CallbackId) -> Se
     row = await tx.row(GET, {"workspace_id": workspace_id, "id": id})
     if row is None:
         raise NotFound("callback")
-    *view, key_version, sealed, version, master_key_id, wrapped = row
+    *view, workspace_name, key_version, sealed, version, master_key_id, wrapped = row
     return SealedCallback(
         view=_view(view),
+        workspace_name=workspace_name,
         sealed=SealedSecret(key=id, key_version=key_version, sealed=sealed),
         data_key=None if version is None else wrapped_key((version, master_key_id, wrapped)),
     )
