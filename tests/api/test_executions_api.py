@@ -483,6 +483,24 @@ def test_logs_are_filtered_by_level_and_paged(account: Client) -> None:
     assert messages(offset=6) == ([], 6)
 
 
+def test_lines_are_selected_by_the_attempt_that_wrote_them(account: Client, receiver: Receiver) -> None:
+    script = "if (nodes.a.attempts < 3) { console.warn('no'); throw new Error('again') } console.log('yes')"
+    id = account.run_to_end(
+        "nodes:\n  a:\n    type: transform\n    retry: {max: 2, delay: 1ms, errors: [script]}\n"
+        f"    params: {{script: {json.dumps(script)}}}\n"
+    )["id"]
+
+    def messages(**query: Any) -> list[Any]:
+        found = account.get(f"/api/v1/executions/{id}/logs", **query).json["logs"]
+        return [(line.get("attempt"), line["message"].rpartition(": ")[2]) for line in found]
+
+    assert messages(attempt=1) == [(None, "no"), (None, "again")]
+    assert messages(attempt=2, min_level="warn", node="a") == [(2, "no"), (2, "again")]
+    assert messages(attempt=3) == [(3, "yes")]
+    assert messages(attempt=4) == messages(attempt=2, level="debug") == []
+    assert_error(account.get(f"/api/v1/executions/{id}/logs", attempt=0), 422)
+
+
 def test_a_long_log_is_one_list_however_it_is_read(account: Client) -> None:
     flow = """nodes:
   each:

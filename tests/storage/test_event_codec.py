@@ -146,7 +146,7 @@ FULL: tuple[Event, ...] = (
     Logged(
         level="error", message="m \"é\" \0", node="a", node_type="log", data={"n": "data"}, scope="b.1[0]", iteration=2
     ),
-    Logged(level="info", message="", data="text"),
+    Logged(level="info", message="", data="text", node="a", node_type="log", iteration=1, attempt=2),
     NodeStarted(**STEP),
     Completed(result={"result": None}),
     *map(started, CAUSES),

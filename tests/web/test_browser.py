@@ -757,6 +757,33 @@ def test_lines_of_a_log_are_found_by_node_and_text(tab: Tab, ids: dict[str, Any]
     expect(page.get_by_role("complementary")).to_contain_text("40 orders from eu")
 
 
+def test_lines_are_coloured_and_found_by_attempt_node_and_level_together(tab: Tab, api: Client) -> None:
+    script = (
+        "if (nodes.work.attempts < 2) { console.warn('\\x1b[1;31mred <b>x</b>\\x1b[0m plain'); throw new Error('no') }"
+        " console.warn('second')"
+    )
+    flow = api.new_flow(
+        "nodes:\n  work:\n    type: transform\n    retry: {max: 1, delay: 1ms, errors: [script]}\n"
+        f"    params: {{script: {json.dumps(script)}}}\n",
+        name="coloured",
+    )
+    id = api.run(flow)
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?tab=logs&log_node=work&level=warn")
+    lines = page.get_by_role("group", name="Log lines")
+    expect(lines).to_contain_text("second")
+
+    page.get_by_label("Attempt", exact=True).select_option("1")
+    expect(lines).not_to_contain_text("second")
+    page.reload()
+
+    expect(page.get_by_label("Attempt", exact=True)).to_have_value("1")
+    expect(page).to_have_url(re.compile("log_node=work.*level=warn.*attempt=1"))
+    expect(lines.locator(".ansi-1.ansi-bold")).to_have_text("red <b>x</b>")
+    expect(lines).to_contain_text("red <b>x</b> plain")
+    expect(lines).not_to_contain_text("second")
+
+
 def test_a_cut_connection_is_resumed_where_it_was(browser: Browser, site: Server, api: Client) -> None:
     tab = Tab(browser, site.url).log_in()
     page = tab.page

@@ -239,6 +239,7 @@ def _body(recorded: Recorded) -> dict[str, Any]:
                 "node_id": event.node,
                 "node_type": event.node_type,
                 "step": event.step,
+                "attempt": event.attempt if event.attempt > 1 else None,
                 "scope": event.scope or None,
                 "data": event.data,
             }

@@ -40,6 +40,9 @@ class LogAnswer(Answer, frozen=True, kw_only=True):
     node_id: str | UnsetType = UNSET
     node_type: str | UnsetType = UNSET
     step: Annotated[str | UnsetType, STEP] = UNSET
+    attempt: Annotated[
+        int | UnsetType, Meta(description="The attempt of the step that wrote the line. Absent for the first one.")
+    ] = UNSET
     data: Any = UNSET
 
     @classmethod
@@ -51,6 +54,7 @@ class LogAnswer(Answer, frozen=True, kw_only=True):
             node_id=present(line.node_id),
             node_type=present(line.node_type),
             step=present(line.step),
+            attempt=line.attempt if line.attempt > 1 else UNSET,
             data=stored(line.data),
         )
 
@@ -67,6 +71,9 @@ async def get_logs(
     level: Annotated[LogLevel | None, Query(description="Only lines of this level.")] = None,
     min_level: Annotated[LogLevel | None, Query(description="Only lines of this level or a more severe one.")] = None,
     node: Annotated[str | None, Query(max_length=200, description="Only lines of this node.")] = None,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=2**31, description="Only lines that an attempt with this number of any step wrote.")
+    ] = None,
     q: Annotated[
         str | None, Query(max_length=200, description="Only lines with this text in their message, in any case.")
     ] = None,
@@ -79,7 +86,7 @@ async def get_logs(
     if level is not None and min_level is not None:
         raise invalid("min_level", "cannot be combined with level")
     page = page_of(limit, offset, cursor, count=count)
-    wanted = LogFilter(levels=_levels(level, min_level), node=node, text=q)
+    wanted = LogFilter(levels=_levels(level, min_level), node=node, attempt=attempt, text=q)
     portions, listed = await services_of(request).executions.logs(caller_of(request), ExecutionId(id), wanted, page)
     answers = ([LogAnswer.of(line) for line in lines] async for lines in portions)
     is_whole = len(listed.items) == page.limit or len(listed.items) < LINES_AT_ONCE

@@ -20,13 +20,15 @@ def recorded_events(client: Client, path: str) -> Iterator[dict[str, Any]]:
         after = page["after"]
 
 
-def followed_lines(client: Client, path: str, query: Mapping[str, str | None]) -> Iterator[Mapping[str, Any]]:
+def followed_lines(client: Client, path: str, query: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the lines of a log that a query selects, as they are written, until the end of the execution."""
     levels = _LEVELS[_LEVELS.index(query["min_level"]) :] if query["min_level"] else _LEVELS
     for event in client.events(path.rpartition("/")[2]):
         if event["type"] != "log" or event["level"] not in levels:
             continue
         if query["node"] and event.get("node_id") != query["node"]:
+            continue
+        if query["attempt"] and (event.get("step") is None or event.get("attempt", 1) != query["attempt"]):
             continue
         if query["q"] and query["q"].lower() not in event["message"].lower():
             continue

@@ -115,10 +115,15 @@ class Executions(Group[K]):
         level: Literal["debug", "info", "warn", "error"] | None = None,
         min_level: Literal["debug", "info", "warn", "error"] | None = None,
         node: str | None = None,
+        attempt: int | None = None,
         q: str | None = None,
     ) -> Listing[Log]:
-        """List the lines of the log of an execution, in their order."""
-        return listing(f"{_execution(id)}/logs", Log, level=level, min_level=min_level, node=node, q=q)
+        """List the lines of the log of an execution, in their order.
+
+        Args:
+            attempt: Only lines that an attempt with this number of any step wrote.
+        """
+        return listing(f"{_execution(id)}/logs", Log, level=level, min_level=min_level, node=node, attempt=attempt, q=q)
 
     @operation("getEvents")
     def events_page(

@@ -811,6 +811,7 @@ class Log(Model):
 
     Attributes:
         step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
+        attempt: The attempt of the step that wrote the line. Absent for the first one.
     """
 
     timestamp: datetime
@@ -819,6 +820,7 @@ class Log(Model):
     node_id: str | None
     node_type: str | None
     step: str | None
+    attempt: int | None
     data: Any
 
 

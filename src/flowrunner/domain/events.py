@@ -289,7 +289,12 @@ class InputEdited:
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """A line of the log. ``iteration``: that of the step that wrote it; None if no step did."""
+    """A line of the log.
+
+    Attributes:
+        iteration: That of the step that wrote it; None if no step did.
+        attempt: The attempt of that step.
+    """
 
     type: ClassVar[str] = "log"
     level: LogLevel
@@ -299,6 +304,7 @@ class Logged:
     data: JSON = None
     scope: str = ROOT
     iteration: int | None = None
+    attempt: int = 1
 
     @property
     def step(self) -> str | None:

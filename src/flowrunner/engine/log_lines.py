@@ -46,6 +46,7 @@ def line_of_failed_attempt(event: NodeFailed) -> Logged:
         data=data,
         scope=event.scope,
         iteration=event.iteration,
+        attempt=event.attempt,
     )
 
 
@@ -65,6 +66,7 @@ def line_of_answer(current: StepState) -> Logged:
         data={"approved": answer["approved"], "by": answer["by"]},
         scope=current.step.scope,
         iteration=current.step.iteration,
+        attempt=current.attempts,
     )
 
 

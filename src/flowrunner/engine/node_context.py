@@ -38,6 +38,7 @@ class StepAttempt:
                 data=data,
                 scope=self.current.step.scope,
                 iteration=self.current.step.iteration,
+                attempt=self.current.attempts,
             )
         )
 

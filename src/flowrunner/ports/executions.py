@@ -109,6 +109,7 @@ class LogLine:
     node_type: str | None
     data: bytes | None
     step: str | None = None
+    attempt: int = 1
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +126,13 @@ class LogFilter:
     Attributes:
         levels: Those with one of these levels.
         node: Those of a node.
+        attempt: Those that an attempt with this number of any step wrote.
         text: Those with this text in their message, in upper or lower case.
     """
 
     levels: Sequence[LogLevel] = ()
     node: str | None = None
+    attempt: int | None = None
     text: str | None = None
 
 

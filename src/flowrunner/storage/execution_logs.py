@@ -21,10 +21,12 @@ _SQLITE: Final = """
 SELECT {columns} FROM events
  WHERE execution_id = :id AND type IN ('l', 'log')
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND CASE WHEN :levels IS NULL AND :node IS NULL AND :text IS NULL THEN true
+   AND CASE WHEN :levels IS NULL AND :node IS NULL AND :attempt IS NULL AND :text IS NULL THEN true
        WHEN length(data) > 2000 AND NOT json_valid(data) THEN true
        ELSE (:levels IS NULL OR instr(:levels, ',' || coalesce(data ->> '$.l', data ->> '$.level', 'info') || ',') > 0)
        AND (:node IS NULL OR coalesce(data ->> '$.n', data ->> '$.node') = :node)
+       AND (:attempt IS NULL OR (coalesce(data ->> '$.i', data ->> '$.iteration') IS NOT NULL
+                                 AND coalesce(data ->> '$.a', data ->> '$.attempt', 1) = :attempt))
        AND (:text IS NULL OR {contains}) END
 """
 # PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
@@ -36,6 +38,9 @@ SELECT {columns} FROM events, LATERAL (SELECT replace(data, '\\u0000', '\\ufffd'
    AND (CAST(:levels AS text) IS NULL
         OR strpos(:levels, ',' || coalesce(line ->> 'l', line ->> 'level', 'info') || ',') > 0)
    AND (CAST(:node AS text) IS NULL OR coalesce(line ->> 'n', line ->> 'node') = :node)
+   AND (CAST(:attempt AS bigint) IS NULL
+        OR (coalesce(line ->> 'i', line ->> 'iteration') IS NOT NULL
+            AND coalesce(line ->> 'a', line ->> 'attempt', '1') = CAST(CAST(:attempt AS bigint) AS text)))
    AND (CAST(:text AS text) IS NULL OR {contains})
 """
 _PAGE: Final = " AND seq > :after AND seq <= :until ORDER BY seq LIMIT :limit OFFSET :offset"
@@ -86,6 +91,7 @@ def log_search(workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter) ->
         "id": id,
         "levels": f",{','.join(wanted.levels)}," if wanted.levels else None,
         "node": wanted.node,
+        "attempt": wanted.attempt,
         "text": text.text or None,
     }
 
@@ -100,6 +106,7 @@ class _Line(msgspec.Struct):
     data: msgspec.Raw = _NULL
     scope: str = ROOT
     iteration: int | None = None
+    attempt: int = 1
 
 
 _LINE: Final = PartialDecoder(_Line)
@@ -117,4 +124,5 @@ def log_line(seq: int, at: int, type: str, data: str) -> LogLine:
         node_type=log.node_type,
         data=None if log.data == _NULL else bytes(log.data),
         step=None if step is None else str(step),
+        attempt=log.attempt,
     )

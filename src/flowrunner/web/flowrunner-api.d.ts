@@ -4531,6 +4531,11 @@ export interface components {
              * @description The step, such as fetch.1, or each.1[4]/push.1 in a loop.
              */
             step?: string;
+            /**
+             * Attempt
+             * @description The attempt of the step that wrote the line. Absent for the first one.
+             */
+            attempt?: number;
             /** Data */
             data?: unknown;
         };
@@ -7953,6 +7958,8 @@ export interface operations {
                 min_level?: ("debug" | "info" | "warn" | "error") | null;
                 /** @description Only lines of this node. */
                 node?: string | null;
+                /** @description Only lines that an attempt with this number of any step wrote. */
+                attempt?: number | null;
                 /** @description Only lines with this text in their message, in any case. */
                 q?: string | null;
                 /** @description The maximum number of entries to return. */

@@ -71,9 +71,19 @@ def watch(execution: str, timeout: str | None) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Print further lines as they are written, until the end.")
 @click.option("--level", type=click.Choice(["debug", "info", "warn", "error"]), help="This level and those above.")
 @click.option("--node", metavar="NODE", help="Lines of this node.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Lines of this attempt of steps.")
 @click.option("--failed", is_flag=True, help="Lines of the node that failed.")
 @click.option("--search", "q", metavar="TEXT", help="Lines with this text in their message.")
-def logs(execution: str, level: str | None, node: str | None, q: str | None, *, follow: bool, failed: bool) -> None:
+def logs(
+    execution: str,
+    level: str | None,
+    node: str | None,
+    attempt: int | None,
+    q: str | None,
+    *,
+    follow: bool,
+    failed: bool,
+) -> None:
     """Print the log of an execution."""
     from flowrunner.cli.log_lines import followed_lines
 
@@ -81,7 +91,7 @@ def logs(execution: str, level: str | None, node: str | None, q: str | None, *, 
     path = f"/executions/{execution_id(client, execution)}"
     if failed:
         node = node or client.get(path).get("failed_node")
-    query = {"min_level": level, "node": node, "q": q}
+    query = {"min_level": level, "node": node, "attempt": attempt, "q": q}
     found = followed_lines(client, path, query) if follow else client.entries(f"{path}/logs", query=query)
     print_lines(found)
 

@@ -4,7 +4,9 @@ import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { location, setQuery, to, withQuery } from "../../app/router";
 import type { ExecutionStore } from "../../execution/store";
+import { withoutSequences } from "../../parts/ansi";
 import { causeFirst } from "../../parts/causes";
+import { Coloured } from "../../parts/coloured";
 import { clockOf, exact } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Dialog } from "../../parts/dialog";
@@ -18,16 +20,22 @@ import { executions as texts } from "../../texts/executions";
 type Line = Schemas["LogAnswer"];
 const HEIGHT = 22;
 const PAGE = 200;
+/** Characters of a message in its row. */
+const ROW = 2000;
+/** Attempts that can be chosen. */
+const MOST_ATTEMPTS = 100;
 
 /** What the lines are filtered by; it is in the address. */
 interface Filter {
   level: string;
   node: string;
+  /** The number of an attempt; "" for all. */
+  attempt: string;
   text: string;
 }
 
 function filterOf(query: URLSearchParams): Filter {
-  return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", text: query.get("q") ?? "" };
+  return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", attempt: /^[1-9]\d{0,5}$/.exec(query.get("attempt") ?? "")?.[0] ?? "", text: query.get("q") ?? "" };
 }
 
 /** Set the filter; a line of the unfiltered log has another number then. */
@@ -40,11 +48,12 @@ const PAUSE = 300;
 
 export function LogsTab({ store }: { store: ExecutionStore }) {
   const filter = filterOf(location.value.query);
-  const { level, node, text } = filter;
-  const lines = useMemo(() => new Lines(store.id, filter), [store.id, level, node, text]);
+  const { level, node, attempt, text } = filter;
+  const lines = useMemo(() => new Lines(store.id, filter), [store.id, level, node, attempt, text]);
   // The first load of the execution brings nothing that the lines do not have.
   useEffect(() => void lines.renew(), [lines, Math.max(1, store.version.value)]);
   const nodes = [...new Set([...(store.graph.value?.nodes ?? []), ...store.steps.value].map(({ node_id: id }) => id))].sort();
+  const attempts = Math.min(MOST_ATTEMPTS, Math.max(Number(attempt), ...store.steps.value.map((step) => step.attempts)));
   return (
     <div>
       <div class="log-tools">
@@ -56,11 +65,18 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
           {nodes.map((id) => <option key={id} value={id}>{id}</option>)}
           {node !== "" && !nodes.includes(node) && <option value={node}>{node}</option>}
         </select>
+        {attempts > 1 && (
+          <select aria-label={texts.attempt} value={attempt} onChange={(event) => setFilter({ attempt: event.currentTarget.value || undefined })}>
+            <option value="">{texts.anyAttempt}</option>
+            {Array.from({ length: attempts }, (_, i) => <option key={i} value={String(i + 1)}>{texts.attemptNumber(i + 1)}</option>)}
+            {Number(attempt) > attempts && <option value={attempt}>{texts.attemptNumber(Number(attempt))}</option>}
+          </select>
+        )}
         <Search text={text} />
         <Count lines={lines} />
         <SaveButton id={store.id} filter={filter} />
       </div>
-      <Window key={`${level} ${node} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || text !== ""} isLive={store.isLive.value} />
+      <Window key={`${level} ${node} ${attempt} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || attempt !== "" || text !== ""} isLive={store.isLive.value} />
     </div>
   );
 }
@@ -96,7 +112,7 @@ function SaveButton({ id, filter }: { id: string; filter: Filter }) {
     do {
       const query = { ...queryOf(filter), limit: 1000, cursor };
       const page: Schemas["LogList"] = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query });
-      saved.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", line.message, ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
+      saved.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", withoutSequences(line.message), ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
       cursor = page.next_cursor ?? undefined;
     } while (cursor !== undefined && saved.length < MOST_SAVED);
     download(`${id}.log`, `${saved.join("\n")}\n`, "text/plain");
@@ -104,8 +120,8 @@ function SaveButton({ id, filter }: { id: string; filter: Filter }) {
   return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
 }
 
-function queryOf({ level, node, text }: Filter) {
-  return { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, q: text || undefined };
+function queryOf({ level, node, attempt, text }: Filter) {
+  return { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, attempt: attempt === "" ? undefined : Number(attempt), q: text || undefined };
 }
 
 /** Pages of lines by their number, loaded when they come into sight. */
@@ -207,7 +223,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   if (lines.error !== undefined) return <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
   if (lines.total === 0) {
     if (!isFiltered) return <Empty title={texts.nothingLogged}><p>{texts.nothingLoggedHint}</p></Empty>;
-    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, q: undefined })}>{texts.clear}</button></Empty>;
+    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
   }
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (
@@ -220,13 +236,13 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
           {shown.map((index) => {
             const line = lines.at(index);
             return (
-              <button key={index} class="log-line" tabIndex={-1} aria-current={index === active.value ? "true" : undefined} style={{ top: `${index * HEIGHT}px` }} onClick={() => { active.value = index; setQuery({ line: String(index) }); }} title={line && visible(causeFirst(line.message))}>
+              <button key={index} class="log-line" tabIndex={-1} aria-current={index === active.value ? "true" : undefined} style={{ top: `${index * HEIGHT}px` }} onClick={() => { active.value = index; setQuery({ line: String(index) }); }} title={line && titleOf(line)}>
                 {line === undefined ? <span class="muted">…</span> : (
                   <>
                     <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
                     <span class={`l-${line.level}`}>{line.level}</span>
                     <span class="muted">{line.step ?? line.node_id ?? ""}</span>
-                    <span>{visible(causeFirst(withPerson(line.message)))}</span>
+                    <span><Coloured text={causeFirst(withPerson(line.message.slice(0, ROW)))} /></span>
                   </>
                 )}
               </button>
@@ -239,6 +255,11 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   );
 }
 
+function titleOf(line: Line): string {
+  const message = visible(withoutSequences(causeFirst(line.message.slice(0, ROW))));
+  return line.attempt === undefined ? message : `${texts.attemptOf(line.attempt)}: ${message}`;
+}
+
 /** Return the number of a line in an address. */
 function numberOf(text: string | null): number | undefined {
   return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
@@ -248,11 +269,11 @@ function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
   return (
     <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose} actions={<>
       <CopyButton text={window.location.href} label={texts.copyLink} />
-      <CopyButton text={line.message} />
+      <CopyButton text={withoutSequences(line.message)} />
       {line.step !== undefined && <a class="btn" href={withQuery(to(location.value.path.replace(/^\/w\/[^/]*/, "")), { step: line.step })}>{texts.showStep}</a>}
     </>}>
-      <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span></p>
-      <pre>{visible(causeFirst(withPerson(line.message)))}</pre>
+      <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span>{line.attempt !== undefined && ` · ${texts.attemptOf(line.attempt)}`}</p>
+      <pre><Coloured text={causeFirst(withPerson(line.message))} /></pre>
       {line.data !== undefined && <Json label={texts.data} value={line.data} />}
     </Dialog>
   );

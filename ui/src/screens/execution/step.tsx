@@ -9,9 +9,9 @@ import { nodeOf, pathOf, scopeOf } from "../../execution/names";
 import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
 import { causeFirst, causeOf } from "../../parts/causes";
+import { Coloured } from "../../parts/coloured";
 import { clockOf, duration, shortId } from "../../parts/format";
 import { Empty, Failure, Status, Time } from "../../parts/parts";
-import { visible } from "../../parts/visible";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
@@ -104,7 +104,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
         {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? texts.answered : texts.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? texts.byLink : texts.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
-      {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts attempts={whole.data.each_attempt} />}
+      {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} />}
       {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} />}
       {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} expression={step.scope === undefined ? `\${${resultOf(step.node_id)}}` : undefined} />}
       {FINAL.has(detail.status) && <LastSuccess detail={detail} step={step} />}
@@ -129,7 +129,7 @@ function StepFault({ error, attempts }: { error: Schemas["StepError"]; attempts:
   );
 }
 
-function Attempts({ attempts }: { attempts: Schemas["AttemptAnswer"][] }) {
+function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Schemas["AttemptAnswer"][] }) {
   return (
     <section class="stack tight">
       <h3>{texts.attempts}</h3>
@@ -137,7 +137,7 @@ function Attempts({ attempts }: { attempts: Schemas["AttemptAnswer"][] }) {
         <tbody>
           {attempts.map((attempt) => (
             <tr key={attempt.attempt}>
-              <td>{attempt.attempt}</td>
+              <td><a class="link" title={texts.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_node: step.node_id, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
               <td>{attempt.error !== undefined ? <span class="bad" title={causeFirst(attempt.error.message)}>{attempt.error.type}</span> : attempt.status}</td>
               <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
             </tr>
@@ -166,7 +166,7 @@ function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
       <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_node: step.node_id })}>{texts.allLines}</a></div>
       {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
         <ul class="log-tail">
-          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span>{visible(causeFirst(withPerson(line.message)))}</span></li>)}
+          {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span><Coloured text={causeFirst(withPerson(line.message))} /></span></li>)}
         </ul>
       )}
     </section>
