@@ -5,7 +5,7 @@
 
   const [, base, segment, area = "", id, part = "edit"] = location.pathname.replace(/\/+$/, "").split("/");
   const screen = area === "" ? "overview" : id === undefined ? area : area === "executions" ? "execution" : id === "new" ? "flow-new" : `flow-${part}`;
-  const tab = screen === "execution" ? `execution/${new URLSearchParams(location.search).get("tab")}` : "";
+  const tab = screen === "execution" ? `execution/${new URLSearchParams(location.search).get("tab") ?? "graph"}` : "";
 
   // Written by the session: nothing is asked for before a login.
   const [known, workspace, account] = (localStorage.getItem("flowrunner.start") ?? "").split(" ");

@@ -28,7 +28,7 @@ const start: Plugin = {
   generateBundle(_, bundle) {
     const scripts: Record<string, string[]> = {};
     for (const [file, chunk] of Object.entries(bundle)) {
-      const screen = chunk.type === "chunk" ? /\/screens\/((?:execution\/)?[\w-]+)\.tsx$/.exec(chunk.facadeModuleId ?? "")?.[1] : undefined;
+      const screen = chunk.type === "chunk" ? /\/screens\/((?:execution\/(?=graph|timeline|logs|data))?[\w-]+)\.tsx$/.exec(chunk.facadeModuleId ?? "")?.[1] : undefined;
       if (screen === undefined) continue;
       const all = new Set([file]);
       // A set also walks through what is added meanwhile.
@@ -59,8 +59,8 @@ export default defineConfig({
         entryFileNames: "assets/[name].js",
         chunkFileNames: "assets/[name].js",
         assetFileNames: "assets/[name][extname]",
-        // Few files: what every screen needs is one, and small parts of several screens another.
-        codeSplitting: { groups: [{ name: "base", tags: ["$initial"] }, { name: "shared", test: /src.parts/, minShareCount: 3 }] },
+        // Few files: what every screen needs is one, and small parts of several screens two others.
+        codeSplitting: { groups: [{ name: "base", tags: ["$initial"] }, { name: "forms", test: /src.parts.(form|field-faults|json)\./, minShareCount: 3 }, { name: "shared", test: /src.parts/, minShareCount: 3 }] },
       },
     },
   },

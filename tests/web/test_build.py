@@ -45,7 +45,9 @@ def test_no_lock_file_names_a_host_of_a_registry() -> None:
         ("approvals", 60),
         ("triggers", 60),
         ("callbacks", 60),
-        ("execution", 60),
+        ("execution", 50),
+        # With its first tab.
+        ("graph", 55),
         ("flow-edit", 250),
     ],
 )

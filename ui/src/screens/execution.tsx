@@ -16,8 +16,6 @@ import { executions as texts } from "../texts/executions";
 import { LabelTags } from "./executions/labels";
 import { StartedBy, useTriggers } from "./executions/started-by";
 import { LogLevels } from "./execution/log-levels";
-import { DataTab } from "./execution/data";
-import { GraphTab } from "./execution/graph";
 import { rerun, RerunDialog } from "./execution/rerun";
 
 export default function Execution({ parameters }: { parameters: { id?: string } }) {
@@ -33,6 +31,8 @@ export default function Execution({ parameters }: { parameters: { id?: string } 
   return <Shown store={store} detail={detail} />;
 }
 
+const GraphTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/graph").then((module) => module.GraphTab));
+const DataTab = later<{ detail: Detail }>(() => import("./execution/data").then((module) => module.DataTab));
 const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
 const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });

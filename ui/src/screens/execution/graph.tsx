@@ -12,8 +12,8 @@ import { later } from "../../parts/later";
 import { Empty } from "../../parts/parts";
 import { executions as texts } from "../../texts/executions";
 import { choose, chosenStep } from "../execution";
+import { Drawer } from "./drawer";
 import type { Replay, Replayed } from "./replay";
-import { Drawer } from "./step";
 
 const Scrubber = later<{ subs: SubFlows; replay: Replay; onEnd: () => void }>(() => import("./replay").then((module) => module.Scrubber));
 const ReplayPanel = later<{ replayed: Replayed }>(() => import("./replay").then((module) => module.ReplayPanel));

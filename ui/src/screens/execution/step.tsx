@@ -15,6 +15,7 @@ import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
+import type { DrawerProps } from "./drawer";
 import { rerun, RerunDialog } from "./rerun";
 import { LoopRounds, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
@@ -22,14 +23,14 @@ import { Answer } from "./answer";
 import { Value } from "./value";
 
 /** What is beside the picture: the chosen step, the runs of the chosen node, or how to choose one. */
-export function Drawer({ store, detail, step }: { store: ExecutionStore; detail: Detail; step: Step | undefined }) {
+export function Beside({ store, detail, step }: DrawerProps) {
   const { query } = location.value;
   const node = query.get("node");
   const asked = query.get("step") ?? store.decisive;
   return (
-    <aside class="drawer" aria-label={texts.steps}>
+    <>
       {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : asked !== undefined ? <Missing key={asked} store={store} step={asked} /> : <p class="muted">{texts.stepHint}</p>}
-    </aside>
+    </>
   );
 }
 

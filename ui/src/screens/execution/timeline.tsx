@@ -11,7 +11,7 @@ import { Empty } from "../../parts/parts";
 import { statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose, chosenStep } from "../execution";
-import { Drawer } from "./step";
+import { Drawer } from "./drawer";
 
 interface Row {
   key: string;
