@@ -299,7 +299,7 @@ async def list_flows(
     count: Count = False,
 ) -> Reply[FlowList]:
     """List the flows of the workspace, the oldest first, without their definitions."""
-    tags = request.query_params.getlist("tag")
+    tags = request.query_params.getlist("tag") if request.scope["query_string"] else []
     if len(tags) > _MOST_TAGS:
         raise invalid("tag", f"at most {_MOST_TAGS} tags can be named")
     if any(len(tag) > _LONGEST_TAG for tag in tags):

@@ -28,6 +28,22 @@ A = TypeVar("A", bound=Answer)
 class Reply(Response, Generic[A]):
     """A response with an encoded answer. A route's return type names the answer, which OpenAPI then describes."""
 
+    def __init__(
+        self,
+        content: bytes = b"",
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        # As in the framework, but without a search for headers that no route sets itself.
+        self.status_code, self.body, self.background = status_code, content, None
+        self.media_type = media_type
+        self.raw_headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in (headers or {}).items()]
+        if status_code not in (204, 304):
+            self.raw_headers.append((b"content-length", b"%d" % len(content)))
+        if media_type is not None:
+            self.raw_headers.append((b"content-type", media_type.encode()))
+
 
 def answer(body: A, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply[A]:
     return Reply(_encode(body), status, headers, _JSON)
