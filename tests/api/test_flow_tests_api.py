@@ -45,6 +45,17 @@ def test_each_test_says_whether_it_passed_and_what_differs(account: Client) -> N
     assert doubles["virtual_duration"] == 86_400_000
     assert triples["mismatches"] == [{"what": "result", "expected": 63, "actual": 42}]
     assert "would reach outside" in asks["problems"][0]
+    assert triples["explanation"][-1] == "it ran: ask, nap, count"
+    assert doubles["explanation"] == []
+
+
+def test_a_test_whose_flow_failed_names_the_error(account: Client) -> None:
+    definition = "nodes: {a: {type: transform, params: {value: '${input.b.c}'}}}\ntests: {t: {input: {b: null}}}"
+
+    (test,) = run(account, definition)["tests"]
+
+    assert [found["what"] for found in test["mismatches"]] == ["status"]
+    assert "expected completed, but it failed: expression: ${input.b.c}" in test["explanation"][0]
 
 
 def test_edges_that_no_test_takes_are_listed(account: Client) -> None:

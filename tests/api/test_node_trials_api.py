@@ -50,6 +50,23 @@ def trial(account: Client, node: str, **given: Any) -> Any:
     return reply.json
 
 
+@pytest.mark.parametrize(
+    ("node", "hint"),
+    [
+        ("line", "did you mean 'each/line'?"),
+        ("nap", "did you mean 'both[left]/nap'?"),
+        ("fetsh", "did you mean 'fetch'?"),
+        ("zzz", "name it by its path: push, each/push"),
+    ],
+)
+def test_a_node_that_is_not_there_is_answered_with_the_path_that_may_be_meant(
+    account: Client, node: str, hint: str
+) -> None:
+    reply = account.post(TRY, {"definition": FLOW.replace("URL", "http://127.0.0.1:1"), "node": node})
+
+    assert assert_error(reply, 422)["errors"][0]["hint"] == hint
+
+
 def test_a_node_runs_with_the_values_that_are_given(account: Client) -> None:
     found = trial(
         account, "sum", input={"n": 1}, results={"fetch": {"n": 5}}, vars={"rate": 8}, flow_input={"order": 7}

@@ -155,6 +155,23 @@ def test_a_backfill_starts_what_would_have_been_started(account: Client) -> None
     assert account.get(f"/api/v1/triggers/{daily['id']}").json == daily
 
 
+def test_a_disabled_flow_has_no_backfill(account: Client) -> None:
+    flow = account.new_flow("nodes: {a: {type: return}}\ntriggers: {daily: {type: schedule, cron: '@daily'}}")
+    (daily,) = listed(account, flow_id=flow)
+    address, days = f"/api/v1/triggers/{daily['id']}/backfill", {"from": "2026-02-27", "to": "2026-03-02"}
+    account.put(f"/api/v1/flows/{flow}", {"disabled": True})
+
+    for query in ("", "?dry_run=true"):
+        assert_error(
+            account.post(f"{address}{query}", days),
+            409,
+            "The flow 'A flow' is disabled and starts no executions: enable it first",
+        )
+    account.put(f"/api/v1/flows/{flow}", {"disabled": False})
+
+    assert account.post(f"{address}?dry_run=true", days).json["total"] == 3
+
+
 def test_a_backfill_is_of_a_period_that_is_over_and_bounded(account: Client) -> None:
     flow = account.new_flow("nodes: {a: {type: return}}\ntriggers: {t: {type: schedule, every: 1s}}")
     (often,) = listed(account, flow_id=flow)

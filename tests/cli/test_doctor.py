@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support.databases import change
 from support.server import ADMIN_PASSWORD, Server, clean_environment
 
 from .command import flowrunner
@@ -152,6 +153,18 @@ def test_a_database_without_tables_is_empty_and_no_older_one(tmp_path: Path) -> 
 
     assert found["database"]["message"].endswith("is empty")
     assert found["database"]["hint"] == "the first start of the server creates its tables"
+
+
+def test_a_paused_installation_is_warned_about(data_dir: Path, tmp_path: Path) -> None:
+    change(data_dir / "flowrunner.db", "UPDATE engine SET paused_at = 1800000000000")
+
+    code, found = examine(tmp_path, "--data-dir", str(data_dir))
+
+    assert code == 0
+    assert (found["pause"]["state"], found["pause"]["message"]) == (
+        "warn", "no execution starts since 2027-01-15 08:00:00 UTC",
+    )  # fmt: skip
+    assert "flowrunner unpause" in found["pause"]["hint"]
 
 
 def test_a_data_directory_of_another_user_is_a_finding(data_dir: Path, tmp_path: Path) -> None:

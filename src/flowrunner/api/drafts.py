@@ -103,6 +103,12 @@ class FlowTestAnswer(Answer, frozen=True, kw_only=True):
     virtual_duration: Annotated[int, Meta(description="Milliseconds by the clock of the execution, waits included.")]
     problems: Annotated[Sequence[str], Meta(description="Reasons why the test says nothing, such as a missing mock.")]
     mismatches: list[MismatchAnswer]
+    explanation: Annotated[
+        Sequence[str],
+        Meta(
+            description="Why it failed, as lines for people: what differs, the error, what ran, and the end of its log."
+        ),
+    ]
 
     @classmethod
     def of(cls, test: FlowTestOutcome) -> Self:
@@ -116,6 +122,7 @@ class FlowTestAnswer(Answer, frozen=True, kw_only=True):
             virtual_duration=round(test.virtual_seconds * 1000),
             problems=test.problems,
             mismatches=[MismatchAnswer(what=m.what, expected=m.expected, actual=m.actual) for m in test.mismatches],
+            explanation=test.explanation,
         )
 
 

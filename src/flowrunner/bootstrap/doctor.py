@@ -20,6 +20,8 @@ from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, read_keys
 from flowrunner.settings import CONFIG_FILE, PREFIX, Settings, without_credentials
+from flowrunner.storage.location import Location
+from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.sqlite.quick_check import OLDEST, VERSION, faults_of, last_written_at
 
 State: TypeAlias = Literal["ok", "warn", "fail"]
@@ -181,6 +183,7 @@ async def _database(settings: Settings) -> list[Finding]:
         return found
     if schema.is_usable:
         found.append(Finding("database", "ok", f"{place} answers, with the schema {schema.revision}"))
+        found += await _pause(location)
     elif schema.is_newer or schema.is_obsolete:
         message = f"{place} has the schema {schema.revision} of another version"
         found.append(Finding("database", "fail", message, "use the version of FlowRunner that wrote it"))
@@ -192,6 +195,18 @@ async def _database(settings: Settings) -> list[Finding]:
         message = f"{place} has the schema {schema.revision}"
         found.append(Finding("database", "warn", message, "make a backup; the start of the server migrates it"))
     return found
+
+
+async def _pause(location: Location) -> list[Finding]:
+    database = location.open()
+    try:
+        paused_at = await SqlPause(database).paused_at()
+    finally:
+        await database.close()
+    if paused_at is None:
+        return []
+    message = f"no execution starts since {paused_at:%Y-%m-%d %H:%M:%S} UTC"
+    return [Finding("pause", "warn", message, "run 'flowrunner unpause' to end the pause")]
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

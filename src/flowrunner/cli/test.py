@@ -198,6 +198,7 @@ def _result_as_json(result: FlowTestResult) -> JSON:
         "virtual_seconds": result.virtual_seconds,
         "problems": list(result.problems),
         "mismatches": [{"what": m.what, "expected": m.expected, "actual": m.actual} for m in result.mismatches],
+        "explanation": list(explain(result)),
     }
 
 

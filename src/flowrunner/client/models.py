@@ -576,6 +576,7 @@ class FlowTest(Model):
         duration: Milliseconds that the test took.
         virtual_duration: Milliseconds by the clock of the execution, waits included.
         problems: Reasons why the test says nothing, such as a missing mock.
+        explanation: Why it failed, as lines for people: what differs, the error, what ran, and the end of its log.
     """
 
     name: str
@@ -587,6 +588,7 @@ class FlowTest(Model):
     virtual_duration: int
     problems: list[str]
     mismatches: list[Mismatch]
+    explanation: list[str]
 
 
 class FlowTests(Model):

@@ -23,6 +23,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import Flow, Graph, Node
+from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.mailbox import StepResult
@@ -68,7 +69,7 @@ class EngineTrials:
     def _place_of(self, flow: Flow, node: str) -> _TriedNode:
         place = next(_places(flow, node, ""), None)
         if place is None:
-            raise invalid("node", "the flow has no such node", hint="name it by its path: push, each/push")
+            raise invalid("node", "the flow has no such node", hint=_hint(flow, node))
         if self._deps.starts_executions(place.node.type):
             raise invalid("node", f"a node of type {place.node.type} starts an execution: run the flow instead")
         return place
@@ -127,6 +128,23 @@ def _places(graph: Graph, id: str, prefix: str) -> Iterator[_TriedNode]:
             if id.startswith(inside):
                 for found in _places(inner, id, inside):
                     yield _TriedNode(found.node, ((node, key), *found.around))
+
+
+def _paths(graph: Graph, prefix: str) -> Iterator[str]:
+    """Yield the paths of all nodes."""
+    for node in graph.nodes.values():
+        path = f"{prefix}{node.name}"
+        yield path
+        for key, inner in node.child_scopes.items():
+            yield from _paths(inner, f"{path}[{key}]/" if key else f"{path}/")
+
+
+def _hint(flow: Flow, node: str) -> str:
+    """Return the path that a name without it means, or one that is similar, or else the form of paths."""
+    paths = list(_paths(flow, ""))
+    inner = next((path for path in paths if path.rpartition("/")[2] == node), None)
+    near = inner or Suggestions().nearest(node, paths)
+    return "name it by its path: push, each/push" if near is None else f"did you mean '{near}'?"
 
 
 def _history(place: _TriedNode, given: TrialContext, by: AccountId) -> tuple[Step, Sequence[Event]]:

@@ -22,6 +22,7 @@ class FlowTestOutcome:
         path: Names of the flow's own nodes that ran, in order.
         handlers: Names of the handlers that ran.
         problems: Reasons why the test is not meaningful.
+        explanation: Why it failed, as lines for people: the problems or mismatches, what ran, and the end of its log.
         virtual_seconds: Duration of the execution by its own clock, whose waits take no time.
     """
 
@@ -34,6 +35,7 @@ class FlowTestOutcome:
     virtual_seconds: float
     problems: Sequence[str]
     mismatches: Sequence[MismatchView]
+    explanation: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from flowrunner.domain.account import Caller, Right, authorise
-from flowrunner.domain.errors import invalid
+from flowrunner.domain.errors import FlowDisabled, invalid
 from flowrunner.domain.jobs import MAX_ITEMS, Job, RunningJob
 from flowrunner.domain.schedules import next_due
 from flowrunner.domain.triggers import Schedule, TriggerId
@@ -52,7 +52,7 @@ class Backfills:
         Those that were started are left out, because a due time starts one execution only.
 
         Raises:
-            NotFound; Conflict if the flow's document has the trigger no more, or it is no schedule.
+            NotFound; Conflict if the flow's document has the trigger no more, or it is no schedule; FlowDisabled.
             InvalidInput: If the period is empty or not over, or has too many due times.
             TooManyRequests: If too many jobs of the workspace are running.
         """
@@ -62,6 +62,8 @@ class Backfills:
 
     async def _times(self, caller: Caller, id: TriggerId, first: datetime, end: datetime) -> Sequence[datetime]:
         trigger, schedule = await self._triggers.schedule(caller, id)
+        if trigger.flow_disabled_at is not None:
+            raise FlowDisabled(trigger.flow_name)
         if not first < end:
             raise invalid("to", "must be later than from")
         if end > self._clock.now():

@@ -4099,6 +4099,11 @@ export interface components {
             problems: string[];
             /** Mismatches */
             mismatches: components["schemas"]["MismatchAnswer"][];
+            /**
+             * Explanation
+             * @description Why it failed, as lines for people: what differs, the error, what ran, and the end of its log.
+             */
+            explanation: string[];
         };
         /** FlowTestsAnswer */
         FlowTestsAnswer: {

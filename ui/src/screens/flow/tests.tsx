@@ -53,6 +53,7 @@ function Results({ of: { passed, failed, tests, coverage } }: { of: Result }) {
                 <div><span class="muted small">{texts.actual}</span><pre>{JSON.stringify(actual, null, 2)}</pre></div>
               </div>
             ))}
+            {test.mismatches.length > 0 && <pre class="small">{test.explanation.join("\n")}</pre>}
           </li>
         ))}
       </ul>
