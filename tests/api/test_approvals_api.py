@@ -263,7 +263,17 @@ async def test_the_list_is_read_in_pages_the_newest_first(tmp_path: Path) -> Non
             pages += 1
             if page["next"] is None:
                 break
+            assert page["next_cursor"] == page["next"]
             query = f"limit=2&after={page['next']}"
+        by_links: list[tuple[str, str]] = []
+        address: str | None = f"{LIST}?limit=2&cursor="
+        while address is not None:
+            reply = await team.mara.request("GET", address)
+            by_links += [(approval["execution_id"], approval["step"]) for approval in reply.json["approvals"]]
+            link = reply.headers.get("link")
+            address = None if link is None else link.removeprefix("<").removesuffix('>; rel="next"')
+            assert (address is None) == ("next_cursor" not in reply.json)
+        both = await team.mara.request("GET", f"{LIST}?cursor=&after=x")
         wrong = [
             await team.mara.request("GET", f"{LIST}?after={after}")
             for after in ("x", "", "W10=", "WyIyMDI3LTAxLTAxVDAwOjAwOjAwIiwiYSIsIjIwMjctMDEtMDFUMDA6MDA6MDAiLCJiIl0=")
@@ -272,7 +282,8 @@ async def test_the_list_is_read_in_pages_the_newest_first(tmp_path: Path) -> Non
     assert [id for id, _ in found] == [loop] * 3 + ids[::-1]
     assert {step for id, step in found if id == loop} == {f"each.1[{n}]/ask.1" for n in range(3)}
     assert pages == 4
-    for reply in wrong:
+    assert by_links == found
+    for reply in (*wrong, both):
         assert_error(reply, 422)
 
 

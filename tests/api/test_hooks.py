@@ -549,6 +549,11 @@ def test_a_stored_request_can_be_replayed(account: Client) -> None:
     second = account.ended(again.json["execution_id"])
     assert second["id"] != first["id"]
     assert second["result"] == first["result"]
+    path, key = f"/api/v1/triggers/{id}/deliveries/{delivery['id']}/replay", {"Idempotency-Key": "again"}
+    repeated = [account.request("POST", path, headers=key) for _ in range(2)]
+    assert [reply.status for reply in repeated] == [202, 202]
+    assert repeated[0].json["execution_id"] == repeated[1].json["execution_id"] != second["id"]
+    assert repeated[1].headers["idempotent-replayed"] == "true"
     missing = account.post(f"/api/v1/triggers/{id}/deliveries/hook-none/replay")
     assert_error(missing, 404, "Delivery not found")
 

@@ -3,13 +3,14 @@
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query, Request
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.http.answers import Answer, Reply, answer, errors
+from flowrunner.api.http.answers import Answer, Reply, answer, errors, link_to_next, present
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
+from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import rfc3339
 from flowrunner.services.approvals import PendingApproval
 
@@ -54,6 +55,7 @@ class ApprovalList(Answer, frozen=True, kw_only=True):
     approvals: list[ApprovalInList]
     limit: int
     next: Annotated[str | None, Meta(description="The `after` of the next page; null if nothing follows.")]
+    next_cursor: Annotated[str | UnsetType, Meta(description="The same, as the `cursor` of the next page.")] = UNSET
 
 
 @router.get("", responses=errors(401, 403, 404, 422))
@@ -61,7 +63,19 @@ async def list_approvals(
     request: Request,
     limit: Limit = DEFAULT_LIMIT,
     after: Annotated[str | None, Query(max_length=2000, description="The `next` of the previous page.")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=2000, description="The `next_cursor` of the page before; empty for the first page."),
+    ] = None,
 ) -> Reply[ApprovalList]:
     """List the approvals that wait for the caller in all workspaces, the execution with the latest one first."""
-    found, next = await services_of(request).approvals.page(caller_of(request), after=after, limit=limit)
-    return answer(ApprovalList(approvals=[ApprovalInList.of(each) for each in found], limit=limit, next=next))
+    if after is not None and cursor is not None:
+        raise invalid("after", "cannot be combined with cursor")
+    approvals, caller = services_of(request).approvals, caller_of(request)
+    # An empty cursor is that of the first page.
+    place, name = (after, "after") if cursor is None else (cursor or None, "cursor")
+    found, next = await approvals.page(caller, after=place, limit=limit, parameter=name)
+    page = ApprovalList(
+        approvals=[ApprovalInList.of(each) for each in found], limit=limit, next=next, next_cursor=present(next)
+    )
+    return answer(page, headers=link_to_next(request, next))

@@ -84,13 +84,13 @@ async def get_events(
 ) -> Reply[EventList]:
     """Return events, as the WebSocket sends them.
 
-    With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; a stream of
-    server-sent events continues after its `Last-Event-ID`.
+    With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; such a stream
+    continues after the event that `Last-Event-ID` names.
     """
     caller, execution_id = caller_of(request), ExecutionId(id)
     feed, streams = state_of(request).feed, state_of(request).streams
     media_type = _media_type(request.headers.get("accept", ""))
-    last_id = request.headers.get("last-event-id") if media_type == _EVENT_STREAM else None
+    last_id = request.headers.get("last-event-id") if media_type is not None else None
     seq = parse_after(last_id or after)
     has_ended = (await services_of(request).executions.get(caller, execution_id)).status.is_final
     if media_type is not None:

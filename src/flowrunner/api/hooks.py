@@ -26,6 +26,7 @@ from flowrunner.api.http.answers import (
 from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.bodies import MAX_BODY_BYTES, StrictRequest
 from flowrunner.api.http.errors import error_answer
+from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import listed_of
 from flowrunner.api.http.requests import Paging
 from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, needs, until_disconnected
@@ -306,7 +307,7 @@ async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Repl
     "/deliveries/{delivery_id}/replay",
     status_code=202,
     responses=errors(401, 403, 404, 409, 422),
-    openapi_extra=needs(Right.RUN),
+    openapi_extra={**needs(Right.RUN), **repeatable()},
 )
 async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookAnswer]:
     """Start another execution with a stored request. `when` is asked again, and `dedupe` is not."""

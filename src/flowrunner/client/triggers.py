@@ -85,9 +85,10 @@ class Triggers(Group[K]):
         return call(HookDelivery, "GET", f"{_trigger(id)}/deliveries/{segment(delivery_id)}")
 
     @operation("replayHookDelivery")
-    def replay(self, id: str, delivery_id: str) -> Call[StartedByHook]:
+    def replay(self, id: str, delivery_id: str, *, idempotency_key: str | None = None) -> Call[StartedByHook]:
         """Start another execution with a stored request."""
-        return call(StartedByHook, "POST", f"{_trigger(id)}/deliveries/{segment(delivery_id)}/replay")
+        path = f"{_trigger(id)}/deliveries/{segment(delivery_id)}/replay"
+        return call(StartedByHook, "POST", path, key=idempotency_key or True)
 
 
 class Callbacks(Group[K]):

@@ -12,7 +12,7 @@ import msgspec
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.account import Caller, Right, rights_of
 from flowrunner.domain.approvals import has_role, is_named
-from flowrunner.domain.errors import InvalidInput, invalid
+from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.domain.workspace import WorkspaceRole
@@ -92,7 +92,7 @@ class Approvals:
         self._accounts = accounts
 
     async def page(
-        self, caller: Caller, *, after: str | None, limit: int
+        self, caller: Caller, *, after: str | None, limit: int, parameter: str = "after"
     ) -> tuple[Sequence[PendingApproval], str | None]:
         """Return a page of the approvals that the account may answer and has not answered, and where the page ends.
 
@@ -101,11 +101,12 @@ class Approvals:
 
         Args:
             after: The end of the previous page; None for the first page.
+            parameter: The name that the caller gives it.
 
         Raises:
             InvalidInput: If ``after`` is not the end of a page.
         """
-        last = None if after is None else _position(after)
+        last = None if after is None else _position(after, parameter)
         roles = {id: role for id in caller.admitted_to if (role := _role_in(caller, id)) is not None}
         if not roles:
             return [], None
@@ -197,16 +198,13 @@ def _text(position: _Position) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode()
 
 
-def _position(text: str) -> _Position:
+def _position(text: str, parameter: str) -> _Position:
     """Return the position that `_text` has written. Raises: InvalidInput."""
+    fault = invalid(parameter, f"is not the '{'next' if parameter == 'after' else 'next_cursor'}' of a page")
     try:
         position: _Position = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Position)
     except (ValueError, msgspec.MsgspecError):
-        raise _no_position() from None
+        raise fault from None
     if any(at.tzinfo is None for at in (position[0], position[2])):
-        raise _no_position()
+        raise fault
     return position
-
-
-def _no_position() -> InvalidInput:
-    return invalid("after", "is not the 'next' of a page")

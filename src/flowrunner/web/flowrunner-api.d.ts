@@ -749,8 +749,8 @@ export interface paths {
          * Return events, as the WebSocket sends them
          * @description Return events, as the WebSocket sends them.
          *
-         *     With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; a stream of
-         *     server-sent events continues after its `Last-Event-ID`.
+         *     With `Accept: text/event-stream` or `application/x-ndjson` the answer goes on until the last event; such a stream
+         *     continues after the event that `Last-Event-ID` names.
          */
         get: operations["getEvents"];
         put?: never;
@@ -2759,6 +2759,11 @@ export interface components {
              * @description The `after` of the next page; null if nothing follows.
              */
             next: string | null;
+            /**
+             * Next Cursor
+             * @description The same, as the `cursor` of the next page.
+             */
+            next_cursor?: string;
         };
         /** AskForReset */
         AskForReset: {
@@ -8991,6 +8996,8 @@ export interface operations {
                 limit?: number;
                 /** @description The `next` of the previous page. */
                 after?: string | null;
+                /** @description The `next_cursor` of the page before; empty for the first page. */
+                cursor?: string | null;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */
@@ -10378,6 +10385,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description A repeated request with the same key has no further effect and gets the first answer. */
+                "Idempotency-Key"?: string;
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
             };

@@ -232,7 +232,9 @@ def link_to_next(request: Request, cursor: str | None) -> dict[str, str]:
     """Return the header that links the next page of a list; none on the last page."""
     if cursor is None:
         return {}
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
+    kept = [
+        (name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset", "after")
+    ]
     return {"Link": f'<{request.scope["path"]}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'}
 
 
