@@ -341,12 +341,13 @@ async def test_a_header_given_twice_is_joined(nodes: Nodes, peer: Peer) -> None:
     assert result["headers"]["set-cookie"] == "a=1"
 
 
-async def test_a_header_that_is_not_utf_8_is_read_as_latin_1(nodes: Nodes, peer: Peer) -> None:
-    url = peer.give_bytes("/a", b"HTTP/1.1 200 OK\r\nX-A: caf\xe9\r\nX-B: caf\xc3\xa9\r\nContent-Length: 0\r\n\r\n")
+async def test_bytes_of_a_header_that_are_not_utf_8_are_read_as_latin_1(nodes: Nodes, peer: Peer) -> None:
+    lines = b"X-A: caf\xe9\r\nX-B: caf\xc3\xa9\r\nX-C: caf\xc3\xa9 \xe9 \xe2\x82\xac\r\nX-C: \xe9\xe8"
+    url = peer.give_bytes("/a", b"HTTP/1.1 200 OK\r\n" + lines + b"\r\nContent-Length: 0\r\n\r\n")
 
     headers = (await nodes.request(url))["headers"]
 
-    assert (headers["x-a"], headers["x-b"]) == ("café", "café")
+    assert (headers["x-a"], headers["x-b"], headers["x-c"]) == ("café", "café", "café é €, éè")
 
 
 # What is sent

@@ -373,15 +373,13 @@ def _joined(headers: Any) -> dict[str, str]:
     return joined
 
 
+# A byte that is no UTF-8, as aiohttp reads it, and the character that it has in ISO 8859-1 (RFC 9110, 5.5).
+_NO_UTF8: Final = {0xDC00 + byte: chr(byte) for byte in range(0x80, 0x100)}
+
+
 def _text_of(value: str) -> str:
-    """Return the value of a header that aiohttp has read as UTF-8, as ISO 8859-1 if it is none (RFC 9110, 5.5)."""
-    if value.isascii():
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    return value
+    """Return the value of a header that aiohttp has read as UTF-8, with bytes that are none read by themselves."""
+    return value if value.isascii() else value.translate(_NO_UTF8)
 
 
 async def _read(

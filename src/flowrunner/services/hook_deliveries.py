@@ -130,14 +130,14 @@ class HookDeliveries:
         except FlowRunnerError as error:
             reason = f"The server ended before it could start this request. {error}"[:500]
             self._starts.settle(replace(delivery, state="failed", execution_id=None, error=reason))
-            return True
+            return await self._starts.is_settled(delivery.id)
         try:
             await self._starts.start_stored(hook, delivery, request, id=self._executions.new_execution_id())
         except Unavailable:
             return False
         except FlowRunnerError as error:
             logger.warning("hook.not_started", delivery=delivery.id, reason=str(error))
-        return True
+        return await self._starts.is_settled(delivery.id)
 
     async def purge(self) -> None:
         """Delete requests that are older than a week, or beyond the newest of their trigger."""

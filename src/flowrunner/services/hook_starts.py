@@ -75,7 +75,7 @@ class HookStarts:
         self._clock = clock
         self._count = on_outcome
         # Writes that no answer waits for.
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: dict[HookDeliveryId, asyncio.Task[bool]] = {}
 
     async def store_and_start(
         self, hook: OpenHook, delivery: HookDelivery, request: Mapping[str, JSON], encoded: bytes, *, id: ExecutionId
@@ -122,15 +122,22 @@ class HookStarts:
     def settle(self, delivery: HookDelivery) -> None:
         """Record what became of a request, without waiting. If that is lost, the list finds the execution itself."""
 
-        async def write() -> None:
+        async def write() -> bool:
             try:
                 await self._store.settle(delivery)
             except Unavailable as failure:
                 logger.warning("hook.not_settled", delivery=delivery.id, reason=str(failure))
+                return False
+            finally:
+                self._settling.pop(delivery.id, None)
+            return True
 
-        task = asyncio.create_task(write(), name=f"settle {delivery.id}")
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._settling[delivery.id] = asyncio.create_task(write(), name=f"settle {delivery.id}")
+
+    async def is_settled(self, id: HookDeliveryId) -> bool:
+        """Wait for what is being recorded of a request; return False if it was lost."""
+        settling = self._settling.get(id)
+        return settling is None or await settling
 
     async def _start(
         self,
