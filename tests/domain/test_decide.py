@@ -46,6 +46,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
 from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
+from flowrunner.domain.status import Status
 from flowrunner.domain.values import memory_of
 from support.conformance import SHARE
 
@@ -133,6 +134,12 @@ def test_a_replay_of_the_events_equals_the_live_state(plan: Plan, crashes: list[
     for length, (event, at) in enumerate(run.journal, 1):
         live.apply(event, at)
         assert live.seq == length
+        waiting = [current for current in map(live.at, live.timed) if current.waiting is not None]
+        for current in reversed(waiting):
+            key = current.waiting.signal_key if current.waiting is not None else None
+            first = next(each for each in waiting if each.waiting is not None and each.waiting.signal_key == key)
+            assert key is None or live.waiting_for(key) is first
+        assert (live.status is Status.WAITING) == (live.is_idle and any(each.waits_externally for each in waiting))
     assert live == run.state
 
 

@@ -34,7 +34,7 @@ from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.status import STEP_TRANSITIONS, Status, StepStatus
 from flowrunner.domain.step_state import Frame, ScopeProgress, StepState
 from flowrunner.domain.values import JSON, memory_of
-from flowrunner.domain.waits import ApprovalWait, parse_signal_key
+from flowrunner.domain.waits import parse_signal_key, signal_key
 
 
 class IllegalEvent(FlowRunnerError):
@@ -50,7 +50,10 @@ class ExecutionState:
         frames: The flow's own frame, and the frames of all open scopes, by scope.
         ready: Scopes with a decision to make, in the order they became ready.
         running: Steps with an attempt that is recorded as started but not as ended.
-        timed: Steps that wait for their ``due_at`` or for a signal.
+        timed: Steps that wait for their ``due_at`` or for a signal, each with a number that gives their order.
+        last_timed: The last of these numbers.
+        external: Steps that wait for somebody outside; some may have gone on.
+        awaited: Heaps of the steps that wait for a signal, by its key; entries may be outdated.
         signals: Signals that no step has taken yet, by key.
         signal_bytes: Memory of those signals.
         held_bytes: Memory of the input, the variables, and the values of all steps that later ones can read.
@@ -74,7 +77,10 @@ class ExecutionState:
     frames: dict[str, Frame] = field(default_factory=dict)
     ready: dict[str, None] = field(default_factory=dict)
     running: dict[Step, None] = field(default_factory=dict)
-    timed: dict[Step, None] = field(default_factory=dict)
+    timed: dict[Step, int] = field(default_factory=dict)
+    last_timed: int = 0
+    external: dict[Step, None] = field(default_factory=dict, compare=False)
+    awaited: dict[str, list[tuple[int, Step]]] = field(default_factory=dict, compare=False)
     signals: dict[str, list[JSON]] = field(default_factory=dict)
     signal_bytes: int = 0
     held_bytes: int = 0
@@ -98,10 +104,17 @@ class ExecutionState:
             case Cancelled():
                 return Status.CANCELLED
             case None:
-                waits = self.is_idle and any(self.at(step).waits_externally for step in self.timed)
-                return Status.WAITING if waits else Status.RUNNING
+                return Status.WAITING if self.is_idle and self._waits_externally() else Status.RUNNING
             case _:
                 assert_never(self.ending)
+
+    def _waits_externally(self) -> bool:
+        while self.external:
+            step = next(iter(self.external))
+            if step in self.timed and self.at(step).waits_externally:
+                return True
+            del self.external[step]
+        return False
 
     @property
     def is_idle(self) -> bool:
@@ -134,6 +147,19 @@ class ExecutionState:
         """Return the moment at which the first step is due; None if there is none."""
         current = self.next_due
         return None if current is None else current.due_at
+
+    def waiting_for(self, key: str) -> StepState | None:
+        """Return the first step that waits for the signal with this key; None if none does."""
+        entries = self.awaited.get(key)
+        while entries:
+            number, step = entries[0]
+            if self.timed.get(step) == number:
+                current = self.at(step)
+                if current.waiting is not None and current.waiting.signal_key == key:
+                    return current
+            heappop(entries)
+        self.awaited.pop(key, None)
+        return None
 
     def at(self, step: Step) -> StepState:
         return self.frames[step.scope].steps[step.node]
@@ -357,9 +383,16 @@ class ExecutionState:
 
     def _expect(self, current: StepState) -> None:
         """Register a step that waits for its ``due_at`` or for a signal."""
-        self.timed[current.step] = None
+        if current.step not in self.timed:
+            self.last_timed += 1
+            self.timed[current.step] = self.last_timed
         if current.due_at is not None:
             heappush(self.dues, (current.due_at, current.step))
+        if current.waits_externally:
+            self.external[current.step] = None
+        key = None if current.waiting is None else current.waiting.signal_key
+        if key is not None:
+            heappush(self.awaited.setdefault(key, []), (self.timed[current.step], current.step))
 
     def _finish_step(self, current: StepState) -> None:
         """Clear the waits of an ended step, and mark its scope as ready."""
@@ -399,28 +432,25 @@ class ExecutionState:
         if kind == "link":
             self._revoke_link(name)
             return
-        for step in self.timed:
-            current = self.at(step)
-            if current.waiting is not None and current.waiting.signal_key == event.key:
-                wait_for = current.waiting.wait_for
-                if isinstance(wait_for, ApprovalWait):
-                    current.answers = (*current.answers, event)
-                    self._hold(current, current.held_bytes + self._measure(event.payload))
-                    if not is_settled(wait_for, [answer.payload for answer in current.answers]):
-                        return
-                self._signal(current, event.payload)
+        current = self.waiting_for(event.key)
+        if current is None:
+            self.signals.setdefault(event.key, []).append(event.payload)
+            self.signal_bytes += memory_of(event.payload)
+            return
+        if (wait := current.approval) is not None:
+            current.answers = (*current.answers, event)
+            self._hold(current, current.held_bytes + self._measure(event.payload))
+            if not is_settled(wait, [answer.payload for answer in current.answers]):
                 return
-        self.signals.setdefault(event.key, []).append(event.payload)
-        self.signal_bytes += memory_of(event.payload)
+        self._signal(current, event.payload)
 
     def _revoke_link(self, name: str) -> None:
-        for step in self.timed:
-            current = self.at(step)
-            if str(step) == name and current.waiting is not None:
-                current.is_link_revoked, current.due_at = True, current.waiting.due_at
-                self._expect(current)
-                if current.status is StepStatus.WAITING:
-                    self.ready.pop(step.scope, None)
+        current = self.waiting_for(signal_key("approval", name))
+        if current is not None and current.waiting is not None:
+            current.is_link_revoked, current.due_at = True, current.waiting.due_at
+            self._expect(current)
+            if current.status is StepStatus.WAITING:
+                self.ready.pop(current.step.scope, None)
 
     def _signal(self, current: StepState, payload: JSON) -> None:
         current.status, current.signal, current.due_at = StepStatus.RESUMING, payload, None

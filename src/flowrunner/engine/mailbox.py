@@ -156,13 +156,12 @@ def step_waiting_for(key: str, state: ExecutionState) -> StepState | None:
     kind, name = parse_signal_key(key)
     if kind == "link":
         key = signal_key("approval", name)
-    waiting = (state.at(step) for step in state.timed)
-    return next((step for step in waiting if step.waiting is not None and step.waiting.signal_key == key), None)
+    return state.waiting_for(key)
 
 
 def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
     """Return whether an execution in this state accepts a signal, by the stored form of its key."""
-    if state.status.is_final:
+    if state.ending is not None:
         return False
     found = step_waiting_for(key, state)
     is_awaited = found is not None

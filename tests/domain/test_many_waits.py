@@ -1,0 +1,74 @@
+"""Executions with many steps that wait: a signal finds its step without looking at the others."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import pytest
+
+from flowrunner.domain.causes import Requested
+from flowrunner.domain.events import NodeStarted, NodeWaiting, ScopesOpened, SignalReceived, Started, Step
+from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.step_state import StepState
+from flowrunner.domain.waits import ChildWait, SignalWait, WaitFor, child_signal_key, signal_key
+from flowrunner.engine.mailbox import is_accepted, step_waiting_for
+from flowrunner.ports.dispatch import Signal
+
+NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
+MANY: Final = 500
+
+
+class CountingState(ExecutionState):
+    looks = 0
+
+    def at(self, step: Step) -> StepState:
+        self.looks += 1
+        return super().at(step)
+
+
+def with_waits(waits: list[WaitFor]) -> CountingState:
+    state = CountingState()
+    keys = [str(number) for number in range(len(waits))]
+    each = {"node": "each", "node_type": "foreach", "iteration": 1, "attempt": 1}
+    state.apply(Started(node="each", node_type="foreach", input=None, cause=Requested(by=None)), NOON)
+    state.apply(NodeStarted(**each), NOON)  # type: ignore[arg-type]
+    opened = ScopesOpened(**each, keys=keys, inputs=keys, concurrency=len(keys), needed=len(keys))  # type: ignore[arg-type]
+    state.apply(opened, NOON)
+    for key, wait in zip(keys, waits, strict=True):
+        step = {"node": "hold", "node_type": "wait", "iteration": 1, "attempt": 1, "scope": f"each.1[{key}]"}
+        state.apply(NodeStarted(**step), NOON)  # type: ignore[arg-type]
+        state.apply(NodeWaiting(**step, wait_for=wait, result=None), NOON)  # type: ignore[arg-type]
+    return state
+
+
+@pytest.mark.parametrize("kind", ["signal", "flow"])
+def test_a_signal_looks_only_at_the_step_that_waits_for_it(kind: str) -> None:
+    numbers = [str(number) for number in range(MANY)]
+    waits: list[WaitFor] = [SignalWait(number) if kind == "signal" else ChildWait(number, "f") for number in numbers]
+    state = with_waits(waits)
+    state.looks = 0
+
+    for number in reversed(numbers):
+        key = signal_key("signal", number) if kind == "signal" else child_signal_key(number)
+        assert is_accepted(Signal(key=key, payload=None, if_awaited=True), key, state)
+        found = step_waiting_for(key, state)
+        assert found is not None
+        assert found.step.scope == f"each.1[{number}]"
+        assert not state.status.is_final
+        state.apply(SignalReceived(key=key, payload=None), NOON)
+        assert step_waiting_for(key, state) is None
+
+    assert state.looks <= 10 * MANY
+
+
+def test_of_steps_that_wait_for_the_same_signal_the_first_gets_it() -> None:
+    state = with_waits([SignalWait("go")] * 5)
+
+    answered = []
+    for _ in range(5):
+        found = step_waiting_for("signal:go", state)
+        assert found is not None
+        answered.append(found.step.scope)
+        state.apply(SignalReceived(key="signal:go", payload=None), NOON)
+
+    assert answered == [f"each.1[{number}]" for number in range(5)]
+    assert step_waiting_for("signal:go", state) is None
