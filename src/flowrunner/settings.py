@@ -311,6 +311,11 @@ class Settings:
     workspace_queued: int | None = setting(
         _limit, "Executions of a workspace that may wait to be advanced; 0 is no limit.", default=20_000
     )
+    execution_memory: int | None = setting(
+        _bytes,
+        "Memory of the values that executions of one process hold, half of it those of one workspace; 0 is no limit.",
+        default=2**30,
+    )
     account_requests: int | None = setting(_limit, "Requests of an account per minute; 0 is no limit.", default=120_000)
     account_changes: int | None = setting(
         _limit,

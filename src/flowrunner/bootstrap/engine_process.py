@@ -32,6 +32,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.held_memory import HeldMemory
 from flowrunner.nodes import installed
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.approval_links import LinkSigner
@@ -63,6 +64,7 @@ class ProcessSettings:
     own_servers: frozenset[tuple[str, int]]
     count: int
     limits: WorkspaceLimits
+    execution_memory: int | None
     egress_allow: tuple[str, ...]
     public_url: str | None
     script_workers: int
@@ -140,6 +142,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         node_types=node_types,
         http=http,
         memory=ServerMemory(),
+        held=HeldMemory(given.execution_memory),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=given.limits,

@@ -120,6 +120,7 @@ def _start_process(
             own_servers=own_servers,
             count=settings.processes - 1,
             limits=limits_of(settings),
+            execution_memory=settings.execution_memory,
             egress_allow=tuple(map(str, settings.egress_allow)),
             public_url=settings.public_url,
             script_workers=settings.script_workers,

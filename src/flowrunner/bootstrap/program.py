@@ -34,6 +34,7 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, StartProcess
 from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
+from flowrunner.engine.held_memory import HeldMemory
 from flowrunner.engine.trial import EngineTrials
 from flowrunner.mail import SmtpMailer
 from flowrunner.metrics import Metrics
@@ -189,6 +190,7 @@ def assemble(
         node_types=node_types,
         http=http,
         memory=FairMemory(),
+        held=HeldMemory(settings.execution_memory),
         clock=clock,
         draw=random.SystemRandom().random,
         limits=limits,

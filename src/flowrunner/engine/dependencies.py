@@ -12,6 +12,7 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId
+from flowrunner.engine.held_memory import HeldMemory
 from flowrunner.plugin import NodeType
 from flowrunner.ports.approval_links import ApprovalLinks, NoApprovalLinks
 from flowrunner.ports.clock import Clock
@@ -49,6 +50,7 @@ class EngineDependencies:
         draw: A uniform sample from [0, 1), for jitter.
         traces: The traces of executions; None if the process exports none.
         memory: Memory budget of loaded executions; None for no limit.
+        held: The memory that executions hold, from their load or start on.
         approval_links: Signs the links of approvals.
         limits: Limits of each account.
         short_wait: Longest wait, in seconds, that an execution spends in memory.
@@ -70,6 +72,7 @@ class EngineDependencies:
     observer: ExecutionObserver = field(default_factory=Unobserved)
     traces: Traces | None = None
     memory: MemoryRoom | None = None
+    held: HeldMemory = field(default_factory=HeldMemory)
     approval_links: ApprovalLinks = field(default_factory=NoApprovalLinks)
     limits: WorkspaceLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
