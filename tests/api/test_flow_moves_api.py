@@ -151,6 +151,21 @@ async def test_a_copy_has_the_current_definition_and_no_history(tmp_path: Path) 
     assert rows(tmp_path, "SELECT count(*) FROM audit WHERE details LIKE '%copy_of%'") == [(3,)]
 
 
+async def test_the_copy_of_a_disabled_flow_is_disabled_with_its_triggers(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.omar.flow("nodes: {a: {type: return}}\ntriggers: {daily: {type: schedule, cron: '@daily'}}")
+        await team.omar.request("PUT", f"/api/v1/flows/{flow}", {"disabled": True})
+        copy = (await team.omar.request("POST", f"/api/v1/flows/{flow}/copy", {})).json
+        armed = (await team.omar.request("GET", f"/api/v1/triggers?flow_id={copy['id']}")).json["triggers"]
+        refused = await team.omar.run(copy["id"])
+        enabled = await team.omar.request("PUT", f"/api/v1/flows/{copy['id']}", {"disabled": False})
+        rearmed = (await team.omar.request("GET", f"/api/v1/triggers?flow_id={copy['id']}")).json["triggers"]
+
+    assert copy["disabled"] is True
+    assert [trigger["state"] for trigger in (*armed, *rearmed)] == ["paused", "armed"]
+    assert (refused.status, enabled.status) == (409, 200)
+
+
 async def test_a_copy_needs_an_editor_in_both_workspaces(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         shared = await team.flow()

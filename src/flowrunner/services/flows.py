@@ -218,7 +218,14 @@ class Flows:
         if name is None:
             is_elsewhere = target.workspace_id != caller.workspace_id
             name = flow.name if is_elsewhere else f"{_COPY_OF}{flow.name}"[:_MOST_NAME_CHARACTERS]
-        draft = FlowDraft(definition=flow.definition, name=name, description=flow.description, tags=flow.tags)
+        draft = FlowDraft(
+            definition=flow.definition,
+            name=name,
+            description=flow.description,
+            tags=flow.tags,
+            # Else its triggers would start at once what somebody has switched off.
+            disabled=flow.disabled_at is not None,
+        )
         return await self.create(target, draft, details={"copy_of": id, "revision": flow.revision})
 
     async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
