@@ -71,6 +71,9 @@ def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
 def test_a_single_fault_is_said_once(user: User) -> None:
     refused = user("secret", "set", "SHORT", stdin="short", code=6).stderr
     assert refused.count("must have at least 8 characters") == 1
+    user("flow", "create", "-", stdin="metadata: {name: one-input}\ninputs: {a: {}}\nnodes: {b: {type: return}}\n")
+    unknown = user("run", "one-input", "-i", "c=1", code=6).stderr
+    assert (unknown.count("the flow has no input 'c'"), unknown.count("known inputs: a")) == (1, 1)
     both = user("secret", "set", "no-name", stdin="short", code=6).stderr
     assert "2 faults" in both
     assert both.count("must have at least 8 characters") == 1
@@ -183,6 +186,8 @@ def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, tri
     sink = HTTPServer(("127.0.0.1", 0), _Sink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
     forward = f"http://127.0.0.1:{sink.server_port}/hook?version=2"
+    wrong = user("trigger", "listen", "triggered/morning", code=6).stderr
+    assert "is a trigger of type schedule: only a webhook gets requests" in wrong
     listening = start_flowrunner(
         "trigger", "listen", "triggered/push", "--forward", forward, at=user.home, environment=user.environment
     )

@@ -18,6 +18,7 @@ from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.flow_files import FlowFile, read_flow_files, write_flow_file
 from flowrunner.cli.output import print_text as print_lines
 from flowrunner.cli.output import show
+from flowrunner.cli.text import count
 from flowrunner.client import Client, ServerUnreachable, ValidationError
 from flowrunner.domain.errors import Fault
 
@@ -70,7 +71,7 @@ def export(directory: Path) -> None:
             rows.append({"name": name, "action": "written" if is_new else "unchanged"})
     _show_rows(rows, "name action")
     written = sum(row["action"] == "written" for row in rows)
-    say(f"{_count(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
+    say(f"{count(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
 
 
 def _read(places: Sequence[str], *, prune: bool) -> Sequence[FlowFile]:
@@ -145,7 +146,7 @@ def _prune(client: Client, files: Sequence[FlowFile], *, dry_run: bool, yes: boo
     extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
     if extra and not dry_run:
         names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
-        ask(f"Delete {_count(len(extra), 'flow')} without a file: {names}?", yes=yes)
+        ask(f"Delete {count(len(extra), 'flow')} without a file: {names}?", yes=yes)
     for flow in extra:
         if not dry_run:
             client.flows.delete(flow["id"])
@@ -186,7 +187,7 @@ def _summarize(done: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
     """Print the numbers, and the secrets that are missing, for people."""
     counts = Counter(flow["action"] for flow in done)
     numbers = ", ".join(f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action])
-    say(f"{_count(len(done), 'flow')}: {numbers}{' (dry run: nothing was changed)' if dry_run else ''}")
+    say(f"{count(len(done), 'flow')}: {numbers}{' (dry run: nothing was changed)' if dry_run else ''}")
     readers: dict[str, list[str]] = {}
     for flow in done:
         for secret in flow.get("missing_secrets", ()):
@@ -203,7 +204,3 @@ def _difference(flow: Mapping[str, Any]) -> Iterator[str]:
         yield plan["diff"]
     if plan.get("is_truncated"):
         yield "# the rest is too long to be shown\n"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

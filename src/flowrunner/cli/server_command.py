@@ -78,11 +78,13 @@ def _report(error: "ClientError") -> None:
             click.echo(f"  hint: {NOT_AN_API}", err=True)
         return
     click.echo(f"flowrunner: {plain(message_of(error))}", err=True)
-    # The message of a single fault may be all of it.
+    advice = advice_on(error)
+    # The message and the hint may be all that there is to a single fault.
+    said = (error.message, f"{error.message} ({advice})")
     for fault in (_fault(fault) for fault in error.errors):
-        if fault != error.message:
+        if fault not in said:
             click.echo(f"  {plain(fault)}", err=True)
-    for name, text in (("hint", advice_on(error)), ("docs", error.docs), ("request", error.request_id)):
+    for name, text in (("hint", advice), ("docs", error.docs), ("request", error.request_id)):
         if text and (name != "request" or error.status >= 500):
             click.echo(f"  {name}: {plain(text)}", err=True)
 

@@ -154,7 +154,7 @@ def diff(flow: str, document: str | None, revision: int | None, against: int | N
     if common().output in (None, "table") and not common().query:
         print_text(found.get("diff", "").removesuffix("\n"))
     else:
-        show(found, name="number")
+        show(found, name="number" if "number" in found else "action")
 
 
 @flow.command(short_help="Save an earlier revision again.", epilog=examples("flow restore order-sync 5"))

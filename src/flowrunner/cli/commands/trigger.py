@@ -7,16 +7,17 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.common import CommandFailed, ask, common, say, yes_option
 from flowrunner.cli.completion import complete_flows, complete_triggers
 from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import moment_of, seconds_of
 from flowrunner.cli.examples import examples
+from flowrunner.cli.exits import INVALID
 from flowrunner.cli.lookup import flow_id, object_id, trigger_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option, wait_options
-from flowrunner.cli.text import relative
+from flowrunner.cli.text import count, relative
 
 trigger_argument = click.argument("trigger", shell_complete=complete_triggers)
 _STATE = "flow_name name state next_at"
@@ -122,7 +123,7 @@ def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
         {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")},
     )
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
-    ask(f"Start {plan['total']} executions?", yes=yes)
+    ask(f"Start {count(plan['total'], 'execution')}?", yes=yes)
     sys.exit(follow_job(client, client.request("POST", path, json=body, idempotency_key=True).object()))
 
 
@@ -173,4 +174,7 @@ def listen(trigger: str, forward: str | None) -> None:
     from flowrunner.cli.listening import listen_to
 
     client = connect()
-    listen_to(client, f"/triggers/{trigger_id(client, trigger)}/deliveries", forward)
+    path = f"/triggers/{trigger_id(client, trigger)}"
+    if (type := client.get(path)["type"]) != "webhook":
+        raise CommandFailed(f"'{trigger}' is a trigger of type {type}: only a webhook gets requests", INVALID)
+    listen_to(client, f"{path}/deliveries", forward)
