@@ -177,8 +177,8 @@ def test_an_answer_that_never_ends_is_given_up_in_time(ask: Ask) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"<html>", b"[" * 200_000, b'{"a": ' * 100_000, b"\xff", b"1" * 10_000],
-    ids=["html", "nested lists", "nested objects", "not text", "long number"],
+    [b"<html>", b"[" * 200_000, b'{"a": ' * 100_000, b"\xff", b"1" * 10_000, b'{"a": NaN}', b'{"a": -Infinity}'],
+    ids=["html", "nested lists", "nested objects", "not text", "long number", "not a number", "infinite"],
 )
 def test_what_is_no_json_is_an_error_of_its_own(ask: Ask, content: bytes) -> None:
     with scripted(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)) as server:
@@ -196,6 +196,23 @@ def test_errors_of_other_forms_are_still_errors(ask: Ask, body: Any) -> None:
         ask(server.url, "GET", "/x")
 
     assert (caught.value.status, caught.value.details, caught.value.hint) == (418, {}, None)
+
+
+@pytest.mark.parametrize("found", [{}, {"execution_id": 7}, {"token": "a\r\nb"}], ids=json.dumps)
+def test_an_answer_without_what_it_should_have_is_an_error_of_the_client(found: Any) -> None:
+    with scripted(answer(200, found), answer(200, found)) as server, Client(server.url, TOKEN) as client:
+        with pytest.raises(UnreadableAnswer):
+            client.run("flow")
+        with pytest.raises(UnreadableAnswer):
+            client.login("ada", "secret")
+
+
+def test_a_list_whose_next_page_is_the_same_one_is_an_error() -> None:
+    page = {"flows": [], "next_cursor": "a"}
+    with scripted(*(answer(200, page) for _ in range(4))) as server, Client(server.url, TOKEN) as client:
+        for entries in (client.entries("/flows"), client.flows.list()):
+            with pytest.raises(UnreadableAnswer, match="its next page is the same one"):
+                list(entries)
 
 
 def test_an_answer_that_is_cut_off_is_no_answer(ask: Ask) -> None:
@@ -327,6 +344,21 @@ def test_events_that_arrive_between_two_losses_begin_the_time_for_attempts_again
     now += 60.0
     with pytest.raises(ServerUnreachable):
         position.after_loss(ServerUnreachable("cut off", was_sent=True))
+
+
+def test_a_server_that_ends_each_stream_at_once_is_not_asked_without_a_pause() -> None:
+    position = EventPosition("exec-1", 0, Retries(10.0), lambda: 0.0)
+
+    pauses = [position.after_end() for _ in range(10)]
+    position.event(b'{"seq": 1}')
+
+    assert pauses[0] == 0.0
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 1.0
+    assert position.after_end() == 0.0
+    for page in ({}, {"has_ended": True}, {"has_ended": "no", "events": []}):
+        with pytest.raises(UnreadableAnswer):
+            position.is_last(page)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

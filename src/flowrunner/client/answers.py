@@ -28,7 +28,7 @@ class Answer:
         if not self.body:
             return None
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise UnreadableAnswer(f"The answer with status {self.status} is not JSON") from None
 
@@ -53,6 +53,14 @@ class Answer:
         """Seconds to wait before the same request is sent again."""
         text = self.headers.get("retry-after", "")
         return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def text_of(found: Mapping[str, Any], name: str) -> str:
+    """Return a member of an answer, which is a text. Raises: UnreadableAnswer."""
+    value = found.get(name)
+    if not isinstance(value, str):
+        raise UnreadableAnswer(f"The answer has no text '{name}'")
+    return value
 
 
 def check(answer: Answer, origin: Origin, *, was_lost: bool = False) -> Answer:
@@ -94,6 +102,11 @@ def _error(answer: Answer, *, was_lost: bool) -> ApiError:
         docs=_text(found.get("docs")),
         retry_after=answer.retry_after,
     )
+
+
+def _refuse(constant: str) -> None:
+    """Raises: ValueError: NaN and Infinity are no JSON."""
+    raise ValueError(constant)
 
 
 def _text(value: object) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from flowrunner.client.answers import Answer, check
+from flowrunner.client.answers import Answer, check, text_of
 from flowrunner.client.async_transport import AsyncTransport
-from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, next_page
+from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, following_page, next_page
 from flowrunner.client.core import (
     LARGEST_ANSWER_BYTES,
     LARGEST_ERROR_BYTES,
@@ -20,7 +20,7 @@ from flowrunner.client.core import (
     rerun_request,
     run_request,
 )
-from flowrunner.client.errors import ApiError, ServerUnreachable
+from flowrunner.client.errors import ApiError, ServerUnreachable, UnreadableAnswer
 from flowrunner.client.following import EventPosition, Lines, Waiting
 from flowrunner.client.operations import Async
 from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
@@ -138,7 +138,7 @@ class AsyncClient(ClientCore[Async]):
                 yield entry
                 count += 1
             following = next_page(page)
-            asked = None if following is None or count == most else {**asked, **following}
+            asked = None if following is None or count == most else following_page(asked, following)
 
     async def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
         """Write the body of an answer to a file, of any size. It is incomplete after an error."""
@@ -157,7 +157,10 @@ class AsyncClient(ClientCore[Async]):
         """Log in, use the new token from now on, and return the answer, which has it."""
         answer = await self.request("POST", "/auth/login", json={"username": username, "password": password})
         found = answer.object()
-        self.use_token(str(found["token"]))
+        try:
+            self.use_token(text_of(found, "token"))
+        except ValueError:
+            raise UnreadableAnswer("The answer has a token with characters that no token has") from None
         return found
 
     # Executions
@@ -231,8 +234,9 @@ class AsyncClient(ClientCore[Async]):
                 continue
             # A server that stops ends its streams early.
             page = await self.get(position.path, after=position.after, limit=1)
-            if page["has_ended"] and not page["events"]:
+            if position.is_last(page):
                 return
+            await asyncio.sleep(position.after_end())
 
     async def lines(self, path: str, *, query: Query | None = None) -> AsyncIterator[bytes]:
         """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
@@ -246,7 +250,9 @@ class AsyncClient(ClientCore[Async]):
 
     async def _started(self, made: Request) -> "AsyncRun":
         answer = await self._send(made, self._timeout)
-        return AsyncRun(self, answer.object(), is_replay=answer.is_replay)
+        found = answer.object()
+        text_of(found, "execution_id")
+        return AsyncRun(self, found, is_replay=answer.is_replay)
 
     async def _check_stream(self, answer: Answer, chunks: AsyncIterator[bytes]) -> None:
         if answer.status in (200, 204):

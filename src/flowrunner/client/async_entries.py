@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
 
-from flowrunner.client.calls import PAGE_SIZE, Listing, Page, Performer, first_page
+from flowrunner.client.calls import PAGE_SIZE, Listing, Page, Performer, first_page, following_page
 from flowrunner.client.model import Model
 from flowrunner.client.requests import Query, QueryValue
 
@@ -28,4 +28,4 @@ class AsyncEntries(Generic[M]):
             page: Page[M] = await self._performer.perform(self._listing.page(asked))
             for entry in page.entries:
                 yield entry
-            asked = None if page.next is None else {**asked, **page.next}
+            asked = None if page.next is None else following_page(asked, page.next)

@@ -82,6 +82,14 @@ def first_page(path: str, limit: int) -> dict[str, QueryValue]:
     return {"limit": limit} if path.endswith(("/steps", "/approvals")) else {"limit": limit, "cursor": ""}
 
 
+def following_page(asked: Query, following: Mapping[str, str]) -> Query:
+    """Return the query of the page after the one that was asked for. Raises: UnreadableAnswer: It is the same one."""
+    query = {**asked, **following}
+    if query == asked:
+        raise UnreadableAnswer("The list does not go on: its next page is the same one")
+    return query
+
+
 def next_page(page: Mapping[str, Any]) -> Mapping[str, str] | None:
     """Return the parameters for the page after this one; None after the last."""
     for member, parameter in (("next_cursor", "cursor"), ("next", "after")):

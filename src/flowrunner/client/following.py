@@ -1,7 +1,7 @@
 """Executions that are followed: their events as lines, and their end, without any I/O."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.client.errors import (
@@ -83,6 +83,8 @@ class EventPosition:
         self._now = now
         self._failures = 0
         self._failing_since = now()
+        self._ended_at: int | None = None
+        self._empty_ends = 0
 
     def event(self, line: bytes) -> dict[str, Any]:
         """Return the event of a line, and go on to it. Raises: UnreadableAnswer."""
@@ -93,6 +95,21 @@ class EventPosition:
             raise UnreadableAnswer("A line of the answer is not an event") from None
         self._failures, self._failing_since = 0, self._now()
         return dict(event)
+
+    def is_last(self, page: Mapping[str, Any]) -> bool:
+        """Return whether no event follows, by a page of those after the last one. Raises: UnreadableAnswer."""
+        if not isinstance(page.get("has_ended"), bool) or not isinstance(page.get("events"), list):
+            raise UnreadableAnswer("The answer is no page of events")
+        return bool(page["has_ended"]) and not page["events"]
+
+    def after_end(self) -> float:
+        """Return the seconds to wait before the next connection, when one has ended before the execution has."""
+        if self.after != self._ended_at:
+            self._ended_at, self._empty_ends = self.after, 0
+            return 0.0
+        # A proxy that ends each stream at once must not be asked without a pause.
+        self._empty_ends += 1
+        return min(_LONGEST_POLL_SECONDS, _FIRST_POLL_SECONDS * 2.0 ** min(self._empty_ends, 30))
 
     def after_loss(self, error: ClientError) -> float:
         """Return the seconds to wait before the next connection. Raises: ClientError: There is none."""

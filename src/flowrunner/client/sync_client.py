@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from flowrunner.client.answers import Answer, check
-from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, next_page
+from flowrunner.client.answers import Answer, check, text_of
+from flowrunner.client.calls import PAGE_SIZE, Call, entries_of, first_page, following_page, next_page
 from flowrunner.client.core import (
     LARGEST_ANSWER_BYTES,
     LARGEST_ERROR_BYTES,
@@ -18,7 +18,7 @@ from flowrunner.client.core import (
     rerun_request,
     run_request,
 )
-from flowrunner.client.errors import ApiError, ServerUnreachable
+from flowrunner.client.errors import ApiError, ServerUnreachable, UnreadableAnswer
 from flowrunner.client.following import EventPosition, Lines, Waiting
 from flowrunner.client.operations import Sync
 from flowrunner.client.requests import DEFAULT_URL, Query, Request, request
@@ -135,7 +135,7 @@ class Client(ClientCore[Sync]):
                 yield entry
                 count += 1
             following = next_page(page)
-            asked = None if following is None or count == most else {**asked, **following}
+            asked = None if following is None or count == most else following_page(asked, following)
 
     def download(self, path: str, file: Path, *, query: Query | None = None) -> None:
         """Write the body of an answer to a file, of any size. It is incomplete after an error."""
@@ -154,7 +154,10 @@ class Client(ClientCore[Sync]):
         """Log in, use the new token from now on, and return the answer, which has it."""
         answer = self.request("POST", "/auth/login", json={"username": username, "password": password})
         found = answer.object()
-        self.use_token(str(found["token"]))
+        try:
+            self.use_token(text_of(found, "token"))
+        except ValueError:
+            raise UnreadableAnswer("The answer has a token with characters that no token has") from None
         return found
 
     # Executions
@@ -228,8 +231,9 @@ class Client(ClientCore[Sync]):
                 continue
             # A server that stops ends its streams early.
             page = self.get(position.path, after=position.after, limit=1)
-            if page["has_ended"] and not page["events"]:
+            if position.is_last(page):
                 return
+            time.sleep(position.after_end())
 
     def lines(self, path: str, *, query: Query | None = None) -> Iterator[bytes]:
         """Yield the lines of an answer that is sent as NDJSON, without the empty ones."""
@@ -242,7 +246,9 @@ class Client(ClientCore[Sync]):
 
     def _started(self, made: Request) -> "Run":
         answer = self._send(made, self._timeout)
-        return Run(self, answer.object(), is_replay=answer.is_replay)
+        found = answer.object()
+        text_of(found, "execution_id")
+        return Run(self, found, is_replay=answer.is_replay)
 
     def _check_stream(self, answer: Answer, chunks: Iterator[bytes]) -> None:
         if answer.status in (200, 204):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from flowrunner.client.calls import PAGE_SIZE, Listing, Page, Performer, first_page
+from flowrunner.client.calls import PAGE_SIZE, Listing, Page, Performer, first_page, following_page
 from flowrunner.client.model import Model
 from flowrunner.client.requests import Query, QueryValue
 
@@ -27,4 +27,4 @@ class SyncEntries(Generic[M]):
         while asked is not None:
             page: Page[M] = self._performer.perform(self._listing.page(asked))
             yield from page.entries
-            asked = None if page.next is None else {**asked, **page.next}
+            asked = None if page.next is None else following_page(asked, page.next)
