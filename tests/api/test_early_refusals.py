@@ -324,6 +324,15 @@ async def test_no_more_answers_are_delayed_than_may_wait(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("nobody_may_wait", "endless_delays")
+async def test_the_answer_to_a_start_with_a_long_head_is_not_delayed() -> None:
+    async with starts() as app:
+        await app.send(start())
+        ((status, _, _),) = await app.send(start("X-Other: " + "x" * 5000))
+
+    assert (status, len(app.bodies)) == (503, 1)
+
+
+@pytest.mark.usefixtures("nobody_may_wait", "endless_delays")
 async def test_a_start_with_a_delayed_answer_keeps_no_body_and_may_be_dropped_like_an_idle_connection() -> None:
     async with starts() as app:
         await app.send(start())

@@ -131,8 +131,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             else:
                 super()._start_asgi_task(cycle, app)
             return
-        # Clients that repeat refused requests at once would take the processor from those that are served.
-        if self._open_connections.delays.delay(partial(self._send_refusal, cycle, refusal)):
+        # Clients that repeat refused requests at once would take the processor from those that are served. A long head
+        # would be kept meanwhile.
+        is_short = _IS_LONG not in cycle.scope
+        if is_short and self._open_connections.delays.delay(partial(self._send_refusal, cycle, refusal)):
             self._refused_later = cycle
         else:
             self._send_refusal(cycle, refusal)
