@@ -5,7 +5,7 @@ import { Icon } from "./icons";
 import { failed } from "./toast";
 
 /** Copy a text, also where the page was loaded over plain HTTP and browsers offer no clipboard. */
-async function copyText(text: string): Promise<void> {
+export async function copyText(text: string): Promise<void> {
   if (navigator.clipboard !== undefined) return await navigator.clipboard.writeText(text);
   const area = document.createElement("textarea");
   area.value = text;

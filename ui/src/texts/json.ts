@@ -3,4 +3,7 @@ export const json = {
   moreEntries: (count: number) => `${count.toLocaleString("en")} more`,
   moreCharacters: (count: number) => `${count.toLocaleString("en")} more characters`,
   fold: "Fold",
+  copy: (expression: string) => `Copy ${expression}`,
+  copied: (expression: string) => `Copied ${expression}`,
+  notCopied: "The browser did not copy it",
 };

@@ -15,7 +15,7 @@ export function DataTab({ detail }: { detail: Detail }) {
   return (
     <div class="content">
       <div class="columns">
-        <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} />
+        <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
         {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
         {detail.failure !== undefined && (
           <section class="stack tight">

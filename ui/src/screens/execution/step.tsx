@@ -11,6 +11,7 @@ import { childOf } from "../../execution/subflows";
 import { causeFirst, causeOf } from "../../parts/causes";
 import { Coloured } from "../../parts/coloured";
 import { clockOf, duration, shortId } from "../../parts/format";
+import { member } from "../../parts/paths";
 import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
@@ -106,17 +107,12 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} />}
-      {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} />}
-      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} expression={step.scope === undefined ? `\${${resultOf(step.node_id)}}` : undefined} />}
+      {step.input !== undefined && <Value label={texts.input} preview={step.input as Preview} load={async () => (await loadStep()).input} href={href} path="input" />}
+      {step.result !== undefined && <Value label={texts.result} preview={step.result as Preview} load={async () => (await loadStep()).result} href={href} path={member(member("nodes", step.node_id), "result")} />}
       {FINAL.has(detail.status) && <LastSuccess detail={detail} step={step} />}
       <LogTail store={store} step={step} />
     </>
   );
-}
-
-/** The expression that reads the result of a node. */
-function resultOf(node: string): string {
-  return /^[A-Za-z_$][\w$]*$/.test(node) ? `nodes.${node}.result` : `nodes[${JSON.stringify(node)}].result`;
 }
 
 function StepFault({ error, attempts }: { error: Schemas["StepError"]; attempts: number }) {

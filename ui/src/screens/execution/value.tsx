@@ -5,6 +5,7 @@ import type { Preview } from "../../execution/store";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { failed } from "../../parts/toast";
+import { expressionOf } from "../../parts/paths";
 import { CopyButton } from "../../parts/tools";
 import { executions as texts } from "../../texts/executions";
 
@@ -13,7 +14,7 @@ const MOST_BYTES = 2_000_000;
 /** Values up to here are loaded as a whole at once. */
 const SHORT = 64_000;
 
-export function Value({ label, heading: Heading = "h3", preview, load, href, expression }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string; expression?: string }) {
+export function Value({ label, heading: Heading = "h3", preview, load, href, path }: { label: string; heading?: "h2" | "h3"; preview: Preview; load?: () => Promise<unknown>; href?: string; path?: string }) {
   const whole = useSignal<{ value: unknown } | undefined>(undefined);
   async function loadAll(): Promise<void> {
     try {
@@ -34,12 +35,12 @@ export function Value({ label, heading: Heading = "h3", preview, load, href, exp
         <span class="muted small">{isCut ? texts.cut(bytes(preview.text!.length), bytes(preview.size)) : bytes(preview.size)}</span>
         <span class="row right small">
           {!isCut && <CopyButton text={JSON.stringify(value, null, 2) ?? ""} look="btn quiet small-btn" />}
-          {expression !== undefined && <CopyButton text={expression} label={texts.copyPath} look="btn quiet small-btn" />}
+          {path !== undefined && <CopyButton text={expressionOf(path)} label={texts.copyPath} look="btn quiet small-btn" />}
           {isCut && load !== undefined && preview.size <= MOST_BYTES && <button class="link small" onClick={() => void loadAll()}>{texts.wholeValue}</button>}
           {isCut && href !== undefined && <a class="link" href={href} target="_blank" rel="noreferrer">{texts.download}</a>}
         </span>
       </div>
-      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : <Json label={label} value={value} />}
+      {isCut ? <pre class="json" tabIndex={0}>{preview.text}…</pre> : <Json label={label} value={value} path={path} />}
     </section>
   );
 }
