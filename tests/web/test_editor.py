@@ -402,6 +402,25 @@ def test_an_old_revision_is_compared_and_restored(tab: Tab, api: Client, flow: s
     assert definition(api, flow) == text
 
 
+def test_revisions_beyond_a_page_are_on_the_next_one(tab: Tab, api: Client, flow: str) -> None:
+    text = definition(api, flow)
+    for number in range(2, 104):
+        api.put(f"/api/v1/flows/{flow}", {"definition": f"{text}# {number}\n"})
+    page = tab.go(f"/flows/{flow}/revisions")
+    revisions = page.get_by_role("navigation", name="Revisions")
+    expect(revisions).to_contain_text("103 revisions")
+    revisions.get_by_role("link", name=re.compile("^4(?!\\d)")).click()
+    expect(page.get_by_role("heading", name=re.compile("4.*3"))).to_be_visible()
+    revisions.get_by_role("link", name="Next page").click()
+    revisions.get_by_role("link", name=re.compile("^2(?!\\d)")).click()
+    page.reload()
+
+    expect(page.get_by_role("heading", name=re.compile("2.*1"))).to_be_visible()
+    expect(page.get_by_role("button", name="Restore")).to_be_visible()
+    revisions.get_by_role("link", name="First page").click()
+    expect(revisions.get_by_role("link", name=re.compile("^103"))).to_be_visible()
+
+
 def test_a_disabled_flow_says_so_and_a_deleted_one_is_gone(tab: Tab, api: Client, flow: str) -> None:
     page = tab.go(f"/flows/{flow}/settings")
     page.get_by_role("button", name="Disable").click()

@@ -12,6 +12,7 @@ import { bytes } from "../parts/format";
 import { Empty, Failure, Load, Skeleton, Time } from "../parts/parts";
 import { TextDiff } from "../parts/text-diff";
 import { done, failed } from "../parts/toast";
+import { common } from "../texts/common";
 import { revisions as texts } from "../texts/revisions";
 import { nodeValue } from "./flow/build";
 import { FlowHead } from "./flow/head";
@@ -19,19 +20,24 @@ import { readFlow } from "./flow/places";
 import { loadFlow } from "./flow/state";
 import type { DocumentNode } from "../graph/document";
 
+const PAGE = 100;
+
 export default function FlowRevisions({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
   const flow = useQuery(id, (signal) => loadFlow(id, signal));
-  const list = useQuery(id, (signal) => api.get("/api/v1/flows/{id}/revisions", { path: { id }, query: { limit: 100 }, signal }));
   const { query } = location.value;
+  const cursor = query.get("cursor") ?? "";
+  const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/flows/{id}/revisions", { path: { id }, query: { limit: PAGE, cursor, count: true }, signal }));
   const restoring = useSignal<number | undefined>(undefined);
+
+  const pageAt = (at: string | undefined) => to(`/flows/${encodeURIComponent(id)}/revisions`, { view: query.get("view") ?? undefined, cursor: at });
 
   async function restore(number: number): Promise<void> {
     restoring.value = undefined;
     try {
       const { revision } = await api.post("/api/v1/flows/{id}/revisions/{number}/restore", { path: { id, number }, headers: flow.data ? { "If-Match": flow.data.etag } : {} });
       done(texts.restored(revision));
-      setQuery({ number: undefined, against: undefined });
+      setQuery({ number: undefined, against: undefined, cursor: undefined });
       await Promise.all([flow.reload(), list.reload()]);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -44,20 +50,27 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
       <FlowHead id={id} name={flow.data?.flow.name ?? " "} />
       <div class="content revisions">
         <Load query={list} rows={6}>
-          {({ revisions }) => {
+          {({ revisions, total, next_cursor: next }) => {
             const number = Number(query.get("number")) || revisions[0]?.number;
-            const chosen = revisions.find((each) => each.number === number);
-            const earlier = revisions.find((each) => number !== undefined && each.number < number)?.number;
+            // The one before the last of a page is on the next page.
+            const earlier = number === undefined ? undefined : (revisions.find((each) => each.number < number)?.number ?? (next !== undefined && number > 1 ? number - 1 : undefined));
             const against = Number(query.get("against")) || earlier;
             return (
               <>
                 <nav class="card revision-list" aria-label={texts.list}>
                   {revisions.map((each) => (
-                    <a key={each.number} href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(each.number), view: query.get("view") ?? undefined })} aria-current={each.number === number ? "true" : undefined}>
+                    <a key={each.number} href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(each.number), view: query.get("view") ?? undefined, cursor: query.get("cursor") ?? undefined })} aria-current={each.number === number ? "true" : undefined}>
                       <span class="row tight"><b>{each.number}</b>{each.version !== "" && <span class="muted">{each.version}</span>}{each.is_current && <span class="tag">{texts.current}</span>}</span>
                       <span class="muted small"><Time at={each.created_at} /> · {bytes(each.size)}</span>
                     </a>
                   ))}
+                  {(cursor !== "" || next !== undefined) && (
+                    <span class="more">
+                      {total !== undefined && <span class="small muted">{texts.count(total)}</span>}
+                      {cursor !== "" && <a class="link" href={pageAt(undefined)}>{common.first}</a>}
+                      {next !== undefined && <a class="link" href={pageAt(next)}>{common.next}</a>}
+                    </span>
+                  )}
                 </nav>
                 {number !== undefined && (
                   <div class="stack">
@@ -67,6 +80,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                         <label class="row tight small muted">{texts.against}
                           <select class="narrow-input" value={String(against ?? "")} onChange={(event) => setQuery({ number: String(number), against: event.currentTarget.value || undefined })}>
                             {against === undefined && <option value="">–</option>}
+                            {against !== undefined && !revisions.some((each) => each.number === against) && <option value={String(against)}>{against}</option>}
                             {revisions.filter((each) => each.number !== number).map((each) => <option key={each.number} value={String(each.number)}>{each.number}</option>)}
                           </select>
                         </label>
@@ -76,7 +90,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                           <button class="chip" aria-pressed={query.get("view") !== "graph"} onClick={() => setQuery({ view: undefined })}>{texts.text}</button>
                           <button class="chip" aria-pressed={query.get("view") === "graph"} onClick={() => setQuery({ view: "graph" })}>{texts.graph}</button>
                         </span>
-                        {may("editor") && chosen?.is_current === false && <button class="btn" onClick={() => (restoring.value = number)}>{texts.restore}</button>}
+                        {may("editor") && number !== flow.data?.flow.revision && <button class="btn" onClick={() => (restoring.value = number)}>{texts.restore}</button>}
                       </span>
                     </div>
                     <Comparison key={`${number} ${against}`} id={id} number={number} against={against} isGraph={query.get("view") === "graph"} />

@@ -1,5 +1,6 @@
 /** Words of the revisions of a flow. */
 export const revisions = {
+  count: (count: number) => `${count.toLocaleString("en")} revisions`,
   list: "Revisions",
   current: "current",
   by: (name: string) => `by ${name}`,
