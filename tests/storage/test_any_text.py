@@ -1,6 +1,7 @@
 """Logs and results of flows may hold any text, and no query misinterprets it."""
 
 import functools
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -70,6 +71,21 @@ async def test_a_line_with_deep_data_is_left_out_of_no_selection(database: Datab
     assert await lines(LogFilter()) == await lines(LogFilter(levels=("info",))) == ["deep", "flat"]
     assert "flat" in await lines(LogFilter(text="FLAT"))
     assert "flat" not in await lines(LogFilter(levels=("error",)))
+
+
+async def test_lines_are_selected_by_the_attempt_of_their_step(database: Database, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    of_step = Logged(level="info", message="first", node="a", node_type="log", iteration=1)
+    lines = (of_step, replace(of_step, message="second", attempt=2), replace(of_step, message="none", iteration=None))
+    await journal.append(following("e1", *lines, epoch=epoch, after=2))
+
+    async def messages(attempt: int) -> list[str]:
+        wanted, page = LogFilter(attempt=attempt), Page(limit=10)
+        found = await SqlExecutions(database).logs(MARA, ExecutionId("e1"), wanted, page, most=10)
+        return [line.message for line in found.items]
+
+    assert [await messages(attempt) for attempt in (1, 2, 3)] == [["first"], ["second"], []]
 
 
 async def test_events_with_deep_results_are_picked_out_by_their_scopes(database: Database, journal: SqlJournal) -> None:

@@ -317,6 +317,27 @@ def test_a_failed_node_runs_again_with_an_input_that_was_edited(tab: Tab, api: C
     expect(page.get_by_role("complementary")).to_contain_text("Input editedby root")
 
 
+def test_the_path_of_a_value_is_copied_as_an_expression(tab: Tab, api: Client) -> None:
+    value = {"items": [{"odd key": [1, 2]}], "text": "x" * 80}
+    flow = api.new_flow(
+        f"nodes:\n  get-it: {{type: transform, params: {{value: {json.dumps(value)}}}}}\n", name="has paths"
+    )
+    id = api.run(flow)
+    api.ended(id)
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = tab.go(f"/executions/{id}?step=get-it.1")
+    result = page.get_by_role("group", name="Result")
+    result.get_by_role("button", name='"odd key"').click()
+    copied = '${nodes["get-it"].result.items[0]["odd key"]}'
+    expect(page.get_by_role("status").filter(has_text="Copied ")).to_contain_text(copied)
+    assert page.evaluate("navigator.clipboard.readText()") == copied
+
+    result.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="Copied ")).to_contain_text('${nodes["get-it"].result.items}')
+
+
 def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: Tab, api: Client) -> None:
     script = "if (order == 2 || order == 4) throw new Error('no ' + order)"
     api.new_flow(
@@ -456,6 +477,36 @@ def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
     expect(page.get_by_role("status").filter(has_text="Approved")).to_be_visible()
     expect(item).to_have_count(0)
     assert api.ended(id)["result"] == {"refunded": 25}
+
+
+def test_an_address_without_a_workspace_leads_into_the_one_that_was_open(tab: Tab, ids: dict[str, Any]) -> None:
+    home = tab.home
+    for short, screen in {
+        "/approvals": "Approvals",
+        "/executions?status=failed": "Executions",
+        "/nothing": "nothing here",
+    }.items():
+        tab.page.goto(short)
+        tab.page.wait_for_url(f"**{home}{short}")
+        expect(tab.page.locator("header h1")).to_contain_text(screen)
+
+
+def test_a_row_is_a_link_also_for_the_middle_button(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("/executions?status=failed")
+    row = page.get_by_role("row").filter(has=page.locator(f"a[href$='{ids['failed']}']"))
+    cell = row.get_by_role("cell").last
+    for options in ({"button": "middle"}, {"modifiers": ["ControlOrMeta"]}):
+        with tab.context.expect_page() as opened:
+            cell.click(**options)
+        opened.value.wait_for_url(f"**/executions/{ids['failed']}")
+        opened.value.close()
+    expect(page).to_have_url(re.compile("status=failed"))
+    row.get_by_role("checkbox").check()
+    expect(page).to_have_url(re.compile("status=failed"))
+
+    cell.click()
+
+    page.wait_for_url(f"**/executions/{ids['failed']}")
 
 
 def test_filters_survive_a_reload(tab: Tab, ids: dict[str, Any]) -> None:

@@ -77,6 +77,26 @@ def test_the_length_can_be_asked_for(server: Server) -> None:
     assert int(reply.headers["content-length"]) == (BUILT / "assets/index.js").stat().st_size
 
 
+@pytest.mark.parametrize("path", ["/approvals", "/flows/flow-1?tab=x", "/nothing", "/w"])
+def test_people_get_the_page_at_addresses_without_a_workspace_and_programs_json(server: Server, path: str) -> None:
+    page = fetched(server, path, Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.body == (BUILT / "index.html").read_bytes()
+    assert page.headers["vary"] == "Accept-Encoding, Accept"
+    assert "require-trusted-types-for" in page.headers["content-security-policy"]
+    for accepted in ("*/*", "application/json", "application/json, text/plain, */*"):
+        assert_error(fetched(server, path, Accept=accepted), 404)
+    assert_error(fetched(server, path, method="POST", Accept="text/html"), 404)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/nothing", "/api", "/assets/nothing.js", "/hooks/nothing", "/ws/nothing", "/mcp/nothing"]
+)
+def test_addresses_of_programs_are_no_pages(server: Server, path: str) -> None:
+    assert_error(fetched(server, path, Accept="text/html"), 404)
+
+
 @pytest.mark.parametrize(
     "path", ["/assets/nothing.js", "/assets/..%2fapi%2fweb.py", "/assets/%2e%2e", "/nothing", "/index.html"]
 )

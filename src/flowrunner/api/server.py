@@ -174,6 +174,7 @@ def build_app(
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.router.routes.extend(live.routes())
+    app.router.default = web.or_shell(app.router.not_found)
     add_error_handlers(app)
     app.router.middleware_stack = index = RouteIndex(app.router)
     app.middleware_stack = Edge(

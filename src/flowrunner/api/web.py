@@ -4,10 +4,12 @@ The shell holds nothing of anybody: what a screen shows, it asks the API for. So
 """
 
 import asyncio
+import re
 from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.assets import read_assets
 from flowrunner.api.http.conditions import is_known, not_modified
@@ -19,6 +21,8 @@ from flowrunner.domain.errors import NotFound
 
 _SHELL: Final = "index.html"
 _API_PAGE: Final = "docs.html"
+# Below these, an unknown address is answered with JSON whatever the request accepts.
+_FOR_PROGRAMS: Final = re.compile(r"/(api|assets|hooks|mcp|sign-on|ws|\.well-known)(/|$)")
 
 # Files in memory, which cost less than the counting of requests would.
 router = APIRouter(route_class=ProbeRoute, include_in_schema=False)
@@ -58,6 +62,22 @@ async def shell(request: Request) -> Response:
 async def screen(request: Request, screen: str) -> Response:
     """Return the same page, which finds its screen by the address."""
     return await _answer(request, _SHELL)
+
+
+def or_shell(not_found: ASGIApp) -> ASGIApp:
+    """Return what serves unknown addresses: the page to people, as at `/approvals`, ``not_found`` to programs."""
+
+    async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET" and _FOR_PROGRAMS.match(scope["path"]) is None:
+            request = Request(scope, receive, send)
+            if "text/html" in request.headers.get("accept", ""):
+                response = await _answer(request, _SHELL)
+                response.headers["Vary"] = "Accept-Encoding, Accept"
+                await response(scope, receive, send)
+                return
+        await not_found(scope, receive, send)
+
+    return unknown
 
 
 @router.get("/docs")

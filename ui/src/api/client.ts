@@ -1,6 +1,6 @@
 /** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
 import { signal } from "@preact/signals";
-import { hints } from "../texts/hints";
+import { hintOfMissing, hints } from "../texts/hints";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -94,7 +94,7 @@ async function errorOf(response: Response): Promise<ApiError> {
   try {
     const { error } = (await response.json()) as Schemas["ErrorAnswer"];
     const only = error.details.errors?.length === 1 ? error.details.errors[0]?.hint : undefined;
-    return new ApiError(response.status, error.code, error.message, only ?? hints[error.code] ?? error.hint, error.details, error.request_id);
+    return new ApiError(response.status, error.code, error.message, only ?? (error.code === "not_found" ? hintOfMissing(error.message) : hints[error.code]) ?? error.hint, error.details, error.request_id);
   } catch {
     return new ApiError(response.status, "unknown", `The server answered with status ${response.status}`);
   }

@@ -125,7 +125,9 @@ export function App() {
   useEffect(() => {
     if (isOutside || mustEnrol.value) return;
     if (account.value === undefined) go(withQuery("/login", { next: path === "/" ? undefined : withQuery(path, Object.fromEntries(query)) }), { replace: true });
-    else if (path === "/") go(home(), { replace: true });
+    else if (path === "/" || path === "/w") go(home(), { replace: true });
+    // An address without a workspace, such as /approvals.
+    else if (!path.startsWith("/w/") && ownPages[path] === undefined) go(withQuery(`${home()}${path}`, Object.fromEntries(query)), { replace: true });
     else if (workspace.value !== undefined) {
       const segment = segmentOf(workspace.value);
       localStorage.setItem("flowrunner.workspace", segment);
@@ -138,8 +140,10 @@ export function App() {
   useEffect(keepSession, []);
   if (mustEnrol.value) return <Enrolment />;
   if (openPages[path] !== undefined) return <LinkPage key={path} load={openPages[path]} />;
-  if (account.value === undefined || path === "/") return null;
+  if (account.value === undefined) return null;
   if (ownPages[path] !== undefined) return <><LinkPage key={path} load={ownPages[path]} />{askedFor.value !== undefined && <ExpiredDialog />}</>;
+  // Another address follows.
+  if (!path.startsWith("/w/")) return null;
   return (
     <>
       <Shell><Guarded key={path}><Screen /></Guarded></Shell>

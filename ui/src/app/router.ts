@@ -103,11 +103,37 @@ export function match(pattern: string, path: string): Parameters | undefined {
   return found;
 }
 
+/** What a click belongs to, instead of the row around it. */
+const CONTROLS = "a, button, input, select, textarea, label, summary, [role=button]";
+
+/** Return the link that a row of a list leads to, if a click in it belongs to no control and marks no text. */
+function linkOfRow(event: MouseEvent): HTMLAnchorElement | undefined {
+  const target = event.target as Element | null;
+  const cell = target?.closest?.("td");
+  if (event.defaultPrevented || event.shiftKey || event.altKey || !cell || target!.closest(CONTROLS) !== null || window.getSelection()?.isCollapsed === false) return undefined;
+  // Beside a control, its cell is easily meant.
+  if (cell.querySelector("button, input, select") !== null) return undefined;
+  return cell.closest("tr")?.querySelector<HTMLAnchorElement>("a[data-nav]") ?? undefined;
+}
+
+/** Open what a row leads to, as its link does: in a tab of its own with the middle button, or with Ctrl or ⌘. */
+function openRow(event: MouseEvent): void {
+  const link = event.button > 1 ? undefined : linkOfRow(event);
+  if (link === undefined) return;
+  event.preventDefault();
+  if (event.button === 1 || event.metaKey || event.ctrlKey) window.open(link.href, "_blank", "noopener");
+  else go(link.href);
+}
+
 /** Follow the links of the page without loading it again. */
 export function listen(): void {
   window.addEventListener("popstate", () => {
     location.value = here();
   });
+  document.addEventListener("click", openRow);
+  document.addEventListener("auxclick", openRow);
+  // The middle button would begin to scroll.
+  document.addEventListener("mousedown", (event) => event.button === 1 && linkOfRow(event) !== undefined && event.preventDefault());
   document.addEventListener("click", (event) => {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const link = (event.target as Element | null)?.closest?.("a");
