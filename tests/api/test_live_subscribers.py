@@ -56,6 +56,12 @@ def test_an_after_that_is_no_number_is_refused(account: Client, after: str) -> N
     assert (fault["path"], error["details"]["field"]) == ("after", "after")
 
 
+def test_a_socket_has_one_value_of_a_query_parameter(account: Client) -> None:
+    error = refused(account, waiting(account), 422, query="?after=1&after=2")
+
+    assert (error["message"], error["details"]["field"]) == ("after: is given 2 times, and can have one value", "after")
+
+
 def test_subscribers_that_join_at_any_moment_see_every_event_once(account: Client) -> None:
     draw = random.Random(7)
     steps = ["type: delay, params: {duration: 15ms}", "type: log, params: {message: hello}"] * 25

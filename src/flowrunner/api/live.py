@@ -13,6 +13,7 @@ from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed
 from flowrunner.api.execution_feed import ExecutionFeed
 from flowrunner.api.http.authentication import admit_socket
 from flowrunner.api.http.errors import answer_to, record_refusal
+from flowrunner.api.http.query_names import check_repeated
 from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
@@ -23,6 +24,8 @@ from flowrunner.services.bundle import Services
 _MESSAGES_AT_A_STRETCH: Final = 10
 # Time after which a subscriber that reads nothing is disconnected.
 SEND_SECONDS: Final = 30.0
+# Query parameters that may be given once.
+_ONE_EACH: Final = {"after": False, "workspace": False}
 
 
 class _Message(Protocol):
@@ -57,6 +60,7 @@ class Live:
         """Authenticate, and send the summary of each execution that changes in a workspace that the caller reaches."""
         try:
             caller, protocol = await admit_socket(websocket, Right.READ, None)
+            check_repeated(websocket, _ONE_EACH)
             workspaces = self._workspaces(websocket, caller)
             after = websocket.query_params.get("after")
             stream = await self._streams.admit(caller, workspaces)
@@ -87,6 +91,7 @@ class Live:
         id = ExecutionId(websocket.path_params["execution_id"])
         try:
             caller, protocol = await admit_socket(websocket, Right.READ, "execution")
+            check_repeated(websocket, _ONE_EACH)
             after = parse_after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
             stream = await self._streams.admit(caller)

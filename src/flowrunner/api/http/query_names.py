@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
 
 from flowrunner.domain.errors import Fault, InvalidInput, quoted
 from flowrunner.domain.suggestions import Suggestions
@@ -52,10 +53,17 @@ def _is_written_as_several(parameter: Mapping[str, Any]) -> bool:
 def check_query_names(request: Request, known: Mapping[str, bool]) -> None:
     """Raises: InvalidInput if the request has a parameter that is not known, or several of which there can be one."""
     given = request.query_params
-    faults = list(islice(_unknown(given, known), _MOST_FAULTS))
-    if not faults and len(pairs := given.multi_items()) > len(given):
-        faults = list(islice(_repeated(pairs, known), _MOST_FAULTS))
-    if faults:
+    if faults := list(islice(_unknown(given, known), _MOST_FAULTS)):
+        raise InvalidInput(faults)
+    check_repeated(request, known)
+
+
+def check_repeated(connection: HTTPConnection, known: Mapping[str, bool]) -> None:
+    """Raises: InvalidInput if a request or a WebSocket has several parameters of a name of which there can be one."""
+    given = connection.query_params
+    if len(pairs := given.multi_items()) > len(given) and (
+        faults := list(islice(_repeated(pairs, known), _MOST_FAULTS))
+    ):
         raise InvalidInput(faults)
 
 
@@ -77,7 +85,7 @@ def _repeated(pairs: Collection[tuple[str, str]], known: Mapping[str, bool]) -> 
             yield Fault(
                 path=name,
                 code="repeated_parameter",
-                message=f"'{name}' is given {times} times, and can have one value",
+                message=f"is given {times} times, and can have one value",
                 hint="give it once",
             )
 
