@@ -95,6 +95,20 @@ def test_a_rotated_secret_signs_beside_the_one_before_it_and_no_older_one(accoun
     assert_error(account.post(f"{CALLBACKS}/callback-none/rotate"), 404)
 
 
+def test_saving_a_url_that_nothing_can_be_sent_to_is_a_warning(account: Client, receiver: Receiver) -> None:
+    closed = {"url": "http://10.0.0.1/hook", "events": ["execution.failed"]}
+    made = account.post(CALLBACKS, closed)
+    path = f"{CALLBACKS}/{made.json['id']}"
+
+    assert made.json["warning"].startswith("Messages cannot be sent to this URL: 10.0.0.1 is in 10.0.0.0/8")
+    assert "FLOWRUNNER_EGRESS_ALLOW" in made.json["warning"]
+    assert "warning" not in account.get(path).json
+    assert "warning" not in account.put(path, {"name": "N"}).json
+    assert "warning" not in account.put(path, {"url": receiver.url + "/ok"}).json
+    assert "warning" in account.put(path, closed).json
+    account.delete(path)
+
+
 def test_the_end_of_an_execution_is_told_as_a_signed_cloud_event(account: Client, receiver: Receiver) -> None:
     callback, path = new_callback(account, receiver, events=["execution.completed"])
     flow = account.new_flow(SMALLEST, name="Orders")

@@ -254,6 +254,32 @@ def test_public_addresses_are_open(address: str) -> None:
     EgressPolicy().check(address, 443)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.1/x", "https://[::1]:8443/x", "http://127.1/", "http://0x7f000001", "http://2130706433/?a=b",
+        "http://localhost:9", "http://LocalHost./", "http://a.localhost/", "http://169.254.169.254/latest",
+    ],
+)  # fmt: skip
+def test_a_url_that_names_a_closed_address_is_known_before_a_request(url: str) -> None:
+    assert "closed to flows" in (EgressPolicy().refusal(url) or "")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://8.8.8.8/x", "https://example.com", "http://127.0.0.1.example.com/", "http://1.2.3.4.5/"]
+)
+def test_other_urls_may_be_open(url: str) -> None:
+    assert EgressPolicy().refusal(url) is None
+
+
+def test_a_url_of_this_server_is_closed_where_its_machine_is_open() -> None:
+    policy = EgressPolicy([ipaddress.ip_network("127.0.0.0/8")], own_ports={8080, 443})
+
+    assert policy.refusal("http://localhost:8081/") is None
+    assert "FlowRunner's own" in (policy.refusal("http://localhost:8080/") or "")
+    assert "FlowRunner's own" in (policy.refusal("https://localhost/") or "")
+
+
 def test_what_is_no_address_is_refused() -> None:
     for text in ("", "localhost", "127.1", "0x7f.0.0.1", "1.2.3.4.5", "::g", "127.0.0.1 ", "2130706433", "8.8.8.8%lo"):
         with pytest.raises(EgressForbidden):

@@ -68,6 +68,10 @@ class CallbackAnswer(Answer, frozen=True, kw_only=True):
     failing_since: str | UnsetType = UNSET
     created_at: str
     updated_at: str
+    warning: Annotated[
+        str | UnsetType,
+        Meta(description="In the answer to a new URL: why messages would fail, as far as that is known already."),
+    ] = UNSET
 
     @classmethod
     def of(cls, callback: CallbackView, **more: Any) -> Self:
@@ -164,7 +168,8 @@ async def list_callbacks(request: Request, page: Paging) -> Reply[CallbackList]:
 )
 async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCallback]:
     """Create a callback. Its signing secret is in this answer only."""
-    callback, secret = await services_of(request).callbacks.create(
+    callbacks = services_of(request).callbacks
+    callback, secret = await callbacks.create(
         caller_of(request),
         url=body.url,
         format=body.format,
@@ -176,7 +181,8 @@ async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCa
         template=body.template,
     )
     headers = {"Location": f"/api/v1/callbacks/{callback.id}"}
-    return answer(NewCallback.of(callback, secret=secret), 201, headers)
+    warning = present(callbacks.warning_of(body.url, body.format))
+    return answer(NewCallback.of(callback, secret=secret, warning=warning), 201, headers)
 
 
 @router.get("/{id}", responses=errors(401, 403, 404))
@@ -193,8 +199,10 @@ async def change_callback(request: Request, id: str, body: ChangeCallback) -> Re
     # These have no null: such a field changes nothing.
     fields = {key: value for key, value in given.items() if value is not None or key in ("flow_id", "tag", "template")}
     change = CallbackChange(fields=fields, url=url, is_enabled=enabled)
-    changed = await services_of(request).callbacks.change(caller_of(request), CallbackId(id), change)
-    return answer(CallbackAnswer.of(changed))
+    callbacks = services_of(request).callbacks
+    changed = await callbacks.change(caller_of(request), CallbackId(id), change)
+    warning = None if url is None else callbacks.warning_of(url, changed.format)
+    return answer(CallbackAnswer.of(changed, warning=present(warning)))
 
 
 @router.delete("/{id}", responses=errors(401, 403, 404))

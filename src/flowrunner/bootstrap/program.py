@@ -370,7 +370,15 @@ def assemble(
             clock=clock,
         ),
         refused_hooks=refused_hooks,
-        callbacks=Callbacks(callbacks, flow_store, callback_deliveries, vault, clock, sends_mail=mailer is not None),
+        callbacks=Callbacks(
+            callbacks,
+            flow_store,
+            callback_deliveries,
+            vault,
+            clock,
+            sends_mail=mailer is not None,
+            refusal=http.policy.refusal,
+        ),
         callback_deliveries=callback_deliveries,
         signals=signals,
         linked_approvals=LinkedApprovals(

@@ -126,6 +126,7 @@ class Callback(Model):
         template: Absent unless the format is `template`.
         disabled_reason: Why the server has disabled it.
         failures: Failed attempts in a row.
+        warning: In the answer to a new URL: why messages would fail, as far as that is known already.
     """
 
     id: str
@@ -145,6 +146,7 @@ class Callback(Model):
     failing_since: str | None
     created_at: datetime
     updated_at: datetime
+    warning: str | None
 
 
 class CallbackSecret(Model):
@@ -912,6 +914,7 @@ class NewCallback(Model):
         template: Absent unless the format is `template`.
         disabled_reason: Why the server has disabled it.
         failures: Failed attempts in a row.
+        warning: In the answer to a new URL: why messages would fail, as far as that is known already.
         secret: The secret that signs the messages. It is shown only once.
     """
 
@@ -932,6 +935,7 @@ class NewCallback(Model):
     failing_since: str | None
     created_at: datetime
     updated_at: datetime
+    warning: str | None
     secret: str
 
 

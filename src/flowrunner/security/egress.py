@@ -74,7 +74,7 @@ class EgressClients:
     """
 
     def __init__(self, policy: EgressPolicy, tracer: RequestTracer | None = None, *, processes: int = 1) -> None:
-        self._policy = policy
+        self.policy = policy
         self._tracer = tracer
         self._shares = _Shares(processes)
         # Ordered by last use, the oldest first.
@@ -102,7 +102,7 @@ class EgressClients:
             await self._shares.requests.take(workspace_id)
         client = self._clients.get(workspace_id)
         if client is None:
-            client = self._clients[workspace_id] = EgressClient(self._policy, self._shares, workspace_id, self._tracer)
+            client = self._clients[workspace_id] = EgressClient(self.policy, self._shares, workspace_id, self._tracer)
         self._clients.move_to_end(workspace_id)
         return client
 

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from flowrunner.security.own_servers import OwnServers
 
@@ -60,6 +61,18 @@ class EgressPolicy:
         """Look up the addresses that `check` needs for a port."""
         await self._own_servers.look_up(port)
 
+    def refusal(self, url: str) -> str | None:
+        """Return why a URL is closed, as far as its text says that; no name is looked up."""
+        parts = urlsplit(url)
+        address = _written_address(parts.hostname or "")
+        if address is None:
+            return None
+        try:
+            self.check(address, parts.port or (443 if parts.scheme == "https" else 80))
+        except EgressForbidden as error:
+            return str(error)
+        return None
+
     def check(self, host: str, port: int) -> None:
         """Raise EgressForbidden unless a connection to this address is allowed."""
         try:
@@ -82,6 +95,20 @@ class EgressPolicy:
                     f"{host} is in {network}, which is closed to flows: "
                     f"an operator can open it with FLOWRUNNER_EGRESS_ALLOW"
                 )
+
+
+def _written_address(host: str) -> str | None:
+    """Return the address that a host is without a lookup, however it is written; None for other names."""
+    host = host.removesuffix(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return "127.0.0.1"
+    if ":" in host:
+        return host
+    try:
+        # What the operating system reads as an address, such as `127.1` and `0x7f000001`.
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 def _is_among(address: Address, known: Collection[str]) -> bool:

@@ -1,6 +1,6 @@
 """Use cases of callbacks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -50,13 +50,19 @@ class Callbacks:
         clock: Clock,
         *,
         sends_mail: bool,
+        refusal: Callable[[str], str | None],
     ) -> None:
+        """
+        Args:
+            refusal: Returns why nothing can be sent to a URL, as far as its text says that.
+        """
         self._store = store
         self._flows = flows
         self._deliveries = deliveries
         self._vault = vault
         self._clock = clock
         self._sends_mail = sends_mail
+        self._refusal = refusal
 
     async def create(
         self,
@@ -123,6 +129,11 @@ class Callbacks:
                 await self._flows.current(view.workspace_id, view.flow_id)
             except NotFound:
                 raise invalid("flow_id", "There is no such flow in this workspace") from None
+
+    def warning_of(self, url: str, format: Format) -> str | None:
+        """Return why messages to a saved URL would fail, as far as that is known before one is sent."""
+        reason = None if format == "email" else self._refusal(url)
+        return None if reason is None else f"Messages cannot be sent to this URL: {reason}"
 
     async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[CallbackView], int]:
         return await self._store.page(caller.workspace_id, page=page)

@@ -2977,6 +2977,11 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+            /**
+             * Warning
+             * @description In the answer to a new URL: why messages would fail, as far as that is known already.
+             */
+            warning?: string;
         };
         /** CallbackList */
         CallbackList: {
@@ -4784,6 +4789,11 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+            /**
+             * Warning
+             * @description In the answer to a new URL: why messages would fail, as far as that is known already.
+             */
+            warning?: string;
             /**
              * Secret
              * @description The secret that signs the messages. It is shown only once.

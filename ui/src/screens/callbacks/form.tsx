@@ -5,7 +5,7 @@ import { useQuery } from "../../api/query";
 import { workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
-import { done } from "../../parts/toast";
+import { done, warn } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
@@ -32,6 +32,7 @@ export function NewCallback({ onCreated, onClose }: { onCreated: () => Promise<v
     const made = await api.post("/api/v1/callbacks", { body });
     await onCreated();
     done(texts.created(nameOf(made)));
+    if (made.warning !== undefined) warn(made.warning);
     if (SIGNED.includes(made.format)) secret.value = made.secret;
     else onClose();
   }
@@ -45,6 +46,7 @@ export function ChangeCallback({ callback, onChanged, onClose }: { callback: Cal
     const changed = await api.put("/api/v1/callbacks/{id}", { path: { id: callback.id }, body: url === "" ? body : { ...body, url } });
     await onChanged();
     done(texts.changed(nameOf(changed)));
+    if (changed.warning !== undefined) warn(changed.warning);
     onClose();
   }
   return <CallbackForm title={texts.changeTitle(nameOf(callback))} action={common.save} old={callback} onSubmit={change} onClose={onClose} />;
