@@ -891,14 +891,25 @@ def test_an_open_page_goes_on_after_a_restart_of_the_server(tab: Tab, site: Serv
 
 
 def test_a_screen_that_was_opened_while_the_server_was_away_appears_when_it_is_back(tab: Tab, site: Server) -> None:
-    page = tab.go("/approvals")
+    page = tab.go("/secrets")
+    expect(page.get_by_role("heading", name="Secrets")).to_be_visible()
+    page.get_by_role("link", name="Approvals").first.click()
     expect(page.get_by_role("heading", name="Approvals")).to_be_visible()
+    page.get_by_role("button", name=re.compile("^(Answer|Show waiting)")).first.wait_for()
 
     site.kill()
     page.get_by_role("link", name="Node types").first.click()
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    # The code of this one is there, and its data is not.
+    page.get_by_role("link", name="Secrets").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("It is tried again by itself")
     site.start()
 
+    expect(
+        page.get_by_role("heading", name=re.compile("No secrets yet")).or_(page.get_by_role("table"))
+    ).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_role("link", name="Node types").first.click()
     expect(page.get_by_role("heading", name="Node types")).to_be_visible()
 
 

@@ -1,5 +1,6 @@
 """The sources of the web interface, and what is built from them and committed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from flowrunner.api.http.assets import BUILT
+from flowrunner.api.http.guides import guide_of_error, guide_of_status
+from flowrunner.domain.errors import FlowDisabled
 from web.interface import UI, run
 from web.sizes import KILOBYTE, first_load, whole
 
@@ -30,6 +33,16 @@ def test_the_committed_files_are_what_the_sources_give(tmp_path: Path) -> None:
     run("vite", "build", "--outDir", tmp_path, "--logLevel", "error")
 
     assert contents(tmp_path) == contents(BUILT), "run: make ui"
+
+
+def test_hints_for_programs_that_the_interface_rewords_are_those_of_the_server() -> None:
+    _, _, words = (UI / "src/texts/hints.ts").read_text().partition("export const forPeople")
+    table, _, _ = words.partition("};")
+    reworded = re.findall(r"""^  (?:"([^"]+)"|'([^']+)'):""", table, re.MULTILINE)
+
+    assert reworded
+    guides = [guide_of_error(FlowDisabled("any")), *(guide_of_status(status) for status in range(400, 600))]
+    assert {plain or quoted for plain, quoted in reworded} <= {guide.hint for guide in guides if guide is not None}
 
 
 def test_no_lock_file_names_a_host_of_a_registry() -> None:

@@ -16,13 +16,19 @@ import "./style/triggers.css";
 const root = document.getElementById("app")!;
 listen();
 preload(location.peek().path);
-open().then(
-  () => show(<App />),
-  (error: unknown) => show(<main class="alone"><Failure error={error} retry={() => window.location.reload()} /></main>),
-);
+void begin();
+
+async function begin(): Promise<void> {
+  try {
+    await open();
+    show(<App />);
+  } catch (error) {
+    show(<main class="alone"><Failure error={error} retry={begin} /></main>);
+  }
+}
 
 /** Show something instead of the mark that the page has while it loads. */
 function show(content: preact.JSX.Element): void {
-  root.replaceChildren();
+  if (root.firstElementChild?.classList.contains("loading")) root.replaceChildren();
   render(content, root);
 }

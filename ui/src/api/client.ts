@@ -1,6 +1,6 @@
 /** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
 import { signal } from "@preact/signals";
-import { hintOfMissing, hints } from "../texts/hints";
+import { foreign, forPeople, hintOfMissing, hints } from "../texts/hints";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -32,6 +32,11 @@ export class ApiError extends Error {
     readonly requestId?: string,
   ) {
     super(message);
+  }
+
+  /** It passes without anybody's doing: no answer, too many requests, or a server that starts again. */
+  get passes(): boolean {
+    return this.code === "unreachable" || [429, 502, 503, 504].includes(this.status);
   }
 }
 
@@ -94,9 +99,11 @@ async function errorOf(response: Response): Promise<ApiError> {
   try {
     const { error } = (await response.json()) as Schemas["ErrorAnswer"];
     const only = error.details.errors?.length === 1 ? error.details.errors[0]?.hint : undefined;
-    return new ApiError(response.status, error.code, error.message, only ?? (error.code === "not_found" ? hintOfMissing(error.message) : hints[error.code]) ?? error.hint, error.details, error.request_id);
+    const known = error.code === "not_found" ? hintOfMissing(error.message) : hints[error.code];
+    return new ApiError(response.status, error.code, error.message, only ?? known ?? (error.hint && (forPeople[error.hint] ?? error.hint)), error.details, error.request_id);
   } catch {
-    return new ApiError(response.status, "unknown", `The server answered with status ${response.status}`);
+    const [message, hint] = foreign[response.status] ?? [`The server answered with status ${response.status}`, "try again, and tell the operator if it stays"];
+    return new ApiError(response.status, "unknown", message, hint);
   }
 }
 

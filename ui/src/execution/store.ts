@@ -40,9 +40,7 @@ export class ExecutionStore {
   private isClosed = false;
 
   constructor(readonly id: string, readonly states: GraphStates = new GraphStates()) {
-    void this.load().then(() => {
-      if (!this.isClosed && this.isLive.peek()) this.follow();
-    });
+    void this.load();
   }
 
   private follow(): void {
@@ -76,6 +74,8 @@ export class ExecutionStore {
       this.steps.value = steps;
       this.error.value = undefined;
       this.version.value += 1;
+      // The first load that succeeds may not be the first one.
+      if (this.isLive.peek() && this.stream.peek() === undefined) this.follow();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.error.value = error;

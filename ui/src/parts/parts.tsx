@@ -52,9 +52,31 @@ export function Empty({ title, children }: { title: string; children?: Component
   return <div class="empty"><h2>{title}</h2>{children}</div>;
 }
 
+/** Milliseconds after which it is tried again, with the number of failures. */
+const AGAIN = [1500, 3000, 6000, 10_000];
+
+/** Try again by itself while the reason is one that passes, and the page is seen. */
+function useRetries(error: unknown, retry: (() => unknown) | undefined): boolean {
+  const failures = useRef(0);
+  const passes = retry !== undefined && error instanceof ApiError && error.passes;
+  useEffect(() => {
+    if (!passes) return;
+    const delay = AGAIN[Math.min(failures.current++, AGAIN.length - 1)]!;
+    const again = () => {
+      if (document.visibilityState === "visible") void retry();
+      else timer = setTimeout(again, delay);
+    };
+    // Pages that have lost the same server do not come back at the same moment.
+    let timer = setTimeout(again, delay * (0.75 + Math.random() / 2));
+    return () => clearTimeout(timer);
+  }, [error]);
+  return passes;
+}
+
 /** Why a request failed, in the server's words, with a hint, and for a fault of the server the id that its log has. */
 export function Failure({ error, retry }: { error: unknown; retry?: () => unknown }) {
   const known = error instanceof ApiError ? error : undefined;
+  const isRetried = useRetries(error, retry);
   // The message of a single fault may be all of it.
   const faults = (known?.details.errors ?? [])
     .map((fault) => ({ ...fault, place: fault.path || fault.pointer.slice(1) }))
@@ -69,7 +91,7 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => unknow
         </ul>
       )}
       {known?.requestId && known.status >= 500 && <span class="small muted">{common.requestId(known.requestId)}</span>}
-      {retry && <span><button class="btn" onClick={() => void retry()}>{common.retry}</button></span>}
+      {retry && <span class="row"><button class="btn" onClick={() => void retry()}>{common.retry}</button>{isRetried && <span class="small muted">{common.isRetried}</span>}</span>}
     </div>
   );
 }

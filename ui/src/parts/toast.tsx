@@ -8,14 +8,16 @@ interface Toast {
   id: number;
   text: string;
   isError: boolean;
+  /** Its reason passes by itself, so that a later success makes it untrue. */
+  passes: boolean;
 }
 
 const toasts = signal<Toast[]>([]);
 let last = 0;
 
-function show(text: string, isError: boolean): void {
+function show(text: string, isError: boolean, passes = false): void {
   const id = ++last;
-  toasts.value = [...toasts.value.slice(-2), { id, text, isError }];
+  toasts.value = [...toasts.value.slice(-2), { id, text, isError, passes }];
   if (!isError) setTimeout(() => close(id), 6000);
 }
 
@@ -25,6 +27,7 @@ function close(id: number): void {
 
 /** Say that something has been done: only after the server has said so. */
 export function done(text: string): void {
+  toasts.value = toasts.value.filter(({ passes }) => !passes);
   show(text, false);
 }
 
@@ -36,7 +39,7 @@ export function warn(text: string): void {
 /** Say why something was not done. */
 export function failed(error: unknown): void {
   if (!(error instanceof ApiError)) throw error;
-  show(error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message, true);
+  show(error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message, true, error.passes);
 }
 
 export function Toasts() {

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { go, guard, to, type Parameters } from "../app/router";
+import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
 import { account, may, workspace } from "../app/session";
 import { Code, type CodeHandle } from "../editor/code";
@@ -36,17 +37,22 @@ export default function FlowEdit({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
   const loaded = useSignal<{ saved: Saved; language: Language } | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
+  const attempts = useSignal(0);
   useEffect(() => {
     const abort = new AbortController();
     Promise.all([loadFlow(id, abort.signal), loadLanguage(workspace.peek()?.id ?? "")]).then(
-      ([saved, language]) => (loaded.value = { saved, language }),
+      ([saved, language]) => {
+        loaded.value = { saved, language };
+        error.value = undefined;
+      },
       (reason: unknown) => {
         if (!abort.signal.aborted) error.value = reason;
       },
     );
     return () => abort.abort();
-  }, [id]);
-  if (error.value !== undefined) return <><Head title={words.flows} /><div class="content"><Failure error={error.value} /></div></>;
+  }, [id, attempts.value]);
+  if (error.value instanceof ApiError && error.value.status === 404) return <NotFound />;
+  if (error.value !== undefined) return <><FlowHead id={id} name=" " /><div class="content"><Failure error={error.value} retry={() => attempts.value++} /></div></>;
   if (loaded.value === undefined) return <><FlowHead id={id} name=" " /><div class="content"><Skeleton rows={10} /></div></>;
   return <Editor key={id} {...loaded.value} />;
 }

@@ -20,3 +20,21 @@ export function hintOfMissing(message: string): string {
   if (OF_WORKSPACES.test(message)) return "it may have been deleted, or belong to another workspace";
   return OTHERS[message] ?? (message.endsWith(" not found") ? "it may have been deleted" : "");
 }
+
+/** What the server's hints for programs say to a reader of a screen, where the error itself has no closer one. */
+export const forPeople: Record<string, string> = {
+  "read the object again, and send a request that fits its present state": "reload the page to see its present state",
+  "read the object again, and repeat the change with its new ETag": "it was changed meanwhile: reload the page, then change it again",
+  "send less in one request": "make it smaller, then try again",
+  "give request_id to the operator, whose log has the reason": "give the number below to the operator, whose log has the reason",
+  "send the request again after the seconds in Retry-After": "wait a moment, then try again",
+  'send {"disabled": false} with PUT /api/v1/flows/{id} to enable it': "enable it in its settings",
+};
+
+/** What an answer means that is not the server's own, such as one of a proxy before it, by its status. */
+export const foreign: Record<number, readonly [message: string, hint: string]> = {
+  413: ["This is too large", "make it smaller, or ask the operator to raise the limit of the proxy"],
+  502: ["The server does not answer", "it may be starting again: wait a moment"],
+  503: ["The server does not answer", "it may be starting again: wait a moment"],
+  504: ["The server has not answered in time", "look whether it was done before you try again"],
+};
