@@ -150,6 +150,7 @@ def test_an_approval_is_listed_and_answered(user: User) -> None:
     assert user("approve", id[:25], "ask", "--reject").stderr == "Rejected\n"
     assert json.loads(user("watch", id, "-q").stdout) == {"shipped": False}
     assert user("approve", id, "ask", code=6)
+    assert "No node has failed: this is the whole log" in user("logs", id, "--failed").stderr
 
 
 def test_the_time_to_wait_is_limited(user: User) -> None:

@@ -205,6 +205,8 @@ def test_requests_to_a_webhook_are_listed_replayed_and_forwarded(user: User, tri
     assert _Sink.received == [("/hook?version=2&a=1", b'{"order": 7}')]
     [delivery] = user.json("trigger", "deliveries", "triggered/push")
     assert user.json("trigger", "replay", "triggered/push", delivery["id"][:-5])["started"]
+    unknown = user("trigger", "replay", "triggered/push", "nothing", code=5).stderr
+    assert "'flowrunner trigger deliveries' shows them" in unknown
     user("trigger", "listen", "triggered/push", "--forward", "file:///etc/passwd", code=2)
 
 

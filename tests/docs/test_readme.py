@@ -10,9 +10,9 @@ from typing import Final
 
 import pytest
 
-from docs.pages import CONTRIBUTING, DOCS, README, ROOT, SETTINGS, all_pages, anchors, rows, section
+from docs.pages import CONTRIBUTING, DOCS, README, ROOT, SETTINGS, all_pages, anchors, blocks, rows, section
 from flowrunner.cli import connection
-from flowrunner.settings import SECRET_PREFIX, Settings
+from flowrunner.settings import SECRET_PREFIX, Settings, load_settings
 from mutants.planted import BUGS
 from support.client import PASSWORD, Client
 from support.server import Server, clean_environment
@@ -31,6 +31,15 @@ def test_every_setting_is_described_with_its_default() -> None:
             assert said[setting.name] == ""
         else:
             assert setting.metadata["parse"](said[setting.name]) == setting.default
+
+
+def test_the_sample_of_a_settings_file_is_valid(tmp_path: Path) -> None:
+    [sample] = blocks(SETTINGS, "toml")
+    (tmp_path / "flowrunner.toml").write_text(sample)
+
+    found = load_settings({}, {"FLOWRUNNER_CONFIG": str(tmp_path / "flowrunner.toml"), "HOME": str(tmp_path)})
+
+    assert found.public_url == "https://flows.example.com"
 
 
 def test_the_variables_that_documents_name_exist() -> None:

@@ -16,9 +16,7 @@ _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 _DIGITS_OF_TIME: Final = 10
 _MOST_SHOWN: Final = 5
 # Commands that list objects, where it is not the one with their name.
-_LISTS: Final = {
-    "execution": "executions list", "member": "workspace members list", "delivery": "callback|trigger deliveries"
-}  # fmt: skip
+_LISTS: Final = {"execution": "executions list", "member": "workspace members list"}
 # Names among which a similar one is looked for.
 _MOST_COMPARED: Final = 500
 
@@ -67,7 +65,10 @@ def object_id(client: "Client", path: str, what: str, given: str) -> str:
         return given
     entries = list(client.entries(path))
     named = [one for one in entries if given in (one["id"], one.get("name"), one.get("slug"), one.get("email"))]
-    return only(what, given, named or [one for one in entries if one["id"].startswith(given)])
+    found = named or [one for one in entries if one["id"].startswith(given)]
+    # The deliveries of a callback, or of a trigger.
+    command = f"{path.split('/')[1].removesuffix('s')} deliveries" if what == "delivery" else None
+    return only(what, given, found, command)
 
 
 def trigger_id(client: "Client", given: str) -> str:
@@ -87,14 +88,14 @@ def _moment(digits: str, missing: str) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=min(number, 7258118400000))
 
 
-def only(what: str, given: str, found: Iterable[Mapping[str, Any]]) -> str:
-    """Return the id of the only object that was found. Raises: CommandFailed."""
+def only(what: str, given: str, found: Iterable[Mapping[str, Any]], command: str | None = None) -> str:
+    """Return the id of the only object that was found. Raises: CommandFailed: it names the command that lists them."""
     ids = [str(one["id"]) for one in found]
     if len(ids) == 1:
         return ids[0]
     if not ids:
-        command = _LISTS.get(what, f"{what} list")
-        raise CommandFailed(f"There is no {what} '{given}': 'flowrunner {command}' shows them", NOT_FOUND)
+        listing = command or _LISTS.get(what, f"{what} list")
+        raise CommandFailed(f"There is no {what} '{given}': 'flowrunner {listing}' shows them", NOT_FOUND)
     more = ", …" if len(ids) > _MOST_SHOWN else ""
     raise CommandFailed(
         f"'{given}' matches {len(ids)} {what}s; give the id of one: {', '.join(ids[:_MOST_SHOWN])}{more}", INVALID

@@ -91,6 +91,8 @@ def logs(
     path = f"/executions/{execution_id(client, execution)}"
     if failed:
         node = node or client.get(path).get("failed_node")
+        if node is None:
+            say("No node has failed: this is the whole log")
     query = {"min_level": level, "node": node, "attempt": attempt, "q": q}
     found = followed_lines(client, path, query) if follow else client.entries(f"{path}/logs", query=query)
     print_lines(found)
