@@ -1,6 +1,7 @@
 """The statements and samples of docs/flow-language.md, compared with the code."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -26,6 +27,7 @@ from flowrunner.nodes import built_in, http_request, loops
 from flowrunner.security import egress
 from flowrunner.services import admission, secrets
 from flowrunner.services.language import Language
+from flowrunner.settings import Settings
 
 NODE_TYPES = built_in()
 
@@ -136,6 +138,7 @@ def test_the_errors_that_any_node_can_have_are_described() -> None:
 
 def test_the_limits_are_the_ones_in_force() -> None:
     said = dict(rows(section(FLOW_LANGUAGE, "Limits")))
+    [execution_memory] = [one.default for one in fields(Settings) if one.name == "execution_memory"]
 
     assert said == {
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
@@ -152,6 +155,8 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of the runs of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
         "all values that an execution holds": f"{_size(event_log.MAX_EXECUTION_MEMORY)} in memory",
+        "the same of all executions of a workspace, in one process": f"{_size(execution_memory // 2)} "
+        "(half of `execution_memory`)",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
         "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",
