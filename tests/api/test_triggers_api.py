@@ -75,6 +75,33 @@ def test_the_next_due_times_are_shown(account: Client) -> None:
     assert_error(account.get(f"/api/v1/triggers/{pushed['id']}/next"), 422)
 
 
+def test_pages_of_due_times_have_each_of_them_once(account: Client) -> None:
+    document = """
+triggers:
+  jittered: {type: schedule, every: 1m, jitter: 59s}
+  quarters: {type: schedule, cron: "*/15 * * * *", timezone: Europe/Berlin}
+  seldom: {type: schedule, cron: "0 0 29 2 *"}
+nodes: {a: {type: return}}
+"""
+    found = {each["name"]: each["id"] for each in listed(account, flow_id=account.new_flow(document))}
+
+    def times(name: str, **query: Any) -> Any:
+        return account.get(f"/api/v1/triggers/{found[name]}/next", **query).json["next"]
+
+    for name in ("jittered", "quarters"):
+        whole = times(name, count=1000)
+        assert len(whole) == 1000
+        pages = [times(name, count=300)]
+        while len(pages) < 4:
+            pages.append(times(name, count=300, after=pages[-1][-1], until=whole[-1]))
+        assert [time for page in pages for time in page] == whole[:-1]
+    assert times("quarters", until="2000-01-01") == []
+    assert 900 < len(times("seldom", count=1000)) < 1000
+    path = f"/api/v1/triggers/{found['quarters']}/next"
+    for query in ({"count": 1001}, {"after": "8999-01-01"}, {"after": "soon"}, {"until": "2027-01-01T00:00"}):
+        assert_error(account.get(path, **query), 422)
+
+
 def test_a_schedule_is_run_by_hand_once_for_each_key(account: Client) -> None:
     flow = account.new_flow(FLOW)
     yearly = listed(account, flow_id=flow, type="schedule")[0]

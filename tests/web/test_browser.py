@@ -684,6 +684,12 @@ def test_the_calendar_shows_what_is_due(tab: Tab, api: Client) -> None:
     expect(due.first).to_contain_text("12:00")
     # Four weeks from Monday: some days are over.
     assert 20 <= due.count() <= 28
+    # More than one page of times: whole days, up to the last one.
+    api.new_flow(SCHEDULED.replace("yearly", "quarters").replace("@quarters", "*/15 * * * *"), name="is often due")
+    page = tab.go("/triggers?view=calendar")
+    quarters = page.get_by_role("list", name="Calendar").get_by_role("button", name="quarters")
+    expect(quarters.last).to_contain_text("96 ×")
+    assert 21 <= quarters.count() <= 28
     due.first.click()
     expect(page.get_by_role("dialog", name="at_noon")).to_contain_text("is due")
 

@@ -27,7 +27,7 @@ from flowrunner.services.backfills import NAME, BackfillPlan
 router = APIRouter(prefix="/api/v1/triggers", tags=["Triggers"], route_class=ProtectedRoute)
 
 HOOKS_PATH: Final = "/hooks/"
-MAX_NEXT: Final = 100
+MAX_NEXT: Final = 1000
 
 
 class ScheduleAnswer(Answer, frozen=True, kw_only=True):
@@ -207,8 +207,20 @@ async def backfill_trigger(request: Request, id: str, body: Backfill) -> Reply[J
 
 @router.get("/{id}/next", responses=errors(401, 403, 404, 422))
 async def next_times(
-    request: Request, id: str, count: Annotated[int, Query(ge=1, le=MAX_NEXT)] = 5
+    request: Request,
+    id: str,
+    count: Annotated[int, Query(ge=1, le=MAX_NEXT)] = 5,
+    after: Annotated[
+        str | None, Query(max_length=50, description="Only later starts, such as those after the last one of a page.")
+    ] = None,
+    until: Annotated[str | None, Query(max_length=50, description="Only starts before this moment.")] = None,
 ) -> Reply[NextTimes]:
     """Return when a schedule starts the flow next, or would if it is paused."""
-    times = await services_of(request).triggers.next_times(caller_of(request), TriggerId(id), count=count)
+    times = await services_of(request).triggers.next_times(
+        caller_of(request),
+        TriggerId(id),
+        count=count,
+        after=moment_of("after", after),
+        until=moment_of("until", until),
+    )
     return answer(NextTimes(next=[rfc3339(time) for time in times]))

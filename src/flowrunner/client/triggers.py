@@ -65,9 +65,11 @@ class Triggers(Group[K]):
         return call(PlannedBackfill, "POST", path, query=query, body={"from_": from_, "to": to})
 
     @operation("nextTimes")
-    def next(self, id: str, *, count: int | None = None) -> Call[NextTimes]:
+    def next(
+        self, id: str, *, count: int | None = None, after: str | None = None, until: str | None = None
+    ) -> Call[NextTimes]:
         """Return when a schedule starts the flow next, or would if it is paused."""
-        return call(NextTimes, "GET", f"{_trigger(id)}/next", query={"count": count})
+        return call(NextTimes, "GET", f"{_trigger(id)}/next", query={"count": count, "after": after, "until": until})
 
     @operation("rotateHook")
     def rotate(self, id: str) -> Call[Trigger]:

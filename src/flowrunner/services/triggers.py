@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, invalid
-from flowrunner.domain.schedules import next_start
+from flowrunner.domain.schedules import NextStart, next_start
 from flowrunner.domain.triggers import Schedule, TriggerId, TriggerType
 from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
@@ -15,6 +16,11 @@ from flowrunner.ports.page import Page
 from flowrunner.ports.triggers import TriggerStore, TriggerView
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.schedules import Schedules
+
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FARTHEST: Final = timedelta(days=10 * 365)
+# Calendars end in the year 9999.
+_LAST: Final = datetime(6000, 1, 1, tzinfo=UTC)
 
 
 class Triggers:
@@ -73,27 +79,58 @@ class Triggers:
             raise Conflict("The flow does not have this trigger any more: write it in the flow's document again")
         return found
 
-    async def next_times(self, caller: Caller, id: TriggerId, *, count: int) -> Sequence[datetime]:
+    async def next_times(
+        self, caller: Caller, id: TriggerId, *, count: int, after: datetime | None = None, until: datetime | None = None
+    ) -> Sequence[datetime]:
         """Return when a schedule starts the flow next, from now on, also if it is paused.
 
-        Raises: NotFound; InvalidInput if it is no schedule.
+        Args:
+            after: Only later starts; None for all.
+            until: Only earlier starts; None for all.
+
+        Raises: NotFound; InvalidInput if it is no schedule, or ``after`` is too far away.
         """
         found = await self.get(caller, id)
         schedule = found.spec
         if not isinstance(schedule, Schedule):
             raise invalid("id", f"The trigger is of type {found.type}: only a schedule has due times")
-        after, times = self._clock.now(), []
+        begin, pending = self._clock.now(), None
+        if after is not None and after - begin > _FARTHEST:
+            raise invalid("after", f"is more than {_FARTHEST.days // 365} years away")
         if found.due_at is not None and found.next_at is not None:
-            after, times = found.due_at, [found.next_at]
+            pending = NextStart(found.due_at, found.next_at)
         # The times of a rare expression are far apart, so a thread looks for them.
-        following = await asyncio.to_thread(_following, id, schedule, after, count - len(times))
-        return [*times, *following]
+        return await asyncio.to_thread(
+            _starts,
+            id,
+            schedule,
+            pending,
+            begin,
+            count=count,
+            after=after or _NEVER,
+            until=_LAST if until is None else min(until, _LAST),
+        )
 
 
-def _following(id: TriggerId, schedule: Schedule, after: datetime, count: int) -> Sequence[datetime]:
-    """Return at most ``count`` starts of a schedule whose due times are later than ``after``."""
+def _starts(
+    id: TriggerId,
+    schedule: Schedule,
+    pending: NextStart | None,
+    begin: datetime,
+    *,
+    count: int,
+    after: datetime,
+    until: datetime,
+) -> Sequence[datetime]:
+    """Return at most ``count`` starts between two moments: the pending one, and those that follow it or ``begin``."""
     times: list[datetime] = []
-    while len(times) < count and (start := next_start(id, schedule, after)) is not None:
-        times.append(start.starts_at)
-        after = start.due_at
+    # What is due before a moment may start after it.
+    earliest = max(begin, after - timedelta(seconds=schedule.jitter_seconds))
+    start = pending if pending is not None and pending.starts_at > after else None
+    if start is None:
+        start = next_start(id, schedule, earliest if pending is None else max(earliest, pending.due_at))
+    while start is not None and len(times) < count and start.starts_at < until:
+        if start.starts_at > after:
+            times.append(start.starts_at)
+        start = next_start(id, schedule, start.due_at)
     return times

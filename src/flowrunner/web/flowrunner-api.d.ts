@@ -15351,6 +15351,10 @@ export interface operations {
         parameters: {
             query?: {
                 count?: number;
+                /** @description Only later starts, such as those after the last one of a page. */
+                after?: string | null;
+                /** @description Only starts before this moment. */
+                until?: string | null;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */

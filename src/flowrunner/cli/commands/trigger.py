@@ -92,7 +92,7 @@ def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
 @trigger.command("next", short_help="Print when it starts next.", epilog=examples("trigger next reports/daily/morning"))
 @trigger_argument
 @click.option(
-    "-n", "--count", metavar="NUMBER", type=click.IntRange(1, 100), default=5, show_default=True, help="So many times."
+    "-n", "--count", metavar="NUMBER", type=click.IntRange(1, 1000), default=5, show_default=True, help="So many times."
 )
 def next_(trigger: str, count: int) -> None:
     """Print the moments at which a schedule starts its flow next."""

@@ -11,9 +11,11 @@ import { daysOf, mondayBefore, type Day } from "./days";
 import type { Trigger } from "./parts";
 
 const DAYS = 28;
-/** Schedules that are asked for their times, and times of each: as many as the server sends at once. */
+/** Schedules that are asked for their times. */
 const MOST_SCHEDULES = 30;
-const TIMES = 100;
+/** Times of each: as many as the server sends at once, and three of such pages: every quarter of an hour. */
+const PAGE = 1000;
+const TIMES = 3 * PAGE;
 /** Entries of a day that are shown. */
 const SHOWN = 4;
 
@@ -25,7 +27,9 @@ export function Calendar({ opened }: { opened: string | undefined }) {
     const { triggers, total = triggers.length } = await api.get("/api/v1/triggers", { query: { type: "schedule", limit: 1000, count: true }, signal });
     const armed = triggers.filter(({ state }) => state === "armed" || state === "failing");
     const asked = armed.slice(0, MOST_SCHEDULES);
-    const dues = await Promise.all(asked.map(async ({ id }) => ({ trigger: id, times: (await api.get("/api/v1/triggers/{id}/next", { path: { id }, query: { count: TIMES }, signal })).next })));
+    const from = mondayBefore(new Date(now.value));
+    const until = new Date(from.getFullYear(), from.getMonth(), from.getDate() + DAYS).toISOString();
+    const dues = await Promise.all(asked.map(async ({ id }) => ({ trigger: id, times: await timesOf(id, until, signal) })));
     return { triggers, dues, left: Math.max(armed.length, total - (triggers.length - armed.length)) - asked.length };
   });
   return (
@@ -47,6 +51,17 @@ export function Calendar({ opened }: { opened: string | undefined }) {
       }}
     </Load>
   );
+}
+
+/** Return when a schedule starts its flow before a moment: all times, or the first `TIMES`. */
+async function timesOf(id: string, until: string, signal: AbortSignal): Promise<string[]> {
+  const times: string[] = [];
+  while (times.length < TIMES) {
+    const { next } = await api.get("/api/v1/triggers/{id}/next", { path: { id }, query: { count: PAGE, until, after: times.at(-1) }, signal });
+    times.push(...next);
+    if (next.length < PAGE) break;
+  }
+  return times;
 }
 
 function DayCell({ day: { date, entries }, byId }: { day: Day; byId: ReadonlyMap<string, Trigger> }) {

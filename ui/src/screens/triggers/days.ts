@@ -29,14 +29,16 @@ export function mondayBefore(at: Date): Date {
  * Args: asked: How many times were asked for; a schedule with as many goes on.
  */
 export function daysOf(dues: readonly Due[], from: Date, count: number, asked: number): Day[] {
+  // Read once: there may be thousands.
+  const read = dues.map(({ trigger, times }) => ({ trigger, times: times.map((time) => new Date(time)) }));
   return Array.from({ length: count }, (_, index) => {
     // By the parts of the date: a day may have 23 or 25 hours.
     const date = new Date(from.getFullYear(), from.getMonth(), from.getDate() + index);
     const next = new Date(from.getFullYear(), from.getMonth(), from.getDate() + index + 1);
-    const entries = dues.flatMap(({ trigger, times }): Entry[] => {
-      const within = times.map((time) => new Date(time)).filter((time) => time >= date && time < next);
+    const entries = read.flatMap(({ trigger, times }): Entry[] => {
+      const within = times.filter((time) => time >= date && time < next);
       const last = times.at(-1);
-      const isOpen = times.length >= asked && last !== undefined && new Date(last) >= date && new Date(last) < next;
+      const isOpen = times.length >= asked && last !== undefined && last >= date && last < next;
       return within[0] === undefined ? [] : [{ trigger, first: within[0], count: within.length, isOpen }];
     });
     return { date, entries: entries.sort((a, b) => a.first.getTime() - b.first.getTime()) };
