@@ -22,6 +22,7 @@ from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.name_lookups import AccountResolver
 from flowrunner.settings import Settings
 from support.client import Client
+from support.networks import unused_port
 from support.postgres import PostgresServer
 from support.scoreboard import Scoreboard
 from support.server import Server
@@ -486,6 +487,18 @@ async def test_s33_a_name_that_changes_its_meaning_leads_nowhere(
     scoreboard.count("DNS rebinding: traps reached", cases=100, failures=trap.reached - before)
     assert reached_first == 100, "the first answer is the attacker's own server"
     assert (unexpected, trap.reached) == ([], before)
+
+
+async def test_s33_a_name_with_a_thousand_addresses_is_connected_to_at_a_few(names: dict[str, list[list[str]]]) -> None:
+    names["many.example"] = [[f"127.0.{number // 250}.{number % 250 + 1}" for number in range(1000)]]
+    loopback = EgressPolicy([ipaddress.ip_network("127.0.0.0/8")])
+
+    async with watched_connects() as connects:
+        ending = await attempt(f"http://many.example:{unused_port()}/", loopback)
+
+    assert ending == "connection.refused"
+    assert len(set(connects)) == 8
+    assert len(connects) <= 36
 
 
 async def test_s33_an_address_is_checked_where_the_socket_is_made(trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:

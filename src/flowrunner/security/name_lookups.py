@@ -14,6 +14,9 @@ from flowrunner.security.egress_policy import EgressPolicy
 
 # Time limit for waiting for a slot and for the answer.
 LOOKUP_SECONDS: Final = 5.0
+# Addresses of a name that a request tries to connect to. An answer can have thousands, and aiohttp begins again with
+# all but the first after each failure.
+_MOST_ADDRESSES: Final = 8
 
 
 class NameUnanswered(OSError):
@@ -51,7 +54,7 @@ class AccountResolver(AbstractResolver):
             raise NameUnanswered(reason) from None
         for answer in found:
             self._policy.check(answer["host"], port)
-        return found
+        return found[:_MOST_ADDRESSES]
 
     def _look_up(self, host: str, port: int, family: int) -> "asyncio.Future[list[ResolveResult]]":
         """Start a lookup. Its slot is given back when the thread ends, even if the caller no longer waits."""
