@@ -108,6 +108,7 @@ def test_a_person_answers_by_the_form_of_the_link(root: Client, receiver: Receiv
     assert ("Remark : is missing" in missing, "data.note" in missing) == (True, False), missing
     wrong = asked.post({"answer": "approve", "field.parts": "many"})
     assert (wrong.status, "The answer was not accepted" in text_of(wrong)) == (422, True)
+    assert "parts : must be a number, such as 12 or 0.5" in " ".join(text_of(wrong).split())
     assert root.execution(asked.id)["status"] == "waiting"
     done = asked.post(
         {"answer": "approve", "field.note": "ok", "field.parts": "2", "field.how": "1", "field.fast": "yes"}

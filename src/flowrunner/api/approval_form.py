@@ -142,9 +142,12 @@ def _value_of(field: FormField, text: str) -> JSON:
         case "boolean":
             return text != ""
         case "number":
-            number: JSON = loads(text.strip().encode())
+            try:
+                number: JSON = loads(text.strip().encode())
+            except InvalidJson:
+                number = None
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ValueError("must be a number")
+                raise ValueError("must be a number, such as 12 or 0.5")
             return number
         case "choice":
             if not text.isascii() or not text.isdigit() or int(text[:9]) >= len(field.choices):
@@ -154,7 +157,7 @@ def _value_of(field: FormField, text: str) -> JSON:
             try:
                 value: JSON = loads(text.encode())
             except InvalidJson as error:
-                raise ValueError(f"must be JSON: {error}") from None
+                raise ValueError(f"must be JSON, such as [1, 2]: {error}") from None
             return value
         case _:
             return text.replace("\r\n", "\n")

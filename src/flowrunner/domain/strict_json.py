@@ -25,10 +25,10 @@ def loads(data: bytes) -> JSON:
     try:
         value = _DECODER.decode(data.decode())
     except UnicodeDecodeError as error:
-        raise InvalidJson(f"the body is not UTF-8 (byte {error.start + 1})") from None
+        raise InvalidJson(f"the text is not UTF-8 (byte {error.start + 1})") from None
     except json.JSONDecodeError as error:
         raise InvalidJson(
-            f"the body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+            f"the text is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         ) from None
     except RecursionError:
         raise InvalidJson(_TOO_DEEP) from None
