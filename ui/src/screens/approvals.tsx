@@ -5,8 +5,9 @@ import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { COUNTED, countApprovals } from "../app/counts";
 import { homeOf, to } from "../app/router";
-import { workspaces, workspace } from "../app/session";
+import { account, workspaces, workspace } from "../app/session";
 import { Head } from "../app/shell";
+import { shortId } from "../parts/format";
 import { Empty, Load, Time } from "../parts/parts";
 import { Answering } from "./approvals/answering";
 import { ApprovalLink } from "./approvals/link";
@@ -43,11 +44,11 @@ export default function Approvals() {
 
 function Item({ approval, onAnswered }: { approval: Approval; onAnswered: () => Promise<void> }) {
   const place = workspaces.value.find(({ id }) => id === approval.workspace_id);
-  const mayAnswer = place !== undefined && place.role !== "viewer";
+  const mayAnswer = place !== undefined && place.role !== "viewer" && account.value?.role !== "viewer";
   return (
     <li class="card padded stack tight">
       <div class="row small muted">
-        <a class="link" data-nav href={`${place === undefined ? `/w/${approval.workspace_id}` : homeOf(place)}/executions/${approval.execution_id}`}>{approval.flow_name || approval.flow_id}</a>
+        <a class="link" data-nav href={`${place === undefined ? `/w/${approval.workspace_id}` : homeOf(place)}/executions/${approval.execution_id}`}>{approval.flow_name || shortId(approval.flow_id)}</a>
         {place !== undefined && place.id !== workspace.value?.id && <span class="tag">{place.name}</span>}
         <span>{texts.waitsSince} <Time at={approval.since} /></span>
         {approval.until !== null && <span>{texts.until} <Time at={approval.until} /></span>}

@@ -33,7 +33,7 @@ export default function Callbacks() {
         <p class="muted">{texts.hint}</p>
         <Load query={list} rows={4}>
           {({ callbacks, total, next_cursor: next }) => callbacks.length === 0 ? (
-            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p>{add}</Empty></div>
+            <div class="card"><Empty title={texts.empty}><p>{add ? texts.emptyHint : common.forEditors}</p>{add}</Empty></div>
           ) : (
             <>
               <Table callbacks={callbacks} reload={list.reload} />

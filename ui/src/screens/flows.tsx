@@ -45,7 +45,7 @@ export default function Flows() {
             flows.length === 0 ? (
               <div class="card">
                 <Empty title={isFiltered ? texts.noMatch : texts.none}>
-                  {isFiltered ? <button class="btn" onClick={() => setQuery({ tag: undefined, q: undefined, cursor: undefined })}>{texts.showAll}</button> : <><p>{texts.noneHint}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}</>}
+                  {isFiltered ? <button class="btn" onClick={() => setQuery({ tag: undefined, q: undefined, cursor: undefined })}>{texts.showAll}</button> : <><p>{texts.noneHint} {may("editor") ? texts.start : common.forEditors}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}</>}
                 </Empty>
               </div>
             ) : (

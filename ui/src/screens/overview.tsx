@@ -9,6 +9,7 @@ import { causeFirst, causeOf } from "../parts/causes";
 import { count, duration } from "../parts/format";
 import { Empty, Failure, Load, Status, Time, toneOf } from "../parts/parts";
 import { statuses } from "../texts/common";
+import { common } from "../texts/common";
 import { overview as texts } from "../texts/overview";
 import { Histogram } from "./overview/histogram";
 import { nextStarts } from "./triggers/next";
@@ -35,7 +36,7 @@ export default function OverviewScreen() {
       <div class="content">
         <Load query={overview} rows={8}>
           {(data) => data.flows.length === 0 ? (
-            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{texts.newFlow}</a>}</Empty></div>
+            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint} {may("editor") ? texts.start : common.forEditors}</p>{may("editor") && <a class="btn primary" href={to("/flows/new")}>{texts.newFlow}</a>}</Empty></div>
           ) : (
             <>
               <Stats overview={data} numbers={numbers.data} />

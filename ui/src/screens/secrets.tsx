@@ -41,7 +41,7 @@ export default function Secrets() {
         <p class="muted">{texts.hint}</p>
         <Load query={list} rows={3}>
           {({ secrets }) => secrets.length === 0 ? (
-            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint}</p>{add}</Empty></div>
+            <div class="card"><Empty title={texts.empty}><p>{texts.emptyHint} {!add && common.forEditors}</p>{add}</Empty></div>
           ) : (
             <div class="card scroll">
               <table class="stacked">

@@ -17,6 +17,7 @@ export const common = {
   first: "First page",
   next: "Next page",
   shown: (count: number, total: number) => `${count.toLocaleString("en")} of ${total.toLocaleString("en")}`,
+  forEditors: "Editors and admins of this workspace can add the first one.",
   notFound: "There is nothing here",
   notFoundHint: "The address may be mistyped, or the item was deleted or is in a workspace that you cannot access.",
   toOverview: "Go to the overview",

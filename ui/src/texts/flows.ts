@@ -12,7 +12,8 @@ export const flows = {
   disabled: "disabled",
   removeTag: (tag: string) => `Show flows without the tag ${tag} too`,
   none: "No flows yet",
-  noneHint: "A flow is a YAML document of nodes that lead to each other. Start with a sample, and watch it run.",
+  noneHint: "A flow is a YAML document of nodes that lead to each other.",
+  start: "Start with a sample, and watch it run.",
   noMatch: "No flow matches",
   showAll: "Show all flows",
 };
