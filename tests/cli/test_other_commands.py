@@ -63,6 +63,7 @@ def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
         ("secret list", "There are no secrets yet: 'flowrunner secret set KEY' stores one"),
         ("approve", "Nothing waits for your approval"),
         ("executions list", "There are no such executions: 'flowrunner run FLOW' starts one"),
+        ("executions list --flow x", "There are no such executions: 'flowrunner flow list' shows the names of flows"),
     ):
         done = new(*command.split())
         assert (done.stdout, done.stderr) == ("", f"{told}\n")

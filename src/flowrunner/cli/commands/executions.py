@@ -32,11 +32,12 @@ def list_(limit: int, *, oldest_first: bool, **options: Any) -> None:
     """List executions, the newest first."""
     query = {**filter_of(options), "sort": "started_at" if oldest_first else None}
     found = connect().entries("/executions", query=query, most=limit or None)
-    show(
-        found,
-        "id status flow_name:FLOW started_at duration error",
-        empty="There are no such executions: 'flowrunner run FLOW' starts one",
+    # The flow may be deleted, and have executions all the same: its name is not looked up.
+    advice = (
+        "'flowrunner flow list' shows the names of flows" if query.get("flow") else "'flowrunner run FLOW' starts one"
     )
+    columns = "id status flow_name:FLOW started_at duration error"
+    show(found, columns, empty=f"There are no such executions: {advice}")
 
 
 @executions.command(short_help="Print an execution.", epilog=examples("executions get exec-01m8 -o json"))
