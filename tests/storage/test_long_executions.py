@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import sqlite3
 import time
 import tracemalloc
 from collections.abc import Awaitable
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,7 +18,9 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.replay import Replay
 from flowrunner.ports.journal import Unreadable, load_whole
 from flowrunner.storage import journal as journal_module
-from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.journal import PAGE_OF_EVENTS, SqlJournal
+from flowrunner.storage.step_events import PAGE_WITHOUT_LOGS
+from flowrunner.storage.transaction import Statement
 from support.databases import Place, change, completion, creation, following, log_line
 
 LONGEST_TURN_SECONDS: Final = 0.25
@@ -88,6 +92,26 @@ async def test_a_long_execution_is_loaded_in_little_memory(journal: SqlJournal, 
     assert stored.last_seq == 5_002
     # The large events alone have 36 MB.
     assert peak <= 12 * 1024 * 1024
+
+
+@pytest.mark.parametrize("page", [PAGE_OF_EVENTS, PAGE_WITHOUT_LOGS])
+def test_sqlite_reads_no_event_behind_a_page(page: Statement) -> None:
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE events (execution_id, seq, at, type, data, PRIMARY KEY (execution_id, seq))")
+        connection.executemany("INSERT INTO events VALUES ('long', ?, 0, 'x', 'data')", [(n,) for n in range(1, 1001)])
+        connection.set_progress_handler(count, 1)
+        values = {"id": "long", "after": 500, "limit": 1000, "characters": 8}
+        rows = connection.execute(page.sqlite, values).fetchall()
+
+    assert [seq for seq, *_ in rows] == [501, 502]
+    # About 20 for each event that is looked at.
+    assert steps <= 500
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])

@@ -14,14 +14,34 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction
 
-# The first of these events, up to and including the one that reaches the number of characters.
-PAGE_WITHOUT_LOGS: Final = """
+# The first of these events, up to and including the one that reaches the number of characters (in PostgreSQL: bytes);
+# `storage.journal` says why the two differ.
+PAGE_WITHOUT_LOGS: Final = Statement(
+    sqlite="""
+WITH RECURSIVE page (seq, characters) AS (
+  SELECT seq, length(data) FROM events
+   WHERE execution_id = :id
+     AND seq = (SELECT seq FROM events
+                 WHERE execution_id = :id AND seq > :after AND type NOT IN ('l', 'log') ORDER BY seq LIMIT 1)
+   UNION ALL
+  SELECT e.seq, page.characters + length(e.data)
+    FROM page JOIN events e ON e.execution_id = :id
+     AND e.seq = (SELECT n.seq FROM events n
+                   WHERE n.execution_id = :id AND n.seq > page.seq AND n.type NOT IN ('l', 'log')
+                   ORDER BY n.seq LIMIT 1)
+   WHERE page.characters < :characters LIMIT :limit)
+SELECT seq, at, type, data FROM events
+ WHERE execution_id = :id AND seq > :after AND seq <= (SELECT max(seq) FROM page) AND type NOT IN ('l', 'log')
+ ORDER BY seq
+""",
+    postgres="""
 SELECT seq, at, type, data
-  FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
+  FROM (SELECT seq, at, type, data, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before
           FROM events
          WHERE execution_id = :id AND seq > :after AND type NOT IN ('l', 'log') ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
-"""
+""",
+)
 # Where the sizes need no limit: computing them takes longer than reading the events.
 PAGE_OF_SMALL: Final = """
 SELECT seq, at, type, data FROM events
