@@ -52,6 +52,7 @@ class World:
         return Chains(
             SqlTriggerEnds(engine.database), engine.executions, reader=SqlExecutions(engine.database),
             journal=engine.journal, library=engine.library, sandbox=engine.deps.sandbox, clock=engine.clock,
+            changed=asyncio.Event(),
         )  # fmt: skip
 
     async def save(self, definition: str) -> Any:

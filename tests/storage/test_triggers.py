@@ -66,6 +66,17 @@ async def test_saving_a_flow_arms_its_triggers(flows: SqlFlows, triggers: SqlTri
     assert found["after"].spec == Chain(flow="other")
 
 
+async def test_a_save_wakes_the_jobs_of_schedules_and_of_chains(flows: SqlFlows) -> None:
+    await flows.create(MARA, saved(after=Chain(flow="other")))
+    assert (flows.armed.is_set(), flows.listening.is_set()) == (True, True)
+    flows.armed.clear()
+    flows.listening.clear()
+
+    await save(flows, after=Chain(flow="another"))
+
+    assert (flows.armed.is_set(), flows.listening.is_set()) == (True, True)
+
+
 async def test_a_trigger_that_is_saved_as_it_was_keeps_its_due_time_and_its_url(
     flows: SqlFlows, triggers: SqlTriggers
 ) -> None:

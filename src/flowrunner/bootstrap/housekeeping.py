@@ -87,7 +87,13 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
             where="one",
             wake=services.schedules.changed,
         ),
-        Background(name="triggers.chains", every=services.chains.next_due, run=services.chains.start_all, where="one"),
+        Background(
+            name="triggers.chains",
+            every=services.chains.next_due,
+            run=services.chains.start_all,
+            where="one",
+            wake=services.chains.changed,
+        ),
         Background(
             name="hooks.received", every=_RECEIVED_SECONDS, run=services.hook_deliveries.start_received, where="one"
         ),

@@ -419,6 +419,7 @@ def assemble(
             library=library,
             sandbox=sandbox,
             clock=clock,
+            changed=flow_store.listening,
         ),
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)

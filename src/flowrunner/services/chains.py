@@ -1,5 +1,6 @@
 """Starts of executions by the ends of others."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -44,7 +45,12 @@ class Chains:
         library: CompiledFlows,
         sandbox: Sandbox,
         clock: Clock,
+        changed: asyncio.Event,
     ) -> None:
+        """
+        Args:
+            changed: Set when the first trigger may have begun to wait for ends.
+        """
         self._store = store
         self._executions = executions
         self._reader = reader
@@ -52,6 +58,7 @@ class Chains:
         self._library = library
         self._sandbox = sandbox
         self._clock = clock
+        self.changed = changed
 
     async def next_due(self) -> datetime | None:
         """Return when `start_all` may have something to do; None while no trigger waits for an end."""

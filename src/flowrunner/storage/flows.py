@@ -222,12 +222,16 @@ class SqlFlows:
     """Implements `ports.FlowStore`.
 
     Attributes:
-        armed: Set after changes that may have armed triggers.
+        armed, listening: Set after changes that may have armed triggers, for two jobs that each clear their own.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.armed = asyncio.Event()
+        self.armed, self.listening = asyncio.Event(), asyncio.Event()
+
+    def _note_armed(self) -> None:
+        self.armed.set()
+        self.listening.set()
 
     async def create(
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
@@ -238,7 +242,7 @@ class SqlFlows:
             await _check_chains(tx, flow)
 
         await self._database.write(create, audit=audit)
-        self.armed.set()
+        self._note_armed()
 
     async def save_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
@@ -254,7 +258,7 @@ class SqlFlows:
             return planned
 
         saved = await self._database.write(save, audit=audit)
-        self.armed.set()
+        self._note_armed()
         return saved
 
     async def plan_named(
@@ -291,7 +295,7 @@ class SqlFlows:
             return after
 
         updated = await self._database.write(update, audit=audit)
-        self.armed.set()
+        self._note_armed()
         return updated
 
     async def delete(
