@@ -23,7 +23,7 @@ NONE_HAS: Final[dict[str, str]] = {
     **dict.fromkeys(("actor", "account_id", "action", "object_kind", "object_id", "scope", "step"), "none"),
     **{"status": "cancelled", "unrepaired": "true", "label": "team:none", "input.*": "none", "type": "webhook"},
     **{"since": "2100-01-01T00:00:00Z", "until": "2000-01-01T00:00:00Z", "level": "error", "min_level": "error"},
-    **{"outcome": "denied", "role": "viewer"},
+    **{"outcome": "denied", "role": "viewer", "attempt": "99"},
 }
 
 

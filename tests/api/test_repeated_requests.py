@@ -37,7 +37,7 @@ NOT_REPEATABLE: Final = {
     # The second time changes nothing, or does again what is asked for.
     "/api/v1/triggers/{id}/pause", "/api/v1/triggers/{id}/resume", "/api/v1/callbacks/{id}/test",
     "/api/v1/callbacks/{id}/deliveries/{delivery_id}/redeliver", "/api/v1/triggers/{id}/rotate",
-    "/api/v1/callbacks/{id}/rotate", "/api/v1/triggers/{id}/deliveries/{delivery_id}/replay",
+    "/api/v1/callbacks/{id}/rotate",
     # A webhook has its own: the id of the delivery, or what the trigger says.
     "/hooks/{token}",
     # The repeat of a move completes it.

@@ -48,7 +48,14 @@ KEYED: Final = {
         definition=FLOW,
         path="/rerun",
         body={"from": "second"},
-        others={"from": "first", "input": {"n": 1}, "revision": 1, "idempotency": "same", "labels": {"team": "a"}},
+        others={
+            "from": "first",
+            "input": {"n": 1},
+            "node_input": {"n": 1},
+            "revision": 1,
+            "idempotency": "same",
+            "labels": {"team": "a"},
+        },
     ),
     "POST /api/v1/executions/{id}/signals/{key}": Keyed(
         definition=WAIT, path="/signals/paid", node="paid", others={"payload": 1}
