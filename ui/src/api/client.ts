@@ -1,6 +1,5 @@
 /** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
 import { signal } from "@preact/signals";
-import { foreign, forPeople, hintOfMissing, hints } from "../texts/hints";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -96,13 +95,16 @@ export function unreachable(): ApiError {
 }
 
 async function errorOf(response: Response): Promise<ApiError> {
+  // Most pages meet no error, and their first load is the smaller.
+  const words = await import("../texts/hints").catch(() => undefined);
   try {
     const { error } = (await response.json()) as Schemas["ErrorAnswer"];
     const only = error.details.errors?.length === 1 ? error.details.errors[0]?.hint : undefined;
-    const known = error.code === "not_found" ? hintOfMissing(error.message) : hints[error.code];
-    return new ApiError(response.status, error.code, error.message, only ?? known ?? (error.hint && (forPeople[error.hint] ?? error.hint)), error.details, error.request_id);
+    const known = error.code === "not_found" ? words?.hintOfMissing(error.message) : words?.hints[error.code];
+    const hint = only ?? known ?? (error.hint && (words?.forPeople[error.hint] ?? error.hint));
+    return new ApiError(response.status, error.code, error.message, hint, error.details, error.request_id);
   } catch {
-    const [message, hint] = foreign[response.status] ?? [`The server answered with status ${response.status}`, "try again, and tell the operator if it stays"];
+    const [message, hint] = words?.foreign[response.status] ?? [`The server answered with status ${response.status}`, "try again, and tell the operator if it stays"];
     return new ApiError(response.status, "unknown", message, hint);
   }
 }
