@@ -357,7 +357,7 @@ def test_an_input_that_another_revision_would_not_read_is_refused(account: Clien
     reply = rerun(account, first["id"], body)
 
     assert reply.status == 409
-    assert "do not lead to its node 'second', whose input was edited" in reply.json["error"]
+    assert "do not lead to its node 'second', whose input was edited" in reply.json["error"]["message"]
     assert rerun_to_end(account, first["id"], {**body, "revision": "same"})["result"] == [70, 1]
 
 

@@ -60,7 +60,7 @@ def test_no_lock_file_names_a_host_of_a_registry() -> None:
         ("callbacks", 60),
         ("execution", 50),
         # With its first tab.
-        ("graph", 55),
+        ("graph", 57),
         ("flow-edit", 250),
     ],
 )
