@@ -138,7 +138,7 @@ PONG = b'{"jsonrpc": "2.0", "id": 0, "result": {}}'
     [
         (OK, b" " * 1_000_000, True, "The server's answer has more than 16 MiB"),
         (OK, b" ", True, "has not answered in 0.5 s"),
-        (f"{OK}\r\nContent-Encoding: gzip", gzip.compress(PONG), False, "a compressed answer"),
+        (f"{OK}\r\nContent-Encoding: gzip", gzip.compress(PONG, mtime=0), False, "a compressed answer"),
         (OK, b"<html>", False, "is no MCP server"),
         (OK, b"[" * 100_000, False, "is no MCP server"),
         (OK, PONG.replace(b"0,", b"1,"), False, "is no MCP server"),
@@ -147,6 +147,18 @@ PONG = b'{"jsonrpc": "2.0", "id": 0, "result": {}}'
         ("HTTP/1.1 409 No", b'{"error": {"code": 7, "message": {}, "hint": null}}', False, "{}"),
         # What follows the first answer is no handshake.
         (OK, PONG, False, "does not answer as an MCP server"),
+    ],
+    ids=[
+        "endless",
+        "silent",
+        "compressed",
+        "no-json",
+        "deep",
+        "another-id",
+        "error-in-a-list",
+        "error-without-message",
+        "error-of-wrong-types",
+        "no-handshake",
     ],
 )
 async def test_a_hostile_answer_ends_the_command_in_bounded_time_and_memory(
