@@ -130,7 +130,7 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows, monkeypatch
     named = FlowFilter(name=page[0].name, text=page[0].name[1:], tags=("all", "'t1'"))
     assert [f.id for f in (await flows.page(MARA, named, page=ALL))[0]] == ["flow-1", "flow-3"]
     # Long pages are read in portions.
-    monkeypatch.setattr("flowrunner.storage.flows._FLOWS_AT_ONCE", 2)
+    monkeypatch.setattr("flowrunner.storage.flow_pages._FLOWS_AT_ONCE", 2)
     page, total = await flows.page(MARA, page=ALL)
     assert ([f.id for f in page], total) == ([f"flow-{n}" for n in range(5)], 5)
 

@@ -12,7 +12,7 @@ from flowrunner.domain.limits import WorkspaceLimits, check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
-from flowrunner.storage.flows import COUNT, check_tool
+from flowrunner.storage.flow_changes import COUNT, check_tool
 from flowrunner.storage.hooks import MOVE as MOVE_HOOKS
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 from flowrunner.storage.triggers import MOVE as MOVE_TRIGGERS

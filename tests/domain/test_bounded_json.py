@@ -23,8 +23,8 @@ _WITHOUT_VALUES_OF_OTHERS: Final = {
     "api/execution_answers.py", "api/mcp/errors.py", "bootstrap/test_process.py", "bounded_json.py",
     "flowtest/local_runner.py", "services/approvals.py", "services/callback_messages.py",
     "services/callback_secrets.py", "services/chains.py", "services/reruns.py", "storage/audit_chain.py",
-    "storage/execution_search.py", "storage/flows.py", "storage/jobs.py", "storage/request_keys.py",
-    "storage/triggers.py",
+    "storage/execution_search.py", "storage/flow_changes.py", "storage/flow_pages.py", "storage/jobs.py",
+    "storage/request_keys.py", "storage/triggers.py",
 }  # fmt: skip
 
 

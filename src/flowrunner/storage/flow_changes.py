@@ -1,0 +1,196 @@
+"""One flow in a transaction: read it, and write it with its revision, its triggers and its tool."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import Conflict, NotFound, quoted
+from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
+from flowrunner.domain.limits import check_count
+from flowrunner.domain.triggers import Chain
+from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.flows import FlowChange, NamedChange, SavedFlow
+from flowrunner.storage import triggers
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Statement, Transaction, one_row
+
+GET: Final = """
+SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
+       f.tool_name, f.tool_inputs
+  FROM flows f JOIN revisions r ON r.id = f.revision_id
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
+"""
+# Two rows are enough to know that a name is ambiguous. A definition of another size is not read: it is another one.
+_NAMED: Final = """
+SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at,
+       CASE WHEN CAST(:size AS bigint) IS NULL OR r.size = :size THEN r.definition ELSE '' END, r.id,
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id), f.disabled_at,
+       f.tool_name, f.tool_inputs
+  FROM flows f JOIN revisions r ON r.id = f.revision_id
+ WHERE f.workspace_id = :workspace_id AND f.name = :name AND f.deleted_at IS NULL
+ ORDER BY f.id LIMIT 2
+"""
+# PostgreSQL uses an index only for comparisons in its collation.
+NAMED: Final = Statement(sqlite=_NAMED, postgres=_NAMED.replace("f.name = :name", 'f.name COLLATE "C" = :name'))
+# Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
+CREATE: Final = """
+INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at,
+                   disabled_at, tool_name, tool_inputs)
+SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at,
+       CAST(:disabled_at AS bigint), CAST(:tool_name AS text), CAST(:tool_inputs AS text)
+ WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
+"""
+COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
+UPDATE: Final = """
+UPDATE flows
+   SET name = :name, description = :description, version = :version, tags = :tags,
+       revision_id = :revision_id, edition = :edition, updated_at = :updated_at,
+       disabled_at = :disabled_at, tool_name = :tool_name, tool_inputs = :tool_inputs
+ WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
+"""
+ADD_REVISION: Final = """
+INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
+VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at, :saved_by)
+"""
+KEEP_NAMES: Final = """
+UPDATE flows SET secret_names = :secret_names, secrets_of = :revision_id
+ WHERE id = :id AND workspace_id = :workspace_id AND revision_id = :revision_id
+"""
+OTHER_TOOLS: Final = """
+SELECT count(*) FROM flows
+ WHERE workspace_id = :workspace_id AND tool_name IS NOT NULL AND deleted_at IS NULL AND id <> :id
+"""
+TAKEN_TOOL: Final = """
+SELECT name FROM flows
+ WHERE workspace_id = :workspace_id AND tool_name = :tool_name AND deleted_at IS NULL AND id <> :id
+"""
+
+
+async def get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
+    """Raises: NotFound."""
+    row = await tx.row(GET, values)
+    if row is None:
+        raise NotFound("flow")
+    return _saved_flow(row)
+
+
+async def named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:
+    """Return the flow with a name, without its definition if that has another size. Raises: Conflict."""
+    rows = await tx.rows(NAMED, {"workspace_id": workspace_id, "name": name, "size": size})
+    if len(rows) > 1:
+        raise Conflict(f"Several flows are called {quoted(name)}: rename one of them, or use the id of the flow")
+    return _saved_flow(rows[0]) if rows else None
+
+
+async def plan(
+    tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[NamedChange], most: int | None
+) -> Sequence[FlowChange]:
+    """Return what `write` will do for the changes. Raises: Conflict, LimitReached."""
+    planned = []
+    for change in changes:
+        before = await named(tx, workspace_id, change.name, change.size)
+        after = change.change(before)
+        planned.append(FlowChange(before, after if before is None or after == before else after.after(before)))
+    await check_room(tx, workspace_id, sum(change.before is None for change in planned), most)
+    return planned
+
+
+async def check_room(tx: Transaction, workspace_id: WorkspaceId, created: int, most: int | None) -> None:
+    """Raises: LimitReached if the workspace would have more than ``most`` flows."""
+    if most is not None and created:
+        count = (await one_row(tx, COUNT, {"workspace_id": workspace_id}))[0]
+        check_count("flows", count + created - 1, most, limit="workspace_flows")
+
+
+async def write(tx: Transaction, workspace_id: WorkspaceId, changes: Sequence[FlowChange]) -> None:
+    """Write all changes that change something. Raises: NotFound, Conflict, InvalidFlow."""
+    for change in changes:
+        await _write(tx, workspace_id, change)
+    # Once all are there: flows of one deployment may refer to each other.
+    for _, after in changes:
+        await _check_chains(tx, after)
+
+
+async def _write(tx: Transaction, workspace_id: WorkspaceId, change: FlowChange) -> None:
+    before, after = change
+    if before == after:
+        return
+    values = values_of(workspace_id, after)
+    if after.tool is not None and (before is None or before.tool is None or before.tool.name != after.tool.name):
+        await check_tool(tx, values)
+    if before is not None:
+        await tx.run(UPDATE, values)
+    elif await tx.run(CREATE, values) == 0:
+        raise NotFound("workspace")
+    if before is None or before.revision_id != after.revision_id:
+        await tx.run(ADD_REVISION, values)
+        await keep_secret_names(tx, values, after.secret_names)
+    if after.triggers is not None:
+        if after.triggers or before is not None:
+            await triggers.arm(tx, workspace_id, after.id, after.triggers, at=after.updated_at)
+    elif before is not None and (before.disabled_at is None) != (after.disabled_at is None):
+        await triggers.rearm(tx, after.id, at=after.updated_at)
+
+
+async def keep_secret_names(tx: Transaction, values: Mapping[str, Any], names: Sequence[str]) -> None:
+    await tx.run(KEEP_NAMES, {**values, "secret_names": " ".join(names)})
+
+
+async def check_tool(tx: Transaction, values: Mapping[str, Any]) -> None:
+    """Raises: Conflict if another flow of the workspace is the tool, or it has too many."""
+    (count,) = await one_row(tx, OTHER_TOOLS, values)
+    if count >= MOST_TOOLS:
+        raise Conflict(f"{count} flows of the workspace are tools already, the most that are possible: remove one")
+    taken = await tx.row(TAKEN_TOOL, values)
+    if taken is not None:
+        tool = values["tool_name"]
+        raise Conflict(f"The flow {quoted(taken[0])} is the tool '{tool}' already: give one of the two another name")
+
+
+async def _check_chains(tx: Transaction, flow: SavedFlow) -> None:
+    """Raises: InvalidFlow if the flow's triggers make a loop."""
+    if any(isinstance(trigger.spec, Chain) for trigger in (flow.triggers or {}).values()):
+        await triggers.check_chains(tx, flow.id)
+
+
+def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
+    return SavedFlow(
+        id=FlowId(row[0]),
+        name=row[1],
+        description=row[2],
+        version=row[3],
+        tags=msgspec.json.decode(row[4]),
+        created_at=from_ms(row[5]),
+        updated_at=from_ms(row[6]),
+        definition=row[7],
+        revision_id=RevisionId(row[8]),
+        revision=row[9],
+        edition=row[10],
+        saved_by=AccountId(row[11]),
+        disabled_at=None if row[12] is None else from_ms(row[12]),
+        tool=None if row[13] is None else FlowTool(row[13], row[14]),
+    )
+
+
+def values_of(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
+    return {
+        "id": flow.id,
+        "workspace_id": workspace_id,
+        "name": flow.name,
+        "tool_name": None if flow.tool is None else flow.tool.name,
+        "tool_inputs": None if flow.tool is None else flow.tool.inputs,
+        "description": flow.description,
+        "version": flow.version,
+        "tags": msgspec.json.encode(flow.tags).decode(),
+        "revision_id": flow.revision_id,
+        "revision": flow.revision,
+        "saved_by": flow.saved_by,
+        "edition": flow.edition,
+        "definition": flow.definition,
+        "size": len(flow.definition.encode()),
+        "created_at": to_ms(flow.created_at),
+        "updated_at": to_ms(flow.updated_at),
+        "disabled_at": None if flow.disabled_at is None else to_ms(flow.disabled_at),
+    }

@@ -1,0 +1,133 @@
+"""Pages of the flows of a workspace, selected by a filter."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.values import FlowId, WorkspaceId
+from flowrunner.ports.flows import FlowFilter, FlowView
+from flowrunner.ports.page import Page
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms
+from flowrunner.storage.text_search import FoldedText, contains
+from flowrunner.storage.transaction import Statement, one_row
+
+_FLOWS_AT_ONCE: Final = 100
+
+# The conditions of a filter, by their parameters.
+_CONDITIONS: Final[Mapping[str, Statement]] = {
+    "name": Statement(sqlite="AND name = :name", postgres="AND name = :name"),
+    "tags": Statement(
+        sqlite="""
+AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
+                 WHERE wanted.value NOT IN (SELECT value FROM json_each(flows.tags)))
+""",
+        postgres="""
+AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS wanted (tag)
+                 WHERE wanted.tag NOT IN (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
+""",
+    ),
+}
+# The columns that a text is searched in. They are one text, so that each letter is replaced once.
+_SEARCHED: Final = Statement(sqlite="(name || char(10) || description)", postgres="(name || chr(10) || description)")
+# The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
+# interpreter's lock for every row. The total of one page is 0 if nobody asks for it.
+_PAGE_IN_SQLITE: Final = """
+SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions} AND :counts),
+       json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
+                                   (SELECT number FROM revisions WHERE id = revision_id), disabled_at))
+  FROM (SELECT * FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions}
+           AND id > :after ORDER BY id LIMIT :limit OFFSET :offset)
+"""
+_PAGE_IN_POSTGRES: Final = """
+SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions} AND :counts),
+       coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
+                                                  (SELECT number FROM revisions WHERE id = revision_id), disabled_at)
+                                 ORDER BY id)
+                   FROM (SELECT * FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions}
+                            AND id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+"""
+
+
+class _FlowRow(msgspec.Struct, array_like=True):
+    id: str
+    name: str
+    description: str
+    version: str
+    tags: list[str]
+    created_at: int
+    updated_at: int
+    revision: int
+    disabled_at: int | None
+
+
+_ROWS: Final = msgspec.json.Decoder(list[_FlowRow])
+
+
+async def read_page(
+    database: Database, workspace_id: WorkspaceId, wanted: FlowFilter, page: Page
+) -> tuple[Sequence[FlowView], int]:
+    """Return a page of flows, the oldest first, and the total."""
+    # Descriptions and tags of 1,000 flows may be 100 MB as JSON, so long pages are read in portions.
+    # A text is searched on another thread, because the database limits the rows that it reads, not their length.
+    is_long = page.limit > _FLOWS_AT_ONCE or bool(wanted.text)
+    read = database.read_long if is_long else database.read
+    text = FoldedText.of(wanted.text) if wanted.text else None
+    values: dict[str, Any] = {
+        "workspace_id": workspace_id,
+        "name": wanted.name,
+        "tags": msgspec.json.encode(wanted.tags).decode(),
+        "counts": page.counts,
+        "after": page.after,
+        **({} if text is None else text.values),
+    }
+    given = {"name"} if wanted.name is not None else set()
+    given |= {"tags"} if wanted.tags else set()
+    statement = _page_of(frozenset(given), replaced=None if text is None else len(text.replaced))
+    flows: list[FlowView] = []
+    total = 0
+    while True:
+        most = min(page.limit - len(flows), _FLOWS_AT_ONCE)
+        values |= {"limit": most, "offset": page.offset + len(flows)}
+        counted, rows = await read(partial(one_row, statement=statement, values=dict(values)))
+        total += counted
+        found = [_flow_view(row) for row in _ROWS.decode(rows)]
+        flows += found
+        if len(found) < most or len(flows) == page.limit:
+            return flows, total
+        values["counts"] = False
+
+
+@cache
+def _page_of(given: frozenset[str], *, replaced: int | None = None) -> Statement:
+    """Return the statement for a page and the total.
+
+    Args:
+        given: The conditions of the filter.
+        replaced: The number of letters to replace for the wanted text; None if there is none.
+    """
+    wanted = [_CONDITIONS[name] for name in sorted(given)]
+    sqlite, postgres = [each.sqlite for each in wanted], [each.postgres for each in wanted]
+    if replaced is not None:
+        sqlite += ["AND", contains(_SEARCHED.sqlite, replaced).sqlite]
+        postgres += ["AND", contains(_SEARCHED.postgres, replaced).postgres]
+    return Statement(
+        sqlite=_PAGE_IN_SQLITE.replace("{conditions}", " ".join(sqlite)),
+        postgres=_PAGE_IN_POSTGRES.replace("{conditions}", " ".join(postgres)),
+    )
+
+
+def _flow_view(row: _FlowRow) -> FlowView:
+    return FlowView(
+        id=FlowId(row.id),
+        name=row.name,
+        description=row.description,
+        version=row.version,
+        tags=row.tags,
+        created_at=from_ms(row.created_at),
+        updated_at=from_ms(row.updated_at),
+        revision=row.revision,
+        disabled_at=None if row.disabled_at is None else from_ms(row.disabled_at),
+    )
