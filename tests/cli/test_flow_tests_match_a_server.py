@@ -16,8 +16,8 @@ import pytest_asyncio
 from docs.test_flow_language import samples
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Logged
-from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import DEFAULT_ACTION
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.run_test import FlowTestResult, Runtime, run_flow_test

@@ -19,8 +19,8 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import IllegalEvent, replay
 from flowrunner.domain.status import STEP_TRANSITIONS, TRANSITIONS, Status, StepStatus
+from flowrunner.domain.transitions import IllegalEvent, replay
 from flowrunner.domain.waits import SignalWait
 
 STATES = DOCS / "states.md"

@@ -40,13 +40,14 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression import Constant
 from flowrunner.domain.flow import Flow, FlowLimits, Graph, Node
 from flowrunner.domain.prepared import prepared
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
+from flowrunner.domain.transitions import apply, replay
 from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import ChildWait, SignalWait, TimeWait, signal_key
 
@@ -146,7 +147,7 @@ class Simulation:
         return self.plan.flow
 
     def record(self, event: Event) -> None:
-        self.state.apply(event, self.now)
+        apply(self.state, event, self.now)
         self.journal.append((event, self.now))
 
     def dies_here(self) -> bool:
@@ -163,7 +164,7 @@ class Simulation:
             Started(node=start.name, node_type=start.type, input={"n": 1}, cause=REQUESTED, is_queued=self.is_queued)
         )
         for event, at in kept:
-            self.state.apply(event, at)
+            apply(self.state, event, at)
             self.journal.append((event, at))
 
     def run(self, most_events: int | None = None) -> Ending | None:

@@ -43,10 +43,11 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import MAX_STEPS, FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.status import Status
+from flowrunner.domain.transitions import IllegalEvent, apply, replay
 from flowrunner.domain.values import memory_of
 from support.conformance import SHARE
 
@@ -132,7 +133,7 @@ def test_a_replay_of_the_events_equals_the_live_state(plan: Plan, crashes: list[
 
     assert replay(run.journal) == run.state
     for length, (event, at) in enumerate(run.journal, 1):
-        live.apply(event, at)
+        apply(live, event, at)
         assert live.seq == length
         waiting = [current for current in map(live.at, live.timed) if current.waiting is not None]
         for current in reversed(waiting):
@@ -150,7 +151,7 @@ def test_the_memory_that_is_held_is_that_of_the_steps_that_are_kept(plan: Plan, 
     run.run()
 
     for event, at in run.journal:
-        live.apply(event, at)
+        apply(live, event, at)
         steps = (step for frame in live.frames.values() for step in frame.steps.values())
         others = memory_of(live.input) + sum(map(memory_of, live.vars.values()))
         assert live.held_bytes == others + sum(step.all_held_bytes for step in steps)
@@ -204,7 +205,7 @@ def test_nothing_follows_a_final_event(plan: Plan, data: st.DataObject) -> None:
 
     assert decide(run.flow, run.state, running=(), now=NOON) == ()
     with pytest.raises(IllegalEvent):
-        run.state.apply(event, NOON)
+        apply(run.state, event, NOON)
 
 
 @MANY
@@ -218,7 +219,7 @@ def test_an_illegal_event_changes_nothing(plan: Plan, other: Plan, data: st.Data
     state = replay(run.journal[:length])
 
     try:
-        state.apply(event, NOON)
+        apply(state, event, NOON)
     except IllegalEvent:
         assert state == replay(run.journal[:length])
     else:
@@ -234,7 +235,7 @@ def test_a_handler_that_does_not_start_with_its_first_step_changes_nothing() -> 
     for iteration, attempt in ((2, 1), (1, 2)):
         late = NodeStarted(node="tidy", node_type="test", iteration=iteration, attempt=attempt, scope="on_finish")
         with pytest.raises(IllegalEvent, match="out of order"):
-            run.state.apply(late, NOON)
+            apply(run.state, late, NOON)
 
     assert run.state == before
 
@@ -322,7 +323,7 @@ def test_an_execution_waits_only_if_it_has_nothing_to_do(plan: Plan) -> None:
 
     state = ExecutionState()
     for event, at in run.journal:
-        state.apply(event, at)
+        apply(state, event, at)
         if state.is_idle:
             decisions = decide(run.flow, state, running=(), now=at)
             assert decisions == () or isinstance(decisions[0], Wait) or state.due_at == at

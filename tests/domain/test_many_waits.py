@@ -9,6 +9,7 @@ from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import NodeStarted, NodeWaiting, ScopesOpened, SignalReceived, Started, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.step_state import StepState
+from flowrunner.domain.transitions import apply
 from flowrunner.domain.waits import ChildWait, SignalWait, WaitFor, child_signal_key, signal_key
 from flowrunner.engine.mailbox import is_accepted, step_waiting_for
 from flowrunner.ports.dispatch import Signal
@@ -29,14 +30,14 @@ def with_waits(waits: list[WaitFor]) -> CountingState:
     state = CountingState()
     keys = [str(number) for number in range(len(waits))]
     each = {"node": "each", "node_type": "foreach", "iteration": 1, "attempt": 1}
-    state.apply(Started(node="each", node_type="foreach", input=None, cause=Requested(by=None)), NOON)
-    state.apply(NodeStarted(**each), NOON)  # type: ignore[arg-type]
+    apply(state, Started(node="each", node_type="foreach", input=None, cause=Requested(by=None)), NOON)
+    apply(state, NodeStarted(**each), NOON)  # type: ignore[arg-type]
     opened = ScopesOpened(**each, keys=keys, inputs=keys, concurrency=len(keys), needed=len(keys))  # type: ignore[arg-type]
-    state.apply(opened, NOON)
+    apply(state, opened, NOON)
     for key, wait in zip(keys, waits, strict=True):
         step = {"node": "hold", "node_type": "wait", "iteration": 1, "attempt": 1, "scope": f"each.1[{key}]"}
-        state.apply(NodeStarted(**step), NOON)  # type: ignore[arg-type]
-        state.apply(NodeWaiting(**step, wait_for=wait, result=None), NOON)  # type: ignore[arg-type]
+        apply(state, NodeStarted(**step), NOON)  # type: ignore[arg-type]
+        apply(state, NodeWaiting(**step, wait_for=wait, result=None), NOON)  # type: ignore[arg-type]
     return state
 
 
@@ -54,7 +55,7 @@ def test_a_signal_looks_only_at_the_step_that_waits_for_it(kind: str) -> None:
         assert found is not None
         assert found.step.scope == f"each.1[{number}]"
         assert not state.status.is_final
-        state.apply(SignalReceived(key=key, payload=None), NOON)
+        apply(state, SignalReceived(key=key, payload=None), NOON)
         assert step_waiting_for(key, state) is None
 
     assert state.looks <= 10 * MANY
@@ -68,7 +69,7 @@ def test_of_steps_that_wait_for_the_same_signal_the_first_gets_it() -> None:
         found = step_waiting_for("signal:go", state)
         assert found is not None
         answered.append(found.step.scope)
-        state.apply(SignalReceived(key="signal:go", payload=None), NOON)
+        apply(state, SignalReceived(key="signal:go", payload=None), NOON)
 
     assert answered == [f"each.1[{number}]" for number in range(5)]
     assert step_waiting_for("signal:go", state) is None

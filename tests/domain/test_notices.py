@@ -16,8 +16,9 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.step_state import MOST_NOTICES
+from flowrunner.domain.transitions import apply, replay
 from flowrunner.domain.waits import ApprovalWait
 from flowrunner.language import read_flow
 from support.flows import specs
@@ -83,7 +84,7 @@ def test_an_answer_stops_the_node_and_the_approval_goes_on() -> None:
     cancelled = Record(ScopeEnded(scope="ask.1[notify.1]", outcome="cancelled"))
     running = (Step("tell", 1, "ask.1[notify.1]"),)
     assert decided(state, running=running) == (cancelled, Resume(Step("ask", 1)))
-    state.apply(cancelled.event, NOON)
+    apply(state, cancelled.event, NOON)
     assert decided(state) == (Resume(Step("ask", 1)),)
 
 

@@ -23,9 +23,10 @@ from flowrunner.domain.events import (
     NodeStarted,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Graph
 from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before, with_input
+from flowrunner.domain.transitions import apply, replay
 from support.conformance import SHARE
 
 MANY = settings(max_examples=round(400 * SHARE))
@@ -100,7 +101,7 @@ def test_an_edited_input_is_that_of_its_step_alone_after_any_crash(
     state = ExecutionState()
     inputs: dict[Step, list[object]] = defaultdict(list)
     for event, at in again.journal:
-        state.apply(event, at)
+        apply(state, event, at)
         if isinstance(event, NodeStarted):
             step = Step(event.node, event.iteration, event.scope)
             inputs[step].append(state.at(step).input)

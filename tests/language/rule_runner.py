@@ -15,8 +15,9 @@ from flowrunner.domain.decide import deadline_of, node_of
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidFlow, InvalidInput, NotFound
 from flowrunner.domain.events import Event, Failed, Logged
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.domain.workspace import WORKSPACE_ROLES
 from flowrunner.nodes import built_in

@@ -8,6 +8,7 @@ import msgspec
 
 from flowrunner.domain.events import NodeCompleted, NodeStarted, Step
 from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.transitions import apply
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.steps import ScopeEvents, StoredEvent
 from flowrunner.services.step_index import StepIndex
@@ -51,7 +52,7 @@ async def _differences(rows: Sequence[Any]) -> list[str]:
     ends: dict[str, tuple[str, Any]] = {}
     for row, stored in zip(rows, events, strict=True):
         event = event_of_row(*row)
-        state.apply(event, stored.at)
+        apply(state, event, stored.at)
         index.add([stored])
         match event:
             case NodeStarted(attempt=1):

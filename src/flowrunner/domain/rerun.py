@@ -32,8 +32,8 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import Flow, Graph, Node
+from flowrunner.domain.transitions import replay
 
 Timed = tuple[Event, datetime]
 

@@ -32,6 +32,7 @@ from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.explain import latest_approval, waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
+from flowrunner.domain.transitions import apply
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.held_memory import UNCOUNTED_BYTES, MemoryShare
 from flowrunner.engine.log_lines import log_ended, log_step
@@ -185,7 +186,7 @@ class EventLog:
         else:
             # Events with a time of their own come from another execution.
             recorded = Recorded(state.seq + 1, at, stored, data, None, True)
-        state.apply(stored, recorded.at)
+        apply(state, stored, recorded.at)
         if not -UNCOUNTED_BYTES < state.held_bytes - self._counted_bytes < UNCOUNTED_BYTES:
             self._count_memory()
         size = len(data)

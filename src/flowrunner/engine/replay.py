@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.transitions import apply
 from flowrunner.engine.event_log import MEASURED_BYTES
 from flowrunner.ports.journal import Unreadable
 
@@ -35,7 +36,7 @@ class Replay:
         state, measured_bytes = self._state, self._state.measured_bytes
         try:
             for event, at in events:
-                state.apply(event, at)
+                apply(state, event, at)
                 if state.measured_bytes - measured_bytes > MEASURED_BYTES:
                     # Let other tasks run.
                     measured_bytes = state.measured_bytes

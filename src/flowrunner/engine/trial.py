@@ -21,9 +21,9 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import Flow, Graph, Node
 from flowrunner.domain.suggestions import Suggestions
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.mailbox import StepResult

@@ -11,9 +11,9 @@ from typing import Any
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import ErrorValue, Event, Failed, Started
-from flowrunner.domain.execution import replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.triggers import WebhookTrigger
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies

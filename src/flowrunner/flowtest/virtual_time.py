@@ -9,10 +9,11 @@ from typing import Final
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, InvalidInput
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.step_state import StepState
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.flowtest.memory import MemoryJournal

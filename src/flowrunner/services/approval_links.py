@@ -10,10 +10,11 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Conflict, FlowRunnerError
 from flowrunner.domain.events import NodeCompleted, NodeWaiting, SignalReceived, Step
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.json_schema import SchemaEngine

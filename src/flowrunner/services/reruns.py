@@ -12,10 +12,10 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.causes import Rerun, keys_of
 from flowrunner.domain.errors import Conflict, invalid
 from flowrunner.domain.events import InputEdited, Started
-from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit, with_input
+from flowrunner.domain.transitions import IllegalEvent
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader

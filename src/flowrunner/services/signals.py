@@ -9,9 +9,9 @@ from flowrunner.domain.approvals import LOWEST_ROLE, has_address, has_role, is_n
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
 from flowrunner.domain.events import SignalReceived
-from flowrunner.domain.execution import replay
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.step_state import StepState
+from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
