@@ -1,22 +1,21 @@
 """The pool of sandbox workers: assignment to accounts, queues and time limits."""
 
 import asyncio
-import re
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 import msgspec
 import structlog
 
-from flowrunner.bounded_json import BoundedDecoder
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox.fork_server import ForkServer, Worker, WorkerLost
-from flowrunner.sandbox.worker import ENGINE_SECONDS, MAX_REQUEST, PREFIX
+from flowrunner.sandbox.messages import CHECK, ScriptAnswer, encoded_request, error_of, evaluation, is_over, read_answer
+from flowrunner.sandbox.worker import ENGINE_SECONDS, MAX_REQUEST
 
 logger = structlog.get_logger()
 
@@ -35,42 +34,16 @@ _BYTES_TOGETHER: Final = 1024 * 1024
 
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _LOST: Final = "the process that evaluated the script ended unexpectedly"
-_TOO_DEEP: Final = "the value is nested too deeply"
 _STOPPING: Final = "the server is stopping"
 _TOO_LARGE: Final = f"the scripts and what they can see take more than {MAX_REQUEST // 1024 // 1024} MiB"
 _LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
-
-# `at <anonymous> (<input>:3:12)`. Without parentheses, it is the place of a syntax error.
-_FRAME: Final = re.compile(r"\(<input>:(\d+):(\d+)\)$", re.MULTILINE)
-_SYNTAX: Final = re.compile(r"at <input>:(\d+):(\d+)$", re.MULTILINE)
-# Messages of the engine quote their input, and truncate names to 63 bytes or slightly fewer, and the whole to 255.
-_ENGINE: Final = re.compile(r"(?:Aggregate|Eval|Internal|Range|Reference|Syntax|Type|URI)?Error: ")
-_QUOTED: Final = re.compile(r"'.*'|^\S+(?= is not (?:defined|initialized))", re.DOTALL)
-_PIECE: Final = re.compile(r":? '.{4,}'", re.DOTALL)
-_CUT_NAME_BYTES: Final = range(60, 64)
-_CUT_MESSAGE_BYTES: Final = range(250, 257)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LONE_SURROGATE: Final = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-
-
-class _Answer(msgspec.Struct):
-    value: Any = None
-    fault: str | None = None
-    kind: str | None = None
-    stack: str = ""
-    limit: str | None = None
-    lines: list[tuple[str, str]] = []
-
-
-_decode: Final = BoundedDecoder[_Answer](_Answer).decode
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Request:
     """The scripts at one place of a flow.
 
     Attributes:
-        kind: `E` to evaluate, `T` to evaluate at a given time, `C` to check.
+        kind: See `encoded_request`.
         scope: The visible values. They are encoded only when a worker is free, so waiting requests take no memory.
         count: The number of answers.
         answers: All answers together. The caller cancels it to withdraw the request.
@@ -97,7 +70,7 @@ class _Request:
         self.scripts = scripts
         self.scope = scope
         self.count = len(scripts)
-        self.answers: asyncio.Future[list[_Answer]] = loop.create_future()
+        self.answers: asyncio.Future[list[ScriptAnswer]] = loop.create_future()
         self.worker: Worker | None = None
         self.seconds_left = _WALL_SECONDS
         self.is_repeated = False
@@ -110,10 +83,10 @@ class _Request:
     def leave_queue(self) -> None:
         self._queue_timer.cancel()
 
-    def settle(self, answers: list[_Answer]) -> None:
+    def settle(self, answers: list[ScriptAnswer]) -> None:
         """Set the answers. Scripts after one that exceeded a limit are reported as not evaluated."""
         if self.is_wanted:
-            left_out = _Answer(fault=_LEFT_OUT, limit=answers[-1].limit)
+            left_out = ScriptAnswer(fault=_LEFT_OUT, limit=answers[-1].limit)
             self.answers.set_result(answers + [left_out] * (self.count - len(answers)))
 
     def fail(self, error: Exception) -> None:
@@ -157,16 +130,15 @@ class JailedSandbox:
         *,
         now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
-        kind = b"E" if now is None else b"T" + _milliseconds(now)
-        answers = await self._ask(workspace_id, kind, scripts, scope)
+        answers = await self._ask(workspace_id, evaluation(now), scripts, scope)
         return [
-            ScriptOutcome(answer.value, _error_of(answer, script), tuple(answer.lines))
+            ScriptOutcome(answer.value, error_of(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
         ]
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
-        answers = await self._ask(None, b"C", scripts, None)
-        return [_error_of(answer, script) for script, answer in zip(scripts, answers, strict=True)]
+        answers = await self._ask(None, CHECK, scripts, None)
+        return [error_of(answer, script) for script, answer in zip(scripts, answers, strict=True)]
 
     async def close(self) -> None:
         """End all processes. Running evaluations fail with Unavailable."""
@@ -196,7 +168,7 @@ class JailedSandbox:
 
     async def _ask(
         self, workspace_id: WorkspaceId | None, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None
-    ) -> list[_Answer]:
+    ) -> list[ScriptAnswer]:
         if not scripts:
             return []
         if self._is_closed:
@@ -283,14 +255,14 @@ class JailedSandbox:
             first_at = clock()
             answers = await self._answers(worker, request)
             request.seconds_left -= clock() - first_at
-            is_complete = len(answers) == request.count or _is_over(answers)
+            is_complete = len(answers) == request.count or is_over(answers)
             if not is_complete and request.is_wanted:
                 # The worker, and fresh ones with it, may have been killed for a reason unrelated to the scripts.
                 logger.warning("sandbox.worker_lost", workspace_id=worker.workspace_id)
                 if not request.is_repeated:
                     request.is_repeated = True
                     break
-                answers.append(_Answer(fault=_LOST))
+                answers.append(ScriptAnswer(fault=_LOST))
             batch.popleft()
             if answers and answers[-1].limit == "time":
                 self._slow[worker.workspace_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
@@ -301,7 +273,7 @@ class JailedSandbox:
             worker.pace = (clock() - begun_at) / count
         self._put_back(worker)
 
-    async def _answers(self, worker: Worker, request: _Request) -> list[_Answer]:
+    async def _answers(self, worker: Worker, request: _Request) -> list[ScriptAnswer]:
         """Return the answers up to one that exceeded a limit or the end of the worker, which is then killed."""
         late = lost = False
         if len(worker.answers) < request.count:
@@ -319,13 +291,13 @@ class JailedSandbox:
             finally:
                 request.worker = None
         try:
-            answers = [_read(answer) for answer in worker.take(request.count)]
+            answers = [read_answer(answer) for answer in worker.take(request.count)]
         except (msgspec.DecodeError, UnicodeDecodeError):
             lost = True
-            answers = [_Answer(fault=_LOST)] * request.count
-        if late and len(answers) < request.count and not _is_over(answers):
-            answers.append(_Answer(fault=_TOO_LONG, limit="time"))
-        if late or lost or _is_over(answers):
+            answers = [ScriptAnswer(fault=_LOST)] * request.count
+        if late and len(answers) < request.count and not is_over(answers):
+            answers.append(ScriptAnswer(fault=_TOO_LONG, limit="time"))
+        if late or lost or is_over(answers):
             worker.retire()
         return answers
 
@@ -400,11 +372,6 @@ def _batch_size(worker: Worker | None) -> int:
     return max(1, min(_MOST_TOGETHER, int(_STRETCH_SECONDS / worker.pace)))
 
 
-def _is_over(answers: Sequence[_Answer]) -> bool:
-    """Return True if the last answer exceeded a limit that ends its worker."""
-    return bool(answers) and answers[-1].limit in ("time", "memory")
-
-
 def _encoded(batch: deque[_Request]) -> tuple[list[_Request], list[bytes]]:
     """Encode the requests to send now. Requests that are too large are answered and removed from the batch."""
     requests: list[_Request] = []
@@ -414,105 +381,16 @@ def _encoded(batch: deque[_Request]) -> tuple[list[_Request], list[bytes]]:
         if size > _BYTES_TOGETHER:
             break
         try:
-            message = _message(request)
+            message = encoded_request(request.kind, request.scripts, request.scope)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             batch.remove(request)
             request.fail(error)
             continue
         if message is None:
             batch.remove(request)
-            request.settle([_Answer(fault=_TOO_LARGE, limit="memory")] * request.count)
+            request.settle([ScriptAnswer(fault=_TOO_LARGE, limit="memory")] * request.count)
             continue
         requests.append(request)
         messages.append(message)
         size += len(message)
     return requests, messages
-
-
-def _message(request: _Request) -> bytes | None:
-    """Encode a request for the worker; return None if it is too large."""
-    parts = [request.kind, request.count.to_bytes(4, "little")]
-    for script in request.scripts:
-        # Text that is not valid Unicode is not valid JavaScript either, and the engine reports that.
-        source = script.source.encode(errors="replace")
-        parts += (b"b" if script.is_body else b"e", len(source).to_bytes(4, "little"), source)
-    left = MAX_REQUEST - sum(map(len, parts))
-    if request.scope is not None:
-        scope = _encoded_scope(request.scope, left)
-        if scope is None:
-            return None
-        parts.append(scope)
-    return b"".join(parts) if left >= 0 else None
-
-
-def _encoded_scope(scope: Mapping[str, JSON], left: int) -> bytes | None:
-    """Encode the visible values as JSON, name by name and node by node; return None once they are too large."""
-    members: list[bytes] = []
-    for name, value in scope.items():
-        entries = value.items() if isinstance(value, dict) else ()
-        if len(entries) > 1:
-            pieces = []
-            for key, entry in entries:
-                pieces.append(b"%b:%b" % (_encode(key), _encode(entry)))
-                left -= len(pieces[-1])
-                if left < 0:
-                    return None
-            encoded = b"{%b}" % b",".join(pieces)
-        else:
-            encoded = _encode(value)
-            left -= len(encoded)
-        if left < 0:
-            return None
-        members.append(b"%b:%b" % (_encode(name), encoded))
-    return b"{%b}" % b",".join(members)
-
-
-def _milliseconds(moment: datetime) -> bytes:
-    return ((moment - _EPOCH) // timedelta(milliseconds=1)).to_bytes(8, "little", signed=True)
-
-
-def _read(answer: bytes) -> _Answer:
-    try:
-        return _decode(answer)
-    except RecursionError:
-        return _Answer(fault=_TOO_DEEP)
-    except msgspec.DecodeError:
-        # A lone surrogate has no UTF-8 form. It is replaced, as JavaScript does on output.
-        return _decode(_LONE_SURROGATE.sub(lambda m: m[0] if m[0] == b"\\\\" else rb"\ufffd", answer))
-
-
-def _without_truncated_quotes(message: str) -> str:
-    """Remove truncated quotes from an error message, because redaction does not find parts of secrets."""
-    head = _ENGINE.match(message)
-    if head is None:
-        return message
-    name, text = head[0], message[head.end() :]
-    if len(text.encode()) in _CUT_MESSAGE_BYTES:
-        return f"{name}a message of {len(text)} characters"
-    if name == "SyntaxError: ":
-        # The message quotes part of a text that was parsed at run time.
-        return name + _PIECE.sub("", text)
-    quoted = _QUOTED.search(text)
-    if quoted is not None and len(quoted[0].strip("'").encode()) in _CUT_NAME_BYTES:
-        return f"{name}{text[: quoted.start()]}'…'{text[quoted.end() :]}"
-    return message
-
-
-def _error_of(answer: _Answer, script: Script) -> ScriptError | None:
-    if answer.fault is None:
-        return None
-    if answer.kind != "syntax":
-        answer.fault = _without_truncated_quotes(answer.fault)
-    place = None
-    if answer.kind in ("syntax", "error"):
-        place = (_SYNTAX if answer.kind == "syntax" else _FRAME).search(answer.stack)
-    if place is None:
-        return ScriptError(answer.fault, limit=answer.limit)
-    line, column = int(place[1]), int(place[2])
-    if line == 1:
-        column -= PREFIX
-    last = script.source.count("\n") + 1
-    if column < 1 or line > last:
-        # Code is missing at the end, and the engine reports a place behind the source.
-        return ScriptError(answer.fault, last, limit=answer.limit)
-    return ScriptError(answer.fault, line, column, answer.limit)
