@@ -15,7 +15,7 @@ from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS, MAX_STEPS
 from flowrunner.domain.retry import RetryPolicy
-from flowrunner.engine import event_log, mailbox, recorder
+from flowrunner.engine import event_log, held_memory, mailbox, recorder
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.paths import edges_of
 from flowrunner.flowtest.run_test import Runtime, run_flow_test
@@ -154,7 +154,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of the runs of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
-        "all values that an execution holds": f"{_size(event_log.MAX_EXECUTION_MEMORY)} in memory",
+        "all values that an execution holds": f"{_size(held_memory.MAX_EXECUTION_MEMORY)} in memory",
         "the same of all executions of a workspace, in one process": f"{_size(execution_memory // 2)} "
         "(half of `execution_memory`)",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",

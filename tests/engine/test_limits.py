@@ -11,7 +11,7 @@ import pytest
 from flowrunner.domain import decide, step_state
 from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted, NodeStarted
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine import event_log, mailbox, recorder
+from flowrunner.engine import event_log, held_memory, mailbox, recorder
 from flowrunner.ports.dispatch import Signal
 from support.databases import rows_of
 from support.dependencies import Machine, SteppingClock, answer, machine
@@ -133,7 +133,7 @@ async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
 async def test_what_many_runs_hold_at_the_same_time_is_bounded(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_log, "MAX_EXECUTION_MEMORY", 5_000_000)
+    monkeypatch.setattr(held_memory, "MAX_EXECUTION_MEMORY", 5_000_000)
     events = await engine.run(
         f"""
         on_finish: tidy
@@ -158,7 +158,7 @@ async def test_what_many_runs_hold_at_the_same_time_is_bounded(
 
 
 async def test_memory_that_loops_no_longer_hold_is_free_again(engine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_log, "MAX_EXECUTION_MEMORY", 1_500_000)
+    monkeypatch.setattr(held_memory, "MAX_EXECUTION_MEMORY", 1_500_000)
     events = await engine.run(
         f"""
         nodes:
@@ -186,7 +186,7 @@ async def test_memory_that_loops_no_longer_hold_is_free_again(engine: Machine, m
 async def test_the_memory_that_an_execution_holds_is_bounded_also_over_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_log, "MAX_EXECUTION_MEMORY", 1_000_000)
+    monkeypatch.setattr(held_memory, "MAX_EXECUTION_MEMORY", 1_000_000)
     big = 'type: transform, params: {value: "${flow.input}"}'
     clock = SteppingClock()
     async with machine(path, clock=clock) as engine:

@@ -102,7 +102,7 @@ class ExecutionActor:
 
     def _begin_with(self, log: EventLog) -> None:
         self._events = log
-        log.on_excess(self._mailbox.wake)
+        log.memory.on_excess(self._mailbox.wake)
         self._state = state = log.state
         self._steps = StepTasks(self._deps, self._execution, state, self._mailbox)
         self._may_be_interrupted = state.seq > 0
@@ -159,7 +159,7 @@ class ExecutionActor:
         finally:
             self._mailbox.close()
             self._steps.cancel_all()
-            self._events.leave_memory()
+            self._events.memory.leave()
             if self._on_left is not None:
                 self._on_left()
 
@@ -196,7 +196,7 @@ class ExecutionActor:
         # They belong to steps whose events are not stored.
         self._mailbox.take_lines()
         # Its memory reservation covers one state: drop the old one first.
-        self._events.leave_memory()
+        self._events.memory.leave()
         self._begin_with(EventLog(deps, execution, redactor, ExecutionState(), epoch=epoch))
         replay = Replay()
         stored = await deps.journal.load(execution.execution_id, replay.add)

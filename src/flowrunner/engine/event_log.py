@@ -1,8 +1,6 @@
 """The events of an execution in memory, and those that are not durable yet."""
 
 import asyncio
-import weakref
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -34,7 +32,7 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
 from flowrunner.domain.transitions import apply
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.held_memory import UNCOUNTED_BYTES, MemoryShare
+from flowrunner.engine.held_memory import UNCOUNTED_BYTES, ExecutionMemory
 from flowrunner.engine.log_lines import log_ended, log_step
 from flowrunner.engine.recorder import Storable, storable
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
@@ -48,9 +46,6 @@ MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
-# Memory of the values that an execution holds, which may be thirty times their size as JSON.
-MAX_EXECUTION_MEMORY: Final = 256 * 1024 * 1024
-_MEMORY_OF_HANDLERS: Final = 64 * 1024 * 1024
 # Events that are applied without yielding to other tasks, and memory that is measured, which takes up to 5 ms.
 AT_A_STRETCH: Final = 200
 MEASURED_BYTES: Final = 4 * 1024 * 1024
@@ -61,9 +56,6 @@ _MIN_RETRIES: Final = 4
 _TOO_LARGE: Final = ErrorValue(
     type="limit.size",
     message=f"The events of this execution take more than {MAX_EXECUTION_BYTES // 1024**2} MiB",
-)
-_TOO_MUCH_MEMORY: Final = (
-    f"The values of this execution take more than {MAX_EXECUTION_MEMORY // 1024**2} MiB of memory together"
 )
 
 
@@ -113,6 +105,7 @@ class EventLog:
 
     Attributes:
         size: Bytes of the events.
+        memory: Memory that the execution holds.
         status: The durable status.
         refused_node: The node of the last result in an append that exceeded the quota of the account.
         refusal: The exceeded quota, until the execution ends because of it.
@@ -132,6 +125,7 @@ class EventLog:
         self.state = state
         self.epoch = epoch
         self.size = size
+        self.memory = ExecutionMemory(deps.held, execution.workspace_id, state)
         self.status = state.status
         self._deps = deps
         self._execution = execution
@@ -143,11 +137,6 @@ class EventLog:
         self._summary: Summary | None = None
         self.refused_node: str | None = None
         self.refusal: ErrorValue | None = None
-        self._wake: Callable[[], object] | None = None
-        # Of most executions it is None: they hold little.
-        self._share: MemoryShare | None = None
-        self._counted_bytes = 0
-        self._count_memory()
 
     @classmethod
     def resumed(
@@ -187,35 +176,13 @@ class EventLog:
             # Events with a time of their own come from another execution.
             recorded = Recorded(state.seq + 1, at, stored, data, None, True)
         apply(state, stored, recorded.at)
-        if not -UNCOUNTED_BYTES < state.held_bytes - self._counted_bytes < UNCOUNTED_BYTES:
-            self._count_memory()
+        if not -UNCOUNTED_BYTES < state.held_bytes - self.memory.counted_bytes < UNCOUNTED_BYTES:
+            self.memory.count()
         size = len(data)
         pending.records.append(recorded)
         pending.size += size
         self.size += size
         return stored
-
-    def _count_memory(self) -> None:
-        self._counted_bytes = held = self.state.held_bytes
-        if self._share is None:
-            if held <= UNCOUNTED_BYTES:
-                return
-            self._share = self._deps.held.share(self._execution.workspace_id)
-            # An execution may be dropped before it advances.
-            weakref.finalize(self, self._share.leave)
-            if self._wake is not None:
-                self._share.on_chosen = self._wake
-        self._share.count(held)
-
-    def on_excess(self, wake: Callable[[], object]) -> None:
-        """Call ``wake`` when the execution has to end because of the memory that executions hold together."""
-        self._wake = wake
-        if self._share is not None:
-            self._share.on_chosen = wake
-
-    def leave_memory(self) -> None:
-        if self._share is not None:
-            self._share.leave()
 
     @property
     def is_too_large(self) -> bool:
@@ -258,20 +225,13 @@ class EventLog:
 
     def _excess(self) -> ErrorValue | None:
         """Return the limit that is exceeded, if one is. The handlers have an allowance of their own."""
-        state, chosen = self.state, 0 if self._share is None else self._share.chosen
         if self.refusal is not None:
             return self.refusal
-        if self.size <= MAX_EXECUTION_BYTES and state.held_bytes <= MAX_EXECUTION_MEMORY and not chosen:
-            # Almost always.
-            return None
-        has_handlers = state.root.ended is not None
-        if self.size > MAX_EXECUTION_BYTES + (_BYTES_OF_HANDLERS if has_handlers else 0):
+        if self.size > MAX_EXECUTION_BYTES and (
+            self.state.root.ended is None or self.size > MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS
+        ):
             return _TOO_LARGE
-        if state.held_bytes > MAX_EXECUTION_MEMORY + (_MEMORY_OF_HANDLERS if has_handlers else 0):
-            return too_much_memory(state, _TOO_MUCH_MEMORY)
-        if self._share is not None and chosen > has_handlers:
-            return too_much_memory(state, self._share.excess)
-        return None
+        return self.memory.excess()
 
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
         """Set ``answer`` to True once all recorded events are durable."""
@@ -370,21 +330,6 @@ def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
         approval_at=latest_approval(state) if waits else None,
         is_queued=state.is_queued,
     )
-
-
-def too_much_memory(state: ExecutionState, excess: str) -> ErrorValue:
-    """Return the error of an execution that ends because of ``excess``, at the node that holds most memory."""
-    held: Counter[str] = Counter()
-    for frame in state.frames.values():
-        for current in frame.steps.values():
-            held[current.step.node] += current.all_held_bytes
-    node = held.most_common(1)[0][0] if held else None
-    most = "" if node is None else f". The node {node!r} holds most"
-    message = (
-        f"{excess}{most}. Keep only the part that you need of each result with 'output',"
-        " or run fewer nodes and executions at the same time"
-    )
-    return ErrorValue(type="limit.memory", node=node, message=message)
 
 
 # The beginnings of what events end: see `Recorded.since`.

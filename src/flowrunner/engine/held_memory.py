@@ -1,16 +1,25 @@
-"""The memory that the executions of this process hold together, with a bound for one workspace and for all."""
+"""The memory that executions hold, with a bound for one, for a workspace, and for all of this process."""
 
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from flowrunner.domain.events import ErrorValue
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.values import WorkspaceId
 
+# Memory of the values that an execution holds, which may be thirty times their size as JSON.
+MAX_EXECUTION_MEMORY: Final = 256 * 1024 * 1024
+# For the handlers of an execution that ends because of a bound.
+_MEMORY_OF_HANDLERS: Final = 64 * 1024 * 1024
+_TOO_MUCH_MEMORY: Final = (
+    f"The values of this execution take more than {MAX_EXECUTION_MEMORY // 1024**2} MiB of memory together"
+)
 MOST_BYTES: Final = 1024 * 1024 * 1024
 # Changes of an execution that are not counted.
 UNCOUNTED_BYTES: Final = 64 * 1024
-# For the handlers of executions that end because of a bound.
-_BYTES_OF_HANDLERS: Final = 64 * 1024 * 1024
 
 
 def _nothing() -> None:
@@ -89,7 +98,7 @@ class HeldMemory:
     def _choose(self, of: _Workspace, held: int, most: int, whose: str) -> None:
         """Choose the largest execution of a workspace to end."""
         largest = max(of.shares, key=lambda share: (share.bytes, share.chosen))
-        if largest.chosen and held <= most + _BYTES_OF_HANDLERS:
+        if largest.chosen and held <= most + _MEMORY_OF_HANDLERS:
             # It is ending.
             return
         largest.chosen += 1
@@ -98,3 +107,72 @@ class HeldMemory:
             # Nothing delays its end any more.
             largest.leave()
         largest.on_chosen()
+
+
+class ExecutionMemory:
+    """The memory that one execution holds, and the limit that ends the execution if it is exceeded.
+
+    Attributes:
+        counted_bytes: What it held at the last count.
+    """
+
+    def __init__(self, held: HeldMemory, workspace_id: WorkspaceId, state: ExecutionState) -> None:
+        self._held = held
+        self._workspace_id = workspace_id
+        self._state = state
+        self._on_excess: Callable[[], object] = _nothing
+        # Of most executions it is None: they hold little.
+        self._share: MemoryShare | None = None
+        self.counted_bytes = 0
+        self.count()
+
+    def count(self) -> None:
+        """Count what the execution holds now."""
+        self.counted_bytes = held = self._state.held_bytes
+        if self._share is None:
+            if held <= UNCOUNTED_BYTES:
+                return
+            self._share = self._held.share(self._workspace_id)
+            # An execution may be dropped before it advances.
+            weakref.finalize(self, self._share.leave)
+            self._share.on_chosen = self._on_excess
+        self._share.count(held)
+
+    def on_excess(self, wake: Callable[[], object]) -> None:
+        """Call ``wake`` when the execution is chosen to end."""
+        self._on_excess = wake
+        if self._share is not None:
+            self._share.on_chosen = wake
+
+    def leave(self) -> None:
+        """Count the execution no more."""
+        if self._share is not None:
+            self._share.leave()
+
+    def excess(self) -> ErrorValue | None:
+        """Return the limit that is exceeded, if one is. The handlers have an allowance of their own."""
+        held, chosen = self._state.held_bytes, 0 if self._share is None else self._share.chosen
+        if held <= MAX_EXECUTION_MEMORY and not chosen:
+            # Almost always.
+            return None
+        has_handlers = self._state.root.ended is not None
+        if held > MAX_EXECUTION_MEMORY + (_MEMORY_OF_HANDLERS if has_handlers else 0):
+            return _too_much_memory(self._state, _TOO_MUCH_MEMORY)
+        if self._share is not None and chosen > has_handlers:
+            return _too_much_memory(self._state, self._share.excess)
+        return None
+
+
+def _too_much_memory(state: ExecutionState, excess: str) -> ErrorValue:
+    """Return the error of an execution that ends because of ``excess``, at the node that holds most memory."""
+    held: Counter[str] = Counter()
+    for frame in state.frames.values():
+        for current in frame.steps.values():
+            held[current.step.node] += current.all_held_bytes
+    node = held.most_common(1)[0][0] if held else None
+    most = "" if node is None else f". The node {node!r} holds most"
+    message = (
+        f"{excess}{most}. Keep only the part that you need of each result with 'output',"
+        " or run fewer nodes and executions at the same time"
+    )
+    return ErrorValue(type="limit.memory", node=node, message=message)

@@ -27,7 +27,6 @@ from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.values import JSON, left_after
-from flowrunner.engine.attempt_limit import AttemptLimit
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.expressions import ExpressionScope
 from flowrunner.engine.mailbox import StepResult
@@ -46,6 +45,7 @@ from flowrunner.plugin import (
     TimeWait,
 )
 from flowrunner.ports.telemetry import TRACEPARENT
+from flowrunner.tasks import TimeLimit
 
 logger = structlog.get_logger()
 
@@ -78,7 +78,7 @@ async def run_step(
         TRACEPARENT.set(deps.traces.of_step(execution, step))
     node = node_of(execution.flow, state, step)
     attempt = StepAttempt(deps, execution, state, state.at(step), node, report, wait_for_slot)
-    limit = None if node.timeout_seconds is None else AttemptLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
+    limit = None if node.timeout_seconds is None else TimeLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
     try:
         return await _outcome(attempt, limit)
     except NodeFailure as error:
@@ -135,7 +135,7 @@ def timed_out(node: str, seconds: float) -> ErrorValue:
     return ErrorValue(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
 
 
-async def _outcome(attempt: StepAttempt, limit: AttemptLimit | None) -> StepResult:
+async def _outcome(attempt: StepAttempt, limit: TimeLimit | None) -> StepResult:
     node = attempt.declared
     if node.unreadable is not None:
         raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")

@@ -1,14 +1,14 @@
-"""The time limit of an attempt: it cancels what is within it, and nothing else."""
+"""The time limit of a task: it cancels what is within it, and nothing else."""
 
 import asyncio
 
 import pytest
 
-from flowrunner.engine.attempt_limit import AttemptLimit
+from flowrunner.tasks import TimeLimit
 
 
 async def test_what_goes_on_past_the_limit_is_cancelled_with_a_timeout_error() -> None:
-    limit = AttemptLimit(0.0, 0.0, None)
+    limit = TimeLimit(0.0, 0.0, None)
 
     with pytest.raises(TimeoutError), limit:
         await asyncio.Event().wait()
@@ -22,7 +22,7 @@ async def test_a_cancellation_from_elsewhere_stays_one_even_if_the_limit_passes_
     entered = asyncio.Event()
 
     async def work() -> None:
-        with AttemptLimit(0.0, 0.0, None):
+        with TimeLimit(0.0, 0.0, None):
             entered.set()
             await asyncio.Event().wait()
 
@@ -36,7 +36,7 @@ async def test_a_cancellation_from_elsewhere_stays_one_even_if_the_limit_passes_
 
 async def test_an_error_of_its_own_is_not_replaced() -> None:
     async def work() -> None:
-        with AttemptLimit(0.0, 0.0, None):
+        with TimeLimit(0.0, 0.0, None):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -49,7 +49,7 @@ async def test_an_error_of_its_own_is_not_replaced() -> None:
 async def test_what_ignores_its_cancellation_is_given_up_after_the_grace() -> None:
     given_up = asyncio.Event()
 
-    with AttemptLimit(0.0, 0.0, given_up.set):
+    with TimeLimit(0.0, 0.0, given_up.set):
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -58,7 +58,7 @@ async def test_what_ignores_its_cancellation_is_given_up_after_the_grace() -> No
 
 async def test_after_it_was_closed_nothing_is_cancelled_or_given_up() -> None:
     given_up = asyncio.Event()
-    limit = AttemptLimit(0.0, 0.0, given_up.set)
+    limit = TimeLimit(0.0, 0.0, given_up.set)
 
     with limit:
         limit.close()
@@ -71,7 +71,7 @@ async def test_after_it_was_closed_nothing_is_cancelled_or_given_up() -> None:
 async def test_what_follows_the_statement_is_not_cancelled_but_given_up() -> None:
     given_up = asyncio.Event()
 
-    with AttemptLimit(0.0, 0.0, given_up.set):
+    with TimeLimit(0.0, 0.0, given_up.set):
         pass
 
     await given_up.wait()
