@@ -13,13 +13,17 @@ from flowrunner.domain.workspace import OfDeletedAccount
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
-# In place of a hash, for an account that logs in by a provider only. No password matches it.
+# Stored in place of a hash for an account that logs in by a provider only. No password matches it.
 NO_PASSWORD: Final = "!"  # noqa: S105 # none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """Args: has_second_factor: The account has a confirmed one, which its password does not replace."""
+    """An account with the hash that the password of a login is checked against.
+
+    Attributes:
+        has_second_factor: The account has a confirmed second factor, which the login has to use, too.
+    """
 
     account: Account
     password_hash: str
@@ -28,7 +32,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmationLink:
-    """A link that confirms the e-mail address of an account. Args: digest: The digest of its token."""
+    """A link that confirms the e-mail address of an account. Attributes: digest: The digest of its token."""
 
     digest: str
     expires_at: datetime
@@ -71,16 +75,15 @@ class AccountStore(Protocol):
         Args:
             by: The account that makes the change; its current rights decide.
             old_password_hash: Hash of the password that was checked for the change; None if none was.
-            is_email_confirmed: None keeps it for the address that the account has; a new address is not confirmed.
-            known_email: The change is made only if the account still has this address.
-            link: The only link that confirms a new address from now on.
+            is_email_confirmed: None leaves it unchanged; a new address is never confirmed.
+            known_email: Reject the change if the account no longer has this address.
+            link: The link that confirms a new address; it replaces any earlier one.
 
         Raises:
             NotFound: Also if ``by`` may not see the account.
             Forbidden: If the role, `is_disabled` or `is_email_confirmed` is to change and ``by`` is not an admin.
             EmailTaken.
-            Conflict: If no active admin would remain, or the password or the address is no longer the one that was
-                checked.
+            Conflict: If no active admin would remain, or the password or the address has changed since it was checked.
         """
         ...
 
@@ -96,16 +99,16 @@ class AccountStore(Protocol):
         """Delete an account, and end its sessions and API tokens.
 
         Args:
-            workspace: What becomes of the personal workspace; None deletes it if it has neither flows nor members.
-            to: The account that it is given to; it becomes an admin of it.
+            workspace: What to do with the personal workspace; None deletes it if it has neither flows nor members.
+            to: The account that gets the workspace, and becomes an admin of it.
 
         Returns:
-            The members of the personal workspace, whose rights there have changed or ended.
+            The members of the personal workspace: their rights there have changed or ended.
 
         Raises:
-            NotFound: For no such account, or none to give the workspace to.
-            Conflict: If no admin would remain, in the installation or in a shared workspace; the personal workspace
-                is not empty although ``workspace`` is None; or nobody can keep it.
+            NotFound: If the account does not exist, or the one that gets the workspace.
+            Conflict: If no admin would remain, in the installation or in a shared workspace; if ``workspace`` is None
+                and the personal workspace is not empty; or if nobody can keep it.
         """
         ...
 
@@ -120,11 +123,14 @@ class AccountStore(Protocol):
     async def set_confirmation_link(
         self, id: AccountId, email: str, link: ConfirmationLink, *, audit: Audit = None
     ) -> None:
-        """Replace the link that confirms an address. Raises: Conflict if that is confirmed or not the account's."""
+        """Replace the link that confirms an address.
+
+        Raises: Conflict if the address is confirmed, or is not the account's.
+        """
         ...
 
     async def use_confirmation_link(self, id: AccountId, digest: str, *, at: datetime, audit: Audit = None) -> Account:
-        """Confirm the address of an account with its link. Raises: NotFound if the account has no such link by now."""
+        """Confirm the address of an account with its link. Raises: NotFound if the account no longer has the link."""
         ...
 
     async def confirm_email(self, id: AccountId, email: str, *, at: datetime, audit: Audit = None) -> None:
@@ -144,7 +150,8 @@ class NewSession:
     """A session to open, for an account that has this role.
 
     Attributes:
-        address: The address of the client, and ``agent`` what it calls itself.
+        address: The address of the client.
+        agent: The client's `User-Agent`.
     """
 
     id: SessionId
@@ -158,10 +165,10 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionView:
-    """A login that has not ended: the session that is alive of all that it was refreshed into.
+    """A login that has not ended, with the live one of the sessions that refreshed it.
 
     Attributes:
-        family: The id that these sessions share.
+        family: The id that the sessions of the login share.
         last_used_at: The last use, to about a minute; None if an earlier version has opened it.
     """
 
@@ -192,9 +199,12 @@ class Renewal(Enum):
 
 class SessionStore(Protocol):
     async def open(self, session: NewSession, *, at: datetime, password_hash: str | None, audit: Audit = None) -> bool:
-        """Open a session for an account that has just logged in; without a password, ``password_hash`` is None.
+        """Open a session for an account that has just logged in; return whether it was opened.
 
-        Return False, and change nothing, if the account has another password or role by now, is disabled or deleted.
+        It is not if the account has got another password or role meanwhile, or was disabled or deleted.
+
+        Args:
+            password_hash: The password that was checked; None for a login without one.
         """
         ...
 
@@ -203,7 +213,7 @@ class SessionStore(Protocol):
         ...
 
     async def family(self, id: SessionId) -> str | None:
-        """Return the id that a session shares with the ones it is refreshed into; None if it has ended."""
+        """Return the id that a session shares with the others of its login; None if it has ended."""
         ...
 
     async def find_family(self, family: str, *, now: datetime) -> Caller | None:
@@ -213,7 +223,7 @@ class SessionStore(Protocol):
     async def replace(
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
     ) -> Renewal:
-        """Open ``new``, of the same login, and end ``old`` at ``old_ends_at``, unless ``old`` was replaced before."""
+        """Open ``new`` in the same login and end ``old`` at ``old_ends_at``, unless ``old`` was replaced before."""
         ...
 
     async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
@@ -231,11 +241,11 @@ class SessionStore(Protocol):
     async def end_logins(
         self, account_id: AccountId, *, only: str | None, but: str | None, audit: Callable[[int], AuditEntry | None]
     ) -> int:
-        """End logins of the account, by their families; return how many sessions that were.
+        """End logins of the account; return the number of their sessions.
 
         Args:
-            only: The one to end; None for all.
-            but: The one to keep.
+            only: Family of the login to end; None for all.
+            but: Family of the login to keep.
         """
         ...
 
@@ -249,12 +259,12 @@ class SessionStore(Protocol):
     async def open_by_ticket(
         self, digest: str, new: Callable[[Caller], NewSession], *, now: datetime, audit: Audit = None
     ) -> NewSession | None:
-        """Redeem a ticket by a session of a login of its own, which is as old as the login of the ticket.
+        """Redeem a ticket for a session in a new login, which counts as old as the login of the ticket.
 
-        All in one commit: what ends the session of the ticket meanwhile leaves none that the ticket has opened.
+        One commit does all of it, so that ending the session of the ticket leaves no session that the ticket opened.
 
         Args:
-            new: Returns the session to open for the caller of the ticket. It is called on another thread.
+            new: Returns the session to open for the caller of the ticket. Called on another thread.
 
         Returns:
             The session; None if the ticket is not valid, or its session has ended.
@@ -270,7 +280,7 @@ class TokenView:
 
     Attributes:
         last_used_at: The last use, to about a minute; None if it was never used.
-        workspace_id: The only workspace that it reaches; None for the account's personal one.
+        workspace_id: The workspace that it is valid for; None for the account's personal one.
     """
 
     id: TokenId
@@ -307,11 +317,11 @@ class TokenStore(Protocol):
         ...
 
     async def page_of_workspace(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        """Return a page of the tokens of all members that reach the workspace, the oldest first, and the total."""
+        """Return a page of all members' tokens for the workspace, the oldest first, and the total."""
         ...
 
     async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
-        """Delete a token that reaches the workspace; return its account. Raises: NotFound."""
+        """Delete a token for the workspace; return its account. Raises: NotFound."""
         ...
 
     async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None: ...

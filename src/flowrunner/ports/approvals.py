@@ -10,7 +10,7 @@ from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingExecution:
-    """An execution that waits for an approval, maybe beside other waits.
+    """An execution that waits for an approval, and perhaps for more.
 
     Attributes:
         approval_at: Start of its last step that waits for an approval.
@@ -37,7 +37,7 @@ class ApprovalReader(Protocol):
         """Return executions that wait for an approval, the ones with the latest approval first.
 
         Args:
-            until: The ``approval_at`` and the id of the first one; None for the very first.
-            most_bytes: Return no more after the one whose waits reach this size together with those before it.
+            until: The ``approval_at`` and the id to begin with; None to begin with the latest.
+            most_bytes: End the page with the execution at which the waits reach this size.
         """
         ...

@@ -8,17 +8,17 @@ from typing import Any, Protocol, TypeAlias
 from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
 from flowrunner.ports.page import Listed, Page
 
-# The audit entries of a change, written in the same transaction: an entry, a function that makes one, several or None
-# of the change's result, or None. The function is called on another thread. A change that raises writes no entry.
+# The audit entries of a change, written in its transaction: an entry, None, or a function from the result of the change
+# to one entry, several or None. The function is called on another thread. A change that raises writes no entry.
 Audit: TypeAlias = AuditEntry | Callable[[Any], AuditEntry | Sequence[AuditEntry] | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """A selection of entries; None is any. ``until`` itself is excluded.
+    """A selection of entries; None selects any. ``until`` itself is excluded.
 
     Attributes:
-        has_account: Of a workspace, include logins to its account and changes of it.
+        has_account: Include logins to the account of a personal workspace, and changes of the account.
     """
 
     actor: str | None = None
@@ -40,12 +40,12 @@ class AuditStore(Protocol):
     async def page(self, wanted: AuditFilter, page: Page) -> Listed[AuditRow]:
         """Return a page of entries, the newest first.
 
-        It examines a limited number of entries, so it may be short and have a cursor to go on with.
+        A limited number of entries is examined, so a short page may have a cursor, too.
         """
         ...
 
     async def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete at most ``limit`` of the oldest entries from before then; return how many were deleted.
+        """Delete at most ``limit`` of the oldest entries from before then; return their number.
 
         The hash chain of the remaining entries stays verifiable.
         """

@@ -21,12 +21,12 @@ class CallbackView:
     """A callback without its secrets.
 
     Attributes:
-        address: The URL without what could be a credential.
-        flow_id: The only flow that it tells of; None for all.
-        tag: A tag of the flows that it tells of; None for all.
-        children: It also tells of executions that steps of other ones wait for.
+        address: The URL without the parts that could be credentials.
+        flow_id: The only flow that it reports; None for all.
+        tag: Report only flows with this tag; None for all.
+        children: Report child executions, too.
         template: The message, in the format `template`.
-        disabled_at: Since when it tells of nothing.
+        disabled_at: When it was disabled; None if it is enabled.
         disabled_reason: Why the server has disabled it; None if a person has.
         failures: Failed attempts in a row.
         failing_since: The first of them.
@@ -65,13 +65,13 @@ class DeliveryView:
     """A message to a receiver.
 
     Attributes:
-        seq: Number of the event of the execution that it tells of.
+        seq: Number of the execution's event that it reports.
         details: The details of an event that belongs to no execution.
         noted_at: When the event was recorded.
         retry_until: No attempt begins later; None before the first one.
-        next_at: When the next attempt is due; None if none is.
-        status_code: The receiver's last answer.
-        error: Kind of the last failure, without anything of the receiver.
+        next_at: When the next attempt is due; None if there is none.
+        status_code: Status of the receiver's last answer.
+        error: Kind of the last failure, without any text of the receiver.
     """
 
     id: DeliveryId
@@ -99,8 +99,8 @@ class DeliveryAttempt:
     Attributes:
         has_succeeded: The receiver took the message.
         next_at: When to try again; None for never.
-        paused_until: Until when the receiver gets no message.
-        is_of_receiver: A failure is the receiver's, and counts for its callback.
+        paused_until: The receiver gets no message before.
+        is_of_receiver: The receiver caused the failure, which therefore counts for its callback.
     """
 
     id: DeliveryId
@@ -118,7 +118,7 @@ class DeliveryAttempt:
 class CallbackStore(Protocol):
     """Callbacks of workspaces.
 
-    A commit that ends an execution, lets it wait or asks for an approval adds the deliveries that tell of it.
+    A commit that ends an execution, lets it wait or asks for an approval adds the deliveries that report it.
     """
 
     async def create(self, callback: CallbackView, seal: Seal, *, most: int, audit: Audit = None) -> None:
@@ -146,9 +146,9 @@ class CallbackStore(Protocol):
         """Replace a callback by the result of ``change``; return it.
 
         Args:
-            seal: Its new credentials, made from those that are ``sealed`` so now.
+            seal: Makes its new credentials from the present ones, which are ``sealed``.
 
-        Raises: NotFound; Conflict if others are stored since.
+        Raises: NotFound; Conflict if other credentials were stored meanwhile.
         """
         ...
 
@@ -169,7 +169,7 @@ class CallbackStore(Protocol):
         ...
 
     async def add_delivery(self, delivery: DeliveryView) -> None:
-        """Add a delivery that no event has caused."""
+        """Add a delivery without an event."""
         ...
 
     async def next_due(self) -> tuple[datetime | None, bool]:
@@ -177,7 +177,7 @@ class CallbackStore(Protocol):
         ...
 
     async def due_callbacks(self, *, now: datetime, limit: int, most: int) -> Sequence[tuple[WorkspaceId, CallbackId]]:
-        """Return callbacks that have deliveries to make now: of each workspace at most ``most``, and all in turn."""
+        """Return callbacks with due deliveries, at most ``most`` of each workspace; all get their turn."""
         ...
 
     async def due(self, id: CallbackId, *, now: datetime, limit: int) -> Sequence[DeliveryView]:
@@ -191,12 +191,12 @@ class CallbackStore(Protocol):
     async def disable(
         self, id: CallbackId, *, at: datetime, reason: str, notice: Mapping[str, JSON], audit: Audit = None
     ) -> None:
-        """Disable a callback after its failures, fail what it has pending, and tell other callbacks of it."""
+        """Disable a callback after its failures, fail its pending deliveries, and report that to other callbacks."""
         ...
 
     async def purge(self, *, before: datetime, most: int, limit: int) -> int:
-        """Delete at most ``limit`` deliveries that have ended before then, or are not among the newest of a callback.
+        """Delete at most ``limit`` deliveries that ended before then, or are not among the newest of a callback.
 
-        Return how many were deleted.
+        Return the number of deleted ones.
         """
         ...

@@ -21,7 +21,7 @@ class ChildExecutions(Protocol):
     """The executions that have a parent."""
 
     async def unreconciled(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        """Return pairs of parent and child of which one may have missed a notification of the other.
+        """Return pairs of parent and child, one of which may have missed a notification of the other.
 
         Args:
             parent: The only parent to include; None for all.

@@ -32,7 +32,7 @@ class ConcurrencyLimits(Protocol):
     async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
         """Return whether a new execution would get the slot at the moment; only its append decides.
 
-        Executions that wait count as well, so that none is overtaken.
+        Queued executions count, too, so that none is overtaken.
         """
         ...
 

@@ -223,11 +223,11 @@ class Dispatcher(ExecutionLinks, Protocol):
         ...
 
     def waits_to_become_active(self, id: ExecutionId) -> bool:
-        """Return whether an execution waits for an active slot of this process; others are found in the database."""
+        """Return whether an execution waits for an active slot of this process; other waits are in the database."""
         ...
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
-        """Send a signal; return True once it is durable, and False if it has to be awaited and is not.
+        """Send a signal; return True once it is durable, and False if it requires a waiting step and none waits.
 
         Raises:
             Conflict: If the execution has ended.
@@ -337,17 +337,17 @@ class ActiveExecution(Protocol):
 
 
 class Engine(Protocol):
-    """The creation and loading of executions; the dispatcher chooses which ones advance, and when."""
+    """Creation and loading of executions; the dispatcher chooses which ones advance, and when."""
 
     @property
     def is_stopping(self) -> bool: ...
 
     async def open(self) -> None:
-        """Make this process the only one whose appends count."""
+        """Make this process the only writer: appends of any other one are rejected."""
         ...
 
     async def open_shared(self) -> None:
-        """Share the journal: the process that loads an execution is the only one whose appends to it count."""
+        """Share the journal with other processes: each execution has one writer, the process that loaded it last."""
         ...
 
     def stop(self) -> None:
@@ -396,8 +396,8 @@ class Ownership(Protocol):
 
     Attributes:
         is_held: This process may claim the database.
-        epoch: The epoch of the last claim by any process, as last seen; None if no process watches it.
-        is_lost: Processes that share the journal are active on the database that this one needs for itself.
+        epoch: The epoch of the last claim by any process, as last seen; None if this process does not watch it.
+        is_lost: This process needs the database for itself, and processes that share the journal are active on it.
     """
 
     @property
@@ -408,5 +408,5 @@ class Ownership(Protocol):
     def is_lost(self) -> bool: ...
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; it is checked whenever the state of the ownership was read."""
+        """Wait until the condition holds; it is checked after each reading of the state of the ownership."""
         ...

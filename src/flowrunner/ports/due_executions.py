@@ -1,4 +1,4 @@
-"""Executions that have to be taken up again."""
+"""Executions that have to continue."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,14 +8,14 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 
 
 class DueExecutions(Protocol):
-    """The executions that some process has to advance, because they run or their wait is over."""
+    """The executions that a process has to advance, because they run or their wait is over."""
 
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Return executions with their accounts that are runnable or due since ``since`` and have never been owned."""
         ...
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return running executions with their accounts, by id, beyond ``after``; `due` returns the waiting ones."""
+        """Return running executions after the id ``after``, with their accounts; `due` returns the waiting ones."""
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:

@@ -1,9 +1,9 @@
 """The JSON form of events, which the journal stores and every later version reads.
 
-A field with its default is omitted: most fields of most events have it. Every version reads events with all fields too.
+A field that has its default is omitted, as most fields of most events. Every version also reads events with all fields.
 
-The kinds that most stored events are of have a compact form: short names of fields, defaults for the values that most
-of them have, and a short name of the kind, which tells this form from the older one.
+The most frequent kinds of events have a compact form: short names of fields, the most frequent values as defaults, and
+a short name of the kind, by which this form and the older one differ.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ from flowrunner.domain.waits import (
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# All three tables are part of what is stored, and of the view `readable_events`: a further name needs a migration.
+# All three tables are part of the stored format, and of the view `readable_events`: a further name needs a migration.
 COMPACT_TYPES: Final[Mapping[str, str]] = {
     Started.type: "b",
     NodeStarted.type: "s",
@@ -86,7 +86,7 @@ class _StoredWaiting(msgspec.Struct, frozen=True, kw_only=True):
     """`NodeWaiting` with a wait of any type.
 
     Attributes:
-        wait_for: None in an event of the older form, which has the three last fields instead.
+        wait_for: None in an event of the older form, which has the last three fields instead.
         until: The moment of a `TimeWait`, or the deadline of another one.
         key: The key of the signal; None for a `TimeWait`.
         details: The description of the wait.
@@ -108,10 +108,10 @@ class _StoredWaiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Form(NamedTuple):
-    """The struct that a dataclass is stored as. It is encoded in half of the time, and omits defaults.
+    """The struct as which a dataclass is stored. It omits defaults, and encoding it takes half of the time.
 
     Attributes:
-        values: The values of the struct, from an instance of the dataclass.
+        values: Returns the values of the struct for an instance of the dataclass.
     """
 
     struct: type[msgspec.Struct]
@@ -138,7 +138,7 @@ def _form(kind: type, *, is_compact: bool) -> _Form:
 
 
 def stored_type(event: Event) -> str:
-    """Return the name of the event's kind, as it is stored."""
+    """Return the stored name of the event's kind."""
     return COMPACT_TYPES.get(event.type, event.type)
 
 
@@ -148,12 +148,12 @@ def type_of(stored: str) -> str | None:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the event's fields as a JSON object. Raises: the exceptions of msgspec for values that are not JSON."""
+    """Return the event's fields as a JSON object. Raises: Exceptions of msgspec for values without a JSON form."""
     return _encode(event, is_compact=event.type in COMPACT_TYPES)
 
 
 def fields_of(event: Event, data: bytes) -> dict[str, Any]:
-    """Return the fields that were encoded of an event, by name."""
+    """Return the encoded fields of an event, by name."""
     fields: dict[str, Any] = decode_json(data)
     return {_NAMES.get(name, name): value for name, value in fields.items()} if event.type in COMPACT_TYPES else fields
 
@@ -187,7 +187,7 @@ def decode_event(type: str, data: str | bytes) -> Event:
     """Return the event of a known type.
 
     Args:
-        type: As it is stored.
+        type: Its stored type.
 
     Raises: msgspec.MsgspecError, UnicodeError.
     """
@@ -272,7 +272,7 @@ class PartialDecoder(Generic[T]):
     """A decoder of some fields of stored events of any kind.
 
     Args:
-        fields: A struct with a default for each field, which must be that of `COMPACT_DEFAULTS` if there is one.
+        fields: A struct with a default for each field: that of `COMPACT_DEFAULTS`, if it has one.
     """
 
     def __init__(self, fields: type[T]) -> None:
@@ -281,7 +281,7 @@ class PartialDecoder(Generic[T]):
             (field.name, field.type, like(default=field.default, default_factory=field.default_factory))
             for field in msgspec.structs.fields(fields)
         ]
-        # A base class keeps the names of its fields, so that the class with the short ones is made of them again.
+        # A subclass cannot rename inherited fields, so the class with the short names defines all of them.
         gc = fields.__struct_config__.gc
         compact = msgspec.defstruct(fields.__name__, members, rename=SHORT_NAMES, gc=gc)
         self._full: BoundedDecoder[T] = BoundedDecoder(fields)

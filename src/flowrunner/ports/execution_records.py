@@ -1,4 +1,4 @@
-"""The store of single executions, of which it knows whether they exist, and which it deletes."""
+"""Existence and deletion of single executions."""
 
 from collections.abc import Sequence, Set
 from typing import Protocol
@@ -9,7 +9,7 @@ from flowrunner.ports.audit import Audit
 
 class ExecutionRecordStore(Protocol):
     async def existing(self, workspace_id: WorkspaceId, ids: Sequence[ExecutionId]) -> Set[ExecutionId]:
-        """Return those of the ids that have an execution in the workspace."""
+        """Return the ids that have an execution in the workspace."""
         ...
 
     async def delete(self, workspace_id: WorkspaceId, id: ExecutionId, *, audit: Audit = None) -> None:
@@ -17,12 +17,12 @@ class ExecutionRecordStore(Protocol):
 
         Raises:
             NotFound.
-            Conflict: If it has not ended, or an execution that has not ended waits for it.
+            Conflict: If it has not ended, or another execution still waits for it.
         """
         ...
 
     async def delete_events(self, id: ExecutionId) -> bool:
-        """Delete a part of the events of a deleted execution; return whether there are more."""
+        """Delete some events of a deleted execution; return whether there are more."""
         ...
 
     async def incomplete(self) -> Sequence[ExecutionId]:

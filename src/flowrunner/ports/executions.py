@@ -1,4 +1,4 @@
-"""Reading of executions, and of the storage that an account uses."""
+"""Reading of executions, and of the storage that a workspace uses."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Listed, Page
 
-# Characters of an error in a list; the execution itself shows the whole error.
+# Characters of an error in a list; the execution itself has the whole error.
 LONGEST_LISTED_ERROR: Final = 2000
 # Characters of an error's type, and of the name of a failed node, that lists show and find.
 LONGEST_LISTED_NAME: Final = 200
@@ -24,11 +24,12 @@ class ExecutionView:
     Attributes:
         flow_name: The present name of its flow; None while the flow is in another workspace than the execution.
         revision: Number of the flow's revision that it runs.
-        error_type: Type of the error, and ``failed_node`` its node; None for a failure in an earlier version without.
+        error_type: Type of the error; None also for a failure that an earlier version recorded without it.
+        failed_node: Node of the error; None as ``error_type``.
         log_counts: Lines of its log by level, as a JSON text; None before the end, or for an end in an earlier version.
-        trigger_id: The trigger that has started it.
+        trigger_id: The trigger that started it.
         rerun_of: The execution that it repeats.
-        repaired_by: The completed execution that repeats it, or repeats the same one as it does, since.
+        repaired_by: A later, completed execution that repeats it, or the one that it repeats.
         labels: Its labels, as a JSON text; None if it has none.
     """
 
@@ -56,11 +57,13 @@ class ExecutionFilter:
     Attributes:
         flow_id: Those of a flow.
         statuses: Those with one of these.
-        first_id: Those with this id or a later one, and ``end_id`` those before it: ids sort by creation time.
-        error_type: Those that failed with this type of error, and ``failed_node`` those that failed at this node.
-        trigger_id: Those that a trigger has started.
+        first_id: Those with this id or a later one: ids sort by creation time.
+        end_id: Those with an earlier id.
+        error_type: Those that failed with this type of error.
+        failed_node: Those that failed at this node.
+        trigger_id: Those that a trigger started.
         rerun_of: Those that repeat an execution.
-        is_unrepaired: Those that nothing has repaired.
+        is_unrepaired: Those without a completed repeat.
         terms: Those with all of these labels and searchable inputs, which `domain.labels` makes.
     """
 
@@ -146,7 +149,7 @@ class ExecutionReader(Protocol):
         ...
 
     async def keys(self, workspace_id: WorkspaceId, *, first: str, end: str) -> Collection[str]:
-        """Return the keys of starts from ``first`` until before ``end``, in the order of texts."""
+        """Return the keys of starts that sort from ``first`` on and before ``end``, as texts."""
         ...
 
     async def page(self, workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page) -> Listed[ExecutionView]:
@@ -177,7 +180,7 @@ class ExecutionReader(Protocol):
         """Delete at most ``limit`` ended executions with their events, as many as one short commit can hold.
 
         Returns:
-            How many were deleted, and whether there may be more to delete.
+            The number of deleted ones, and whether there may be more to delete.
         """
         ...
 
@@ -185,7 +188,7 @@ class ExecutionReader(Protocol):
         """Delete ended executions with their events, as many as one short commit can hold.
 
         Returns:
-            How many were deleted, and those that are left.
+            The number of deleted ones, and those that are left.
         """
         ...
 
@@ -195,7 +198,7 @@ class ExecutionReader(Protocol):
 
 
 class UsageReader(Protocol):
-    """The usage of an account that is known only to the store."""
+    """The usage of a workspace that only the store knows."""
 
     async def stored(self, workspace_id: WorkspaceId) -> int:
         """Return the bytes of its executions' events, its flows with all definitions, and its sealed secrets."""

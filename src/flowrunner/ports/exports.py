@@ -1,4 +1,4 @@
-"""Reading of all that a workspace holds, in portions."""
+"""Reading of the whole content of a workspace, in portions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,5 +61,5 @@ class ExportStore(Protocol):
         ...
 
     async def events(self, id: WorkspaceId, execution_id: ExecutionId, *, after: int) -> Sequence[ExportedEvent]:
-        """Return the first events after ``after``, as many as fit in little memory; none if there are no more."""
+        """Return some events after ``after``, which take little memory; none if there are no more."""
         ...

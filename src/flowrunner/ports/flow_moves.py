@@ -21,16 +21,16 @@ class FlowMoveStore(Protocol):
         """Move a flow with its newest revisions and executions; `advance` moves the others.
 
         Raises:
-            NotFound: For no such flow, or no such target.
+            NotFound: If the flow or the target does not exist.
             Conflict: If executions of the flow are open, or an earlier move of it is not complete.
             LimitReached: If the target would have too many flows, or store too much.
         """
         ...
 
     async def advance(self, id: FlowId) -> bool:
-        """Move a part of what has not followed the flow yet; return whether there is more."""
+        """Move some of the revisions and executions that are left; return whether there are more."""
         ...
 
     async def incomplete(self) -> Sequence[FlowId]:
-        """Return flows whose revisions and executions have not all followed them."""
+        """Return flows that have moved without all of their revisions and executions."""
         ...

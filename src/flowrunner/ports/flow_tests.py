@@ -22,7 +22,8 @@ class FlowTestOutcome:
         path: Names of the flow's own nodes that ran, in order.
         handlers: Names of the handlers that ran.
         problems: Reasons why the test is not meaningful.
-        explanation: Why it failed, as lines for people: the problems or mismatches, what ran, and the end of its log.
+        explanation: Why it failed, as lines for people: the problems or mismatches, the nodes that ran, and the end of
+            its log.
         virtual_seconds: Duration of the execution by its own clock, whose waits take no time.
     """
 
@@ -65,6 +66,6 @@ class FlowTestRunner(Protocol):
         """Run all tests of a valid document, offline.
 
         Raises:
-            InvalidInput: They take too long, or too much memory.
+            InvalidInput: If they take too long, or too much memory.
         """
         ...

@@ -19,7 +19,7 @@ class FlowView:
     """A flow without its definition.
 
     Attributes:
-        disabled_at: Since when it starts no executions; None if it starts them.
+        disabled_at: When it was disabled, since which it starts no executions; None if it is enabled.
     """
 
     id: FlowId
@@ -44,8 +44,8 @@ class SavedFlow(FlowView):
         triggers: The triggers of a definition that is to be saved, each with the id that it gets if it is new; None if
             the definition stays.
         tool: How agents find the flow; None if they do not.
-        secret_names: The secrets that the definition names. The store keeps them with a new revision, and does not
-            read them.
+        secret_names: The secrets that the definition names. The store writes them with a new revision, and leaves them
+            out when it reads a flow.
     """
 
     definition: str
@@ -95,9 +95,9 @@ class NamedChange:
     """A change of the flow that has a name, or its creation.
 
     Attributes:
-        change: Returns the new flow for the stored one, and for None if no flow has the name. Called on another thread.
-        size: Bytes of the new definition. The stored definition is read only if it has as many; otherwise it is empty.
-            None reads it in any case.
+        change: Returns the new flow, given the stored one, or None if no flow has the name. Called on another thread.
+        size: Bytes of the new definition. A stored definition of another size is not read, and is then empty. None
+            reads it in any case.
     """
 
     name: str
@@ -135,7 +135,7 @@ class FlowFilter:
 
     Attributes:
         name: Those with this name.
-        text: Those with this text in their name or description, in upper or lower case.
+        text: Those with this text in their name or description, regardless of case.
         tags: Those with all of these tags.
     """
 
@@ -159,7 +159,7 @@ class FlowStore(Definitions, Protocol):
     async def create(
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
-        """Raises: NotFound for no such workspace; LimitReached if it has ``most`` flows already."""
+        """Raises: NotFound if the workspace does not exist; LimitReached if it has ``most`` flows already."""
         ...
 
     async def update(
@@ -203,10 +203,10 @@ class FlowStore(Definitions, Protocol):
     async def save_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
     ) -> Sequence[FlowChange]:
-        """Make all changes in one transaction, or none if one of them raises. What stays equal is not written.
+        """Make all changes in one transaction, or none if one of them raises. A flow that stays equal is not written.
 
         Raises:
-            NotFound: For no such workspace.
+            NotFound: If the workspace does not exist.
             Conflict: If several flows have one of the names.
             LimitReached: If the workspace would have more than ``most`` flows.
         """
@@ -227,11 +227,11 @@ class FlowStore(Definitions, Protocol):
         ...
 
     async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
-        """Return the flow with that id, or else at most two flows with that name."""
+        """Return the flow with that id, or otherwise at most two flows with that name."""
         ...
 
     async def tools(self, workspace_id: WorkspaceId) -> Sequence[PublishedFlow]:
-        """Return the flows that agents find as tools and may start, by the names of the tools."""
+        """Return the flows that agents find as tools and may start, sorted by the names of the tools."""
         ...
 
     async def check_tool(self, workspace_id: WorkspaceId, flow: SavedFlow) -> None:
@@ -249,7 +249,7 @@ class FlowStore(Definitions, Protocol):
         ...
 
     async def revision(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision:
-        """Raises: NotFound for no such flow, or no such revision of it."""
+        """Raises: NotFound if the flow or the revision does not exist."""
         ...
 
     async def revision_before(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision | None:
@@ -262,7 +262,7 @@ class FlowStore(Definitions, Protocol):
         """Delete a definition and keep its number reserved. No execution can start with it afterwards.
 
         Raises:
-            NotFound: For no such flow, or no such revision of it.
+            NotFound: If the flow or the revision does not exist.
             Conflict: If the revision is current, or an open execution runs it.
         """
         ...
@@ -278,19 +278,19 @@ class FlowStore(Definitions, Protocol):
         ...
 
     async def unread(self, *, limit: int) -> Sequence[tuple[WorkspaceId, FlowId, RevisionId, str]]:
-        """Return flows with a current revision whose secrets are not known yet, and its definition."""
+        """Return flows whose current revision has no recorded secret names yet, with its definition."""
         ...
 
     async def keep_secret_names(
         self, workspace_id: WorkspaceId, id: FlowId, revision_id: RevisionId, names: Sequence[str]
     ) -> None:
-        """Keep the secrets that a revision names, if it is still the current one."""
+        """Record the secrets that a revision names, if it is still the current one."""
         ...
 
     async def purge(self, *, limit: int) -> bool:
         """Erase deleted flows that have no executions left, at most ``limit`` definitions.
 
-        Return whether any were erased; then there may be more.
+        Return whether any were erased, so that there may be more.
         """
         ...
 

@@ -18,9 +18,9 @@ class HookDelivery:
     """A request of a verified sender.
 
     Attributes:
-        state: `received` until it is known what became of it.
-        execution_id: The execution that it has started, or that an earlier one with the same key has.
-        error: Why it started nothing.
+        state: `received` until its outcome is known.
+        execution_id: The execution that it, or an earlier request with the same key, started.
+        error: Why it started none.
         size: Bytes of the request.
     """
 
@@ -42,7 +42,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Requests that a trigger has not accepted: their number, and the last few."""
+    """Requests that a trigger rejected: their number, and the last few."""
 
     count: int
     last: Sequence[Refusal]
@@ -50,11 +50,11 @@ class Refusals:
 
 class HookStore(Protocol):
     async def add(self, delivery: HookDelivery, request: bytes) -> bool:
-        """Store a request, which is a JSON text; return False if there is a delivery with this id."""
+        """Store a request, which is a JSON text; return False if a delivery with this id exists."""
         ...
 
     async def settle(self, delivery: HookDelivery) -> None:
-        """Record what became of a request, and count it against its trigger if it has failed."""
+        """Record the outcome of a request, and count a failure of its trigger if it has failed."""
         ...
 
     async def page(
@@ -70,17 +70,17 @@ class HookStore(Protocol):
         ...
 
     async def received(self, *, since: datetime, before: datetime, limit: int) -> Sequence[HookDelivery]:
-        """Return requests of that time, the oldest first, of which it is not known what became, without executions."""
+        """Return requests of that time without a known outcome, the oldest first, without their executions."""
         ...
 
     async def add_refusals(self, counts: Mapping[TriggerId, Refusals], *, most: int) -> None:
-        """Add to the numbers of refused requests, and keep the last ``most`` of each trigger."""
+        """Add to the numbers of rejected requests, and keep the last ``most`` of each trigger."""
         ...
 
     async def refusals(self, trigger_id: TriggerId) -> Refusals: ...
 
     async def purge(self, *, before: datetime, recent: datetime, most: int, limit: int) -> int:
-        """Delete at most ``limit`` requests from before then, or beyond their trigger's newest; return how many.
+        """Delete at most ``limit`` requests from before then, or beyond the newest of a trigger; return their number.
 
         Args:
             recent: Requests since then are kept.

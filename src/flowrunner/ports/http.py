@@ -25,8 +25,8 @@ class SentRequest:
     """An outgoing request, for its trace.
 
     Attributes:
-        status: The status of the answer; None without one.
-        error_type: The type of the error; None without one.
+        status: The status of the answer; None if there is no answer.
+        error_type: The type of the error; None if there is none.
         context: Its span, if it belongs to a trace.
     """
 
@@ -49,5 +49,5 @@ class RequestTracer(Protocol):
         ...
 
     async def end(self, request: SentRequest) -> None:
-        """Note the end of a request."""
+        """Record the end of a request."""
         ...

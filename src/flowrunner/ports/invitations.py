@@ -1,4 +1,4 @@
-"""The store of invitations to workspaces, and that of links that set a new password."""
+"""The store of invitations to workspaces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,11 +46,11 @@ class OpenInvitation:
 
 class InvitationStore(Protocol):
     async def save(self, invitation: Invitation, *, digest: str, most: int, audit: Audit = None) -> None:
-        """Save an invitation, in place of an earlier one of the same address to the workspace.
+        """Save an invitation; it replaces an earlier one of the same address to the workspace.
 
         Args:
             digest: The digest of the token in its link.
-            most: Invitations of a workspace.
+            most: Limit of invitations of a workspace.
 
         Raises:
             Conflict: If the workspace has ``most`` others.
@@ -58,7 +58,7 @@ class InvitationStore(Protocol):
         ...
 
     async def workspace_name(self, id: WorkspaceId) -> str:
-        """Return the name of a workspace, which for a personal one is its account's."""
+        """Return the name of a workspace: for a personal one, that of its account."""
         ...
 
     async def page(self, id: WorkspaceId, *, now: datetime, page: Page) -> tuple[Sequence[Invitation], int]:
@@ -72,7 +72,7 @@ class InvitationStore(Protocol):
     async def find(self, digest: str, *, now: datetime) -> OpenInvitation | None:
         """Return the invitation with this digest.
 
-        None if there is none, it has expired, or the account that invites is no longer an admin of the workspace.
+        It is None if there is none, it has expired, or the inviting account is no longer an admin of the workspace.
         """
         ...
 
@@ -90,21 +90,21 @@ class InvitationStore(Protocol):
         most_joined: int,
         audit: Audit = None,
     ) -> Invitation:
-        """Use an invitation: make an account a member of the workspace, or raise the role that it has there.
+        """Use an invitation: make an account a member of the workspace, or raise its role there.
 
         Args:
-            new: The account, to be created first.
-            password_hash: Of the new account.
+            new: The account, if it is to be created.
+            password_hash: Hash of the new account's password.
             link: The link that confirms the address of the new account.
             confirms_email: The account has shown that the invited address is its own.
 
         Raises:
-            NotFound: As `find` returns None.
-            EmailTaken: Another account has the address of the new one.
-            Conflict: The workspace has ``most_members``, or the account is a member of ``most_joined`` others.
+            NotFound: When `find` returns None.
+            EmailTaken: If another account has the address of the new one.
+            Conflict: If the workspace has ``most_members``, or the account is a member of ``most_joined`` others.
         """
         ...
 
     async def purge(self, *, now: datetime) -> None:
-        """Delete the invitations that have expired."""
+        """Delete expired invitations."""
         ...

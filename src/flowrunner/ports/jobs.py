@@ -17,8 +17,8 @@ class JobProgress:
     """Items of a job that were done or have failed.
 
     Attributes:
-        position: The last of them.
-        is_last: The job has no more.
+        position: The position of the last one.
+        is_last: There are no further items.
     """
 
     position: str
@@ -28,11 +28,11 @@ class JobProgress:
 
 
 class JobType(Protocol):
-    """A kind of jobs: how to list the items of one, and how to do an item.
+    """A type of jobs: it lists the items of a job, and does an item.
 
     Attributes:
         name: A dotted name, such as `executions.rerun`.
-        right: The right that the account of the job needs in its workspace, all the time.
+        right: The right that the account of the job needs in its workspace, until the job ends.
     """
 
     @property
@@ -47,8 +47,8 @@ class JobType(Protocol):
     async def do(self, caller: Caller, job: RunningJob, item: str) -> None:
         """Do an item on behalf of the job's account.
 
-        A crash repeats items: the second time has no effect, and raises no error. `key_of_item` makes an idempotency
-        key.
+        After a crash an item may be repeated: that must have no effect, and raise no error. `key_of_item` makes an
+        idempotency key.
 
         Raises:
             Unavailable, TooManyRequests: The job waits, and repeats the item.
@@ -59,9 +59,9 @@ class JobType(Protocol):
 
 class JobStore(Protocol):
     async def create(self, job: RunningJob, *, most_running: int, most_kept: int, audit: Audit = None) -> Job:
-        """Store a new job, and forget the oldest ended ones of its workspace beyond ``most_kept``.
+        """Store a new job, and delete the oldest ended ones of its workspace beyond ``most_kept``.
 
-        A job without items has ended.
+        A job without items ends at once.
 
         Raises: TooManyRequests if ``most_running`` jobs of the workspace are running.
         """
@@ -83,20 +83,20 @@ class JobStore(Protocol):
         """Return a job with its account as a caller in its workspace.
 
         Returns:
-            None if the job does not run any more. The caller is None if the account is gone or disabled, or has no role
-            in the workspace.
+            None if the job no longer runs. The caller is None if the account is gone or disabled, or has no role in the
+            workspace.
         """
         ...
 
     async def advance(self, job: RunningJob, progress: JobProgress, *, at: datetime) -> bool:
         """Record progress, and the end of the job after its last item.
 
-        Returns: False, without any change, if another process has advanced the job.
+        Returns: False, and nothing changes, if another process has advanced the job.
         """
         ...
 
     async def fail(self, job: RunningJob, error: JobError, *, at: datetime) -> None:
-        """End a running job that cannot go on."""
+        """End a running job that cannot continue."""
         ...
 
     async def cancel(self, workspace_id: WorkspaceId, id: JobId, *, at: datetime, audit: Audit = None) -> None:

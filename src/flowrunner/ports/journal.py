@@ -29,7 +29,7 @@ class Recorded:
         since: The beginning of what the event ends: of the step, of an attempt that is retried, of the wait before the
             first step or before the admission, or of the execution. None for other events, and for events that were
             read from the journal.
-        is_kept: A rerun has kept it of another execution.
+        is_kept: A rerun has copied it from another execution.
     """
 
     seq: int
@@ -46,10 +46,11 @@ class Summary:
 
     Attributes:
         error: The error of a failed execution.
-        log_counts: Lines of the log by level, of an execution that has ended; None for an end without its events.
+        log_counts: Lines of the log of an ended execution, by level; None for an end that was recorded without its
+            events.
         is_idle: Nothing happens until ``wake_at``, or until a message arrives.
         wake_at: Due time of an idle execution.
-        waiting_for: Whatever its steps wait for, or the execution itself, as a JSON text.
+        waiting_for: The waits of its steps or of the execution itself, as a JSON text.
         approval_at: Start of the last step that waits for an approval; None if none does.
         is_queued: The execution waits for a concurrency slot. If it is admitted meanwhile, the append with this
             summary raises `Fenced`.
@@ -72,13 +73,13 @@ class NewExecution:
 
     Attributes:
         idempotency_key: Key from the caller; a second request with it never creates a second execution.
-        request_digest: Digest of the request with that key, to tell a repeat from a mistake.
-        cause: What has started it.
-        kept: Events after the first one that a rerun keeps of another execution.
+        request_digest: Digest of the request with that key, to distinguish a repeat from a mistake.
+        cause: What started it.
+        kept: Events that a rerun copies from another execution, after the first one.
         flow_name: Name of the flow; if empty, the name in the metadata of its revision.
         slot: Its concurrency slot, if executions of the flow are limited.
-        fire: The change of the trigger that has started it.
-        limits: Limits of the account, where the journal counts its executions in memory.
+        fire: The change of the trigger that started it.
+        limits: Limits of the account, if the journal counts its executions in memory.
         audit: The audit entry that names the requester.
         labels: Names and values that lists select executions by.
         searchable: Names of inputs whose values lists select executions by.
@@ -130,7 +131,7 @@ class Append:
 
     Attributes:
         create: The new execution, if these are its first events.
-        epoch: The fencing token of the writer. An append with an old one is rejected.
+        epoch: The fencing token of the writer; an append with an older one is rejected.
         after: Number of the last event before these.
         audit: Audit entries of the requests that caused the events; the creator's is in ``create``.
         is_summary_unchanged: The row has this summary already, by the append before.
@@ -199,7 +200,7 @@ class StoredExecution:
     slot: ConcurrencySlot | None = None
 
 
-# Takes the next events of an execution, at least one; the reader awaits it before it reads on.
+# Takes the next events of an execution, at least one; the reader awaits it before it reads further ones.
 TakeEvents: TypeAlias = Callable[[Sequence[tuple[Event, datetime]]], Awaitable[None]]
 
 # Approximate size of a page of events for readers.
@@ -207,10 +208,10 @@ PAGE_OF_EVENTS_BYTES: Final = 256 * 1024
 
 
 class JournalReader(Protocol):
-    """The events of every execution, to read."""
+    """The events of every execution, for reading."""
 
     async def load(self, id: ExecutionId, take: TakeEvents, loading: Loading | None = None) -> StoredExecution:
-        """Return an execution after ``take`` was given all its events, in portions: a log may exceed the memory.
+        """Pass all events of an execution to ``take``, in portions, because memory may not hold all; then return it.
 
         Args:
             loading: Reserves the memory for large events.

@@ -21,8 +21,8 @@ class Subscription(Protocol):
         ...
 
 
-# Called with an execution and its new events: no events if they were not published here, and no execution if any may
-# have some.
+# Called with an execution and its new events. There are no events if they were not published here, and no execution if
+# any execution may have new events.
 OnChange: TypeAlias = Callable[[ExecutionId | None, Sequence[Recorded] | None], None]
 
 

@@ -21,7 +21,7 @@ class Loading(Protocol):
         ...
 
     def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
-        """Reserve the bytes if they are free and no other execution of the account waits; return whether."""
+        """Reserve the bytes if they are free and no other execution of the account waits; return whether it did."""
         ...
 
     def give_back(self) -> None:

@@ -49,9 +49,9 @@ class Trial:
     """The outcome of a trial, without secrets.
 
     Attributes:
-        status: `waiting` if the node would wait now, and `opened` if its own nodes would run now; nothing of that is
-            done.
-        params: The parameters as the node type got them; None if they could not be evaluated.
+        status: Among others, `waiting` if the node would wait now, and `opened` if its own nodes would run now: a trial
+            does neither.
+        params: The parameters that the node type received; None if they could not be evaluated.
         error: `{type, message, node, data}`.
         wait: The description of the wait.
         until: The end of the wait; None if there is none.
@@ -78,7 +78,7 @@ class NodeTrials(Protocol):
         """Return the type of the node with this path.
 
         Raises:
-            InvalidInput: There is no such node, or its type cannot be tried.
+            InvalidInput: If there is no such node, or its type cannot be tried.
         """
         ...
 

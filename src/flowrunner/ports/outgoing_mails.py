@@ -32,25 +32,25 @@ class OutgoingMailStore(Protocol):
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[QueuedMail]:
-        """Return e-mails that are due, in the order in which they became due."""
+        """Return due e-mails, in the order in which they became due."""
         ...
 
     async def postpone(self, id: str, *, until: datetime) -> None:
-        """Count a failed attempt, and let the next one be due at this time."""
+        """Count a failed attempt; the next one is due at this time."""
         ...
 
     async def delete(self, id: str) -> None: ...
 
     async def purge(self, *, now: datetime) -> int:
-        """Delete the e-mails that have expired; return how many those were."""
+        """Delete expired e-mails; return their number."""
         ...
 
 
 class MailedTokens(Protocol):
-    """The maker of tokens for links in e-mails: who has one with its signature has read the mailbox."""
+    """The maker of tokens for links in e-mails. A token with its signature proves that its holder reads the mailbox."""
 
     def new(self) -> tuple[str, str]:
-        """Return a token, and the seed that it is derived from, which is worth nothing without a key."""
+        """Return a token, and the seed that it is derived from, which is useless without a key."""
         ...
 
     def derived(self, seed: str) -> str | None:
@@ -75,4 +75,4 @@ class Mailer(Protocol):
 
 
 class MailFailed(Exception):
-    """An e-mail that no server took; the message is a kind of error without anything of the server."""
+    """The failure to send an e-mail; the message is a kind of error, without any text of the server."""

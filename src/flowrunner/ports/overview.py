@@ -1,4 +1,4 @@
-"""Reading of what an overview of a workspace shows, in bounded parts."""
+"""Reading of the data of a workspace's overview, in bounded parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +53,9 @@ class RecentActivity:
 
     Attributes:
         counts: The number of all its executions in each status.
-        waiting: The newest that wait for a signal or an approval, and ``running`` the newest of the others.
-        flows: The flows with the newest executions first.
+        waiting: The newest executions that wait for a signal or an approval.
+        running: The newest of the other open executions.
+        flows: Flows, those with the newest executions first.
     """
 
     counts: Mapping[Status, int]
@@ -65,7 +66,7 @@ class RecentActivity:
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """Ids from one to another, which is excluded: they sort by the time of the start."""
+    """Ids from one to another, which is excluded. Ids sort by the time of the start."""
 
     first: str
     end: str

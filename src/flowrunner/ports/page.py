@@ -14,7 +14,7 @@ class Page:
     """The part of a list that a caller asks for.
 
     Attributes:
-        cursor: The position that the page begins after, from the page before; "" is the beginning. None if the page
+        cursor: The position after which the page begins, from the previous page; "" is the beginning. None if the page
             begins after ``offset`` entries instead.
         counts: The caller asks for the total.
         is_reversed: The order of the list is reversed, where that is possible.
@@ -27,7 +27,7 @@ class Page:
     is_reversed: bool = False
 
     def with_one_more(self) -> "Page":
-        """Return the page with one more entry, which tells whether there is another page."""
+        """Return the page with one more entry, by which the store sees whether there is another page."""
         # `replace` takes three times as long.
         return Page(
             limit=self.limit + 1,
@@ -39,23 +39,23 @@ class Page:
 
     @property
     def after(self) -> str:
-        """Return the text that the entries of the page sort after."""
+        """Return the text after which the entries of the page sort."""
         return self.cursor or ""
 
     @property
     def before(self) -> int:
-        """Return the number that the entries of the page are below. Raises: InvalidInput if the cursor is none."""
+        """Return the number below which the entries of the page are. Raises: InvalidInput for another cursor."""
         return number_of(self.after) if self.after else _ABOVE_ALL
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Return the two parts of a position that is written as `one:other`; both are empty at the beginning."""
+        """Return the two parts of a position `one:other`; both are empty at the beginning."""
         first, _, second = self.after.partition(":")
         return first, second
 
     @property
     def before_pair(self) -> tuple[int, str]:
-        """Return the number and the text that the entries of the page are below. Raises: InvalidInput."""
+        """Return the number and the text below which the entries of the page are. Raises: InvalidInput."""
         first, second = self.pair
         return (number_of(first), second) if self.after else (_ABOVE_ALL, "")
 
@@ -77,9 +77,9 @@ class Listed(Generic[T]):
     """A page of a list.
 
     Attributes:
-        total: The number of all entries; None if it was not asked for.
+        total: The number of all entries; None if the caller did not ask for it.
         is_exact: There are no more entries than ``total``.
-        next_cursor: The position of the next page; None on the last one. A page may be short and have one.
+        next_cursor: The position of the next page; None on the last one. A short page may have one, too.
     """
 
     items: Sequence[T]

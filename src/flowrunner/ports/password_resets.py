@@ -12,7 +12,11 @@ from flowrunner.ports.audit import Audit
 
 @dataclass(frozen=True, slots=True)
 class LosingAccount:
-    """An account that may get a link. Args: has_password: It does not log in by a provider alone."""
+    """An account that may get a link.
+
+    Attributes:
+        has_password: It does not log in by a provider alone.
+    """
 
     account: Account
     has_password: bool
@@ -20,10 +24,10 @@ class LosingAccount:
 
 @dataclass(frozen=True, slots=True)
 class PasswordReset:
-    """A link that sets a new password, and what its account logs in with besides.
+    """A link that sets a new password, with the other means by which its account logs in.
 
     Attributes:
-        second_factors: The number of confirmed ones.
+        second_factors: The number of confirmed second factors.
         providers: The ids of the providers whose accounts are linked.
     """
 
@@ -34,7 +38,7 @@ class PasswordReset:
 
 class PasswordResetStore(Protocol):
     async def account(self, *, id: AccountId | None = None, email: str | None = None) -> LosingAccount | None:
-        """Return the account that may log in with this id or normalised address; None if there is none."""
+        """Return the account with this id or normalised address, if it may log in; otherwise None."""
         ...
 
     async def save(
@@ -47,7 +51,7 @@ class PasswordResetStore(Protocol):
         most: int,
         audit: Audit = None,
     ) -> None:
-        """Save the digest of a link's token; the oldest beyond ``most`` links of the account end."""
+        """Save the digest of a link's token, and end the oldest links of the account beyond ``most``."""
         ...
 
     async def find(self, digest: str, *, now: datetime) -> PasswordReset | None:
@@ -57,12 +61,12 @@ class PasswordResetStore(Protocol):
     async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> None:
         """Set a new password, and end all links, logins and API tokens of the account.
 
-        Its second factors and its links to providers stay.
+        Its second factors and its links to providers remain.
 
-        Raises: NotFound as `find` returns None.
+        Raises: NotFound when `find` returns None.
         """
         ...
 
     async def purge(self, *, now: datetime) -> None:
-        """Delete the links that have expired."""
+        """Delete expired links."""
         ...

@@ -8,11 +8,11 @@ from flowrunner.ports.audit import Audit
 
 class PauseStore(Protocol):
     async def paused_at(self) -> datetime | None:
-        """Return since when the installation starts no executions; None if it starts them."""
+        """Return the beginning of the pause, in which the installation starts no executions; None if there is none."""
         ...
 
     async def set(self, at: datetime | None, *, audit: Audit = None) -> datetime | None:
-        """Pause the installation, or let it start executions again with None; return since when it is paused.
+        """Pause the installation, or end the pause if the time is None; return the beginning of the pause.
 
         A pause that has begun keeps its beginning.
         """

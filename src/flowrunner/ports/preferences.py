@@ -1,4 +1,4 @@
-"""The store of what accounts prefer in the interface."""
+"""The store of accounts' preferences in the interface."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +18,7 @@ class PreferenceStore(Protocol):
         """Replace the preferences.
 
         Args:
-            check: Called in the same transaction with the present ones; what it raises prevents the change.
+            check: Called with the present ones in the same transaction; an exception prevents the change.
 
         Raises: NotFound if the account is gone.
         """

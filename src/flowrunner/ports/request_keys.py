@@ -21,7 +21,7 @@ class RequestKeyStore(Protocol):
         *,
         at: datetime,
     ) -> None:
-        """Keep the answer of a request, which claims its key if no change of it has. None keeps no answer."""
+        """Keep the answer of a request, and claim its key if no change of the request has. None keeps no answer."""
         ...
 
     async def purge(self, *, claimed_before: datetime) -> None: ...

@@ -1,4 +1,4 @@
-"""The store of the rules of retention, and the executions that have outlived them."""
+"""The store of retention rules, and the executions that exceed them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from flowrunner.ports.audit import Audit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuledFlow:
-    """A flow for which another rule holds than that of the installation.
+    """A flow with another rule than the installation.
 
     Attributes:
-        rule: That of the flow, and where it says nothing that of its workspace.
+        rule: The flow's rule, completed by that of its workspace.
     """
 
     id: FlowId
@@ -28,8 +28,8 @@ class EndedExecutions:
     """Ended executions of a flow.
 
     Attributes:
-        before: They ended before.
-        up_to: None of them has a later id.
+        before: Those that ended before.
+        up_to: Those with this id or an earlier one.
     """
 
     workspace_id: WorkspaceId
@@ -44,7 +44,7 @@ class RetentionStore(Protocol):
         ...
 
     async def of_flow(self, workspace_id: WorkspaceId, id: FlowId) -> tuple[RetentionRule, RetentionRule]:
-        """Return the rule of a flow and that of its workspace. Raises: NotFound."""
+        """Return the rules of a flow and of its workspace. Raises: NotFound."""
         ...
 
     async def set_of_workspace(self, id: WorkspaceId, rule: RetentionRule, *, audit: Audit = None) -> None:
@@ -58,21 +58,21 @@ class RetentionStore(Protocol):
         ...
 
     async def ruled_flows(self, *, after: str, limit: int, is_every: bool) -> Sequence[RuledFlow]:
-        """Return flows with a rule, or every flow, in the order of their ids; also deleted ones."""
+        """Return flows with a rule, or every flow, in the order of their ids; deleted ones are included."""
         ...
 
     async def last_beyond(self, workspace_id: WorkspaceId, flow_id: FlowId, count: int) -> ExecutionId | None:
-        """Return the last ended execution of a flow that has ``count`` ended ones after it; None if none has."""
+        """Return the latest ended execution of a flow that ``count`` later ended ones follow; None if there is none."""
         ...
 
     async def ids(self, wanted: EndedExecutions, *, after: str, limit: int) -> Sequence[ExecutionId]:
-        """Return the first of the executions after an id."""
+        """Return the ids of the first executions after an id."""
         ...
 
     async def count(self, wanted: Sequence[EndedExecutions], *, since: datetime) -> tuple[int, int]:
-        """Return the number of all these executions that ended since a time, and their bytes."""
+        """Return the number of those that ended since a time, and their bytes."""
         ...
 
     async def count_before(self, before: datetime) -> tuple[int, int]:
-        """Return the number of executions of all flows that ended before, and their bytes."""
+        """Return the number and the bytes of all flows' executions that ended before."""
         ...

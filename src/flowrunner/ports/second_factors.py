@@ -19,7 +19,7 @@ class FactorView:
     """A second factor without its secret.
 
     Attributes:
-        confirmed_at: None until its first right code; it is not asked for until then.
+        confirmed_at: When its first correct code came; until then it is None, and logins do not need it.
         counter: The time step of the last accepted code, or the last count of signatures.
         credential_id: The id of a passkey, in base 64.
     """
@@ -56,7 +56,7 @@ class SecondFactorStore(Protocol):
     async def add(
         self, account_id: AccountId, factor: FactorView, seal: Seal, *, most: int, audit: Audit = None
     ) -> None:
-        """Add a factor that is not confirmed, in place of an earlier one. Raises: LimitReached."""
+        """Add a factor that is not confirmed; it replaces an earlier one of this kind. Raises: LimitReached."""
         ...
 
     async def confirm(
@@ -94,7 +94,7 @@ class SecondFactorStore(Protocol):
         most: int,
         audit: Audit = None,
     ) -> bool:
-        """Add a factor as `confirm` does, and take the challenge that it was made for.
+        """Add a factor as `confirm` does, and use up the challenge that it was made for.
 
         Raises: LimitReached; Conflict if it is registered already; Unauthorized if the challenge is not valid, or the
             session has ended.
@@ -111,11 +111,11 @@ class SecondFactorStore(Protocol):
         ...
 
     async def remove(self, account_id: AccountId, id: FactorId, *, audit: Audit = None) -> None:
-        """Remove a factor; the recovery codes go with the last one. Raises: NotFound."""
+        """Remove a factor, and with the last one the recovery codes. Raises: NotFound."""
         ...
 
     async def reset(self, account_id: AccountId, *, audit: Audit = None) -> int:
-        """Remove all factors and recovery codes, and end all logins of the account; return how many factors there were.
+        """Remove all factors and recovery codes, and end all logins of the account; return the number of factors.
 
         Raises: NotFound if there is no such account.
         """
@@ -133,7 +133,7 @@ class SecondFactorStore(Protocol):
         """Open a challenge.
 
         Args:
-            password_hash: The one that the account must still have; None if any will do.
+            password_hash: The hash that the account must still have; None for any.
 
         Raises: Unauthorized if the account has changed, or is disabled.
         """
@@ -144,7 +144,7 @@ class SecondFactorStore(Protocol):
 
         Args:
             is_code: The answer is a one-time code, which counts as a wrong one until `accept`.
-            most: Answers that one challenge takes.
+            most: Limit of answers to one challenge.
 
         Raises: Unauthorized if the challenge is not valid; TooManyRequests after wrong codes.
         """
@@ -153,10 +153,9 @@ class SecondFactorStore(Protocol):
     async def accept(
         self, digest: str, account_id: AccountId, use: FactorUse, session: NewSession, *, at: datetime, audit: Audit
     ) -> None:
-        """Take the challenge, note the use, forget wrong codes, and open the session, all or nothing.
+        """Use up the challenge, record the use, reset the count of wrong codes, and open the session, in one commit.
 
-        Raises: Unauthorized if the code was used before, the challenge is not valid any more, or the account has
-            changed.
+        Raises: Unauthorized if the code was used before, the challenge is no longer valid, or the account has changed.
         """
         ...
 
@@ -169,7 +168,7 @@ class OneTimeCodes(Protocol):
         ...
 
     def step_of(self, secret: str, code: str, *, at: datetime) -> int | None:
-        """Return the time step that a code belongs to, one before or after the present one included; None if none."""
+        """Return the time step of a code: the present one, or the one before or after it; None for a wrong code."""
         ...
 
     def uri(self, secret: str, *, account: str) -> str:
@@ -183,7 +182,7 @@ class OneTimeCodes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passkey:
-    """A registered passkey: its id in base 64, what it is verified with, and its count of signatures."""
+    """A registered passkey: its id in base 64, its public key, and its count of signatures."""
 
     credential_id: str
     public: str

@@ -32,7 +32,7 @@ class SecretView:
     """A secret without its value.
 
     Attributes:
-        last_used_at: When an execution last read it; None if none has. It may be up to a few minutes behind.
+        last_used_at: When an execution last read it, up to a few minutes late; None if none has.
         used_by: Flows whose current revision names it. Only in a page.
     """
 
@@ -63,7 +63,8 @@ class WrappedKey:
 
 # Seals a secret under the account's newest data key, or under a first one that it makes.
 Seal: TypeAlias = Callable[[WrappedKey | None], tuple[SealedSecret, WrappedKey]]
-# Makes the next data key, and seals the account's values under it, in their order; None for one that cannot be opened.
+# Makes the next data key, and seals the account's values under it, in their order; a value that cannot be opened
+# becomes None.
 Reseal: TypeAlias = Callable[
     [Sequence[tuple[SealedSecret, WrappedKey | None]]], tuple[WrappedKey, Sequence[SealedSecret | None]]
 ]
@@ -77,7 +78,7 @@ class SecretStore(Protocol):
     ) -> tuple[SecretView, bool]:
         """Write or replace a secret; return it and whether it is new.
 
-        Raises: NotFound for no such account; LimitReached if it is new, and there are ``most`` already.
+        Raises: NotFound if the account does not exist; LimitReached if the secret is new and there are ``most``.
         """
         ...
 
@@ -101,7 +102,7 @@ class SecretStore(Protocol):
         """Return a consistent snapshot of secrets with their data keys; None for a missing data key.
 
         Args:
-            names: Those that are wanted; None for all.
+            names: Names of the secrets; None for all.
         """
         ...
 
@@ -128,7 +129,7 @@ class SecretStore(Protocol):
         ...
 
     async def reseal_next(self, rotation: int, reseal: Callable[[WorkspaceId, int], Reseal]) -> WorkspaceId | None:
-        """Give a new data key to one account that has none since the rotation; return it, or None if there is none.
+        """Give a new data key to one account that has had none since the rotation; return it, or None if there is none.
 
         Args:
             reseal: Called with the account and the version of its new key.
@@ -190,11 +191,11 @@ class KeyRotationStore(Protocol):
         ...
 
     async def keep_until(self, id: int, at: datetime) -> datetime:
-        """Record that the old key is needed until then, and at least as long as any issued token; return the moment."""
+        """Record that the old key is needed until then, or as long as an issued token is valid; return the later one."""
         ...
 
     async def replace_by(self, id: int, key_id: str) -> str:
-        """Record the new key; return the one that was recorded first."""
+        """Record the new key, unless one is recorded already; return the recorded one."""
         ...
 
     async def switch(self, id: int, *, at: datetime) -> None:
@@ -271,7 +272,7 @@ class SecretReader(Protocol):
     """The secrets of workspaces, as executions use them."""
 
     async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
-        """Return the redactor of the account's secrets, including replaced values that an open execution may show."""
+        """Return the redactor of the account's secrets, replaced values that an open execution may show included."""
         ...
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
@@ -301,10 +302,10 @@ class Vault(SecretReader, Protocol):
 
 
 class ValueSealer(Protocol):
-    """Encryption of values that are no secrets of flows, under the data keys of their workspaces."""
+    """Encryption of values other than the secrets of flows, under the data keys of their workspaces."""
 
     def sealer(self, workspace_id: WorkspaceId, key: str, value: str) -> Seal:
-        """Return the function that seals a value for a store of its own. No secret of a flow may have the key."""
+        """Return the function that seals a value for another store. The key must differ from the name of any secret."""
         ...
 
     def open(self, workspace_id: WorkspaceId, secret: SealedSecret, data_key: WrappedKey | None) -> str:

@@ -1,4 +1,4 @@
-"""The store of linked accounts of providers, and the client of the providers."""
+"""The store of providers' accounts that are linked, and the client of the providers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,10 +35,10 @@ class LoginState:
     """The state that a browser keeps between the start of a login and the return from the provider.
 
     Attributes:
-        state: Comes back with the browser.
-        nonce: Comes back in the ID token.
-        verifier: Shows to the provider that the return is answered by the one who started (PKCE).
-        next: Where the browser goes afterwards.
+        state: The provider sends it back with the browser.
+        nonce: The provider sends it back in the ID token.
+        verifier: Proves to the provider that the code is exchanged by the one who started the login (PKCE).
+        next: The path that the browser opens afterwards.
         session: The session whose account is linked; None for a login.
     """
 
@@ -54,7 +54,7 @@ class StateSigner(Protocol):
     def sign(self, state: LoginState, *, expires_at: datetime) -> str: ...
 
     def open(self, text: str) -> LoginState:
-        """Raises: Unauthorized if it is not signed by this installation, or has expired."""
+        """Raises: Unauthorized if this installation has not signed it, or it has expired."""
         ...
 
 
@@ -64,7 +64,7 @@ class IdentityStore(Protocol):
         ...
 
     async def create(self, account: Account, identity: Identity, *, audit: Audit = None) -> None:
-        """Create an account without a password. Raises: EmailTaken; Conflict if the identity is linked by now."""
+        """Create an account without a password. Raises: EmailTaken; Conflict if the identity was linked meanwhile."""
         ...
 
     async def add(
@@ -80,7 +80,7 @@ class IdentityStore(Protocol):
         """Link an account.
 
         Args:
-            session: The session that does it.
+            session: The session in which the account is linked.
 
         Raises: Conflict if the identity is linked, the state was used, or the session has ended; LimitReached.
         """
@@ -89,7 +89,7 @@ class IdentityStore(Protocol):
     async def of_account(self, account_id: AccountId) -> Sequence[Identity]: ...
 
     async def remove(self, account_id: AccountId, id: str, *, audit: Audit = None) -> None:
-        """Raises: NotFound; Conflict if the account could not log in any more."""
+        """Raises: NotFound; Conflict if the account could no longer log in."""
         ...
 
     async def remove_all(self, account_id: AccountId, *, audit: Audit = None) -> None:
@@ -106,14 +106,14 @@ class IdentityStore(Protocol):
         at: datetime,
         audit: Audit = None,
     ) -> bool:
-        """Open a session, and note that the state of the login was used.
+        """Open a session, and record that the state of the login was used.
 
         Return False, and change nothing, if the state was used before, or the account has changed.
         """
         ...
 
     async def role_in(self, account_id: AccountId, workspace: str) -> tuple[WorkspaceId, WorkspaceRole | None] | None:
-        """Return a shared workspace, by id or slug, and the account's role in it; None for no such workspace."""
+        """Return a shared workspace, by id or slug, and the account's role in it; None if it does not exist."""
         ...
 
 
@@ -121,13 +121,13 @@ class OpenIdClient(Protocol):
     """Requests to providers. All methods raise SignOnFailed."""
 
     async def authorization_url(self, provider: Provider, state: LoginState, *, return_to: str) -> str:
-        """Return where the browser logs in."""
+        """Return the URL at which the browser logs in."""
         ...
 
     async def identify(
         self, provider: Provider, state: LoginState, *, code: str, issuer: str | None, return_to: str
     ) -> ProviderAccount:
-        """Exchange a code, and return the account that the ID token is about.
+        """Exchange a code, and return the account that the ID token names.
 
         Args:
             issuer: The issuer that came with the code; None if none came.

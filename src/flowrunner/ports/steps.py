@@ -1,4 +1,4 @@
-"""Reading the stored events of an execution that belong to its steps."""
+"""Reading of the stored events of an execution's steps."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ScopeEvents:
-    """The events of some scopes, and numbers of the scopes that their steps have opened and that have ended.
+    """The events of some scopes, and the numbers of ended scopes that their steps had opened.
 
     Attributes:
-        ended: How many scopes of a step have ended with an outcome, by the step's full name and the outcome. Scopes
-            with a part that a loop collects, and those among the given ones, are events instead.
+        ended: Number of scopes of a step that have ended with an outcome, by the step's full name and the outcome. The
+            ends of scopes with a part that a loop collects, and of the given scopes, are events instead.
         last_seq: Number of the last event that was looked at.
     """
 
@@ -40,7 +40,7 @@ class StepEvents(Protocol):
         """Return the events after ``seq`` without log lines: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.
 
         Args:
-            are_small: All events together fit into memory, and their sizes are not looked at.
+            are_small: All events together fit into memory; skip the check of their sizes.
         """
         ...
 

@@ -10,8 +10,8 @@ from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.journal import Recorded
 
-# The trace context that what runs now belongs to, as a `traceparent` header; empty without traces. A request sets that
-# of its client, and an attempt of a step its own.
+# The trace context of the running task, as a `traceparent` header; empty without traces. A request sets that of its
+# client, and an attempt of a step its own.
 TRACEPARENT: Final[ContextVar[str]] = ContextVar("TRACEPARENT", default="")
 
 
@@ -21,8 +21,8 @@ class ObservedExecution:
 
     Attributes:
         flow_name: The name of its flow when it started; empty if its first event could not be read.
-        cause: What has started it; None if its first event could not be read.
-        traceparent: The recorded trace context of what has started it; empty without one.
+        cause: What started it; None if its first event could not be read.
+        traceparent: The recorded trace context of its start; empty without one.
     """
 
     execution_id: ExecutionId

@@ -21,15 +21,15 @@ class TriggerView:
     Attributes:
         spec: When it starts executions; None for a webhook.
         url_token: The secret part of its URL; None unless it is a webhook.
-        removed_at: Since when the flow's document has it no more, or there is no flow.
-        flow_disabled_at: Since when the flow starts no executions.
-        due_at: The due time that is started next; None if there is none at the moment.
-        next_at: When that is started.
+        removed_at: When it was removed from the flow's document, or the flow was deleted.
+        flow_disabled_at: When the flow was disabled.
+        due_at: The next due time; None if there is none at the moment.
+        next_at: When the execution of that due time starts.
         last_at: When it last started an execution.
         failures: Failed starts since the last one that succeeded.
         error: Why the last start failed.
-        skipped: Due times that were not started because an execution was open.
-        missed: Due times that were not started because they were found too late.
+        skipped: Due times without a start, because an execution was open.
+        missed: Due times without a start, because they were found too late.
         has_open_execution: The execution that it started last has not ended.
     """
 
@@ -73,11 +73,11 @@ class TriggerView:
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class HookTrigger:
-    """A webhook trigger, as far as a request to it needs that.
+    """The part of a webhook trigger that a request to it needs.
 
     Attributes:
         is_armed: It starts executions, possibly in vain.
-        flow: Its flow, if that was read together with it.
+        flow: Its flow, if that was read, too.
     """
 
     id: TriggerId
@@ -94,12 +94,12 @@ class TriggerFire:
     """The change of a trigger in the transaction of the start that it causes.
 
     Attributes:
-        due_at: The due time of a schedule that is started, which must be the stored one; None for another start.
+        due_at: The due time of a schedule, which must be the stored one; None for other starts.
         next: The due time that follows it.
-        missed: The due times before it that are not started.
-        ended: The execution whose end is taken from the outbox; None for another start.
-        delivery: The request of a webhook that is started; None for another start, and for a replay.
-        request: The request itself, to be stored with its start; None if it is stored already.
+        missed: The due times before it that start nothing.
+        ended: The execution whose end is taken from the outbox; None for other starts.
+        delivery: The request of a webhook; None for other starts, and for a replay.
+        request: The content of that request, to be stored with the start; None if it is stored already.
     """
 
     trigger_id: TriggerId
@@ -113,30 +113,30 @@ class TriggerFire:
 
 
 class TriggerHasMoved(Exception):
-    """The rejection of a start: its trigger is no longer where it was, because another process was faster."""
+    """The rejection of a start whose trigger has changed, because another process was faster."""
 
 
 class ScheduleStore(Protocol):
-    """The schedules that are armed, by the time at which they start an execution."""
+    """The armed schedules, by the time at which they start an execution."""
 
     async def earliest(self) -> datetime | None:
-        """Return when the first of all is due; None if none is armed, or while the installation is paused."""
+        """Return when the first one is due; None if none is armed, or while the installation is paused."""
         ...
 
     async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
-        """Return those that are due, the one that has been due longest first."""
+        """Return due ones, the one that has been due longest first."""
         ...
 
     async def advance(
         self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, skipped: int = 0
     ) -> bool:
-        """Leave out a due time; return False, and change nothing, if it is no longer the stored one."""
+        """Skip a due time; return False, and change nothing, if it is no longer the stored one."""
         ...
 
     async def fail(
         self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
     ) -> int:
-        """Leave out a due time whose start has failed; return the failures in a row, or 0 as `advance` does nothing."""
+        """Skip a due time whose start has failed; return the failures in a row, or 0 if the due time has changed."""
         ...
 
 
@@ -144,7 +144,7 @@ class TriggerStore(Protocol):
     async def page(
         self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, type: TriggerType | None, page: Page
     ) -> tuple[Sequence[TriggerView], int]:
-        """Return a page of triggers, those of the oldest flow first, by name, and the total."""
+        """Return a page of triggers and the total. Those of the oldest flow come first, sorted by name."""
         ...
 
     async def get(self, workspace_id: WorkspaceId, id: TriggerId) -> TriggerView:
@@ -158,11 +158,11 @@ class TriggerStore(Protocol):
     async def set_paused(
         self, workspace_id: WorkspaceId, id: TriggerId, *, paused: bool, at: datetime, audit: Audit = None
     ) -> TriggerView:
-        """Pause a trigger, or arm it again from ``at`` on; return it. Raises: NotFound."""
+        """Pause a trigger, or arm it again as of ``at``; return it. Raises: NotFound."""
         ...
 
     async def rotate(self, workspace_id: WorkspaceId, id: TriggerId, *, audit: Audit = None) -> TriggerView:
-        """Give a webhook another URL; return it. Raises: NotFound; Conflict if it is none."""
+        """Give a webhook another URL; return it. Raises: NotFound; Conflict if the trigger is no webhook."""
         ...
 
 
@@ -180,10 +180,10 @@ class EndedExecution:
 
 
 class EndStore(Protocol):
-    """The ends of executions for which triggers wait. The schema writes them, in the transactions of the ends."""
+    """The ends of executions for which triggers wait. Database triggers write them in the transactions of the ends."""
 
     async def state(self) -> tuple[bool, bool]:
-        """Return whether there are ends, and whether a trigger waits for any; none while the installation is paused."""
+        """Return whether there are ends, and whether a trigger waits for any; a paused installation has no ends."""
         ...
 
     async def ends(self, *, limit: int) -> Sequence[EndedExecution]:

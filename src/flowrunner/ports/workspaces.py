@@ -9,7 +9,7 @@ from flowrunner.domain.workspace import Member, SharedWorkspace, Workspace, Work
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
-# Objects whose workspace is found by their id.
+# The kinds of objects whose workspace is found by their id.
 ObjectKind: TypeAlias = Literal["flow", "execution", "trigger", "job", "callback"]
 
 
@@ -23,7 +23,7 @@ class WorkspaceStore(Protocol):
         ...
 
     async def get(self, account_id: AccountId, id: WorkspaceId) -> Workspace:
-        """Return a workspace as a member sees it. Raises: NotFound, also if the account is no member."""
+        """Return a workspace as a member sees it. Raises: NotFound, also if the account is not a member."""
         ...
 
     async def page(
@@ -37,7 +37,7 @@ class WorkspaceStore(Protocol):
         ...
 
     async def all(self, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
-        """Return a page of all workspaces but the personal ones, by id, and the total."""
+        """Return a page of all workspaces except the personal ones, by id, and the total."""
         ...
 
     async def update(
@@ -52,7 +52,7 @@ class WorkspaceStore(Protocol):
     ) -> None:
         """Change the given fields.
 
-        Raises: NotFound; Conflict if the slug is taken, or name or slug are those of a personal workspace.
+        Raises: NotFound; Conflict if the slug is taken, or if name or slug of a personal workspace is given.
         """
         ...
 
@@ -66,7 +66,7 @@ class WorkspaceStore(Protocol):
         ...
 
     async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
-        """Return the workspace of an object if it is one of these; otherwise None."""
+        """Return which of these workspaces has the object; None if none has it."""
         ...
 
     async def member(self, id: WorkspaceId, account_id: AccountId) -> Member | None:
@@ -74,7 +74,7 @@ class WorkspaceStore(Protocol):
         ...
 
     async def members(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[Member], int]:
-        """Return a page of members, the owner first and then in the order of their accounts' ids, and the total."""
+        """Return a page of members and the total. The owner comes first, the others by the ids of their accounts."""
         ...
 
     async def account_named(self, name: str) -> AccountId | None:
