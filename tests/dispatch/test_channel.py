@@ -104,7 +104,7 @@ async def test_what_is_told_before_a_result_arrives_before_it() -> None:
 
         def count() -> int:
             for number in range(200):
-                other.tell("add", number)
+                other.notify("add", number)
             return 200
 
         one.serve({"add": add})

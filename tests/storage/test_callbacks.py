@@ -12,7 +12,7 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.callbacks import CallbackId, CallbackView, DeliveryAttempt, DeliveryId, DeliveryView
 from flowrunner.ports.page import Page
-from flowrunner.storage.callbacks import SqlCallbacks, tell_callbacks
+from flowrunner.storage.callbacks import SqlCallbacks, notify_callbacks
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
@@ -173,7 +173,7 @@ async def test_other_events_are_told_in_their_transaction(callbacks: SqlCallback
 
     async def pause(flow_id: str, *, fails: bool = False) -> None:
         async def write(tx: Any) -> None:
-            await tell_callbacks(
+            await notify_callbacks(
                 tx, "trigger.paused", workspace_id=MARA, flow_id=FlowId(flow_id), subject="t-1",
                 details={"é": 1}, at=NOON,
             )  # fmt: skip

@@ -26,12 +26,12 @@ logger = structlog.get_logger()
 LEASE_SECONDS: Final = 15.0
 # Two renewals may fail before the claim lapses.
 RENEWAL_SECONDS: Final = 5.0
-# Longest delays until a process notices that another one has planned a run, or has died while it held a job back.
+# Longest delays until a process notices that another one has planned a run, or has died while it held the claim.
 _LONGEST_NAP_SECONDS: Final = 10.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 # Otherwise a function that always returns a past moment would make its job run without a pause.
 _SHORTEST_NAP_SECONDS: Final = 0.05
-# Servers that were started together must not look at a row together.
+# Servers that start at the same time must not read a row at the same time.
 _JITTER: Final = 0.1
 _STOP_SECONDS: Final = 5.0
 # Rising, so that a lasting failure does not fill the log.
@@ -51,9 +51,9 @@ class Background:
         every: The seconds from the end of a run to the next; or a function that returns when the job is due, which is
             called after each run, every few seconds, and when ``wake`` is set.
         run: One run. It is repeated after an error, and may be cancelled at any await.
-        where: Whether each process runs it, or one of all processes on the database.
-        first_after: The seconds from the start of the process to the first run, by default as ``every``.
-        wake: Set when the job may be due earlier than the function has said.
+        where: `each` if each process runs it, `one` if one of all processes on the database does.
+        first_after: The seconds from the start of the process to the first run; by default those of ``every``.
+        wake: Set when the job may be due earlier than the function has returned.
     """
 
     name: str
@@ -139,7 +139,7 @@ class _JobLoop:
         self._job.wake.clear()
 
     async def _run_if_due(self) -> float:
-        """Run the job if it is due and no other process runs it; return the seconds until the next look."""
+        """Run the job if it is due and no other process runs it; return the seconds until the next check."""
         if callable(self._job.every):
             due_at = await self._job.every()
             wait = self._longest if due_at is None else (due_at - self._clock.now()).total_seconds()
@@ -196,7 +196,7 @@ class _JobLoop:
         """Renew the claim until it is lost.
 
         Args:
-            lapses_at: When it has certainly lapsed, by the clock of the event loop.
+            lapses_at: When it has certainly lapsed, by the event loop's clock.
         """
         loop = asyncio.get_running_loop()
         is_held = True

@@ -44,10 +44,10 @@ async def back_up(settings: Settings, file: Path, *, passphrase: str | None) -> 
     """Write a checked backup of the installation, whose servers may be running.
 
     Args:
-        passphrase: Seals the keys, which are in the backup then; None leaves them out.
+        passphrase: Seals the keys, which the backup then includes; None leaves them out.
 
     Raises:
-        FlowRunnerError: If there is no new backup. An earlier one in ``file`` is then unchanged.
+        FlowRunnerError: If no backup was written. An earlier one in ``file`` is unchanged.
     """
     if passphrase is not None:
         check_passphrase(passphrase)
@@ -58,7 +58,7 @@ async def back_up(settings: Settings, file: Path, *, passphrase: str | None) -> 
         raise FlowRunnerError(f"There is no directory {file.absolute().parent}: create it first")
     with explain_unwritable(file), _workplace(file.absolute()) as place:
         copy = place / "database"
-        # A rotation may delete a key while the copy is made, or create one: the copy may need either.
+        # A rotation may delete or create a key while the copy is made, and the copy may need either key.
         earlier = read_key_files(settings.data_dir) if passphrase is not None else {}
         schema, needed = await _copy(settings, copy)
         keys = with_earlier(read_key_files(settings.data_dir), earlier) if passphrase is not None else None
@@ -103,7 +103,7 @@ def _sealed(keys: dict[str, str], passphrase: str, manifest: Manifest) -> bytes:
 
 @contextlib.contextmanager
 def _workplace(file: Path) -> Iterator[Path]:
-    """Make a directory beside the file that only its owner can enter, and delete it in the end."""
+    """Make a directory beside the file that only its owner can enter; delete it when the context ends."""
     place = Path(tempfile.mkdtemp(prefix=f".{file.name}.", dir=file.parent))
     try:
         yield place
@@ -131,7 +131,7 @@ async def restore(settings: Settings, file: Path, *, ask_passphrase: Callable[[]
         with locked(settings.data_dir), explain_unwritable(settings.data_dir):
             _check_is_empty(settings.data_dir)
             draft = settings.data_dir / _DRAFT
-            # What an interrupted restoration has left.
+            # The rest of an interrupted restoration.
             draft.unlink(missing_ok=True)
             try:
                 return await _restore(settings, backup, draft, ask_passphrase)
@@ -156,7 +156,7 @@ def _check_target(settings: Settings, manifest: Manifest) -> None:
 
 
 def _check_is_empty(data_dir: Path) -> None:
-    """Raise FlowRunnerError if the directory has more than keys, which may be put there before."""
+    """Raise FlowRunnerError if the directory has anything but keys, which may be put there in advance."""
     with explain_unwritable(data_dir):
         found = {path.name for path in data_dir.iterdir()} if data_dir.is_dir() else set()
     if others := sorted(found - {"keys", "lock", _DRAFT}):
@@ -183,7 +183,7 @@ async def _restore(
     backup.write_database(draft)
     if manifest.database == SQLITE:
         checked = check_copy(draft)
-        # The manifest is not what the server goes by.
+        # The schema that counts is that of the database, not the one in the manifest.
         schema = await SqliteFile(draft).schema()
         if not schema.is_usable:
             schema.check_can_migrate("The database in the backup")
@@ -198,7 +198,7 @@ async def _restore(
     if sealed:
         write_key_files(settings.data_dir, sealed)
     if manifest.database == SQLITE:
-        # In the end, because with it the installation exists.
+        # Last, because the installation exists once it is there.
         draft.rename(settings.data_dir / DATABASE_FILE)
         _sync(settings.data_dir)
     else:

@@ -19,9 +19,9 @@ _MANIFEST, _DATABASE, _KEYS = "manifest.json", "database", "keys.sealed"
 _LONGEST_MANIFEST: Final = 64 * 1024
 _LONGEST_KEYS: Final = 1024 * 1024
 _CHUNK: Final = 1024 * 1024
-# Besides its own error, the library raises those of names and of versions that it does not know.
+# Besides its own error, the library raises others for names and versions that it does not know.
 _UNREADABLE: Final = (zipfile.BadZipFile, NotImplementedError, UnicodeError)
-# Others may want as much memory as the file chooses.
+# Other methods may take as much memory as the file demands.
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _DAMAGED: Final = "is damaged: use another backup, or copy this one again from where it is kept"
 
@@ -83,7 +83,7 @@ class BackupFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # A pipe would be waited for.
+        # Opening a pipe would wait for its other end.
         if path.exists() and not path.is_file():
             raise NotBackup(f"{path} is not a file")
         try:
@@ -108,7 +108,7 @@ class BackupFile:
         return self._read(_KEYS, _LONGEST_KEYS)
 
     def write_database(self, target: Path | None) -> None:
-        """Write the database into a new file, or only check it if that is None. Raises: NotBackup."""
+        """Write the database into a new file, or only check it if the file is None. Raises: NotBackup."""
         if target is None:
             self._copy_database(None)
             return
@@ -123,7 +123,7 @@ class BackupFile:
         with self._reading(_DATABASE) as member:
             while chunk := self._next(member):
                 size += len(chunk)
-                # The archive may claim less than it unpacks to.
+                # The archive may unpack to more than it declares.
                 if size > self.manifest.size:
                     break
                 digest.update(chunk)
@@ -156,7 +156,7 @@ class BackupFile:
 
 
 def is_backup(path: Path) -> bool:
-    """Return whether the file begins as a backup does."""
+    """Return whether the file begins like a backup."""
     try:
         with BackupFile(path):
             return True

@@ -1,4 +1,4 @@
-"""Work of commands on a database beside the servers that may be running on it."""
+"""Commands that use the database while servers may be running on it."""
 
 import contextlib
 import secrets
@@ -37,7 +37,7 @@ async def open_beside(settings: Settings) -> AsyncIterator[Database]:
     """Open the database for short transactions between those of its servers.
 
     Raises:
-        FlowRunnerError: If there is none, or it has the schema of another version.
+        FlowRunnerError: If there is no database, or it has the schema of another version.
     """
     location = await existing(settings)
     await location.check()
@@ -59,19 +59,19 @@ def retention_of(settings: Settings, database: Database, clock: Clock) -> Retent
 
 
 async def outlived(settings: Settings) -> list[Outlived]:
-    """Count what the next purge deletes. Raises: FlowRunnerError."""
+    """Count the executions that the next purge deletes. Raises: FlowRunnerError."""
     async with open_beside(settings) as database:
         return [found async for found in retention_of(settings, database, SystemClock()).outlived()]
 
 
 async def prune(settings: Settings) -> int:
-    """Delete what has outlived its rule; return how many executions were deleted. Raises: FlowRunnerError."""
+    """Delete the executions that exceed their rule; return their number. Raises: FlowRunnerError."""
     async with open_beside(settings) as database:
         return await retention_of(settings, database, SystemClock()).purge()
 
 
 async def set_pause(settings: Settings, *, paused: bool) -> datetime | None:
-    """Pause the installation or end its pause; return since when it is paused. Raises: FlowRunnerError."""
+    """Pause the installation or end its pause; return the beginning of the pause. Raises: FlowRunnerError."""
     now = SystemClock().now()
     entry = AuditEntry(
         at=now,
@@ -112,7 +112,7 @@ async def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
 @contextlib.asynccontextmanager
 async def _password_resets(settings: Settings) -> AsyncIterator[PasswordResets]:
     async def on_sessions_end(_: AccountId) -> None:
-        """Do nothing: servers look for sessions that have ended elsewhere."""
+        """Do nothing: servers find out by themselves which sessions have ended elsewhere."""
 
     async with open_beside(settings) as database:
         clock = SystemClock()
@@ -123,7 +123,7 @@ async def _password_resets(settings: Settings) -> AsyncIterator[PasswordResets]:
             mails,
             LoginMails(mails, clock),
             clock,
-            # Nothing is mailed from here, so no link needs the installation's own key.
+            # Commands send no e-mails, so no link needs the installation's own key.
             tokens=SignedMailedTokens(KeyRing(SIGNING, secrets.token_bytes(KEY_BYTES))),
             audit=SqlAudit(database),
             public_url=settings.public_url,

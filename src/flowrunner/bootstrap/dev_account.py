@@ -17,7 +17,7 @@ class DevAccount:
     """The first admin of a server for development.
 
     Attributes:
-        token: An API token of it; empty before there is one.
+        token: Its API token; empty before there is one.
     """
 
     email: str
@@ -37,7 +37,7 @@ def open_dev_account(data_dir: Path) -> DevAccount:
         _write(path, account)
         return account
     except (ValueError, KeyError, TypeError, OSError):
-        # The server says whether it knows the new password.
+        # The server finds out whether the new password is the account's.
         path.unlink(missing_ok=True)
         return open_dev_account(data_dir)
 

@@ -107,7 +107,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
 def temporal_jobs(dispatcher: "TemporalDispatcher") -> Sequence[Background]:
     return (
         Background(name="temporal.sweep", every=_SWEEP_SECONDS, run=dispatcher.sweep, where="one", first_after=0.0),
-        # At the start of each process, too: Temporal may be another one than before.
+        # At the start of each process, too: it may be another Temporal than before.
         Background(name="temporal.restart", every=_RESTART_SECONDS, run=dispatcher.restart_all, first_after=0.0),
         Background(name="temporal.queued", every=_SWEEP_SECONDS, run=dispatcher.count_queued, first_after=0.0),
     )

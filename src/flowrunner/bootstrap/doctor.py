@@ -1,4 +1,4 @@
-"""Checks of an installation that change nothing: its settings, files, database and surroundings."""
+"""Checks of an installation that change nothing: its settings, files, database and environment."""
 
 import http.client
 import os
@@ -165,7 +165,7 @@ async def _database(settings: Settings) -> list[Finding]:
     location = stored_at(settings)
     try:
         warnings = await location.check()
-        # The schema of a file is read last, because that opens it for writing.
+        # The schema of a file is read last, because reading it opens the file for writing.
         faults = faults_of(path, seconds=_CHECK_SECONDS) if url is None else []
         schema = await location.schema() if not faults else None
     except FlowRunnerError as error:

@@ -1,4 +1,4 @@
-"""Assembly of an engine process, which advances executions for the server that has started it."""
+"""Assembly of an engine process, which advances executions for the server that started it."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """The start message of an engine process: the settings that it needs, and no others.
+    """The start message of an engine process, which has only the settings that it needs.
 
     Attributes:
         own_ports, own_servers: See `EgressPolicy`.
@@ -92,9 +92,9 @@ def limits_of(settings: Settings) -> WorkspaceLimits:
 async def served_engine(
     descriptor: int, configure: Callable[[Settings], "Exporters | None"]
 ) -> AsyncIterator[Awaitable[None]]:
-    """Serve an engine to the server at the other end of a socket; yield what is done when the server has closed it.
+    """Serve an engine to the server at the other end of a socket; yield a future, done once the server closes it.
 
-    The engine is there by then, unless the server has ended before.
+    The engine is open by then, unless the server has ended before.
 
     Args:
         configure: Called with the settings, which the server sends first.

@@ -36,13 +36,13 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
         return
     token_file.unlink(missing_ok=True)
     token = program.setup.issue_token()
-    # Browsers reach a server behind a proxy there only.
+    # Browsers reach a server behind a proxy only by its public address.
     url = settings.public_url or url
     with explain_unwritable(token_file):
         write_private(token_file, token + "\n")
     print(
         f"There is no account yet. Create the first admin within 24 hours, in a browser:\n\n"
-        # After the # nothing is sent to the server, so that no log has the token.
+        # Browsers do not send what follows the #, so no log has the token.
         f"  {url}/setup#{token}\n\n"
         f"or by a request:\n\n"
         f'  curl {url}/api/v1/setup -H \'Content-Type: application/json\' -d \'{{"token": "{token}",\n'

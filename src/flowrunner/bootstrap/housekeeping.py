@@ -1,4 +1,4 @@
-"""The background jobs of the program: the list of what runs where, and how often."""
+"""The background jobs of the program: which ones run, where, and how often."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -46,11 +46,11 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
     return (
         *_retention_jobs(settings, program),
         *program.dispatch_jobs,
-        # Moves that a process has begun before it ended.
+        # Moves that a process began before it ended.
         Background(name="flows.moves", every=_COMPLETION_SECONDS, run=services.moves.complete_all, where="one"),
         # Flows of an earlier version.
         Background(name="flows.secrets", every=_UNREAD_SECONDS, run=services.flows.read_secret_names, where="one"),
-        # Deletions that a process has begun before it ended.
+        # Deletions that a process began before it ended.
         Background(
             name="executions.deletions", every=_COMPLETION_SECONDS, run=services.records.complete_all, where="one"
         ),
@@ -108,7 +108,7 @@ def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
 
 
 def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background]:
-    """Return the jobs that delete what is kept for a limited time; a failed one does not affect the others."""
+    """Return the jobs that delete rows after a limited time; a failure of one does not affect the others."""
     services = program.services
 
     async def purge_executions() -> None:
@@ -139,7 +139,7 @@ def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background
 
 
 def session_jobs(program: Program) -> Sequence[Background]:
-    """Return the job by which a server learns of sessions that other processes have ended, if only a command did so."""
+    """Return the job by which a server finds sessions that another process has ended, even if that was a command."""
 
     async def revalidate_sessions() -> None:
         program.services.identity.revalidate_sessions()
@@ -149,7 +149,7 @@ def session_jobs(program: Program) -> Sequence[Background]:
 
 
 def following_jobs(program: Program) -> Sequence[Background]:
-    """Return the jobs by which a process learns of changes that other servers and workers have made."""
+    """Return the jobs by which a process finds changes that other servers and workers have made."""
 
     async def revalidate_secrets() -> None:
         program.vault.mark_stale()

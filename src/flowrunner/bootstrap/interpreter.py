@@ -1,4 +1,4 @@
-"""Tuning of the interpreter and its memory for processes that run for long."""
+"""Tuning of the interpreter and its memory for long-running processes."""
 
 import contextlib
 import ctypes
@@ -22,8 +22,8 @@ def unmap_large_blocks() -> None:
 
 @contextlib.contextmanager
 def frozen_gc() -> Iterator[None]:
-    """Tune the interpreter for as long as the process serves with what it has loaded."""
-    # What is there now stays until then: the collector need not visit it each time.
+    """Tune the interpreter while the process serves."""
+    # The objects that exist now remain until then: the collector need not visit them each time.
     gc.collect()
     gc.freeze()
     threshold = gc.get_threshold()
@@ -33,6 +33,6 @@ def frozen_gc() -> Iterator[None]:
     try:
         yield
     finally:
-        # A server that steps down and is promoted again would otherwise keep what it had loaded before.
+        # A server that steps down and is promoted again would otherwise keep the objects of the first time.
         gc.set_threshold(*threshold)
         gc.unfreeze()

@@ -75,7 +75,7 @@ async def open_program(
             )
             async with (
                 exporting_metrics(exporters, metrics),
-                # Commands such as `account reset-password` end sessions beside any server.
+                # Commands such as `account reset-password` end sessions while servers run.
                 watch_other_processes(program)
                 if is_standby or is_shared(settings)
                 else run_jobs(session_jobs(program), program),

@@ -33,7 +33,7 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
         await location.migrate()
         return before, await _revision(location)
     if before is None:
-        # The database needs keys, which the first start creates. A directory that does not exist stays away.
+        # The database needs keys, which the first start creates. No directory is created here.
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server creates it")
     open_data_dir(settings.data_dir)
     with locked(settings.data_dir):

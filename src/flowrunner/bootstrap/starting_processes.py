@@ -50,7 +50,7 @@ def engine_of(
     links: SignedApprovalLinks,
     start: StartProcess | None,
 ) -> tuple[Engine, EngineProcesses | None]:
-    """Return the engine of the server, and the processes in which it advances executions, if they are others."""
+    """Return the engine of the server, and the processes that advance executions, if it is not its own."""
     engine = FlowEngine(deps)
     if start is None:
         return engine, None
@@ -93,5 +93,5 @@ def starting(given: ProcessSettings) -> StartProcess:
 
 
 def _environment() -> Mapping[str, str]:
-    """Return the variables without those of the settings, which have passwords and addresses of the server."""
+    """Return the environment without the variables of settings, which hold passwords and addresses of the server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNNER_")}

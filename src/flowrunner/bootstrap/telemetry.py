@@ -1,4 +1,4 @@
-"""The metrics of a running program: what is read when they are collected, and who may read them."""
+"""The metrics of a running program: the values that are read when they are collected, and their readers."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-# The database is asked at most once in this time, and waited for at most that long.
+# The database is queried at most once in this time, and its answer awaited for as long.
 _BACKLOG_SECONDS: Final = 10.0
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _KEYS: Final = ("master", "signing")
@@ -58,7 +58,7 @@ def open_exporters(settings: Settings) -> "Exporters | None":
 
 @contextlib.asynccontextmanager
 async def exporting_metrics(exporters: "Exporters | None", metrics: Metrics) -> AsyncIterator[None]:
-    """Export the metrics now and then until the end of the context."""
+    """Export the metrics periodically until the end of the context."""
     if exporters is None or exporters.metrics is None:
         yield
         return
@@ -92,7 +92,7 @@ def request_tracer(exporters: "Exporters | None", vault: SecretReader) -> Reques
 
 
 class StoredBacklog:
-    """The work that waits in the database, as last read; None before that, and while the database does not answer."""
+    """The backlog in the database, as last read; None before the first reading, and while it cannot be read."""
 
     def __init__(self, inspector: DatabaseInspector) -> None:
         self._inspector = inspector
@@ -100,7 +100,7 @@ class StoredBacklog:
         self.last: Backlog | None = None
 
     async def refresh(self) -> None:
-        """Read it again, unless that was done a moment ago."""
+        """Read it again, unless it was read a moment ago."""
         now = time.monotonic()
         if now - self._asked_at < _BACKLOG_SECONDS:
             return
@@ -115,7 +115,7 @@ def observe_executions(
     metrics: Metrics, settings: Settings, node_types: Collection[str], exporters: "Exporters | None"
 ) -> ExecutionObserver:
     """Return the observer of executions: their numbers become metrics, and their ends spans."""
-    # The metrics are public without a token, so they name no flow then.
+    # Without a token the metrics are public, so they name no flow.
     most_flows = 0 if settings.metrics_token is None else settings.metrics_flows or 0
     ranking, spans = FlowRanking(most_flows), None if exporters is None else exporters.spans
     if spans is None:
@@ -218,7 +218,7 @@ def _by_process(processes: EngineProcesses | None, read: Callable[[ProcessReport
 
 
 def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispatcher, clock: SystemClock) -> None:
-    """Add the gauges of what waits in the database, which are left out while it does not answer."""
+    """Add the gauges of the backlog in the database, which are left out while it does not answer."""
 
     def oldest() -> dict[str, float]:
         if (last := backlog.last) is None:

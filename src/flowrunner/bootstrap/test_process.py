@@ -1,7 +1,7 @@
 """Runs of flow tests in a process of their own, by the command `flowrunner test`.
 
-Tests run the engine without ever waiting, so on the server's event loop or on a thread they would slow down everything
-else; and a process can be killed. It gets nothing but the document, and JavaScript runs in the jail that it starts.
+Tests run the engine without ever waiting. On the server's event loop or on a thread they would slow down everything
+else; a process does not, and can be killed. It gets only the document, and JavaScript runs in the jail that it starts.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _MOST_PROCESSES: Final = 2
 _MOST_BYTES: Final = 1024 * 1024 * 1024
 _MOST_OUTPUT: Final = 4 * 1024 * 1024
 _COMMAND: Final = ("-m", "flowrunner", "test", "-", "--output", "json", "--coverage", "--timeout", f"{_TEST_SECONDS}s")
-# Settings of the server are none of the process's business.
+# The process does not get the server's settings.
 _INHERITED: Final = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
 
 
@@ -41,7 +41,7 @@ class _TestOutput(msgspec.Struct):
 class TestProcesses:
     """Implements `ports.FlowTestRunner`."""
 
-    # Not a class of tests.
+    # Pytest would take it for a class of tests.
     __test__ = False
 
     def __init__(self, *, most_seconds: float = _MOST_SECONDS) -> None:
@@ -74,7 +74,7 @@ def _environment() -> Mapping[str, str]:
 async def _output_of(process: Process, text: bytes) -> bytes:
     assert process.stdin is not None, "opened as a pipe"
     assert process.stdout is not None, "opened as a pipe"
-    # A process that has ended reads nothing.
+    # A process that has ended no longer reads.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(text)
         await process.stdin.drain()
@@ -90,14 +90,14 @@ async def _output_of(process: Process, text: bytes) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """Kill the process with all that it has started."""
+    """Kill the process and all processes that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
 
 
 def _run_of(output: bytes) -> FlowTestRun:
-    """Raises: InvalidInput if the process has ended early; Unavailable if it says something else."""
+    """Raises: InvalidInput if the process has ended early; Unavailable if its output is no result."""
     if not output:
         raise invalid("definition", "the tests take too much memory", code="tests.too_large")
     try:

@@ -22,7 +22,7 @@ async def until_done(
     Args:
         failure: The log event of a failed attempt.
         what: The subject of the work in that event.
-        is_over: Return whether to give up after so many failed attempts.
+        is_over: Returns whether to give up after so many failed attempts.
     """
     failed = 0
 

@@ -35,7 +35,7 @@ class FairQueue:
 
     @property
     def oldest_seconds(self) -> float:
-        """Return how long the execution waits that was added first; 0 if none waits."""
+        """Return how long the execution that was added first has waited; 0 if none waits."""
         first = [next(iter(waiting.values())) for waiting in self._waiting.values()]
         return time.monotonic() - min(first) if first else 0.0
 
@@ -44,7 +44,7 @@ class FairQueue:
         return len(self._waiting.get(workspace_id, ()))
 
     def take(self, *, unless: Iterable[WorkspaceId] = ()) -> tuple[ExecutionId, WorkspaceId] | None:
-        """Remove and return the next execution of an account that is not among ``unless``; None if there is none."""
+        """Remove and return the next execution, leaving out the accounts in ``unless``; None if there is none."""
         skipped = frozenset(unless)
         workspace_id = next((account for account in self._waiting if account not in skipped), None)
         if workspace_id is None:

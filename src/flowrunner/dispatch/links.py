@@ -36,7 +36,7 @@ class LinkingDispatcher(ABC):
 
     @abstractmethod
     async def _resume_admitted(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
-        """Have an execution advanced that has got its concurrency slot."""
+        """Have an execution advance that has got its concurrency slot."""
         ...
 
     @abstractmethod

@@ -36,7 +36,7 @@ _RECOVERY_DELAY: Final = rising(1.0)
 SURE_OF_AN_ACCOUNT: Final = 5
 # Timeout of cancellations and signals, as with Temporal: a full disk may stay full.
 _ANSWER_SECONDS: Final = 30.0
-# A cancel call waits so long for the handlers of the flow's end, which continue after that.
+# A cancel call waits this long for the handlers of the flow's end, which then continue.
 _HANDLERS_SECONDS: Final = 10.0
 
 
@@ -371,7 +371,7 @@ class LocalDispatcher(LinkingDispatcher):
             self._leave(id, slot)
             return
         except Unavailable as error:
-            # The database or an engine process is away; nothing is wrong with the execution.
+            # The database or an engine process is unavailable; nothing is wrong with the execution.
             logger.warning("execution.interrupted", execution_id=id, reason=str(error))
             self._retry_later(id, slot)
             return

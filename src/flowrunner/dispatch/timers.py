@@ -50,7 +50,7 @@ class Timers:
         self._next_check_at = clock.now()
 
     def expect(self, due_at: datetime) -> None:
-        """Note that an execution waits until ``due_at``."""
+        """Register an execution that waits until ``due_at``."""
         if due_at < self._next_check_at:
             self._is_earlier.set()
 

@@ -177,7 +177,7 @@ DELETE FROM callback_deliveries
 """
 
 
-async def tell_callbacks(
+async def notify_callbacks(
     tx: Transaction,
     event: str,
     *,
@@ -350,7 +350,7 @@ class SqlCallbacks:
             row = await tx.row(DISABLE, {"id": id, "at": to_ms(at), "reason": reason})
             if row is not None:
                 await tx.run(FAIL_PENDING, {"id": id, "at": to_ms(at)})
-                await tell_callbacks(
+                await notify_callbacks(
                     tx,
                     "callback.disabled",
                     workspace_id=WorkspaceId(row[0]),

@@ -15,7 +15,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Row, Transaction
-from flowrunner.storage.trigger_events import tell_if_failing
+from flowrunner.storage.trigger_events import notify_if_failing
 
 ADD: Final = """
 INSERT INTO hook_deliveries (id, workspace_id, trigger_id, received_at, state, execution_id, request, size)
@@ -115,7 +115,7 @@ class SqlHooks:
             await tx.run(SETTLE, values)
             if delivery.state == "failed":
                 await tx.run(TRIGGER_FAILED, values)
-                await tell_if_failing(tx, delivery.trigger_id, error=delivery.error, at=delivery.received_at)
+                await notify_if_failing(tx, delivery.trigger_id, error=delivery.error, at=delivery.received_at)
 
         await self._database.write(settle)
 

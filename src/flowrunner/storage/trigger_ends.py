@@ -9,7 +9,7 @@ from flowrunner.ports.triggers import EndedExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Transaction, one_row
-from flowrunner.storage.trigger_events import tell_if_failing
+from flowrunner.storage.trigger_events import notify_if_failing
 from flowrunner.storage.trigger_starts import MOST_ERROR_CHARACTERS, TAKE_END
 from flowrunner.storage.triggers import of_ids
 
@@ -59,7 +59,7 @@ class SqlTriggerEnds:
             if await tx.run(TAKE_END, _values(end)):
                 await tx.run(FAIL, {"id": end.trigger_id, "error": error[:MOST_ERROR_CHARACTERS]})
                 if (ended := await tx.row(ENDED_AT, {"id": end.execution_id})) is not None:
-                    await tell_if_failing(tx, end.trigger_id, error=error, at=from_ms(ended[0]))
+                    await notify_if_failing(tx, end.trigger_id, error=error, at=from_ms(ended[0]))
 
         await self._database.write(fail)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.triggers import FAILING_AFTER, TriggerId
 from flowrunner.domain.values import JSON, FlowId, WorkspaceId
-from flowrunner.storage.callbacks import tell_callbacks
+from flowrunner.storage.callbacks import notify_callbacks
 from flowrunner.storage.transaction import Transaction
 
 TRIGGER: Final = """
@@ -14,14 +14,14 @@ SELECT t.workspace_id, t.flow_id, t.name, f.name, t.failures FROM triggers t JOI
 """
 
 
-async def tell_of_trigger(tx: Transaction, event: str, id: TriggerId, *, at: datetime, **details: JSON) -> None:
+async def notify_of_trigger(tx: Transaction, event: str, id: TriggerId, *, at: datetime, **details: JSON) -> None:
     """Tell of an event of a trigger; of one that is gone, nothing is told."""
     row = await tx.row(TRIGGER, {"id": id})
     if row is None:
         return
     workspace_id, flow_id, name, flow_name, _ = row
     named: dict[str, JSON] = {"id": id, "name": name}
-    await tell_callbacks(
+    await notify_callbacks(
         tx,
         event,
         workspace_id=WorkspaceId(workspace_id),
@@ -32,8 +32,8 @@ async def tell_of_trigger(tx: Transaction, event: str, id: TriggerId, *, at: dat
     )
 
 
-async def tell_if_failing(tx: Transaction, id: TriggerId, *, error: str | None, at: datetime) -> None:
+async def notify_if_failing(tx: Transaction, id: TriggerId, *, error: str | None, at: datetime) -> None:
     """Tell that a trigger is failing, once, when it has just failed often enough in a row."""
     row = await tx.row(TRIGGER, {"id": id})
     if row is not None and row[4] == FAILING_AFTER:
-        await tell_of_trigger(tx, "trigger.failing", id, at=at, reason=error)
+        await notify_of_trigger(tx, "trigger.failing", id, at=at, reason=error)

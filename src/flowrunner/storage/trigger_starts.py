@@ -12,7 +12,7 @@ from flowrunner.ports.triggers import TriggerHasMoved, TriggerView
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Statement, Transaction
-from flowrunner.storage.trigger_events import tell_if_failing, tell_of_trigger
+from flowrunner.storage.trigger_events import notify_if_failing, notify_of_trigger
 from flowrunner.storage.triggers import ALL, view
 
 # The due time that is started must be the stored one: so it is started once, by whichever process is first.
@@ -88,7 +88,7 @@ async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None
                 raise TriggerHasMoved
         if fire.missed and fire.due_at is not None:
             due_at = rfc3339(fire.due_at)
-            await tell_of_trigger(tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed)
+            await notify_of_trigger(tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed)
         if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
             raise TriggerHasMoved
         if fire.delivery is not None:
@@ -131,7 +131,7 @@ class SqlSchedules:
         async def advance(tx: Transaction) -> bool:
             has_changed = await tx.run(ADVANCE, values) == 1
             if has_changed and missed:
-                await tell_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
+                await notify_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
             return has_changed
 
         return await self._database.write(advance)
@@ -147,8 +147,8 @@ class SqlSchedules:
             if row is None:
                 return 0
             if missed:
-                await tell_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
-            await tell_if_failing(tx, id, error=values["error"], at=due_at)
+                await notify_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
+            await notify_if_failing(tx, id, error=values["error"], at=due_at)
             return int(row[0])
 
         return await self._database.write(fail)

@@ -19,7 +19,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction
-from flowrunner.storage.trigger_events import tell_of_trigger
+from flowrunner.storage.trigger_events import notify_of_trigger
 
 ALL: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_token, t.paused_at, t.removed_at,
@@ -148,7 +148,7 @@ class SqlTriggers:
                 await tx.run(PAUSE, {"id": id, "paused_at": to_ms(at) if paused else None})
                 await _arm(tx, await _get(tx, workspace_id, id), at=at)
                 if paused:
-                    await tell_of_trigger(tx, "trigger.paused", id, at=at)
+                    await notify_of_trigger(tx, "trigger.paused", id, at=at)
             return await _get(tx, workspace_id, id)
 
         return await self._database.write(set_paused, audit=audit)

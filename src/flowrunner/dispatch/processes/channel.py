@@ -1,7 +1,7 @@
 """Calls between two processes of one server, over a pair of sockets that only they have.
 
-The messages are MessagePack. Each function's annotations say what its arguments may be, and they are validated before
-it is called: nothing that arrives becomes code, whatever has happened to the other process.
+The messages are MessagePack. Arguments are validated by the annotations of the function before it is called: nothing
+that arrives becomes code, even if the other process was taken over.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ logger = structlog.get_logger()
 
 # The longest value in a message is an event or an input, of about a megabyte.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-# Messages of one turn of the event loop are sent together, up to so many bytes.
+# Messages of one turn of the event loop are sent together, up to this many bytes.
 _FULL_FRAME_BYTES: Final = 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
 LOST: Final = "The process that advanced the execution has ended"
@@ -55,10 +55,10 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._to_send: list[_Message] = []
-        # Results that are waited for, with the types that they must have.
+        # Awaited results, with the types that they must have.
         self._calls: dict[int, tuple[asyncio.Future[Any], Any]] = {}
         self._last = 0
-        # What runs here for the other side, by the number of its call.
+        # Calls of the other side that run here, by their numbers.
         self._running: dict[int, asyncio.Future[Any]] = {}
         self._is_lost = False
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -70,9 +70,9 @@ class Channel(asyncio.Protocol):
     # The caller's side
 
     def call(self, name: str, *arguments: Any, returns: Any = None) -> "asyncio.Future[Any]":
-        """Call a function of the other side; a cancellation of the future cancels what runs there.
+        """Call a function of the other side; cancelling the future cancels the call there.
 
-        The future fails with an error of the function, and with Unavailable if the other process ends before.
+        The future fails with the error of the function, and with Unavailable if the other process ends before.
 
         Args:
             returns: The type of the result.
@@ -92,7 +92,7 @@ class Channel(asyncio.Protocol):
         self._send((_CALL, number, name, body))
         return future
 
-    def tell(self, name: str, *arguments: Any) -> None:
+    def notify(self, name: str, *arguments: Any) -> None:
         """Call a function of the other side without a result. Messages arrive in the order in which they are sent."""
         if not self._is_lost:
             self._send((_TELL, 0, name, _raw(arguments)))
@@ -169,7 +169,7 @@ class Channel(asyncio.Protocol):
                 future.set_exception(Unavailable(LOST))
                 # Mark the exception as retrieved: the caller may have gone.
                 future.exception()
-        # What runs here for the other side goes on: an append may be durable, and is published then.
+        # Calls of the other side continue here: an append may be durable, and must then be published.
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -208,13 +208,13 @@ class Channel(asyncio.Protocol):
             self._answer(number, result)
             return
         self._running[number] = result
-        # Not at once if it is done: the replies keep the order in which results were there.
+        # Not at once even if it is done: replies keep the order of their results.
         result.add_done_callback(lambda done: self._reply(number, done))
 
     def _reply(self, number: int, done: "asyncio.Future[Any]") -> None:
         self._running.pop(number, None)
         if done.cancelled():
-            # A future that is not a task is an answer that will never come; its caller sees that otherwise.
+            # A future that is not a task is an answer that will never come; its caller notices that by other means.
             if isinstance(done, asyncio.Task):
                 self._fail(number, Unavailable(LOST))
         elif (error := done.exception()) is not None:
@@ -238,7 +238,7 @@ class Channel(asyncio.Protocol):
 
 
 def _raw(value: object) -> msgspec.Raw:
-    """Encode a value. Raises: the exceptions of msgspec; ValueError if it is too long."""
+    """Encode a value. Raises: Exceptions of msgspec; ValueError if it is too long."""
     encoded = _encode(value)
     if len(encoded) > MAX_FRAME_BYTES:
         raise ValueError(f"A message between processes has {len(encoded)} bytes")

@@ -1,8 +1,8 @@
 """Engine processes of a server: which executions each has in memory, and their restarts.
 
-An engine process has neither the database nor the keys nor a socket for clients. Events that it wants to become durable
-it sends to the server, whose one writer stores them. So its death can neither lose nor repeat an append, and the
-dispatcher with its limits and queues stays in one process.
+An engine process has neither the database nor the keys nor a socket for clients. It sends its events to the server,
+whose one writer makes them durable. So its death can neither lose nor repeat an append, and the dispatcher with its
+limits and queues stays in one process.
 """
 
 import asyncio
@@ -30,21 +30,21 @@ from flowrunner.retrying import rising
 logger = structlog.get_logger()
 
 _REPORT_SECONDS: Final = 5.0
-# A process that does not answer for so long gets no further execution.
+# A process that does not answer for this long gets no further execution.
 _SILENCE_SECONDS: Final = 2.0
-# One that does not answer for so long hangs.
+# One that does not answer for this long hangs, and is killed.
 _LONGEST_SILENCE_SECONDS: Final = 30.0
 _START_SECONDS: Final = 60.0
 _FIRST_ATTEMPTS: Final = 3
 # The restart of a process takes about a second, and more on a busy machine; a request can wait for it.
 _RESTART_SECONDS: Final = 30.0
-# A process that does not redact a new secret by then hangs; without it, there is nothing that it could show.
+# A process that does not redact a new secret by then hangs, and is killed: then it can no longer show the secret.
 _HIDE_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 5.0
-# What made a process end is loaded again after growing delays, so the process itself need not wait for long.
+# An execution that ends its process is loaded again after growing delays, so the process itself need not wait for long.
 _restart_seconds: Final = rising(0.0, 0.5, 1.0, 2.0)
 _failed_start_seconds: Final = rising(0.5, 1.0, 2.0, 5.0, 10.0)
-# A process that has run for so long has started well.
+# A process that has run for this long has started successfully.
 _WELL_SECONDS: Final = 60.0
 _NONE: Final = "No engine process is running: try again in a moment"
 
@@ -56,7 +56,7 @@ class ProcessReport:
     Attributes:
         cpu_seconds: Processor time of the process.
         memory: Bytes of its memory.
-        busy_scripts: Script workers of the process that evaluate something.
+        busy_scripts: Script workers of the process that evaluate a script now.
         waiting_scripts: Requests that wait for one of them.
     """
 
@@ -96,14 +96,14 @@ class _Process:
 
 @dataclass(slots=True)
 class _ProcessSlot:
-    """The place of one process and its successors. The report is the last one, also of an earlier process."""
+    """The place of one process and its successors. The report is the last one, perhaps of an earlier process."""
 
     process: _Process | None = None
     report: ProcessReport = field(default_factory=ProcessReport)
 
 
 class EngineProcesses:
-    """Implements `ports.Engine`: executions advance in engine processes, and the server's own engine does the rest.
+    """Implements `ports.Engine`: engine processes advance the executions, and the server's own engine does the rest.
 
     Args:
         engine: The engine of the server's process.
@@ -168,7 +168,7 @@ class EngineProcesses:
     def stop(self) -> None:
         self._engine.stop()
         for process in self._processes():
-            process.started.channel.tell("stop")
+            process.started.channel.notify("stop")
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> RemoteExecution | None:
         if not at_once or new.kept:
@@ -206,7 +206,7 @@ class EngineProcesses:
     async def _choose(
         self, id: ExecutionId, observed: ObservedExecution | None, new: NewExecution | None = None
     ) -> RemoteExecution:
-        """Choose the process with the fewest executions, and a silent one only if all are.
+        """Choose the process with the fewest executions, and a silent one only if all are silent.
 
         Raises: Unavailable if there is none for some seconds.
         """
@@ -246,7 +246,7 @@ class EngineProcesses:
         """Have all processes forget the secrets of a workspace that was deleted."""
         for process in self._processes():
             process.requests.workspaces.discard(workspace_id)
-            process.started.channel.tell("forget", workspace_id)
+            process.started.channel.notify("forget", workspace_id)
 
     # Supervision
 
@@ -271,7 +271,7 @@ class EngineProcesses:
                 raise Unavailable(f"it was not ready after {_START_SECONDS:g} s") from None
             raise
         if self._engine.is_stopping:
-            started.channel.tell("stop")
+            started.channel.notify("stop")
         slot.process = _Process(started, requests)
         self._has_started.set()
 

@@ -1,4 +1,4 @@
-"""Values as they are sent between processes: plain, typed, and with JSON and events encoded as they are stored."""
+"""The form of values between processes: plain and typed, with JSON and events in their stored encoding."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.event_codec import COMPACT_TYPES, decode_event, encode_event, stored_type
 from flowrunner.ports.journal import Append, NewExecution, Quota, Recorded, Summary
 
-# The summaries of executions that just run.
+# The summaries of executions that run and wait for nothing.
 _RUNNING: Final = Summary(status=Status.RUNNING)
 
 
@@ -151,7 +151,7 @@ def unpack_events(packed: Sequence[PackedEvent]) -> list[tuple[Event, datetime]]
 
 
 def pack_texts(texts: Collection[str]) -> list[bytes]:
-    """Encode texts that may be no valid Unicode."""
+    """Encode texts that may not be valid Unicode."""
     return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 

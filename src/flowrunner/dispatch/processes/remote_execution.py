@@ -35,15 +35,15 @@ class RemoteExecution:
         return self._held.status
 
     async def enter(self, name: str, argument: object, *, returns: Any) -> Any:
-        """Have the process begin or load the execution; return its answer, which is falsy if it does not stay."""
+        """Have the process begin or load the execution; return its answer, falsy if the execution does not stay."""
         answer = None
         try:
             answer = await self._channel.call(name, self._number, argument, returns=returns)
         except BaseException as error:
-            # The process may have it in memory by now, and nobody would have it advance.
-            self._channel.tell("drop", self._number)
+            # The process may have it in memory by now, where nothing would advance it.
+            self._channel.notify("drop", self._number)
             if isinstance(error, Exception) and self._held.new is not None and self._held.refusal is not None:
-                # The caller distinguishes more refusals of a new execution than a process does.
+                # The caller distinguishes more kinds of rejections of a new execution than the process.
                 raise self._held.refusal from None
             raise
         finally:
@@ -58,7 +58,7 @@ class RemoteExecution:
 
     async def was_created(self) -> bool:
         """Return whether it is durable although its process has ended. Raises: the error of its append."""
-        # Whatever the process has sent has arrived by now.
+        # All that the process sent has arrived by now.
         if self._held.creating is None:
             return False
         await self._held.creating
@@ -90,19 +90,19 @@ class RemoteExecution:
         )
 
     def hold(self) -> None:
-        self._channel.tell("hold", self._number)
+        self._channel.notify("hold", self._number)
 
     def nudge(self) -> None:
-        self._channel.tell("nudge", self._number)
+        self._channel.notify("nudge", self._number)
 
     def _pass_on(
         self, reply: "asyncio.Future[bool]", answer: "asyncio.Future[bool] | None", *, may_repeat: bool
     ) -> None:
-        """Answer as the process does. A message whose answer is cancelled here is not recorded there any more.
+        """Pass the answer of the process on. Cancelling it here keeps the process from recording the message.
 
         Args:
-            may_repeat: Without the process there is no answer. The dispatcher sees that the execution has left memory,
-                and sends the message again.
+            may_repeat: Give no answer if the process ends: the dispatcher sees that the execution has left memory, and
+                sends the message again.
         """
 
         def replied(_: object) -> None:
@@ -114,7 +114,7 @@ class RemoteExecution:
             if error is None:
                 answer.set_result(reply.result())
             elif not (may_repeat and isinstance(error, Unavailable)):
-                # The process may have had it recorded before it died: a repeated signal could count twice.
+                # The signal may have been recorded before the process died: a repeat could count twice.
                 answer.set_exception(Unavailable(OUTCOME_UNKNOWN) if isinstance(error, Unavailable) else error)
 
         def answered(_: object) -> None:

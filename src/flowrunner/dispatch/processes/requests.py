@@ -1,4 +1,4 @@
-"""What an engine process may ask of the server: to store and read events, secrets, flows, and links of executions."""
+"""The requests of engine processes to the server: for events, secrets, flows, and links of executions."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ class ServerParts:
     """The parts of the server that requests of engine processes need.
 
     Attributes:
-        definitions: Where the documents of flows are stored.
+        definitions: The stored documents of flows.
         hidden: Returns all values that are redacted for a workspace.
         link_key: Returns the key that signs links to approvals.
     """
@@ -87,8 +87,8 @@ class HeldExecution:
         observed: Its identity for observers; None until it is known.
         loading: The reservation of memory for its events.
         new: The execution that the process is to begin; None if it loads one.
-        refusal: The error of its last append that failed.
-        creating: Done when the append that creates it is stored or refused; None before that append has arrived.
+        refusal: The error of its last append, if that failed.
+        creating: Done when the append that creates it is stored or rejected; None before that append has arrived.
     """
 
     id: ExecutionId
@@ -104,7 +104,7 @@ class ProcessRequests:
     """The requests of one engine process.
 
     Attributes:
-        executions: What the process has in memory, by id.
+        executions: The executions that the process has in memory, by id.
         workspaces: The workspaces whose secrets the process redacts.
     """
 
@@ -195,9 +195,9 @@ class ProcessRequests:
         async def send(events: Sequence[tuple[Event, datetime]]) -> None:
             nonlocal started
             if started is None:
-                # The only portion of most executions: the answer need not wait until the process has taken it.
+                # Most executions have no other portion: the answer need not wait until the process has taken it.
                 started = events[0][0]
-                self._channel.tell("loaded", number, pack_events(events))
+                self._channel.notify("loaded", number, pack_events(events))
             else:
                 await self._channel.call("loaded", number, pack_events(events))
 

@@ -1,4 +1,4 @@
-"""Errors as messages between processes: those that the other side knows, and all others as internal ones."""
+"""Errors as messages between processes: those that the other side knows, and internal errors for all others."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +11,7 @@ from flowrunner.ports.journal import Fenced, Unreadable
 from flowrunner.ports.secrets import WrongKey
 
 _Value = str | int | float | bool | None
-# What the engine distinguishes; the base classes come last.
+# The errors that the engine distinguishes; base classes come last.
 _KNOWN: Final = (
     Fenced,
     Unreadable,

@@ -72,7 +72,7 @@ class ServedEngine:
 
     def _cancel(self, number: int, request: Cancel, message: int | None) -> "asyncio.Future[bool]":
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        # An execution that has left memory gives no answer; the server sees that it has.
+        # An execution that has left memory gives no answer; the server sees that it has left.
         if (execution := self._executions.get(number)) is not None:
             execution.cancel(request, answer, message=message)
         return answer

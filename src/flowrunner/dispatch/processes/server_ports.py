@@ -52,7 +52,7 @@ class ServerJournal:
         return stored
 
     def _add_loaded(self, number: int, events: list[PackedEvent]) -> "asyncio.Future[None] | None":
-        """Take events that the server sends before it answers `load`; it waits for all portions but the first."""
+        """Take events that the server sends before it answers `load`; it waits for each portion except the first."""
         load = self._loads.get(number)
         return None if load is None else load.add(events)
 
@@ -64,7 +64,7 @@ class ServerJournal:
         return list(map(unpack_record, await self._server.call("events", id, after, limit, returns=list[PackedRecord])))
 
     def announce(self, id: ExecutionId) -> None:
-        self._server.tell("announce", id)
+        self._server.notify("announce", id)
 
     async def claim(self) -> int:
         raise NotImplementedError("the server has claimed the journal")
@@ -103,7 +103,7 @@ class ServerBroadcast:
         """Do nothing."""
 
     def mark_stale(self, execution_id: ExecutionId) -> None:
-        self._server.tell("mark_stale", execution_id)
+        self._server.notify("mark_stale", execution_id)
 
 
 class ServerLinks:
@@ -113,16 +113,16 @@ class ServerLinks:
         self._server = server
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._server.tell("child_ended", parent_id, pack_signal(signal))
+        self._server.notify("child_ended", parent_id, pack_signal(signal))
 
     def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        self._server.tell("cancel_soon", id, reason)
+        self._server.notify("cancel_soon", id, reason)
 
     def reconcile_children(self, parent_id: ExecutionId) -> None:
-        self._server.tell("reconcile_children", parent_id)
+        self._server.notify("reconcile_children", parent_id)
 
     def release_slot(self, key: str) -> None:
-        self._server.tell("release_slot", key)
+        self._server.notify("release_slot", key)
 
 
 class ServerSubFlows:
@@ -161,7 +161,7 @@ class ServerDefinitions:
 class ServerMemory:
     """Implements `ports.MemoryRoom`: the server reserves memory when it loads an execution.
 
-    A large execution does not stay in memory when it begins, so that it is loaded then.
+    A new large execution leaves memory at once, so that the server loads it.
     """
 
     def loading(self) -> "_ServerLoading":

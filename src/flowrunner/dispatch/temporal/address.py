@@ -11,7 +11,7 @@ _KNOWN: Final = frozenset({"queue", "tls", "ca", "cert", "key", "server_name"})
 
 
 class InvalidAddress(ValueError):
-    """A message that says what is wrong with an address."""
+    """An invalid address; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

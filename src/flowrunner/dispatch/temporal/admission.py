@@ -33,8 +33,8 @@ class Admission:
     async def counted(self, new: NewExecution) -> AsyncIterator[NewExecution]:
         """Add its account's limits to a new execution, so that the append within gives it a slot, queues or rejects it.
 
-        A rejected start is often repeated. A read then finds that the queue is still full, because a commit that finds
-        it is repeated for everything that shares it.
+        Rejected starts are often repeated. For these, a read finds out first whether the queue is still full: a commit
+        that fails for that reason is repeated for all operations that share it.
 
         Raises: TooManyRequests.
         """

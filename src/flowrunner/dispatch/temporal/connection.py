@@ -40,8 +40,8 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
     """Return a connection, which reconnects by itself.
 
     Raises:
-        FlowRunnerError: No retry helps: a key file cannot be read, or one side does not trust the other.
-        DispatchAway: If Temporal does not answer, or has no such namespace yet.
+        FlowRunnerError: If no retry helps: a key file cannot be read, or one side does not trust the other.
+        DispatchAway: If Temporal does not answer, or the namespace does not exist yet.
     """
     tls = _tls(address, api_key)
     try:
@@ -113,7 +113,7 @@ def _read(option: str, file: Path | None) -> bytes | None:
         raise FlowRunnerError(
             f"The file {file} that {option} in the dispatch address names cannot be read: {error.strerror}"
         ) from None
-    # From a file without a certificate the client would trust no server, and blame the server.
+    # With a file without a certificate, the client would trust no server, and blame the server.
     if b"-----BEGIN " not in content:
         raise FlowRunnerError(f"The file {file} that {option} in the dispatch address names is not in PEM")
     return content

@@ -29,7 +29,7 @@ logger = structlog.get_logger()
 _ANSWER_SECONDS: Final = 30.0
 _SHORTEST_POLL_SECONDS: Final = 0.005
 _LONGEST_POLL_SECONDS: Final = 0.2
-# Ages at which the sweep takes a message, a timer or a rejected message for forgotten.
+# Ages at which the sweep assumes that a message, a timer or a rejected message was forgotten.
 _LATE: Final = timedelta(seconds=5)
 _LATE_WAIT: Final = timedelta(seconds=30)
 _FORGOTTEN: Final = timedelta(minutes=5)
@@ -154,7 +154,7 @@ class TemporalDispatcher(LinkingDispatcher):
                 return True
             if has_ended:
                 return None
-        raise Unavailable("No worker takes it: none is running, or Temporal is away. Try again when they are back")
+        raise Unavailable("No worker takes it: none is running, or Temporal is unavailable. Try again later")
 
     async def _polls(self) -> AsyncIterator[bool]:
         """Yield at each time to poll; True at the last one."""

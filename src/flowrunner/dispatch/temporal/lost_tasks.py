@@ -13,10 +13,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 
-# Temporal gives the worker of each of the first attempts `TASK_TIMEOUT`, and of each later one about twice as long as
-# that of the one before, up to ten minutes.
+# Temporal gives the workers of the first attempts `TASK_TIMEOUT` each, and the worker of each later attempt about twice
+# as long as the one before, up to ten minutes.
 _SLOW_FROM_ATTEMPT: Final = 4
-# A worker that lives has answered by then: it extends a task long before, and a local activity takes no longer.
+# A live worker has answered by then: it extends a task long before, and a local activity takes no longer.
 _LOST_AFTER_SECONDS: Final = 30.0
 _MOST_SUSPECTS: Final = 500
 _RPC: Final = timedelta(seconds=10)
@@ -37,7 +37,7 @@ class _Suspect:
 
 
 class LostTasks:
-    """The tasks of executions that are late, as this process has seen them."""
+    """The tasks of late executions, as this process has seen them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -45,7 +45,7 @@ class LostTasks:
 
     @property
     def suspects(self) -> dict[ExecutionId, WorkspaceId]:
-        """Return the executions that have to be looked at again."""
+        """Return the executions that have to be checked again."""
         return {id: suspect.workspace_id for id, suspect in self._suspects.items()}
 
     def forget(self, id: ExecutionId) -> None:

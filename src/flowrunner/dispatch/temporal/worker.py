@@ -44,7 +44,7 @@ _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 _BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
 _BENIGN: Final = ApplicationErrorCategory.BENIGN
 _STICKY_TIMEOUT: Final = timedelta(seconds=2)
-# Also for activities that Temporal believes to run here although they do not.
+# Also for activities that run here only according to Temporal.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
 
 
@@ -94,7 +94,7 @@ class TemporalWorker:
             max_concurrent_activities=most_active - self._most_local_advances,
             # The last worker of a workflow may be dead: then any other one takes it.
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-            # Otherwise the client delays heartbeats until the timeout is nearly over.
+            # By default, the client delays heartbeats until the timeout is nearly over.
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             # The workflow is trusted code that only waits for activities: a sandbox would have no use.
             workflow_runner=UnsandboxedWorkflowRunner(),
@@ -319,7 +319,7 @@ class TemporalWorker:
 
 
 def most_workflow_tasks(most_active: int) -> int:
-    """Return how many workflow tasks a worker takes at a time. What a worker that dies has taken begins again later."""
+    """Return how many workflow tasks a worker takes at a time: those of a worker that dies begin again late."""
     # Each local activity occupies one, and other workflows need some, too.
     return max(min(most_active // 2, _MOST_LOCAL_ADVANCES) + min((most_active + 1) // 2, _OTHER_TASKS), _LEAST_TASKS)
 

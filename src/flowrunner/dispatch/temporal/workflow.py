@@ -85,7 +85,7 @@ class ExecutionWorkflow:
                 await self._cancel(execution_id)
 
     async def _advance_once(self, execution_id: str) -> AdvanceResult:
-        """Advance in the worker that has this task, which may continue alone, or else in any worker with capacity."""
+        """Advance in the worker that has this task, and may continue alone, or otherwise in any one with capacity."""
         try:
             result = await workflow.execute_local_activity(
                 ADVANCE_LOCALLY,

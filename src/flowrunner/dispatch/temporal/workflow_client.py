@@ -57,7 +57,7 @@ class WorkflowClient:
             await self._start(id, workspace_id, WorkflowIDConflictPolicy.TERMINATE_EXISTING, None)
 
     async def revive_suspects(self) -> None:
-        """Look again at the executions that may wait for a dead worker. Raises: Unavailable."""
+        """Check again the executions that may wait for a dead worker. Raises: Unavailable."""
         for id, workspace_id in self._lost.suspects.items():
             if await self._is_ended(id):
                 self._lost.forget(id)
