@@ -1,4 +1,4 @@
-"""Deletion of an account, and what becomes of its personal workspace."""
+"""Deletion of an account, and of its personal workspace or the transfer of that."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,7 +10,7 @@ from flowrunner.storage.tables import deletions
 from flowrunner.storage.transaction import Transaction, one_row
 
 NAME: Final = "SELECT name FROM accounts WHERE id = :id AND deleted_at IS NULL"
-# Shared workspaces that nobody else can manage.
+# Shared workspaces without another admin.
 LAST_ADMIN_OF: Final = """
 SELECT coalesce(w.name, w.id) FROM members m JOIN workspaces w ON w.id = m.workspace_id
  WHERE m.account_id = :id AND m.role = 'admin' AND w.deleted_at IS NULL
@@ -35,7 +35,7 @@ INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (:workspac
 """
 IS_TAKEN: Final = "SELECT 1 FROM workspaces WHERE slug = :slug AND deleted_at IS NULL"
 SHARE: Final = "UPDATE workspaces SET name = :name, slug = :slug WHERE id = :workspace_id"
-# The row and the account's personal workspace stay, because executions refer to them. Personal data is removed.
+# The rows of the account and its personal workspace stay, because executions refer to them. Personal data is removed.
 DELETE: Final = """
 UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = '', email_confirmed_at = NULL,
        confirmation_digest = NULL, confirmation_expires_at = NULL
@@ -53,8 +53,8 @@ async def delete_account(
     """Delete an account; return the members of its personal workspace, whose rights there have changed.
 
     Args:
-        workspace: What becomes of the personal workspace; None deletes it if it has neither flows nor members.
-        to: The account that it is given to.
+        workspace: What to do with the personal workspace; None deletes it if it has neither flows nor members.
+        to: The account that gets the workspace.
 
     Raises: NotFound, Conflict; Refused if no admin of the installation would remain.
     """

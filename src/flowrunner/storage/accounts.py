@@ -40,17 +40,17 @@ UPDATE accounts
 RETURNING id, name, email, role, created_at, updated_at, disabled_at, email_confirmed_at
 """
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
-# Those of logins: a state of single sign-on that was used must stay known until it expires.
+# All challenges except the used states of single sign-on, which must remain known until they expire.
 END_CHALLENGES: Final = "DELETE FROM login_challenges WHERE account_id = :id AND purpose <> 'sign_on'"
-# A link is for the account as it was: its owner, an earlier mailbox or an earlier role may not be the present one's.
+# A link is for the account as it was: its holder may know only an earlier mailbox, or rely on an earlier role.
 END_RESETS: Final = "DELETE FROM password_resets WHERE account_id = :id"
-# A person who knew the old password may have created them.
+# Somebody who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
 SET_LINK: Final = """
 UPDATE accounts SET confirmation_digest = :confirmation_digest, confirmation_expires_at = :confirmation_expires_at
  WHERE id = :id AND email = :email AND email_confirmed_at IS NULL AND deleted_at IS NULL
 """
-# Of two at the same time, one finds no link.
+# Of two requests at the same time, one finds no link.
 USE_LINK: Final = """
 UPDATE accounts SET email_confirmed_at = :at, confirmation_digest = NULL, confirmation_expires_at = NULL
  WHERE id = :id AND confirmation_digest = :digest AND confirmation_expires_at > :at
@@ -251,7 +251,7 @@ async def create_account(
 
 
 class _rules:  # noqa: N801 # reads as a statement at its uses
-    """Conversion of a rejection by the schema into the error for the caller."""
+    """Context that turns a rejection by the schema into the error for the caller."""
 
     def __enter__(self) -> None: ...
 

@@ -20,14 +20,14 @@ SELECT (SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND i
 HAS_SLOT: Final = """
 SELECT 1 FROM executions WHERE id = :id AND is_active AND queued_at IS NULL AND completed_at IS NULL
 """
-# Without a limit no slot is needed. An execution may still wait from a time when there was a limit.
+# Without a limit no slot is needed. An execution may wait since a time when there was a limit.
 NEEDS_NO_SLOT: Final = "SELECT 1 FROM executions WHERE id = :id AND queued_at IS NULL"
 QUEUE: Final = """
 UPDATE executions SET queued_at = CASE WHEN is_active THEN NULL ELSE coalesce(queued_at, :at) END
  WHERE id = :id AND completed_at IS NULL
 RETURNING is_active, workspace_id
 """
-# The execution that has waited longest is first, whichever execution this is called for.
+# The execution that has waited longest is first, no matter which execution freed the slot.
 TAKE: Final = """
 UPDATE executions SET is_active = true, queued_at = NULL
  WHERE id = :id
@@ -76,8 +76,8 @@ IDLE: Final = """
 SELECT id, workspace_id FROM executions
  WHERE is_active AND completed_at IS NULL AND is_idle LIMIT :limit
 """
-# Where active executions are limited, a running execution that has been in memory holds a slot or waits for one. These
-# do neither: they waited for a concurrency slot, and the process that gave it to them ended before it notified them.
+# With a limit, a running execution that has been in memory holds a slot or waits for one. These do neither: they waited
+# for a concurrency slot, and the process that gave it to them ended before it notified them.
 UNNOTIFIED: Final = """
 SELECT id, workspace_id FROM executions
  WHERE concurrency_key IS NOT NULL AND completed_at IS NULL AND NOT is_idle
@@ -119,7 +119,7 @@ class SqlActiveSlots:
 
     async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
         values = {"workspace_id": workspace_id, "most": _or_no_limit(most)}
-        # In most accounts no execution waits.
+        # Most accounts have no waiting execution.
         if await self._database.read(lambda tx: tx.row(HAS_WAITING, values)) is None:
             return None
         row = await self._database.write(lambda tx: tx.row(ADMIT_NEXT, values))
@@ -147,7 +147,7 @@ class SqlActiveSlots:
 
 
 async def assign_active_slots(tx: Transaction, created: Sequence[tuple[NewExecution, dict[str, Any]]]) -> None:
-    """Set in the rows of new executions which of them get a slot, and since when the others wait.
+    """Write to the rows of new executions which of them get a slot, and when the others began to wait.
 
     Raises: TooManyRequests.
     """

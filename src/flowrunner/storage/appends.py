@@ -24,9 +24,9 @@ from flowrunner.storage.transaction import Refused, Statement, Transaction, one_
 from flowrunner.storage.trigger_starts import record_fires
 from flowrunner.storage.usage import STORED, FreeStorage
 
-# Creates nothing for a process whose claim was taken over, and nothing of a deleted flow or revision: without the
+# Creates nothing if another process has taken over the claim, or the flow or the revision was deleted: without the
 # definition the execution could not continue after a crash. (Deleting an account deletes its flows.) The last queue
-# position of a key is found at one of two places of an index, however many executions wait.
+# position of a key is at one of two places of an index, however many executions wait.
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
@@ -125,7 +125,7 @@ UPDATE executions
 """,
 )
 
-# The same where the rest of the row stays. SQLite would write all indexes of the columns again.
+# The same if the rest of the row is unchanged. Otherwise SQLite would write all indexes of the columns again.
 EXTEND: Final = Statement(
     sqlite="""
 UPDATE executions SET last_seq = :last_seq, size = size + :size
@@ -225,7 +225,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     Raises:
         TooManyRequests: If an account has the maximum number of executions that wait for an active slot.
         LimitReached: If an account would exceed its quota. `AppendOp.run` finds out by which append.
-        TriggerHasMoved: If a trigger is not where a new execution has left it.
+        TriggerHasMoved: If the trigger of a new execution has changed.
         Fenced: If at least one append is not allowed. `AppendOp.run` finds out which one, and why.
     """
     created: list[tuple[NewExecution, dict[str, Any]]] = []
@@ -269,7 +269,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     if terms:
         await tx.run_many(ADD_TERM, terms)
     if messages and await tx.run_many(TAKE_MESSAGE, messages) != len(messages):
-        # The sender has cancelled it and reported that it was not done, or it was taken before.
+        # The sender has cancelled it and reported that it had no effect, or it was taken before.
         raise Fenced("a message that these events answer was cancelled")
     for work in works:
         tx.announce(work.append.execution_id)

@@ -1,4 +1,4 @@
-"""Executions that wait for an approval, by the index of these."""
+"""Executions that wait for an approval, read from an index of their own."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement
 
-# Of each workspace, no more rows than one page takes are read from the index. The waits of the last one reach the
-# number of characters, together with those before it.
+# Reads at most one page of rows of each workspace from the index. The page ends with the row at which the waits reach
+# the number of characters.
 PAGE: Final = Statement(
     sqlite="""
 WITH found AS MATERIALIZED (
@@ -53,7 +53,7 @@ SELECT s.id, s.flow_id, f.name, s.workspace_id, s.approval_at,
  ORDER BY s.approval_at DESC, s.id DESC
 """,
 )
-# After the time of every approval.
+# Later than every approval.
 _LAST_MS: Final = 2**62
 
 

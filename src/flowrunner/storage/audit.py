@@ -14,12 +14,12 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction, one_row
 
-# Entries that a page looks at beside those that it has: a page may be short, and the next one goes on after them.
+# Entries that are examined for a page without fitting: a page may be short, and the next one continues after them.
 MOST_EXAMINED: Final = 10_000
-# Entries are numbered in the order of their commits, which clocks may contradict by as much.
+# Entries are numbered in the order of their commits, which their times may contradict by this much.
 _CLOCKS_DIFFER_BY: Final = timedelta(hours=1)
 
-# The numbers between which the entries of a period are.
+# The numbers of the last entry before a time, and of the first one after it.
 LAST_BEFORE: Final = "SELECT seq FROM audit WHERE at < :at ORDER BY at DESC LIMIT 1"
 FIRST_AFTER: Final = "SELECT seq FROM audit WHERE at >= :at ORDER BY at LIMIT 1"
 
@@ -31,7 +31,7 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, work
        previous, hash
 """
 _NEWEST_FIRST: Final = "ORDER BY seq DESC LIMIT :limit OFFSET :offset"
-# No index is used for these. The plus keeps SQLite from the index of the times.
+# Conditions without an index. The plus keeps SQLite from using the index of the times.
 _EXAMINED: Final[Mapping[str, str]] = {
     "actor": "AND actor = :actor",
     "action": "AND action = :action",
@@ -46,7 +46,7 @@ _EXAMINED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """The statements of a search: its rows, the last row that they may be examined up to, and their number."""
+    """The statements of a search: for its rows, the last row to examine, and the number of rows."""
 
     rows: str
     last: str
@@ -100,7 +100,7 @@ class SqlAudit:
                 if last is not None:
                     values["after"] = last[0] - 1
                 rows = [audit_row(row) for row in await tx.rows(search.rows, values)]
-                # Without conditions the total is also of what comes before the cursor.
+                # Without conditions the total includes the entries before the cursor.
                 counted = values if examined else values | {"before": Page(limit=1).before}
                 total = int((await one_row(tx, search.number, counted))[0]) if page.counts else None
                 shown = rows[: page.limit]
@@ -128,7 +128,7 @@ class SqlAudit:
 
 
 async def _narrow(tx: Transaction, wanted: AuditFilter, values: dict[str, Any]) -> None:
-    """Set the numbers between which the entries of the wanted period are."""
+    """Set the range of numbers in which the entries of the wanted period are."""
     if wanted.since is not None:
         row = await tx.row(LAST_BEFORE, {"at": to_ms(wanted.since - _CLOCKS_DIFFER_BY)})
         values["after"] = values["after"] if row is None else row[0]

@@ -1,6 +1,7 @@
 """The hash chain of the audit log: each row contains a hash over itself and the row before, so that edits are detected.
 
-An entry is written in the transaction of its act. There is one writer at a time, so the last row can be read first.
+An entry is written in the transaction of the act that it records. There is one writer at a time, so the last row can be
+read first.
 """
 
 import hashlib
@@ -47,7 +48,7 @@ _json: Final = msgspec.json.Encoder()
 async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
     """Append the entries in the open transaction, claim the keys of their requests, and queue their e-mails.
 
-    Raises: RequestKeyTaken by an earlier request.
+    Raises: RequestKeyTaken if an earlier request has the key.
     """
     seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
     rows = []
@@ -120,7 +121,7 @@ async def check_chain(tx: Transaction, *, expected: tuple[int, str] | None = Non
     """Check the whole chain.
 
     Args:
-        expected: Number and hexadecimal hash of a row, as they were recorded outside the database.
+        expected: Number and hexadecimal hash of a row that was recorded outside the database.
     """
     async with tx.snapshot():
         return await _check(tx, expected)

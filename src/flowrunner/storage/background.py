@@ -1,4 +1,4 @@
-"""Claims of background jobs, by which one of all processes on a database runs each of them."""
+"""Claims of background jobs, so that one of all processes on a database runs each of them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Statement
 
-# The clock of the database decides, because the clocks of several machines differ. On PostgreSQL it is not the time at
-# which the transaction began: the wait for the lock of the writers comes after that.
+# The clock of the database decides, because the clocks of several machines differ. PostgreSQL's time of the transaction
+# would be too early: the wait for the writers' lock comes after its beginning.
 _NOW_IN_SQLITE: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _NOW_IN_POSTGRES: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 
 
 def _by_clock(text: str) -> Statement:
-    """Return the statement with the time of the database in place of `NOW`."""
+    """Return the statement with the database's time in place of `NOW`."""
     return Statement(sqlite=text.replace("NOW", _NOW_IN_SQLITE), postgres=text.replace("NOW", _NOW_IN_POSTGRES))
 
 
@@ -60,7 +60,7 @@ class JobClaim:
     """The claim of a job by this process.
 
     Attributes:
-        failures: How many runs have failed since the last one that succeeded.
+        failures: Number of failed runs since the last one that succeeded.
     """
 
     name: str
@@ -75,7 +75,7 @@ class SqlJobClaims:
         self._database = database
 
     async def seconds_until_free(self, name: str) -> float:
-        """Return the seconds until the job may be claimed; 0 or less if that is now."""
+        """Return the seconds until the job may be claimed; 0 or less if it may be claimed now."""
         row = await self._database.read(lambda tx: tx.row(WAIT, {"name": name}))
         return 0.0 if row is None else int(row[0]) / 1000
 
@@ -94,7 +94,7 @@ class SqlJobClaims:
         """Record the end of a run, unless another process has claimed the job meanwhile.
 
         Args:
-            wait_seconds: How long no process may run the job again.
+            wait_seconds: Time during which no process may run the job again.
             error: The reason why the run failed; None if it succeeded.
         """
         values = {

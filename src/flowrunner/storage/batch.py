@@ -17,7 +17,7 @@ MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _SHARE_AFTER_A_FAILURE: Final = 8
 # Executions named in one log event.
 _MOST_NAMED: Final = 10
-# How long the outcome of the last commit answers whether writing works: after a success, and after a failure.
+# Time for which the last commit shows whether writing works: after a success, and after a failure.
 _SUCCESS_SECONDS: Final = 5.0
 _FAILURE_SECONDS: Final = 1.0
 
@@ -44,7 +44,7 @@ class Pending:
 
 
 class BatchLimit:
-    """Limit of what shares a transaction: reduced to an eighth by a failure, doubled by each success."""
+    """Limit of operations that share a transaction: a failure reduces it to an eighth, each success doubles it."""
 
     def __init__(self) -> None:
         self._count, self._size = MAX_BATCH, MAX_BATCH_BYTES
@@ -83,12 +83,12 @@ def by_kind(batch: Sequence[Pending], kinds: Collection[type[WriteOp]]) -> dict[
 
 
 def executions_of(batch: Sequence[Pending]) -> list[ExecutionId]:
-    """Return the first few executions that the operations change, for the log."""
+    """Return the first executions that the operations change, for the log."""
     return sorted({id for pending in batch if (id := pending.work.execution_id) is not None})[:_MOST_NAMED]
 
 
 class Writability:
-    """Knowledge of whether writing works, from commits."""
+    """Check whether writing works, by the outcomes of commits."""
 
     def __init__(self) -> None:
         # When the last commit ended, and whether it failed.

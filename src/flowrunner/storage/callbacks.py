@@ -47,7 +47,7 @@ SELECT c.id, c.workspace_id, c.name, c.events, c.format, c.address, c.flow_id, c
   FROM callbacks c LEFT JOIN data_keys d ON d.workspace_id = c.workspace_id AND d.version = c.key_version
  WHERE c.workspace_id = :workspace_id AND c.id = :id
 """
-# What is enabled again begins without its failures.
+# A callback that is enabled again starts without failures.
 CHANGE: Final = """
 UPDATE callbacks
    SET name = :name, events = :events, address = :address, flow_id = :flow_id, tag = :tag,
@@ -85,7 +85,7 @@ INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, subject, 
 VALUES (:id, :workspace_id, :callback_id, :event, :subject, :details, :noted_at, :state, :attempts, :retry_until,
         :next_at, :last_at, :status_code, :error)
 """
-# Each look reads one place of an index per callback that is enabled.
+# Reads one place of an index per enabled callback.
 NEXT_DUE: Final = Statement(
     sqlite="""
 SELECT min(max(coalesce(c.paused_until, 0),
@@ -101,7 +101,7 @@ SELECT min(CASE WHEN due.at IS NOT NULL THEN greatest(c.paused_until, due.at) EN
  WHERE c.disabled_at IS NULL
 """,
 )
-# The first ones of each workspace, and of all workspaces in turn.
+# The first ones of each workspace, round-robin over workspaces.
 DUE_CALLBACKS: Final = """
 SELECT workspace_id, id
   FROM (SELECT c.workspace_id, c.id, row_number() OVER (PARTITION BY c.workspace_id ORDER BY c.id) AS place
@@ -140,7 +140,7 @@ UPDATE callback_deliveries SET state = 'failed', next_at = NULL, last_at = :at, 
  WHERE callback_id = :id AND state = 'pending'
 """
 # Adds a delivery to each callback of the workspace that wants the event.
-TELL: Final = Statement(
+ADD_DELIVERIES: Final = Statement(
     sqlite="""
 INSERT INTO callback_deliveries (id, workspace_id, callback_id, event, subject, details, noted_at, next_at)
 SELECT 'delivery-' || lower(hex(randomblob(16))), c.workspace_id, c.id, :event, :subject, :details, :at, 0
@@ -166,7 +166,7 @@ PURGE_OLD: Final = """
 DELETE FROM callback_deliveries
  WHERE id IN (SELECT id FROM callback_deliveries WHERE next_at IS NULL AND last_at < :before LIMIT :limit)
 """
-# The newest delivery that is one too many, of each callback that has such.
+# Deletes deliveries older than the newest `:most` of their callback.
 PURGE_MANY: Final = """
 DELETE FROM callback_deliveries
  WHERE id IN (SELECT d.id FROM callbacks c, callback_deliveries d
@@ -187,12 +187,12 @@ async def notify_callbacks(
     details: Mapping[str, JSON],
     at: datetime,
 ) -> None:
-    """Tell of an event, in the transaction that records it.
+    """Add the deliveries that report an event, in the transaction that records it.
 
     Args:
-        event: One of `domain.callbacks.EVENTS` that is not about an execution.
-        flow_id: The flow that it is about; None if it is about none.
-        subject: Id of what it is about.
+        event: One of `domain.callbacks.EVENTS`, except those of executions.
+        flow_id: The flow that it concerns; None if it concerns none.
+        subject: Id of the object that it concerns.
         details: The `data` of the message.
     """
     values = {
@@ -203,7 +203,7 @@ async def notify_callbacks(
         "details": json.dumps(details),
         "at": to_ms(at),
     }
-    await tx.run(TELL, values)
+    await tx.run(ADD_DELIVERIES, values)
 
 
 class SqlCallbacks:

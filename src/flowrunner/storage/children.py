@@ -9,9 +9,9 @@ from flowrunner.ports.children import UnreconciledChild
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Statement
 
-# The key of a signal. As the first member of the event it is read as text, and the key of a child has nothing that JSON
-# escapes: SQLite reads no JSON of more than 1,000 levels, which a payload may have, and one such event would keep all
-# executions from being reconciled.
+# The key of a signal. It is the first member of the event and is read as text; the key of a child has nothing that JSON
+# escapes. SQLite reads no JSON of more than 1,000 levels, which a payload may have: one such event would prevent the
+# reconciliation of all executions.
 _SQLITE_KEY: Final = """CASE substr(data, 1, 8) WHEN '{"key":"'
          THEN substr(substr(data, 9, 100), 1, instr(substr(data, 9, 100), '"') - 1) ELSE data ->> '$.key' END"""
 _POSTGRES_KEY: Final = """CASE left(data, 8) WHEN '{"key":"'

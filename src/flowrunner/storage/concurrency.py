@@ -9,8 +9,8 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import ids_with_workspaces
 from flowrunner.storage.transaction import Transaction, one_row
 
-# Slots are counted from the executions that hold them, so that none can leak. Executions that wait count as well, so
-# that none is overtaken; as many are counted as there are slots, however many wait.
+# Slots are counted from the executions that hold them, so that none can leak. Queued executions count, too, so that
+# none is overtaken; the count ends at the number of slots, however many wait.
 HAS_FREE_SLOT: Final = """
 SELECT :concurrency_limit > (SELECT count(*)
                                FROM (SELECT 1 FROM executions

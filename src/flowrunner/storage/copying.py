@@ -37,7 +37,7 @@ COPIED: Final = tuple(
     for table in TABLES
     if not isinstance(table.copied, Untouched)
 )
-# The target computes them: one sum for each workspace, in however many parts.
+# The target computes the sums: one for each workspace, in any number of parts.
 USAGE: Final = ComparedRows(
     "usage",
     ("workspace_id", "stored"),
@@ -108,7 +108,7 @@ async def copy_to_postgres(
                     used.add(rows)
                 await _compare(target, USAGE, used)
                 await target.execute(SET_ROTATION)
-    # May fail, because autovacuum does it later anyway.
+    # A failure does not matter, because autovacuum does it later.
     with contextlib.suppress(CannotConnect):
         async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
             await target.execute(ANALYZE)

@@ -14,7 +14,7 @@ from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
 
-# Called with the seconds that each commit took, or a read by a connection of its own with the wait for it.
+# Called with the seconds of each commit, and of each read on a connection of its own, including the wait for that.
 OnDuration: TypeAlias = Callable[[Literal["commit", "read"], float], None]
 
 
@@ -46,17 +46,17 @@ class WriteOp(Protocol):
 
     @property
     def allows_concurrent_writers(self) -> bool:
-        """Return whether other processes may write at the same time, because it counts and chains nothing."""
+        """Return whether other processes may write at the same time: it then neither counts nor chains rows."""
         ...
 
     @property
     def size(self) -> int:
-        """Return the bytes that it writes; 0 if they are always few."""
+        """Return the bytes that it writes; 0 if it always writes few."""
         ...
 
     @property
     def execution_id(self) -> ExecutionId | None:
-        """Return the execution whose rows it changes, if there is exactly one."""
+        """Return the only execution whose rows it changes; None if there is not exactly one."""
         ...
 
     async def run(self, tx: Transaction) -> Any: ...
@@ -84,7 +84,7 @@ class Call(Generic[T]):
         return result
 
 
-# Runs several operations of one kind together. If it raises, each is run by itself instead.
+# Runs several operations of one kind together. If it raises, each is run alone instead.
 Bulk: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[None]]
 # Runs as many operations of one kind as one statement can, outside a transaction, and returns those that were done.
 ConcurrentAppends: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
@@ -111,14 +111,14 @@ class Database(Protocol):
         ...
 
     async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
-        """Become a process that may write, for as long as the epoch is the one that ``function`` returns.
+        """Become a process that may write, as long as the epoch remains the one that ``function`` returns.
 
         A function that increments the epoch excludes all other processes; one that reads it joins them.
         """
         ...
 
     async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Call ``function``, which reads a few rows, wherever that is fastest. It may be called twice."""
+        """Call ``function``, which reads a few rows, where that is fastest. It may be called twice."""
         ...
 
     async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -153,7 +153,7 @@ class Database(Protocol):
         ...
 
     async def check_writable(self) -> None:
-        """Raise Unavailable if writing does not work, by the last commit, or by another if that is too long ago."""
+        """Raise Unavailable if the last commit failed; if it is too long ago, commit once more to find out."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Executions that have to be taken up again, in the database."""
+"""Executions that have to continue, in the database."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from flowrunner.storage.rows import from_ms_or_none, ids_with_workspaces, to_ms
 from flowrunner.storage.transaction import one_row
 
 # An execution is created with the epoch of a claim, and has a fencing token above the last epoch once it is acquired.
-# One that waits and was never acquired began to wait in a server without Temporal, which has no timer for it.
+# One that waits and was never acquired began to wait in a server without Temporal, so Temporal has no timer for it.
 # The status is tested twice, here and below, because SQLite uses a partial index only for its exact condition.
 UNOWNED: Final = """
 SELECT id, workspace_id FROM executions
@@ -21,7 +21,7 @@ SELECT id, workspace_id FROM executions
  WHERE wake_at IS NOT NULL AND wake_at <= :since AND queued_at IS NULL AND epoch <= (SELECT epoch FROM engine)
  LIMIT :limit
 """
-# Without executions that wait for an active slot: they are admitted when one is free.
+# Leaves out executions that wait for an active slot: they are admitted when one is free.
 UNFINISHED: Final = """
 SELECT id, workspace_id FROM executions
  WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL AND id > :after

@@ -16,7 +16,7 @@ from flowrunner.storage.text_search import FoldedText, contains
 from flowrunner.storage.transaction import Statement
 
 # The lines that a filter selects, in the compact form and the older one: see `ports.event_codec`.
-# SQLite reads no JSON of more than 1,000 levels, which data of a line may have: such a line is never left out.
+# SQLite reads no JSON of more than 1,000 levels, which the data of a line may have: no filter leaves out such a line.
 _SQLITE: Final = """
 SELECT {columns} FROM events
  WHERE execution_id = :id AND type IN ('l', 'log')
@@ -53,7 +53,7 @@ _MESSAGE: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class LogStatements:
-    """The statements for the lines that a filter selects: a page of them, their numbers, and how many there are."""
+    """The statements for the lines that a filter selects: for a page of them, their numbers, and their total."""
 
     page: Statement
     numbers: Statement

@@ -1,4 +1,4 @@
-"""Deletion of single executions: the execution in one transaction, and its events in short ones after it."""
+"""Deletion of single executions: first the execution in one transaction, then its events in short ones."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.executions import PURGE_EVENTS
 from flowrunner.storage.transaction import Statement, Transaction
 
-# The sign keeps the planner from the indexes of all executions of the workspace.
+# The sign keeps the planner from using the indexes of all executions of the workspace.
 EXISTING: Final = Statement(
     sqlite="""
 SELECT id FROM executions WHERE +workspace_id = :workspace_id AND id IN (SELECT value FROM json_each(:ids))

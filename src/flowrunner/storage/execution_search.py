@@ -1,8 +1,8 @@
 """Search for executions: statements made of the conditions of a filter, over one index each.
 
-One condition of a filter selects the index, which ends with the id: the one that the fewest executions fit, as far as
-the first entries of each index tell. The others are examined row by row, for no more than `MOST_EXAMINED` rows of the
-index: a page may then be short, and the next one goes on after the last of these.
+One condition of a filter selects the index, which ends with the id: the condition that the fewest executions fit, by
+the first entries of each index. The others are tested row by row, for at most `MOST_EXAMINED` rows of the index: a page
+may then be short, and the next one continues after the last of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter
 from flowrunner.ports.page import Listed, Page
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
-# Rows of an index alone are counted in a tenth of the time in which rows of the table are examined.
+# Counting rows of an index takes a tenth of the time of examining rows of the table.
 MOST_COUNTED: Final = 10_000
 MOST_EXAMINED: Final = 1_000
-# To count, none of these is left out once the page is full.
+# For a count, all of these are examined, even if the page is full earlier.
 MOST_EXAMINED_TO_COUNT: Final = 500
-# Entries of all indexes that are counted to choose one of them.
+# Limit of the entries, of all indexes together, that are counted to choose an index.
 MOST_SAMPLED: Final = 6_000
 # A page with this offset is read from its far end: the entries before it are counted, and few are sorted.
 FAR: Final = 1_000
@@ -37,7 +37,7 @@ _INDEXED: Final[Mapping[str, str]] = {
     "failed_node": "AND e.failed_node = :failed_node",
     "flow_id": "AND e.flow_id = :flow_id",
 }
-# The same and others, of an execution that an index has found.
+# The same conditions and others, on an execution that an index has found.
 _EXAMINED: Final[Mapping[str, str]] = {
     "rerun_of": "AND x.rerun_of = :rerun_of",
     "trigger_id": "AND x.trigger_id = :trigger_id",
@@ -53,7 +53,7 @@ AND (SELECT count(*) FROM (
            AND later.workspace_id = x.workspace_id LIMIT 1) AS repairs) = 0
 """,
 }
-# Lookups of one row each. They count it, because PostgreSQL would make a join with a whole table of an EXISTS.
+# Lookups of one row each. They count it, because PostgreSQL would turn an EXISTS into a join with the whole table.
 _EXAMINED_EXECUTION: Final = "AND (SELECT count(*) FROM executions x WHERE x.id = {id} {conditions}) = 1"
 _EXAMINED_TERM: Final = """
 AND (SELECT count(*) FROM execution_terms o
@@ -69,21 +69,21 @@ _FROM: Final = "SELECT id FROM ("
 _NUMBER_OF: Final = "SELECT count(*) FROM ("
 _NUMBERS: Final = "SELECT {numbers}"
 _FURTHEST: Final = "SELECT {nearest} FROM ({ids}) AS lasts"
-# One row, because a query releases and acquires the interpreter's lock for every row. The ids are in any order.
+# One row, because a query releases and acquires the interpreter's lock for every row. The ids have no order.
 _IN_ONE_ROW: Final = Statement(
     sqlite="SELECT json_group_array(id) FROM ({ids})",
     postgres="SELECT coalesce(json_agg(id), '[]') FROM ({ids}) AS found",
 )
 _IDS: Final = msgspec.json.Decoder(list[str])
 _NUMBER: Final = "(SELECT count(*) FROM ({ids}) AS entries)"
-# An index with the status is searched for each one that is wanted, because such a range is in the order of the ids. If
-# none is named, each one is wanted, so that the executions of a workspace need no index of their own.
+# An index with the status is searched once for each wanted status, because such a range is in the order of the ids. If
+# the filter names none, all are wanted, so that the executions of a workspace need no index of their own.
 _OF_STATUS: Final = {status: f"AND e.status = '{status.value}' AND :is_{status.value}" for status in Status}
 
 COUNTS: Final = """
 SELECT status, CAST(sum(number) AS bigint) FROM execution_counts WHERE workspace_id = :workspace_id GROUP BY status
 """
-# The total of a filter that has a flow and statuses alone.
+# The total for a filter of a flow and statuses only.
 _COUNTED: Final = """
 SELECT CAST(coalesce(sum(number), 0) AS bigint) FROM execution_counts WHERE workspace_id = :workspace_id
 """
@@ -92,7 +92,7 @@ _COUNTED_STATUSES: Final = "AND :statuses LIKE '%,' || status || ',%'"
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The order of a list: how it is sorted, the bound of ids that its last row has, and the nearest of such bounds."""
+    """The order of a list: the sorting, the bound that the id of its last row is, and the nearest of several bounds."""
 
     by: str
     by_id: str
@@ -102,7 +102,7 @@ class _Order:
 
 _NEWEST_FIRST: Final = _Order("ORDER BY {id} DESC", "ORDER BY id DESC", "first_id", "max(id)")
 _OLDEST_FIRST: Final = _Order("ORDER BY {id}", "ORDER BY id", "end_id", "min(id)")
-# Of the entries that are counted: PostgreSQL reads an index if they have the order of it.
+# The order of a count: PostgreSQL reads an index only if the entries have its order.
 _ANY_ORDER: Final = replace(_NEWEST_FIRST, by_id="")
 
 
@@ -130,11 +130,11 @@ class Search:
 
     Attributes:
         page: The ids of a page, in order.
-        last: The last id to examine, if there are as many; None if every row of the index fits.
-        number: The number of those that fit; None if they are examined.
-        is_bounded: The number is one more than `MOST_COUNTED` at most.
+        last: The last id to examine, if there are that many; None if every row of the index fits.
+        number: The number of rows that fit; None if they are examined.
+        is_bounded: The number is at most one more than `MOST_COUNTED`.
         furthest: A bound of the ids of a page far from the first one; None if the rows are those of one index.
-        up_to_furthest: The number of those that fit up to this bound.
+        up_to_furthest: The number of rows that fit up to this bound.
         from_furthest: The ids of such a page, read from this bound in the other direction.
     """
 
@@ -149,7 +149,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The columns that a search returns of each execution, the id first, and the joins that they are from.
+    """The columns that a search returns for each execution, beginning with the id, and the joins for them.
 
     Attributes:
         of_ids: The statement that returns them for `:ids`.
@@ -175,9 +175,10 @@ def _in_one_row(ids: str) -> Statement:
 
 
 def indexes_of(given: frozenset[str], terms: int) -> Sequence[str]:
-    """Return the indexes that a filter can be searched by: names of conditions, and the letters of terms.
+    """Return the indexes that a search can use: names of conditions, and the letters of terms.
 
-    The earlier one is better where two have as many entries that fit: a term is looked up faster than an execution.
+    Of two with the same number of fitting entries, the earlier one is better: looking up a term is faster than looking
+    up an execution.
     """
     names = [name for name in _INDEXED if name in given]
     if "statuses" in given and "flow_id" not in given:
@@ -187,7 +188,7 @@ def indexes_of(given: frozenset[str], terms: int) -> Sequence[str]:
 
 @cache
 def numbers_of(given: frozenset[str], *, terms: int) -> str:
-    """Return the statement that counts the first entries of each index that a filter can be searched by."""
+    """Return the statement that counts the first entries of each index that a search can use."""
     ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys())]
     limits = ("LIMIT :sampled", "LIMIT :sampled")
     counted = [_Entries.of(name, given, ranges).ids(_ANY_ORDER, limits) for name in indexes_of(given, terms)]
@@ -196,7 +197,7 @@ def numbers_of(given: frozenset[str], *, terms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Entries:
-    """The entries of an index that fit a filter. Args: by_status: They are those of each status that is wanted."""
+    """The entries of an index that fit a filter. Args: by_status: The entries of each wanted status are read apart."""
 
     source: _Source
     conditions: Sequence[str]
@@ -211,7 +212,7 @@ class _Entries:
         return cls(_EXECUTIONS, [*conditions, *ranges], by_status)
 
     def ids(self, order: _Order, limits: tuple[str, str], examined: Sequence[str] = ()) -> str:
-        """Return the statement for their ids. Args: limits: That of all together, and of those of each status."""
+        """Return the statement for their ids. Args: limits: The limit of all together, and the one of each status."""
         parts = [*examined, order.by]
         if not self.by_status:
             text = "\n".join((self.source.ids, *self.conditions, *parts, limits[0]))
@@ -223,7 +224,7 @@ class _Entries:
         return text.replace("{id}", self.source.id)
 
     def numbers_by_status(self) -> str:
-        """Return the statement for their number, in half of the time in which their ids are counted."""
+        """Return the statement for their number, which takes half of the time of counting their ids."""
         numbers = [_NUMBER.replace("{ids}", "\n".join(self._of_status(status))) for status in Status]
         return _NUMBERS.replace("{numbers}", " + ".join(numbers)).replace("{id}", self.source.id)
 
@@ -258,7 +259,7 @@ def search_of(given: frozenset[str], *, index: str | None, terms: int = 0, is_re
         return Search(page=rows.ids(order, limits, examined), last=last)
     search = Search(page=entries.ids(order, limits))
     if entries.by_status:
-        # A page has nothing beyond the entry of any one status that is as far from the first one as its own last entry.
+        # A page that ends with entry number `:most` has nothing beyond entry number `:most` of any one status.
         lasts = entries.ids(replace(order, by_id=""), ("", "LIMIT 1 OFFSET :most - 1"))
         furthest = _FURTHEST.replace("{nearest}", order.nearest).replace("{ids}", lasts)
         ranges = [_RANGES[name] for name in sorted(given & _RANGES.keys() | {order.bound})]
@@ -301,7 +302,7 @@ async def search(
     total: int | None = None
     counting = statements
     if page.counts and page.cursor:
-        # The total is also of what comes before the cursor.
+        # The total includes the rows before the cursor.
         given = frozenset(name for name in _CONDITIONS if getattr(whole, name))
         counting = search_of(given, index=only, terms=len(terms))
         assert counting.number is not None, "as with the cursor, nothing is examined"
@@ -350,7 +351,7 @@ def _from_cursor(wanted: ExecutionFilter, page: Page) -> ExecutionFilter:
 
 
 def _after(id: str) -> str:
-    """Return the first text after an id that another id can be."""
+    """Return the first text after an id that can be another id."""
     return id + "\x01"
 
 
@@ -362,13 +363,13 @@ def _id_of(row: Row) -> str:
 async def _examine(
     tx: Transaction, statements: Search, values: dict[str, Any], page: Page, listing: Listing
 ) -> Listed[Row]:
-    """Return the rows of a page that fit among those that may be examined."""
+    """Return the rows of a page, out of those that may be examined."""
     assert statements.last is not None, "rows are examined"
     last = await tx.row(statements.last, values)
     if last is not None:
         values |= {"end_id": _after(last[0])} if page.is_reversed else {"first_id": last[0]}
     if page.counts:
-        # All that fit are read at once, because examining the rows again takes as long.
+        # Reads all fitting rows at once, because examining the rows again takes as long.
         values |= {"limit": MOST_EXAMINED_TO_COUNT, "offset": 0, "most": MOST_EXAMINED_TO_COUNT}
     found = _IDS.decode((await one_row(tx, _in_one_row(statements.page), values))[0])
     found.sort(reverse=not page.is_reversed)
@@ -386,7 +387,7 @@ async def _examine(
 def _values(
     workspace_id: WorkspaceId, wanted: ExecutionFilter, page: Page, terms: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    # One more than is shown tells whether there is another page.
+    # One more than is shown, to know whether there is another page.
     limit = page.limit + 1
     values: dict[str, Any] = {
         "workspace_id": workspace_id,

@@ -33,8 +33,8 @@ KEYS: Final = """
 SELECT idempotency_key FROM executions
  WHERE workspace_id = :workspace_id AND idempotency_key >= :first AND idempotency_key < :end
 """
-# The columns of `_view`. Repaired is what failed or was cancelled and has been repeated with success since, itself or
-# another one of its chain of reruns.
+# The columns of `_view`. An execution that failed or was cancelled is repaired if it, or another one of its chain of
+# reruns, was later repeated with success.
 _COLUMNS: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 1, :error_characters), f.name, r.number,
        x.error_type, x.failed_node, x.log_counts, x.trigger_id, x.rerun_of,
@@ -45,7 +45,7 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 
                      AND later.workspace_id = x.workspace_id) END,
        x.labels
 """
-# The name of a flow that is being moved belongs to another workspace.
+# While a flow is being moved, its name belongs to another workspace.
 _JOINS: Final = """
   LEFT JOIN flows f ON f.id = x.flow_id AND f.workspace_id = x.workspace_id
   LEFT JOIN revisions r ON r.id = x.revision_id
@@ -64,7 +64,7 @@ _WITH_ID: Final = """
 """
 GET: Final = _COLUMNS + _OF_DETAIL + _SOURCE + _WITH_ID
 
-# Some executions, in any order. There are as many as on a page.
+# The executions of a page, in any order.
 _WITH_IDS_IN_SQLITE: Final = "WHERE x.id IN (SELECT value FROM json_each(:ids))"
 _WITH_IDS_IN_POSTGRES: Final = "WHERE x.id IN (SELECT json_array_elements_text(CAST(:ids AS json)))"
 LISTED: Final = Statement(
@@ -87,15 +87,15 @@ OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
  ORDER BY completed_at LIMIT :limit
 """
-# Deletes events from the first one on, and the execution last: an execution without its first event is not shown, and
-# one whose row remains is found again.
+# Deletes the events from the first one on, and then the execution: without its first event it is not shown, and as long
+# as its row exists it is found again.
 PURGE_EVENTS: Final = """
 DELETE FROM events
  WHERE execution_id = :id AND seq < :events + (SELECT min(seq) FROM events WHERE execution_id = :id)
 """
 PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
-# Open executions wait while a commit deletes, so these limit how long it takes. Deleting an event takes a time that
-# depends on its size.
+# Open executions wait while a commit deletes, so these limit its duration. The time to delete an event depends on its
+# size.
 _EVENTS_A_COMMIT: Final = 2000
 _EVENTS_AT_ONCE: Final = 100
 _SECONDS_A_COMMIT: Final = 0.01
@@ -160,11 +160,11 @@ class SqlExecutions:
                 values["until"] = last_seq = execution[0]
                 rows = await tx.rows(search.page, {**values, "limit": most, "offset": page.offset})
                 is_last = len(rows) < most
-                # What the page shows already is not searched for again: a filter reads all events of the execution.
+                # The lines of the page are not searched for again: a filter reads all events of the execution.
                 if is_last and not page.cursor and (rows or not page.offset):
                     return last_seq, rows, [], page.offset + len(rows)
                 total = (await one_row(tx, search.count, values))[0] if page.counts else 0
-                # The number of the last line, if another one follows it.
+                # The number of the page's last line, if another one follows.
                 last = {**values, "limit": 2, "offset": page.offset + page.limit - 1}
                 return last_seq, rows, [] if is_last else await tx.rows(search.numbers, last), total
 
@@ -201,7 +201,7 @@ class SqlExecutions:
 
 
 async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
-    """Delete ended executions, in this order; return how many were deleted, and whether all were."""
+    """Delete ended executions in this order; return the number of deleted ones, and whether all were deleted."""
     until, events = time.monotonic() + _SECONDS_A_COMMIT, 0
     for done, id in enumerate(ids):
         values = {"id": id, "events": _EVENTS_AT_ONCE}
@@ -216,12 +216,12 @@ async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
     return len(ids), True
 
 
-# The number of `_COLUMNS`, and more characters than an error has.
+# The number of `_COLUMNS`, and a number of characters that no error has.
 _WIDTH: Final = 15
 _WHOLE: Final = 2**30
 
 
-# The call of an enumeration takes ten times as long.
+# Calling the enumeration takes ten times as long.
 _STATUSES: Final = {status.value: status for status in Status}
 
 

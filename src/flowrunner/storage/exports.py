@@ -1,4 +1,4 @@
-"""Reading of all that a workspace holds, in portions."""
+"""Reading of the whole content of a workspace, in portions."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,7 +33,7 @@ _IN_ORDER: Final = """
  ORDER BY x.id
 """
 EXECUTIONS: Final = _EXPORTED + IDS_AFTER + _IN_ORDER
-# The length is summed up to each event, so that a page of long ones has few.
+# Lengths are summed up to each event, so that a page has few long events.
 EVENTS: Final = """
 SELECT seq, at, type, data
   FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
@@ -104,7 +104,7 @@ class SqlExports:
 
 
 def _event(seq: int, at: int, type: str, data: str) -> ExportedEvent:
-    # One that this version cannot read is exported as it is stored.
+    # An event that this version cannot read is exported in its stored form.
     with suppress(msgspec.MsgspecError, UnicodeError):
         data = in_full(type, data)
     return ExportedEvent(seq=seq, at=from_ms(at), type=type_of(type) or type, data=data)

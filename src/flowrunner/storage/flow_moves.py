@@ -1,7 +1,7 @@
 """Moves of flows to another workspace, with their revisions and executions.
 
-The first transaction moves the flow, and short ones the rest: the column `moving_from` remains until the last of them,
-so that a move which was cut off can be completed.
+The first transaction moves the flow, and short ones the rest. The column `moving_from` is set until the last of them,
+so that an interrupted move can be completed.
 """
 
 from collections.abc import Sequence
@@ -57,8 +57,8 @@ MOVE_REVISIONS: Final = """
 UPDATE revisions SET workspace_id = :target, created_by = coalesce(created_by, workspace_id)
  WHERE flow_id = :id AND workspace_id = :source AND number >= :number
 """
-# The newest first: a client repeats the request that started one soon, or never. Of two executions with the same key,
-# the one that is in the target already keeps it.
+# The newest first: a client repeats the request of a start soon, or never. Of two executions with the same key, the one
+# in the target keeps it.
 MOVE_EXECUTIONS: Final = """
 UPDATE executions
    SET workspace_id = :target,
@@ -71,7 +71,7 @@ UPDATE executions
 COMPLETE: Final = "UPDATE flows SET moving_from = NULL WHERE id = :id AND workspace_id = :target"
 INCOMPLETE: Final = "SELECT id FROM flows WHERE moving_from IS NOT NULL ORDER BY id LIMIT 100"
 
-# Other writes wait for a transaction, so these limit how long it takes.
+# Other writes wait for a transaction, so these limit its duration.
 _EXECUTIONS_AT_ONCE: Final = 500
 _REVISIONS_AT_ONCE: Final = 100
 _REQUESTS_AT_ONCE: Final = 20
@@ -94,7 +94,7 @@ class SqlFlowMoves:
         audit: Audit = None,
     ) -> None:
         values = {"id": id, "source": source, "target": target}
-        # Not in the transaction, because a history may be long. What is stored meanwhile is little.
+        # Outside of the transaction, because a history may be long. Little is stored meanwhile.
         (size,) = await self._database.read_long(lambda tx: one_row(tx, SIZE, values))
 
         async def begin(tx: Transaction) -> None:

@@ -30,10 +30,10 @@ AND NOT EXISTS (SELECT 1 FROM json_array_elements_text(CAST(:tags AS json)) AS w
 """,
     ),
 }
-# The columns that a text is searched in. They are one text, so that each letter is replaced once.
+# The columns in which a text is searched. They are one text, so that each letter is replaced once.
 _SEARCHED: Final = Statement(sqlite="(name || char(10) || description)", postgres="(name || chr(10) || description)")
 # The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
-# interpreter's lock for every row. The total of one page is 0 if nobody asks for it.
+# interpreter's lock for every row. The total of a page is 0 if the caller does not ask for it.
 _PAGE_IN_SQLITE: Final = """
 SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions} AND :counts),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,

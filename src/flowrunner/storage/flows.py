@@ -93,8 +93,8 @@ UPDATE revisions SET deleted_at = :at, definition = NULL
  WHERE flow_id = :id AND number = :number AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 
-# No execution of a deleted flow can start, so once none is left it is no longer needed. Some of a flow that is moving
-# may be in another workspace.
+# No execution of a deleted flow can start, so the flow is no longer needed once it has none. While a flow is being
+# moved, some of its executions may be in another workspace.
 UNNEEDED: Final = """
 SELECT id FROM flows
  WHERE deleted_at IS NOT NULL AND moving_from IS NULL
@@ -111,7 +111,7 @@ class SqlFlows:
     """Implements `ports.FlowStore`.
 
     Attributes:
-        armed, listening: Set after changes that may have armed triggers, for two jobs that each clear their own.
+        armed, listening: Set after changes that may have armed triggers, for two jobs, each of which clears its own.
     """
 
     def __init__(self, database: Database) -> None:
@@ -135,7 +135,7 @@ class SqlFlows:
     async def save_named(
         self, workspace_id: WorkspaceId, changes: Sequence[NamedChange], *, most: int | None = None, audit: Audit = None
     ) -> Sequence[FlowChange]:
-        # There is one such transaction at a time, so nobody else creates a flow with the name after the look.
+        # One such transaction runs at a time, so no other one creates a flow with the name after the lookup.
         async def save(tx: Transaction) -> Sequence[FlowChange]:
             planned = await flow_changes.plan(tx, workspace_id, changes, most)
             await flow_changes.write(tx, workspace_id, planned)

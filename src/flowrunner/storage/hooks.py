@@ -26,7 +26,7 @@ SETTLE: Final = """
 UPDATE hook_deliveries SET state = :state, execution_id = :execution_id, error = :error WHERE id = :id
 """
 TRIGGER_FAILED: Final = "UPDATE triggers SET failures = failures + 1, error = :error WHERE id = :trigger_id"
-# The server may have ended after the start and before it has noted that.
+# The server may have ended after the start, before it recorded that.
 PAGE: Final = """
 SELECT d.id, d.workspace_id, d.trigger_id, d.received_at,
        CASE WHEN d.state = 'received' AND x.id IS NOT NULL THEN 'started' ELSE d.state END,
@@ -67,7 +67,7 @@ PURGE_OLD: Final = """
 DELETE FROM hook_deliveries
  WHERE id IN (SELECT id FROM hook_deliveries WHERE received_at < :before ORDER BY received_at LIMIT :limit)
 """
-# Beyond the newest of each webhook.
+# Those beyond the newest of each webhook.
 PURGE_MANY: Final = """
 DELETE FROM hook_deliveries
  WHERE id IN (SELECT d.id FROM triggers t, hook_deliveries d
@@ -76,7 +76,7 @@ DELETE FROM hook_deliveries
                                        ORDER BY x.received_at DESC, x.id DESC LIMIT 1 OFFSET :most)
                LIMIT :limit)
 """
-# Their trigger has gone with its flow.
+# Those whose trigger was deleted with its flow.
 PURGE_REFUSALS: Final = "DELETE FROM hook_refusals WHERE trigger_id NOT IN (SELECT id FROM triggers)"
 
 _decode_request: Final = BoundedDecoder[dict[str, Any]](dict[str, Any]).decode

@@ -36,12 +36,12 @@ REMOVE: Final = "DELETE FROM identities WHERE account_id = :account_id AND id = 
 REMOVE_ALL: Final = "DELETE FROM identities WHERE account_id = :account_id"
 LOGS_IN: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND password_hash <> :none"
 NOTE_USE: Final = "UPDATE identities SET last_used_at = :at WHERE id = :id AND account_id = :account_id"
-# A state that was used, until it expires anyway.
+# Records a used state until it expires.
 USE_STATE: Final = """
 INSERT INTO login_challenges (digest, account_id, purpose, expires_at)
 VALUES (:digest, :account_id, 'sign_on', :expires_at)
 """
-# Of a workspace that is nobody's personal one.
+# Finds only workspaces that are not personal.
 ROLE_IN: Final = """
 SELECT w.id, (SELECT role FROM members m WHERE m.workspace_id = w.id AND m.account_id = :account_id)
   FROM workspaces w
@@ -83,7 +83,7 @@ class SqlIdentities:
         audit: Audit = None,
     ) -> None:
         async def add(tx: Transaction) -> None:
-            # A new password, for example, ends the session, and no link may be made after that.
+            # A new password, for example, ends the session: after that, no account may be linked.
             if await tx.row(FAMILY, {"id": session}) is None:
                 raise Conflict("The session that began to link the account has ended")
             if (await one_row(tx, COUNT, {"account_id": identity.account_id}))[0] >= most:
@@ -107,7 +107,7 @@ class SqlIdentities:
             if await tx.run(REMOVE, values) != 1:
                 raise NotFound("identity")
             if (await one_row(tx, COUNT, values))[0] == 0 and await tx.row(LOGS_IN, values) is None:
-                raise Conflict("The account has no password, and could not log in any more: link another one first")
+                raise Conflict("The account has no password, and could no longer log in: link another one first")
 
         await self._database.write(remove, audit=audit)
 

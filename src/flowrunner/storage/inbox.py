@@ -29,7 +29,7 @@ SELECT number, execution_id, kind, content FROM execution_inbox
  WHERE execution_id IN (SELECT json_array_elements_text(:ids::json)) AND NOT is_rejected ORDER BY number
 """,
 )
-# Only the process that owns the execution may do this, which its fencing token proves.
+# Only the process that owns the execution may do this; its fencing token proves the ownership.
 REJECT: Final = """
 UPDATE execution_inbox SET is_rejected = true
  WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :fencing_token)

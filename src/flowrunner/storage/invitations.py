@@ -33,7 +33,7 @@ SELECT id, workspace_id, email, role, invited_by, created_at, expires_at FROM in
 """
 COUNT: Final = "SELECT count(*) FROM invitations WHERE workspace_id = :workspace_id AND expires_at > :now"
 DELETE: Final = "DELETE FROM invitations WHERE workspace_id = :workspace_id AND id = :id"
-# The account that invites must still be allowed to: a member that was removed leaves no way back in.
+# The inviting account must still be allowed to invite, so that a removed member cannot leave a way back in.
 BY_DIGEST: Final = """
 SELECT i.id, i.workspace_id, i.email, i.role, i.invited_by, i.created_at, i.expires_at, coalesce(w.name, o.name, ''),
        a.id, a.name, a.email, a.role, a.created_at, a.updated_at, a.disabled_at, a.email_confirmed_at
@@ -114,7 +114,7 @@ class SqlInvitations:
             if row is None:
                 raise LinkNotValid
             invitation = _invitation(row)
-            # Of two at the same time, one finds nothing to delete.
+            # Of two requests at the same time, one finds nothing to delete.
             if await tx.run(DELETE, {"workspace_id": invitation.workspace_id, "id": invitation.id}) == 0:
                 raise LinkNotValid
             if new is not None:

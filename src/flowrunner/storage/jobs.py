@@ -25,7 +25,7 @@ CREATE: Final = """
 INSERT INTO jobs (id, workspace_id, created_by, type, status, total, created_at, work)
 VALUES (:id, :workspace_id, :created_by, :type, 'running', :total, :created_at, :work)
 """
-# Running ones are few, and newer than those that are forgotten.
+# There are few running jobs, all newer than the deleted ones.
 FORGET: Final = """
 DELETE FROM jobs
  WHERE workspace_id = :workspace_id AND completed_at IS NOT NULL
@@ -47,8 +47,8 @@ SELECT j.id, j.workspace_id, j.created_by, j.type, j.status, j.total, j.done, j.
   FROM jobs j LEFT JOIN accounts a ON a.id = j.created_by AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE j.id = :id AND j.completed_at IS NULL
 """
-# The position tells whether another process has advanced the job. A job that was cancelled meanwhile counts what was
-# done.
+# Another position shows that another process has advanced the job. A job that was cancelled meanwhile still counts the
+# items that were done.
 ADVANCE: Final = """
 UPDATE jobs SET position = :position, done = done + :done, failed = failed + :failed, errors = :errors
  WHERE id = :id AND workspace_id = :workspace_id AND position = :before

@@ -27,8 +27,8 @@ from flowrunner.storage.usage import FreeStorage
 # claim under which it was made, and changing one row takes over all executions.
 TOKENS_PER_EPOCH: Final = 10**11
 CLAIM: Final = "UPDATE engine SET epoch = epoch + :tokens RETURNING epoch"
-# A process that advances all executions alone needs no active slots. As many rows have one, or wait for one, as workers
-# had in memory or had to queue: none in most installations.
+# A process that advances all executions alone needs no active slots. Only executions that workers had in memory or had
+# queued hold one or wait for one: none in most installations.
 RELEASE_SLOTS: Final = """
 UPDATE executions SET is_active = false, queued_at = NULL
  WHERE id IN (SELECT id FROM executions WHERE is_active AND completed_at IS NULL
@@ -64,11 +64,12 @@ SELECT seq, at, type, data
  WHERE before < :characters ORDER BY seq
 """,
 )
-# The maximum number of rows that one statement reads or changes, where their number has no bound, and of characters of
-# events.
+# The maximum number of rows that one statement reads or changes if there may be any number of them, and of characters
+# of events.
 _PAGE: Final = 1000
 _CHARACTERS_A_PAGE: Final = 2 * 1024 * 1024
-# How much is decoded before other tasks of the event loop run; each event has less than a megabyte.
+# Events, and their characters, that are decoded before other tasks of the event loop run. Each event has less than a
+# megabyte.
 _EVENTS_A_PORTION: Final = 200
 _CHARACTERS_A_PORTION: Final = 256 * 1024
 

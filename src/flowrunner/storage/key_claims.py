@@ -1,4 +1,4 @@
-"""Claims of idempotency keys, in the transactions of the changes that requests make."""
+"""Claims of the idempotency keys of requests, in the transactions of their changes."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -8,7 +8,7 @@ from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Transaction
 
-# Changes nothing for another request with the key. The changes of one request may be made by several transactions.
+# Changes nothing for another request with the key. One request may make its changes in several transactions.
 CLAIM: Final = """
 INSERT INTO request_keys (account_id, key, workspace_id, request_id, digest, created_at)
 VALUES (:account_id, :key, :workspace_id, :request_id, :digest, :at)
@@ -20,7 +20,7 @@ VALUES (:account_id, :key, :workspace_id, :request_id, :digest, :at)
 async def claim(
     tx: Transaction, account_id: AccountId, workspace_id: WorkspaceId, request: RequestKey, *, at: datetime
 ) -> None:
-    """Claim the key of a request in the open transaction. Raises: RequestKeyTaken by another request."""
+    """Claim the key of a request in the open transaction. Raises: RequestKeyTaken if another request has it."""
     values: dict[str, Any] = {
         "account_id": account_id,
         "workspace_id": workspace_id,

@@ -40,8 +40,8 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
  WHERE replaced_by IS NOT NULL ORDER BY id
 """
 COMPLETE: Final = "UPDATE key_rotations SET completed_at = :at WHERE id = :id AND completed_at IS NULL"
-# Each process that listens for notifications has a session for that, which ends with the process. An installation in
-# another schema of the database has other keys; the session's lock distinguishes them: see `postgres.notifications`.
+# Each process that listens for notifications has a session for that, which ends with the process. The session's lock
+# distinguishes installations in other schemas of the database, which have other keys: see `postgres.notifications`.
 HOLDERS: Final = Statement(
     sqlite="SELECT '' WHERE false",
     postgres="""
@@ -69,7 +69,7 @@ _NAME: Final = re.compile(r"flowrunner master=(\w+)(?:\+(\w+))? signing=(\w+)(?:
 
 
 def name_of(holder: KeyHolder) -> str:
-    """Return the name for the session of a process, from which other processes read the keys that it has."""
+    """Return the name for the session of a process, in which other processes read the keys that it has."""
     return f"flowrunner master={_held(holder.master)} signing={_held(holder.signing)}"
 
 

@@ -13,7 +13,7 @@ from flowrunner.storage.sqlite.location import SqliteFile
 
 
 class Location(Protocol):
-    """A place that data is stored at, open or not."""
+    """A place where data is stored, open or not."""
 
     async def check(self) -> list[str]:
         """Check that the database server is suitable and return warnings. Raises: UnfitServer."""
@@ -41,11 +41,11 @@ class Location(Protocol):
         on_duration: OnDuration = unmeasured,
         is_standby: bool = False,
     ) -> Database:
-        """Open the database. Args: as of the databases."""
+        """Open the database. Args: Those of the databases."""
         ...
 
     def ownership(self, *, is_shared: bool = False) -> AbstractAsyncContextManager[Ownership]:
-        """Try from now on to become the active server, or one of several that share the work.
+        """Start trying to become the active server, or one of several that share the work.
 
         Raises: CannotConnect.
         """
@@ -60,7 +60,7 @@ def location_of(url: str | None, *, file: Path, readers: int = 10, statement_sec
     """Return the PostgreSQL database at ``url``, or the SQLite file if that is None."""
     if url is None:
         return SqliteFile(file)
-    # Importing the driver takes longer than a small command.
+    # Importing the driver would take longer than a small command.
     from flowrunner.storage.postgres.location import PostgresUrl
 
     return PostgresUrl(url=url, readers=readers, statement_seconds=statement_seconds)

@@ -1,4 +1,4 @@
-"""E-mails that a commit adds to those that are to be sent."""
+"""The queue of e-mails, to which a commit adds its own."""
 
 from typing import Final
 
@@ -10,8 +10,8 @@ from flowrunner.storage.transaction import Transaction
 
 logger = structlog.get_logger()
 
-# Unsent e-mails: of an account, and of all. Those with a link, such as invitations, count apart: an account that causes
-# many must not keep away what tells of its own logins, which has none.
+# Limits of unsent e-mails, of one account and of all. Those with a link, such as invitations, are counted apart: they
+# must not displace the e-mails about the account's own logins, which have none.
 MOST_OF_ACCOUNT: Final = 100
 MOST: Final = 5_000
 
@@ -29,7 +29,7 @@ SELECT :id, a.id, coalesce(CAST(:to AS text), a.email), :subject, :text, :page, 
 
 
 async def queue_mail(tx: Transaction, mail: OutgoingMail) -> None:
-    """Add an e-mail in the open transaction, or drop it if too many are unsent: the change does not fail for it."""
+    """Add an e-mail in the open transaction, or drop it if too many are unsent: the change must not fail for that."""
     values = {
         "id": mail.id,
         "account_id": mail.account_id,

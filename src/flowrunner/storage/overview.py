@@ -16,7 +16,7 @@ from flowrunner.storage.execution_search import COUNTS
 from flowrunner.storage.rows import from_ms, from_ms_or_none
 from flowrunner.storage.transaction import Row, Statement, Transaction
 
-# Flows of a workspace that are looked at; each takes one look into an index.
+# Limit of flows of a workspace; each takes one lookup in an index.
 _MOST_FLOWS: Final = 2000
 _MOST_ERROR_CHARACTERS: Final = 300
 

@@ -23,7 +23,7 @@ INSERT INTO password_resets (digest, account_id, created_at, expires_at)
 SELECT :digest, id, :at, :expires_at FROM accounts
  WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL
 """
-# The link that was just made stays, although others of the same millisecond may sort before it.
+# The new link stays, although others of the same millisecond may sort before it.
 DROP_OLDEST: Final = """
 DELETE FROM password_resets
  WHERE account_id = :account_id
@@ -96,7 +96,7 @@ class SqlPasswordResets:
     async def use(self, digest: str, *, password_hash: str, at: datetime, audit: Audit = None) -> None:
         async def use(tx: Transaction) -> None:
             row = await tx.row(FIND_RESET, {"digest": digest, "now": to_ms(at)})
-            # Of two at the same time, one finds nothing to delete.
+            # Of two requests at the same time, one finds nothing to delete.
             if row is None or await tx.run(USE_RESET, {"digest": digest}) == 0:
                 raise LinkNotValid
             values = {"id": row[0], "password_hash": password_hash, "at": to_ms(at)}

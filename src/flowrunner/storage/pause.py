@@ -1,4 +1,4 @@
-"""The pause of the installation, a column of the only row of its table."""
+"""The pause of the installation, stored in a table with one row."""
 
 from datetime import datetime
 from typing import Final

@@ -1,4 +1,4 @@
-"""What accounts prefer in the interface."""
+"""Preferences of accounts in the interface."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -11,7 +11,7 @@ from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Transaction
 
 GET: Final = "SELECT data FROM preferences WHERE account_id = :account_id"
-# Not for an account that is deleted at the same time, which would keep the row.
+# Writes nothing for an account that is deleted at the same time, which would keep the row.
 PUT: Final = """
 INSERT INTO preferences (account_id, data, updated_at)
 SELECT id, :data, :at FROM accounts WHERE id = :account_id AND deleted_at IS NULL

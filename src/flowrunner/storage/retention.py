@@ -1,4 +1,4 @@
-"""The rules of retention, columns of flows and workspaces, and the executions that have outlived them."""
+"""Retention rules, which are columns of flows and workspaces, and the executions that exceed them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ SET_OF_FLOW: Final = """
 UPDATE flows SET retention_age = CAST(:age AS bigint), retention_count = CAST(:count AS bigint)
  WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
-# Deleted flows too: their executions remain, under the same rules.
+# Deleted flows included: their executions remain, under the same rules.
 RULED_FLOWS: Final = """
 SELECT f.id, f.workspace_id, coalesce(f.retention_age, w.retention_age), coalesce(f.retention_count, w.retention_count)
   FROM flows f JOIN workspaces w ON w.id = f.workspace_id
@@ -43,7 +43,7 @@ SELECT id FROM executions
  WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND completed_at IS NOT NULL
  ORDER BY id DESC LIMIT 1 OFFSET :count
 """
-# In the order of the index of a flow's executions. The sign keeps the planner from the index of the ends of all flows.
+# In the order of the index of a flow's executions. The sign keeps the planner from using the index of all flows' ends.
 IDS: Final = """
 SELECT id FROM executions
  WHERE workspace_id = :workspace_id AND flow_id = :flow_id AND id > :after AND id <= :up_to

@@ -54,7 +54,7 @@ SELECT :digest, :account_id, :purpose, :expires_at
                 WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL
                   AND password_hash = coalesce(:password_hash, password_hash))
 """
-# Few rows of an account: a challenge is opened by a right password, and each replaces the expired ones.
+# An account has few rows: only a correct password opens a challenge, which replaces the expired ones.
 FORGET_EXPIRED: Final = "DELETE FROM login_challenges WHERE account_id = :account_id AND expires_at < :now"
 COUNT_ATTEMPT: Final = """
 UPDATE login_challenges SET attempts = attempts + 1
@@ -65,7 +65,7 @@ TAKE_CHALLENGE: Final = """
 DELETE FROM login_challenges
  WHERE digest = :digest AND account_id = :account_id AND purpose = :purpose AND expires_at > :now
 """
-# No row while codes are not checked. Concurrent attempts wait for one another at the row.
+# Returns no row while codes are not checked. Concurrent attempts wait for each other at the row.
 COUNT_WRONG: Final = """
 INSERT INTO wrong_codes (account_id, number, not_before) VALUES (:account_id, 1, 0)
     ON CONFLICT (account_id) DO UPDATE SET number = wrong_codes.number + 1 WHERE wrong_codes.not_before <= :now
@@ -74,7 +74,7 @@ RETURNING number
 SET_WAIT: Final = "UPDATE wrong_codes SET not_before = :not_before WHERE account_id = :account_id"
 NOT_BEFORE: Final = "SELECT not_before FROM wrong_codes WHERE account_id = :account_id"
 FORGET_WRONG: Final = "DELETE FROM wrong_codes WHERE account_id = :account_id"
-# A code counts once: its time step must be later than the last one. Some passkeys do not count, and always say 0.
+# A code is valid once: its time step must be later than the last one. Some passkeys do not count, and always report 0.
 USE: Final = """
 UPDATE second_factors SET counter = :counter, last_used_at = :at
  WHERE id = :id AND account_id = :account_id AND confirmed_at IS NOT NULL

@@ -36,7 +36,7 @@ PAGE: Final = """
 SELECT key, created_at, updated_at, last_used_at FROM secrets
  WHERE workspace_id = :workspace_id AND key > :after ORDER BY key LIMIT :limit OFFSET :offset
 """
-# By an index of the flows that name secrets. No definition is read.
+# Uses an index of the flows that name secrets, and reads no definition.
 USERS: Final = """
 SELECT secret_names, id, name FROM flows
  WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND secret_names <> '' ORDER BY id
@@ -54,13 +54,13 @@ UPDATE secrets SET last_used_at = greatest(last_used_at, used.at)
 NEWEST_DATA_KEY: Final = """
 SELECT version, master_key_id, wrapped FROM data_keys WHERE workspace_id = :workspace_id ORDER BY version DESC LIMIT 1
 """
-# A key that is made during a rotation, or after it, need not be replaced by it.
+# A key that is made during a rotation, or after it, need not be replaced.
 ADD_DATA_KEY: Final = """
 INSERT INTO data_keys (workspace_id, version, master_key_id, wrapped, rotation)
 VALUES (:workspace_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
-# Few executions are open. The `+` keeps SQLite from reading all executions of the workspace through its index.
+# Few executions are open. The `+` keeps SQLite from reading all executions of the workspace by its index.
 OPEN_SINCE: Final = Statement(
     sqlite="""
 SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND +workspace_id = :workspace_id
@@ -91,7 +91,7 @@ SELECT workspace_id, max(version) FROM data_keys
 OLDER_DATA_KEYS: Final = "SELECT version FROM data_keys WHERE workspace_id = :workspace_id AND version < :version"
 DELETE_DATA_KEY: Final = "DELETE FROM data_keys WHERE workspace_id = :workspace_id AND version = :version"
 
-# A workspace may have many, and each use of some of them reads these alone.
+# A workspace may have many secrets, so only the wanted ones are read.
 NAMED: Final = Statement(
     sqlite="""
 SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped

@@ -46,8 +46,8 @@ UPDATE sessions
  WHERE id = :old AND replaced_by IS NULL
 RETURNING family, logged_in_at, proof
 """
-# The later of two concurrent refreshes presents the replaced token, and so does a thief. Only for a short time, and
-# while the new token has not been refreshed itself, it counts as a repetition.
+# The later of two concurrent refreshes presents the replaced token, and so does a thief. It counts as a repetition only
+# for a short time, and only until the new token was refreshed, too.
 IS_REPEAT: Final = """
 SELECT old.expires_at > :now AND new.id IS NOT NULL AND new.replaced_by IS NULL
   FROM sessions old LEFT JOIN sessions new ON new.id = old.replaced_by
@@ -59,8 +59,8 @@ DELETE FROM sessions
  WHERE family = (SELECT family FROM sessions WHERE id = :id AND replaced_by IS NOT NULL)
 RETURNING account_id
 """
-# A replaced session lives on for seconds, and is no login of its own. An account never logs in twice within the
-# millisecond that is the position of a page: its passwords are checked one after the other.
+# A replaced session remains for seconds, and is not a login of its own. An account never logs in twice within one
+# millisecond, which is the position of a page: its passwords are checked one after the other.
 LOGINS: Final = """
 SELECT family, logged_in_at, expires_at, last_used_at, coalesce(address, ''), coalesce(agent, '') FROM sessions
  WHERE account_id = :account_id AND replaced_by IS NULL AND expires_at > :now AND logged_in_at < :before
@@ -84,7 +84,7 @@ UPDATE sessions SET last_used_at = used.at, address = used.address
 SAVE_TICKET: Final = """
 INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)
 """
-# Just before the login that it follows, and at a time that no login of the account has: see `LOGINS`.
+# Just before the login that it follows, at a time that no other login of the account has: see `LOGINS`.
 JUST_BEFORE: Final = """
 SELECT min(logged_in_at) - 1 FROM sessions
  WHERE account_id = :account_id AND logged_in_at <= :at AND logged_in_at > :at - 1000
@@ -199,7 +199,10 @@ class SqlSessions:
 
 
 async def open_session(tx: Transaction, session: NewSession, *, at: datetime, password_hash: str | None = None) -> bool:
-    """Open the first session of a login; return False if the account has changed. Args: as `SessionStore.open`."""
+    """Open the first session of a login; return False if the account has changed.
+
+    Args: Those of `SessionStore.open`.
+    """
     values = _values(session, family=session.id, logged_in_at=to_ms(at), at=to_ms(at))
     return await tx.run(OPEN, values | {"password_hash": password_hash}) == 1
 

@@ -42,7 +42,7 @@ SELECT seq, at, type, data
  WHERE before < :characters ORDER BY seq
 """,
 )
-# Where the sizes need no limit: computing them takes longer than reading the events.
+# For events whose sizes need no limit: computing them takes longer than reading the events.
 PAGE_OF_SMALL: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after AND type NOT IN ('l', 'log') ORDER BY seq LIMIT :limit
@@ -59,15 +59,15 @@ SELECT seq, at, type, data FROM events
 """,
 )
 
-# What the two statements below are made of. The end of a scope begins with the scope and the outcome, which are found
-# in a third of the time without reading the event as JSON.
+# The parts of the two statements below. The end of a scope begins with the scope and the outcome: finding them without
+# reading the event as JSON takes a third of the time.
 _PARTS: Final = {
     "{has_part}": "{position}(data, '\"part_bytes\":') > 0",
     "{ended}": 'substr(data, 11, {position}(data, \'","outcome":"\') - 11)',
     "{outcome}": 'substr(data, {position}(data, \'","outcome":"\') + 13, 2)',
-    # The scope around a scope with a slash behind it, and the step that has opened it with a bracket behind it:
+    # The scope around a scope, followed by a slash, and the step that has opened it, followed by a bracket:
     # `each.1[4]/` and `each.1[4]/both.1[` of `each.1[4]/both.1[left]`.
-    # An event without any slash is tested in less time than its scope.
+    # Testing an event for a slash takes less time than testing its scope.
     "{around}": "CASE {position}(data, '/') WHEN 0 THEN '' ELSE rtrim({ended}, replace({ended}, '/', '')) END",
     "{owner}": "CASE {position}(data, '/') WHEN 0 THEN substr({ended}, 1, {position}({ended}, '['))"
     " ELSE rtrim({ended}, replace({ended}, '[', '')) END",

@@ -1,4 +1,4 @@
-"""Stored flow revisions that are still needed, for a check by a newer version."""
+"""Stored revisions of flows that are still needed, for a check by a newer version."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

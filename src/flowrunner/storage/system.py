@@ -13,7 +13,7 @@ SIZE: Final = Statement(
     sqlite="SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
     postgres="SELECT pg_database_size(current_database())",
 )
-# Each part reads one entry of an index, or the entries of a partial one that has only what waits.
+# Each part reads one entry of an index, or the entries of a partial index of rows that wait.
 BACKLOG: Final = """
 SELECT (SELECT count(*) FROM (SELECT 1 FROM callback_deliveries WHERE next_at IS NOT NULL LIMIT :most) AS pending),
        (SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL),

@@ -25,8 +25,8 @@ class SealedValues:
     """The values of a table that are sealed under the data keys of their workspaces.
 
     Attributes:
-        read: The statement that reads them, with `:workspace_id`: the key of the value, which is part of what it is
-            sealed for, `key_version`, the sealed bytes, and version, master key id and wrapped bytes of the data key.
+        read: The statement that reads them, with `:workspace_id`: the key of the value, to which the sealing binds it,
+            `key_version`, the sealed bytes, and version, master key id and wrapped bytes of the data key.
         replace: The statement that stores a newly sealed value, with `:workspace_id`, `:key`, `:key_version` and
             `:sealed`.
     """
@@ -40,11 +40,11 @@ class Table:
     """A table of the schema.
 
     Attributes:
-        columns: All columns but generated ones.
+        columns: All columns except generated ones.
         booleans: The columns that SQLite stores as 0 and 1.
         copied: The statement that reads all rows, with these columns, in the order of the primary key.
-        on_deletion: The statements to execute when an account or a workspace is deleted; `:id` is its id, `:at` the
-            time. An account takes its personal workspace with it.
+        on_deletion: The statements to execute when an account, together with its personal workspace, or a workspace is
+            deleted; `:id` is its id, `:at` the time.
         sealed: The values that a rotation of data keys seals again; None if there are none.
     """
 
@@ -65,7 +65,7 @@ SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
 RESEAL: Final = """
 UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND key = :key
 """
-# The same for the URL and the signing secret of callbacks, whose key is their id.
+# The same for the URLs and signing secrets of callbacks, whose key is their id.
 SEALED_CALLBACKS: Final = """
 SELECT c.id, c.key_version, c.sealed, d.version, d.master_key_id, d.wrapped
   FROM callbacks c LEFT JOIN data_keys d ON d.workspace_id = c.workspace_id AND d.version = c.key_version
@@ -75,7 +75,7 @@ RESEAL_CALLBACK: Final = """
 UPDATE callbacks SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND id = :key
 """
 
-# And for second factors, which are sealed under the data keys of the personal workspaces.
+# The same for second factors, which are sealed under the data keys of the personal workspaces.
 SEALED_FACTORS: Final = """
 SELECT f.id, f.key_version, f.sealed, d.version, d.master_key_id, d.wrapped
   FROM second_factors f LEFT JOIN data_keys d ON d.workspace_id = f.account_id AND d.version = f.key_version

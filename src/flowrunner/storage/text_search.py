@@ -1,4 +1,4 @@
-"""Search for a text in upper or lower case, with one result on both databases.
+"""Search for a text regardless of case, with the same result on both databases.
 
 SQLite folds only ASCII letters, and PostgreSQL those of its locale. So both fold the ASCII letters, and replace the
 other letters of the wanted text one by one: `Ä` by `ä` for a search for `äpfel`.
@@ -12,7 +12,7 @@ from typing import Final
 
 from flowrunner.storage.transaction import Statement
 
-# An alphabet. Further letters are compared as they are.
+# As many as an alphabet has. Further letters are compared as they are.
 MOST_REPLACED: Final = 40
 # Parameters have names without digits.
 _NAMES: Final = [first + second for first in "ab" for second in ascii_lowercase][:MOST_REPLACED]
@@ -23,7 +23,7 @@ _REPLACED: Final = "replace({column}, :letter_{name}, :folded_{name})"
 
 @dataclass(frozen=True, slots=True)
 class FoldedText:
-    """A wanted text without upper case. Args: replaced: Letters that are replaced in what is searched, by others."""
+    """A wanted text in lower case. Attributes: replaced: Letters to replace in the searched text, each by another."""
 
     text: str
     replaced: Sequence[tuple[str, str]]
@@ -57,7 +57,7 @@ def contains(column: str, replaced: int) -> Statement:
 
 
 def _folded(letter: str) -> str:
-    """Return a character in lower case, if that is one character."""
+    """Return a character in lower case if that is a single character, otherwise the character itself."""
     return next((form for form in (letter.casefold(), letter.lower()) if len(form) == 1), letter)
 
 

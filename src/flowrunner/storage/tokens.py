@@ -17,7 +17,7 @@ from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_no
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 from flowrunner.storage.workspaces import memberships
 
-# Only while the login that requests it exists: a new password, for example, ends the login and all tokens of the
+# Only while the login that requests the token exists: a new password, for example, ends the login and all tokens of the
 # account in one commit, and no token may be created after that.
 CREATE: Final = """
 INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at, expires_at, workspace_id)
@@ -151,7 +151,7 @@ async def _caller(tx: Transaction, statement: str, values: Mapping[str, Any]) ->
         expires_at=NEVER if row[4] is None else from_ms(row[4]),
         memberships=() if workspace_id is None else await memberships(tx, AccountId(row[1])),
     )
-    # A member that is removed loses its tokens for the workspace, so this is the last check.
+    # A second line of defence: removing a member deletes its tokens for the workspace.
     return None if caller.role_in(caller.workspace_id) is None else caller
 
 

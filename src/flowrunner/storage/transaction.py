@@ -31,13 +31,13 @@ class Transaction(Protocol):
     """An open transaction. On SQLite no method ever suspends, so that callers run on threads without an event loop."""
 
     async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
-        """Execute the statement and return how many rows it changed. Raises: Refused."""
+        """Execute the statement and return the number of changed rows. Raises: Refused."""
         ...
 
     async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
-        """Execute the statement for all of the values and return how many rows that changed.
+        """Execute the statement for all of the values and return the number of changed rows.
 
-        SQLite executes it once for each; PostgreSQL once, with each parameter as an array of its values.
+        SQLite executes it once for each of them, PostgreSQL once, with each parameter as an array of its values.
 
         Raises: Refused.
         """
@@ -54,7 +54,7 @@ class Transaction(Protocol):
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[None]:
-        """Read from one snapshot within; only for transactions that do not write."""
+        """Read from one snapshot within the context; only for transactions that do not write."""
         ...
 
     def announce(self, execution_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Events of triggers that callbacks tell of, in the transaction that records them."""
+"""Notification of callbacks about triggers, in the transaction that records the event."""
 
 from datetime import datetime
 from typing import Final
@@ -15,7 +15,7 @@ SELECT t.workspace_id, t.flow_id, t.name, f.name, t.failures FROM triggers t JOI
 
 
 async def notify_of_trigger(tx: Transaction, event: str, id: TriggerId, *, at: datetime, **details: JSON) -> None:
-    """Tell of an event of a trigger; of one that is gone, nothing is told."""
+    """Add the deliveries of an event of a trigger, unless the trigger is gone."""
     row = await tx.row(TRIGGER, {"id": id})
     if row is None:
         return
@@ -33,7 +33,7 @@ async def notify_of_trigger(tx: Transaction, event: str, id: TriggerId, *, at: d
 
 
 async def notify_if_failing(tx: Transaction, id: TriggerId, *, error: str | None, at: datetime) -> None:
-    """Tell that a trigger is failing, once, when it has just failed often enough in a row."""
+    """Report once that a trigger is failing: when its failures in a row reach `FAILING_AFTER`."""
     row = await tx.row(TRIGGER, {"id": id})
     if row is not None and row[4] == FAILING_AFTER:
         await notify_of_trigger(tx, "trigger.failing", id, at=at, reason=error)

@@ -1,4 +1,4 @@
-"""Starts by triggers: the changes of a trigger with the execution that it starts, and the schedules that are due."""
+"""Starts by triggers: the change of a trigger with the execution that it starts, and due schedules."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,14 +15,14 @@ from flowrunner.storage.transaction import Statement, Transaction
 from flowrunner.storage.trigger_events import notify_if_failing, notify_of_trigger
 from flowrunner.storage.triggers import ALL, view
 
-# The due time that is started must be the stored one: so it is started once, by whichever process is first.
+# The due time must be the stored one, so that only the first process starts its execution.
 FIRE: Final = """
 UPDATE triggers
    SET due_at = :next_due_at, next_at = :next_at, last_at = :at, last_execution_id = :execution_id, failures = 0,
        error = NULL, missed = missed + :missed
  WHERE id = :id AND due_at = :due_at
 """
-# A start at another time than the due one.
+# A start at another time than a due time.
 START: Final = """
 UPDATE triggers SET last_at = :at, last_execution_id = :execution_id, failures = 0, error = NULL WHERE id = :id
 """
@@ -57,7 +57,7 @@ SELECT new.delivery, new.workspace_id, new.trigger_id, new.at, 'started', new.ex
     ON CONFLICT (id) DO NOTHING
 """,
 )
-# Nothing is due during a pause; what was missed is found after it.
+# Nothing is due during a pause; missed due times are found after it.
 EARLIEST: Final = """
 SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
 """
@@ -88,7 +88,9 @@ async def record_fires(tx: Transaction, created: Sequence[NewExecution]) -> None
                 raise TriggerHasMoved
         if fire.missed and fire.due_at is not None:
             due_at = rfc3339(fire.due_at)
-            await notify_of_trigger(tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed)
+            await notify_of_trigger(
+                tx, "trigger.missed", fire.trigger_id, at=fire.at, due_at=due_at, missed=fire.missed
+            )
         if fire.ended is not None and await tx.run(TAKE_END, {"id": fire.trigger_id, "ended": fire.ended}) != 1:
             raise TriggerHasMoved
         if fire.delivery is not None:

@@ -28,7 +28,7 @@ SELECT t.id, t.workspace_id, t.flow_id, f.name, t.name, t.type, t.spec, t.url_to
        EXISTS (SELECT 1 FROM executions x WHERE x.id = t.last_execution_id AND x.completed_at IS NULL)
   FROM triggers t JOIN flows f ON f.id = t.flow_id
 """
-# Those of a deleted flow are gone with it for its users.
+# For users, the triggers of a deleted flow are gone with it.
 OF_WORKSPACE: Final = """
  WHERE t.workspace_id = :workspace_id AND f.deleted_at IS NULL
    AND (CAST(:flow_id AS text) IS NULL OR t.flow_id = :flow_id) AND (CAST(:type AS text) IS NULL OR t.type = :type)
@@ -42,7 +42,7 @@ SELECT count(*) FROM triggers t JOIN flows f ON f.id = t.flow_id
 """
 GET: Final = f"{ALL} WHERE t.id = :id AND t.workspace_id = :workspace_id AND f.deleted_at IS NULL"
 BY_ID: Final = f"{ALL} WHERE t.id = :id AND f.deleted_at IS NULL"
-# Each request to a webhook reads it: no more than that needs, and at once what a start would read of the flow.
+# Each request to a webhook reads it, so it has only what that needs, and what a start would read of the flow.
 BY_URL: Final = """
 SELECT t.id, t.workspace_id, t.flow_id, t.name, f.revision_id, f.name, f.disabled_at IS NOT NULL,
        (SELECT paused_at IS NOT NULL FROM engine), t.paused_at IS NULL AND t.removed_at IS NULL
@@ -55,7 +55,7 @@ ADD: Final = """
 INSERT INTO triggers (id, workspace_id, flow_id, name, type, spec, url_token, created_at)
 VALUES (:id, :workspace_id, :flow_id, :name, :type, :spec, :url_token, :at)
 """
-# What is known of the earlier type says nothing about the new one.
+# The state of the earlier type says nothing about the new one.
 REPLACE: Final = """
 UPDATE triggers
    SET type = :type, spec = :spec, url_token = :url_token, removed_at = NULL, due_at = NULL, next_at = NULL,
@@ -103,7 +103,7 @@ LOOP: Final = Statement(
     sqlite=_LOOP.replace("SOURCE", "t.spec ->> '$.flow'").replace("NAME", "f.name"),
     postgres=_LOOP.replace("SOURCE", "(t.spec::json ->> 'flow') COLLATE \"C\"").replace("NAME", 'f.name COLLATE "C"'),
 )
-# 160 bits, so that nobody can guess a URL.
+# 160 bits, so that URLs cannot be guessed.
 _TOKEN_BYTES: Final = 20
 
 
@@ -171,9 +171,9 @@ async def arm(
     *,
     at: datetime,
 ) -> None:
-    """Arm the triggers of a flow that was saved, and end those that its document has no more.
+    """Arm the triggers of a flow that was saved, and end those that its document no longer has.
 
-    A trigger that is as it was keeps its next due time.
+    An unchanged trigger keeps its next due time.
 
     Args:
         triggers: All triggers of the document, each with the id that it gets if it is new.
@@ -215,7 +215,7 @@ async def of_flow(tx: Transaction, flow_id: FlowId) -> Sequence[TriggerView]:
 
 
 async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[TriggerId, TriggerView]:
-    """Return the triggers that exist, of flows that were not deleted."""
+    """Return those of the triggers that exist, and whose flow was not deleted."""
     found = {}
     for id in ids:
         row = await tx.row(BY_ID, {"id": id})
@@ -225,7 +225,7 @@ async def of_ids(tx: Transaction, ids: Collection[TriggerId]) -> Mapping[Trigger
 
 
 async def check_chains(tx: Transaction, flow_id: FlowId) -> None:
-    """Raises: InvalidFlow if an end of the flow's executions would lead to another one of them."""
+    """Raises: InvalidFlow if the end of an execution of the flow would start another one of the flow."""
     row = await tx.row(LOOP, {"flow_id": flow_id})
     if row is not None:
         message = f"the chain is a loop: an end of this flow would start it again, by way of {quoted(row[1])}"
@@ -234,7 +234,7 @@ async def check_chains(tx: Transaction, flow_id: FlowId) -> None:
 
 
 async def _arm(tx: Transaction, trigger: TriggerView, *, at: datetime) -> None:
-    """Let a trigger wait for what starts it next, or for nothing while it or its flow is off."""
+    """Arm a trigger for its next start, or for none while it or its flow is disabled."""
     is_on = trigger.paused_at is None and trigger.flow_disabled_at is None
     values: dict[str, Any] = {
         "id": trigger.id,

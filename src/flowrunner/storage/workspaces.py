@@ -20,7 +20,7 @@ from flowrunner.storage.transaction import Refused, Row, Statement, Transaction,
 CREATE: Final = """
 INSERT INTO workspaces (id, name, slug, created_at) VALUES (:id, :name, :slug, :created_at)
 """
-# A personal workspace is called after its account, and its slug is its id.
+# A personal workspace has the name of its account, and its id as slug.
 GET: Final = """
 SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at,
        w.second_factor_required_at IS NOT NULL
@@ -134,7 +134,7 @@ SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner, a.email_confirmed_
 """
 COUNT_MEMBERS: Final = "SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id"
 COUNT_JOINED: Final = "SELECT count(*) FROM memberships WHERE account_id = :account_id AND NOT is_owner"
-# An address names only the account that has confirmed it: any account may claim one.
+# An address identifies only the account that has confirmed it: any account may claim one.
 ACCOUNT_NAMED: Final = """
 SELECT id FROM accounts
  WHERE (id = :name OR (email = :name AND email_confirmed_at IS NOT NULL)) AND deleted_at IS NULL
@@ -358,7 +358,7 @@ async def memberships(tx: Transaction, account_id: AccountId) -> tuple[Membershi
 
 
 class _slug_taken:  # noqa: N801 # reads as a statement at its uses
-    """Conversion of a rejection by the schema into the error for the caller."""
+    """Context that turns a rejection by the schema into the error for the caller."""
 
     def __init__(self, slug: str | None) -> None:
         self._slug = slug

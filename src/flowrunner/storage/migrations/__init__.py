@@ -40,7 +40,7 @@ class Schema:
 
     @property
     def is_obsolete(self) -> bool:
-        """Return whether the schema is older than every one that this version can migrate."""
+        """Return whether the schema is older than all that this version can migrate."""
         return self.revision is not None and self.revision < REVISIONS[0]
 
     @property
@@ -68,7 +68,7 @@ class Schema:
 
 
 class UnusableDatabase(FlowRunnerError):
-    """A file or database that is damaged, cannot be written or holds something else; the message says what to do."""
+    """A file or database that is damaged, cannot be written, or is not FlowRunner's; the message says what to do."""
 
 
 def migrate_sqlite(path: Path) -> None:

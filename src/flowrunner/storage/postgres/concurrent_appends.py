@@ -13,10 +13,10 @@ from flowrunner.storage.appends import AcquireOp, AppendOp, event_rows, summary_
 from flowrunner.storage.transaction import Transaction
 
 # Appends all events of many steps. An execution that cannot be advanced gets no events, keeps its messages and is not
-# among the returned ids. Nor is one whose events answer a missing message, because the sender has reported that it was
-# not done. The messages are locked first, so that none can be cancelled meanwhile. Of a workspace that would exceed its
-# quota no execution is advanced here; each append is then tried by itself. The quota may miss at most one concurrent
-# statement of each other process.
+# among the returned ids. The same holds if its events answer a missing message, because the sender has reported that
+# the message had no effect. Messages are locked first, so that none can be cancelled meanwhile. If a workspace would
+# exceed its quota, none of its executions is advanced here, and each append is tried alone. The quota may miss at most
+# one concurrent statement of each other process.
 APPEND_CONCURRENTLY: Final = """
 WITH cited AS MATERIALIZED (
     SELECT execution_inbox.number
@@ -95,7 +95,7 @@ async def append_concurrently(tx: Transaction, works: Sequence[AppendOp]) -> Seq
 
 
 def _quotas(works: Sequence[AppendOp]) -> dict[str, list[Any]]:
-    """Return the workspaces that have quotas, with the bytes that the appends add and the maximum."""
+    """Return the workspaces with a quota, the bytes that the appends add, and the maximum."""
     grown: Counter[WorkspaceId] = Counter()
     most: dict[WorkspaceId, int] = {}
     for work in works:

@@ -13,7 +13,7 @@ from flowrunner.domain.errors import FlowRunnerError, Unavailable
 # The first version that ends idle sessions (`idle_session_timeout`).
 OLDEST_POSTGRESQL: Final = 14
 CONNECT_SECONDS: Final = 5.0
-# How much longer the client waits than the server lets a statement run.
+# Time for which the client waits beyond the server's limit for a statement.
 _GRACE_SECONDS: Final = 2.0
 DURABILITY: Final = """
 SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit'),
@@ -58,12 +58,12 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
 
 
 def as_unavailable(error: BaseException) -> BaseException:
-    """Return Unavailable if the database is in trouble, or else the error itself."""
+    """Return Unavailable if the database is in trouble, otherwise the error itself."""
     return Unavailable("The database cannot be reached at the moment") if is_trouble(error) else error
 
 
-# Errors while a password is changed or a database is restored: temporary for a running server. At start they mean that
-# the configuration is wrong.
+# Errors that occur while a password is changed or a database is restored: temporary for a running server, a wrong
+# configuration at the start.
 _LOGIN_REJECTED: Final = ("28", "3D")
 # Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the server has
 # ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
@@ -80,8 +80,8 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
-# The driver's words for a statement that comes between the database's last message, such as that the session was silent
-# for too long, and the end of the connection.
+# The driver's text if a statement comes after the database's last message, for example that the session was silent for
+# too long, and before the end of the connection.
 _SESSION_ENDED: Final = "another operation (2) is in progress"
 
 
@@ -92,13 +92,13 @@ def text_for_log(error: Exception) -> str:
     return repr(error)
 
 
-# The statement took too long, needed too many resources, conflicted with another one or read damaged data; the server
-# has rolled it back. Not 40003 and 08: there it is unknown whether the transaction was committed.
+# The statement took too long, needed too many resources, conflicted with another one or read damaged data, and the
+# server has rolled it back. 40003 and 08 are left out: the transaction may have been committed.
 _FAULTS_OF_A_PART: Final = ("57014", "40001", "40P01", "53100", "53200", "53400", "54", "XX")
 
 
 def is_fault_of_a_part(error: BaseException) -> bool:
-    """Return whether nothing was done and the same operations may succeed in smaller parts."""
+    """Return whether nothing was written and the same operations may succeed in smaller parts."""
     return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_FAULTS_OF_A_PART)
 
 
@@ -117,7 +117,7 @@ def with_advice(error: Exception) -> str:
 
 
 def _reason_of(error: OSError) -> str:
-    """Return the words of the operating system. Those of asyncio are a number, an address and "Connect call failed"."""
+    """Return the operating system's text. That of asyncio is a number, an address and "Connect call failed"."""
     if isinstance(error, TimeoutError):
         return f"it does not answer within {CONNECT_SECONDS:.0f} s"
     # An error of several addresses has those of each in its text.
@@ -127,7 +127,7 @@ def _reason_of(error: OSError) -> str:
 
 
 def as_refusal(error: Exception) -> FlowRunnerError:
-    """Return the error for the process that starts: CannotConnect to retry, UnfitServer to change something."""
+    """Return the error for the process that starts: CannotConnect if a retry may help, otherwise UnfitServer."""
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
     is_login_accepted = str(getattr(error, "sqlstate", ""))[:2] not in _LOGIN_REJECTED

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 # In one round trip, because no other process can write meanwhile.
 BEGIN: Final = "BEGIN; SELECT flowrunner_lock_exclusive()"
-# Several statements in one string take no parameters, and %d accepts nothing but a number.
+# Several statements in one string take no parameters, and %d accepts only numbers.
 BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_lock_exclusive() AS engine (epoch) WHERE epoch = %d"
 # A process that is suspended in the middle of a transaction would block all other writers.
 STALLED_SECONDS: Final = 2.0
@@ -153,7 +153,7 @@ class PostgresDatabase:
             try:
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
-                # It does not answer in time, and closing it properly would take seconds more. If the connection was
+                # It does not answer in time, and closing it properly would take further seconds. If the connection was
                 # lost, the pool has already taken it back; that error must not replace the cancellation.
                 with contextlib.suppress(asyncpg.InterfaceError):
                     connection.terminate()
@@ -226,7 +226,7 @@ class PostgresDatabase:
             await self._commit_exclusive(rest)
 
     def _split_or_fail(self, batch: list[Pending], error: Exception) -> None:
-        """Retry the operations in smaller batches if one of them may be the cause, or else fail all of them."""
+        """Retry the operations in smaller batches if one of them may be the cause; otherwise fail all of them."""
         self._limit.lower(batch)
         if len(batch) > 1 and is_fault_of_a_part(error):
             logger.warning("storage.batch_split", error=text_for_log(error), size=len(batch))
@@ -249,7 +249,7 @@ class PostgresDatabase:
             except Exception as error:
                 if is_trouble(error):
                     raise
-                # Nothing was done. One of them is wrong; running each by itself shows which.
+                # Nothing was written. One of them is wrong; running each alone shows which.
                 continue
             self._resolve([pending for pending in batch if id(pending.work) in done], tx)
             batch = [pending for pending in batch if id(pending.work) not in done]
@@ -308,7 +308,7 @@ class PostgresDatabase:
             raise Overtaken("Another server is active on this database")
 
     async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:
-        """Run all operations and return whether all succeeded; otherwise an unknown part of them is done."""
+        """Run all operations and return whether all succeeded; otherwise it is unknown which ones did."""
         try:
             for kind, works in by_kind(batch, self._bulk).items():
                 await self._bulk[kind](tx, works)
@@ -350,7 +350,7 @@ class PostgresDatabase:
 
 
 class _Claim(Call[int]):
-    """A claim of the database, which runs in a transaction of its own, whichever process was the owner before."""
+    """A claim of the database. It runs in a transaction of its own, and succeeds whichever process owned it before."""
 
     # Too large to share a transaction.
     size: ClassVar[int] = MAX_BATCH_BYTES + 1

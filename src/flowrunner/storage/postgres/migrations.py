@@ -14,8 +14,8 @@ from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, 
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
 EXISTS: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
 REVISION: Final = "SELECT version_num FROM alembic_version"
-# Processes of the previous version keep working during a migration. One that waits for a table lock blocks every later
-# transaction on that table, so it gives up soon; the process that starts retries.
+# Processes of the previous version keep working during a migration. A migration that waits for a table lock blocks all
+# later transactions on that table, so it gives up soon; the process that starts retries it.
 LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '5s'"
 # Changing a large table can take long.
 _MIGRATION_SECONDS: Final = 3600.0

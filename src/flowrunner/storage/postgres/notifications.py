@@ -1,8 +1,8 @@
 """Notifications between processes about executions that have new events.
 
-They are sent after the commit, not in it, because PostgreSQL serializes the commits of transactions that notify. If a
-process is killed before it sends them, the processes that take over its executions notify again; a process that takes
-over all executions notifies of a gap.
+They are sent after the commit, because PostgreSQL serializes the commits of transactions that notify. If a process is
+killed before it sends them, the processes that take over its executions notify again; a process that takes over all
+executions reports a gap.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class NotificationChannel:
             await retry(
                 self._send_once, on=Exception, delay=lambda _: _RETRY_SECONDS, on_failure=_logging("notify.failed")
             )
-            # Notifications of the meantime are sent together.
+            # Notifications that arrive meanwhile are sent together.
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _send_once(self) -> None:

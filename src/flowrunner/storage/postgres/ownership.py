@@ -1,8 +1,8 @@
 """Ownership of a PostgreSQL database, which makes one of several servers the active one.
 
 The owner is the server whose session holds an advisory lock. A session ends with its process, and the database ends a
-session that was silent for a few seconds; so the lock of a process that died or hangs is released soon. The lock
-permits only to claim the journal: whether a write is accepted depends on the epoch of the claim.
+session that was silent for a few seconds; so the lock of a process that died or hangs is released soon. The lock only
+permits a server to claim the journal: the epoch of the claim decides whether a write is accepted.
 
 Processes that are active together share the lock, so that none of them runs beside a server that is active alone.
 """
@@ -61,7 +61,7 @@ class PostgresOwnership:
         self.is_lost = False
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; it is evaluated after every look at the lock."""
+        """Wait until the condition holds; it is evaluated after every check of the lock."""
         async with self._changed:
             await self._changed.wait_for(condition)
 
@@ -99,7 +99,7 @@ class PostgresOwnership:
                 self._changed.notify_all()
 
     async def keep(self) -> None:
-        """Look repeatedly, until cancelled."""
+        """Check the lock repeatedly, until cancelled."""
         could_look = True
         while True:
             try:
@@ -129,12 +129,12 @@ class PostgresOwnership:
 
 @contextlib.asynccontextmanager
 async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[PostgresOwnership]:
-    """Request the ownership of a database, looking at it until the end. `is_held` is valid at once.
+    """Request the ownership of a database, and check it until the context ends. `is_held` is valid at once.
 
-    Args: as of `PostgresOwnership`.
+    Args: Those of `PostgresOwnership`.
 
     Raises:
-        CannotConnect, UnfitServer: If the first look fails.
+        CannotConnect, UnfitServer: If the first check fails.
     """
     ownership = PostgresOwnership(url, is_shared=is_shared)
     try:

@@ -18,7 +18,7 @@ _PAGES_A_STEP: Final = 2048
 
 
 def copy_online(source: Path, target: Path) -> None:
-    """Copy the database as it is at one moment into a new file. Nobody who writes it waits for the copy.
+    """Copy one state of the database into a new file. Writers of the database do not wait for the copy.
 
     Raises:
         UnusableDatabase: If the file cannot be read, or the copy cannot be written.
@@ -36,7 +36,7 @@ def copy_online(source: Path, target: Path) -> None:
             # The caller makes the finished file durable.
             writing.execute("PRAGMA synchronous = OFF")
             reading.backup(writing, pages=_PAGES_A_STEP, progress=_Pauses())
-            # A copy in one file: a log beside it would have to be moved with it.
+            # The copy is one file: a log beside it would have to be moved with it.
             writing.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.DatabaseError as error:
         raise UnusableDatabase(
@@ -46,7 +46,7 @@ def copy_online(source: Path, target: Path) -> None:
 
 
 class _Pauses:
-    """A pause after each step as long as the step, so that half of the disk's time is left to the server."""
+    """A pause after each step, as long as the step, which leaves half of the disk's time to the server."""
 
     def __init__(self) -> None:
         self._began_at = time.monotonic()
@@ -70,7 +70,7 @@ class CheckedCopy:
 
 
 def check_copy(path: Path) -> CheckedCopy:
-    """Check every page, index and reference of a file that nothing writes. Raises: UnusableDatabase."""
+    """Check every page, index and reference of a file that no process writes. Raises: UnusableDatabase."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as connection:
             faults = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]

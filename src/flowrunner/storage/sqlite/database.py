@@ -37,7 +37,7 @@ LONGEST_READ_STEPS: Final = 10
 # statement, and each step returns one page.
 FREE_PAGES: Final = "PRAGMA freelist_count"
 GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
-# Others wait meanwhile, and a moved page is written twice: into the log, and from there.
+# Other writes wait meanwhile, and a moved page is written twice: into the log, and from there into the file.
 _PAGES_A_COMMIT: Final = 500
 _SECONDS_A_COMMIT: Final = 0.01
 OLDEST_SQLITE: Final = (3, 38, 0)
@@ -48,11 +48,11 @@ _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_DATA,
 )
 
-# What an operator can do about a commit that fails. Errors have more exact codes besides.
+# Advice to the operator about failed commits, by SQLite's primary result code.
 _PRIMARY_CODE: Final = 0xFF
 _HINTS: Final = {
-    sqlite3.SQLITE_BUSY: "another program holds the lock of the database: end it; the server goes on by itself",
-    sqlite3.SQLITE_FULL: "make room on the disk of the data directory; the server goes on by itself",
+    sqlite3.SQLITE_BUSY: "another program holds the lock of the database: end it; the server then continues by itself",
+    sqlite3.SQLITE_FULL: "make room on the disk of the data directory; the server then continues by itself",
     sqlite3.SQLITE_READONLY: "let the server's user write to the data directory, and start the server again",
 }
 
@@ -120,7 +120,7 @@ def _text(statement: Sql) -> str:
 
 
 def finish(awaitable: Awaitable[T]) -> T:
-    """Run an awaitable that awaits nothing but a `SqliteTransaction`, and return its result."""
+    """Run an awaitable that awaits only a `SqliteTransaction`, and return its result."""
     steps = awaitable.__await__()
     try:
         next(steps)
@@ -270,7 +270,7 @@ class SqliteDatabase:
         await self.read_long(_read_nothing)
 
     async def check_writable(self) -> None:
-        """Raise Unavailable if writing does not work, by the last commit, or by another if that is too long ago."""
+        """Raise Unavailable if the last commit failed; if it is too long ago, commit once more to find out."""
         if not self._threads[0].is_alive():
             raise Unavailable("The database's writer has ended")
         await self._writability.check(lambda: self.submit(Call(_write_nothing)))
@@ -334,7 +334,7 @@ class SqliteDatabase:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             if len(batch) > 1 and _is_damage(error):
-                # Only operations that read the damaged page must fail.
+                # Only operations that read the damaged page may fail.
                 for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                     self._commit(connection, files, part)
                 return
@@ -408,7 +408,7 @@ def _is_trouble(error: BaseException) -> bool:
 
 
 def _is_damage(error: BaseException) -> bool:
-    """Return whether a part of the file cannot be read, while others can."""
+    """Return whether a part of the file cannot be read, although others can."""
     # The driver has no exception class for a damaged file.
     return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) in _UNREADABLE
 

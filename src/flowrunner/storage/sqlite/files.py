@@ -44,7 +44,7 @@ class DatabaseFiles:
         Raises:
             sqlite3.Error: If the commit is lost, or may be.
         """
-        # No file disappears without a change of its directory. Asking for that takes a tenth of the time.
+        # No file disappears without a change of its directory, and checking that takes a tenth of the time.
         changed_at, now = os.fstat(self._directory).st_mtime_ns, time.monotonic()
         if changed_at == self._changed_at and now < self._look_at:
             return

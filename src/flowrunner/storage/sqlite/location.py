@@ -49,13 +49,13 @@ class SqliteFile:
         return self.path.with_name(f"{self.path.name}.moved")
 
     async def check(self) -> list[str]:
-        """Raise FlowRunnerError if the database was moved, because its executions go on there; return no warnings."""
+        """Raise FlowRunnerError if the database was moved: its executions continue there. Return no warnings."""
         if self.mark.exists():
             place = self.mark.read_text().strip()
             raise FlowRunnerError(
-                f"{self.path} was copied to PostgreSQL ({place}), and its executions go on there: a server on the file"
-                " would run all of them twice. Set FLOWRUNNER_DATABASE_URL. To go on with the file instead, make sure"
-                f" that nothing uses the copy, and delete {self.mark}"
+                f"{self.path} was copied to PostgreSQL ({place}), and its executions continue there: a server on the"
+                " file would run all of them twice. Set FLOWRUNNER_DATABASE_URL. To continue with the file instead,"
+                f" make sure that nothing uses the copy, and delete {self.mark}"
             )
         return []
 
