@@ -11,6 +11,8 @@ A node type is a class with a parameter model and one `run`::
 
 A type that waits for a signal returns `Suspend` from `run` and implements `on_signal`. A type that runs nodes of its
 own returns `RunScopes` and implements `on_scopes_ended`.
+
+The contract is one module, so that authors import all of it from one place.
 """
 
 import inspect

@@ -34,7 +34,7 @@ from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
 from flowrunner.bootstrap.program import Program
 from flowrunner.bootstrap.telemetry import open_exporters
-from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
+from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging, forward_events
 from flowrunner.ports.dispatch import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
@@ -250,7 +250,7 @@ class _Serving:
         if self._settings.database_url is None:
             # A missing file does not come back by itself, so the operator must be told at once.
             raise error
-        is_temporal = isinstance(error, DispatchAway)
+        is_temporal = isinstance(error, DispatchUnavailable)
         if str(error) != self._last_problem:
             self._last_problem = str(error)
             hint = "the server continues when the service answers"

@@ -12,7 +12,7 @@ import pytest
 from dispatch.cluster import cluster
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.connection import connect
-from flowrunner.domain.errors import DispatchAway, FlowRunnerError
+from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError
 from flowrunner.domain.status import Status
 from support.databases import new_postgres_database
 from support.postgres import PostgresServer
@@ -70,7 +70,7 @@ async def test_an_issuer_that_is_not_trusted_is_reported_with_what_to_do(cloud: 
     for ca in (cloud.stranger.file, None):
         with pytest.raises(FlowRunnerError, match=r"issuer that is not trusted: name the file .* as ca") as told:
             await connect(cloud.address(ca=ca), api_key=None)
-        assert not isinstance(told.value, DispatchAway), "no waiting helps"
+        assert not isinstance(told.value, DispatchUnavailable), "no waiting helps"
 
 
 async def test_a_name_that_the_certificate_does_not_have_is_reported_with_what_to_do(cloud: Cloud) -> None:
@@ -88,7 +88,7 @@ async def test_a_missing_or_foreign_client_certificate_is_reported_with_what_to_
 
 
 async def test_tls_is_missed_where_there_is_some_and_where_there_is_none(cloud: Cloud, temporal: Temporal) -> None:
-    with pytest.raises(DispatchAway, match="speaks TLS only: tls=true"):
+    with pytest.raises(DispatchUnavailable, match="speaks TLS only: tls=true"):
         await connect(TemporalAddress.read(f"temporal://127.0.0.1:{cloud.proxy.port}"), api_key=None)
     with pytest.raises(FlowRunnerError, match="does not speak TLS: leave out"):
         await connect(TemporalAddress.read(f"temporal://{temporal.address}?tls=true"), api_key=None)
@@ -127,15 +127,15 @@ async def test_an_api_key_is_sent_with_every_request_and_only_there(
 async def test_a_temporal_that_says_nothing_is_away() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = TemporalAddress.read(f"temporal://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(DispatchAway, match="does not answer in time"):
+        with pytest.raises(DispatchUnavailable, match="does not answer in time"):
             await connect(address, api_key=None)
 
 
 async def test_a_namespace_that_is_not_there_yet_is_waited_for(temporal: Temporal) -> None:
-    with pytest.raises(DispatchAway, match="has no namespace later; if this persists, create it"):
+    with pytest.raises(DispatchUnavailable, match="has no namespace later; if this persists, create it"):
         await connect(TemporalAddress.read(f"temporal://{temporal.address}/later"), api_key=None)
 
 
 async def test_an_unknown_host_is_reported_as_such() -> None:
-    with pytest.raises(DispatchAway, match="its name is not known"):
+    with pytest.raises(DispatchUnavailable, match="its name is not known"):
         await connect(TemporalAddress.read("temporal://no-such-host.invalid"), api_key=None)

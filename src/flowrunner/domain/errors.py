@@ -224,7 +224,7 @@ class StartsPaused(Unavailable):
         super().__init__("An admin has paused the installation: no execution starts until the pause ends")
 
 
-class DispatchAway(Unavailable):
+class DispatchUnavailable(Unavailable):
     """The service that assigns executions to processes does not respond."""
 
 

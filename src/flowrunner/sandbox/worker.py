@@ -1,7 +1,8 @@
 """The processes in the jail: a fork server, and its workers, which evaluate JavaScript.
 
 Started as `python -I -S worker.py ENGINE PRELUDE LAZY_RUNTIME`, with a control socket as its only file. It imports
-nothing of FlowRunner, and nothing at all once it is jailed.
+nothing of FlowRunner, and nothing at all once it is jailed. The program is one module, because an isolated interpreter
+finds no other one beside it.
 
 The fork server never receives a script. It receives messages of five bytes, a letter and the number of a worker:
 
@@ -248,7 +249,7 @@ class _Script:
 
     Attributes:
         answer: Members of a JSON object.
-            limit: The exceeded limit, if the worker must end because of it.
+        limit: The exceeded limit, if the worker must end because of it.
     """
 
     def __init__(self, engine: Any, context: Any, do: Any, *, deadline: float, usual_kilobytes: int) -> None:

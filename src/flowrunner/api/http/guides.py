@@ -6,7 +6,7 @@ from typing import Final
 
 from flowrunner.domain.errors import (
     Conflict,
-    DispatchAway,
+    DispatchUnavailable,
     EmailTaken,
     FlowDisabled,
     Forbidden,
@@ -139,7 +139,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     Unavailable: _BY_STATUS[503],
     SignOnFailed: Guide("ask the operator, whose log has the reason", "docs/sign-on.md#when-a-login-fails"),
     StartsPaused: Guide("wait until an admin ends the pause", "docs/operations.md#pausing"),
-    DispatchAway: Guide(_LATER, "docs/temporal.md#details"),
+    DispatchUnavailable: Guide(_LATER, "docs/temporal.md#details"),
     QueueFull: Guide(_LATER, "docs/operations.md#limits"),
 }
 

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from flowrunner.dispatch.temporal.address import TemporalAddress
-from flowrunner.domain.errors import DispatchAway, FlowRunnerError
+from flowrunner.domain.errors import DispatchUnavailable, FlowRunnerError
 
 _CONNECT_SECONDS: Final = 5.0
 _CLOSED: Final = "it ended the connection; if this persists, "
@@ -41,7 +41,7 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
 
     Raises:
         FlowRunnerError: If no retry helps: a key file cannot be read, or one side does not trust the other.
-        DispatchAway: If Temporal does not answer, or the namespace does not exist yet.
+        DispatchUnavailable: If Temporal does not answer, or the namespace does not exist yet.
     """
     tls = _tls(address, api_key)
     try:
@@ -50,7 +50,7 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
             client = await Client.connect(address.target, namespace=address.namespace, api_key=api_key, tls=tls)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=address.namespace))
     except TimeoutError:
-        raise _away(address, "it does not answer in time") from None
+        raise _unavailable(address, "it does not answer in time") from None
     except RPCError as error:
         raise _refused(address, error) from None
     except RuntimeError as error:
@@ -61,13 +61,13 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
 def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
     if error.status == RPCStatusCode.NOT_FOUND:
         # A new cluster answers before it has created its first namespace.
-        return DispatchAway(
+        return DispatchUnavailable(
             f"Temporal at {address.target} has no namespace {address.namespace}; if this persists, create it, "
             "or name another in the address"
         )
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
         return _permanent(address, "it does not let this API key or certificate use the namespace")
-    return _away(address, error.status.name.lower())
+    return _unavailable(address, error.status.name.lower())
 
 
 def _failed(address: TemporalAddress, text: str, *, uses_tls: bool) -> FlowRunnerError:
@@ -75,18 +75,18 @@ def _failed(address: TemporalAddress, text: str, *, uses_tls: bool) -> FlowRunne
         if part in text:
             return _permanent(address, help)
     if _UNKNOWN.search(text):
-        return _away(address, "its name is not known")
+        return _unavailable(address, "its name is not known")
     if _REFUSED.search(text):
-        return _away(address, "nothing listens there")
+        return _unavailable(address, "nothing listens there")
     if uses_tls:
-        return _away(
+        return _unavailable(
             address, _CLOSED + "it asks for a client certificate, or does not accept the one it gets: cert and key"
         )
-    return _away(address, _CLOSED + "it speaks TLS only: tls=true")
+    return _unavailable(address, _CLOSED + "it speaks TLS only: tls=true")
 
 
-def _away(address: TemporalAddress, why: str) -> DispatchAway:
-    return DispatchAway(f"Temporal at {address.target} cannot be reached: {why}")
+def _unavailable(address: TemporalAddress, why: str) -> DispatchUnavailable:
+    return DispatchUnavailable(f"Temporal at {address.target} cannot be reached: {why}")
 
 
 def _permanent(address: TemporalAddress, why: str) -> FlowRunnerError:
