@@ -95,7 +95,7 @@ async def open_program(
                     await program.dispatcher.close()
                     if program.processes is not None:
                         await program.processes.close()
-                    # A server that has lost its leadership cannot write any more.
+                    # A server that has lost its leadership can no longer write.
                     with contextlib.suppress(Unavailable):
                         await program.token_uses.write()
                         await program.services.identity.session_uses.write()

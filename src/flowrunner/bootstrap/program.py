@@ -20,10 +20,10 @@ from flowrunner.api.open_streams import OpenStreams
 from flowrunner.api.server import build_app
 from flowrunner.bootstrap.authentication import assemble_logins
 from flowrunner.bootstrap.background import Background
-from flowrunner.bootstrap.beside import retention_of
 from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.engine_process import limits_of
+from flowrunner.bootstrap.online_maintenance import retention_of
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.bootstrap.starting_processes import engine_of

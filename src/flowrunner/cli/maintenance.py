@@ -1,17 +1,17 @@
-"""Commands `pause`, `unpause` and `prune`."""
+"""Commands that use the database while servers may be running on it: `pause`, `prune`, and those of accounts."""
 
 import asyncio
 from collections.abc import Sequence
 
 import click
 
-from flowrunner.bootstrap import beside
+from flowrunner.bootstrap import online_maintenance
 from flowrunner.settings import Settings
 
 
 def set_pause(settings: Settings, *, paused: bool) -> None:
     """Pause the installation or end its pause. Raises: FlowRunnerError."""
-    since = asyncio.run(beside.set_pause(settings, paused=paused))
+    since = asyncio.run(online_maintenance.set_pause(settings, paused=paused))
     if since is None:
         click.echo("Executions start")
     else:
@@ -21,9 +21,9 @@ def set_pause(settings: Settings, *, paused: bool) -> None:
 def prune(settings: Settings, *, dry_run: bool) -> None:
     """Delete or count what retention does not keep. Raises: FlowRunnerError."""
     if not dry_run:
-        click.echo(f"Executions deleted: {asyncio.run(beside.prune(settings))}")
+        click.echo(f"Executions deleted: {asyncio.run(online_maintenance.prune(settings))}")
         return
-    found = asyncio.run(beside.outlived(settings))
+    found = asyncio.run(online_maintenance.outlived(settings))
     for part in found:
         which = "older than the installation keeps any" if part.flow_id is None else f"of the flow {part.flow_id}"
         click.echo(f"{which}: {part.count} executions, {part.size:,} bytes of events")
@@ -32,7 +32,7 @@ def prune(settings: Settings, *, dry_run: bool) -> None:
 
 def reset_password(settings: Settings, email: str) -> None:
     """Print a link that sets a new password. Raises: FlowRunnerError."""
-    new = asyncio.run(beside.create_password_reset(settings, email))
+    new = asyncio.run(online_maintenance.create_password_reset(settings, email))
     click.echo(new.link)
     click.echo(f"It works once, until {new.expires_at:%Y-%m-%d %H:%M} UTC", err=True)
     if settings.public_url is None:
@@ -41,11 +41,11 @@ def reset_password(settings: Settings, email: str) -> None:
 
 def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
     """Confirm addresses of accounts. Raises: FlowRunnerError."""
-    asyncio.run(beside.confirm_emails(settings, emails))
+    asyncio.run(online_maintenance.confirm_emails(settings, emails))
     click.echo(f"Addresses confirmed: {len(emails)}", err=True)
 
 
 def set_password(settings: Settings, email: str, password: str) -> None:
     """Set a new password. Raises: FlowRunnerError."""
-    asyncio.run(beside.set_password(settings, email, password))
+    asyncio.run(online_maintenance.set_password(settings, email, password))
     click.echo("The password is changed; all logins and API tokens of the account have ended", err=True)

@@ -51,7 +51,7 @@ class MemoryShare:
             self._held.change(self, size)
 
     def leave(self) -> None:
-        """Count the execution no more."""
+        """Stop counting the execution."""
         self.count(0)
         self._has_left = True
 
@@ -104,7 +104,7 @@ class HeldMemory:
         largest.chosen += 1
         largest.excess = f"{whose} hold more than {most // 1024**2} MiB of memory together, and this one most of it"
         if largest.chosen > 1:
-            # Nothing delays its end any more.
+            # From now on nothing delays its end.
             largest.leave()
         largest.on_chosen()
 
@@ -145,7 +145,7 @@ class ExecutionMemory:
             self._share.on_chosen = wake
 
     def leave(self) -> None:
-        """Count the execution no more."""
+        """Stop counting the execution."""
         if self._share is not None:
             self._share.leave()
 

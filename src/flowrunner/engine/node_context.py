@@ -65,8 +65,8 @@ class _Flows:
 class NodeContext:
     """The context of a running node. Implements `plugin.StepContext`.
 
-    It has no public attributes beside the contract, because they would lead to the ports: node types may be third-party
-    code, and the vault opens the secrets of every workspace.
+    It has no public attributes besides those of the contract, because they would lead to the ports: node types may be
+    third-party code, and the vault opens the secrets of every workspace.
     """
 
     __slots__ = ("_attempt",)

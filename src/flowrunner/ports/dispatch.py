@@ -180,7 +180,7 @@ class ExecutionLinks(Protocol):
         ...
 
     def reconcile_children(self, parent_id: ExecutionId) -> None:
-        """Cancel child executions that no step of the parent waits for any more."""
+        """Cancel child executions that no step of the parent still waits for."""
         ...
 
     def release_slot(self, key: str) -> None:

@@ -286,7 +286,7 @@ class EngineProcesses:
                     self.restarts += 1
                 await self._watch(slot)
             except Exception as error:
-                # Continue after any error: otherwise nothing might advance any more.
+                # Continue after any error: otherwise no execution might ever advance again.
                 logger.error("engine_process.failed", reason=str(error) or type(error).__name__)
             finally:
                 ended, slot.process = slot.process, None

@@ -1,4 +1,4 @@
-"""Commands that use the database while servers may be running on it."""
+"""Maintenance commands that use the database while servers may be running on it."""
 
 import contextlib
 import secrets
@@ -33,7 +33,7 @@ from flowrunner.storage.retention import SqlRetention
 
 
 @contextlib.asynccontextmanager
-async def open_beside(settings: Settings) -> AsyncIterator[Database]:
+async def open_online(settings: Settings) -> AsyncIterator[Database]:
     """Open the database for short transactions between those of its servers.
 
     Raises:
@@ -60,13 +60,13 @@ def retention_of(settings: Settings, database: Database, clock: Clock) -> Retent
 
 async def outlived(settings: Settings) -> list[Outlived]:
     """Count the executions that the next purge deletes. Raises: FlowRunnerError."""
-    async with open_beside(settings) as database:
+    async with open_online(settings) as database:
         return [found async for found in retention_of(settings, database, SystemClock()).outlived()]
 
 
 async def prune(settings: Settings) -> int:
     """Delete the executions that exceed their rule; return their number. Raises: FlowRunnerError."""
-    async with open_beside(settings) as database:
+    async with open_online(settings) as database:
         return await retention_of(settings, database, SystemClock()).purge()
 
 
@@ -79,7 +79,7 @@ async def set_pause(settings: Settings, *, paused: bool) -> datetime | None:
         object=("installation", "executions"),
         credential="server",
     )
-    async with open_beside(settings) as database:
+    async with open_online(settings) as database:
         return await SqlPause(database).set(now if paused else None, audit=entry)
 
 
@@ -97,7 +97,7 @@ async def set_password(settings: Settings, email: str, password: str) -> None:
 
 async def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
     """Confirm addresses of accounts, all or none. Raises: FlowRunnerError, also for an address without an account."""
-    async with open_beside(settings) as database:
+    async with open_online(settings) as database:
         accounts, found, now = SqlAccounts(database), [], SystemClock().now()
         for email in emails:
             credential = await accounts.credential(normal_email(email) if "@" in email else email)
@@ -114,7 +114,7 @@ async def _password_resets(settings: Settings) -> AsyncIterator[PasswordResets]:
     async def on_sessions_end(_: AccountId) -> None:
         """Do nothing: servers find out by themselves which sessions have ended elsewhere."""
 
-    async with open_beside(settings) as database:
+    async with open_online(settings) as database:
         clock = SystemClock()
         mails = Mails(clock, are_possible=False)
         yield PasswordResets(
