@@ -14,7 +14,7 @@ from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.status import Status
 from flowrunner.domain.triggers import Schedule
-from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, memory_of_json
 from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
@@ -26,7 +26,7 @@ from flowrunner.engine.replay import Replay
 from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
 from flowrunner.ports.memory import LARGE_BYTES, Loading
-from flowrunner.ports.secrets import LONG_BYTES
+from flowrunner.ports.secrets import LONG_BYTES, Redactor
 from flowrunner.ports.telemetry import TRACEPARENT, ObservedExecution
 
 logger = structlog.get_logger()
@@ -57,17 +57,7 @@ class FlowEngine:
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ExecutionActor | None:
         started = new.first_event(flow, input, await self._traceparent(new.cause))
-        execution = ExecutionRef(
-            execution_id=new.id,
-            workspace_id=new.workspace_id,
-            flow_id=new.flow_id,
-            flow_name=started.flow_name or flow.name,
-            cause=started.cause,
-            traceparent=started.traceparent,
-            flow=flow,
-            keys_of=keys_of(new.cause) or new.id,
-        )
-        redactor = LinkHidingRedactor(await self._deps.vault.redactor(new.workspace_id))
+        execution, redactor = _ref(new, started, flow), await self._redactor(new.workspace_id)
         log = EventLog(self._deps, execution, redactor, ExecutionState(), epoch=self._deps.epoch, create=new)
         notifications = PendingNotifications(self._deps, new.id, started, awaiting_parent(new.cause), new.slot)
         actor = ExecutionActor(self._deps, execution, redactor, log, notifications)
@@ -159,19 +149,10 @@ class FlowEngine:
             raise Unavailable(f"{error}: it is left to workers of a newer version") from error
 
     async def _resume(self, epoch: int, stored: StoredExecution, replay: Replay, flow: Flow) -> ExecutionActor:
-        redactor = LinkHidingRedactor(await self._deps.vault.redactor(stored.workspace_id))
+        redactor = await self._redactor(stored.workspace_id)
         state, started = replay.state, replay.first
         assert isinstance(started, Started), "no other event can be the first"
-        execution = ExecutionRef(
-            execution_id=stored.id,
-            workspace_id=stored.workspace_id,
-            flow_id=stored.flow_id,
-            flow_name=started.flow_name or flow.name,
-            cause=started.cause,
-            traceparent=started.traceparent,
-            flow=flow,
-            keys_of=keys_of(started.cause) or stored.id,
-        )
+        execution = _ref(stored, started, flow)
         log = EventLog.resumed(self._deps, execution, redactor, state, stored=stored, epoch=epoch)
         notifications = PendingNotifications(self._deps, stored.id, started, stored.parent_id, stored.slot)
         return ExecutionActor(self._deps, execution, redactor, log, notifications)
@@ -179,6 +160,9 @@ class FlowEngine:
     async def _acquire(self, id: ExecutionId) -> int:
         """Take ownership and return the fencing token; appends with an older token are rejected."""
         return await self._deps.journal.acquire(id, self._deps.epoch) if self._deps.is_shared else self._deps.epoch
+
+    async def _redactor(self, workspace_id: WorkspaceId) -> Redactor:
+        return LinkHidingRedactor(await self._deps.vault.redactor(workspace_id))
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
         stored = await self._deps.journal.stored(id)
@@ -229,7 +213,7 @@ class FlowEngine:
         stored = await self._deps.journal.stored(id)
         if stored.status.is_final:
             return
-        redactor, at = LinkHidingRedactor(await self._deps.vault.redactor(stored.workspace_id)), self._deps.clock.now()
+        redactor, at = await self._redactor(stored.workspace_id), self._deps.clock.now()
         events: tuple[Event, ...] = (line_of_end(ending, None), ending)
         records = [
             record(event, seq=seq, at=at, redactor=redactor) for seq, event in enumerate(events, stored.last_seq + 1)
@@ -251,3 +235,16 @@ class FlowEngine:
         self._deps.links.reconcile_children(id)
         first = await self._deps.journal.events(id, after=0, limit=1)
         notify_links(self._deps, id, stored.parent_id, stored.slot, [first[0].event if first else last, last])
+
+
+def _ref(execution: NewExecution | StoredExecution, started: Started, flow: Flow) -> ExecutionRef:
+    return ExecutionRef(
+        execution_id=execution.id,
+        workspace_id=execution.workspace_id,
+        flow_id=execution.flow_id,
+        flow_name=started.flow_name or flow.name,
+        cause=started.cause,
+        traceparent=started.traceparent,
+        flow=flow,
+        keys_of=keys_of(started.cause) or execution.id,
+    )

@@ -191,7 +191,7 @@ class KeyRotationStore(Protocol):
         ...
 
     async def keep_until(self, id: int, at: datetime) -> datetime:
-        """Record that the old key is needed until then, or as long as an issued token is valid; return the later one."""
+        """Record that the old key is needed until then, or while an issued token is valid; return the later one."""
         ...
 
     async def replace_by(self, id: int, key_id: str) -> str:
