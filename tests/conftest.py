@@ -43,6 +43,8 @@ _SHORT: Final = ("docs", "domain")
 # A file system in memory, and how much room it must have to be used.
 _MEMORY: Final = Path("/dev/shm")
 _LEAST_ROOM: Final = 4 * 2**30
+# Characters that the summary shows of what a test wrote and of why it failed.
+_LONGEST_REASON: Final = 8_000
 
 
 def pytest_configure() -> None:
@@ -79,6 +81,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # `--reruns` is for tests with real processes, sockets and time, on a machine that has other work.
         if item.path.parent.name in _PURE:
             item.add_marker(pytest.mark.flaky(reruns=0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell why tests were run once more: nothing else keeps what made them fail, such as the seed of a campaign."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"{report.nodeid} was run once more")
+        terminalreporter.write_line(f"{report.capstdout[-_LONGEST_REASON:]}\n{report.longreprtext[-_LONGEST_REASON:]}")
 
 
 def _rank(directory: str) -> int:

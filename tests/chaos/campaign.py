@@ -84,7 +84,8 @@ class Nemesis:
             self._fine_after[blow.fault].append(time.time() - began)
             struck.fine_after = Times.of(self._fine_after[blow.fault])
             if not is_fine:
-                self.wrong.append(f"{blow.fault}: not all was fine after {_FINE_SECONDS} s")
+                words = await asyncio.to_thread(self.scene.installation.last_words)
+                self.wrong.append(f"{blow.fault}: not all was fine after {_FINE_SECONDS} s:\n{words}")
 
     async def _until_fine(self) -> bool:
         ends_at = time.monotonic() + _FINE_SECONDS

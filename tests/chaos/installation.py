@@ -46,13 +46,14 @@ class Machine:
         return self.name.startswith("worker")
 
     def is_ready(self) -> bool:
-        return self._readiness() == "ready"
+        return self.readiness() == "ready"
 
     def is_fine(self) -> bool:
         """Whether it does its part: a standby does by waiting."""
-        return self._readiness() in ("ready", "standby")
+        return self.readiness() in ("ready", "standby")
 
-    def _readiness(self) -> str:
+    def readiness(self) -> str:
+        """Return `ready`, `standby`, `unready`, or `away` if it does not answer."""
         if self.server.has_ended() or self.server.find_url() is None:
             return "away"
         try:
@@ -163,7 +164,7 @@ class Installation:
     def wait_until(self, condition: Callable[[], bool], seconds: float = 240.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"it never came to that:\n{self._last_words()}"
+            assert time.monotonic() < deadline, f"it never came to that:\n{self.last_words()}"
             time.sleep(0.02)
 
     def open_executions(self) -> Sequence[str]:
@@ -201,5 +202,8 @@ class Installation:
                 machine.resume()
                 machine.server.kill()
 
-    def _last_words(self) -> str:
-        return "\n".join(f"--- {machine.name}\n{machine.server.log[-2000:]}" for machine in self.machines)
+    def last_words(self) -> str:
+        """Return how each machine is, and the end of its log."""
+        return "\n".join(
+            f"--- {machine.name} is {machine.readiness()}\n{machine.server.log[-2000:]}" for machine in self.machines
+        )

@@ -16,15 +16,15 @@ from chaos.faults import TOXICS
 
 SEED: Final = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 FAULTS: Final = {
-    "server killed at its answer": 4,
+    "server killed at its answer": 2,
     "server killed while it starts": 1,
     "server paused": 1,
-    "PostgreSQL killed": 4,
+    "PostgreSQL killed": 2,
     "PostgreSQL killed during a recovery": 2,
     "PostgreSQL paused": 1,
     **dict.fromkeys(TOXICS, 1),
 }
-AT_ONCE: Final = [("server killed", "PostgreSQL killed")] * 4
+AT_ONCE: Final = [("server killed", "PostgreSQL killed")] * 6
 
 
 @pytest.mark.timeout(1200)

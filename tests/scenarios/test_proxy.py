@@ -180,6 +180,16 @@ def test_something_is_done_at_a_message(proxy: Proxy, connection: socket.socket)
     assert seen == ["the second"]
 
 
+def test_what_is_done_at_a_message_and_fails_tells_who_waits_for_it(proxy: Proxy, connection: socket.socket) -> None:
+    def fail() -> None:
+        raise RuntimeError("it cannot be done")
+
+    with proxy.toxic(at_message := AtMessage(1, fail), "upstream"):
+        ask(connection)
+        with pytest.raises(RuntimeError, match="it cannot be done"):
+            assert at_message.is_done
+
+
 def test_what_is_not_there_behind_it_ends_the_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]

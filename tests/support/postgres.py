@@ -147,7 +147,7 @@ class PostgresServer:
             try:
                 query(self.url(), "SELECT 1")
                 return self
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 # The first start after a kill may find what is left of the processes of before.
                 if self._process is not None and self._process.poll() is not None:
                     self.spawn()

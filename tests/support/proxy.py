@@ -12,7 +12,8 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -142,18 +143,32 @@ class AtMessage(Toxic):
 
     count: int
     act: Callable[[], object]
-    is_done: bool = False
+    _acted: "Future[object]" = field(default_factory=Future)
+    # Several proxies may count, each in a thread of its own.
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_done(self) -> bool:
+        """Raises: whatever was raised by what was to be done."""
+        if not self._acted.done():
+            return False
+        self._acted.result()
+        return True
 
     async def treat(self, piece: Piece, passage: "Passage") -> AsyncIterator[Piece]:
-        self.count -= 1
-        if self.count == 0:
-            await asyncio.to_thread(self._act)
+        with self._counting:
+            self.count -= 1
+            is_now = self.count == 0
+        if is_now:
+            # The connection may end meanwhile, even before the thread has begun.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._act))
         yield piece
 
     def _act(self) -> None:
-        # Not after it: the connection may end meanwhile, and with it whoever waits.
-        self.act()
-        self.is_done = True
+        try:
+            self._acted.set_result(self.act())
+        except BaseException as error:
+            self._acted.set_exception(error)
 
 
 class _Cut(Exception):

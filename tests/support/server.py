@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,6 +87,8 @@ class Server:
         self._process: Process | None = None
         self._log_start = 0
         self.url = ""
+        # Who looks for the address in another thread must not find that of a process that has just been killed.
+        self._looking = threading.Lock()
 
     @property
     def database(self) -> Path:
@@ -108,8 +111,9 @@ class Server:
     def spawn(self) -> Self:
         """Start the process without waiting for anything."""
         assert self._process is None or self._process.poll() is not None, "one process at a time"
-        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
-        self.url = ""
+        with self._looking:
+            self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+            self.url = ""
         settings = {f"FLOWRUNNER_{name}": value for name, value in self._settings.items() if value is not None}
         command = [*self._program, "--port", "0", "--data-dir", str(self.data_dir)]
         with self.log_path.open("ab") as log:
@@ -132,12 +136,13 @@ class Server:
 
     def find_url(self) -> str | None:
         """The address of the present process, once it has said so."""
-        if not self.url and self.log_path.exists():
-            with self.log_path.open("rb") as log:
-                log.seek(self._log_start)
-                found = _STARTED.search(log.read().decode(errors="replace"))
-            self.url = found[1] if found else ""
-        return self.url or None
+        with self._looking:
+            if not self.url and self.log_path.exists():
+                with self.log_path.open("rb") as log:
+                    log.seek(self._log_start)
+                    found = _STARTED.search(log.read().decode(errors="replace"))
+                self.url = found[1] if found else ""
+            return self.url or None
 
     def wait_until_ready(self, seconds: float = _PATIENCE_SECONDS) -> Self:
         began = time.monotonic()
