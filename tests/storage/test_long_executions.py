@@ -19,7 +19,7 @@ from flowrunner.engine.replay import Replay
 from flowrunner.ports.journal import Unreadable, load_whole
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.journal import PAGE_OF_EVENTS, SqlJournal
-from flowrunner.storage.step_events import PAGE_WITHOUT_LOGS
+from flowrunner.storage.step_events import OF_SCOPES, PAGE_WITHOUT_LOGS
 from flowrunner.storage.transaction import Statement
 from support.databases import Place, change, completion, creation, following, log_line
 
@@ -94,7 +94,7 @@ async def test_a_long_execution_is_loaded_in_little_memory(journal: SqlJournal, 
     assert peak <= 12 * 1024 * 1024
 
 
-@pytest.mark.parametrize("page", [PAGE_OF_EVENTS, PAGE_WITHOUT_LOGS])
+@pytest.mark.parametrize("page", [PAGE_OF_EVENTS, PAGE_WITHOUT_LOGS, OF_SCOPES])
 def test_sqlite_reads_no_event_behind_a_page(page: Statement) -> None:
     steps = 0
 
@@ -104,9 +104,9 @@ def test_sqlite_reads_no_event_behind_a_page(page: Statement) -> None:
 
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE events (execution_id, seq, at, type, data, PRIMARY KEY (execution_id, seq))")
-        connection.executemany("INSERT INTO events VALUES ('long', ?, 0, 'x', 'data')", [(n,) for n in range(1, 1001)])
+        connection.executemany("INSERT INTO events VALUES ('long', ?, 0, 'x', '{  }')", [(n,) for n in range(1, 1001)])
         connection.set_progress_handler(count, 1)
-        values = {"id": "long", "after": 500, "limit": 1000, "characters": 8}
+        values = {"id": "long", "after": 500, "until": 1000, "scopes": '[""]', "limit": 1000, "characters": 8}
         rows = connection.execute(page.sqlite, values).fetchall()
 
     assert [seq for seq, *_ in rows] == [501, 502]

@@ -9,9 +9,12 @@ import msgspec
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports.event_codec import in_full, type_of
 from flowrunner.ports.exports import ExportedEvent, ExportedExecution, ExportedFlow
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_search import IDS_AFTER, values_after
+from flowrunner.storage.journal import PAGE_OF_EVENTS
 from flowrunner.storage.rows import from_ms, from_ms_or_none
+from flowrunner.storage.transaction import Row, Transaction
 
 FLOWS: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, r.number, f.created_at, f.updated_at
@@ -33,19 +36,9 @@ _IN_ORDER: Final = """
  ORDER BY x.id
 """
 EXECUTIONS: Final = _EXPORTED + IDS_AFTER + _IN_ORDER
-# Lengths are summed up to each event, so that a page has few long events.
-EVENTS: Final = """
-SELECT seq, at, type, data
-  FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
-          FROM (SELECT seq, at, type, data FROM events
-                 WHERE execution_id = :execution_id AND seq > :after
-                   AND EXISTS (SELECT 1 FROM executions WHERE id = :execution_id AND workspace_id = :workspace_id)
-                 ORDER BY seq LIMIT :limit) AS found) AS page
- WHERE before < :characters ORDER BY seq
-"""
+IN_WORKSPACE: Final = "SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id"
 
 _EVENTS_AT_ONCE: Final = 500
-_EVENT_CHARACTERS_AT_ONCE: Final = 256 * 1024
 
 
 class SqlExports:
@@ -94,13 +87,17 @@ class SqlExports:
 
     async def events(self, id: WorkspaceId, execution_id: ExecutionId, *, after: int) -> Sequence[ExportedEvent]:
         values = {
+            "id": execution_id,
             "workspace_id": id,
-            "execution_id": execution_id,
             "after": after,
             "limit": _EVENTS_AT_ONCE,
-            "characters": _EVENT_CHARACTERS_AT_ONCE,
+            "characters": PAGE_OF_EVENTS_BYTES,
         }
-        return [_event(*row) for row in await self._database.read_long(lambda tx: tx.rows(EVENTS, values))]
+
+        async def read(tx: Transaction) -> list[Row]:
+            return [] if await tx.row(IN_WORKSPACE, values) is None else await tx.rows(PAGE_OF_EVENTS, values)
+
+        return [_event(*row) for row in await self._database.read_long(read)]
 
 
 def _event(seq: int, at: int, type: str, data: str) -> ExportedEvent:

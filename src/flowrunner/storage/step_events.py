@@ -59,7 +59,15 @@ SELECT seq, at, type, data FROM events
 """,
 )
 
-# The parts of the two statements below. The end of a scope begins with the scope and the outcome: finding them without
+# Selects the events of the wanted scopes, and the ends of scopes in them that have a part of a collected list.
+_IS_WANTED: Final = """
+CASE type
+WHEN 'l' THEN false
+WHEN 'log' THEN false
+WHEN 'scope.ended' THEN {ended} IN ({wanted}) OR ({has_part} AND {around} IN ({wanted_around}))
+ELSE coalesce({scope} IN ({wanted}), true) END
+"""
+# The parts of the statements below. The end of a scope begins with the scope and the outcome: finding them without
 # reading the event as JSON takes a third of the time.
 _PARTS: Final = {
     "{has_part}": "{position}(data, '\"part_bytes\":') > 0",
@@ -71,6 +79,7 @@ _PARTS: Final = {
     "{around}": "CASE {position}(data, '/') WHEN 0 THEN '' ELSE rtrim({ended}, replace({ended}, '/', '')) END",
     "{owner}": "CASE {position}(data, '/') WHEN 0 THEN substr({ended}, 1, {position}({ended}, '['))"
     " ELSE rtrim({ended}, replace({ended}, '[', '')) END",
+    "{is_wanted}": _IS_WANTED,
     "{wanted}": "SELECT {texts}",
     "{wanted_around}": "SELECT CASE text WHEN '' THEN '' ELSE text || '/' END FROM (SELECT {texts}) AS wanted",
 }
@@ -86,19 +95,31 @@ _POSTGRES: Final = {
     "{scope}": "coalesce(replace(data, '\\u0000', '\\ufffd')::json ->> 'scope', '')",
     "{texts}": "json_array_elements_text(CAST(:scopes AS json)) AS text",
 }
-_OF_SCOPES: Final = """
+_OF_SCOPES: Final = Statement(
+    sqlite="""
+WITH RECURSIVE page (seq, characters) AS (
+  SELECT seq, length(data) FROM events
+   WHERE execution_id = :id
+     AND seq = (SELECT seq FROM events
+                 WHERE execution_id = :id AND seq > :after AND seq <= :until AND {is_wanted} ORDER BY seq LIMIT 1)
+   UNION ALL
+  SELECT e.seq, page.characters + length(e.data)
+    FROM page JOIN events e ON e.execution_id = :id
+     AND e.seq = (SELECT seq FROM events
+                   WHERE execution_id = :id AND seq > page.seq AND seq <= :until AND {is_wanted} ORDER BY seq LIMIT 1)
+   WHERE page.characters < :characters LIMIT :limit)
+SELECT seq, at, type, data, type <> 'scope.ended' AND {scope} IS NULL FROM events
+ WHERE execution_id = :id AND seq IN (SELECT seq FROM page) ORDER BY seq
+""",
+    # The size is counted in characters, as `of_scopes` counts it.
+    postgres="""
 SELECT seq, at, type, data, type <> 'scope.ended' AND {scope} IS NULL
   FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
           FROM events
-         WHERE execution_id = :id AND seq > :after AND seq <= :until
-           AND CASE type
-               WHEN 'l' THEN false
-               WHEN 'log' THEN false
-               WHEN 'scope.ended' THEN {ended} IN ({wanted}) OR ({has_part} AND {around} IN ({wanted_around}))
-               ELSE coalesce({scope} IN ({wanted}), true) END
-         ORDER BY seq LIMIT :limit) AS page
+         WHERE execution_id = :id AND seq > :after AND seq <= :until AND {is_wanted} ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
-"""
+""",
+)
 _ENDED_SCOPES: Final = """
 SELECT {owner}, {outcome}, count(*)
   FROM events
@@ -109,8 +130,8 @@ SELECT {owner}, {outcome}, count(*)
 _OUTCOMES: Final = {"co": "completed", "fa": "failed", "ca": "cancelled"}
 
 
-def _statement(text: str) -> Statement:
-    return Statement(sqlite=_filled(text, _PARTS | _SQLITE), postgres=_filled(text, _PARTS | _POSTGRES))
+def _statement(sqlite: str, postgres: str) -> Statement:
+    return Statement(sqlite=_filled(sqlite, _PARTS | _SQLITE), postgres=_filled(postgres, _PARTS | _POSTGRES))
 
 
 def _filled(text: str, parts: Mapping[str, str]) -> str:
@@ -120,8 +141,8 @@ def _filled(text: str, parts: Mapping[str, str]) -> str:
     return text
 
 
-OF_SCOPES: Final = _statement(_OF_SCOPES)
-ENDED_SCOPES: Final = _statement(_ENDED_SCOPES)
+OF_SCOPES: Final = _statement(_OF_SCOPES.sqlite, _OF_SCOPES.postgres)
+ENDED_SCOPES: Final = _statement(_ENDED_SCOPES, _ENDED_SCOPES)
 _EVENTS_AT_ONCE: Final = 1000
 
 
