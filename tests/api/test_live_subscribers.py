@@ -62,6 +62,13 @@ def test_a_socket_has_one_value_of_a_query_parameter(account: Client) -> None:
     assert (error["message"], error["details"]["field"]) == ("after: is given 2 times, and can have one value", "after")
 
 
+def test_a_socket_takes_no_unknown_query_parameter(account: Client) -> None:
+    error = refused(account, waiting(account), 422, query="?afer=1")
+
+    assert error["message"] == "afer: 'afer' is not a query parameter of this request"
+    assert error["hint"] == "did you mean 'after'?"
+
+
 def test_subscribers_that_join_at_any_moment_see_every_event_once(account: Client) -> None:
     draw = random.Random(7)
     steps = ["type: delay, params: {duration: 15ms}", "type: log, params: {message: hello}"] * 25

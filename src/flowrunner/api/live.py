@@ -13,7 +13,7 @@ from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed
 from flowrunner.api.execution_feed import ExecutionFeed
 from flowrunner.api.http.authentication import admit_socket
 from flowrunner.api.http.errors import answer_to, record_refusal
-from flowrunner.api.http.query_names import check_repeated
+from flowrunner.api.http.query_names import check_query_names
 from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
@@ -24,8 +24,9 @@ from flowrunner.services.bundle import Services
 _MESSAGES_AT_A_STRETCH: Final = 10
 # Time after which a subscriber that reads nothing is disconnected.
 SEND_SECONDS: Final = 30.0
-# Query parameters that may be given once.
-_ONE_EACH: Final = {"after": False, "workspace": False}
+# The query parameters, each of which may be given once.
+_OF_ONE: Final = {"after": False}
+_OF_ALL: Final = {"after": False, "workspace": False}
 
 
 class _Message(Protocol):
@@ -60,7 +61,7 @@ class Live:
         """Authenticate, and send the summary of each execution that changes in a workspace that the caller reaches."""
         try:
             caller, protocol = await admit_socket(websocket, Right.READ, None)
-            check_repeated(websocket, _ONE_EACH)
+            check_query_names(websocket, _OF_ALL)
             workspaces = self._workspaces(websocket, caller)
             after = websocket.query_params.get("after")
             stream = await self._streams.admit(caller, workspaces)
@@ -91,7 +92,7 @@ class Live:
         id = ExecutionId(websocket.path_params["execution_id"])
         try:
             caller, protocol = await admit_socket(websocket, Right.READ, "execution")
-            check_repeated(websocket, _ONE_EACH)
+            check_query_names(websocket, _OF_ONE)
             after = parse_after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
             stream = await self._streams.admit(caller)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from fastapi import Request
 from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -50,20 +49,20 @@ def _is_written_as_several(parameter: Mapping[str, Any]) -> bool:
     return parameter["schema"].get("type") == "array" or str(parameter["name"]).endswith(".*")
 
 
-def check_query_names(request: Request, known: Mapping[str, bool]) -> None:
-    """Raises: InvalidInput if the request has a parameter that is not known, or several of which there can be one."""
-    given = request.query_params
-    if faults := list(islice(_unknown(given, known), _MOST_FAULTS)):
-        raise InvalidInput(faults)
-    check_repeated(request, known)
+def check_query_names(connection: HTTPConnection, known: Mapping[str, bool]) -> None:
+    """Check the query parameters of a request or a WebSocket.
 
+    Args:
+        known: Whether each parameter may be given several times.
 
-def check_repeated(connection: HTTPConnection, known: Mapping[str, bool]) -> None:
-    """Raises: InvalidInput if a request or a WebSocket has several parameters of a name of which there can be one."""
+    Raises:
+        InvalidInput: One is not known, or there are several of which there can be one.
+    """
     given = connection.query_params
-    if len(pairs := given.multi_items()) > len(given) and (
-        faults := list(islice(_repeated(pairs, known), _MOST_FAULTS))
-    ):
+    faults = list(islice(_unknown(given, known), _MOST_FAULTS))
+    if not faults and len(pairs := given.multi_items()) > len(given):
+        faults = list(islice(_repeated(pairs, known), _MOST_FAULTS))
+    if faults:
         raise InvalidInput(faults)
 
 
