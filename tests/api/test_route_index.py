@@ -101,6 +101,9 @@ async def test_options_is_answered_without_a_caller_or_a_body(tmp_path: Path) ->
         reply = await call(program.app, "OPTIONS", "/api/v1/flows/flow-1")
         assert (reply.status, reply.body) == (204, b"")
         assert reply.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PUT"
+        for method, status in (("OPTIONS", 204), ("DELETE", 405), ("PUT", 405)):
+            reply = await call(program.app, method, "/api/v1/flows/export")
+            assert (reply.status, reply.headers["allow"]) == (status, "GET, HEAD, OPTIONS")
         assert (await call(program.app, "OPTIONS", "/api/v1/nothing")).status == 404
 
 

@@ -36,7 +36,8 @@ class RouteIndex:
 
     The router compares a request with each of its routes, of which there are many. This one compares it with those of
     its section, such as `/api/v1/flows`, and with those that have a parameter among their first segments. The router
-    is left with lifespan and unknown paths. Each address takes OPTIONS, and HEAD where it takes GET.
+    is left with lifespan and unknown paths. Each address takes OPTIONS, and HEAD where it takes GET. One without
+    parameters, such as `/api/v1/flows/export`, takes no method of a route with parameters that fits it as well.
     """
 
     def __init__(self, router: Router) -> None:
@@ -49,11 +50,16 @@ class RouteIndex:
         self._sections = {section: [*routes, *self._anywhere] for section, routes in sections.items()}
         self._candidates = {section: _candidates(routes) for section, routes in self._sections.items()}
         self._candidates_anywhere = _candidates(self._anywhere)
+        paths = (str(getattr(route, "path", "{unknown}")) for route in router.routes)
+        self._without_parameters = frozenset(path for path in paths if "{" not in path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         others: list[tuple[Route, Scope]] = []
+        takes_parameters = scope.get("path") not in self._without_parameters
         for route in self._section_of(scope):
             match, found = route.matches(scope)
+            if not takes_parameters and found.get("path_params"):
+                continue
             if match is Match.FULL:
                 self._found(scope, route, found)
                 await route.handle(scope, receive, send)
@@ -71,10 +77,13 @@ class RouteIndex:
         for pattern, methods, route in self._candidates.get(_section(path), self._candidates_anywhere):
             if method not in methods or (found := pattern.match(path)) is None:
                 continue
-            if route is not None and not scope.get("root_path"):
-                scope["route"], scope["path_params"] = route, found.groupdict()
-                return route
-            break
+            if route is None or scope.get("root_path"):
+                break
+            parameters = found.groupdict()
+            if parameters and path in self._without_parameters:
+                break
+            scope["route"], scope["path_params"] = route, parameters
+            return route
         return None
 
     def _found(self, scope: Scope, route: BaseRoute, found: Scope) -> None:
