@@ -104,11 +104,12 @@ def test_a_person_answers_by_the_form_of_the_link(root: Client, receiver: Receiv
     assert page.headers["cache-control"] == "no-store"
     assert "script" not in page.body.decode()
     assert "Remark · required" in " ".join(text_of(page).split())
+    assert 'name="field.parts" type="number" step="1"' in page.body.decode()
     missing = " ".join(text_of(asked.post({"answer": "approve", "field.parts": "2"})).split())
     assert ("Remark : is missing" in missing, "data.note" in missing) == (True, False), missing
     wrong = asked.post({"answer": "approve", "field.parts": "many"})
     assert (wrong.status, "The answer was not accepted" in text_of(wrong)) == (422, True)
-    assert "parts : must be a number, such as 12 or 0.5" in " ".join(text_of(wrong).split())
+    assert "parts : must be a whole number, such as 12" in " ".join(text_of(wrong).split())
     assert root.execution(asked.id)["status"] == "waiting"
     done = asked.post(
         {"answer": "approve", "field.note": "ok", "field.parts": "2", "field.how": "1", "field.fast": "yes"}

@@ -10,12 +10,13 @@ from flowrunner.domain.errors import Fault, InvalidInput, invalid
 from flowrunner.domain.strict_json import InvalidJson, loads
 from flowrunner.domain.values import JSON
 
-FieldKind: TypeAlias = Literal["text", "lines", "number", "boolean", "choice", "date", "json"]
+FieldKind: TypeAlias = Literal["text", "lines", "number", "integer", "boolean", "choice", "date", "json"]
 PREFIX: Final = "field."
 DECISION: Final = "answer"
 APPROVE, REJECT = "approve", "reject"
 # Fields of a form that are shown; a longer one is one field of JSON.
 MOST_FIELDS: Final = 50
+_NUMBERS: Final = {"number": "a number, such as 12 or 0.5", "integer": "a whole number, such as 12"}
 # Of a schema that is no object with properties.
 _WHOLE: Final = ""
 
@@ -78,8 +79,10 @@ def _kind_of(schema: Mapping[str, Any]) -> FieldKind:
             return "date"
         case "string":
             return "lines" if int(schema.get("maxLength") or 0) > 200 else "text"
-        case "number" | "integer":
+        case "number":
             return "number"
+        case "integer":
+            return "integer"
         case "boolean":
             return "boolean"
         case _:
@@ -141,13 +144,13 @@ def _value_of(field: FormField, text: str) -> JSON:
     match field.kind:
         case "boolean":
             return text != ""
-        case "number":
+        case "number" | "integer":
             try:
                 number: JSON = loads(text.strip().encode())
             except InvalidJson:
                 number = None
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ValueError("must be a number, such as 12 or 0.5")
+                raise ValueError(f"must be {_NUMBERS[field.kind]}")
             return number
         case "choice":
             if not text.isascii() or not text.isdigit() or int(text[:9]) >= len(field.choices):

@@ -137,8 +137,9 @@ def _field(field: FormField, text: str | None, *, is_wrong: bool = False) -> str
             control = f'<select id="{key}" name="{key}"{required}>{_options(field, text)}</select>'
         case "lines" | "json":
             control = f'<textarea id="{key}" name="{key}" rows="4"{required}>\n{value}</textarea>'
-        case "number":
-            control = f'<input id="{key}" name="{key}" type="number" step="any" value="{value}"{required}>'
+        case "number" | "integer":
+            step = "1" if field.kind == "integer" else "any"
+            control = f'<input id="{key}" name="{key}" type="number" step="{step}" value="{value}"{required}>'
         case "date":
             control = f'<input id="{key}" name="{key}" type="date" value="{value}"{required}>'
         case _:
