@@ -42,7 +42,9 @@ def test_a_pause_from_the_machine_holds_in_a_running_server_and_is_in_its_audit_
     assert resumed.stdout == "Executions start\n"
     assert (refused.status, accepted.status) == (503, 201)
     entries = admin.get("/api/v1/audit", object_kind="installation").json["entries"]
-    assert [entry["action"] for entry in entries][:3] == ["installation.resumed", *["installation.paused"] * 2]
+    actions = [entry["action"] for entry in entries]
+    assert actions[:2] == ["installation.resumed", "installation.paused"]
+    assert actions[2:3] != ["installation.paused"], "a repeated pause changes nothing"
     verified = flowrunner("audit", "verify", at=server.data_dir)
     assert verified.returncode == 0, verified.stdout
 

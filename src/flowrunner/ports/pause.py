@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from flowrunner.ports.audit import Audit
+from flowrunner.domain.audit import AuditEntry
 
 
 class PauseStore(Protocol):
@@ -11,9 +11,12 @@ class PauseStore(Protocol):
         """Return the beginning of the pause, in which the installation starts no executions; None if there is none."""
         ...
 
-    async def set(self, at: datetime | None, *, audit: Audit = None) -> datetime | None:
+    async def set(self, at: datetime | None, *, audit: AuditEntry | None = None) -> datetime | None:
         """Pause the installation, or end the pause if the time is None; return the beginning of the pause.
 
         A pause that has begun keeps its beginning.
+
+        Args:
+            audit: The entry of a change; none is written if there is nothing to change.
         """
         ...

@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Final
 
-from flowrunner.ports.audit import Audit
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Transaction, one_row
 
 PAUSED_AT: Final = "SELECT paused_at FROM engine"
-PAUSE: Final = "UPDATE engine SET paused_at = coalesce(paused_at, :at)"
-RESUME: Final = "UPDATE engine SET paused_at = NULL"
+PAUSE: Final = "UPDATE engine SET paused_at = :at WHERE paused_at IS NULL"
+RESUME: Final = "UPDATE engine SET paused_at = NULL WHERE paused_at IS NOT NULL"
 
 
 class SqlPause:
@@ -22,15 +22,13 @@ class SqlPause:
     async def paused_at(self) -> datetime | None:
         return await self._database.read(_paused_at)
 
-    async def set(self, at: datetime | None, *, audit: Audit = None) -> datetime | None:
-        async def set(tx: Transaction) -> datetime | None:
-            if at is None:
-                await tx.run(RESUME)
-            else:
-                await tx.run(PAUSE, {"at": to_ms(at)})
-            return await _paused_at(tx)
+    async def set(self, at: datetime | None, *, audit: AuditEntry | None = None) -> datetime | None:
+        async def set(tx: Transaction) -> tuple[datetime | None, int]:
+            changed = await tx.run(RESUME) if at is None else await tx.run(PAUSE, {"at": to_ms(at)})
+            return await _paused_at(tx), changed
 
-        return await self._database.write(set, audit=audit)
+        paused_at, _ = await self._database.write(set, audit=lambda result: audit if result[1] else None)
+        return paused_at
 
 
 async def _paused_at(tx: Transaction) -> datetime | None:
