@@ -168,6 +168,13 @@ async def test_a_selection_that_makes_no_sense_is_rejected(tmp_path: Path, field
     assert details["field"] == field
 
 
+async def test_a_list_of_statuses_is_answered_with_the_form_that_is_taken(tmp_path: Path) -> None:
+    async with many_at(tmp_path, 0) as many:
+        details = assert_error(await many.batch("rerun", filter={"status": ["failed", "cancelled"]}), 422)
+
+    assert details["reason"] == "must be one text, with commas between several statuses: 'failed,cancelled'"
+
+
 async def test_a_job_has_a_limited_number_of_executions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_service, "MAX_ITEMS", 2)
     async with many_at(tmp_path) as many:

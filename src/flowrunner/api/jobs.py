@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from flowrunner.api.execution_answers import ExecutionAnswer
 from flowrunner.api.execution_filters import filter_of
@@ -36,12 +36,19 @@ from flowrunner.services.bulk_executions import Plan, Selection
 router = APIRouter(prefix="/api/v1", tags=["Jobs"], route_class=ProtectedRoute)
 
 
+def _one_text(statuses: object) -> object:
+    """Raises: ValueError if the statuses are a list."""
+    if isinstance(statuses, list):
+        raise ValueError("must be one text, with commas between several statuses: 'failed,cancelled'")
+    return statuses
+
+
 class SelectExecutions(Body):
     """The filters of `GET /api/v1/executions`."""
 
     flow_id: str | None = Field(default=None, min_length=1, max_length=200)
     flow: str | None = Field(default=None, min_length=1, max_length=200, description="The id or the name of a flow.")
-    status: str | None = Field(
+    status: Annotated[str | None, BeforeValidator(_one_text)] = Field(
         default=None, min_length=1, max_length=200, description="One, or several separated by commas."
     )
     since: str | None = Field(
