@@ -193,7 +193,7 @@ def test_a_definition_comes_back_byte_for_byte(account: Client, definition: str)
 
 def test_names_and_tags_keep_every_character(account: Client) -> None:
     body = {
-        "name": "<b>é\u202e 🙂</b>",
+        "name": "<b>é\u00a0 🙂</b>",
         "description": "a\nb\tc  ",
         "tags": ["a,b", " x ", "日本", "'", '"', "%", "*"],
         "definition": SMALLEST,

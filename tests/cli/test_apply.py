@@ -1,6 +1,7 @@
 """Deployment of directories by `apply`, `diff` and `export`."""
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cli.servers import User
 from flowrunner.cli import deployment
 from flowrunner.cli.flow_files import file_of, named_in, read_flow_files
 from support.client import Client
+from support.server import Server
 
 NAMES = [
     "a", "reports/daily", "a/b/c", "with space", "Größe", "100%", "a%2Fb", "..", "../x", "a/../b", "/etc/passwd",
@@ -278,12 +280,22 @@ def test_the_name_of_a_document_is_the_one_in_its_metadata(text: str, name: str 
     assert named_in(text) == name
 
 
-def test_names_that_a_terminal_would_obey_are_shown_escaped(user: User) -> None:
-    user.client.new_flow(document(1), name="\x1b[31mred")
+def test_names_that_a_terminal_would_obey_are_shown_escaped(server: Server, user: User) -> None:
+    server.rename(user.client.new_flow(document(1), name="red"), "\x1b[31mred")
     write(user.home, {"a.yaml": document(1)})
 
     shown = on_a_terminal("diff", "-f", "flows", "--prune", at=user.home, environment=user.environment)
     assert "\\x1b[31mred: pruned" in shown
+
+
+def test_a_name_in_another_form_is_that_of_the_same_flow(user: User) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    write(user.home, {f"{decomposed}.yaml": document(1)})
+
+    for number in (1, 2):
+        report = user.json("apply", "-f", "flows", "--prune", "--yes")
+        assert [(flow["name"], flow["file"]) for flow in report["flows"]] == [(composed, f"flows/{decomposed}.yaml")]
+        assert list(stored(user.client)) == [composed], number
 
 
 def test_a_file_whose_name_is_not_text_is_refused(user: User) -> None:

@@ -1,5 +1,6 @@
 """Deployments of many flows at once."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import pytest
@@ -104,3 +105,13 @@ async def test_what_is_remembered_belongs_to_one_workspace(
 
     assert mara.workspace_id != omar.workspace_id
     assert language.read_texts == [DESCRIBED, DESCRIBED]
+
+
+async def test_two_forms_of_a_name_are_the_same_flow(batches: FlowBatches, mara: Caller) -> None:
+    forms = [unicodedata.normalize(form, "Café") for form in ("NFC", "NFD")]
+
+    with pytest.raises(InvalidFlows):
+        await batches.save(mara, documents(**dict.fromkeys(forms, DESCRIBED)))
+    saved = [await batches.save(mara, documents(**{form: DESCRIBED})) for form in forms]
+
+    assert {change.after.id for ((change, _),) in saved} == {saved[0][0][0].after.id}

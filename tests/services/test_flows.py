@@ -1,17 +1,21 @@
 """Flows and their revisions: save, change, compare and restore."""
 
 import asyncio
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from flowrunner.domain import flow_names
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlow, InvalidInput, NotFound, PreconditionFailed
 from flowrunner.domain.limits import UNLIMITED
-from flowrunner.ports.flows import SavedFlow
+from flowrunner.domain.triggers import Chain
+from flowrunner.ports.flows import FlowFilter, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
+from flowrunner.services import flow_changes
 from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
@@ -54,6 +58,74 @@ async def test_a_flow_with_faults_is_not_saved(flows: Flows, mara: Caller) -> No
         await flows.update(mara, saved.id, FlowDraft(definition="nodes: []"))
 
     assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\x7f", "\x85", "\u200f", "\u2028", "\u202e", "\u2069"])
+async def test_a_new_name_has_no_characters_that_nobody_sees(flows: Flows, mara: Caller, character: str) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    name = f"a{character}b"
+
+    for change in (
+        flows.create(mara, FlowDraft(definition=SMALL, name=name)),
+        flows.update(mara, saved.id, FlowDraft(name=name)),
+        flows.put_named(mara, name, FlowDraft(definition="nodes: {a: {type: return}}")),
+    ):
+        with pytest.raises(InvalidInput, match=f"U\\+{ord(character):04X}"):
+            await change
+
+
+async def test_a_stored_name_stays_as_it_is(flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(flow_names, "_DIRECTIONS", frozenset())
+        saved = await flows.create(mara, FlowDraft(definition=SMALL, name="a\u202eb"))
+
+    changed = await flows.update(mara, saved.id, FlowDraft(description="E"))
+
+    assert (changed.name, changed.description) == ("a\u202eb", "E")
+
+
+async def test_two_forms_of_a_name_are_one_flow(flows: Flows, mara: Caller) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    plain = "nodes: {a: {type: return}}\n"
+
+    saved = await flows.create(mara, FlowDraft(definition=plain, name=decomposed))
+    changed = await flows.put_named(mara, decomposed, FlowDraft(definition=f"{plain}# x"))
+    same = await flows.update(mara, saved.id, FlowDraft(name=decomposed))
+
+    assert changed.before is not None
+    assert {flow.name for flow in (saved, changed.after, same)} == {composed}
+    assert {(await flows.named(mara, form)).id for form in (composed, decomposed)} == {saved.id}
+    assert [len((await flows.page(mara, FlowFilter(name=form), page=ALL))[0]) for form in (composed, decomposed)] == [1, 1]
+
+
+async def test_a_flow_that_was_saved_with_another_form_is_found_by_it(
+    flows: Flows, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    plain = "nodes: {a: {type: return}}\n"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(flow_changes, "composed", str)
+        saved = await flows.create(mara, FlowDraft(definition=plain, name=decomposed))
+
+    changed = await flows.put_named(mara, decomposed, FlowDraft(definition=f"{plain}# x"))
+    other = await flows.put_named(mara, composed, FlowDraft(definition=plain))
+
+    assert (changed.after.id, changed.after.name) == (saved.id, decomposed)
+    assert (other.before, other.after.name) == (None, composed)
+
+
+async def test_a_chain_names_its_flow_in_the_form_in_which_names_are_saved(flows: Flows, mara: Caller) -> None:
+    flow = unicodedata.normalize("NFD", "Café")
+    definition = f"{SMALL}triggers: {{after: {{type: execution, flow: {flow}}}}}\n"
+
+    (trigger,) = ((await flows.create(mara, FlowDraft(definition=definition))).triggers or {}).values()
+
+    assert trigger.spec == Chain(flow=unicodedata.normalize("NFC", flow), status=("completed",), children=False)
+
+
+@pytest.mark.parametrize("name", ["Bestellungen täglich", "مرحبا", "日次処理", "\U0001f9d1\u200d\U0001f680"])
+async def test_a_name_is_in_any_script(flows: Flows, mara: Caller, name: str) -> None:
+    assert (await flows.create(mara, FlowDraft(definition=SMALL, name=name))).name == name
 
 
 async def test_a_change_of_the_name_alone_makes_no_revision(flows: Flows, mara: Caller) -> None:

@@ -21,6 +21,7 @@ from flowrunner.cli.output import show
 from flowrunner.cli.text import count
 from flowrunner.client import Client, ServerUnreachable, ValidationError
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.flow_names import composed
 
 # The bounds of a request, with room for the rest of its body.
 _MOST_FLOWS: Final = 500
@@ -142,7 +143,8 @@ def _faults(error: ValidationError, files: Sequence[FlowFile]) -> Iterator[Valid
 
 def _prune(client: Client, files: Sequence[FlowFile], *, dry_run: bool, yes: bool) -> list[dict[str, Any]]:
     """Delete the flows of the workspace that no file has, after a question."""
-    kept = {file.name for file in files}
+    # The server saves a name in one form, and keeps those that it has in another one.
+    kept = {form for file in files for form in (file.name, composed(file.name))}
     extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
     if extra and not dry_run:
         names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
@@ -154,7 +156,7 @@ def _prune(client: Client, files: Sequence[FlowFile], *, dry_run: bool, yes: boo
 
 
 def _report(done: Sequence[Mapping[str, Any]], files: Sequence[FlowFile], *, dry_run: bool) -> None:
-    places = {file.name: file.file for file in files}
+    places = {form: file.file for file in files for form in (file.name, composed(file.name))}
     rows = [
         {
             "name": flow["name"],

@@ -8,6 +8,7 @@ from typing import Final, cast
 from zoneinfo import available_timezones
 
 from flowrunner.domain import triggers as values
+from flowrunner.domain.flow_names import composed
 from flowrunner.domain.labels import MAX_LABELS, name_fault, value_fault
 from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.schedules import InvalidCron, check_cron, next_due, zone_of
@@ -372,7 +373,7 @@ class _Reader:
         if not isinstance(children, bool):
             document.fault((*at, "children"), "type", "must be true or false")
         document.listened.setdefault(flow, document.code_place((*at, "flow")))
-        return Chain(flow=flow, status=self.statuses(written, at), children=children is True)
+        return Chain(flow=composed(flow), status=self.statuses(written, at), children=children is True)
 
     def statuses(self, written: Mapping[str, JSON], at: Keys) -> tuple[values.EndStatus, ...]:
         value = written.get("status", ["completed"])

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, Fault, InvalidFlow, InvalidFlows, InvalidInput, NotFound, invalid, quoted
+from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
@@ -157,12 +158,12 @@ class FlowBatches:
 
 def _check_names(documents: Sequence[FlowDocument]) -> None:
     """Raises: InvalidFlows if a name is impossible, or is there twice."""
-    counts = Counter(document.name for document in documents)
+    counts = Counter(composed(document.name) for document in documents)
     faults = []
     for document in documents:
         try:
             check_name(document.name)
-            wrong = "is the name of several flows of this request" if counts[document.name] > 1 else None
+            wrong = "is the name of several flows of this request" if counts[composed(document.name)] > 1 else None
         except NotFound:
             wrong = "is no possible name of a flow"
         if wrong is not None:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import NotFound, PreconditionFailed, invalid, quoted
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.flow_names import composed, unseen_in
 from flowrunner.domain.flow_tools import FlowTool, tool_name
 from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import FlowId, RevisionId
@@ -113,7 +114,7 @@ class FlowChanger:
     def named(self, name: str) -> "FlowChanger":
         """Return the changer of the flow with this name. Raises: InvalidInput if the draft says another one."""
         for field, said in (("name", self.draft.name), ("definition", self.flow and self.flow.name)):
-            if said and said != name:
+            if said and composed(said) != composed(name):
                 hint = "give the same name or none; to rename a flow, change it by its id"
                 raise invalid(field, f"says the name {quoted(said)}, and the address {quoted(name)}", hint=hint)
         return replace(self, draft=replace(self.draft, name=name))
@@ -154,7 +155,8 @@ class FlowChanger:
         draft, flow = self.draft, self.flow
         is_new_revision = draft.definition is not None and draft.definition != before.definition
         kept_description, kept_tags = ("", ()) if draft.is_whole else (before.description, before.tags)
-        name = _checked_name(draft.name if draft.name is not None else (flow.name if flow else "") or before.name)
+        said = draft.name if draft.name is not None else (flow.name if flow else "") or before.name
+        name = _checked_name(said, before.name)
         kept_inputs = None if before.tool is None else before.tool.inputs
         return replace(
             before,
@@ -202,9 +204,16 @@ def check_name(name: str) -> None:
         raise NotFound("flow")
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: str, before: str | None = None) -> str:
+    """Return the name to save. Raises: InvalidInput. Args: before: The stored name, which may stay as it is."""
     if not name.strip():
         raise invalid(
             "name", "Name is required", code="required", hint="give 'name', or 'metadata.name' in the definition"
         )
-    return name
+    saved = composed(name)
+    if before is not None and before in (name, saved):
+        return before
+    if (unseen := unseen_in(saved)) is not None:
+        hint = "leave out control characters, line breaks and characters that set the direction of text"
+        raise invalid("name", f"has the character U+{ord(unseen):04X}, which nobody sees", hint=hint)
+    return saved

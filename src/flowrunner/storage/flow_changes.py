@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound, quoted
+from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.triggers import Chain
@@ -13,7 +14,7 @@ from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.flows import FlowChange, NamedChange, SavedFlow
 from flowrunner.storage import triggers
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
@@ -78,7 +79,9 @@ async def get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
 
 async def named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:
     """Return the flow with a name, without its definition if that has another size. Raises: Conflict."""
-    rows = await tx.rows(NAMED, {"workspace_id": workspace_id, "name": name, "size": size})
+    rows: list[Row] = []
+    for form in forms_of(name):
+        rows = rows or await tx.rows(NAMED, {"workspace_id": workspace_id, "name": form, "size": size})
     if len(rows) > 1:
         raise Conflict(f"Several flows are called {quoted(name)}: rename one of them, or use the id of the flow")
     return _saved_flow(rows[0]) if rows else None

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flowrunner.domain.flow_names import composed
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.flows import FlowFilter, FlowView
 from flowrunner.ports.page import Page
@@ -18,7 +19,7 @@ _FLOWS_AT_ONCE: Final = 100
 
 # The conditions of a filter, by their parameters.
 _CONDITIONS: Final[Mapping[str, Statement]] = {
-    "name": Statement(sqlite="AND name = :name", postgres="AND name = :name"),
+    "name": Statement(sqlite="AND name IN (:name, :composed)", postgres="AND name IN (:name, :composed)"),
     "tags": Statement(
         sqlite="""
 AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
@@ -78,6 +79,7 @@ async def read_page(
     values: dict[str, Any] = {
         "workspace_id": workspace_id,
         "name": wanted.name,
+        "composed": None if wanted.name is None else composed(wanted.name),
         "tags": msgspec.json.encode(wanted.tags).decode(),
         "counts": page.counts,
         "after": page.after,

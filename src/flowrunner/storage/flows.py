@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import FlowTool, PublishedFlow
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -27,7 +28,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.flow_pages import read_page
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Row, Transaction, one_row
 
 UNINDEXED: Final = """
 SELECT f.workspace_id, f.id, r.id, r.definition FROM flows f JOIN revisions r ON r.id = f.revision_id
@@ -208,8 +209,13 @@ class SqlFlows:
         return CurrentFlow(RevisionId(revision_id), name, bool(is_disabled), bool(is_paused))
 
     async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
-        values = {"id": id_or_name, "workspace_id": workspace_id}
-        found = [FlowId(id) for (id,) in await self._database.read(lambda tx: tx.rows(CALLED, values))]
+        async def read(tx: Transaction) -> list[Row]:
+            rows: list[Row] = []
+            for form in forms_of(id_or_name):
+                rows = rows or await tx.rows(CALLED, {"id": form, "workspace_id": workspace_id})
+            return rows
+
+        found = [FlowId(id) for (id,) in await self._database.read(read)]
         return found[:1] if id_or_name in found else found
 
     async def tools(self, workspace_id: WorkspaceId) -> Sequence[PublishedFlow]:
