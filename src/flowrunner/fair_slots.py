@@ -73,6 +73,11 @@ class FairSlots:
         if self._waiting:
             self._admit_waiting()
 
+    def keep(self, workspace_id: WorkspaceId, count: int, kept: int) -> None:
+        """Give back all but ``kept`` of ``count`` slots that were taken together."""
+        if (left_over := min(count, self._share) - kept) > 0:
+            self.give_back(workspace_id, left_over)
+
     def _admit_waiting(self) -> None:
         while (next_one := next(filter(self._is_next_free, self._waiting), None)) is not None:
             admitted, count = self._waiting[next_one].popleft()

@@ -4,7 +4,7 @@ import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -123,6 +123,42 @@ async def test_large_executions_that_are_started_together_advance_within_the_mem
     is_answered.set()
     assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
     assert len(engine.http.requests) == 5
+    await engine.until(lambda: budget_is_free(budget))
+
+
+LOGS_MUCH: Final = """
+nodes:
+  each:
+    type: foreach
+    params: {items: "${[...Array(40).keys()]}"}
+    nodes: {say: {type: log, params: {message: "${'x'.repeat(60000)}"}}}
+    next: rest
+  rest: {type: delay, params: {duration: 2h}, next: call}
+  call: {type: http.request, params: {url: 'http://peer/'}}
+"""
+
+
+async def test_a_loaded_execution_reserves_what_it_holds_and_not_its_whole_log(engine: Machine) -> None:
+    budget = engine.deps.memory = FairMemory()
+    reserved, take = list[int](), budget.memory.take
+
+    async def watched(workspace_id: WorkspaceId, count: int = 1) -> None:
+        reserved.append(count)
+        await take(workspace_id, count)
+
+    budget.memory.take = watched  # type: ignore[method-assign] # goes on to the real one
+    engine.http.at("http://peer/", never)
+    await engine.save(LOGS_MUCH)
+    id = await engine.start()
+    await engine.until_parked()
+
+    engine.clock.advance(hours=3)
+    engine.look_at_timers()
+    await engine.until_requested("http://peer/")
+
+    assert reserved[0] > 2, "as much as its events take"
+    assert budget.memory.held(MARA) == 1
+    await engine.dispatcher.cancel(id, reason="by hand")
     await engine.until(lambda: budget_is_free(budget))
 
 

@@ -141,7 +141,7 @@ async def _open_engine(server: Channel, given: ProcessSettings, exporters: "Expo
         sandbox=sandbox,
         node_types=node_types,
         http=http,
-        memory=ServerMemory(),
+        memory=ServerMemory(server),
         held=HeldMemory(given.execution_memory),
         clock=clock,
         draw=random.SystemRandom().random,

@@ -123,6 +123,10 @@ class ExecutionActor:
         await self._flush()
 
     @property
+    def held_bytes(self) -> int:
+        return self._state.held_bytes
+
+    @property
     def workspace_id(self) -> WorkspaceId:
         return self._execution.workspace_id
 

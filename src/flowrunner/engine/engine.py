@@ -140,7 +140,10 @@ class FlowEngine:
             message = f"The flow can no longer be read: {error}"
             await self._end(id, epoch, Failed(error=ErrorValue(type="flow.invalid", message=message[:2000])))
             return None
-        return await self._resume(epoch, stored, replay, flow)
+        actor = await self._resume(epoch, stored, replay, flow)
+        if loading is not None and stored.size > LARGE_BYTES:
+            loading.keep(id, actor.held_bytes)
+        return actor
 
     def _leave_to_newer_version(self, error: Unreadable) -> None:
         """Raise Unavailable while a worker of the version that wrote the event may still take the execution."""

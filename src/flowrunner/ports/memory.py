@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 
 # An execution with more bytes of events reserves memory when it is loaded.
 LARGE_BYTES: Final = 64 * 1024
@@ -22,6 +22,10 @@ class Loading(Protocol):
 
     def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
         """Reserve the bytes if they are free and no other execution of the account waits; return whether it did."""
+        ...
+
+    def keep(self, id: ExecutionId, size: int) -> None:
+        """Reduce the reservation of a loaded execution to the bytes that it holds, which may be few of its events."""
         ...
 
     def give_back(self) -> None:

@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 
 # MiB of decoded values: of all accounts, of one account at most, and guaranteed to each. Executions and bodies have
@@ -71,6 +71,13 @@ class _Loading:
         if is_taken:
             self._taken = workspace_id, count
         return is_taken
+
+    def keep(self, id: ExecutionId, size: int) -> None:
+        if self._taken is not None:
+            workspace_id, count = self._taken
+            kept = min(count, _units(size))
+            self._room.memory.keep(workspace_id, count, kept)
+            self._taken = workspace_id, kept
 
     def give_back(self) -> None:
         if self._taken is not None:

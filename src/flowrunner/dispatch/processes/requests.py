@@ -121,6 +121,7 @@ class ProcessRequests:
         return {
             "append": self._append,
             "load": self._load,
+            "keep_memory": self._keep_memory,
             "stored": self._stored,
             "events": self._events,
             "announce": self._deps.journal.announce,
@@ -205,6 +206,11 @@ class ProcessRequests:
         if held is not None and isinstance(started, Started):
             held.observed = await self._observed(stored, started)
         return stored
+
+    def _keep_memory(self, id: ExecutionId, size: int) -> None:
+        held = self.executions.get(id)
+        if held is not None and held.loading is not None:
+            held.loading.keep(id, size)
 
     async def _observed(self, stored: StoredExecution, started: Started) -> ObservedExecution:
         name = started.flow_name

@@ -164,12 +164,18 @@ class ServerMemory:
     A new large execution leaves memory at once, so that the server loads it.
     """
 
+    def __init__(self, server: Channel) -> None:
+        self._server = server
+
     def loading(self) -> "_ServerLoading":
-        return _ServerLoading()
+        return _ServerLoading(self._server)
 
 
 class _ServerLoading:
     """Implements `ports.Loading`."""
+
+    def __init__(self, server: Channel) -> None:
+        self._server = server
 
     @asynccontextmanager
     async def reading(self, workspace_id: WorkspaceId) -> AsyncIterator[None]:
@@ -180,6 +186,9 @@ class _ServerLoading:
 
     def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
         return False
+
+    def keep(self, id: ExecutionId, size: int) -> None:
+        self._server.notify("keep_memory", id, size)
 
     def give_back(self) -> None:
         """Do nothing."""
