@@ -431,7 +431,7 @@ async def test_the_operator_makes_a_link_beside_the_running_server(tmp_path: Pat
 
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{PUBLIC}/new-password#")
-        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert (unknown.returncode, unknown.stdout) == (5, "")
         assert "No account has the e-mail address 'x@y.z'" in unknown.stderr
         assert (await accounts.use(done.stdout.strip().partition("#")[2])).status == 200
 

@@ -9,7 +9,7 @@ from flowrunner.bootstrap.location import DATABASE_FILE, existing, make_private
 from flowrunner.clock import SystemClock
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.email_address import normal_email
-from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.errors import FlowRunnerError, UnknownEmail
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import AccountId
 from flowrunner.ports.clock import Clock
@@ -102,7 +102,7 @@ async def confirm_emails(settings: Settings, emails: Sequence[str]) -> None:
         for email in emails:
             credential = await accounts.credential(normal_email(email) if "@" in email else email)
             if credential is None:
-                raise FlowRunnerError(f"No account has the e-mail address '{email}'")
+                raise UnknownEmail(email)
             found.append(credential.account)
         for account in found:
             entry = confirmation_of(account, at=now, credential="server")

@@ -78,6 +78,13 @@ class UnknownAccount(NotFound):
         FlowRunnerError.__init__(self, "No account has this id, or has confirmed this e-mail address")
 
 
+class UnknownEmail(NotFound):
+    """No account has the e-mail address that names it on the server's machine."""
+
+    def __init__(self, email: str) -> None:
+        FlowRunnerError.__init__(self, f"No account has the e-mail address {quoted(email)}")
+
+
 class LinkNotValid(NotFound):
     """No link has the token, or it works no longer: the answer does not say why."""
 

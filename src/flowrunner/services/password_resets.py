@@ -18,7 +18,7 @@ from flowrunner.domain.errors import (
     LinkNotValid,
     NotFound,
     TooManyRequests,
-    quoted,
+    UnknownEmail,
 )
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import PasswordHasher
@@ -114,14 +114,14 @@ class PasswordResets:
         return await self._make(found.account, entry, new_token())
 
     async def create_by_operator(self, email: str) -> NewLink:
-        """Make a link for an account, on the server's machine. Raises: FlowRunnerError if there is none."""
+        """Make a link for an account, on the server's machine. Raises: UnknownEmail."""
         account = await self._with_email(email)
         return await self._make(account, self._entry(account, credential="server", address=""), new_token())
 
     async def set_by_operator(self, email: str, password: str) -> None:
         """Set a new password on the server's machine. All logins and API tokens of the account end.
 
-        Raises: FlowRunnerError if there is no such account; InvalidInput.
+        Raises: UnknownEmail, InvalidInput.
         """
         account = await self._with_email(email)
         _check_password(account, password)
@@ -135,7 +135,7 @@ class PasswordResets:
     async def _with_email(self, email: str) -> Account:
         found = await self._store.account(email=_normal(email))
         if found is None:
-            raise FlowRunnerError(f"No account has the e-mail address {quoted(email)}")
+            raise UnknownEmail(email)
         return found.account
 
     def ask(self, email: str, *, address: str) -> None:
