@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from flowrunner.api.http import delays, early_refusals
 from flowrunner.api.http.connections import Connections
+from flowrunner.api.http.delays import Delays
 from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.http.errors import answer_to
 from flowrunner.api.http.protocol import JoinedHttpProtocol
@@ -363,3 +364,19 @@ async def test_a_server_that_stops_sends_delayed_answers_and_closes_their_connec
     answer = await reader.read()
     writer.close()
     assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_an_answer_that_cannot_be_sent_delays_no_other() -> None:
+    loop, sent, failures = asyncio.get_running_loop(), asyncio.Event(), list[Any]()
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    queue, error = Delays(), ValueError("no client")
+
+    def fail() -> None:
+        raise error
+
+    assert queue.delay(fail)
+    assert queue.delay(sent.set)
+
+    async with asyncio.timeout(30):
+        await sent.wait()
+    assert failures == [error]

@@ -33,7 +33,10 @@ class Delays:
     def _send(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._waiting and self._waiting[0][0] <= now:
-            self._waiting.popleft()[1]()
-        if self._waiting:
-            loop.call_at(max(self._waiting[0][0], now + _PAUSE_SECONDS), self._send)
+        try:
+            while self._waiting and self._waiting[0][0] <= now:
+                self._waiting.popleft()[1]()
+        finally:
+            # One that fails delays no other.
+            if self._waiting:
+                loop.call_at(max(self._waiting[0][0], now + _PAUSE_SECONDS), self._send)
