@@ -288,8 +288,12 @@ def test_the_node_at_which_a_rerun_begins_takes_another_input(account: Client) -
     assert edited["input"]["value"] == {"n": 7}
     assert edited["input_edited_by"] == account.account_id
     assert "input_edited_by" not in last
-    [message] = [m for m in account.messages(again["id"]) if "input_edited" in m]
+    messages = account.messages(again["id"])
+    [message] = [m for m in messages if "input_edited" in m]
     assert (message["step"], message["input_edited"]) == ("second.1", {"by": account.account_id})
+    described = account.get("/api/v1/asyncapi.json").json["components"]["messages"]
+    for message in messages:
+        assert message.keys() <= described[message["type"]]["payload"]["properties"].keys()
 
 
 def test_a_rerun_of_a_rerun_keeps_the_edited_input_until_it_is_edited_again(account: Client) -> None:

@@ -37,6 +37,11 @@ _MESSAGES: Final[Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]]] =
             "scopes": {"type": "integer", "description": "So many runs of a loop or branches begin."},
             "scope_outcome": _ANY,
             "received": _ANY,
+            "input_edited": {
+                "type": "object",
+                "properties": {"by": {**_TEXT, "description": "The account that has edited it."}},
+                "description": "The input of the step was edited for the rerun that begins at it.",
+            },
             "labels": {
                 "type": "object",
                 "additionalProperties": _TEXT,
@@ -50,7 +55,17 @@ _MESSAGES: Final[Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]]] =
         {**_STEP, "action": _TEXT, "result": _ANY, "collected": {"type": "boolean"}},
         (),
     ),
-    "log": ("A line of the log.", {**_STEP, "level": _TEXT, "message": _TEXT, "data": _ANY}, ("level", "message")),
+    "log": (
+        "A line of the log.",
+        {
+            **_STEP,
+            "attempt": {"type": "integer", "description": "That of the step; absent for the first one."},
+            "level": _TEXT,
+            "message": _TEXT,
+            "data": _ANY,
+        },
+        ("level", "message"),
+    ),
     "execution_completed": ("The last message.", {"status": _TEXT, "result": _ANY}, ("status",)),
     "execution_failed": ("The last message.", {**_STEP, "status": _TEXT, "error": _TEXT, "error_type": _TEXT}, ()),
 }
