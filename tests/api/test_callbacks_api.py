@@ -208,10 +208,8 @@ def test_people_read_a_sentence_that_notifies_nobody_and_is_no_markup(
     (effect,) = arrived(receiver, path)
 
     assert effect.headers["content-type"] == "application/json"
-    text, (workspace,) = (
-        "Flow 'Orders' failed: out of <paper> & @everyone",
-        account.get("/api/v1/workspaces").json["workspaces"],
-    )
+    text = "Flow 'Orders' failed: out of <paper> & @everyone"
+    (workspace,) = account.get("/api/v1/workspaces").json["workspaces"]
     name = workspace["name"]
     match format:
         case "slack":

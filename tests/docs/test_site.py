@@ -25,6 +25,7 @@ def site() -> Path:
 def test_no_link_of_the_site_leads_nowhere_and_code_is_shown_as_code(site: Path) -> None:
     api = (site.parent / "api" / "index.html").read_text()
 
+    assert "<title>Home - FlowRunner</title>" in site.read_text()
     assert "Tutorial" in site.read_text()
     # A block whose language has a status behind it.
     assert 'id="errors"' in api

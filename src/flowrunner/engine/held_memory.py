@@ -102,7 +102,7 @@ class HeldMemory:
             # It is ending.
             return
         largest.chosen += 1
-        largest.excess = f"{whose} hold more than {most // 1024**2} MiB of memory together, and this one most of it"
+        largest.excess = f"{whose} hold more than {most // 1024**2} MiB of memory together, and this one the most"
         if largest.chosen > 1:
             # From now on nothing delays its end.
             largest.leave()

@@ -80,7 +80,7 @@ async def delete_account(
             if recipient is None:
                 raise NotFound("account")
             if recipient[0] is not None:
-                raise Conflict("The account that the workspace is given to is disabled: enable it, or give another one")
+                raise Conflict("The account that the workspace is given to is disabled: enable it, or name another one")
             await tx.run(MAKE_ADMIN, values)
             members.append(to)
         await _share(tx, values, row[0])
