@@ -5,9 +5,7 @@ import { read } from "./complete";
 import { placeAt } from "./place";
 import { choicesOf, describe, typesOf, type FlowSchema } from "./schema";
 
-/**
- * The same, and what a cron expression means; that is loaded when the first one is looked at.
- */
+/** Describe a place as `hoverAt` does, and a cron expression in words, which are loaded when the first one is looked at. */
 export async function hoverOrWordsAt(text: string, offset: number, schema: FlowSchema): Promise<Hover | null> {
   const cron = cronAt(text, offset);
   if (cron === null) return hoverAt(text, offset, schema);

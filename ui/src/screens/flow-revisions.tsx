@@ -1,7 +1,7 @@
 /** The revisions of a flow: each compared with another one, as text and as a graph, and restored. */
 import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
-import { api, ApiError } from "../api/client";
+import { api, ApiError, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, setQuery, to, type Parameters } from "../app/router";
 import { may } from "../app/session";
@@ -52,9 +52,6 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
         <Load query={list} rows={6}>
           {({ revisions, total, next_cursor: next }) => {
             const number = Number(query.get("number")) || revisions[0]?.number;
-            // The one before the last of a page is on the next page.
-            const earlier = number === undefined ? undefined : (revisions.find((each) => each.number < number)?.number ?? (next !== undefined && number > 1 ? number - 1 : undefined));
-            const against = Number(query.get("against")) || earlier;
             return (
               <>
                 <nav class="card revision-list" aria-label={texts.list}>
@@ -72,30 +69,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                     </span>
                   )}
                 </nav>
-                {number !== undefined && (
-                  <div class="stack">
-                    <div class="row">
-                      <h2>{against === undefined ? texts.first : texts.compare(number, against)}</h2>
-                      {revisions.length > 1 && (
-                        <label class="row tight small muted">{texts.against}
-                          <select class="narrow-input" value={String(against ?? "")} onChange={(event) => setQuery({ number: String(number), against: event.currentTarget.value || undefined })}>
-                            {against === undefined && <option value="">–</option>}
-                            {against !== undefined && !revisions.some((each) => each.number === against) && <option value={String(against)}>{against}</option>}
-                            {revisions.filter((each) => each.number !== number).map((each) => <option key={each.number} value={String(each.number)}>{each.number}</option>)}
-                          </select>
-                        </label>
-                      )}
-                      <span class="right row">
-                        <span class="row tight" role="group" aria-label={texts.views}>
-                          <button class="chip" aria-pressed={query.get("view") !== "graph"} onClick={() => setQuery({ view: undefined })}>{texts.text}</button>
-                          <button class="chip" aria-pressed={query.get("view") === "graph"} onClick={() => setQuery({ view: "graph" })}>{texts.graph}</button>
-                        </span>
-                        {may("editor") && number !== flow.data?.flow.revision && <button class="btn" onClick={() => (restoring.value = number)}>{texts.restore}</button>}
-                      </span>
-                    </div>
-                    <Comparison key={`${number} ${against}`} id={id} number={number} against={against} isGraph={query.get("view") === "graph"} />
-                  </div>
-                )}
+                {number !== undefined && <Chosen id={id} number={number} revisions={revisions} isLast={next === undefined} isCurrent={number === flow.data?.flow.revision} onRestore={() => (restoring.value = number)} />}
               </>
             );
           }}
@@ -107,6 +81,55 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
         </Confirm>
       )}
     </>
+  );
+}
+
+interface ChosenProps {
+  id: string;
+  number: number;
+  /** Those of the page. */
+  revisions: readonly Schemas["RevisionAnswer"][];
+  /** No page follows. */
+  isLast: boolean;
+  isCurrent: boolean;
+  onRestore: () => void;
+}
+
+/** One revision, compared with the one before it or another one. */
+function Chosen({ id, number, revisions, isLast, isCurrent, onRestore }: ChosenProps) {
+  const { query } = location.value;
+  const listed = Number(query.get("against")) || revisions.find((each) => each.number < number)?.number;
+  const isAsked = listed === undefined && !isLast;
+  // The one before the last of a page is on the next page. It may have any number, because revisions are deleted.
+  const previous = useQuery(`${id} ${number} ${isAsked}`, async (signal) => {
+    const found = isAsked ? await api.get("/api/v1/flows/{id}/revisions/{number}/diff", { path: { id, number }, signal }) : undefined;
+    return { of: number, against: found?.against ?? undefined };
+  });
+  if (isAsked && previous.data?.of !== number) return previous.error === undefined ? <Skeleton rows={8} /> : <Failure error={previous.error} retry={previous.reload} />;
+  const against = isAsked ? previous.data?.against : listed;
+  return (
+    <div class="stack">
+      <div class="row">
+        <h2>{against === undefined ? texts.first : texts.compare(number, against)}</h2>
+        {revisions.length > 1 && (
+          <label class="row tight small muted">{texts.against}
+            <select class="narrow-input" value={String(against ?? "")} onChange={(event) => setQuery({ number: String(number), against: event.currentTarget.value || undefined })}>
+              {against === undefined && <option value="">–</option>}
+              {against !== undefined && !revisions.some((each) => each.number === against) && <option value={String(against)}>{against}</option>}
+              {revisions.filter((each) => each.number !== number).map((each) => <option key={each.number} value={String(each.number)}>{each.number}</option>)}
+            </select>
+          </label>
+        )}
+        <span class="right row">
+          <span class="row tight" role="group" aria-label={texts.views}>
+            <button class="chip" aria-pressed={query.get("view") !== "graph"} onClick={() => setQuery({ view: undefined })}>{texts.text}</button>
+            <button class="chip" aria-pressed={query.get("view") === "graph"} onClick={() => setQuery({ view: "graph" })}>{texts.graph}</button>
+          </span>
+          {may("editor") && !isCurrent && <button class="btn" onClick={onRestore}>{texts.restore}</button>}
+        </span>
+      </div>
+      <Comparison key={`${number} ${against}`} id={id} number={number} against={against} isGraph={query.get("view") === "graph"} />
+    </div>
   );
 }
 

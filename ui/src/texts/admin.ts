@@ -57,7 +57,7 @@ export const admin = {
   engine: {
     active: "Executions in memory",
     queued: "Executions waiting to go on",
-    limit: "At most at the same time",
+    limit: "Most executions in memory",
   },
   runsOn: "Executions run on",
   kinds: { sqlite: "SQLite", postgresql: "PostgreSQL", local: "the servers themselves", temporal: "Temporal" } as Record<string, string>,

@@ -3,7 +3,7 @@ export const common = {
   product: "FlowRunner",
   loading: "Loading",
   retry: "Try again",
-  isRetried: "It is tried again by itself.",
+  isRetried: "This page tries again by itself.",
   cancel: "Cancel",
   close: "Close",
   save: "Save",

@@ -112,7 +112,7 @@ export const executions = {
   rerunNodeInput: (step: string) => `Input of ${step}`,
   rerunNodeInputHint: "Expressions read it as ${input}. Results of other nodes and the execution's own input stay as they are.",
   rerunNodeInputFault: "This is not JSON",
-  rerunTooLong: "The input is too long to be edited here. The API takes another one as node_input.",
+  rerunTooLong: "The input is too long to be edited here, and stays as it is. The API and the command line take another one.",
   inputEdited: "Input edited",
   cancelTitle: "Cancel this execution?",
   cancelHint: "Running nodes are stopped, and waiting ones are abandoned. The flow's on_finish still runs.",

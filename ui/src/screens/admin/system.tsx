@@ -35,7 +35,7 @@ export function System() {
                   <dt>{texts.scripts}</dt><dd>{count(details.script_workers)}</dd>
                   <dt>{texts.streams}</dt><dd>{count(details.streams)}</dd>
                   <dt>{texts.runsOn}</dt><dd>{texts.kinds[details.dispatcher.kind] ?? details.dispatcher.kind}</dd>
-                  {(["active", "queued", "limit"] as const).map((name) => <><dt>{texts.engine[name]}</dt><dd>{count(details.dispatcher[name])}</dd></>)}
+                  {(["active", "queued", "limit"] as const).map((name) => [<dt key={name}>{texts.engine[name]}</dt>, <dd key={`${name} value`}>{count(details.dispatcher[name])}</dd>])}
                 </>
               )}
             </dl>

@@ -14,7 +14,7 @@ export type Triggers = ReadonlyMap<string, Trigger>;
 /** The most that one request returns; of others the id is shown. */
 const MOST = 1000;
 
-/** Return the triggers of the workspace by id, which are read once some of the executions was started by one. */
+/** Return the triggers of the workspace by id, which are read when one of the executions was started by one. */
 export function useTriggers(executions: readonly Execution[]): Triggers {
   const isNeeded = executions.some(({ trigger }) => trigger !== undefined);
   const found = useQuery(`${workspace.value?.id} ${isNeeded}`, async (signal): Promise<Triggers> => {

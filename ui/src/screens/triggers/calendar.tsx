@@ -13,8 +13,9 @@ import type { Trigger } from "./parts";
 const DAYS = 28;
 /** Schedules that are asked for their times. */
 const MOST_SCHEDULES = 30;
-/** Times of each: as many as the server sends at once, and three of such pages: every quarter of an hour. */
+/** Times in one answer of the server. */
 const PAGE = 1000;
+/** Most times of each schedule: enough for a start every quarter of an hour. */
 const TIMES = 3 * PAGE;
 /** Entries of a day that are shown. */
 const SHOWN = 4;
