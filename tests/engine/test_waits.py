@@ -131,7 +131,7 @@ nodes:
   each:
     type: foreach
     params: {items: "${[...Array(40).keys()]}"}
-    nodes: {say: {type: log, params: {message: "${'x'.repeat(60000)}"}}}
+    nodes: {say: {type: log, params: {message: "${'x'.repeat(5000)}", data: "${'x'.repeat(50000)}"}}}
     next: rest
   rest: {type: delay, params: {duration: 2h}, next: call}
   call: {type: http.request, params: {url: 'http://peer/'}}

@@ -95,7 +95,8 @@ async def test_two_forms_of_a_name_are_one_flow(flows: Flows, mara: Caller) -> N
     assert changed.before is not None
     assert {flow.name for flow in (saved, changed.after, same)} == {composed}
     assert {(await flows.named(mara, form)).id for form in (composed, decomposed)} == {saved.id}
-    assert [len((await flows.page(mara, FlowFilter(name=form), page=ALL))[0]) for form in (composed, decomposed)] == [1, 1]
+    for form in (composed, decomposed):
+        assert (await flows.page(mara, FlowFilter(name=form), page=ALL))[1] == 1
 
 
 async def test_a_flow_that_was_saved_with_another_form_is_found_by_it(
