@@ -158,7 +158,8 @@ class ExecutionMemory:
         has_handlers = self._state.root.ended is not None
         if held > MAX_EXECUTION_MEMORY + (_MEMORY_OF_HANDLERS if has_handlers else 0):
             return _too_much_memory(self._state, _TOO_MUCH_MEMORY)
-        if self._share is not None and chosen > has_handlers:
+        # The first choice ends the flow, and the second one its handlers, too.
+        if self._share is not None and chosen > int(has_handlers):
             return _too_much_memory(self._state, self._share.excess)
         return None
 
@@ -170,7 +171,7 @@ def _too_much_memory(state: ExecutionState, excess: str) -> ErrorValue:
         for current in frame.steps.values():
             held[current.step.node] += current.all_held_bytes
     node = held.most_common(1)[0][0] if held else None
-    most = "" if node is None else f". The node {node!r} holds most"
+    most = "" if node is None else f". Of its nodes, {node!r} holds the most"
     message = (
         f"{excess}{most}. Keep only the part that you need of each result with 'output',"
         " or run fewer nodes and executions at the same time"
