@@ -4,9 +4,10 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
-from flowrunner.api.open_streams import OpenStreams
+from flowrunner.api.open_streams import TRY_AGAIN, OpenStreams
 from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
 
 CALLER = cast("Caller", SimpleNamespace(account_id=AccountId("a"), admitted_to={"w"}))
@@ -40,3 +41,27 @@ async def test_s61_each_session_is_looked_up_once_for_all_of_its_streams() -> No
 
     assert [stream.ended.done() for stream in opened] == [True, False] * 20
     assert identity.looks == {"ended": 1, "alive": 1}
+
+
+class IdentityWithoutDatabase(Identity):
+    async def present(self, family: str) -> Caller | None:
+        raise Unavailable("The database cannot be reached at the moment")
+
+
+async def test_a_stream_that_begins_as_the_database_goes_away_asks_its_client_to_come_again() -> None:
+    services: Any = SimpleNamespace(identity=IdentityWithoutDatabase())
+    streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
+    stream = await streams.admit(CALLER, [WorkspaceId("w")])
+    begun: list[str] = []
+
+    async def send() -> int:
+        begun.append("sending")
+        return 1000
+
+    async def receive() -> None:
+        begun.append("receiving")
+
+    code = await streams.serve(stream, send(), receive())
+
+    assert code == TRY_AGAIN
+    assert begun == []

@@ -6,6 +6,7 @@ from collections.abc import Collection, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.limits import check_account_sockets, check_all_sockets
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.ports.clock import Clock
@@ -114,7 +115,12 @@ class OpenStreams:
         """
         # The session may have ended before this stream was counted.
         if stream.since != self._services.identity.changes:
-            await self.end_unless_alive(stream)
+            try:
+                await self.end_unless_alive(stream)
+            except Unavailable:
+                sending.close()
+                receiving.close()
+                return TRY_AGAIN
         seconds = (stream.caller.expires_at - self._clock.now()).total_seconds()
         sent, gone = begin(sending), begin(receiving)
         try:
