@@ -146,7 +146,7 @@ def _variables(attacker: Attacker) -> object:
 def _subflows(attacker: Attacker) -> object:
     child = attacker.save(RETURN)
     node = {"type": "flow", "params": {"flow": child, "input": {"x": "${flow.input.x}"}}}
-    return _given(_loop(node, items=60, concurrency=60), _LISTS, PATIENCE_SECONDS)(attacker)
+    return _given(_loop(node, items=attacker.many(40, 60), concurrency=60), _LISTS, PATIENCE_SECONDS)(attacker)
 
 
 def _requests_at_once(attacker: Attacker) -> object:
