@@ -6,6 +6,7 @@ import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { layoutGraph } from "../graph/layout";
 import { Picture } from "../graph/picture";
+import { Icon } from "../parts/icons";
 import { Empty, Failure } from "../parts/parts";
 import { flow as words } from "../texts/flow";
 import { samples as texts } from "../texts/samples";
@@ -39,7 +40,7 @@ export default function FlowNew() {
         <p class="muted">{texts.hint}</p>
         <ul class="samples">
           {samples.map((sample) => <li key={sample.name}><SampleCard sample={sample} /></li>)}
-          <li><button class="card sample" onClick={() => setQuery({ from: "empty" })}><span class="sample-picture muted">{texts.blank}</span><b>{texts.empty}</b><span class="muted small">{texts.emptyHint}</span></button></li>
+          <li><button class="card sample" onClick={() => setQuery({ from: "empty" })}><span class="sample-picture muted"><Icon name="plus" /></span><b>{texts.empty}</b><span class="muted small">{texts.emptyHint}</span></button></li>
         </ul>
       </div>
     </>

@@ -32,8 +32,9 @@ export default function WorkspaceScreen() {
       <div class="content">
         {may("admin") && place.id !== account.value?.id ? <NameForm key={place.id} place={place} /> : place.id === account.value?.id && <p class="muted">{texts.personal}</p>}
         <Members place={place} members={members} />
-        {may("admin") && <Invitations place={place} />}
-        <Usage id={id} />
+        {/* One error says what several would repeat. */}
+        {members.error === undefined && may("admin") && <Invitations place={place} />}
+        {members.error === undefined && <Usage id={id} />}
       </div>
       {isNew.value && <NewWorkspace onClose={() => (isNew.value = false)} />}
     </>

@@ -23,14 +23,28 @@ import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
 import { Value } from "./value";
 
-/** What is beside the picture: the chosen step, the runs of the chosen node, or how to choose one. */
+/** What is beside the picture: the chosen step, the runs of the chosen node, or the data of the execution. */
 export function Beside({ store, detail, step }: DrawerProps) {
   const { query } = location.value;
   const node = query.get("node");
   const asked = query.get("step") ?? store.decisive;
   return (
     <>
-      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : asked !== undefined ? <Missing key={asked} store={store} step={asked} /> : <p class="muted">{texts.stepHint}</p>}
+      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : asked !== undefined ? <Missing key={asked} store={store} step={asked} /> : <Whole detail={detail} />}
+    </>
+  );
+}
+
+/** The result and the input of the execution, and how to choose a step. */
+function Whole({ detail }: { detail: Detail }) {
+  const load = (key: "input" | "result") => async () => (await api.get("/api/v1/executions/{id}", { path: { id: detail.id } }))[key];
+  const href = `/api/v1/executions/${detail.id}`;
+  const result = detail.result as Preview | undefined;
+  return (
+    <>
+      {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
+      <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
+      <p class="muted small">{texts.stepHint}</p>
     </>
   );
 }

@@ -1,6 +1,6 @@
 /** Executions over time, by status, as stacked bars. */
 import type { Schemas } from "../../api/client";
-import { moment } from "../../parts/format";
+import { count, moment } from "../../parts/format";
 import { toneOf } from "../../parts/parts";
 import { statuses } from "../../texts/common";
 import { overview as texts } from "../../texts/overview";
@@ -15,10 +15,11 @@ export function Histogram({ buckets }: { buckets: Bucket[] | undefined }) {
   const most = Math.max(1, ...buckets.map(total));
   const all = buckets.reduce((sum, bucket) => sum + total(bucket), 0);
   const failed = buckets.reduce((sum, bucket) => sum + bucket.counts.failed, 0);
-  const [first, last] = [buckets[0], buckets[buckets.length - 1]];
+  const moments = [0, 0.25, 0.5, 0.75].flatMap((share) => buckets[Math.floor(share * buckets.length)]?.since ?? []);
+  const end = buckets[buckets.length - 1]?.until;
   return (
     <>
-      <div class="histogram" role="img" aria-label={texts.activityOf(all, failed)}>
+      <div class="histogram" data-most={count(most)} role="img" aria-label={texts.activityOf(all, failed)}>
         {buckets.map((bucket) => (
           <span key={bucket.since} title={titleOf(bucket)}>
             {ORDER.filter((status) => bucket.counts[status] > 0).map((status) => (
@@ -27,8 +28,8 @@ export function Histogram({ buckets }: { buckets: Bucket[] | undefined }) {
           </span>
         ))}
       </div>
-      {first !== undefined && last !== undefined && (
-        <div class="row small muted"><span>{clock(first.since)}</span><span class="right">{clock(last.until)}</span></div>
+      {end !== undefined && (
+        <div class="row small muted apart" aria-hidden="true">{[...moments, end].map((at, i) => <span key={at} class={i % 2 === 1 ? "wide-only" : undefined}>{clock(at)}</span>)}</div>
       )}
     </>
   );

@@ -41,8 +41,8 @@ function Row({ trigger, showsFlow, reload }: { trigger: Trigger; showsFlow: bool
       {showsFlow && <td class="wide-only where whole"><a class="link cut block" href={to(`/flows/${trigger.flow_id}`)} title={trigger.flow_name}>{trigger.flow_name}</a></td>}
       <td class="wide-only muted nowrap" data-label={texts.type}>{texts.types[trigger.type]}</td>
       <td><TriggerState of={trigger} /></td>
-      <td class="wide-only muted nowrap" data-label={texts.next}>{trigger.next_at === null ? texts.never : <Time at={trigger.next_at} />}</td>
-      <td class="wide-only muted nowrap" data-label={texts.last}><LastStart of={trigger} /></td>
+      <td class="wide-only muted nowrap" data-label={texts.next}>{trigger.next_at !== null && <Time at={trigger.next_at} />}</td>
+      <td class="wide-only muted nowrap" data-label={texts.last}>{trigger.last_at !== null && <LastStart of={trigger} />}</td>
       <td class="num acts"><TriggerActions trigger={trigger} action={action} reload={reload} /></td>
     </tr>
   );
