@@ -310,6 +310,26 @@ async def test_the_answer_to_a_repeated_start_is_delayed_and_no_other_request_is
     assert answers.count(b"HTTP/1.1") == 2
 
 
+@pytest.mark.usefixtures("nobody_may_wait")
+async def test_pipelined_starts_whose_answers_are_delayed_share_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise a client could add a timer with each of them.
+    rounds: list[int] = []
+    send = delays.Delays._send
+
+    def counted(self: delays.Delays) -> None:
+        rounds.append(len(self._waiting))
+        send(self)
+
+    monkeypatch.setattr(delays.Delays, "_send", counted)
+    async with starts() as app:
+        await app.send(start())
+        answers = await app.send(start() * 10, 10)
+
+    assert {status for status, *_ in answers} == {503}
+    # A timer may be early by the resolution of the clock, and is set again.
+    assert len(rounds) <= 2 * 10
+
+
 @pytest.mark.usefixtures("nobody_may_wait", "endless_delays")
 async def test_no_more_answers_are_delayed_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delays, "_MOST", 1)

@@ -18,6 +18,8 @@ class Delays:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        # There is one timer: an answer that is sent may begin the wait of another one.
+        self._has_timer = False
 
     def delay(self, send: Callable[[], None]) -> bool:
         """Call ``send`` a second later; return False, and never call it, if too many answers wait already."""
@@ -25,9 +27,10 @@ class Delays:
             return False
         loop = asyncio.get_running_loop()
         due = loop.time() + _SECONDS
-        if not self._waiting:
-            loop.call_at(due, self._send)
         self._waiting.append((due, send))
+        if not self._has_timer:
+            self._has_timer = True
+            loop.call_at(due, self._send)
         return True
 
     def _send(self) -> None:
@@ -38,5 +41,6 @@ class Delays:
                 self._waiting.popleft()[1]()
         finally:
             # One that fails delays no other.
+            self._has_timer = bool(self._waiting)
             if self._waiting:
                 loop.call_at(max(self._waiting[0][0], now + _PAUSE_SECONDS), self._send)
