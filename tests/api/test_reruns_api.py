@@ -377,6 +377,16 @@ def test_the_same_key_with_another_input_of_the_node_is_refused(account: Client)
     assert other.status == 422
 
 
+def test_the_same_key_with_labels_that_read_as_the_other_input_is_refused(account: Client) -> None:
+    first = account.run_to_end(EDITED)
+    begun = rerun(account, first["id"], {"from": "second", "node_input": "x"}, Idempotency_Key="labels-or-input")
+
+    other = rerun(account, first["id"], {"from": "second", "labels": {"node": "x"}}, Idempotency_Key="labels-or-input")
+
+    assert begun.status == 201
+    assert other.status == 422
+
+
 def test_secrets_in_an_edited_input_are_hidden(account: Client) -> None:
     first = account.run_to_end(EDITED)
     account.new_secret("KEY", "s3cret-of-the-edit")

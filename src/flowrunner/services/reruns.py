@@ -97,9 +97,10 @@ class Reruns:
             )
         digest = None
         if idempotency_key is not None:
-            more = [
+            more: list[JSON] = [
                 *([] if labels is None else [labels]),
-                *([] if node_input is None else [{"node": node_input.value}]),
+                # A list, as labels are none.
+                *([] if node_input is None else [[node_input.value]]),
             ]
             digest = digest_of([id, from_step, input, revision, same_keys, *more])
             repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest)
