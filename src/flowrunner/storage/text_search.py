@@ -64,5 +64,18 @@ def _folded(letter: str) -> str:
 def _forms(letter: str) -> set[str]:
     """Return the other forms of a letter that fold to the same character; `lower` replaces those in ASCII."""
     folded = _folded(letter)
-    forms = {letter, letter.upper(), letter.title(), folded.upper(), folded.title()} - {folded}
+    forms = {letter, letter.upper(), letter.title(), folded.upper(), folded.title(), folded.lower()}
+    forms |= {form for form, to in _OTHER_FORMS if to == folded}
+    forms.discard(folded)
     return {form for form in forms if len(form) == 1 and not form.isascii()}
+
+
+# Letters that no upper, lower or title case of another one is, although they fold to it: a final sigma, signs, and
+# Greek and Cyrillic letters in another shape.
+_OTHER_FORMS: Final = [
+    (form, _folded(form))
+    for form in (
+        "\u00b5\u0345\u03c2\u03d0\u03d1\u03d5\u03d6\u03f0\u03f1\u03f4\u03f5\u1c80\u1c81\u1c82\u1c83\u1c84\u1c85\u1c86"
+        "\u1c87\u1c88\u1e9b\u1e9e\u1fbe\u2126\u212b"
+    )
+]
