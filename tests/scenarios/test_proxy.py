@@ -1,5 +1,6 @@
 """The proxy that faults of the network are made with does what it says."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -188,6 +189,22 @@ def test_what_is_done_at_a_message_and_fails_tells_who_waits_for_it(proxy: Proxy
         ask(connection)
         with pytest.raises(RuntimeError, match="it cannot be done"):
             assert at_message.is_done
+
+
+async def test_a_connection_that_is_cut_before_it_begins_is_closed(proxy: Proxy) -> None:
+    async def accept_and_cut() -> tuple[socket.socket, ...]:
+        count = proxy.accepted
+        while proxy.accepted == count:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0)
+        sides = next(reversed(proxy._connections.values()))
+        await proxy._cut_all(resets=False)
+        return sides
+
+    cutting = asyncio.run_coroutine_threadsafe(accept_and_cut(), proxy._loop)
+    with dial(proxy):
+        sides = await asyncio.wrap_future(cutting)
+
+    assert [side.fileno() for side in sides] == [-1, -1]
 
 
 def test_what_is_not_there_behind_it_ends_the_connection() -> None:

@@ -321,9 +321,19 @@ class Proxy:
         self._listening = asyncio.create_task(self._accept(listener))
 
     async def _accept(self, listener: socket.socket) -> None:
-        with listener:
+        # Not `sock_accept`: cancelled at the wrong moment, it loses the connection that it has accepted, and never
+        # closes it.
+        is_readable = asyncio.Event()
+        with listener, contextlib.ExitStack() as stack:
+            self._loop.add_reader(listener, is_readable.set)
+            stack.callback(self._loop.remove_reader, listener)
             while True:
-                client, _ = await self._loop.sock_accept(listener)
+                try:
+                    client, _ = listener.accept()
+                except BlockingIOError:
+                    is_readable.clear()
+                    await is_readable.wait()
+                    continue
                 self.accepted += 1
                 server = socket.socket()
                 for side in (client, server):
@@ -331,10 +341,15 @@ class Proxy:
                     side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 task = asyncio.create_task(self._connect(client, server))
                 self._connections[task] = (client, server)
-                task.add_done_callback(self._connections.pop)
+                task.add_done_callback(self._forget)
                 for toxic in {*self._toxics["upstream"], *self._toxics["downstream"]}:
                     if toxic.cut_seconds is not None:
                         self._loop.call_later(toxic.cut_seconds, self._cut_if_there, toxic, (task,))
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        # One that was cut before it began has not closed them.
+        for side in self._connections.pop(task):
+            side.close()
 
     async def _connect(self, client: socket.socket, server: socket.socket) -> None:
         with client, server:
