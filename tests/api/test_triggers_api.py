@@ -80,6 +80,7 @@ def test_pages_of_due_times_have_each_of_them_once(account: Client) -> None:
 triggers:
   jittered: {type: schedule, every: 1m, jitter: 59s}
   quarters: {type: schedule, cron: "*/15 * * * *", timezone: Europe/Berlin}
+  crowded: {type: schedule, cron: "* * * * *", jitter: 10m}
   seldom: {type: schedule, cron: "0 0 29 2 *"}
 nodes: {a: {type: return}}
 """
@@ -88,8 +89,9 @@ nodes: {a: {type: return}}
     def times(name: str, **query: Any) -> Any:
         return account.get(f"/api/v1/triggers/{found[name]}/next", **query).json["next"]
 
-    for name in ("jittered", "quarters"):
+    for name in ("jittered", "quarters", "crowded"):
         whole = times(name, count=1000)
+        assert whole == sorted(set(whole))
         assert len(whole) == 1000
         pages = [times(name, count=300)]
         while len(pages) < 4:

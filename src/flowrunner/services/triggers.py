@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
 from typing import Final
 
 from flowrunner.domain.account import Caller
@@ -122,15 +123,24 @@ def _starts(
     after: datetime,
     until: datetime,
 ) -> Sequence[datetime]:
-    """Return at most ``count`` starts between two moments: the pending one, and those that follow it or ``begin``."""
+    """Return at most ``count`` starts between two moments, in order: the pending one and those after it or ``begin``.
+
+    A jitter that is longer than the gaps changes their order, so a start is kept until no later one can precede it.
+    """
     times: list[datetime] = []
+    waiting: list[datetime] = []
     # What is due before a moment may start after it.
     earliest = max(begin, after - timedelta(seconds=schedule.jitter_seconds))
     start = pending if pending is not None and pending.starts_at > after else None
     if start is None:
         start = next_start(id, schedule, earliest if pending is None else max(earliest, pending.due_at))
-    while start is not None and len(times) < count and start.starts_at < until:
-        if start.starts_at > after:
-            times.append(start.starts_at)
-        start = next_start(id, schedule, start.due_at)
+    while len(times) < count and (waiting or start is not None):
+        if start is not None and (not waiting or start.due_at <= waiting[0]):
+            if start.starts_at > after:
+                heappush(waiting, start.starts_at)
+            start = next_start(id, schedule, start.due_at) if start.due_at < until else None
+        elif (time := heappop(waiting)) >= until:
+            break
+        elif not times or time > times[-1]:
+            times.append(time)
     return times
