@@ -921,7 +921,7 @@ def test_a_screen_that_was_opened_while_the_server_was_away_appears_when_it_is_b
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
     # The code of these is there, and their data is not. Several parts of a screen that are missing have one error.
     page.get_by_role("link", name="Workspace").first.click()
-    expect(page.get_by_role("alert")).to_contain_text("It is tried again by itself")
+    expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself")
     page.get_by_role("link", name="Secrets").first.click()
     expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself")
     site.start()
