@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from docs.pages import OPERATIONS, ROOT, section
-from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
+from flowrunner.api import waiting
+from flowrunner.api.http import bodies
 from flowrunner.cli.exits import USAGE
 from flowrunner.cli.main import main
 from flowrunner.security.keys import load_keys
@@ -298,7 +299,9 @@ def test_the_proxy_passes_all_that_the_server_takes() -> None:
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
 
-    assert int(megabytes) * 2**20 > MAX_FLOW_BODY_BYTES
+    largest = max(value for name, value in vars(bodies).items() if name.startswith("MAX_") and name.endswith("_BYTES"))
+    assert int(megabytes) * 2**20 > largest >= 16 * 2**20
+    assert int(seconds) > waiting.MOST_SECONDS + 10, "a request that waits for a result would be cut"
     assert int(seconds) > PING_SECONDS, "a WebSocket on which nothing happens would be cut"
     assert re.search(r"location = /metrics \{\s+return 404;", text), "as docs/security.md advises"
 

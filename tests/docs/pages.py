@@ -1,5 +1,6 @@
 """The documents of the project, as tests read them."""
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,6 +50,18 @@ def rows(text: str) -> Iterator[Sequence[str]]:
     for before, line in zip(["", *lines], lines, strict=False):
         if line.startswith("| ") and not line.startswith("| ---") and before.startswith("|"):
             yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+
+
+def code_of_calls(functions: set[str], pattern: str) -> set[str]:
+    """Return the texts of this form among the arguments of calls of these functions in the program."""
+    found = set()
+    for path in (ROOT / "src" / "flowrunner").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in functions:
+                arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
+                texts = [one.value for one in arguments if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+                found |= {text for text in texts if re.fullmatch(pattern, text)}
+    return found
 
 
 def first_words(text: str) -> list[str]:

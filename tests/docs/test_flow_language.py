@@ -8,7 +8,18 @@ from typing import Any, TypeAlias, cast
 import pytest
 import pytest_asyncio
 
-from docs.pages import FLOW_LANGUAGE, README, ROOT, TRIGGERS, all_pages, blocks, first_words, rows, section
+from docs.pages import (
+    FLOW_LANGUAGE,
+    README,
+    ROOT,
+    TRIGGERS,
+    all_pages,
+    blocks,
+    code_of_calls,
+    first_words,
+    rows,
+    section,
+)
 from flowrunner.api.http import bodies
 from flowrunner.domain import decide, expression, step_state
 from flowrunner.domain.duration import parse_duration
@@ -94,6 +105,14 @@ def test_the_keys_of_a_document_and_of_a_node_are_described() -> None:
     assert set(first_words(section(FLOW_LANGUAGE, "Limits of an execution"))) == set(reading.LIMITS_KEYS)
 
 
+def test_the_warnings_are_the_ones_that_there_are() -> None:
+    (table,) = [part for part in FLOW_LANGUAGE.read_text().split("\n\n") if part.startswith("| warning |")]
+
+    assert sorted(first_words(table)) == sorted(
+        code_of_calls({"warn", "warn_at", "_warning", "LintWarning"}, r"[a-z]+\.[a-z_]+")
+    )
+
+
 def test_the_names_of_expressions_are_described() -> None:
     assert set(first_words(section(FLOW_LANGUAGE, "Expressions"))) == OUTPUT_NAMES
 
@@ -166,7 +185,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "`query`, `form` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
         "key of `limits.concurrency`": _size(admission.MOST_KEY_CHARACTERS),
-        "secrets of an account": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
+        "secrets of a workspace": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
         "request to the API": f"{_size(bodies.MAX_BODY_BYTES)}; {_size(bodies.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",
     }

@@ -2,7 +2,7 @@
 
 import re
 
-from docs.pages import OPERATIONS, ROOT, TELEMETRY, first_words, section
+from docs.pages import OPERATIONS, ROOT, TELEMETRY, code_of_calls, first_words, section
 from support.server import Server
 
 
@@ -12,6 +12,12 @@ def test_every_metric_is_described_and_no_other(server: Server) -> None:
 
     # The library adds the start time of each.
     assert set(first_words(section(TELEMETRY, "Metrics"))) == {n for n in counted if not n.endswith("_created")}
+
+
+def test_the_background_jobs_are_the_ones_that_there_are() -> None:
+    listed = first_words(section(OPERATIONS, "Background jobs"))
+
+    assert sorted(listed) == sorted(code_of_calls({"Background", "job"}, r"[a-z_.]+") - {"one", "each"})
 
 
 def test_the_events_to_watch_for_are_in_the_log() -> None:

@@ -91,6 +91,10 @@ def packages_of(line: str) -> list[str]:
     return found
 
 
+# A requirement by the name of the command, whose extras are those of another project on an index.
+_EXTRA: Final = re.compile(r"(?<![\w.-])flowrunner *(?:\[[a-z]|[=<>~!]=)")
+
+
 def is_named_on_an_index(package: str) -> bool:
     return re.match(r"flowrunner\b", package) is not None and not package.endswith((".whl", ".tar.gz"))
 
@@ -116,6 +120,12 @@ def test_no_document_installs_a_package_of_this_name_from_an_index() -> None:
         "pip install flowrunner_server-0.1.0-py3-none-any.whl",
     ):  # fmt: skip
         assert not [package for package in packages_of(line) if is_named_on_an_index(package)], line
+    for text in ("unless `flowrunner[keyring]` is installed", "add flowrunner==0.1.0 to your requirements"):
+        assert _EXTRA.search(text), text
+    assert not _EXTRA.search("`./flowrunner_server-0.1.0-py3-none-any.whl[keyring]`")
+    # Decisions are not changed.
+    pages = [page for page in all_pages() if page.parent.name != "decisions"]
+    assert [path.name for path in {*pages, *texts} if _EXTRA.search(path.read_text(errors="replace"))] == []
     named = {
         (path.name, package)
         for path in {*all_pages(), *texts}

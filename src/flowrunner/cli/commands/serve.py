@@ -14,8 +14,8 @@ from flowrunner.settings import load_settings
 def serve(**flags: str | None) -> None:
     """Start the server. Ctrl-C or SIGTERM stops it in an orderly way; executions continue after the next start.
 
-    Every setting that 'flowrunner config' prints is an option (--token-life), a variable (FLOWRUNNER_TOKEN_LIFE) and a
-    key of flowrunner.toml (token_life).
+    Every setting that 'flowrunner config' prints is a variable (FLOWRUNNER_TOKEN_LIFE) and a key of flowrunner.toml
+    (token_life), and those that are not secret are options too (--token-life).
     """
     settings = load_settings(flags, os.environ)
     import uvloop
