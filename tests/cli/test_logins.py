@@ -1,10 +1,12 @@
 """Logins, contexts and where a token goes."""
 
+import fcntl
 import http.client
 import json
 import os
 import socket
 import stat
+import subprocess
 import threading
 import time
 from contextlib import closing
@@ -221,6 +223,40 @@ def test_a_login_that_has_lived_for_half_its_time_is_renewed_once(account: Clien
     assert context["token"] != before
     assert context["refresh_at"] > time.time()
     assert flowrunner("whoami", at=tmp_path).returncode == 0
+
+
+def test_a_login_that_waits_keeps_the_tokens_that_other_commands_exchange(account: Client, tmp_path: Path) -> None:
+    log_in(account, tmp_path, "--name", "first")
+    login = BrowserLogin(account, tmp_path, "--name", "second")
+    stored = json.loads(contexts_file(tmp_path).read_text())
+    before = stored["contexts"]["first"]["token"]
+    stored["contexts"]["first"]["refresh_at"] = time.time() - 1
+    contexts_file(tmp_path).write_text(json.dumps(stored))
+    assert flowrunner("whoami", "--context", "first", at=tmp_path).returncode == 0
+
+    assert login.hand_over(state=login.asked["state"], code=login.allow()) == 200
+    assert login.end()[0] == 0
+
+    stored = json.loads(contexts_file(tmp_path).read_text())
+    assert stored["contexts"]["first"]["token"] != before
+    assert (stored["current"], sorted(stored["contexts"])) == ("second", ["first", "second"])
+    assert flowrunner("whoami", "--context", "first", at=tmp_path).returncode == 0
+
+
+def test_commands_wait_for_each_other_before_they_change_contexts(account: Client, tmp_path: Path) -> None:
+    flowrunner("context", "add", "one", "--url", account.url, at=tmp_path)
+    with contexts_file(tmp_path).with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = start_flowrunner("context", "add", "two", "--url", account.url, at=tmp_path)
+        with pytest.raises(subprocess.TimeoutExpired):
+            command.wait(2)
+        stored = json.loads(contexts_file(tmp_path).read_text())
+        stored["contexts"]["one"]["token"] = "exchanged"
+        contexts_file(tmp_path).write_text(json.dumps(stored))
+    command.communicate(timeout=60)
+
+    contexts = json.loads(contexts_file(tmp_path).read_text())["contexts"]
+    assert (sorted(contexts), contexts["one"]["token"]) == (["one", "two"], "exchanged")
 
 
 def test_the_keyring_has_the_token_where_there_is_one(account: Client, tmp_path: Path) -> None:

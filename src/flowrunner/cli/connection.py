@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from flowrunner.cli.common import common, warn
-from flowrunner.cli.contexts import Context, Contexts, load_contexts, lock_contexts
+from flowrunner.cli.contexts import Context, Contexts, changing_contexts, load_contexts
 from flowrunner.domain.duration import parse_duration
 
 if TYPE_CHECKING:
@@ -133,17 +133,16 @@ def refreshed(target: Target, contexts: Contexts) -> Target:
     from flowrunner.client import ClientError
 
     # A second refresh of the same token would look like theft, and end all logins of the account.
-    with lock_contexts():
-        contexts = load_contexts()
-        if target.name not in contexts.by_name:
+    with changing_contexts() as current:
+        if target.name not in current.by_name:
             return target
-        if not _is_old(contexts.by_name[target.name]):
-            return replace(target, token=contexts.get(target.name).token)
+        if not _is_old(current.by_name[target.name]):
+            return replace(target, token=current.get(target.name).token)
         try:
             answer = open_client(target).request("POST", "/auth/refresh").object()
         except ClientError:
             return target  # the command itself will say what is wrong
-        keep_login(contexts, target.name, answer)
+        put_login(current, target.name, current.by_name[target.name], answer)
         return replace(target, token=answer["token"])
 
 
@@ -151,15 +150,13 @@ def _is_old(context: Context) -> bool:
     return context.refresh_at is not None and time.time() >= context.refresh_at
 
 
-def keep_login(contexts: Contexts, name: str, answer: Mapping[str, Any], **changes: Any) -> None:
-    """Store the answer to a login in its context."""
+def put_login(contexts: Contexts, name: str, context: Context, answer: Mapping[str, Any]) -> None:
+    """Set a context with the token of the answer to a login."""
     from datetime import datetime
 
     now = time.time()
     expires_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
-    context = replace(contexts.by_name[name], token=answer["token"], refresh_at=(now + expires_at) / 2, **changes)
-    contexts.put(name, context)
-    contexts.save()
+    contexts.put(name, replace(context, token=answer["token"], refresh_at=(now + expires_at) / 2))
 
 
 def _verbose_client() -> "type[Client]":

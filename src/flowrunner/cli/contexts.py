@@ -105,12 +105,29 @@ def load_contexts() -> Contexts:
 
 
 @contextlib.contextmanager
-def lock_contexts() -> Iterator[None]:
-    """Keep other commands of the user from changing the file meanwhile, where the system has such locks."""
+def changing_contexts() -> Iterator[Contexts]:
+    """Yield the contexts as they are stored now, and store the changes unless there is an error.
+
+    Other commands wait meanwhile, where the system has such locks: none stores a token that another has exchanged.
+
+    Raises: click.UsageError as `load_contexts` does.
+    """
+    with _locked():
+        contexts = load_contexts()
+        before = Contexts(contexts.current, dict(contexts.by_name))
+        yield contexts
+        if contexts != before:
+            contexts.save()
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with _path().with_suffix(".lock").open("w") as file:
+    path = _path().with_suffix(".lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

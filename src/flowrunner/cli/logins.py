@@ -14,12 +14,12 @@ from flowrunner.cli.connection import (
     DEFAULT_URL,
     Target,
     find_target,
-    keep_login,
     open_client,
+    put_login,
     refreshed,
     warn_of_plain_http,
 )
-from flowrunner.cli.contexts import Context, Contexts, load_contexts
+from flowrunner.cli.contexts import Context, changing_contexts, load_contexts
 from flowrunner.cli.exits import DENIED
 from flowrunner.cli.output import show
 from flowrunner.client import ApiError, Client, ClientError
@@ -45,33 +45,33 @@ def log_in(url: str | None, name: str | None, username: str | None, *, way: Way)
     name = name or common().context or (known.name if known else None) or urlsplit(url).netloc
     if way == "password" and username is None and not client.get("/auth/methods")["password"]:
         way = "browser"
+    answer: Mapping[str, Any] | None = None
     if way == "token":
         token = read_secret("API token")
         client = open_client(Target(url=url, token=token))
         account = client.get("/accounts/me")
-        contexts.put(name, Context(url=url, workspace=workspace, token=token, account=account["email"]))
-        contexts.current = name
-        contexts.save()
+        context = Context(url=url, workspace=workspace, token=token, account=account["email"])
     elif way != "password":
         from flowrunner.cli.browser_login import log_in_by_browser
 
         answer = log_in_by_browser(client, paste=way == "paste")
         account = open_client(Target(url=url, token=answer["token"])).get("/accounts/me")
-        _keep(contexts, name, Context(url=url, workspace=workspace, account=account["email"]), answer)
+        context = Context(url=url, workspace=workspace, account=account["email"])
     else:
         if username is None:
             if common().no_input or not sys.stdin.isatty():
                 raise click.UsageError("Give the account with --username; the standard input has the password.")
             username = click.prompt("E-mail address", err=True)
         answer = _login(client, username)
-        _keep(contexts, name, Context(url=url, workspace=workspace, account=username), answer)
-    say(f"Logged in to {url} as {contexts.by_name[name].account}; the context is '{name}'")
-
-
-def _keep(contexts: Contexts, name: str, context: Context, answer: Mapping[str, Any]) -> None:
-    contexts.by_name[name] = context
-    contexts.current = name
-    keep_login(contexts, name, answer)
+        context = Context(url=url, workspace=workspace, account=username)
+    # The user and the browser took their time: other commands may have exchanged the tokens of other contexts.
+    with changing_contexts() as contexts:
+        contexts.current = name
+        if answer is None:
+            contexts.put(name, context)
+        else:
+            put_login(contexts, name, context, answer)
+    say(f"Logged in to {url} as {context.account}; the context is '{name}'")
 
 
 def _login(client: Client, username: str) -> Mapping[str, Any]:
@@ -96,16 +96,15 @@ def _login(client: Client, username: str) -> Mapping[str, Any]:
 
 
 def log_out() -> None:
-    contexts = load_contexts()
-    target = find_target(contexts)
-    if target.name is None or not target.is_stored:
-        raise CommandFailed("There is no login to end: the token comes from elsewhere, or there is none", DENIED)
-    if contexts.by_name[target.name].refresh_at is not None:
-        # It may have ended already, or the server may be gone: the token is forgotten in any case.
-        with contextlib.suppress(ClientError):
-            open_client(replace(target, workspace=None)).request("POST", "/auth/logout")
-    contexts.forget_token(target.name)
-    contexts.save()
+    with changing_contexts() as contexts:
+        target = find_target(contexts)
+        if target.name is None or not target.is_stored:
+            raise CommandFailed("There is no login to end: the token comes from elsewhere, or there is none", DENIED)
+        if contexts.by_name[target.name].refresh_at is not None:
+            # It may have ended already, or the server may be gone: the token is forgotten in any case.
+            with contextlib.suppress(ClientError):
+                open_client(replace(target, workspace=None)).request("POST", "/auth/logout")
+        contexts.forget_token(target.name)
     say(f"Logged out of {target.url}")
 
 

@@ -3,7 +3,7 @@
 import click
 
 from flowrunner.cli.common import common, say
-from flowrunner.cli.contexts import Context, load_contexts
+from flowrunner.cli.contexts import Context, changing_contexts, load_contexts
 from flowrunner.cli.examples import examples
 from flowrunner.cli.server_command import ServerGroup
 
@@ -36,10 +36,9 @@ def list_() -> None:
 @click.argument("name")
 def use(name: str) -> None:
     """Use a context from now on."""
-    contexts = load_contexts()
-    contexts.check(name)
-    contexts.current = name
-    contexts.save()
+    with changing_contexts() as contexts:
+        contexts.check(name)
+        contexts.current = name
     say(f"Commands now use {contexts.by_name[name].url}")
 
 
@@ -59,13 +58,12 @@ def add(name: str) -> None:
         raise click.UsageError("Name the server: --url https://flows.example.com")
     url = open_client(Target(url=address)).url
     warn_of_plain_http(url)
-    contexts = load_contexts()
-    if name in contexts.by_name and contexts.by_name[name].url == url:
-        contexts.put(name, replace(contexts.get(name), workspace=slug))
-    else:
-        contexts.put(name, Context(url=url, workspace=slug))
-    contexts.current = contexts.current or name
-    contexts.save()
+    with changing_contexts() as contexts:
+        if name in contexts.by_name and contexts.by_name[name].url == url:
+            contexts.put(name, replace(contexts.get(name), workspace=slug))
+        else:
+            contexts.put(name, Context(url=url, workspace=slug))
+        contexts.current = contexts.current or name
     say(f"Added '{name}'; log in with: flowrunner login --context {name}")
 
 
@@ -73,11 +71,10 @@ def add(name: str) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove a context and its token. A login goes on on the server: 'flowrunner logout' ends it."""
-    contexts = load_contexts()
-    contexts.check(name)
-    contexts.forget_token(name)
-    del contexts.by_name[name]
-    if contexts.current == name:
-        contexts.current = None
-    contexts.save()
+    with changing_contexts() as contexts:
+        contexts.check(name)
+        contexts.forget_token(name)
+        del contexts.by_name[name]
+        if contexts.current == name:
+            contexts.current = None
     say(f"Removed '{name}'")

@@ -49,17 +49,16 @@ def use(workspace: str) -> None:
     from dataclasses import replace
 
     from flowrunner.cli.connection import find_target
-    from flowrunner.cli.contexts import load_contexts
+    from flowrunner.cli.contexts import changing_contexts
     from flowrunner.cli.exits import USAGE
 
     client = connect()
     slug = client.get(f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}")["slug"]
-    contexts = load_contexts()
-    name = find_target(contexts).name
-    if name is None:
-        raise CommandFailed("Log in first, or set FLOWRUNNER_WORKSPACE: there is no context to keep it", USAGE)
-    contexts.by_name[name] = replace(contexts.by_name[name], workspace=slug)
-    contexts.save()
+    with changing_contexts() as contexts:
+        name = find_target(contexts).name
+        if name is None:
+            raise CommandFailed("Log in first, or set FLOWRUNNER_WORKSPACE: there is no context to keep it", USAGE)
+        contexts.by_name[name] = replace(contexts.by_name[name], workspace=slug)
     say(f"Commands now work in '{slug}'")
 
 
