@@ -37,9 +37,11 @@ from flowrunner.ports.journal import Journal, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.flows import CompiledFlowCache
+from flowrunner.services.replays import Replays
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
@@ -172,6 +174,7 @@ class Cluster:
             clock=self.clock,
         )
         reader, schemas = SqlExecutions(database), RustSchemas()
+        replays = Replays(journal, FairMemory())
         executions = Executions(
             reader, flows, deps.library, dispatcher, concurrency=concurrency, usage=SqlUsage(database),
             limits=self.limits, sandbox=self.sandbox, schemas=schemas, clock=self.clock,
@@ -197,9 +200,9 @@ class Cluster:
                     dispatcher=dispatcher,
                     executions=executions,
                     signals=Signals(
-                        reader, journal, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=self.clock
+                        reader, replays, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=self.clock
                     ),
-                    reruns=Reruns(executions, reader, journal, flows, deps.library, clock=deps.clock),
+                    reruns=Reruns(executions, reader, journal, flows, deps.library, replays=replays, clock=deps.clock),
                     library=deps.library,
                     database=database,
                 )

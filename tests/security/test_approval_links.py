@@ -16,9 +16,11 @@ import pytest
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.approval_links import ApprovalPlace
+from flowrunner.ports.journal import StoredExecution, TakeEvents
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services.approval_links import MOST_REQUESTS
+from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
@@ -59,8 +61,8 @@ class Links:
         self.id = await self.run(made.json["id"])
         return self
 
-    async def run(self, flow: str) -> ExecutionId:
-        id = (await self.api("POST", f"/api/v1/flows/{flow}/run", {"input": {}})).json["execution_id"]
+    async def run(self, flow: str, input: Any = None) -> ExecutionId:
+        id = (await self.api("POST", f"/api/v1/flows/{flow}/run", {"input": input or {}})).json["execution_id"]
         await self.until_it_waits(id, branches=2)
         return ExecutionId(id)
 
@@ -311,3 +313,32 @@ async def test_s73_a_link_names_the_host_of_the_installation_and_is_not_in_the_l
     assert "fr_approve_" not in written
     events = (await links.api("GET", f"/api/v1/executions/{links.id}/events?limit=1000")).body
     assert b"fr_approve_" not in events
+
+
+async def test_s73_links_of_long_executions_are_read_within_the_share_of_their_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = most = 0
+
+    async def counted(journal: SqlJournal, id: ExecutionId, take: TakeEvents, loading: Any = None) -> StoredExecution:
+        async def taken(portion: Any) -> None:
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await asyncio.sleep(0.02)
+            await take(portion)
+            reading -= 1
+
+        return await load(journal, id, taken, loading)
+
+    async with program_at(tmp_path / "data", public_url=PUBLIC, allowed_hosts=("localhost",)) as program:
+        links = await Links(program).begin()
+        flow = (await links.api("GET", f"/api/v1/executions/{links.id}")).json["flow_id"]
+        ids = [await links.run(flow, {"x": [[]] * 40_000}) for _ in range(8)]
+        await links.look()
+        load = SqlJournal.load
+        monkeypatch.setattr(SqlJournal, "load", counted)
+        replies = await asyncio.gather(*(links.get(links.path(id)) for id in ids))
+
+    assert {reply.status for reply in replies} == {200}
+    assert most == 2

@@ -1,10 +1,13 @@
 """A role in a workspace that ends or changes: at once, for requests under way, cached callers, sockets and tokens."""
 
 import asyncio
+import io
 import json
 import threading
 import time
+import zipfile
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +16,8 @@ import pytest
 from api.shapes import NAP, assert_error
 from api.test_workspaces_api import HEADER, Team, team_at
 from flowrunner.domain import strict_json
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.security.memory_room import FairBodies
 from flowrunner.services.workspaces import MOST_UNKNOWN_NAMES
 from flowrunner.storage.workspaces import SqlWorkspaces
 from security.two_accounts import RETURN, ApiClient, two_accounts_at, until
@@ -320,3 +324,31 @@ async def test_s63_an_account_with_many_workspaces_has_one_share_for_long_bodies
 
     assert {reply.status for reply in replies} == {201}
     assert most == 1
+
+
+async def test_s63_an_account_with_many_workspaces_has_one_share_for_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, holders = FairBodies.hold, set()
+
+    def noted(room: FairBodies, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        holders.add(workspace_id)
+        return hold(room, workspace_id, size)
+
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("flows/f.yaml", RETURN)
+    headers = {"content-type": "application/zip"}
+    async with team_at(tmp_path) as team:
+        ids = [
+            (await team.mara.request("POST", "/api/v1/workspaces", {"name": f"Team {n}"})).json["id"] for n in range(3)
+        ]
+        monkeypatch.setattr(FairBodies, "hold", noted)
+        for id in ids:
+            await call(
+                team.mara.app, "POST", "/api/v1/flows/import", token=team.mara.token, body=archive.getvalue(),
+                headers={**headers, HEADER: id},
+            )  # fmt: skip
+
+    assert len(holders) == 1
+    assert not holders & set(ids)

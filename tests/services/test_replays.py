@@ -1,4 +1,4 @@
-"""The bound on events in memory: one execution at a time for each account."""
+"""The bounds on events in memory: one execution at a time for each account, and a share for each workspace."""
 
 import asyncio
 from collections import Counter
@@ -8,7 +8,9 @@ import pytest
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.security.memory_room import FairMemory
 from flowrunner.services.replays import Replays
+from services.callers import caller_of
 from support.databases import MARA, OMAR
 
 
@@ -20,7 +22,7 @@ class SlowJournal:
         self.reading: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
 
-    async def load(self, id: ExecutionId, take: Any) -> None:
+    async def load(self, id: ExecutionId, take: Any, loading: Any) -> None:
         whose = id.partition("-")[0]
         self.reading[whose] += 1
         self.most[whose] = max(self.most[whose], self.reading[whose])
@@ -33,10 +35,10 @@ class SlowJournal:
 
 async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_it() -> None:
     journal = SlowJournal()
-    replays = Replays(journal)  # type: ignore[arg-type] # it loads, and that is all that is asked of it
+    replays = Replays(journal, FairMemory())  # type: ignore[arg-type] # it loads, and that is all that is asked of it
 
     async def read(account_id: AccountId, id: str) -> Any:
-        return await replays.of(account_id, ExecutionId(id), lambda events: events[0])
+        return await replays.of(caller_of(account_id), ExecutionId(id), lambda events: events[0])
 
     reads = [asyncio.create_task(read(MARA, f"mara-{n}")) for n in range(10)]
     reads.append(asyncio.create_task(read(OMAR, "omar-1")))
@@ -52,9 +54,9 @@ async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_
 async def test_a_read_that_fails_releases_the_lock() -> None:
     journal = SlowJournal()
     journal.held.set()
-    replays = Replays(journal)  # type: ignore[arg-type] # as above
+    replays = Replays(journal, FairMemory())  # type: ignore[arg-type] # as above
 
     with pytest.raises(NotFound):
-        await replays.of(MARA, ExecutionId("mara-gone"), len)
+        await replays.of(caller_of(MARA), ExecutionId("mara-gone"), len)
 
-    assert await replays.of(MARA, ExecutionId("mara-1"), len) == 1
+    assert await replays.of(caller_of(MARA), ExecutionId("mara-1"), len) == 1

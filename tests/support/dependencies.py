@@ -26,9 +26,11 @@ from flowrunner.ports.journal import Journal, NewExecution, Recorded, load_whole
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache
+from flowrunner.services.replays import Replays
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
@@ -383,6 +385,7 @@ async def machine(
             sandbox=scripts, schemas=schemas, clock=clock,
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
+        replays = Replays(journal, FairMemory())
         try:
             await dispatcher.open()
             yield Machine(
@@ -398,8 +401,8 @@ async def machine(
                 library,
                 known,
                 executions,
-                Signals(reader, journal, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=clock),
-                Reruns(executions, reader, journal, flows, library, clock=clock),
+                Signals(reader, replays, dispatcher, accounts=SqlAccounts(database), schemas=schemas, clock=clock),
+                Reruns(executions, reader, journal, flows, library, replays=replays, clock=clock),
             )
         finally:
             await dispatcher.close()

@@ -79,6 +79,7 @@ from flowrunner.services.overview import Overviews
 from flowrunner.services.pause import Pause
 from flowrunner.services.preferences import Preferences
 from flowrunner.services.rates import Rates
+from flowrunner.services.replays import Replays
 from flowrunner.services.request_keys import RequestKeys
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.schedules import Schedules
@@ -175,7 +176,7 @@ def assemble(
     journal, broadcast = SqlJournal(database), LocalBroadcast()
     flow_store, account_store = SqlFlows(database), SqlAccounts(database)
     reader, usage, record_store = SqlExecutions(database), SqlUsage(database), SqlExecutionRecords(database)
-    library, schemas = CompiledFlowCache(flow_store, specs), RustSchemas()
+    library, schemas, replays = CompiledFlowCache(flow_store, specs), RustSchemas(), Replays(journal, FairMemory())
     limits = limits_of(settings)
     approval_links = SignedApprovalLinks(stored.signing_keys, public_url=settings.public_url)
     deps = EngineDependencies(
@@ -257,7 +258,7 @@ def assemble(
         on_sessions_end=identity.sessions_ended,
         on_delete=on_delete,
     )
-    reruns = Reruns(executions, reader, journal, flow_store, library, clock=clock)
+    reruns = Reruns(executions, reader, journal, flow_store, library, replays=replays, clock=clock)
     records = ExecutionRecords(record_store, clock)
     flows = Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits)
     callbacks = SqlCallbacks(database)
@@ -286,7 +287,7 @@ def assemble(
     )
     refused_hooks = RefusedHooks(hook_store)
     hook_starts = HookStarts(hook_store, executions, sandbox, clock, on_outcome=metrics.hook_requested)
-    signals = Signals(reader, journal, dispatcher, accounts=account_store, schemas=schemas, clock=clock)
+    signals = Signals(reader, replays, dispatcher, accounts=account_store, schemas=schemas, clock=clock)
     services = Services(
         identity=identity,
         rates=Rates(
@@ -382,7 +383,7 @@ def assemble(
         callback_deliveries=callback_deliveries,
         signals=signals,
         linked_approvals=LinkedApprovals(
-            approval_links, reader, journal, dispatcher, signals, schemas=schemas, clock=clock
+            approval_links, reader, replays, dispatcher, signals, schemas=schemas, clock=clock
         ),
         approvals=Approvals(SqlApprovals(database), account_store),
         reruns=reruns,

@@ -234,14 +234,16 @@ class JournalReader(Protocol):
         ...
 
 
-async def load_whole(journal: JournalReader, id: ExecutionId) -> tuple[StoredExecution, list[tuple[Event, datetime]]]:
-    """Return an execution with all its events. Raises: NotFound, Unreadable."""
+async def load_whole(
+    journal: JournalReader, id: ExecutionId, loading: Loading | None = None
+) -> tuple[StoredExecution, list[tuple[Event, datetime]]]:
+    """Return an execution with all its events. Args and Raises: as `JournalReader.load`."""
     events: list[tuple[Event, datetime]] = []
 
     async def take(portion: Sequence[tuple[Event, datetime]]) -> None:
         events.extend(portion)
 
-    return await journal.load(id, take), events
+    return await journal.load(id, take, loading), events
 
 
 class Journal(JournalReader, Protocol):

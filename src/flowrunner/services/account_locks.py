@@ -1,24 +1,37 @@
-"""Per-account locks for expensive operations."""
+"""Locks for expensive operations: per account of a request, or per key."""
 
 import asyncio
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.account import Caller
+from flowrunner.domain.values import AccountId
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Locks(Generic[K]):
+    """A mutex for each key. A lock is kept only while a task holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[K, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, key: K) -> asyncio.Lock:
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
 
 
 class AccountLocks:
-    """A mutex for each account, so that an account's expensive requests delay only its own.
+    """A mutex for each account that sends requests, so that its expensive requests delay only its own.
 
-    Requests take the lock of the account that sends them, whatever the number of its workspaces; executions take the
-    lock of their workspace.
-    A lock is kept only while a task holds it or waits for it.
+    The key is always the account, whatever the number of its workspaces.
     """
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[AccountId | WorkspaceId, asyncio.Lock] = WeakValueDictionary()
+        self._locks: Locks[AccountId] = Locks()
 
-    def of(self, holder: AccountId | WorkspaceId) -> asyncio.Lock:
-        lock = self._locks.get(holder)
-        if lock is None:
-            lock = self._locks[holder] = asyncio.Lock()
-        return lock
+    def of(self, caller: Caller) -> asyncio.Lock:
+        return self._locks.of(caller.account_id)

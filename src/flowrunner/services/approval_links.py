@@ -8,23 +8,24 @@ from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, FlowRunnerError
+from flowrunner.domain.errors import Conflict, FlowRunnerError, NotFound
 from flowrunner.domain.events import NodeCompleted, NodeWaiting, SignalReceived, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.status import StepStatus
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.transitions import replay
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, WorkspaceId, rfc3339
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.approval_links import ApprovalLinks, ApprovalPlace
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
-from flowrunner.ports.journal import JournalReader, Unreadable, load_whole
-from flowrunner.services.account_locks import AccountLocks
+from flowrunner.ports.journal import Unreadable
+from flowrunner.services.account_locks import Locks
 from flowrunner.services.rates import Allowance
+from flowrunner.services.replays import Replays
 from flowrunner.services.signals import Signals, checked_data
 
 # The author of an answer by a link, beside the ids of accounts.
@@ -70,7 +71,7 @@ class LinkedApprovals:
         self,
         links: ApprovalLinks,
         reader: ExecutionReader,
-        journal: JournalReader,
+        replays: Replays,
         dispatcher: Dispatcher,
         signals: Signals,
         *,
@@ -79,12 +80,12 @@ class LinkedApprovals:
     ) -> None:
         self._links = links
         self._reader = reader
-        self._journal = journal
+        self._replays = replays
         self._dispatcher = dispatcher
         self._signals = signals
         self._schemas = schemas
         self._clock = clock
-        self._locks = AccountLocks()
+        self._locks: Locks[ExecutionId] = Locks()
         self._requests: Allowance[ApprovalPlace] = Allowance(
             MOST_REQUESTS,
             limit="link_requests",
@@ -99,12 +100,13 @@ class LinkedApprovals:
             raise LinkUnknown
         now = self._clock.now()
         self._requests.take(place, at=now)
-        async with self._locks.of(AccountId(place.execution_id)):
+        async with self._locks.of(place.execution_id):
             try:
-                stored, events = await load_whole(self._journal, place.execution_id)
-            except (FlowRunnerError, Unreadable):
+                stored, found = await self._replays.read(
+                    place.execution_id, lambda events: _linked(events, place.seq, now)
+                )
+            except (NotFound, Unreadable):
                 raise LinkUnknown from None
-            found = await asyncio.to_thread(_linked, events, place.seq, now)
         if isinstance(found, str):
             raise LinkIsOver(found)
         current, flow_name = found

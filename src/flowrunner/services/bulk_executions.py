@@ -95,8 +95,8 @@ class BulkExecutions:
         wanted = selection.filter
         if not wanted.statuses and not wanted.is_unrepaired:
             wanted = replace(wanted, statuses=_STATUSES[action])
-        # A workspace searches for one selection at a time.
-        async with self._locks.of(caller.workspace_id):
+        # An account searches for one selection at a time.
+        async with self._locks.of(caller):
             return await self._matching(caller, wanted, selection)
 
     async def _matching(self, caller: Caller, wanted: ExecutionFilter, selection: Selection) -> Sequence[ExecutionId]:

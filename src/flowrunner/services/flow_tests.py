@@ -18,6 +18,6 @@ class FlowTests:
 
         Raises: InvalidFlow with every fault; InvalidInput if the tests take too much; Unavailable.
         """
-        async with self._locks.of(caller.account_id):
+        async with self._locks.of(caller):
             await self._language.read(definition)
             return await self._runner.run(definition)

@@ -32,7 +32,7 @@ from flowrunner.ports.flows import (
 )
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
-from flowrunner.services.account_locks import AccountLocks
+from flowrunner.services.account_locks import AccountLocks, Locks
 from flowrunner.services.flow_changes import ANY, FlowChanger, FlowDraft, Metadata, Precondition, check_name
 from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
@@ -159,7 +159,7 @@ class Flows:
 
     async def _read(self, caller: Caller, definition: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""
-        async with self._locks.of(caller.account_id):
+        async with self._locks.of(caller):
             return await self._language.read(definition)
 
     async def _check_stored(self, caller: Caller) -> None:
@@ -169,7 +169,7 @@ class Flows:
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
         """Return every fault and warning of a definition, missing secrets and flows included. Raises: Unavailable."""
-        async with self._locks.of(caller.account_id):
+        async with self._locks.of(caller):
             reading = await self._language.study(definition)
         missing = [
             *secrets_missing(reading, await self.secret_names(caller)),
@@ -183,12 +183,12 @@ class Flows:
     async def sketch(self, caller: Caller, definition: str) -> tuple[Sketch, Sequence[Fault]]:
         """Return the graph of a definition as far as it can be read, and its faults. Raises: Unavailable."""
         faults = await self.validate(caller, definition)
-        async with self._locks.of(caller.account_id):
+        async with self._locks.of(caller):
             return await self._language.sketch(definition), faults
 
     async def missing_secrets(self, caller: Caller, definition: str) -> Sequence[str]:
         """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""
-        async with self._locks.of(caller.workspace_id):
+        async with self._locks.of(caller):
             reading = await self._language.study(definition)
         known = await self.secret_names(caller)
         return [name for name in reading.secrets if name not in known]
@@ -346,7 +346,7 @@ class Flows:
 
     async def _compare(self, caller: Caller, old: tuple[str, str], new: tuple[str, str]) -> Difference:
         """Return the difference between two definitions, each with its name."""
-        async with self._locks.of(caller.account_id), self._comparing:
+        async with self._locks.of(caller), self._comparing:
             return await asyncio.to_thread(difference, old[0], new[0], names=(old[1], new[1]))
 
     async def restore(
@@ -413,8 +413,8 @@ class CompiledFlowCache:
         self._store = store
         self._node_types = node_types
         self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
-        # One account must not occupy all threads: there are few, and host names are resolved on them too.
-        self._locks = AccountLocks()
+        # One workspace must not occupy all threads: there are few, and host names are resolved on them too.
+        self._locks: Locks[WorkspaceId] = Locks()
 
     async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
         flow = self._kept.get(workspace_id, revision_id)

@@ -31,7 +31,7 @@ class NodeTrialService:
         """
         authorise(caller, Right.WRITE)
         authorise(caller, Right.RUN)
-        async with self._locks.of(caller.account_id):
+        async with self._locks.of(caller):
             flow = await self._language.read(definition)
             if await self._pause.paused_at() is not None:
                 raise StartsPaused

@@ -108,7 +108,7 @@ class Overviews:
 
     async def of_workspace(self, caller: Caller, *, flows: int) -> Overview:
         """Return the overview of the workspace that the request acts in, with at most ``flows`` flows."""
-        async with self._locks.of(caller.account_id), self._reading:
+        async with self._locks.of(caller), self._reading:
             activity = await self._reader.activity(
                 caller.workspace_id, flows=flows, of_each=SHOWN_OF_A_FLOW, open_ones=_OPEN_ONES
             )
@@ -126,7 +126,7 @@ class Overviews:
         # Several moments may be in one millisecond after rounding, and ids have milliseconds.
         ranges = [IdRange(first_id("exec", a), first_id("exec", b)) for a, b in pairwise(moments)]
         within = IdRange(ranges[0].first, ranges[-1].end)
-        async with self._locks.of(caller.account_id), self._reading:
+        async with self._locks.of(caller), self._reading:
             counts = await self._reader.counts(caller.workspace_id, flow_id, ranges, most=MOST_IN_A_BUCKET + 1)
             durations = await self._reader.durations(caller.workspace_id, flow_id, within, most=_SAMPLE)
         return ExecutionHistogram(

@@ -1,4 +1,4 @@
-"""Reading all events of an execution, one request per account at a time.
+"""Reading all events of an execution, within the memory for that.
 
 The events may take as much memory as an execution may keep.
 """
@@ -7,32 +7,56 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.values import AccountId, ExecutionId
-from flowrunner.ports.journal import JournalReader, Unreadable, load_whole
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports.journal import JournalReader, StoredExecution, Unreadable, load_whole
+from flowrunner.ports.memory import MemoryRoom
 from flowrunner.services.account_locks import AccountLocks
 
 T = TypeVar("T")
 
 
 class Replays:
-    def __init__(self, journal: JournalReader) -> None:
+    """Readers of whole executions.
+
+    Args:
+        room: The memory of the executions that are read, of which each workspace has a share. Separate from that of
+            executions that advance, which must not wait for readers.
+    """
+
+    def __init__(self, journal: JournalReader, room: MemoryRoom) -> None:
         self._journal = journal
+        self._room = room
         self._locks = AccountLocks()
 
-    async def of(self, account_id: AccountId, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> T:
-        """Return the result of ``evaluate`` for the execution's events.
+    async def of(self, caller: Caller, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> T:
+        """Return the result of ``evaluate`` for the execution's events, one request per account at a time.
 
         Args:
-            account_id: The account that sends the request.
-            evaluate: Runs on a thread: a long execution would block the event loop.
+            evaluate: As for `read`.
 
         Raises: NotFound; Conflict if the events cannot be read; any error of ``evaluate``.
         """
-        async with self._locks.of(account_id):
+        async with self._locks.of(caller):
             try:
-                _, events = await load_whole(self._journal, id)
+                _, result = await self.read(id, evaluate)
             except Unreadable as error:
                 raise Conflict(str(error)) from error
-            return await asyncio.to_thread(evaluate, events)
+            return result
+
+    async def read(self, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> tuple[StoredExecution, T]:
+        """Return an execution, and the result of ``evaluate`` for its events.
+
+        Args:
+            evaluate: Runs on a thread: a long execution would block the event loop.
+
+        Raises: NotFound; Unreadable; any error of ``evaluate``.
+        """
+        loading = self._room.loading()
+        try:
+            stored, events = await load_whole(self._journal, id, loading)
+            return stored, await asyncio.to_thread(evaluate, events)
+        finally:
+            loading.give_back()

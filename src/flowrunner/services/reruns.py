@@ -49,12 +49,13 @@ class Reruns:
         flows: FlowStore,
         library: CompiledFlows,
         *,
+        replays: Replays,
         clock: Clock,
     ) -> None:
         self._executions = executions
         self._reader = reader
         self._journal = journal
-        self._replays = Replays(journal)
+        self._replays = replays
         self._flows = flows
         self._library = library
         self._clock = clock
@@ -116,9 +117,7 @@ class Reruns:
                 flow = await self._library.get(caller.workspace_id, revision_id)
             edit = None if node_input is None else _Edit(node_input.value, caller.account_id, self._clock.now())
             try:
-                kept, misfits = await self._replays.of(
-                    caller.account_id, id, lambda events: _kept(events, from_step, flow, edit)
-                )
+                kept, misfits = await self._replays.of(caller, id, lambda events: _kept(events, from_step, flow, edit))
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
             if misfits is not None:

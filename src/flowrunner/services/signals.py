@@ -21,7 +21,6 @@ from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
-from flowrunner.ports.journal import JournalReader
 from flowrunner.services.executions import digest_of, key_was_reused
 from flowrunner.services.replays import Replays
 
@@ -55,7 +54,7 @@ class Signals:
     def __init__(
         self,
         reader: ExecutionReader,
-        journal: JournalReader,
+        replays: Replays,
         dispatcher: Dispatcher,
         *,
         accounts: AccountStore,
@@ -64,7 +63,7 @@ class Signals:
     ) -> None:
         self._reader = reader
         self._accounts = accounts
-        self._replays = Replays(journal)
+        self._replays = replays
         self._dispatcher = dispatcher
         self._schemas = schemas
         self._clock = clock
@@ -179,13 +178,13 @@ class Signals:
     async def _was_taken(self, caller: Caller, id: ExecutionId, request: str) -> bool:
         """Return whether the request was taken before. Raises: InvalidInput if its key was used for another one."""
         key, _, asked = request.partition(":")
-        known = await self._replays.of(caller.account_id, id, lambda events: _asked_with(events, key))
+        known = await self._replays.of(caller, id, lambda events: _asked_with(events, key))
         if known not in (None, asked):
             raise key_was_reused()
         return known is not None
 
     async def waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> StepState:
-        waiting, is_known = await self._replays.of(caller.account_id, id, lambda events: _approvals(events, node))
+        waiting, is_known = await self._replays.of(caller, id, lambda events: _approvals(events, node))
         found = [current for current in waiting if node in (current.step.node, str(current.step))]
         if len(found) == 1:
             return found[0]

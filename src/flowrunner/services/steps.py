@@ -24,7 +24,7 @@ from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.journal import JournalReader, StoredExecution
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.ports.steps import StepEvents
-from flowrunner.services.account_locks import AccountLocks
+from flowrunner.services.account_locks import AccountLocks, Locks
 from flowrunner.services.run_graph import RunGraph, graph_of
 from flowrunner.services.step_entries import AttemptEntry, ScopeCounts, StepEntry
 from flowrunner.services.step_index import StepIndex, scope_of
@@ -134,6 +134,8 @@ class Steps:
         self._library = library
         self._room = room
         self._locks = AccountLocks()
+        # Two members of a workspace must not extend the same index together.
+        self._executions: Locks[ExecutionId] = Locks()
         self._indexes = StepIndexes(events, room)
 
     async def page(
@@ -223,7 +225,7 @@ class Steps:
     @asynccontextmanager
     async def _found(self, caller: Caller, id: ExecutionId) -> AsyncIterator[StoredExecution]:
         """Give an execution of the caller's workspace, one at a time. Raises: NotFound."""
-        async with self._locks.of(caller.workspace_id):
+        async with self._locks.of(caller), self._executions.of(id):
             stored = await self._journal.stored(id)
             if stored.workspace_id != caller.workspace_id:
                 raise NotFound("execution")

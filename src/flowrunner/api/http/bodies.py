@@ -16,7 +16,7 @@ from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.headers import header_of
 from flowrunner.api.http.state import state_of
 from flowrunner.domain import strict_json
-from flowrunner.domain.values import JSON, memory_of_json, personal_workspace
+from flowrunner.domain.values import JSON, WorkspaceId, memory_of_json, personal_workspace
 from flowrunner.ports.memory import BodyRoom
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -77,19 +77,22 @@ class StrictRequest(Request):
         if self.takes_zip:
             _check_is_zip(self.scope)
             # As much as it may hold, whatever its size: a short archive can be of long documents.
-            async with self.room.hold(caller_of(self).workspace_id, 2 * MAX_BATCH_BODY_BYTES):
+            async with self.room.hold(self._share, 2 * MAX_BATCH_BODY_BYTES):
                 yield self
             return
         if len(self._body) <= _LONG_BYTES:
             await self._parse(self._body)
             yield self
             return
-        # Only authenticated callers can send this much. The share is the account's, which may have many workspaces.
-        share = personal_workspace(caller_of(self).account_id)
-        # An estimate for JSON is none too small for a text.
-        async with self.room.hold(share, memory_of_json(self._body)):
+        # Only authenticated callers can send this much. An estimate for JSON is none too small for a text.
+        async with self.room.hold(self._share, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
+
+    @property
+    def _share(self) -> WorkspaceId:
+        """Return the holder of the request's memory: the account, which may have many workspaces."""
+        return personal_workspace(caller_of(self).account_id)
 
     async def _parse(self, data: bytes) -> None:
         if not data:
@@ -106,7 +109,7 @@ class StrictRequest(Request):
     async def _read_long(self, data: bytes) -> JSON:
         """Parse a long body on a thread, because the longest ones take a third of a second."""
         # There are few threads, so an account uses one at a time.
-        async with state_of(self).long_bodies.of(caller_of(self).account_id):
+        async with state_of(self).long_bodies.of(caller_of(self)):
             return await asyncio.to_thread(strict_json.loads, data)
 
     async def read_bounded(self) -> bytes:
