@@ -8,14 +8,24 @@ from urllib.parse import parse_qsl
 
 from flowrunner.domain.errors import Fault, InvalidInput, invalid
 from flowrunner.domain.strict_json import InvalidJson, loads
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, left_after
 
 FieldKind: TypeAlias = Literal["text", "lines", "number", "integer", "boolean", "choice", "date", "json"]
 PREFIX: Final = "field."
 DECISION: Final = "answer"
 APPROVE, REJECT = "approve", "reject"
-# Fields of a form that are shown; a longer one is one field of JSON.
+# Fields of a form that are shown, and characters of their names; a longer form is one field of JSON.
 MOST_FIELDS: Final = 50
+_MOST_NAME: Final = 200
+# Choices of a field, and their size as `left_after` counts it; a field with more is written by hand.
+MOST_CHOICES: Final = 200
+_MOST_CHOICES_CHARACTERS: Final = 16 * 1024
+# Characters of labels, hints and defaults that are shown. A longer default is applied if its field is left empty.
+_MOST_LABEL: Final = 200
+_MOST_HINT: Final = 2_000
+_MOST_DEFAULT: Final = 16 * 1024
+# From this length on, a text is edited in several lines.
+_LONG_TEXT: Final = 200
 _NUMBERS: Final = {"number": "a number, such as 12 or 0.5", "integer": "a whole number, such as 12"}
 # Of a schema that is no object with properties.
 _WHOLE: Final = ""
@@ -45,40 +55,57 @@ class FormField:
 
 
 def fields_of(schema: JSON) -> list[FormField]:
-    """Return the fields for the data of an answer; none without a schema."""
+    """Return the fields for the data of an answer; none without a schema.
+
+    Resolved expressions may give any keyword of the schema a value of another type, which is then ignored.
+    """
     if schema is None:
         return []
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
-    if not isinstance(properties, Mapping) or not 0 < len(properties) <= MOST_FIELDS:
+    if (
+        not isinstance(properties, Mapping)
+        or not 0 < len(properties) <= MOST_FIELDS
+        or not all(0 < len(name) <= _MOST_NAME for name in properties)
+    ):
         return [FormField(name=_WHOLE, label="Data (JSON)", kind="json")]
     assert isinstance(schema, Mapping), "it has properties"
     required = schema.get("required")
-    names = set(map(str, required)) if isinstance(required, Sequence) else set()
+    names = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
     return [_field(name, each, is_required=name in names) for name, each in properties.items()]
 
 
 def _field(name: str, schema: JSON, *, is_required: bool) -> FormField:
     known: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
-    choices, kind = known.get("enum"), _kind_of(known)
+    choices, kind, default = known.get("enum"), _kind_of(known), known.get("default")
     return FormField(
         name=name,
-        label=str(known.get("title") or name),
+        label=_cut(known.get("title"), _MOST_LABEL) or name,
         kind=kind,
         is_required=is_required and "default" not in known,
-        hint=str(known.get("description") or ""),
-        choices=choices if kind == "choice" and isinstance(choices, Sequence) else (),
-        default=known.get("default"),
+        hint=_cut(known.get("description"), _MOST_HINT),
+        choices=choices if kind == "choice" and isinstance(choices, list) else (),
+        default=None if left_after(default, _MOST_DEFAULT) < 0 else default,
     )
 
 
+def _cut(text: JSON, most: int) -> str:
+    """Return the beginning of a text; "" for another value."""
+    if not isinstance(text, str):
+        return ""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def _kind_of(schema: Mapping[str, Any]) -> FieldKind:
-    if isinstance(schema.get("enum"), list) and schema["enum"]:
+    choices = schema.get("enum")
+    is_few = isinstance(choices, list) and 0 < len(choices) <= MOST_CHOICES
+    if is_few and left_after(choices, _MOST_CHOICES_CHARACTERS) >= 0:
         return "choice"
     match schema.get("type"):
         case "string" if schema.get("format") == "date":
             return "date"
         case "string":
-            return "lines" if int(schema.get("maxLength") or 0) > 200 else "text"
+            longest = schema.get("maxLength")
+            return "lines" if isinstance(longest, int | float) and longest > _LONG_TEXT else "text"
         case "number":
             return "number"
         case "integer":

@@ -36,6 +36,9 @@ _ENDS: Final[Mapping[LinkEnd, tuple[str, str]]] = {
     "revoked": ("Link revoked", "This link answers no longer. Ask its sender for another one."),
 }
 _MOST_PROMPT: Final = 20_000
+_MOST_FAULTS: Final = 20
+# Characters of the message and of the place of a fault.
+_MOST_FAULT: Final = 500
 # Controls of the direction of text, with which "Pay 001" can be shown as "Pay 100".
 _REORDERS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -48,9 +51,9 @@ def question(
     Args:
         sent: The fields of an answer that was not accepted, because of ``faults``.
     """
-    fields, parts = fields_of(approval.wait.form), []
+    fields, parts, faults = fields_of(approval.wait.form), [], faults[:_MOST_FAULTS]
     if faults:
-        told = "".join(f"<li>{_place(fault, fields)}: {_shown(fault.message)}</li>" for fault in faults[:20])
+        told = "".join(f"<li>{_place(fault, fields)}: {_shown(fault.message[:_MOST_FAULT])}</li>" for fault in faults)
         parts.append(
             f'<div class="alert" role="alert"><b>The answer was not accepted</b><ul class="small">{told}</ul></div>'
         )
@@ -104,7 +107,7 @@ def _is_in(fault: Fault, field: FormField) -> bool:
 def _place(fault: Fault, fields: Sequence[FormField]) -> str:
     """Return the place of a fault as people see it: the label of its field."""
     label = next((field.label for field in fields if _is_in(fault, field)), None)
-    return f"<code>{_shown(fault.path)}</code>" if label is None else f"<b>{_shown(label)}</b>"
+    return f"<code>{_shown(fault.path[:_MOST_FAULT])}</code>" if label is None else f"<b>{_shown(label)}</b>"
 
 
 def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:

@@ -1,0 +1,125 @@
+"""The form of a link's page: any schema that expressions may resolve to makes a page, in bounded time."""
+
+import itertools
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from flowrunner.api.approval_form import MOST_CHOICES, data_of, fields_of, whole_data_of
+from flowrunner.api.approval_page import question
+from flowrunner.domain.errors import Conflict, InvalidInput
+from flowrunner.domain.events import Step
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.waits import ApprovalWait
+from flowrunner.ports.approval_links import ApprovalPlace
+from flowrunner.schemas import RustSchemas
+from flowrunner.services.approval_links import LinkedApproval
+from flowrunner.services.signals import checked_data
+from support.databases import NOON
+
+KEYWORDS: Final = (
+    "type", "format", "title", "description", "default", "enum", "const", "minLength", "maxLength", "pattern",
+    "minimum", "maximum", "multipleOf", "items", "prefixItems", "minItems", "uniqueItems", "properties", "required",
+    "additionalProperties", "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas", "anyOf",
+    "allOf", "oneOf", "not", "if", "then", "else", "contains", "$ref", "$defs", "definitions", "$schema", "examples",
+)  # fmt: skip
+VALUES: Final[tuple[JSON, ...]] = (
+    None, True, False, 0, -1, 201, 10**30, 1.5, 1e300, "", "x", "201", "string", "date", [], [None], ["x"], [["x"]],
+    [{}], {}, {"x": 1}, {"": {}}, {"x": {"type": "string"}}, {"$ref": "#"},
+)  # fmt: skip
+
+
+def approval_of(form: JSON) -> LinkedApproval:
+    return LinkedApproval(
+        place=ApprovalPlace(ExecutionId("exec-1"), 3),
+        workspace_id=WorkspaceId("ws-1"),
+        flow_name="f",
+        step=Step("ask", 1),
+        wait=ApprovalWait("ok?", form),
+        until=NOON + timedelta(days=1),
+    )
+
+
+def page_of(form: JSON) -> str:
+    return bytes(question(approval_of(form)).body).decode()
+
+
+def answered(form: JSON, text: str) -> None:
+    """Answer as the page does. Raises: only what the page reports."""
+    fields = fields_of(form)
+    sent = {field.key: text for field in fields}
+    try:
+        data = whole_data_of(fields, data_of(fields, sent))
+        checked_data(form, data, approved=True, schemas=RustSchemas())
+    except (Conflict, InvalidInput):
+        pass
+
+
+def test_a_maximum_length_that_is_no_number_is_ignored() -> None:
+    page = page_of({"properties": {"note": {"type": "string", "maxLength": "many"}}})
+
+    assert '<input id="field.note" name="field.note" value="">' in page
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_no_keyword_of_another_type_breaks_the_page_or_its_answer(keyword: str) -> None:
+    bases: tuple[dict[str, Any], ...] = ({}, {"type": "string"}, {"type": "object", "properties": {"y": {}}})
+    for base, value in itertools.product(bases, VALUES):
+        for form in ({**base, keyword: value}, {"type": "object", "properties": {"n": {**base, keyword: value}}}):
+            assert page_of(form).endswith("</html>")
+            for text in ("", "0", "yes", "[1]", "2026-01-01"):
+                answered(form, text)
+
+
+@pytest.mark.parametrize("form", VALUES)
+def test_a_form_that_is_no_schema_makes_a_page(form: JSON) -> None:
+    assert page_of(form).endswith("</html>")
+    answered(form, "1")
+
+
+def test_many_choices_are_written_by_hand() -> None:
+    few = {"properties": {"a": {"enum": list(range(MOST_CHOICES))}}}
+    many = {"properties": {"a": {"enum": list(range(MOST_CHOICES + 1))}}}
+    texts = {"properties": {"a": {"type": "string", "enum": [f"x{n}" for n in range(MOST_CHOICES + 1)]}}}
+
+    assert page_of(few).count("<option") == MOST_CHOICES + 1
+    assert [field.kind for field in fields_of(many)] == ["json"]
+    assert data_of(fields_of(many), {"field.a": "7"}) == {"a": 7}
+    assert data_of(fields_of(texts), {"field.a": "x7"}) == {"a": "x7"}
+
+
+LONG: Final = "<" * 400_000
+LONG_FORMS: Final[dict[str, JSON]] = {
+    "choices": {"properties": {f"p{n}": {"enum": [0] * 10_000} for n in range(50)}},
+    "long choices": {"properties": {"a": {"enum": [LONG, LONG]}}},
+    "choices inside choices": {"properties": {"a": {"enum": [[[]] * 300_000]}}},
+    "title": {"properties": {"a": {"title": LONG}}},
+    "description": {"properties": {"a": {"description": LONG}}},
+    "names": {"properties": {LONG: {"type": "string"}}},
+    "default": {"properties": {"a": {"type": "string", "default": LONG}}},
+    "default of lists": {"properties": {"a": {"default": [[]] * 300_000}}},
+    "titles that are lists": {"properties": {"a": {"title": [[]] * 300_000, "description": [[]] * 300_000}}},
+    "required": {"required": [[]] * 300_000, "properties": {"a": {}}},
+}
+
+
+@pytest.mark.parametrize("name", LONG_FORMS)
+def test_s61_the_page_of_a_long_form_is_short(name: str) -> None:
+    assert len(page_of(LONG_FORMS[name])) < 200_000
+
+
+def test_s61_faults_of_an_answer_are_shown_to_a_bounded_number_and_length() -> None:
+    form: JSON = {"properties": {"a": {"items": {"type": "integer"}}}}
+    with pytest.raises(InvalidInput) as refused:
+        checked_data(form, {"a": ["x" * 50] * 1000}, approved=True, schemas=RustSchemas())
+
+    page = bytes(question(approval_of(form), sent={}, faults=refused.value.faults, status=422).body).decode()
+
+    assert page.count("<li>") == 20
+
+
+def test_a_property_without_a_name_is_written_as_json() -> None:
+    fields = fields_of({"properties": {"": {"type": "string"}}})
+
+    assert data_of(fields, {"field.": '{"": "x"}'}) == {"": "x"}
