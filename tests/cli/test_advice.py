@@ -58,7 +58,7 @@ def test_a_url_with_the_path_of_a_page_is_recognised(user: User) -> None:
         login = user("login", environment["FLOWRUNNER_URL"], "--username", "a@example.com", stdin="-", code=code)
 
         for done in (listed, login):
-            assert "hint: check the URL of the server, which has no path of a page" in done.stderr, done.stderr
+            assert "hint: check the URL of the server, which must have no path" in done.stderr, done.stderr
 
 
 def test_errors_name_options_of_the_command(user: User) -> None:

@@ -157,7 +157,7 @@ def test_the_time_to_wait_is_limited(user: User) -> None:
     done = user("run", "asking", "--timeout", "300ms", code=8)
 
     assert done.stdout == ""
-    assert "after 0.3 s. It goes on: flowrunner watch exec-" in done.stderr
+    assert "after 0.3 s. It continues: flowrunner watch exec-" in done.stderr
 
 
 def test_executions_are_cancelled(user: User) -> None:
@@ -248,7 +248,7 @@ def test_who_waits_is_told_of_a_killed_server_and_gets_the_result_of_the_next_on
         while "wait  ask.1" not in process.stderr.readline():
             pass
         server.kill()
-        while "The execution goes on when the server does" not in process.stderr.readline():
+        while "The execution continues when the server is back" not in process.stderr.readline():
             pass
         server.start()
         user("approve", id, "ask")

@@ -18,4 +18,4 @@ def test_a_file_without_nodes_has_no_graph(tmp_path: Path) -> None:
     done = flowrunner("graph", "a.yaml", at=tmp_path)
 
     assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr == "a.yaml: there is no map 'nodes' to draw\n"
+    assert done.stderr == "a.yaml: there is no mapping 'nodes' to draw\n"

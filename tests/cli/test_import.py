@@ -36,7 +36,7 @@ def test_each_operation_of_an_api_becomes_a_flow(tmp_path: Path) -> None:
     names, report = imported("openapi", DOCUMENTS / "shop.yaml", tmp_path)
 
     assert names == ["list_orders", "create_order", "get_order", "delete_orders_order_id", "login"]
-    assert report == "5 flows in flows, 0 to look at\n"
+    assert report == "5 flows in flows, 0 need review\n"
     listed = document("list_orders", tmp_path)
     assert listed["metadata"] == {"name": "list_orders", "description": "List orders", "tags": ["orders"]}
     assert listed["inputs"]["state"] == {"type": "string", "enum": ["open", "paid", "no", "010"]}
@@ -140,10 +140,10 @@ def test_schemas_that_would_grow_without_end_are_cut(tmp_path: Path) -> None:
         ("openapi", "openapi: 3.0.0\npaths: []", "has no operations"),
         ("openapi", "[" * 100_000, "neither JSON nor YAML"),
         ("openapi", "a: [", "neither JSON nor YAML"),
-        ("openapi", "", "no OpenAPI document"),
-        ("n8n", "{}", "no workflow of n8n"),
-        ("n8n", '{"nodes": [7, null]}', "no nodes that do something"),
-        ("n8n", '{"nodes": [{"type": "n8n-nodes-base.manualTrigger"}]}', "no nodes that do something"),
+        ("openapi", "", "not an OpenAPI 3 document"),
+        ("n8n", "{}", "not an n8n workflow"),
+        ("n8n", '{"nodes": [7, null]}', "no nodes that do anything"),
+        ("n8n", '{"nodes": [{"type": "n8n-nodes-base.manualTrigger"}]}', "no nodes that do anything"),
     ],
 )
 def test_what_is_no_such_document_is_rejected(kind: str, text: str, message: str, tmp_path: Path) -> None:

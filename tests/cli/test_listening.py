@@ -33,4 +33,4 @@ def test_a_request_that_cannot_be_written_again_does_not_end_the_listener(capsys
     with click.Context(click.Command("listen")):
         forward("http://127.0.0.1:9/hook", {"headers": {"content-type": "image/png"}, "body": "abc[x]d"})
 
-    assert "could not be forwarded" in capsys.readouterr().err
+    assert "Forwarding failed" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_a_secret_comes_from_a_file_or_the_standard_input_and_never_from_an_argu
     assert user("secret", "set", "FROM_FILE", "@key.txt", code=0)
     refused = user("secret", "set", "ARGUMENT", VALUE, code=2)
     assert VALUE not in refused.stderr
-    assert "A secret is no argument" in refused.stderr
+    assert "A secret cannot be an argument" in refused.stderr
     listed = user("secret", "list")
     assert listed.stdout.splitlines()[0].split() == ["KEY", "UPDATED", "LAST", "USED", "USED", "BY"]
     assert {one["key"] for one in user.json("secret", "list")} == {"FROM_STDIN", "FROM_DASH", "FROM_FILE"}
@@ -60,7 +60,7 @@ def test_an_empty_list_says_what_fills_it(root: User, tmp_path: Path) -> None:
     new = User(root.client.new_account(), tmp_path)
 
     for command, told in (
-        ("secret list", "There are no secrets yet: 'flowrunner secret set KEY' stores one"),
+        ("secret list", "There are no secrets yet: 'flowrunner secret set KEY' creates one"),
         ("approve", "Nothing waits for your approval"),
         ("executions list", "There are no such executions: 'flowrunner run FLOW' starts one"),
         ("executions list --flow x", "There are no such executions: 'flowrunner flow list' shows the names of flows"),
@@ -223,7 +223,7 @@ nodes: {a: {type: return}}
 
     said, reason, *more = user("trigger", "deliveries", "guarded/push").stderr.splitlines()
 
-    assert said == "1 request was refused; the last reasons:"
+    assert said == "1 request was rejected; the last reasons:"
     assert "The secret of the trigger does not exist" in reason
     assert more == ["No request was accepted yet: 'flowrunner trigger get' prints the URL"]
 
@@ -341,7 +341,7 @@ def test_an_admin_confirms_the_address_by_which_the_account_is_named(root: User)
     unnamed = root("account", "update", made["id"], "--email-confirmed", code=2).stderr
     confirmed = root.json("account", "update", "claims@example.com", "--email-confirmed")
 
-    assert "Say which address is confirmed" in unnamed
+    assert "Name the confirmed address" in unnamed
     assert [made["email_confirmed"], confirmed["email_confirmed"]] == [False, True]
 
 

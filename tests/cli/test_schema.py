@@ -56,4 +56,4 @@ def test_a_full_disk_is_reported_in_words(tmp_path: Path) -> None:
         )  # fmt: skip
 
     assert done.returncode == 1
-    assert done.stderr == "flowrunner: There is no room for the output: free space where it is written\n"
+    assert done.stderr == "flowrunner: No space left for the output: free some disk space\n"

@@ -89,7 +89,7 @@ def test_a_newer_version_says_before_an_upgrade_what_it_refuses(tmp_path: Path) 
     assert [codes for name, codes in told.items() if f"{flow}, revision 1, " in name] == [["too_long", "node.type"]]
     assert [codes for name, codes in told.items() if f"{flow}, revision 3, " in name] == [[]]
     assert len(told) == 2
-    assert "1 of which this version would not save; 1 of their executions are under way" in stricter.stderr
+    assert "1 of which this version would not save; 1 of their executions are running" in stricter.stderr
     assert forgetful.returncode == 6
     assert "1 executions have events of the type 'node.waiting', which this version does not know" in forgetful.stdout
 

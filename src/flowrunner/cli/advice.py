@@ -22,10 +22,10 @@ NOT_CONNECTED: Final = (
 )
 _WORKSPACE: Final = "check the name or id, and the workspace: --workspace, and 'flowrunner workspace list'"
 NOT_AN_API: Final = (
-    "check the URL of the server, which has no path of a page, as in http://127.0.0.1:8080: --url, FLOWRUNNER_URL, "
+    "check the URL of the server, which must have no path, as in http://127.0.0.1:8080: --url, FLOWRUNNER_URL, "
     "'flowrunner context list'"
 )
-_AGAIN: Final = "repeat the command a little later"
+_AGAIN: Final = "repeat the command later"
 
 # By the passage of the documentation that the server names.
 _OF_PASSAGE: Final[Mapping[str, str]] = {
@@ -40,7 +40,7 @@ _OF_PASSAGE: Final[Mapping[str, str]] = {
     "docs/api.md#deleting-an-account": "repeat the command with --delete-workspace, --workspace-to ACCOUNT or, if "
     "another member is an admin of it, with --keep-workspace",
     "docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
-    "docs/api.md#concurrent-edits": "it was changed meanwhile: look at it again, and repeat the command",
+    "docs/api.md#concurrent-edits": "it was changed meanwhile: read it again, and repeat the command",
     "docs/flow-language.md#the-document": "correct each fault that is named; 'flowrunner validate FILE' finds them too",
     "docs/sign-on.md#second-factors": "log in again: 'flowrunner login' asks for the code of the second factor",
     "docs/sign-on.md#required-second-factors": "add a second factor in the web interface: 'flowrunner open account'",

@@ -23,8 +23,8 @@ def verify(settings: Settings, *, database: str | None, expect: str | None) -> b
     report = asyncio.run(verify_audit(settings, copy=copy, expected=expected))
     if report.broken is not None:
         seq, reason = report.broken
-        click.echo(f"BROKEN at entry {seq}: {reason}. The {report.rows} entries before it are as they were written.")
+        click.echo(f"BROKEN at entry {seq}: {reason}. The {report.rows} entries before it are intact.")
         return False
     seq, hash = report.last
-    click.echo(f"{report.rows} entries are as they were written. The last is {seq}:{hash.hex()}")
+    click.echo(f"{report.rows} entries are intact. The last is {seq}:{hash.hex()}")
     return True

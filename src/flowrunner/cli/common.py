@@ -78,11 +78,11 @@ def common_options() -> list[CommonOption]:
         option("--server", "--url", metavar="URL", help="The server; also FLOWRUNNER_URL."),
         option("--token", metavar="@FILE|-", help="An API token; also FLOWRUNNER_TOKEN."),
         option("--workspace", metavar="SLUG", help="The workspace to act in; also FLOWRUNNER_WORKSPACE."),
-        option("--http-timeout", metavar="DURATION", help="How long to wait for one answer; 30s by default."),
-        flag("--no-color", help="No colours; also NO_COLOR."),
-        flag("--no-input", help="Ask nothing; fail where a question would be asked."),
-        flag("-q", "--quiet", help="No messages besides errors and warnings."),
-        flag("-v", "--verbose", help="Print each request to the standard error."),
+        option("--http-timeout", metavar="DURATION", help="Time limit of one request; 30s by default."),
+        flag("--no-color", help="Disable colours; also NO_COLOR."),
+        flag("--no-input", help="Never prompt; fail instead."),
+        flag("-q", "--quiet", help="Print only errors and warnings."),
+        flag("-v", "--verbose", help="Log each request to the standard error."),
     ]
 
 
@@ -92,7 +92,7 @@ def ask(question: str, *, yes: bool) -> None:
         return
     if common().no_input or not sys.stdin.isatty():
         # The usage would not help: the command is well formed.
-        raise CommandFailed(f"{question} Nothing can be asked here: give --yes to confirm", USAGE)
+        raise CommandFailed(f"{question} There is no terminal to ask on: give --yes to confirm", USAGE)
     click.confirm(question, abort=True, err=True)
 
 
@@ -139,13 +139,15 @@ def read_secret(prompt: str, *, given: str | None = None, confirm: bool = False)
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise click.UsageError(f"{given[1:]} cannot be read: {reason}") from None
     if given not in (None, "-"):
-        raise click.UsageError("A secret is no argument, which others can see: give @FILE, -, or nothing for a prompt.")
+        raise click.UsageError(
+            "A secret cannot be an argument, which other users can see: give @FILE, -, or nothing for a prompt."
+        )
     if given == "-" or not sys.stdin.isatty():
         return sys.stdin.read().removesuffix("\n")
     if common().no_input:
-        raise click.UsageError(f"{prompt}: --no-input forbids to ask. Give it by the standard input.")
+        raise click.UsageError(f"{prompt}: --no-input forbids prompts. Give it on the standard input.")
     return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
 
 
 def yes_option(function: F) -> F:
-    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")(function)

@@ -161,7 +161,7 @@ def _from_keyring(name: str) -> str | None:
     try:
         return keyring.get_password(_SERVICE, name)
     except (keyring.errors.KeyringError, OSError) as error:
-        raise click.UsageError(f"The keyring does not give the token of the context {name!r}: {error}") from None
+        raise click.UsageError(f"The keyring did not return the token of the context {name!r}: {error}") from None
 
 
 def _drop_from_keyring(name: str) -> None:

@@ -205,4 +205,4 @@ def _difference(flow: Mapping[str, Any]) -> Iterator[str]:
     if plan.get("diff"):
         yield plan["diff"]
     if plan.get("is_truncated"):
-        yield "# the rest is too long to be shown\n"
+        yield "# the rest is too long to show\n"

@@ -19,7 +19,7 @@ def print_graph(name: str) -> int:
     for document in documents:
         sketch = None if document.text is None else sketch_of(document.text, types)
         if sketch is None or not sketch.nodes:
-            reason = no_text().message if sketch is None else "there is no map 'nodes' to draw"
+            reason = no_text().message if sketch is None else "there is no mapping 'nodes' to draw"
             click.echo(f"{document.file}: {reason}", err=True)
             return INVALID
         click.echo(mermaid_of(sketch), nl=False)

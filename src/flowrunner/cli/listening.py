@@ -30,7 +30,7 @@ def listen_to(client: Client, path: str, to: str | None) -> None:
     if to is not None and urlsplit(to).scheme not in ("http", "https"):
         raise click.UsageError("--forward takes an address such as http://127.0.0.1:3000/hook")
     seen = {one["id"] for one in client.entries(path, most=_OVERLAP)}
-    say("Listening; Ctrl-C ends it")
+    say("Listening; press Ctrl-C to stop")
     while True:
         for one in unseen(client.entries(path), seen):
             show([one], "id received_at state execution_id:EXECUTION size")
@@ -92,7 +92,7 @@ def forward(url: str, request: Mapping[str, Any]) -> None:
         say(f"Forwarded: {error.code}")
     except (OSError, ValueError, http.client.HTTPException) as error:
         # Whatever a sender has sent, the next request is forwarded.
-        say(f"It could not be forwarded: {error}")
+        say(f"Forwarding failed: {error}")
 
 
 def _with_query(url: str, query: str) -> str:

@@ -24,48 +24,48 @@ _COMMANDS: Final = {
     "approve": "Answer approvals.",
     "audit": "Read and check the audit log.",
     "backup": "Write a checked backup, also of a running server.",
-    "callback": "Tell other servers of executions.",
+    "callback": "Manage callbacks.",
     "cancel": "Cancel executions.",
-    "completion": "Print the completion for a shell.",
-    "config": "Print the settings in force.",
-    "context": "Choose among servers.",
+    "completion": "Print the completion script of a shell.",
+    "config": "Print the effective settings.",
+    "context": "Manage connections to servers.",
     "copy": "Move an installation from SQLite to PostgreSQL.",
     "dev": "Start a server for development.",
-    "diff": "Compare a directory of flows.",
-    "doctor": "Check an installation, and say what to do.",
-    "executions": "Look at executions.",
-    "export": "Write flows into a directory.",
-    "flow": "Create and change flows.",
+    "diff": "Compare a directory of flows with a server.",
+    "doctor": "Diagnose an installation.",
+    "executions": "List and inspect executions.",
+    "export": "Export flows to a directory.",
+    "flow": "Manage flows.",
     "graph": "Print the graph of a flow, for documents.",
-    "import": "Make flows of documents of others.",
+    "import": "Import flows from OpenAPI or n8n.",
     "keys": "Replace the keys in the data directory.",
     "login": "Log in to a server.",
-    "logout": "Forget the token of a server.",
+    "logout": "Log out of a server.",
     "logs": "Print the log of an execution.",
     "mcp": "Connect an agent to a server.",
-    "migrate": "Bring the database to the schema of this version.",
+    "migrate": "Migrate the database schema.",
     "node-types": "Look up node types.",
     "open": "Open the web interface.",
-    "options": "List the options of all commands that talk to a server.",
-    "pause": "Let no further execution start.",
-    "plugin": "Look up installed packages.",
-    "prune": "Delete the executions that retention does not keep.",
-    "rerun": "Repeat executions.",
+    "options": "List the options shared by all client commands.",
+    "pause": "Stop starting executions.",
+    "plugin": "List installed packages of node types.",
+    "prune": "Delete executions whose retention has ended.",
+    "rerun": "Re-run executions.",
     "restore": "Restore a backup into an empty data directory.",
-    "run": "Run a flow, on a server or here.",
+    "run": "Run a flow, on a server or locally.",
     "schema": "Print the JSON Schema of flows, for editors.",
-    "secret": "Set secrets.",
+    "secret": "Manage secrets.",
     "serve": "Start the server.",
-    "test": "Run the tests in flows.",
+    "test": "Run the tests of flows.",
     "token": "Manage API tokens.",
-    "trigger": "Look at triggers, and run them.",
-    "unpause": "Let executions start again.",
+    "trigger": "Manage triggers.",
+    "unpause": "Resume starting executions.",
     "validate": "Check flows: every fault and warning.",
     "version": "Print the version.",
-    "watch": "Follow an execution.",
-    "whoami": "Print who you are, and where.",
-    "worker": "Start a worker, which advances executions for Temporal.",
-    "workspace": "Work in a workspace.",
+    "watch": "Watch an execution until it ends.",
+    "whoami": "Print the current account and server.",
+    "worker": "Start a Temporal worker.",
+    "workspace": "Manage workspaces.",
 }
 
 
@@ -111,7 +111,7 @@ class _Program(LazyGroup):
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            click.echo("flowrunner: There is no room for the output: free space where it is written", err=True)
+            click.echo("flowrunner: No space left for the output: free some disk space", err=True)
             sys.exit(FAILED)
         except KeyboardInterrupt:
             click.echo("flowrunner: interrupted", err=True)
@@ -122,7 +122,7 @@ def _exit_with(error: FlowRunnerError) -> None:
     from flowrunner.settings import InvalidSettings
 
     if isinstance(error, InvalidSettings):
-        click.echo(f"The settings have mistakes:\n{plain(str(error))}", err=True)
+        click.echo(f"Invalid settings:\n{plain(str(error))}", err=True)
         sys.exit(USAGE)
     click.echo(f"flowrunner: {plain(str(error))}", err=True)
     sys.exit(NOT_FOUND if isinstance(error, NotFound) else FAILED)

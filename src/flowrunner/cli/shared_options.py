@@ -10,14 +10,14 @@ from flowrunner.cli.durations import moment_of
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FILTERS: Final = (
-    ("--flow", "NAME|ID", "Of this flow."),
+    ("--flow", "NAME|ID", "For this flow."),
     ("--status", "STATUS,…", "With one of these statuses."),
     ("--since", "24h|TIME", "Started since then."),
     ("--until", "1h|TIME", "Started before then."),
     ("--error-type", "TYPE", "Failed with this type of error."),
     ("--node", "NODE", "Failed at this node."),
     ("--trigger", "ID", "Started by this trigger."),
-    ("--rerun-of", "ID", "Repeating this execution."),
+    ("--rerun-of", "ID", "Re-runs of this execution."),
 )
 _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
 
@@ -30,13 +30,13 @@ def limit_option(function: F) -> F:
         type=click.IntRange(0),
         default=50,
         show_default=True,
-        help="At most so many; 0 for all.",
+        help="Maximum number; 0 for all.",
     )(function)
 
 
 def wait_options(function: F) -> F:
     function = click.option("--timeout", metavar="DURATION", help="How long to wait; no limit by default.")(function)
-    function = click.option("--follow", is_flag=True, help="The same, and print what happens.")(function)
+    function = click.option("--follow", is_flag=True, help="Like --wait, and print what happens.")(function)
     return click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")(function)
 
 
@@ -57,8 +57,8 @@ def labels_of(given: Sequence[str], *, option: str = "--label") -> dict[str, str
 
 def filter_options(function: F) -> F:
     """Add the options that select executions."""
-    function = label_option("With this label; several must all be there.")(function)
-    function = click.option("--unrepaired", is_flag=True, help="Failed, and not repeated with success.")(function)
+    function = label_option("With this label; repeat to require several.")(function)
+    function = click.option("--unrepaired", is_flag=True, help="Failed, and not since re-run successfully.")(function)
     for name, metavar, help in reversed(_FILTERS):
         function = click.option(name, metavar=metavar, help=help)(function)
     return function

@@ -21,7 +21,7 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
     checked, events = asyncio.run(_check_all(settings))
     found = [_as_document(flow) for flow in checked]
     if events:
-        found.append(ValidationReport("executions under way", [_unknown_event(*each) for each in events.items()]))
+        found.append(ValidationReport("running executions", [_unknown_event(*each) for each in events.items()]))
     match output:
         case "json":
             print_json(found, strict=strict)
@@ -32,7 +32,7 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
     refused = [flow for flow in checked if any(not fault.is_warning for fault in flow.faults)]
     executions = sum(flow.stored.executions for flow in refused)
     verdict = (
-        f", {len(refused)} of which this version would not save; {executions} of their executions are under way"
+        f", {len(refused)} of which this version would not save; {executions} of their executions are running"
         if refused
         else ": this version would save them all"
     )
@@ -52,7 +52,7 @@ def _as_document(flow: CheckedFlow) -> ValidationReport:
     name = f"{stored.name} ({stored.id}, revision {stored.number}, {stored.account})"
     if flow.unreadable is None or not stored.executions:
         return ValidationReport(name, flow.faults)
-    message = f"{stored.executions} executions under way would fail: {flow.unreadable}"
+    message = f"{stored.executions} running executions would fail: {flow.unreadable}"
     hint = "let them end, or cancel them, before the upgrade"
     return ValidationReport(name, [Fault(path="", code="stored.unreadable", message=message, hint=hint), *flow.faults])
 

@@ -150,7 +150,7 @@ class _Printer:
         if results or invalid:
             text = f"{len(results) - failed} passed, {failed} failed"
         elif wanted is not None:
-            text = f"no test has '{plain(wanted)}' in its name"
+            text = f"no test name contains '{plain(wanted)}'"
         else:
             text = "no tests: write them under the key 'tests' of a flow"
         if invalid:

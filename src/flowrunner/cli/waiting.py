@@ -72,7 +72,7 @@ def follow(client: Client, id: str, view: "View", *, seconds: float | None) -> d
                 item = arrived.get(timeout=_DRAW_SECONDS if left is None else max(0.0, min(left, _DRAW_SECONDS)))
             except queue.Empty:
                 if left is not None and left <= 0:
-                    text = f"The execution has not ended after {seconds:g} s. It goes on: flowrunner watch {id}"
+                    text = f"The execution has not ended after {seconds:g} s. It continues: flowrunner watch {id}"
                     raise CommandFailed(text, STILL_RUNNING) from None
             else:
                 if isinstance(item, Exception):
@@ -100,14 +100,14 @@ def _events(client: Client, id: str) -> Iterator[Mapping[str, Any]]:
                 give_up_at = now + _AWAY_SECONDS
                 yield _away(str(error))
             elif now >= give_up_at:
-                text = f"{error}. The execution goes on when the server does: flowrunner watch {id}"
+                text = f"{error}. The execution continues when the server is back: flowrunner watch {id}"
                 raise CommandFailed(text, UNREACHABLE) from None
             time.sleep(_AGAIN_SECONDS)
 
 
 def _away(reason: str) -> Mapping[str, Any]:
     """Return a line of the log about a server that does not answer."""
-    message = f"{reason}. The execution goes on when the server does; waiting for it"
+    message = f"{reason}. The execution continues when the server is back; waiting for it"
     return {"type": "log", "level": "warn", "message": message, "timestamp": datetime.now(UTC).isoformat()}
 
 
@@ -165,7 +165,7 @@ def _view(*, lines: bool) -> "View":
 
 def _detach(client: Client, id: str) -> None:
     try:
-        click.echo(f"flowrunner: detached; the execution goes on: flowrunner watch {id}", err=True)
+        click.echo(f"flowrunner: detached; the execution continues: flowrunner watch {id}", err=True)
         click.echo("flowrunner: press Ctrl-C again to cancel it", err=True)
         time.sleep(_SECOND_CTRL_C_SECONDS)
     except KeyboardInterrupt:

@@ -46,9 +46,9 @@ def get(account: str) -> None:
 @click.argument("email")
 @click.option("--name", required=True, help="The name of the person.")
 @click.option("--role", type=_ROLES, default="user", show_default=True, help="What the account may do.")
-@click.option("--email-confirmed", is_flag=True, help="The address is known to be the person's.")
+@click.option("--email-confirmed", is_flag=True, help="Treat the address as confirmed.")
 def create(email: str, name: str, role: str, *, email_confirmed: bool) -> None:
-    """Create an account, for admins. Its password is asked for, or read from the standard input."""
+    """Create an account, for admins. Its password is prompted for, or read from the standard input."""
     body = {"email": email, "name": name, "role": role, "email_confirmed": email_confirmed}
     body["password"] = read_secret("Password", confirm=True)
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object())
@@ -62,16 +62,22 @@ def create(email: str, name: str, role: str, *, email_confirmed: bool) -> None:
 @click.option("--name", help="A new name.")
 @click.option("--email", help="A new e-mail address.")
 @click.option("--role", type=_ROLES, help="Another role, for admins.")
-@click.option("--disable/--enable", "disabled", default=None, help="Whether it can log in, for admins.")
-@click.option("--email-confirmed/--email-unconfirmed", default=None, help="Whether the address is theirs, for admins.")
+@click.option("--disable/--enable", "disabled", default=None, help="Whether the account can log in, for admins.")
+@click.option(
+    "--email-confirmed/--email-unconfirmed",
+    default=None,
+    help="Whether the address is confirmed as theirs, for admins.",
+)
 def update(account: str, **fields: Any) -> None:
-    """Change the name, the address or the role of an account."""
+    """Change the name, the e-mail address or the role of an account."""
     body = {name: value for name, value in fields.items() if value is not None}
     if not body:
-        raise click.UsageError("Say what to change: --name, --email, --role, --disable, --enable or --email-confirmed.")
+        raise click.UsageError(
+            "Name what to change: --name, --email, --role, --disable, --enable or --email-confirmed."
+        )
     if body.get("email_confirmed") and "email" not in body:
         if "@" not in account:
-            raise click.UsageError("Say which address is confirmed: name the account by it, or give --email.")
+            raise click.UsageError("Name the confirmed address: give it as the account, or with --email.")
         body["email"] = account
     client = connect()
     show(client.request("PUT", f"{_PATH}/{_id(client, account)}", json=body).object())
@@ -80,9 +86,9 @@ def update(account: str, **fields: Any) -> None:
 @account.command("confirm-email", short_help="Confirm your e-mail address.", epilog=examples("account confirm-email"))
 @click.argument("token", required=False)
 def confirm_email(token: str | None) -> None:
-    """Have a link that confirms your e-mail address sent to it.
+    """Send a confirmation link to your e-mail address.
 
-    With the TOKEN that follows the # in the link, confirm it.
+    With a TOKEN, the part of the link after the #, confirm the address.
     """
     path = f"{_PATH}/me/email-confirmation"
     if token is None:
@@ -100,7 +106,7 @@ def confirm_email(token: str | None) -> None:
 @click.argument("emails", metavar="EMAIL…", nargs=-1, required=True)
 @click.option("--data-dir", metavar="DIR", help="Directory of the server's database, as the server has it.")
 def mark_confirmed(emails: tuple[str, ...], **flags: str | None) -> None:
-    """Confirm e-mail addresses of accounts: on the server's machine, without a login.
+    """Mark e-mail addresses as confirmed: on the server's machine, without a login.
 
     The server may be running. Its settings come from its settings file and its variables.
     """
@@ -111,7 +117,7 @@ def mark_confirmed(emails: tuple[str, ...], **flags: str | None) -> None:
 
 @account.command(short_help="Change your password.", epilog=examples("account password"))
 def password() -> None:
-    """Change your password, on a terminal or with both passwords as lines of the standard input.
+    """Change your password, at a prompt or with both passwords as lines of the standard input.
 
     All logins and API tokens of the account end.
     """
@@ -121,7 +127,7 @@ def password() -> None:
         current, _, new = read_secret("Passwords").partition("\n")
     body = {"current_password": current, "password": new}
     connect().request("PUT", f"{_PATH}/me", json=body)
-    say("The password is changed; log in again")
+    say("Password changed; log in again")
 
 
 @account.command(
@@ -129,7 +135,7 @@ def password() -> None:
     epilog=examples("account delete ada@example.com --workspace-to grace@example.com"),
 )
 @click.argument("account")
-@click.option("--delete-workspace", is_flag=True, help="Delete its personal workspace too, although it is not empty.")
+@click.option("--delete-workspace", is_flag=True, help="Delete its personal workspace too, even if it is not empty.")
 @click.option("--workspace-to", metavar="ACCOUNT", help="Give its personal workspace to this account.")
 @click.option("--keep-workspace", is_flag=True, help="Leave its personal workspace to its other members.")
 @yes_option
@@ -138,7 +144,7 @@ def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, ke
     choices = [("delete", delete_workspace), ("give", workspace_to), ("keep", keep_workspace)]
     chosen = [name for name, is_chosen in choices if is_chosen]
     if len(chosen) > 1:
-        raise click.UsageError("Say one thing to do with the personal workspace.")
+        raise click.UsageError("Give only one option for the personal workspace.")
     client = connect()
     id = _id(client, account)
     query = {"workspace": chosen[0] if chosen else None, "to": workspace_to and _id(client, workspace_to)}
@@ -155,9 +161,9 @@ def delete(account: str, workspace_to: str | None, *, delete_workspace: bool, ke
 @click.argument("email")
 @click.option("--prompt", is_flag=True, help="Ask for the new password, or read it from the standard input.")
 @click.option("--data-dir", metavar="DIR", help="Directory of the server's database, as the server has it.")
-@click.option("--public-url", metavar="URL", help="Address of the server, for the link; else the link is a path on it.")
+@click.option("--public-url", metavar="URL", help="Address of the server, for the link; by default the link is a path.")
 def reset_password(email: str, *, prompt: bool, **flags: str | None) -> None:
-    """Make a link with which a person sets a new password, or set it: on the server's machine, without a login.
+    """Create a link that sets a new password, or set one: on the server's machine, without a login.
 
     The link works once, within an hour. A new password ends all logins and API tokens of the account, and leaves
     its second factors. The server may be running. Its settings come from its settings file and its variables.

@@ -19,10 +19,10 @@ from flowrunner.cli.server_command import ServerCommand
 )
 @click.argument("method", type=click.Choice(["GET", "POST", "PUT", "DELETE"], case_sensitive=False))
 @click.argument("path")
-@click.option("-i", "--input", metavar="JSON|@FILE|-", help="The body.")
-@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the query.")
-@click.option("-H", "--header", "headers", metavar="NAME: VALUE", multiple=True, help="A further header.")
-@click.option("--content-type", metavar="TYPE", help="Type of the body, which is then sent as it is.")
+@click.option("-i", "--input", metavar="JSON|@FILE|-", help="The request body.")
+@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="A query parameter.")
+@click.option("-H", "--header", "headers", metavar="NAME: VALUE", multiple=True, help="An additional header.")
+@click.option("--content-type", metavar="TYPE", help="Content type of the body, which is then sent unchanged.")
 def api(
     method: str,
     path: str,
@@ -32,7 +32,7 @@ def api(
     params: Sequence[str],
     headers: Sequence[str],
 ) -> None:
-    """Send a request to the API, and print the answer. PATH is that below /api/v1, or a whole one."""
+    """Send a request to the API and print the answer. PATH is relative to /api/v1, or absolute."""
     from flowrunner.cli.inputs import read_bytes, read_json
 
     query: dict[str, list[str]] = {}

@@ -13,9 +13,9 @@ _PLACE: Final = click.Path(exists=True)
 _files = click.argument("places", metavar="DIR|FILE...", nargs=-1, type=_PLACE)
 _more_files = click.option(
     "-f", "--file", "more", metavar="DIR|FILE", multiple=True, type=_PLACE,
-    help="The same as the argument DIR|FILE. It can be given several times.",
+    help="Same as the argument DIR|FILE; repeatable.",
 )  # fmt: skip
-_prune = click.option("--prune", is_flag=True, help="Delete the workspace's flows that the directory does not have.")
+_prune = click.option("--prune", is_flag=True, help="Delete flows of the workspace that are not in the directory.")
 
 
 @click.command(
@@ -28,10 +28,10 @@ _prune = click.option("--prune", is_flag=True, help="Delete the workspace's flow
 @click.option("--dry-run", is_flag=True, help="Change nothing; print what would be changed.")
 @yes_option
 def apply(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, dry_run: bool, yes: bool) -> None:
-    """Deploy a directory of flows: create and change each by its name.
+    """Deploy a directory of flows: create or update each by its name.
 
-    A flow has the name in its metadata, or that of its file: reports/daily.yaml is 'reports/daily'. Nothing happens to
-    a flow that is the same already. A link out of the directory is refused. If a flow has faults, nothing is changed
+    A flow has the name in its metadata, or that of its file: reports/daily.yaml is 'reports/daily'. Unchanged flows
+    are left alone. A link out of the directory is rejected. If a flow has faults, nothing is changed
     (exit code 6). A deployment that was interrupted is completed by the next one.
     """
     from flowrunner.cli.deployment import apply as run
@@ -45,7 +45,7 @@ def apply(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, dry_ru
 @_prune
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if something would change.")
 def diff(places: tuple[str, ...], *, more: tuple[str, ...], prune: bool, exit_code: bool) -> None:
-    """Print what 'apply' would change, as the difference to what the server has."""
+    """Print what 'apply' would change, as a diff against the server."""
     from flowrunner.cli.deployment import diff as run
 
     run(_named(places, more), prune=prune, exit_code=exit_code)
@@ -60,7 +60,7 @@ def _named(places: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
 @click.command(cls=ServerCommand, epilog=examples("export flows/"))
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def export(directory: Path) -> None:
-    """Write the document of each flow of the workspace into DIRECTORY, for 'apply'.
+    """Write the document of each flow of the workspace to DIRECTORY, for 'apply'.
 
     Files of the same names are replaced, others stay. A description and tags that were given beside a document are
     not in it.

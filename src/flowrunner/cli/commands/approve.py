@@ -18,9 +18,9 @@ from flowrunner.cli.server_command import ServerCommand
 @click.argument("execution", metavar="[ID", required=False, shell_complete=complete_executions)
 @click.argument("node", metavar="NODE]", required=False)
 @click.option("--reject", is_flag=True, help="Reject it.")
-@click.option("--data", metavar="JSON|@FILE|-", help="What the form of the node asks for.")
+@click.option("--data", metavar="JSON|@FILE|-", help="Data for the node's form.")
 def approve(execution: str | None, node: str | None, data: str | None, *, reject: bool) -> None:
-    """Approve or reject the request of NODE; without arguments, list what waits for you."""
+    """Approve or reject NODE's request; without arguments, list the approvals that wait for you."""
     client = connect()
     if execution is None or node is None:
         if execution or reject or data:

@@ -28,15 +28,15 @@ def audit() -> None:
     short_help="List entries of the audit log.",
     epilog=examples("audit list --since 24h", "audit list --workspace data-team --action flow.deleted"),
 )
-@click.option("--actor", metavar="ID", help="Of this account.")
-@click.option("--action", metavar="ACTION", help="Such as flow.deleted.")
+@click.option("--actor", metavar="ID", help="By this account.")
+@click.option("--action", metavar="ACTION", help="With this action, such as flow.deleted.")
 @click.option("--object", "object_id", metavar="ID", help="On this object.")
 @click.option("--outcome", type=click.Choice(["done", "denied", "failed"]), help="With this outcome.")
 @click.option("--since", metavar="24h|TIME", help="Since then.")
 @click.option("--until", metavar="1h|TIME", help="Before then.")
 @limit_option
 def list_(limit: int, since: str | None, until: str | None, **query: str | None) -> None:
-    """List entries of the audit log, the newest first: all of them for admins, or those of --workspace."""
+    """List the audit log, newest first: all of it for admins, or that of --workspace."""
     from flowrunner.client.requests import segment
 
     client = connect()
@@ -51,12 +51,12 @@ def list_(limit: int, since: str | None, until: str | None, **query: str | None)
 
 @audit.command(short_help="Check that it was not changed.", epilog=examples("audit verify"))
 @click.option(
-    "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data dir."
+    "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data directory."
 )
 @click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry that must be in the log.")
 @settings_options("data_dir")
 def verify(database: str | None, expect: str | None, **flags: str | None) -> None:
-    """Check that no entry was changed, removed or inserted. The server may run meanwhile.
+    """Check that no entry was changed, removed or inserted. The server may be running.
 
     Exits with 0 if the log is intact, with 1 if not, and with 2 if it cannot be checked. It prints the number and
     hash of the last entry: store them elsewhere, and --expect detects whether later entries were cut off.

@@ -19,7 +19,7 @@ _PATH = "/callbacks"
 
 @click.group(cls=ServerGroup, epilog=examples("callback list"))
 def callback() -> None:
-    """Tell other servers of executions that end or wait. CALLBACK is an id, its beginning, or a name."""
+    """Manage callbacks, which notify other systems of events. CALLBACK is an id, its beginning, or a name."""
 
 
 @callback.command("list", short_help="List callbacks.", epilog=examples("callback list"))
@@ -34,17 +34,19 @@ def list_(limit: int) -> None:
     epilog=examples("callback create https://example.com/hook --event execution.failed"),
 )
 @click.argument("url")
-@click.option("--event", "events", metavar="EVENT", multiple=True, required=True, help="Tell of these events.")
+@click.option(
+    "--event", "events", metavar="EVENT", multiple=True, required=True, help="Notify of this event; repeatable."
+)
 @click.option("--name", help="A name.")
 @click.option(
     "--format",
     type=click.Choice(["standard", "slack", "discord", "teams", "email", "template"]),
-    help="Form of the message; standard by default.",
+    help="Format of the message; standard by default.",
 )
 @click.option("--template", metavar="@FILE", help="The message, for the format template.")
-@click.option("--flow", metavar="NAME|ID", help="Only of this flow.", shell_complete=complete_flows)
-@click.option("--tag", metavar="TAG", help="Only of flows with this tag.")
-@click.option("--children", is_flag=True, help="Of executions that others have started, too.")
+@click.option("--flow", metavar="NAME|ID", help="Only for this flow.", shell_complete=complete_flows)
+@click.option("--tag", metavar="TAG", help="Only for flows with this tag.")
+@click.option("--children", is_flag=True, help="Also for executions that other executions started.")
 def create(
     url: str, events: tuple[str, ...], flow: str | None, template: str | None, *, children: bool, **fields: Any
 ) -> None:
@@ -76,7 +78,7 @@ def delete(callback: str, *, yes: bool) -> None:
 @callback_argument
 @limit_option
 def deliveries(callback: str, limit: int) -> None:
-    """List the deliveries of a callback, the newest first."""
+    """List the deliveries of a callback, newest first."""
     client = connect()
     found = client.entries(f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries", most=limit or None)
     show(found, "id event state attempts status_code:STATUS created_at next_attempt_at error")
@@ -96,9 +98,9 @@ def redeliver(callback: str, delivery: str) -> None:
 @callback.command(short_help="Deliver a test message now.", epilog=examples("callback test alerts"))
 @callback_argument
 def test(callback: str) -> None:
-    """Deliver a test message now, and print how it went."""
+    """Send a test message now, and print the result."""
     client = connect()
     delivery = client.request("POST", f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/test").object()
     show(delivery)
     if delivery.get("error") == "egress.forbidden":
-        say("  hint: callbacks may not connect to this address; the server's operator opens it with egress_allow")
+        say("  hint: callbacks may not connect to this address; the operator can allow it with egress_allow")

@@ -10,9 +10,9 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command(epilog=examples("completion bash >> ~/.bashrc"))
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    """Print the completion of commands, options, flows and executions for a shell.
+    """Print a shell's completion script for commands, options, flows and executions.
 
-    Names and ids come from the server that commands use, and are kept for a minute.
+    Names and ids come from the current server and are cached for a minute.
     """
     from click.shell_completion import get_completion_class
 

@@ -12,6 +12,6 @@ from flowrunner.settings import describe, load_settings
 @click.command("config", epilog=examples("config --port 9000"))
 @settings_options()
 def config(**flags: str | None) -> None:
-    """Print the settings in force, secrets masked."""
+    """Print the effective settings, with secrets masked."""
     for name, value, help in describe(load_settings(flags, os.environ)):
         click.echo(f"# {help}\n{name} = {value}\n")

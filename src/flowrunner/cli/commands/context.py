@@ -10,7 +10,7 @@ from flowrunner.cli.server_command import ServerGroup
 
 @click.group(cls=ServerGroup, epilog=examples("context use staging"))
 def context() -> None:
-    """Choose among servers. A context has a server, a workspace there, and the token of a login."""
+    """Manage contexts. A context is a server, a workspace on it, and the token of a login."""
 
 
 @context.command("list", short_help="List the contexts.", epilog=examples("context list"))
@@ -32,10 +32,10 @@ def list_() -> None:
     )  # fmt: skip
 
 
-@context.command(short_help="Use a context from now on.", epilog=examples("context use staging"))
+@context.command(short_help="Make a context the current one.", epilog=examples("context use staging"))
 @click.argument("name")
 def use(name: str) -> None:
-    """Use a context from now on."""
+    """Make a context the current one."""
     with changing_contexts() as contexts:
         contexts.check(name)
         contexts.current = name
@@ -45,7 +45,7 @@ def use(name: str) -> None:
 @context.command(short_help="Add or change a context.", epilog=examples("context add ci --url https://ci.example.com"))
 @click.argument("name")
 def add(name: str) -> None:
-    """Add a context with the server of --url and the --workspace, or change it.
+    """Add or change a context, with the server of --url and the --workspace.
 
     Another server needs another login.
     """
@@ -70,7 +70,7 @@ def add(name: str) -> None:
 @context.command(short_help="Remove a context and its token.", epilog=examples("context remove staging"))
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove a context and its token. A login goes on on the server: 'flowrunner logout' ends it."""
+    """Remove a context and its token. The login stays valid on the server; 'flowrunner logout' ends it."""
     with changing_contexts() as contexts:
         contexts.check(name)
         contexts.forget_token(name)

@@ -16,7 +16,7 @@ from flowrunner.settings import load_settings
 def copy(source: str | None, target: str | None, **flags: str | None) -> None:
     """Move an installation from its SQLite file into an empty PostgreSQL database.
 
-    No server may run meanwhile. The copied rows are compared with the original by counts and hashes, and the file is
+    No server may be running. The copied rows are compared with the original by counts and hashes, and the file is
     not changed. Keep the data directory: the server still needs the keys in it.
     """
     settings = load_settings(flags, os.environ)

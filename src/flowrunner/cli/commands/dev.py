@@ -21,10 +21,10 @@ from flowrunner.settings import load_settings
 @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
 @settings_options("port", "data_dir")
 def dev(*, no_browser: bool, **flags: str | None) -> None:
-    """Start a server for development: on a SQLite file, for this machine, with an account and a flow.
+    """Start a development server on this machine: SQLite, an admin account and a sample flow.
 
     It prints the account and an API token, and opens the browser. The data directory is flowrunner-dev under your XDG
-    data home by default. Ctrl-C stops the server, and the next start goes on with the same data.
+    data home by default. Ctrl-C stops the server; the next start uses the same data.
     """
     if flags["data_dir"] is None and "FLOWRUNNER_DATA_DIR" not in os.environ:
         base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"

@@ -28,7 +28,7 @@ from flowrunner.cli.settings_options import settings_options
 )
 @settings_options("host", "port", "data_dir")
 def doctor(*, output: str, **flags: str | None) -> None:
-    """Check an installation, and say what to do about each fault. The server may be running.
+    """Diagnose an installation, with a remedy for each fault. The server may be running.
 
     It checks the settings, the data directory, the keys, the database, the clock, the disk, the port and the limits of
     this machine, and changes nothing. Exits with 1 if a check has failed.

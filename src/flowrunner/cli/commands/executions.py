@@ -21,15 +21,15 @@ many_argument = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complet
 
 @click.group(cls=ServerGroup, epilog=examples("executions list --status failed --since 24h"))
 def executions() -> None:
-    """Look at executions, and cancel or repeat them. ID may be the beginning of an id."""
+    """List, inspect, cancel and re-run executions. ID may be the beginning of an id."""
 
 
 @executions.command("list", short_help="List executions.", epilog=examples("executions list --flow order-sync -n 5"))
 @filter_options
-@click.option("--oldest-first", is_flag=True, help="Begin with the oldest one.")
+@click.option("--oldest-first", is_flag=True, help="List the oldest first.")
 @limit_option
 def list_(limit: int, *, oldest_first: bool, **options: Any) -> None:
-    """List executions, the newest first."""
+    """List executions, newest first."""
     query = {**filter_of(options), "sort": "started_at" if oldest_first else None}
     found = connect().entries("/executions", query=query, most=limit or None)
     # The flow may be deleted, and have executions all the same: its name is not looked up.
@@ -43,7 +43,7 @@ def list_(limit: int, *, oldest_first: bool, **options: Any) -> None:
 @executions.command(short_help="Print an execution.", epilog=examples("executions get exec-01m8 -o json"))
 @execution_argument
 def get(execution: str) -> None:
-    """Print an execution with its input, its result or failure, and what it waits for."""
+    """Print an execution: its input, its result or failure, and what it waits for."""
     client = connect()
     show(client.get(f"/executions/{execution_id(client, execution)}"))
 
@@ -69,10 +69,10 @@ def watch(execution: str, timeout: str | None) -> None:
 
 @click.command(cls=ServerCommand, epilog=examples("logs exec-01m8 -f", "logs exec-01m8 --failed --level warn"))
 @execution_argument
-@click.option("-f", "--follow", is_flag=True, help="Print further lines as they are written, until the end.")
-@click.option("--level", type=click.Choice(["debug", "info", "warn", "error"]), help="This level and those above.")
+@click.option("-f", "--follow", is_flag=True, help="Follow new lines until the end.")
+@click.option("--level", type=click.Choice(["debug", "info", "warn", "error"]), help="This level and above.")
 @click.option("--node", metavar="NODE", help="Lines of this node.")
-@click.option("--attempt", type=click.IntRange(min=1), help="Lines of this attempt of steps.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Lines of this attempt.")
 @click.option("--failed", is_flag=True, help="Lines of the node that failed.")
 @click.option("--search", "q", metavar="TEXT", help="Lines with this text in their message.")
 def logs(
@@ -104,11 +104,11 @@ def logs(
     epilog=examples("executions steps exec-01m8", "executions steps exec-01m8 --step fetch.1 -o json"),
 )
 @execution_argument
-@click.option("--step", metavar="STEP", help="The one with this full name, such as each.1[4]/push.1, as a whole.")
-@click.option("--scope", metavar="SCOPE", help="Those of this run of a loop, or of this branch.")
+@click.option("--step", metavar="STEP", help="Only this step, in full, such as each.1[4]/push.1.")
+@click.option("--scope", metavar="SCOPE", help="Only steps of this iteration or branch.")
 @limit_option
 def steps(execution: str, step: str | None, scope: str | None, limit: int) -> None:
-    """Print the steps of an execution, in the order of their starts."""
+    """Print the steps of an execution, in the order in which they started."""
     from flowrunner.cli.waiting import no_step
 
     client = connect()
@@ -125,9 +125,9 @@ def steps(execution: str, step: str | None, scope: str | None, limit: int) -> No
 
 @executions.command(short_help="Print the events of an execution.", epilog=examples("executions events exec-01m8 -f"))
 @execution_argument
-@click.option("-f", "--follow", is_flag=True, help="Print further events as they happen, until the end.")
+@click.option("-f", "--follow", is_flag=True, help="Follow new events until the end.")
 def events(execution: str, *, follow: bool) -> None:
-    """Print the events of an execution, one JSON object a line."""
+    """Print the events of an execution, one JSON object per line."""
     from flowrunner.cli.log_lines import recorded_events
 
     common().output = common().output or "ndjson"
@@ -158,10 +158,10 @@ def output(execution: str, step: str | None) -> None:
 )
 @many_argument
 @filter_options
-@click.option("--force", is_flag=True, help="End it at once, without on_finish; for ids.")
+@click.option("--force", is_flag=True, help="End it at once, without on_finish; only with ids.")
 @yes_option
 def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> None:
-    """Cancel executions: those with these ids, or all that the options select."""
+    """Cancel executions by their ids, or all that the options select."""
     from flowrunner.cli.bulk import change_many, required
 
     client, selected = connect(), filter_of(options)
@@ -176,23 +176,25 @@ def cancel(ids: tuple[str, ...], *, force: bool, yes: bool, **options: Any) -> N
 
 @click.command(
     cls=ServerCommand,
-    short_help="Repeat executions.",
+    short_help="Re-run executions.",
     epilog=examples("rerun exec-01m8 --from push --wait", "rerun --flow order-sync --unrepaired --since 24h"),
 )
 @many_argument
 @filter_options
-@click.option("--from", "start", metavar="NODE|STEP", help="Keep what was done before it, and go on from there.")
-@click.option("--node-input", metavar="JSON|@FILE|-", help="With --from: another input of that node.")
-@click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Other input: see 'flowrunner run'.")
 @click.option(
-    "--set-label", "labels_set", metavar="NAME=VALUE", multiple=True, help="A label, instead of its own ones."
+    "--from", "start", metavar="NODE|STEP", help="Keep the results before this node, and continue from there."
 )
-@click.option("--revision", metavar="NUMBER|same|label:…", help="Another revision than the current one.")
-@click.option("--same-keys", is_flag=True, help="Send the same idempotency keys again.")
+@click.option("--node-input", metavar="JSON|@FILE|-", help="With --from: another input for that node.")
+@click.option("-i", "--input", "inputs", metavar="INPUT", multiple=True, help="Another input: see 'flowrunner run'.")
+@click.option(
+    "--set-label", "labels_set", metavar="NAME=VALUE", multiple=True, help="A label; replaces the original labels."
+)
+@click.option("--revision", metavar="NUMBER|same|label:…", help="The revision to use; the current one by default.")
+@click.option("--same-keys", is_flag=True, help="Send the original idempotency keys.")
 @wait_options
 @yes_option
 def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
-    """Repeat executions: the one with this id, or all that the options select."""
+    """Re-run one execution by its id, or all that the options select."""
     from flowrunner.cli.bulk import change_many, required
     from flowrunner.cli.reruns import rerun_one
 
@@ -202,10 +204,10 @@ def rerun(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
     required(ids, selected)
     if selected:
         if any(more.values()):
-            raise click.UsageError("Many executions are repeated as a whole, with the current revision.")
+            raise click.UsageError("Several executions can only be re-run as a whole, with the current revision.")
         sys.exit(change_many(client, "rerun", selected, yes=yes))
     if len(ids) > 1:
-        raise click.UsageError("Repeat one execution at a time, or select many with options.")
+        raise click.UsageError("Re-run one execution by its id, or select several with options.")
     sys.exit(rerun_one(client, execution_id(client, ids[0]), **more))
 
 
@@ -232,11 +234,11 @@ def delete(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
 @executions.command(short_help="List jobs on many executions.", epilog=examples("executions jobs"))
 @limit_option
 def jobs(limit: int) -> None:
-    """List the jobs that cancel, repeat or delete many executions, the newest first."""
+    """List bulk jobs (cancel, re-run, delete), newest first."""
     show(
         connect().entries("/jobs", most=limit or None),
         "id type status total done failed created_at",
-        empty="There are no jobs: 'cancel', 'rerun' and 'executions delete' make one for many executions",
+        empty="There are no jobs: 'cancel', 'rerun' and 'executions delete' create one for many executions",
     )
 
 

@@ -23,14 +23,14 @@ flow_argument = click.argument("flow", shell_complete=complete_flows)
 
 @click.group(cls=ServerGroup, epilog=examples("flow list --tag orders", "flow create order.yaml"))
 def flow() -> None:
-    """Create, change and look at flows. FLOW is a name, an id, or the beginning of an id."""
+    """Manage flows. FLOW is a name, an id, or the beginning of an id."""
 
 
 flow.add_command(run)
 
 
 @flow.command("list", short_help="List flows.", epilog=examples("flow list --tag orders"))
-@click.option("--tag", "tags", metavar="TAG", multiple=True, help="With this tag; several tags must all be there.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="With this tag; repeat to require several.")
 @click.option("--search", "q", metavar="TEXT", help="With this text in the name or the description.")
 @limit_option
 def list_(tags: tuple[str, ...], q: str | None, limit: int) -> None:
@@ -62,8 +62,8 @@ def get(flow: str, revision: int | None, *, definition: bool) -> None:
 
 @flow.command(short_help="Create a flow.", epilog=examples("flow create order.yaml", "flow create - < order.yaml"))
 @click.argument("document", metavar="FILE", required=False)
-@click.option("--file", metavar="FILE", help="The same as the argument.")
-@click.option("--name", help="Another name than the one in the document.")
+@click.option("--file", metavar="FILE", help="Same as the argument.")
+@click.option("--name", help="A name other than the document's.")
 @click.option("--description", help="Another description.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Other tags.")
 def create(document: str | None, file: str | None, **fields: Any) -> None:
@@ -84,12 +84,12 @@ def create(document: str | None, file: str | None, **fields: Any) -> None:
 )
 @flow_argument
 @click.argument("document", metavar="[FILE]", required=False)
-@click.option("--file", metavar="FILE", help="The same as the argument.")
+@click.option("--file", metavar="FILE", help="Same as the argument.")
 @click.option("--name", help="A new name.")
 @click.option("--description", help="A new description.")
-@click.option("--tag", "tags", metavar="TAG", multiple=True, help="New tags, instead of those that it has.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="New tags; they replace the present ones.")
 @click.option("--disable/--enable", "disabled", default=None, help="Whether it starts executions.")
-@click.option("--dry-run", is_flag=True, help="Change nothing, and print the difference.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and print the diff.")
 def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, **fields: Any) -> None:
     """Change a flow: its document, its name, or whether it starts executions."""
     body = _given(fields)
@@ -125,7 +125,7 @@ def delete(flow: str, *, yes: bool) -> None:
 @flow_argument
 @limit_option
 def revisions(flow: str, limit: int) -> None:
-    """List the revisions of a flow, the newest first."""
+    """List the revisions of a flow, newest first."""
     client = connect()
     found = client.entries(f"/flows/{flow_id(client, flow)}/revisions", most=limit or None)
     show(found, "number is_current:CURRENT version created_at created_by size", name="number")
@@ -137,10 +137,14 @@ def revisions(flow: str, limit: int) -> None:
 )
 @flow_argument
 @click.argument("document", metavar="[FILE]", required=False)
-@click.option("--revision", type=int, metavar="NUMBER", help="This revision, instead of a file; the current one.")
-@click.option("--against", type=int, metavar="NUMBER", help="The one to compare with; the one before by default.")
+@click.option(
+    "--revision", type=int, metavar="NUMBER", help="This revision instead of a file; the current one by default."
+)
+@click.option(
+    "--against", type=int, metavar="NUMBER", help="The revision to compare with; the previous one by default."
+)
 def diff(flow: str, document: str | None, revision: int | None, against: int | None) -> None:
-    """Print what a file would change, or what a revision has changed."""
+    """Print what a file would change, or what a revision changed."""
     if document is not None and (revision or against):
         raise click.UsageError("Compare with a file, or compare revisions: one of the two.")
     client = connect()

@@ -10,9 +10,9 @@ from flowrunner.cli.examples import examples
 @click.command("graph", epilog=examples("graph order.yaml > order.mmd"))
 @click.argument("file")
 def graph(file: str) -> None:
-    """Print the graph of a flow as a Mermaid flowchart, which Markdown on GitHub and elsewhere draws.
+    """Print the graph of a flow as a Mermaid flowchart, which GitHub and others render.
 
-    FILE is a flow, or `-` for the standard input. Exits with 6 if there is nothing to draw.
+    FILE is a flow, or `-` for the standard input. Exits with 6 if the graph is empty.
     """
     from flowrunner.cli.graph import print_graph
 

@@ -14,7 +14,7 @@ _TO_DIRECTORY: Final[dict[str, Any]] = {
 
 @click.group("import", epilog=examples("import openapi petstore.yaml -o flows/", "import n8n workflow.json -o flows/"))
 def import_() -> None:
-    """Make flows of documents of other programs. The names of the flows go to the standard output."""
+    """Import flows from OpenAPI or n8n. The names of the flows go to the standard output."""
 
 
 @import_.command(
@@ -30,12 +30,12 @@ def import_() -> None:
     "--only",
     metavar="NAME",
     multiple=True,
-    help="Only this operation: its id, or 'get /pets'; may have * for any text.",
+    help="Only this operation: its id, or 'get /pets'; * matches any text.",
 )
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only operations with this tag.")
 @click.option("--list", "lists", is_flag=True, help="Write nothing: print the name, method, path and summary of each.")
 def openapi(spec: str, directory: Path | None, only: tuple[str, ...], tags: tuple[str, ...], *, lists: bool) -> None:
-    """Make a flow of each operation that an OpenAPI document (version 3) describes, for other flows to call.
+    """Make a flow from each operation of an OpenAPI 3 document, for other flows to call.
 
     Parameters and the body become inputs, and security schemes become secrets. SPEC is a file in JSON or YAML; other
     documents that it refers to are not read.
@@ -64,7 +64,7 @@ def openapi(spec: str, directory: Path | None, only: tuple[str, ...], tags: tupl
 @click.argument("file")
 @click.option("-o", "--out", "directory", required=True, **_TO_DIRECTORY)
 def n8n(file: str, directory: Path) -> None:
-    """Make a flow of a workflow that n8n has exported.
+    """Make a flow from an exported n8n workflow.
 
     HTTP Request, IF, Switch, Set, Code, Wait, Webhook and Schedule have counterparts. Any other node becomes a
     placeholder that fails, and is reported, as is everything that needs a look.

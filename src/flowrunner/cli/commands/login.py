@@ -17,14 +17,16 @@ from flowrunner.cli.server_command import ServerCommand
 )  # fmt: skip
 @click.argument("url", required=False)
 @click.option("--name", metavar="CONTEXT", help="Name of the context; the name of the host by default.")
-@click.option("--username", metavar="EMAIL", help="The account; it is asked for otherwise.")
+@click.option("--username", metavar="EMAIL", help="The account; prompted for by default.")
 @click.option("--browser", is_flag=True, help="Log in with a browser: by single sign-on, a passkey or a password.")
-@click.option("--paste", is_flag=True, help="As --browser, on another machine: paste the code that it shows.")
+@click.option(
+    "--paste", is_flag=True, help="Like --browser, with a browser on another machine: paste the code that it shows."
+)
 @click.option("--with-token", is_flag=True, help="Read an API token instead of a password.")
 def login(
     url: str | None, name: str | None, username: str | None, *, browser: bool, paste: bool, with_token: bool
 ) -> None:
-    """Log in to a server, and use it from now on.
+    """Log in to a server, and make it the current one.
 
     The password, and the code of a second factor, are asked for or read from the standard input, a line each. A login
     ends when it was not used for a day.
@@ -39,7 +41,7 @@ def login(
 
 @click.command(cls=ServerCommand, epilog=examples("logout"))
 def logout() -> None:
-    """Log out: the token of the context is forgotten, and that of a login ends on the server."""
+    """Log out: delete the stored token, and end the login on the server."""
     from flowrunner.cli.logins import log_out
 
     log_out()
@@ -47,7 +49,7 @@ def logout() -> None:
 
 @click.command(cls=ServerCommand, epilog=examples("whoami", "whoami -o json --fields account.email"))
 def whoami() -> None:
-    """Print the server, the account and the workspace that commands use."""
+    """Print the current account, server and workspace."""
     from flowrunner.cli.logins import print_account
 
     print_account()

@@ -16,8 +16,8 @@ from flowrunner.cli.server_command import ServerCommand
 def mcp() -> None:
     """Connect an agent that speaks MCP over standard input and output to a server.
 
-    An agent starts this command itself: it takes requests on the standard input, passes them to the server, and writes
-    the answers to the standard output.
+    An agent starts this command itself. It forwards requests from the standard input to the server, and writes the
+    answers to the standard output.
     """
     from flowrunner.cli.mcp_bridge import run
 

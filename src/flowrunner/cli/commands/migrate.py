@@ -15,7 +15,7 @@ from flowrunner.settings import load_settings
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database has another schema.")
 @settings_options("data_dir")
 def migrate(check: bool, **flags: str | None) -> None:
-    """Bring the database to the schema of this version. The server does the same when it starts.
+    """Migrate the database schema to this version. The server does the same when it starts.
 
     The database is the file in the data directory, or the one that FLOWRUNNER_DATABASE_URL names.
     """

@@ -12,7 +12,7 @@ from flowrunner.cli.server_command import ServerGroup
 
 @click.group("node-types", cls=ServerGroup, epilog=examples("node-types describe http.request"))
 def node_types() -> None:
-    """Look up the node types of the server, those of installed packages included."""
+    """Look up the node types of the server, including those of installed packages."""
 
 
 @node_types.command("list", short_help="List node types.", epilog=examples("node-types list"))

@@ -28,7 +28,7 @@ _SCREENS = (
 @click.argument("thing", metavar="[THING]", required=False, shell_complete=complete_executions)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 def open(thing: str | None, *, no_browser: bool) -> None:
-    """Open an execution, a flow or a screen of the web interface in the browser, and print its address."""
+    """Open an execution, a flow or a screen in the browser, and print its address."""
     from flowrunner.client.requests import segment
 
     client = connect()

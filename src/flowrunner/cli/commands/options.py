@@ -8,7 +8,7 @@ from flowrunner.cli.examples import examples
 
 @click.command(epilog=examples("options"))
 def options() -> None:
-    """List the options of all commands that talk to a server. They may stand before and after a command."""
+    """List the options shared by all commands that talk to a server. They may precede or follow a command."""
     formatter = click.HelpFormatter(width=80)
     formatter.write_dl([option.record for option in common_options()])
     click.echo(formatter.getvalue(), nl=False)

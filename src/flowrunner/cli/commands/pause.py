@@ -18,7 +18,7 @@ from flowrunner.settings import load_settings
 )
 @settings_options("data_dir")
 def pause(**flags: str | None) -> None:
-    """Let no further execution start, on all servers of the database, until 'flowrunner unpause'.
+    """Stop starting executions, on all servers of the database, until 'flowrunner unpause'.
 
     Open executions go on. This needs access to the data directory or the database, and no account; admins of a server
     use PUT /api/v1/admin/pause.
@@ -39,7 +39,7 @@ def pause(**flags: str | None) -> None:
 )
 @settings_options("data_dir")
 def unpause(**flags: str | None) -> None:
-    """End the pause that 'flowrunner pause' or an admin has begun."""
+    """Resume starting executions after 'flowrunner pause' or a pause by an admin."""
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.maintenance import set_pause
 

@@ -9,12 +9,12 @@ from flowrunner.cli.server_command import ServerGroup
 
 @click.group(cls=ServerGroup, epilog=examples("plugin list"))
 def plugin() -> None:
-    """Look up the packages with node types that are installed beside this program."""
+    """List the packages of node types that are installed with this program."""
 
 
 @plugin.command("list", short_help="List packages with node types.", epilog=examples("plugin list"))
 def list_() -> None:
-    """List the packages that add node types here; 'flowrunner node-types list' lists those of the server."""
+    """List the packages that add node types here; 'flowrunner node-types list' lists the server's types."""
     from importlib.metadata import entry_points
 
     show(

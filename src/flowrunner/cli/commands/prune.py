@@ -20,7 +20,7 @@ from flowrunner.settings import load_settings
 @click.option("--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
 @settings_options("retention", "retention_count", "data_dir")
 def prune(*, dry_run: bool, **flags: str | None) -> None:
-    """Delete the ended executions that retention does not keep, as the server does every hour.
+    """Delete executions whose retention has ended, as the server does every hour.
 
     The rules are the settings, and those of workspaces and flows. The server may be running; the deletion is done in
     small steps between its commits. Give this command the settings of the server.

@@ -21,11 +21,11 @@ from flowrunner.settings import load_settings
 @click.option(
     "--passphrase-file",
     metavar="FILE",
-    help="The passphrase of sealed keys; - reads the standard input. Without it you are asked.",
+    help="The passphrase of sealed keys; - reads the standard input. By default you are prompted.",
 )
 @settings_options("data_dir")
 def restore(file: str, *, passphrase_file: str | None, **flags: str | None) -> None:
-    """Restore the backup FILE into an empty data directory, or into an empty PostgreSQL database.
+    """Restore the backup FILE into an empty data directory or PostgreSQL database.
 
     The backup is checked completely before anything gets its place. The directory may have the subdirectory 'keys'
     already; its keys are then used. Stop the original server for good before you start one here.

@@ -21,7 +21,7 @@ _OF_LOCAL: Final = ("others", "secrets_file", "approve", "reject", "signals", "e
 @click.command(
     "run",
     cls=ServerCommand,
-    short_help="Run a flow, on a server or here.",
+    short_help="Run a flow, on a server or locally.",
     epilog=examples(
         "run order-sync -i order=7 --wait",
         "run --local order.yaml -i @input.json --secrets .env > out.json",
@@ -34,16 +34,20 @@ _OF_LOCAL: Final = ("others", "secrets_file", "approve", "reject", "signals", "e
 @click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="The same as -i NAME=VALUE.")
 @label_option("A label of the execution.")
 @wait_options
-@click.option("--idempotency-key", metavar="KEY", help="Start it once, however often this is repeated.")
-@click.option("--local", "file", metavar="FILE", help="Run this flow here, without a server.")
-@click.option("--with", "others", metavar="FILE", multiple=True, help="Local: flows that it may start.")
+@click.option("--idempotency-key", metavar="KEY", help="Start it once, however often the command is repeated.")
+@click.option("--local", "file", metavar="FILE", help="Run this flow locally, without a server.")
+@click.option(
+    "--with", "others", metavar="FILE", multiple=True, help="Local: a flow that it may start, or a directory."
+)
 @click.option("--secrets", "secrets_file", metavar="FILE", help="Local: a .env file that only you can read.")
 @click.option("--approve", metavar="NODE[=JSON]", multiple=True, help="Local: approve the request of this node.")
 @click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Local: reject the request of this node.")
-@click.option("--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Local: send it to the node that waits.")
-@click.option("--egress-allow", metavar="RANGES", help="Local: closed address ranges to open for it.")
+@click.option(
+    "--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Local: send this signal to the waiting node."
+)
+@click.option("--egress-allow", metavar="RANGES", help="Local: address ranges to open, such as 127.0.0.0/8.")
 def run(flow: tuple[str, ...], file: str | None, **options: Any) -> None:
-    """Run FLOW on a server, or a flow in a file here: FLOW is then - or ends in .yaml, .yml or .json.
+    """Run FLOW on a server, or locally if it is - or a file that ends in .yaml, .yml or .json.
 
     Its result goes to the standard output as JSON, everything else to the standard error. Ctrl-C detaches, a second
     one cancels; --local stores nothing, and is cancelled by the first.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=ServerGroup, epilog=examples("secret list"))
 def secret() -> None:
-    """Set and delete secrets of the workspace. Their values are never shown again."""
+    """Manage the secrets of the workspace. Values are never shown again."""
 
 
 @secret.command("list", short_help="List the names of secrets.", epilog=examples("secret list"))
@@ -30,7 +30,7 @@ def list_() -> None:
         rows,
         "key updated_at last_used_at used_by",
         name="key",
-        empty="There are no secrets yet: 'flowrunner secret set KEY' stores one",
+        empty="There are no secrets yet: 'flowrunner secret set KEY' creates one",
     )
 
 
@@ -38,7 +38,7 @@ def list_() -> None:
 @click.argument("key")
 @click.argument("source", metavar="[@FILE|-]", required=False)
 def set_(key: str, source: str | None) -> None:
-    """Set a secret. Its value comes from a prompt, a file or the standard input, without the last line break."""
+    """Set a secret. Its value comes from a prompt, a file or the standard input; a final line break is dropped."""
     value = read_secret(f"Value of {key}", given=source)
     client = connect()
     show(client.request("POST", _path(client), json={"key": key, "value": value}).object(), name="key")
@@ -48,7 +48,7 @@ def set_(key: str, source: str | None) -> None:
 @click.argument("key")
 @yes_option
 def delete(key: str, *, yes: bool) -> None:
-    """Delete a secret. Flows that use it fail where they do."""
+    """Delete a secret. Nodes that use it fail from then on."""
     from flowrunner.client.requests import segment
 
     client = connect()
@@ -60,14 +60,14 @@ def delete(key: str, *, yes: bool) -> None:
 @click.argument("file")
 @yes_option
 def import_(file: str, *, yes: bool) -> None:
-    """Set all secrets of a .env file, which only you may be able to read. Those that are there get new values."""
+    """Set every secret in a .env file, replacing existing values. Only you may have permission to read the file."""
     from flowrunner.cli.secrets import read_env
 
     found = read_env(Path(file))
     client = connect()
     existing = {one["key"] for one in client.get(_path(client))["secrets"]}
     if replaced := sorted(existing & found.keys()):
-        ask(f"Set other values for {', '.join(replaced)}?", yes=yes)
+        ask(f"Overwrite the values of {', '.join(replaced)}?", yes=yes)
     for key, value in found.items():
         client.request("POST", _path(client), json={"key": key, "value": value})
     show([{"key": key, "is_new": key not in existing} for key in found], "key is_new:NEW", name="key")

@@ -22,14 +22,14 @@ from flowrunner.cli.lazy import quick_imports
     """,
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("-k", "wanted", metavar="TEXT", help="Only tests with this in their name.")
-@click.option("--coverage", is_flag=True, help="Print the edges that no test has taken.")
+@click.option("-k", "wanted", metavar="TEXT", help="Only tests whose name contains this.")
+@click.option("--coverage", is_flag=True, help="Print the edges that no test took.")
 @click.option(
     "--timeout",
     metavar="DURATION",
     default="60s",
     show_default=True,
-    help="How long one test may take. Waits of the flow are skipped and do not count.",
+    help="Time limit of one test. Waits of the flow are skipped and do not count.",
 )
 @click.option(
     "-o",
@@ -46,7 +46,7 @@ from flowrunner.cli.lazy import quick_imports
     help="Also write the results as JUnit XML.",
 )
 def test(**options: Any) -> None:
-    """Run the tests in flows: offline, with mocked nodes, on a virtual clock.
+    """Run the tests of flows offline, with mocked nodes and a virtual clock.
 
     FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input. Flows
     may start each other.

@@ -15,7 +15,7 @@ _PATH = "/tokens"
 
 @click.group(cls=ServerGroup, epilog=examples("token create deploy --scope read --scope write --expires-in 90d"))
 def token() -> None:
-    """Create and revoke API tokens, with which programs act for you."""
+    """Manage API tokens, with which programs act for you."""
 
 
 @token.command(
@@ -26,9 +26,9 @@ def token() -> None:
 )
 @click.argument("name")
 @click.option("--scope", "scopes", metavar="SCOPE", multiple=True, required=True, help="A right, such as read or run.")
-@click.option("--expires-in", metavar="DURATION", help="How long it is valid; without an end by default.")
+@click.option("--expires-in", metavar="DURATION", help="How long it is valid; indefinitely by default.")
 def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
-    """Create a token, and print it. It is not shown again, and reaches one workspace: that of --workspace."""
+    """Create a token and print it, once. It is valid for one workspace: that of --workspace."""
     body = {"name": name, "scopes": list(scopes), **({"expires_in": expires_in} if expires_in else {})}
     show(connect().request("POST", _PATH, json=body).object())
 
@@ -48,7 +48,7 @@ def list_(limit: int) -> None:
 @click.argument("token")
 @yes_option
 def revoke(token: str, *, yes: bool) -> None:
-    """Revoke a token, which is named by its name or its id."""
+    """Revoke a token by its name or id."""
     client = connect()
     id = object_id(client, _PATH, "token", token)
     ask(f"Revoke the token '{token}' ({id})?", yes=yes)

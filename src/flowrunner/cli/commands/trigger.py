@@ -26,14 +26,14 @@ _COLUMNS = "id flow_name:FLOW name type state next_at last_at error"
 
 @click.group(cls=ServerGroup, epilog=examples("trigger list --flow reports/daily"))
 def trigger() -> None:
-    """Look at triggers, and pause, run and replay them. TRIGGER is an id, its beginning, or FLOW/NAME.
+    """Manage triggers. TRIGGER is an id, its beginning, or FLOW/NAME.
 
     Triggers are written in the documents of flows.
     """
 
 
 @trigger.command("list", short_help="List triggers.", epilog=examples("trigger list --type schedule"))
-@click.option("--flow", metavar="NAME|ID", help="Of this flow.", shell_complete=complete_flows)
+@click.option("--flow", metavar="NAME|ID", help="For this flow.", shell_complete=complete_flows)
 @click.option("--type", type=click.Choice(["schedule", "webhook", "execution"]), help="Of this type.")
 @limit_option
 def list_(flow: str | None, type: str | None, limit: int) -> None:
@@ -60,7 +60,7 @@ def get(trigger: str) -> None:
 )
 @trigger_argument
 def pause(trigger: str) -> None:
-    """Pause a trigger: it starts nothing until it is resumed, also after the flow is saved again."""
+    """Pause a trigger. It stays paused when the flow is saved again."""
     client = connect()
     show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/pause").object(), _STATE)
 
@@ -68,7 +68,7 @@ def pause(trigger: str) -> None:
 @trigger.command(short_help="Start the flow again.", epilog=examples("trigger resume reports/daily/morning"))
 @trigger_argument
 def resume(trigger: str) -> None:
-    """Resume a trigger. What it would have started meanwhile is left out."""
+    """Resume a trigger. Starts that it missed while paused are skipped."""
     client = connect()
     show(client.request("POST", f"/triggers/{trigger_id(client, trigger)}/resume").object(), _STATE)
 
@@ -79,7 +79,7 @@ def resume(trigger: str) -> None:
 @trigger_argument
 @wait_options
 def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
-    """Start what a schedule would start now, also if it is paused."""
+    """Fire a schedule now, even if it is paused."""
     from flowrunner.cli.waiting import show_start
 
     seconds = seconds_of(timeout, "--timeout")
@@ -92,10 +92,16 @@ def run(trigger: str, timeout: str | None, *, wait: bool, follow: bool) -> None:
 @trigger.command("next", short_help="Print when it starts next.", epilog=examples("trigger next reports/daily/morning"))
 @trigger_argument
 @click.option(
-    "-n", "--count", metavar="NUMBER", type=click.IntRange(1, 1000), default=5, show_default=True, help="So many times."
+    "-n",
+    "--count",
+    metavar="NUMBER",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Number of due times.",
 )
 def next_(trigger: str, count: int) -> None:
-    """Print the moments at which a schedule starts its flow next."""
+    """Print the next due times of a schedule."""
     client = connect()
     found = client.get(f"/triggers/{trigger_id(client, trigger)}/next", count=count)["next"]
     now = datetime.now(UTC)
@@ -114,7 +120,7 @@ def next_(trigger: str, count: int) -> None:
 @click.option("--to", "end", metavar="TIME", required=True, help="Until before this moment.")
 @yes_option
 def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
-    """Start the due times of a past period that were not started, in a job."""
+    """Start the due times of a past period that were never started, as a job."""
     from flowrunner.cli.bulk import follow_job
 
     client = connect()
@@ -131,7 +137,7 @@ def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
 @trigger_argument
 @limit_option
 def deliveries(trigger: str, limit: int) -> None:
-    """List the requests that a webhook trigger has accepted, the newest first."""
+    """List the requests that a webhook trigger accepted, newest first."""
     client = connect()
     path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
     refused = client.get(path, limit=1)["refused"]
@@ -145,7 +151,7 @@ def deliveries(trigger: str, limit: int) -> None:
 
 
 def _tell_of_refusals(refused: Mapping[str, Any]) -> None:
-    say(f"{refused['count']} {'request was' if refused['count'] == 1 else 'requests were'} refused; the last reasons:")
+    say(f"{refused['count']} {'request was' if refused['count'] == 1 else 'requests were'} rejected; the last reasons:")
     for one in refused["last"]:
         say(f"  {one['at']}  {one['reason']}")
 
@@ -156,7 +162,7 @@ def _tell_of_refusals(refused: Mapping[str, Any]) -> None:
 @trigger_argument
 @click.argument("delivery")
 def replay(trigger: str, delivery: str) -> None:
-    """Start another execution with a request that was accepted before."""
+    """Start another execution from an earlier request."""
     client = connect()
     path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
     id = object_id(client, path, "delivery", delivery)

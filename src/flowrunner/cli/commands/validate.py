@@ -37,7 +37,7 @@ from flowrunner.cli.lazy import quick_imports
 def validate(
     files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, data_dir: str | None
 ) -> None:
-    """Check flows without a server: every fault and warning, each with its place and a hint.
+    """Check flows without a server: report every fault and warning with its place and a hint.
 
     FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input.
     With --stored: check the flows of an installation with this version, and the revisions that running executions

@@ -12,7 +12,7 @@ from flowrunner.settings import load_settings
 @click.command("worker", epilog=examples("worker --data-dir /etc/flowrunner"))
 @settings_options()
 def worker(**flags: str | None) -> None:
-    """Start a worker, which advances executions that Temporal assigns to it. Any number of workers share the work.
+    """Start a worker, which advances the executions that Temporal assigns to it. Workers share the load.
 
     It needs FLOWRUNNER_DISPATCH and FLOWRUNNER_DATABASE_URL, and the keys of the servers. On its port it serves
     /healthz, /readyz and /metrics. Ctrl-C or SIGTERM stops it in an orderly way; other workers continue its executions.

@@ -23,21 +23,21 @@ _ROLES = click.Choice(["viewer", "operator", "editor", "admin"])
 
 @click.group(cls=ServerGroup, epilog=examples("workspace use data-team"))
 def workspace() -> None:
-    """Work in a workspace, and manage its members. WORKSPACE is a slug, a name or an id."""
+    """Manage workspaces and their members. WORKSPACE is a slug, a name or an id."""
 
 
 @workspace.command("list", short_help="List your workspaces.", epilog=examples("workspace list"))
 @limit_option
 def list_(limit: int) -> None:
-    """List the workspaces of which you are a member, with your role."""
+    """List your workspaces, with your role in each."""
     show(connect().entries(_PATH, most=limit or None), "slug name role id created_at", name="slug")
 
 
 @workspace.command(short_help="Create a workspace.", epilog=examples("workspace create 'Data team' --slug data-team"))
 @click.argument("name")
-@click.option("--slug", help="Its name in addresses; made of the name by default.")
+@click.option("--slug", help="Its name in URLs; derived from the name by default.")
 def create(name: str, slug: str | None) -> None:
-    """Create a shared workspace, of which you are the admin."""
+    """Create a shared workspace, with you as its admin."""
     body = {"name": name, **({"slug": slug} if slug else {})}
     show(connect().request("POST", _PATH, json=body, idempotency_key=True).object(), name="slug")
 
@@ -45,7 +45,7 @@ def create(name: str, slug: str | None) -> None:
 @workspace.command(short_help="Work in a workspace from now on.", epilog=examples("workspace use data-team"))
 @workspace_argument
 def use(workspace: str) -> None:
-    """Work in this workspace from now on, in the context that is used."""
+    """Make this the current workspace of the context."""
     from dataclasses import replace
 
     from flowrunner.cli.connection import find_target
@@ -109,7 +109,7 @@ def set_(workspace: str, member: str, role: str) -> None:
 @click.argument("member")
 @yes_option
 def remove(workspace: str, member: str, *, yes: bool) -> None:
-    """Remove a member, with the tokens of that account for the workspace."""
+    """Remove a member, and revoke that account's tokens for the workspace."""
     client = connect()
     path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
     id = _member(client, path, member)

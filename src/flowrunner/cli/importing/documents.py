@@ -95,4 +95,4 @@ def write_all(flows: Collection[Imported], directory: Path) -> None:
         for note in flow.notes:
             say(f"{flow.name}: {note}")
     left = sum(len(flow.notes) for flow in flows)
-    say(f"{len(flows)} flow{'s' * (len(flows) != 1)} in {directory}, {left} to look at")
+    say(f"{len(flows)} flow{'s' * (len(flows) != 1)} in {directory}, {left} need review")

@@ -28,7 +28,7 @@ def flow_of(workflow: Any) -> Imported:
     """Return the flow of a workflow. Raises: CommandFailed: It is none."""
     nodes = workflow.get("nodes") if isinstance(workflow, Mapping) else None
     if not isinstance(nodes, list) or not nodes:
-        raise unusable("This is no workflow of n8n: it has no list of 'nodes'")
+        raise unusable("This is not an n8n workflow: it has no list of 'nodes'")
     if len(nodes) > MOST_NODES:
         raise unusable(f"The workflow has more than {MOST_NODES} nodes")
     connections = workflow.get("connections")
@@ -61,7 +61,7 @@ class _Workflow:
                     triggers[identifier(title, triggers, otherwise="trigger")] = found
         nodes = {id: self._node(title, self._all[title]) for title, id in self._ids.items()}
         if not nodes:
-            raise unusable("The workflow has no nodes that do something")
+            raise unusable("The workflow has no nodes that do anything")
         document: dict[str, Any] = {"metadata": {"name": self._flow.name}}
         if starts:
             document["start"] = starts[0]

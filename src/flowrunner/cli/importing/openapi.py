@@ -60,9 +60,9 @@ def operations_of(spec: Any, patterns: Sequence[str] = (), tags: Sequence[str] =
         CommandFailed: It is no OpenAPI 3 document, or a pattern or a tag selects nothing.
     """
     if isinstance(spec, Mapping) and str(spec.get("swagger", "")).startswith("2."):
-        raise unusable("This is a document of Swagger 2: convert it to OpenAPI 3 first, as swagger2openapi does")
+        raise unusable("This is a Swagger 2 document: convert it to OpenAPI 3 first, for example with swagger2openapi")
     if not isinstance(spec, Mapping) or not str(spec.get("openapi", "")).startswith("3."):
-        raise unusable("This is no OpenAPI document of version 3: it has no 'openapi: 3.…'")
+        raise unusable("This is not an OpenAPI 3 document: it has no 'openapi: 3.…'")
     operations = list(itertools.islice(_operations(spec), MOST_LISTED + 1))
     if not operations:
         raise unusable("The document has no operations: 'paths' has no get, post, put, patch, delete, head or options")
@@ -87,7 +87,7 @@ def flows_of(spec: Mapping[str, Any], operations: Sequence[Operation]) -> list[I
     """Return a flow for each operation. Raises: CommandFailed: There are too many."""
     if len(operations) > MOST_OPERATIONS:
         raise unusable(
-            f"The document has {len(operations)} operations, and {MOST_OPERATIONS} are made into flows at most: "
+            f"The document has {len(operations)} operations, and at most {MOST_OPERATIONS} become flows: "
             "choose some with --only or --tag"
         )
     return [_FlowOfOperation(spec, operation).imported() for operation in operations]
