@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -76,3 +76,9 @@ def banned(text: str) -> re.Match[str] | None:
 @pytest.mark.parametrize("text", ["It waits for\n    ever.", "Nobody is told of it.", "Hardly used"])
 def test_a_banned_word_is_found_across_lines_and_in_either_case(text: str) -> None:
     assert banned(text)
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    lines = Counter(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if len(line) > 30)
+
+    assert [line for line, times in lines.items() if times > 1] == []
