@@ -143,6 +143,19 @@ async def test_a_request_without_code_reads_its_trigger_and_its_secret_and_nothi
         assert statements == [BY_URL, NAMED]
 
 
+def test_s26_the_answer_with_the_result_is_the_stored_result_without_secrets(account: Client) -> None:
+    flow = FLOW.replace("{value: {got:", "{value: {key: '${secrets.HOOK}', got:")
+    url, _ = new_hook(account, more="respond: {mode: result}", flow=flow)
+
+    first, repeated = (send(account, url, b"1", signed(b"1", id="msg_1")) for _ in range(2))
+
+    (listed,) = account.get("/api/v1/executions").json["executions"]
+    stored = account.execution(listed["id"])["result"]
+    assert stored["got"] == 1
+    assert first.json == repeated.json == stored
+    assert SECRET not in first.body.decode() + repeated.body.decode()
+
+
 def test_a_failed_execution_is_answered_with_502_and_its_id(account: Client) -> None:
     flow = FLOW.replace(
         '{type: transform, params: {value: {got: "${flow.input.got}"}}}', "{type: fail, params: {message: no}}"
