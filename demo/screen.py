@@ -58,7 +58,7 @@ def shortened(text: str) -> str:
 def _news(message: Mapping[str, Any]) -> str:
     match message["type"]:
         case "execution_update":
-            attempt = f", try {message['attempt']}" if message.get("attempt", 1) > 1 else ""
+            attempt = f", attempt {message['attempt']}" if message.get("attempt", 1) > 1 else ""
             error = f": {message['error']}" if "error" in message else ""
             return f"{message['status']}{attempt}{error}"
         case "log":

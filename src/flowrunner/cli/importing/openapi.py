@@ -39,7 +39,7 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """What it does, in one line."""
+        """The first line of its summary or description."""
         text = str(self.content.get("summary") or self.content.get("description") or "").strip()
         return text.splitlines()[0] if text else ""
 
