@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from docs.pages import OPERATIONS, ROOT, section
+from docs.pages import OPERATIONS, ROOT, SERVER, blocks, section
 from flowrunner.api import waiting
 from flowrunner.api.http import bodies
 from flowrunner.cli.exits import USAGE
@@ -51,12 +56,12 @@ def last_run_of(stage: str) -> str:
     return found
 
 
-def compose() -> Any:
-    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+def compose(name: str = "compose.yaml") -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text())
 
 
-def kubernetes() -> dict[str, Any]:
-    items = yaml.safe_load((DEPLOY / "kubernetes" / "flowrunner.yaml").read_text())["items"]
+def kubernetes(name: str = "flowrunner.yaml") -> dict[str, Any]:
+    items = yaml.safe_load((DEPLOY / "kubernetes" / name).read_text())["items"]
     return {f"{item['kind']} {item['metadata']['name']}": item for item in items}
 
 
@@ -66,6 +71,16 @@ def environment_of_the_image() -> dict[str, str]:
 
 def deployments() -> list[Any]:
     return [item for name, item in kubernetes().items() if name.startswith("Deployment ")]
+
+
+def workloads() -> list[Any]:
+    """Return the deployments, and the set of the one server without PostgreSQL."""
+    return [*deployments(), kubernetes("single.yaml")["StatefulSet flowrunner"]]
+
+
+def our_services() -> list[Any]:
+    files = [compose(), compose("compose-single.yaml")]
+    return [one for file in files for one in file["services"].values() if one["image"] == "flowrunner"]
 
 
 def pods(deployment: Any) -> Any:
@@ -235,7 +250,7 @@ def test_both_stages_of_the_image_stand_on_one_base() -> None:
 
 def test_one_user_and_group_own_what_the_image_and_kubernetes_write() -> None:
     user, group = last("USER").split(":")
-    for deployment in deployments():
+    for deployment in workloads():
         context = deployment["spec"]["template"]["spec"]["securityContext"]
         assert (context["runAsUser"], context["runAsGroup"]) == (int(user), int(group))
     (makes,) = [rest for name, rest in dockerfile() if name == "RUN" and "useradd" in rest]
@@ -247,18 +262,15 @@ def test_one_user_and_group_own_what_the_image_and_kubernetes_write() -> None:
 
 def test_somebody_buries_what_the_sandbox_leaves_behind() -> None:
     """The program is the first process of its container otherwise, and waits for its own children only."""
-    ours = [service for service in compose()["services"].values() if service["image"] == "flowrunner"]
-
-    assert [service.get("init") for service in ours] == [True] * 4
-    assert [pods(deployment)["shareProcessNamespace"] for deployment in deployments()] == [True, True]
+    assert [service.get("init") for service in our_services()] == [True] * 5
+    assert [pods(workload)["shareProcessNamespace"] for workload in workloads()] == [True] * 3
 
 
 def test_a_stop_has_the_time_that_a_drain_takes() -> None:
     (drain,) = [field.default for field in fields(Settings) if field.name == "drain_time"]
-    for service in compose()["services"].values():
-        if service["image"] == "flowrunner":
-            assert float(service["stop_grace_period"].removesuffix("s")) > drain
-    for deployment in deployments():
+    for service in our_services():
+        assert float(service["stop_grace_period"].removesuffix("s")) > drain
+    for deployment in workloads():
         (container,) = pods(deployment)["containers"]
         *_, waits = container["lifecycle"]["preStop"]["exec"]["command"]
         assert pods(deployment)["terminationGracePeriodSeconds"] > drain + float(waits)
@@ -288,14 +300,66 @@ def test_the_servers_of_compose_keep_their_addresses() -> None:
 
 
 def test_nothing_in_compose_fills_the_disk_or_the_memory() -> None:
-    for service in compose()["services"].values():
-        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
-        if service["image"] == "flowrunner":
-            assert service.keys() >= {"mem_limit", "pids_limit"}
+    for name in ("compose.yaml", "compose-single.yaml"):
+        for service in compose(name)["services"].values():
+            assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    for service in our_services():
+        assert service.keys() >= {"mem_limit", "pids_limit"}
 
 
-def test_the_proxy_passes_all_that_the_server_takes() -> None:
-    text = (DEPLOY / "nginx.conf").read_text()
+def test_the_single_server_of_compose_trusts_its_proxy_alone_and_keeps_its_data_there() -> None:
+    file = compose("compose-single.yaml")
+    server, proxy = file["services"]["server"], file["services"]["proxy"]
+    [pool] = file["networks"]["inside"]["ipam"]["config"]
+
+    assert server["environment"].keys() <= VARIABLES
+    assert server["environment"]["FLOWRUNNER_TRUSTED_PROXIES"] == pool["subnet"]
+    assert server["volumes"] == [f"data:{environment_of_the_image()['FLOWRUNNER_DATA_DIR']}"]
+    assert proxy["environment"]["SERVER"] == f"server:{last('EXPOSE')}"
+    assert "ports" not in server
+    assert (DEPLOY / "Caddyfile").is_file()
+    assert "./Caddyfile:/etc/caddy/Caddyfile:ro" in proxy["volumes"]
+
+
+def test_the_single_pod_keeps_its_data_on_one_volume_that_no_other_pod_writes() -> None:
+    workload = kubernetes("single.yaml")["StatefulSet flowrunner"]
+    [container] = pods(workload)["containers"]
+    [claim] = workload["spec"]["volumeClaimTemplates"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+    assert environment.keys() <= VARIABLES | {"FLOWRUNNER_CONFIG"}
+    assert workload["spec"]["replicas"] == 1
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert Path(environment["FLOWRUNNER_DATA_DIR"]).parent == Path(mounts[claim["metadata"]["name"]])
+    # Otherwise each mount would open the keys to the group of the volume.
+    assert pods(workload)["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
+def test_a_server_starts_again_in_a_directory_of_a_volume_whose_root_belongs_to_a_group(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    volume.chmod(0o2770)
+
+    for _ in range(2):
+        server = Server(volume)
+        server.start()
+        server.stop()
+
+    assert server.data_dir.parent == volume
+    assert server.data_dir.stat().st_mode & 0o777 == 0o700
+
+
+def text_of(proxy: str) -> str:
+    if proxy == "deploy":
+        return (DEPLOY / "nginx.conf").read_text()
+    (text,) = blocks(SERVER, "nginx")
+    return text
+
+
+@pytest.mark.parametrize("proxy", ["deploy", "page"])
+def test_the_proxy_passes_all_that_the_server_takes(proxy: str) -> None:
+    text = text_of(proxy)
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
 
@@ -306,20 +370,59 @@ def test_the_proxy_passes_all_that_the_server_takes() -> None:
     assert re.search(r"location = /metrics \{\s+return 404;", text), "as docs/security.md advises"
 
 
-def test_nginx_reads_the_file(tmp_path: Path) -> None:
+def test_caddy_passes_all_that_the_server_takes(tmp_path: Path) -> None:
+    text = (DEPLOY / "Caddyfile").read_text()
+    (megabytes,) = re.findall(r"max_size (\d+)MB", text)
+    largest = max(value for name, value in vars(bodies).items() if name.startswith("MAX_") and name.endswith("_BYTES"))
+
+    assert int(megabytes) * 10**6 > largest
+    assert "respond /metrics 404" in text
+    assert "timeout" not in text
+    if shutil.which("caddy") is None:
+        pytest.skip("caddy is not installed")
+    done = subprocess.run(
+        ["caddy", "validate", "--adapter", "caddyfile", "--config", DEPLOY / "Caddyfile"],
+        env={**clean_environment(), "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("proxy", ["deploy", "page"])
+def test_nginx_reads_the_file(proxy: str, tmp_path: Path) -> None:
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists():
         pytest.skip("nginx is not installed")
-    text = (DEPLOY / "nginx.conf").read_text().replace("server-1", "127.0.0.1").replace("server-2", "127.0.0.2")
-    (tmp_path / "default.conf").write_text(text.replace("listen 8080", f"listen 127.0.0.1:{unused_port()}"))
+    text = text_of(proxy).replace("server-1", "127.0.0.1").replace("server-2", "127.0.0.2")
+    key, certificate = self_signed(tmp_path)
+    text = re.sub(r"/etc/ssl/\S+/privkey.pem", str(key), re.sub(r"/etc/ssl/\S+/fullchain.pem", str(certificate), text))
+    listens = re.sub(r"listen \d+", f"listen 127.0.0.1:{unused_port()}", text)
+    (tmp_path / "default.conf").write_text(listens)
     main = tmp_path / "nginx.conf"
+    parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = " ".join(f"{part}_temp_path {tmp_path}/{part};" for part in parts)
     main.write_text(
-        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; include {tmp_path}/default.conf; }}"
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} "
+        f"http {{ access_log off; {places} include {tmp_path}/default.conf; }}"
     )
 
     done = subprocess.run([nginx, "-t", "-c", str(main)], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """Write a key and a certificate for it; return both."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "flows.example.com")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (directory / "key.pem").write_bytes(key.private_bytes(*form))
+    (directory / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return directory / "key.pem", directory / "certificate.pem"
 
 
 def test_a_unit_whose_settings_are_wrong_is_not_started_again_and_one_that_died_is() -> None:
@@ -348,12 +451,12 @@ def test_kubernetes_does_not_tell_of_its_services_by_what_are_settings_here() ->
 
     with pytest.raises(InvalidSettings):
         load_settings({}, variables)
-    assert [pods(deployment)["enableServiceLinks"] for deployment in deployments()] == [False, False]
+    assert [pods(workload)["enableServiceLinks"] for workload in workloads()] == [False] * 3
 
 
 def test_kubernetes_has_secrets_in_files_and_not_in_the_environment() -> None:
-    for deployment in deployments():
-        for container in [*pods(deployment)["initContainers"], *pods(deployment)["containers"]]:
+    for deployment in workloads():
+        for container in [*pods(deployment).get("initContainers", ()), *pods(deployment)["containers"]]:
             assert "envFrom" not in container
             assert [variable for variable in container.get("env", []) if "valueFrom" in variable] == []
 
@@ -378,7 +481,7 @@ def test_the_settings_of_kubernetes_are_found_where_they_are_mounted(tmp_path: P
 
 
 def test_no_probe_ends_what_waits_for_its_database() -> None:
-    for deployment in deployments():
+    for deployment in workloads():
         (container,) = pods(deployment)["containers"]
         assert (
             container["startupProbe"]["httpGet"]["path"] == container["livenessProbe"]["httpGet"]["path"] == "/healthz"
@@ -389,12 +492,12 @@ def test_no_probe_ends_what_waits_for_its_database() -> None:
 def test_every_pod_is_locked_bounded_and_not_all_of_its_kind_are_taken_away_at_once() -> None:
     """What Kubernetes calls restricted, and a budget for each deployment."""
     budgets = [item["spec"]["selector"] for name, item in kubernetes().items() if name.startswith("PodDisruption")]
-    for deployment in deployments():
-        assert deployment["spec"]["selector"] in budgets
+    assert [deployment for deployment in deployments() if deployment["spec"]["selector"] not in budgets] == []
+    for deployment in workloads():
         assert pods(deployment)["securityContext"]["runAsNonRoot"] is True
         assert pods(deployment)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pods(deployment)["automountServiceAccountToken"] is False
-        for container in [*pods(deployment)["initContainers"], *pods(deployment)["containers"]]:
+        for container in [*pods(deployment).get("initContainers", ()), *pods(deployment)["containers"]]:
             assert container["resources"]["limits"]["memory"]
             assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
             assert container["securityContext"] == {
@@ -407,7 +510,7 @@ def test_the_network_policy_is_for_these_pods_and_closes_what_the_program_closes
     blocks = [peer["ipBlock"] for rule in policy["spec"]["egress"] for peer in rule["to"] if "ipBlock" in peer]
     excepted = [ipaddress.ip_network(text) for block in blocks for text in block.get("except", [])]
 
-    for deployment in deployments():
+    for deployment in workloads():
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     for address in ("10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1", "fd00::1", "fe80::1"):
@@ -416,7 +519,7 @@ def test_the_network_policy_is_for_these_pods_and_closes_what_the_program_closes
 
 def unit_of_the_page() -> str:
     """Return the unit of `deploy/` with the credentials of the page."""
-    (added,) = re.findall(r"```ini\n(.*?)```", section(OPERATIONS, "Credentials of systemd"), re.DOTALL)
+    (added,) = re.findall(r"```ini\n(.*?)```", section(SERVER, "Credentials of systemd"), re.DOTALL)
     return (DEPLOY / "flowrunner.service").read_text() + added
 
 

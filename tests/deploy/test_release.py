@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 import flowrunner
-from docs.pages import OPERATIONS, ROOT, section
+from docs.pages import ROOT, SERVER, section
 from support.server import clean_environment
 
 WHEEL: Final = f"flowrunner_server-{flowrunner.__version__}-py3-none-any.whl"
@@ -76,7 +76,7 @@ def test_the_archives_hold_the_program_and_not_the_tests(release: Path) -> None:
     committed = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     program &= {name.removeprefix("src/") for name in committed.splitlines()}
     for held in (packed, {name.removeprefix("src/") for name in names}):
-        assert {"flowrunner/web/index.html", "flowrunner/docs/operations.md"} <= held
+        assert {"flowrunner/web/index.html", "flowrunner/docs/server.md"} <= held
         assert [name for name in program if name not in held and (ROOT / "src" / name).exists()] == []
     for size, most in (((release / WHEEL).stat().st_size, 5_000_000), ((release / SOURCES).stat().st_size, 5_000_000)):
         assert size < most
@@ -108,7 +108,7 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
 
 
 def lines_of_the_page() -> list[str]:
-    text = section(OPERATIONS, "Installing")
+    text = section(SERVER, "Installing")
     return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
 
 

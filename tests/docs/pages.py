@@ -16,6 +16,9 @@ TRIGGERS: Final = DOCS / "triggers.md"
 API: Final = DOCS / "api.md"
 SETTINGS: Final = DOCS / "settings.md"
 OPERATIONS: Final = DOCS / "operations.md"
+SERVER: Final = DOCS / "server.md"
+BACKUP: Final = DOCS / "backup.md"
+LIMITS: Final = DOCS / "limits.md"
 TELEMETRY: Final = DOCS / "telemetry.md"
 
 _FENCE: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""The backup script of docs/operations.md, run as written, on several nights."""
+"""The backup script of docs/backup.md, run as written, on several nights."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ from typing import Final
 
 import pytest
 
-from docs.pages import OPERATIONS, section
+from docs.pages import BACKUP, section
 from support.server import Server
 
 FLOW: Final = "nodes: {w: {type: wait, params: {key: go}}}"
 
 
 def script() -> str:
-    _, block, *_ = section(OPERATIONS, "Backup").split("```sh\n")
+    _, block, *_ = section(BACKUP, "Backup").split("```sh\n")
     return block.partition("```")[0]
 
 

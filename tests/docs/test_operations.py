@@ -1,8 +1,10 @@
 """The metrics in docs/telemetry.md and the log events in docs/operations.md, compared with the code."""
 
 import re
+from dataclasses import fields
 
-from docs.pages import OPERATIONS, ROOT, TELEMETRY, code_of_calls, first_words, section
+from docs.pages import LIMITS, OPERATIONS, ROOT, TELEMETRY, code_of_calls, first_words, rows, section
+from flowrunner.settings import Settings
 from support.server import Server
 
 
@@ -18,6 +20,16 @@ def test_the_background_jobs_are_the_ones_that_there_are() -> None:
     listed = first_words(section(OPERATIONS, "Background jobs"))
 
     assert sorted(listed) == sorted(code_of_calls({"Background", "job"}, r"[a-z_.]+") - {"one", "each"})
+
+
+def test_the_limits_have_the_values_of_their_settings() -> None:
+    known = {setting.name: setting for setting in fields(Settings)}
+    said = {row[2].strip("`"): row[1] for row in rows(LIMITS.read_text()) if row[2].startswith("`")}
+
+    assert {name for name in known if name.startswith(("account_", "anonymous_", "workspace_", "hook_"))} <= said.keys()
+    for name, value in said.items():
+        number = value.partition(" in ")[0].replace(",", "").replace(" ", "")
+        assert known[name].metadata["parse"](number) == known[name].default, name
 
 
 def test_the_events_to_watch_for_are_in_the_log() -> None:

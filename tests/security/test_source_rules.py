@@ -128,7 +128,7 @@ def test_s59_the_bill_of_materials_names_all_that_is_locked(tmp_path: Path) -> N
 
 def test_s59_the_known_advisories_of_every_dependency_were_looked_at() -> None:
     """The review names what is locked now, at the version that is locked: a new one has to be looked at, too."""
-    text = (ROOT / "docs" / "security.md").read_text()
+    text = (ROOT / "requirements" / "ADVISORIES.md").read_text()
     locked = pins("runtime.txt") | pins("temporal.txt") | pins("mcp.txt")
 
     missing = [f"{name} {version}" for name, version in locked.items() if f"| {name} | {version} |" not in text]

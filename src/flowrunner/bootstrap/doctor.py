@@ -26,7 +26,7 @@ from flowrunner.storage.sqlite.quick_check import OLDEST, VERSION, faults_of, la
 
 State: TypeAlias = Literal["ok", "warn", "fail"]
 
-# As the platforms in docs/operations.md.
+# As the platforms in docs/server.md.
 _TESTED_PYTHONS: Final = ((3, 11), (3, 13))
 _CHECK_SECONDS: Final = 20.0
 _LEAST_FREE: Final = 100 * 2**20
@@ -169,7 +169,7 @@ async def _database(settings: Settings) -> list[Finding]:
         faults = faults_of(path, seconds=_CHECK_SECONDS) if url is None else []
         schema = await location.schema() if not faults else None
     except FlowRunnerError as error:
-        return [Finding("database", "fail", f"{place}: {error}", "see 'PostgreSQL' and 'Backup' in docs/operations.md")]
+        return [Finding("database", "fail", f"{place}: {error}", "see docs/postgresql.md and docs/backup.md")]
     found = [Finding("database settings", "warn", warning, "change it in PostgreSQL") for warning in warnings]
     if faults:
         hint = "stop the server and restore a backup: flowrunner restore"

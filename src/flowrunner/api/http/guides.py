@@ -116,7 +116,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     ),
     Conflict: _BY_STATUS[409],
     LimitReached: Guide(
-        "delete what is no longer needed, or ask the operator to raise the limit", "docs/operations.md#limits"
+        "delete what is no longer needed, or ask the operator to raise the limit", "docs/limits.md#limits"
     ),
     FlowDisabled: Guide(
         """send {"disabled": false} with PUT /api/v1/flows/{id} to enable it""", "docs/api.md#disabled-flows"
@@ -140,7 +140,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     SignOnFailed: Guide("ask the operator, whose log has the reason", "docs/sign-on.md#when-a-login-fails"),
     StartsPaused: Guide("wait until an admin ends the pause", "docs/operations.md#pausing"),
     DispatchUnavailable: Guide(_LATER, "docs/temporal.md#details"),
-    QueueFull: Guide(_LATER, "docs/operations.md#limits"),
+    QueueFull: Guide(_LATER, "docs/limits.md#limits"),
 }
 
 
