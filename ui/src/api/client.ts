@@ -135,8 +135,18 @@ export async function request<M extends Method, P extends PathsWith<M>>(
     response = await send(method, url, options);
   }
   if (!response.ok) throw await errorOf(response);
-  const data = response.status === 204 ? undefined : await response.json();
+  const data = response.status === 204 ? undefined : await read(response, options.signal);
   return { data: data as Success<Operation<P, M>>, headers: response.headers, status: response.status };
+}
+
+/** Return what the answer holds. Raises: ApiError: The connection has ended within it, or something else has answered, such as a proxy. */
+async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw unreachable();
+  }
 }
 
 type Call<M extends Method> = <P extends PathsWith<M>>(path: P, options?: Options<Operation<P, M>>) => Promise<Success<Operation<P, M>>>;

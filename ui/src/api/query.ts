@@ -15,9 +15,13 @@ export interface Query<T> {
   set(data: T): void;
 }
 
+/** Milliseconds after which a request that nothing has answered is given up for a new one. */
+const PATIENCE = 30_000;
+
 class Loaded<T> implements Query<T> {
   private readonly state = signal<{ data?: T; error?: ApiError; loading: boolean }>({ loading: true });
   private controller: AbortController | undefined;
+  private since = 0;
   load: (signal: AbortSignal) => Promise<T> = () => new Promise(() => {});
 
   get data() { return this.state.value.data; }
@@ -27,6 +31,7 @@ class Loaded<T> implements Query<T> {
   reload = async (): Promise<void> => {
     this.controller?.abort();
     const controller = (this.controller = new AbortController());
+    this.since = Date.now();
     this.state.value = { ...this.state.peek(), loading: true };
     try {
       const data = await this.load(controller.signal);
@@ -37,6 +42,11 @@ class Loaded<T> implements Query<T> {
       this.state.value = { ...this.state.peek(), error, loading: false };
     }
   };
+
+  /** Load again, unless that is under way: a server that needs longer than from one tick to the next would never be heard. */
+  tick(): void {
+    if (!this.state.peek().loading || Date.now() - this.since > PATIENCE) void this.reload();
+  }
 
   set = (data: T): void => {
     this.state.value = { data, loading: false };
@@ -64,7 +74,7 @@ export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<
   useEffect(() => {
     if (every === undefined) return;
     const timer = setInterval(() => {
-      if (document.visibilityState === "visible") void query.reload();
+      if (document.visibilityState === "visible") query.tick();
     }, every);
     return () => clearInterval(timer);
   }, [every]);

@@ -16,7 +16,7 @@ import { executions as texts } from "../texts/executions";
 import { LabelTags } from "./executions/labels";
 import { StartedBy, useTriggers } from "./executions/started-by";
 import { LogLevels } from "./execution/log-levels";
-import { rerun, RerunDialog } from "./execution/rerun";
+import { rerun, RerunDialog, starting } from "./execution/rerun";
 
 export default function Execution({ parameters }: { parameters: { id?: string } }) {
   const id = parameters.id ?? "";
@@ -95,8 +95,8 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
             {!isFinal && <button class="btn" onClick={() => (dialog.value = "cancel")}>{texts.cancel}</button>}
             {waiting?.step && <button class="btn primary" onClick={() => go(withQuery(to(`/executions/${detail.id}`), { step: waiting.step ?? undefined }))}>{texts.answer}</button>}
             {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
-            {isFinal && failedStep !== undefined && <button class="btn primary" onClick={() => void rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
-            {isFinal && failedStep === undefined && <button class="btn primary" onClick={() => void rerun(detail.id, {})}>{texts.rerun}</button>}
+            {isFinal && failedStep !== undefined && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
+            {isFinal && failedStep === undefined && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, {})}>{texts.rerun}</button>}
           </>
         )}
       >

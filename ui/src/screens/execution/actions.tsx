@@ -7,7 +7,9 @@ import type { RerunProps } from "./rerun";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { Field } from "../../parts/form";
 import { Failure } from "../../parts/parts";
-import { done, failed } from "../../parts/toast";
+import { useStart } from "../../parts/start";
+import { done } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 
@@ -30,12 +32,12 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
   const revision = useSignal<"current" | "same">("current");
   const fault = useSignal<string | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
-  const isBusy = useSignal(false);
+  const starting = useStart();
   const original = whole.data === undefined ? "" : JSON.stringify(whole.data.input ?? null, null, 2);
   const isTooLong = original.length > MOST_BYTES;
   const shown = text.value ?? original;
 
-  async function start(): Promise<void> {
+  function start(): void {
     const body: Body = { revision: revision.value };
     const isWhole = from.value === "";
     if (!isWhole) body.from = from.value;
@@ -51,18 +53,13 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
         return;
       }
     }
-    isBusy.value = true;
     error.value = undefined;
-    try {
-      const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id: detail.id }, body: body });
+    starting.run([detail.id, body], async (headers) => {
+      const started = await api.post("/api/v1/executions/{id}/rerun", { path: { id: detail.id }, body, headers });
       done(texts.rerunStarted);
       onClose();
       go(to(`/executions/${started.execution_id}`));
-    } catch (reason) {
-      error.value = reason;
-    } finally {
-      isBusy.value = false;
-    }
+    }, (reason) => (error.value = reason));
   }
 
   return (
@@ -71,7 +68,7 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" disabled={isBusy.value || whole.data === undefined} onClick={() => void start()}>{from.value === "" ? texts.rerun : texts.rerunFrom(from.value)}</button>
+        <button class="btn primary" disabled={starting.busy || whole.data === undefined} onClick={start}>{from.value === "" ? texts.rerun : texts.rerunFrom(from.value)}</button>
       </>}
     >
       {error.value !== undefined && <Failure error={error.value} />}
@@ -107,22 +104,15 @@ export function RerunDialog({ detail, steps, begin, onClose }: RerunProps) {
 
 export function CancelDialog({ id, onDone, onClose }: { id: string; onDone: () => Promise<void>; onClose: () => void }) {
   const isForced = useSignal(false);
-  const isBusy = useSignal(false);
+  const action = useAction();
   async function cancel(): Promise<void> {
-    isBusy.value = true;
-    try {
-      await api.delete("/api/v1/executions/{id}", { path: { id }, query: { force: isForced.value } });
-      await onDone();
-      done(texts.cancelled);
-      onClose();
-    } catch (error) {
-      failed(error);
-    } finally {
-      isBusy.value = false;
-    }
+    await api.delete("/api/v1/executions/{id}", { path: { id }, query: { force: isForced.value } });
+    await onDone();
+    done(texts.cancelled);
+    onClose();
   }
   return (
-    <Confirm title={texts.cancelTitle} action={texts.cancelIt} busy={isBusy.value} onConfirm={() => void cancel()} onClose={onClose}>
+    <Confirm title={texts.cancelTitle} action={texts.cancelIt} busy={action.busy} onConfirm={() => action.run(cancel)} onClose={onClose}>
       <p class="muted">{texts.cancelHint}</p>
       <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{texts.cancelForce}</label>
     </Confirm>

@@ -17,7 +17,7 @@ import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 import type { DrawerProps } from "./drawer";
-import { rerun, RerunDialog } from "./rerun";
+import { rerun, RerunDialog, starting } from "./rerun";
 import { LoopRounds, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
@@ -104,7 +104,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {step.error !== undefined && step.status !== "completed" && <StepFault error={step.error} attempts={step.attempts} />}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
-          <button class={step.status === "failed" ? "btn primary" : "btn"} onClick={() => void rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>
+          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>
           <button class="btn" onClick={() => (isEditing.value = true)}>{texts.rerunEditInput}</button>
         </div>
       )}

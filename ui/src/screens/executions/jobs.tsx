@@ -5,7 +5,8 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { Dialog } from "../../parts/dialog";
 import { Failure, Status } from "../../parts/parts";
-import { failed } from "../../parts/toast";
+import { useStart } from "../../parts/start";
+import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { jobs as texts } from "../../texts/jobs";
 
@@ -16,19 +17,15 @@ export interface Batch {
 }
 
 export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onStarted: (job: string) => void; onClose: () => void }) {
-  const isBusy = useSignal(false);
+  const starting = useStart();
   const plan = useQuery(JSON.stringify(batch), async (signal) => {
     return (await api.post("/api/v1/executions:batch", { query: { dry_run: true }, body: batch, signal })) as Schemas["PlannedJob"];
   });
-  async function start(): Promise<void> {
-    isBusy.value = true;
-    try {
-      const job = (await api.post("/api/v1/executions:batch", { body: batch })) as Schemas["JobAnswer"];
+  function start(): void {
+    starting.run(batch, async (headers) => {
+      const job = (await api.post("/api/v1/executions:batch", { body: batch, headers })) as Schemas["JobAnswer"];
       onStarted(job.id);
-    } catch (error) {
-      failed(error);
-      isBusy.value = false;
-    }
+    });
   }
   const total = plan.data?.total;
   return (
@@ -37,7 +34,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class={batch.action === "cancel" ? "btn danger" : "btn primary"} disabled={isBusy.value || !total} onClick={() => void start()}>{texts.confirm[batch.action]!(total ?? 0)}</button>
+        <button class={batch.action === "cancel" ? "btn danger" : "btn primary"} disabled={starting.busy || !total} onClick={start}>{texts.confirm[batch.action]!(total ?? 0)}</button>
       </>}
     >
       <p class="muted">{texts.hints[batch.action]} {batch.ids === undefined ? `${texts.allMatching}.` : `${texts.onlySelected(batch.ids.length)}.`}</p>
@@ -59,6 +56,11 @@ export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => 
   const isOver = useSignal(false);
   const job = useQuery(id, (signal) => api.get("/api/v1/jobs/{id}", { path: { id }, signal }), isOver.value ? undefined : 1000);
   const { data } = job;
+  const stopping = useAction();
+  async function stop(): Promise<void> {
+    await api.delete("/api/v1/jobs/{id}", { path: { id } });
+    await job.reload();
+  }
   useEffect(() => {
     if (data === undefined) return;
     isOver.value = data.status !== "running";
@@ -72,7 +74,7 @@ export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => 
         <b>{name}</b><span class="muted">{texts.progress(data.done, data.total)}</span>
         {data.failed > 0 && <span class="bad">{texts.failed(data.failed)}</span>}
         <span class="row right">
-          {!isOver.value && <button class="btn" onClick={() => void api.delete("/api/v1/jobs/{id}", { path: { id } }).then(job.reload, failed)}>{texts.stop}</button>}
+          {!isOver.value && <button class="btn" disabled={stopping.busy} onClick={() => stopping.run(stop)}>{texts.stop}</button>}
           {isOver.value && <button class="btn quiet" onClick={onClose}>{texts.dismiss}</button>}
         </span>
       </div>

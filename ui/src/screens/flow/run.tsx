@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { parse } from "yaml";
-import { api, ApiError } from "../../api/client";
+import { api } from "../../api/client";
 import { go, to } from "../../app/router";
 import { namedWorkspace } from "../../app/session";
 import { cli, curl, python, type Call, type Run } from "../../forms/commands";
@@ -14,6 +14,7 @@ import { Dialog } from "../../parts/dialog";
 import { fieldFaults } from "../../parts/field-faults";
 import { Field } from "../../parts/form";
 import { Failure } from "../../parts/parts";
+import { useStart } from "../../parts/start";
 import { done, warn } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { run as texts } from "../../texts/run";
@@ -67,7 +68,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const json = useSignal<string | undefined>(undefined);
   const labelText = useSignal("");
   const isTried = useSignal(false);
-  const busy = useSignal(false);
+  const starting = useStart();
   const error = useSignal<unknown>(undefined);
   const form = readForm(fields, typed.value);
   const refused = fieldFaults(error.value, { below: "input" });
@@ -80,23 +81,18 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
   const call: Call = { method: "POST", path: `/api/v1/flows/${encodeURIComponent(flow.id)}/run`, workspace: namedWorkspace.value, body: { input: input ?? {}, ...labels } };
   const command: Run = { flow: flow.name, input: input ?? {}, labels: labels.labels ?? {}, workspace: namedWorkspace.value };
 
-  async function start(): Promise<void> {
+  function start(): void {
     isTried.value = true;
     if ("fault" in read || input === undefined || (!isJson && Object.keys(form.faults).length > 0)) return;
-    busy.value = true;
     error.value = undefined;
-    try {
+    const body = { input, ...labels };
+    starting.run([definition, body], async (headers) => {
       if (save !== undefined && !(await save())) return onClose();
-      const started = await api.post("/api/v1/flows/{id}/run", { path: { id: flow.id }, body: { input, ...labels } });
+      const started = await api.post("/api/v1/flows/{id}/run", { path: { id: flow.id }, body, headers });
       done(texts.started(flow.name));
       onClose();
       go(to(`/executions/${started.execution_id}`));
-    } catch (reason) {
-      if (!(reason instanceof ApiError)) throw reason;
-      error.value = reason;
-    } finally {
-      busy.value = false;
-    }
+    }, (reason) => (error.value = reason));
   }
 
   const filling = useAction();
@@ -121,7 +117,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class="btn primary" type="submit" form="run-form" disabled={busy.value}>{save === undefined ? texts.run : texts.saveAndRun}</button>
+        <button class="btn primary" type="submit" form="run-form" disabled={starting.busy}>{save === undefined ? texts.run : texts.saveAndRun}</button>
       </>}
     >
       <div class="row tight" role="tablist" aria-label={texts.ways}>
@@ -136,7 +132,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
         noValidate
         onSubmit={(event) => {
           event.preventDefault();
-          void start();
+          start();
         }}
       >
         <div id="run-panel" class="stack" role="tabpanel" aria-label={texts.tabs[tab.value]}>

@@ -4,7 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { Field } from "../../parts/form";
 import { Failure, Time } from "../../parts/parts";
-import { useAction } from "../../parts/tools";
+import { useStart } from "../../parts/start";
 import { triggers as texts } from "../../texts/triggers";
 import { JobBar } from "../executions/jobs";
 import type { Trigger } from "./parts";
@@ -26,17 +26,19 @@ function Period({ trigger: { id }, onStarted }: { trigger: Trigger; onStarted: (
   const now = new Date();
   const from = useSignal(local(new Date(now.getTime() - 86_400_000)));
   const to = useSignal(local(now));
-  const action = useAction();
+  const starting = useStart();
   const isPeriod = from.value !== "" && to.value !== "" && from.value < to.value;
   const body = () => ({ from: new Date(from.value).toISOString(), to: new Date(to.value).toISOString() });
   const plan = useQuery(`${id} ${from.value} ${to.value}`, async (signal) => {
     if (!isPeriod) return undefined;
     return (await api.post("/api/v1/triggers/{id}/backfill", { path: { id }, query: { dry_run: true }, body: body(), signal })) as Schemas["PlannedBackfill"];
   });
-  const start = async () => {
-    const made = (await api.post("/api/v1/triggers/{id}/backfill", { path: { id }, body: body() })) as Schemas["JobAnswer"];
-    onStarted(made.id);
-  };
+  function start(): void {
+    starting.run(body(), async (headers) => {
+      const made = (await api.post("/api/v1/triggers/{id}/backfill", { path: { id }, body: body(), headers })) as Schemas["JobAnswer"];
+      onStarted(made.id);
+    });
+  }
   return (
     <section class="card padded stack">
       <p class="muted small">{texts.backfillHint}</p>
@@ -50,7 +52,7 @@ function Period({ trigger: { id }, onStarted }: { trigger: Trigger; onStarted: (
         <>
           <p>{texts.dueTimes(plan.data.total)}</p>
           {plan.data.times.length > 0 && <ol class="stack tight small muted">{plan.data.times.slice(0, 5).map((at) => <li key={at}><Time at={at} /></li>)}</ol>}
-          <div><button class="btn primary" disabled={action.busy || plan.data.total === 0} onClick={() => action.run(start)}>{texts.startThem}</button></div>
+          <div><button class="btn primary" disabled={starting.busy || plan.data.total === 0} onClick={start}>{texts.startThem}</button></div>
         </>
       )}
     </section>

@@ -8,6 +8,7 @@ import { Confirm, Dialog } from "../../parts/dialog";
 import { bytes } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Empty, Failure, Load, Time } from "../../parts/parts";
+import { useStart, type Key } from "../../parts/start";
 import { done } from "../../parts/toast";
 import { ScheduleWords } from "../../parts/schedule";
 import { CopyButton, useAction } from "../../parts/tools";
@@ -109,10 +110,10 @@ function Deliveries({ trigger: { id } }: { trigger: Trigger }) {
 
 function Line({ trigger, delivery, reload }: { trigger: string; delivery: Delivery; reload: () => Promise<void> }) {
   const isOpen = useSignal(false);
-  const action = useAction();
+  const starting = useStart();
   const path = { id: trigger, delivery_id: delivery.id };
-  const replay = async () => {
-    const { execution_id: execution } = await api.post("/api/v1/triggers/{id}/deliveries/{delivery_id}/replay", { path });
+  const replay = async (headers: Key) => {
+    const { execution_id: execution } = await api.post("/api/v1/triggers/{id}/deliveries/{delivery_id}/replay", { path, headers });
     await reload();
     done(execution === undefined ? texts.replayedForNothing : texts.replayed);
     if (execution !== undefined) go(to(`/executions/${execution}`));
@@ -126,7 +127,7 @@ function Line({ trigger, delivery, reload }: { trigger: string; delivery: Delive
         {delivery.execution_id !== undefined && <a class="link" href={to(`/executions/${delivery.execution_id}`)}>{texts.execution}</a>}
         <span class="row right">
           <button class="btn quiet" aria-expanded={isOpen.value} onClick={() => (isOpen.value = !isOpen.value)}>{texts.request}</button>
-          {may("operator") && <button class="btn" disabled={action.busy} onClick={() => action.run(replay)}>{texts.replay}</button>}
+          {may("operator") && <button class="btn" disabled={starting.busy} onClick={() => starting.run(delivery.id, replay)}>{texts.replay}</button>}
         </span>
       </div>
       {delivery.error !== undefined && <span class="bad small">{delivery.error}</span>}

@@ -3,6 +3,7 @@ import { api, type Schemas } from "../../api/client";
 import { go, to } from "../../app/router";
 import { may } from "../../app/session";
 import { Time } from "../../parts/parts";
+import { useStart, type Key } from "../../parts/start";
 import { done } from "../../parts/toast";
 import type { Action } from "../../parts/tools";
 import { triggers as texts } from "../../texts/triggers";
@@ -23,6 +24,7 @@ export function LastStart({ of: { last_at: at, last_execution_id: id } }: { of: 
 export function TriggerActions({ trigger, action, reload }: { trigger: Trigger; action: Action; reload: () => Promise<void> }) {
   const path = { id: trigger.id };
   const { name } = trigger;
+  const starting = useStart();
   if (!may("operator") || trigger.state === "ended") return null;
   const isPaused = trigger.state === "paused";
   const toggle = async () => {
@@ -31,14 +33,14 @@ export function TriggerActions({ trigger, action, reload }: { trigger: Trigger; 
     await reload();
     done(isPaused ? texts.resumed(name) : texts.paused(name));
   };
-  const run = async () => {
-    const started = await api.post("/api/v1/triggers/{id}/run", { path });
+  const run = async (headers: Key) => {
+    const started = await api.post("/api/v1/triggers/{id}/run", { path, headers });
     done(texts.started(name));
     go(to(`/executions/${started.execution_id}`));
   };
   return (
     <>
-      {trigger.type === "schedule" && <button class="btn quiet" aria-label={`${texts.run}: ${name}`} disabled={action.busy} onClick={() => action.run(run)}>{texts.run}</button>}
+      {trigger.type === "schedule" && <button class="btn quiet" aria-label={`${texts.run}: ${name}`} disabled={starting.busy} onClick={() => starting.run(trigger.id, run)}>{texts.run}</button>}
       <button class="btn" aria-label={`${isPaused ? texts.resume : texts.pause} ${name}`} disabled={action.busy} onClick={() => action.run(toggle)}>{isPaused ? texts.resume : texts.pause}</button>
     </>
   );

@@ -1,0 +1,170 @@
+"""Requests of the interface that are sent twice, come late, are cut off or fail, in a real Chromium."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from support.client import Client
+from support.server import Server
+from web.browser import Tab, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+SHORT: Final = "nodes: {done: {type: return, params: {value: done}}}\n"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Client:
+    return server.admin()
+
+
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
+    opened = Tab(browser, server.url, width=1440)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tab(one_tab: Tab) -> Iterator[Tab]:
+    yield one_tab.renew().log_in()
+    assert one_tab.faults == []
+
+
+def click_twice(button: Locator) -> None:
+    """Click again before anything can have been drawn since."""
+    button.evaluate("(button) => { button.click(); button.click() }")
+
+
+def lose_one_answer(page: Page, pattern: str) -> None:
+    """Let the next request to an address reach the server, and lose what it answers."""
+
+    def lose(route: Route) -> None:
+        assert route.fetch().ok
+        route.abort()
+
+    page.route(pattern, lose, times=1)
+
+
+def executions(api: Client, flow: str, *, count: int) -> list[Any]:
+    """Return the executions of the flow once there are so many, and then no more."""
+    found: list[Any] = api.get("/api/v1/executions", flow_id=flow).json["executions"]
+    assert len(found) == count
+    return found
+
+
+def test_a_second_click_starts_no_second_rerun(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(SHORT, name="is clicked twice")
+    id = api.run(flow)
+    api.ended(id)
+    for button in ("Re-run", "Re-run from here"):
+        page = tab.go(f"/executions/{id}?step=done.1")
+        asked: list[str] = []
+        page.on("request", lambda sent, asked=asked: asked.append(sent.url) if sent.method == "POST" else None)
+
+        click_twice(page.get_by_role("button", name=button, exact=True))
+
+        page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+        assert [url for url in asked if url.endswith("/rerun")] == [
+            f"{tab.page.url.split('/w/')[0]}/api/v1/executions/{id}/rerun"
+        ]
+    executions(api, flow, count=3)
+
+
+def test_a_start_whose_answer_was_lost_is_not_repeated_by_another_click(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(SHORT, name="is lost")
+    id = api.run(flow)
+    api.ended(id)
+
+    page = tab.go(f"/executions/{id}")
+    lose_one_answer(page, "**/rerun")
+    again = page.get_by_role("button", name="Re-run", exact=True)
+    again.click()
+    expect(page.get_by_role("status").filter(has_text="The server does not answer")).to_be_visible()
+    again.click()
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    executions(api, flow, count=2)
+
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("button", name="Re-run with edits…").click()
+    dialog = page.get_by_role("dialog")
+    lose_one_answer(page, "**/rerun")
+    dialog.get_by_role("button", name="Re-run").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The server does not answer")
+    dialog.get_by_role("button", name="Re-run").click()
+    page.wait_for_url(lambda url: "/executions/" in url and id not in url)
+    executions(api, flow, count=3)
+
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("button", name=re.compile("^Run")).first.click()
+    lose_one_answer(page, "**/run")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The server does not answer")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/executions/*")
+    executions(api, flow, count=4)
+
+
+def test_another_input_after_a_lost_answer_is_another_start(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("inputs: {n: {type: integer}}\n" + SHORT, name="is edited after")
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("button", name=re.compile("^Run")).first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label(re.compile("^n")).fill("1")
+    lose_one_answer(page, "**/run")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The server does not answer")
+
+    dialog.get_by_label(re.compile("^n")).fill("2")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+
+    page.wait_for_url("**/executions/*")
+    started = executions(api, flow, count=2)
+    assert [api.execution(each["id"])["input"] for each in started] == [{"n": 2}, {"n": 1}]
+
+
+@pytest.mark.parametrize("body", ['{"secrets": [', "<!doctype html><title>Log in to the network</title>"])
+def test_an_answer_that_is_cut_off_or_not_the_servers_ends_the_loading(tab: Tab, body: str) -> None:
+    page = tab.page
+    page.route("**/api/v1/workspaces/*/secrets*", lambda route: route.fulfill(status=200, body=body))
+    tab.go("/secrets")
+
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    page.unroute("**/api/v1/workspaces/*/secrets*")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_answer_that_takes_longer_than_from_one_look_to_the_next_is_waited_for(tab: Tab, api: Client) -> None:
+    api.new_flow(SHORT, name="is slow to show")
+    page = tab.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/overview*", hold)
+    page.clock.install()
+    tab.go("")
+    # The screen waits for what the first script has asked for.
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    page.wait_for_function("early.size === 0")
+
+    asked = len(held)
+    page.clock.run_for(16_000)
+    assert len(held) == asked
+
+    held[-1].continue_()
+    expect(page.get_by_role("row").filter(has_text="is slow to show")).to_be_visible()
+    page.unroute_all()
+    with page.expect_request("**/api/v1/overview*"):
+        page.clock.run_for(6_000)
