@@ -23,7 +23,7 @@ from flowrunner.api.http.answers import (
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
-from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of
+from flowrunner.api.http.requests import DRY_RUN, Body, Paging, at_most, is_dry_run, moment_of
 from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
@@ -63,7 +63,7 @@ class SelectExecutions(Body):
     label: list[Annotated[str, Field(max_length=300)]] = Field(
         default=[], max_length=MAX_TERMS, description="Those with all of these labels, each written as `team:core`."
     )
-    input: dict[str, Annotated[str, Field(max_length=1000)]] = Field(
+    input: Annotated[dict[str, Annotated[str, Field(max_length=1000)]], at_most(MAX_TERMS)] = Field(
         default={}, max_length=MAX_TERMS, description="Those with all of these values of searchable inputs."
     )
 

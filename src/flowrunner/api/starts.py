@@ -3,14 +3,13 @@
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Request
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticKnownError
+from pydantic import Field
 
 from flowrunner.api.execution_answers import RerunAnswer, RunAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
-from flowrunner.api.http.requests import Body
+from flowrunner.api.http.requests import Body, at_most
 from flowrunner.api.http.routing import ProtectedRoute, needs
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
@@ -32,15 +31,7 @@ _LABELS: Final = (
 )
 
 
-def _bounded(labels: Any) -> Any:
-    """Reject too many labels before each of them is looked at: a fault for each would take half a second."""
-    if isinstance(labels, dict) and len(labels) > MAX_LABELS:
-        context = {"field_type": "Dictionary", "max_length": MAX_LABELS, "actual_length": len(labels)}
-        raise PydanticKnownError("too_long", context)
-    return labels
-
-
-_Labels: TypeAlias = Annotated[dict[str, str], BeforeValidator(_bounded)]
+_Labels: TypeAlias = Annotated[dict[str, str], at_most(MAX_LABELS)]
 
 
 class RunFlow(Body):

@@ -39,6 +39,14 @@ CASES: Final = (
     Case("unknown fields of a run", lambda a: _run(a, RETURN, _keys(55_000))),
     Case("unknown inputs of a run", lambda a: _run(a, _INPUTS, {"input": _keys(55_000)})),
     Case("fields with long names", lambda a: _run(a, RETURN, {"x" * 9_000 + str(n): 1 for n in range(100)})),
+    Case("unknown fields of many flows", lambda a: a.account.post(
+        "/api/v1/flows:batch", {"flows": [{f"nam{n}": 1 for n in range(98)}] * 500})),
+    Case("long unknown fields of many flows", lambda a: a.account.post(
+        "/api/v1/flows:batch", {"flows": [{"x" * 500 + str(n): 1 for n in range(60)}] * 480})),
+    Case("inputs of a selection that are no text", lambda a: a.account.post(
+        "/api/v1/executions:batch", {"action": "delete", "filter": {"input": _keys(80_000)}})),
+    Case("ids of a selection that are no text", lambda a: a.account.post(
+        "/api/v1/executions:batch", {"action": "delete", "ids": [1] * 10_000})),
     Case("tags that are no text",
          lambda a: a.account.post("/api/v1/flows", {"definition": RETURN, "tags": [1] * 400_000})),
 )  # fmt: skip

@@ -240,7 +240,7 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Reply[ErrorAnswer]:
     )
     match error:
         case InvalidFlow():
-            message = _counted(error.faults, "The flow definition has {}")
+            message = f"The flow definition has {_number(len(error.faults))}"
             return reply(message, details=details_of(error.faults, document="definition"))
         case InvalidFlows():
             entries = [
@@ -291,11 +291,13 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for this class"
-    return _faulty(request.scope["request_id"], request_faults(error.errors(), request))
+    found = error.errors()
+    faults = request_faults(found[:MOST_FAULTS], request)
+    return _faulty(request.scope["request_id"], faults, unlisted=max(len(found) - MOST_FAULTS, 0))
 
 
-def _faulty(request_id: str, faults: Sequence[Fault]) -> Reply[ErrorAnswer]:
-    message = _counted(faults, "The request has {}")
+def _faulty(request_id: str, faults: Sequence[Fault], *, unlisted: int = 0) -> Reply[ErrorAnswer]:
+    message = f"The request has {_number(len(faults) + unlisted)}"
     if len(faults) == 1:
         fault = faults[0]
         # The message "… is required" already contains the field's name.
@@ -305,8 +307,8 @@ def _faulty(request_id: str, faults: Sequence[Fault]) -> Reply[ErrorAnswer]:
     return error_answer(request_id, 422, message, details=details_of(faults), hint=hint)
 
 
-def _counted(faults: Sequence[Fault], text: str) -> str:
-    return text.format("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+def _number(faults: int) -> str:
+    return "1 fault" if faults == 1 else f"{faults} faults"
 
 
 _HTTP_MESSAGES: Final = {

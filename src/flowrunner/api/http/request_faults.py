@@ -27,12 +27,20 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "model_attributes_type": "must be an object",
     "literal_error": "must be one of: {expected}",
 }
+# Comparisons of unknown fields with known ones for one request: a few milliseconds.
+_MOST_COMPARED: Final = 300
+# Characters of a place: keys are as long as their body may be.
+_MOST_PATH: Final = 300
 _CODES: Final[Mapping[str, str]] = {"missing": "required", "extra_forbidden": "unknown_key"}
 
 
 def request_faults(found: Sequence[Found], request: Request) -> list[Fault]:
-    """Return a fault for each invalid value. A missing field that was misspelled is reported only once."""
-    fields, suggestions = _fields_of(request), Suggestions()
+    """Return a fault for each invalid value. A missing field that was misspelled is reported only once.
+
+    Args:
+        found: No more than an answer lists: there may be tens of thousands.
+    """
+    fields, suggestions = _fields_of(request), Suggestions(left=_MOST_COMPARED)
     missing = {_path(one) for one in found if one["type"] == "missing"}
     meant: dict[str, str] = {}
     for one in found:
@@ -59,7 +67,8 @@ def _fault(found: Found, fields: Collection[str], meant: Mapping[str, str]) -> F
 
 
 def _path(found: Found) -> str:
-    return ".".join(map(str, found["loc"][1:]))
+    path = ".".join(map(str, found["loc"][1:]))
+    return path if len(path) <= _MOST_PATH else f"{path[:_MOST_PATH]}…"
 
 
 def _without_quotes(context: Mapping[str, Any]) -> Mapping[str, Any]:

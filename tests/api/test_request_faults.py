@@ -1,0 +1,75 @@
+"""Faults of requests in which very much is wrong: as many are made as an answer lists, and few names are compared."""
+
+import json
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.api.http.errors import MOST_FAULTS
+from flowrunner.bootstrap.program import Program
+from flowrunner.domain import suggestions
+from support.asgi import call, program_at
+from support.client import PASSWORD, Reply
+
+
+class Asking:
+    def __init__(self, program: Program, token: str) -> None:
+        self.program = program
+        self.token = token
+
+    async def post(self, path: str, body: Any) -> Reply:
+        return await call(self.program.app, "POST", path, token=self.token, body=json.dumps(body).encode())
+
+
+@pytest.fixture
+async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
+    async with program_at(tmp_path / "data") as program:
+        await program.services.accounts.create(name="m", email="m@example.com", password=PASSWORD, role="admin")
+        login = json.dumps({"username": "m@example.com", "password": PASSWORD}).encode()
+        token = (await call(program.app, "POST", "/api/v1/auth/login", body=login)).json["token"]
+        yield Asking(program, token)
+
+
+async def test_s61_faults_are_made_for_the_first_thousand_alone(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nearest, compared = suggestions.nearest, 0
+
+    def counted(text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+        nonlocal compared
+        compared += len(known)
+        return nearest(text, known, cutoff=cutoff)
+
+    monkeypatch.setattr(suggestions, "nearest", counted)
+    reply = await asking.post("/api/v1/flows:batch", {"flows": [{f"nam{n}": 1 for n in range(98)}] * 500})
+
+    assert reply.status == 422
+    assert reply.json["error"]["message"] == "The request has 50000 faults"
+    assert len(reply.json["error"]["details"]["errors"]) == MOST_FAULTS
+    assert 0 < compared <= 300
+
+
+async def test_s61_too_many_inputs_of_a_selection_are_one_fault(asking: Asking) -> None:
+    body = {"action": "delete", "filter": {"input": dict.fromkeys(map(str, range(50_000)), 1)}}
+
+    reply = await asking.post("/api/v1/executions:batch", body)
+
+    assert reply.status == 422
+    assert [fault["path"] for fault in reply.json["error"]["details"]["errors"]] == ["filter.input"]
+    assert reply.json["error"]["details"]["errors"][0]["code"] == "too_long"
+
+
+async def test_s61_the_place_of_a_fault_is_cut(asking: Asking) -> None:
+    reply = await asking.post("/api/v1/flows:batch", {"flows": [{"x" * 5_000 + str(n): 1 for n in range(90)}] * 20})
+
+    assert reply.status == 422
+    assert max(len(fault["path"]) for fault in reply.json["error"]["details"]["errors"]) <= 301
+
+
+async def test_a_misspelled_field_is_still_reported_once(asking: Asking) -> None:
+    reply = await asking.post("/api/v1/executions:batch", {"acton": "delete"})
+
+    (fault,) = reply.json["error"]["details"]["errors"]
+    assert (fault["path"], fault["hint"]) == ("acton", "did you mean 'action'?")
