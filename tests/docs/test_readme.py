@@ -152,6 +152,16 @@ def test_the_time_of_the_tests_is_said_twice_alike() -> None:
     assert said[0] == said[1]
 
 
+def test_the_changelog_has_each_section_once_and_says_nothing_twice() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    (unreleased,) = re.findall(r"^## \[Unreleased\]$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^### (.+)$", unreleased, re.MULTILINE)
+    entries = [" ".join(entry.split()) for entry in re.split(r"^(?:- |#|\*\*)", unreleased, flags=re.MULTILINE)]
+
+    assert len(headings) == len(set(headings))
+    assert [entry for entry in entries if entry and entries.count(entry) > 1] == []
+
+
 def test_every_link_between_documents_has_a_target() -> None:
     links = 0
     for page in all_pages():
