@@ -10,8 +10,9 @@ from api.shapes import assert_error
 from flowrunner.services import audit as audit_service
 from security.two_accounts import RETURN, ApiClient
 from support.client import PASSWORD, Reply
+from support.codes import code_of
 
-from .test_workspaces_api import team_at
+from .test_workspaces_api import HEADER, team_at
 
 LINES = {"Accept": "application/x-ndjson"}
 
@@ -87,3 +88,73 @@ async def test_the_log_is_exported_as_lines(tmp_path: Path, monkeypatch: pytest.
     assert entries(none) == []
     assert_error(forbidden, 403)
     assert_error(hidden, 404, "Workspace not found")
+
+
+async def test_acts_on_an_account_are_in_its_personal_workspace(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("admin")
+        id = await team.omars_id()
+        linked = await team.mara.request("POST", f"/api/v1/accounts/{id}/password-reset")
+        assert linked.status == 200
+        here = {HEADER: team.id}
+        begun = (await team.omar.request("POST", "/api/v1/second-factors/totp", {}, **here)).json
+        confirmed = await team.omar.request(
+            "POST", f"/api/v1/second-factors/{begun['id']}/confirm", {"code": code_of(begun["secret"])}, **here
+        )
+        assert confirmed.status == 200
+        for method, path in (
+            ("POST", "/api/v1/second-factors/recovery-codes"),
+            ("DELETE", f"/api/v1/second-factors/{begun['id']}"),
+            ("DELETE", "/api/v1/sessions"),
+        ):
+            assert (await team.omar.request(method, path, **here)).status in (200, 201), path
+        shared = await team.mara.request("GET", f"{team.path}/audit?limit=1000")
+        own = await team.omar.request("GET", f"/api/v1/workspaces/{id}/audit?limit=1000")
+        assert (await team.omar.request("POST", "/api/v1/auth/logout", **here)).status == 200
+        of_account = await team.mara.request("GET", f"/api/v1/audit?account_id={id}&limit=1000")
+
+    acts = {
+        "password.reset_created", "second_factor.added", "recovery_codes.replaced", "second_factor.removed",
+        "sessions.ended",
+    }  # fmt: skip
+    assert {entry["action"] for entry in own.json["entries"]} >= acts
+    assert {entry["action"] for entry in of_account.json["entries"]} >= {*acts, "logout"}
+    assert [entry["action"] for entry in shared.json["entries"]] == ["member.added", "workspace.created"]
+
+
+async def test_members_of_a_personal_workspace_see_no_acts_on_what_its_account_logs_in_with(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        id = await team.omars_id()
+        mine = (await team.mara.request("GET", "/api/v1/accounts/me")).json["id"]
+        body = {"account": mine, "role": "admin"}
+        assert (await team.omar.request("POST", f"/api/v1/workspaces/{id}/members", body)).status == 201
+        await team.mara.request("POST", f"/api/v1/accounts/{id}/password-reset")
+        await team.omar.request("DELETE", "/api/v1/sessions")
+        own, others = [
+            {
+                entry["action"]
+                for entry in (await client.request("GET", f"/api/v1/workspaces/{id}/audit")).json["entries"]
+            }
+            for client in (team.omar, team.mara)
+        ]
+
+    assert own - others == {
+        "account.created", "login.succeeded", "password.reset_created", "sessions.ended",
+    }  # fmt: skip
+    assert others == {"member.added"}
+
+
+async def test_a_workspace_has_the_entries_about_invitations_to_it_and_tokens_for_it(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        body = {"email": "omar@example.com", "role": "editor"}
+        invited = await team.mara.request("POST", f"{team.path}/invitations", body)
+        token = invited.json["link"].partition("#")[2]
+        accepted = await team.omar.request("POST", "/api/v1/invitations/accept", {"token": token})
+        assert accepted.status == 200, accepted
+        made = await team.omar.request("POST", "/api/v1/tokens", {"name": "N", "scopes": ["read"]}, **{HEADER: team.id})
+        assert (await team.omar.request("DELETE", f"/api/v1/tokens/{made.json['id']}")).status == 200
+        listed = await team.mara.request("GET", f"{team.path}/audit")
+
+    assert [entry["action"] for entry in listed.json["entries"]][:4] == [
+        "token.revoked", "token.created", "invitation.accepted", "invitation.created",
+    ]  # fmt: skip

@@ -11,7 +11,7 @@ from flowrunner.domain.account import ApiToken, Caller, JobRun
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.request_keys import RequestKey
 from flowrunner.domain.static_dataclass import static_dataclass
-from flowrunner.domain.values import JSON, AccountId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, WorkspaceId, personal_workspace
 
 Outcome: TypeAlias = Literal["done", "failed", "denied"]
 
@@ -65,7 +65,7 @@ def act(
     details: Mapping[str, JSON] | None = None,
     mails: tuple[OutgoingMail, ...] = (),
 ) -> AuditEntry:
-    """Return the entry for an act of ``caller``, in the caller's personal workspace unless another is given."""
+    """Return the entry for an act of ``caller``, in the workspace where the request acts unless another is given."""
     return AuditEntry(
         at=at,
         action=action,
@@ -78,6 +78,22 @@ def act(
         request=caller.request,
         mails=mails,
     )
+
+
+def act_on_account(
+    caller: Caller,
+    action: str,
+    kind: str,
+    id: str,
+    *,
+    at: datetime,
+    account_id: AccountId,
+    details: Mapping[str, JSON] | None = None,
+    mails: tuple[OutgoingMail, ...] = (),
+) -> AuditEntry:
+    """Return the entry for an act of ``caller`` on an account or what it logs in with, in its personal workspace."""
+    where = personal_workspace(account_id)
+    return act(caller, action, kind, id, at=at, workspace_id=where, details=details, mails=mails)
 
 
 def credential_of(caller: Caller) -> str:

@@ -308,8 +308,8 @@ class TokenStore(Protocol):
         """Return the caller of a token, as `find` does; None also if it has expired."""
         ...
 
-    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
-        """Raises: NotFound."""
+    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> WorkspaceId | None:
+        """Delete a token; return its workspace, None for the personal one. Raises: NotFound."""
         ...
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:

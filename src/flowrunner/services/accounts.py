@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Account, Caller, Right, Role, authorise, password_faults
-from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.audit import AuditEntry, act, act_on_account
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.mails import OutgoingMail
@@ -220,7 +220,7 @@ class Accounts:
         current = current_password if is_own else None
         password_hash, old_password_hash = await self._hashes(caller, before.email, password, current=current)
         # Hashing may have waited in its queue.
-        now, where = self._clock.now(), personal_workspace(id)
+        now = self._clock.now()
         mails = notices = self._notices(before, has_password=password is not None, has_email=email is not None)
         link = None
         if email is not None and not is_email_confirmed:
@@ -235,8 +235,8 @@ class Accounts:
                 "is_disabled": after.is_disabled,
                 "has_ended_sessions": has_ended_sessions,
             }
-            return act(
-                caller, "account.updated", "account", id, at=now, workspace_id=where, details=details, mails=mails
+            return act_on_account(
+                caller, "account.updated", "account", id, at=now, account_id=id, details=details, mails=mails
             )
 
         try:
@@ -346,7 +346,7 @@ class Accounts:
         details: dict[str, JSON] = {"workspace": workspace or "delete"}
         where = personal_workspace(id)
         if by is not None:
-            return act(by, "account.deleted", "account", id, at=at, workspace_id=where, details=details)
+            return act_on_account(by, "account.deleted", "account", id, at=at, account_id=id, details=details)
         return AuditEntry(
             at=at,
             action="account.deleted",

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Account, Caller
-from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.errors import Conflict, LinkNotValid
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import AccountId, personal_workspace
@@ -101,8 +101,8 @@ class EmailConfirmations:
         self._sent_again.add(account.id, at=now)
         link, mails = self.begin(account.id, name=account.name, email=account.email)
         assert link is not None, "e-mails are possible"
-        action, where = "email.confirmation_sent", personal_workspace(account.id)
-        entry = act(caller, action, "account", account.id, at=now, workspace_id=where, mails=mails)
+        action = "email.confirmation_sent"
+        entry = act_on_account(caller, action, "account", account.id, at=now, account_id=account.id, mails=mails)
         await self._store.set_confirmation_link(account.id, account.email, link, audit=entry)
         self.count(account.email)
 
@@ -115,9 +115,9 @@ class EmailConfirmations:
         plain, is_signed = self._tokens.read(token)
         if not is_signed:
             raise LinkNotValid
-        now, where = self._clock.now(), personal_workspace(caller.account_id)
-        entry = act(caller, CONFIRMED, "account", caller.account_id, at=now, workspace_id=where)
-        return await self._store.use_confirmation_link(caller.account_id, digest_of_token(plain), at=now, audit=entry)
+        now, id = self._clock.now(), caller.account_id
+        entry = act_on_account(caller, CONFIRMED, "account", id, at=now, account_id=id)
+        return await self._store.use_confirmation_link(id, digest_of_token(plain), at=now, audit=entry)
 
 
 def confirmation_of(account: Account, *, at: datetime, credential: str, address: str = "") -> AuditEntry:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Role, Session
-from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
+from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
@@ -257,7 +257,9 @@ class Authentication:
         old, now = session_of(caller), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
         new = self.new_session(caller.account_id, caller.role, address=caller.address, agent=agent)
-        reuse = act(caller, "refresh.reused", "session", credential_of(caller), at=now)
+        reuse = act_on_account(
+            caller, "refresh.reused", "session", credential_of(caller), at=now, account_id=caller.account_id
+        )
 
         def audit(renewal: Renewal) -> AuditEntry | None:
             return replace(reuse, outcome="denied") if renewal is Renewal.REUSED else None
@@ -296,7 +298,8 @@ class Authentication:
     async def logout(self, caller: Caller) -> None:
         """End the session, together with the ones that it was refreshed from or into."""
         session = session_of(caller)
-        entry = act(caller, "logout", "session", credential_of(caller), at=self._clock.now())
+        now, id = self._clock.now(), caller.account_id
+        entry = act_on_account(caller, "logout", "session", credential_of(caller), at=now, account_id=id)
         await self._sessions.end(session, audit=entry)
         await self.sessions_ended(caller.account_id)
 

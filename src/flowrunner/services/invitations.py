@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from flowrunner.domain.account import Account, Caller, password_faults
-from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.audit import AuditEntry, act, act_on_account
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import (
     EmailTaken,
@@ -211,10 +211,10 @@ class Invitations:
         # Nor to one that only claims the address. The link in the e-mail shows that the mailbox is its own.
         if not account.is_email_confirmed and not self._mailed.read(token)[1]:
             raise Forbidden("Confirm the e-mail address of your account first, or open the link in the e-mail")
-        entries = [act(caller, *_ACCEPTED, found.invitation.id, at=self._clock.now())]
+        now, where = self._clock.now(), found.invitation.workspace_id
+        entries = [act(caller, *_ACCEPTED, found.invitation.id, at=now, workspace_id=where)]
         if not account.is_email_confirmed:
-            where = personal_workspace(account.id)
-            entries.append(act(caller, CONFIRMED, "account", account.id, at=entries[0].at, workspace_id=where))
+            entries.append(act_on_account(caller, CONFIRMED, "account", account.id, at=now, account_id=account.id))
         return await self._use(token, account.id, *entries)
 
     async def sign_up(self, token: str, *, name: str, password: str, address: str) -> Account:

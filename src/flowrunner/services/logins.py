@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Caller, Session
-from flowrunner.domain.audit import AuditEntry, act, session_name
+from flowrunner.domain.audit import AuditEntry, act_on_account, session_name
 from flowrunner.domain.errors import Forbidden, NotFound, RecentLoginRequired, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports.accounts import SessionStore, SessionUse, SessionView
@@ -81,7 +81,8 @@ class Logins:
 
     async def _end(self, caller: Caller, *, only: str | None, but: str | None) -> None:
         name = "others" if only is None else session_name(only)
-        entry = act(caller, "sessions.ended", "session", name, at=self._clock.now())
+        now, id = self._clock.now(), caller.account_id
+        entry = act_on_account(caller, "sessions.ended", "session", name, at=now, account_id=id)
 
         def audit(ended: int) -> AuditEntry | None:
             return replace(entry, details={"count": ended})

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.account import Account, Caller, password_faults
-from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import (
     Conflict,
@@ -110,7 +110,7 @@ class PasswordResets:
         found = await self._store.account(id=id)
         if found is None:
             raise NotFound("account")
-        entry = act(caller, "password.reset_created", "account", id, at=self._clock.now())
+        entry = act_on_account(caller, "password.reset_created", "account", id, at=self._clock.now(), account_id=id)
         return await self._make(found.account, entry, new_token())
 
     async def create_by_operator(self, email: str) -> NewLink:

@@ -4,18 +4,20 @@ import base64
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from flowrunner.domain.account import Caller, Right, authorise
-from flowrunner.domain.audit import act
+from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound, Unauthorized, invalid
+from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.second_factor import (
     MAX_FACTORS,
     RECOVERY_CODES,
     normal_totp,
     shown_recovery_code,
 )
-from flowrunner.domain.values import AccountId, FactorId, personal_workspace
+from flowrunner.domain.values import JSON, AccountId, FactorId, personal_workspace
 from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.second_factors import (
@@ -161,7 +163,7 @@ class SecondFactors:
         recovery, digests = _new_recovery_codes(caller.account_id)
         change = "An authenticator app was added to your account as a second factor."
         mails = self._login_mails.notice(caller.account_id, change)
-        entry = act(caller, "second_factor.added", "second_factor", id, at=now, details={"type": "totp"}, mails=mails)
+        entry = _own(caller, "second_factor.added", "second_factor", id, at=now, type="totp", mails=mails)
         is_first = await self._store.confirm(
             caller.account_id, id, counter=step, session=session, recovery=digests, at=now, audit=entry
         )
@@ -211,7 +213,7 @@ class SecondFactors:
         seal = self._vault.sealer(personal_workspace(caller.account_id), id, passkey.public)
         recovery, digests = _new_recovery_codes(caller.account_id)
         change = "A passkey was added to your account as a second factor."
-        mails, details = self._login_mails.notice(caller.account_id, change), {"type": "passkey"}
+        mails = self._login_mails.notice(caller.account_id, change)
         is_first = await self._store.add_confirmed(
             caller.account_id,
             view,
@@ -220,7 +222,7 @@ class SecondFactors:
             session=session,
             recovery=digests,
             most=MAX_FACTORS,
-            audit=act(caller, "second_factor.added", "second_factor", id, at=now, details=details, mails=mails),
+            audit=_own(caller, "second_factor.added", "second_factor", id, at=now, type="passkey", mails=mails),
         )
         self._login_mails.count(mails)
         await self._on_sessions_end(caller.account_id)
@@ -236,7 +238,7 @@ class SecondFactors:
         now = self._clock.now()
         check_recent_login(caller, at=now)
         mails = self._login_mails.notice(caller.account_id, "A second factor of your account was removed.")
-        entry = act(caller, "second_factor.removed", "second_factor", id, at=now, mails=mails)
+        entry = _own(caller, "second_factor.removed", "second_factor", id, at=now, mails=mails)
         await self._store.remove(caller.account_id, id, audit=entry)
         self._login_mails.count(mails)
 
@@ -246,7 +248,7 @@ class SecondFactors:
         check_recent_login(caller, at=now)
         codes, digests = _new_recovery_codes(caller.account_id)
         mails = self._login_mails.notice(caller.account_id, "The recovery codes of your account were replaced.")
-        entry = act(caller, "recovery_codes.replaced", "account", caller.account_id, at=now, mails=mails)
+        entry = _own(caller, "recovery_codes.replaced", "account", caller.account_id, at=now, mails=mails)
         await self._store.replace_recovery_codes(caller.account_id, digests, at=now, audit=entry)
         self._login_mails.count(mails)
         return codes
@@ -256,12 +258,26 @@ class SecondFactors:
         authorise(caller, Right.CREDENTIALS)
         if id == caller.account_id:
             raise Forbidden("An admin resets the second factors of other accounts: remove your own one by one")
-        now, where = self._clock.now(), personal_workspace(id)
+        now = self._clock.now()
         mails = self._login_mails.notice(id, "An admin has removed all second factors of your account.")
-        entry = act(caller, "second_factors.reset", "account", id, at=now, workspace_id=where, mails=mails)
+        entry = act_on_account(caller, "second_factors.reset", "account", id, at=now, account_id=id, mails=mails)
         await self._store.reset(id, audit=entry)
         self._login_mails.count(mails)
         await self._on_sessions_end(id)
+
+
+def _own(
+    caller: Caller,
+    action: str,
+    kind: str,
+    id: str,
+    *,
+    at: datetime,
+    mails: tuple[OutgoingMail, ...],
+    type: str | None = None,
+) -> AuditEntry:
+    details: dict[str, JSON] = {} if type is None else {"type": type}
+    return act_on_account(caller, action, kind, id, at=at, account_id=caller.account_id, details=details, mails=mails)
 
 
 def _check_name(name: str) -> None:

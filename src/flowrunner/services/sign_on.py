@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.account import Account, Caller, Right, authorise
-from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.audit import AuditEntry, act_on_account
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, Unauthorized, invalid
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
@@ -274,7 +274,16 @@ class SignOn:
         text = f"Your account was linked to one of '{provider.id}', by which it logs in from now on."
         mails = self._login_mails.notice(caller.account_id, text)
         by = replace(caller, address=address)
-        entry = act(by, "identity.linked", "identity", identity.id, at=now, details=details, mails=mails)
+        entry = act_on_account(
+            by,
+            "identity.linked",
+            "identity",
+            identity.id,
+            at=now,
+            account_id=by.account_id,
+            details=details,
+            mails=mails,
+        )
         try:
             await self._store.add(
                 identity,
@@ -341,7 +350,9 @@ class SignOn:
         now = self._clock.now()
         check_recent_login(caller, at=now)
         mails = self._login_mails.notice(caller.account_id, "A link of your account to one of a provider has ended.")
-        entry = act(caller, "identity.unlinked", "identity", id, at=now, mails=mails)
+        entry = act_on_account(
+            caller, "identity.unlinked", "identity", id, at=now, account_id=caller.account_id, mails=mails
+        )
         await self._store.remove(caller.account_id, id, audit=entry)
         self._login_mails.count(mails)
 
@@ -353,9 +364,9 @@ class SignOn:
         authorise(caller, Right.CREDENTIALS)
         if id == caller.account_id:
             raise Forbidden("An admin ends the links of other accounts: end your own one by one")
-        where = personal_workspace(id)
         mails = self._login_mails.notice(id, "An admin has ended all links of your account to providers.")
-        entry = act(caller, "identities.reset", "account", id, at=self._clock.now(), workspace_id=where, mails=mails)
+        now = self._clock.now()
+        entry = act_on_account(caller, "identities.reset", "account", id, at=now, account_id=id, mails=mails)
         await self._store.remove_all(id, audit=entry)
         self._login_mails.count(mails)
         await self._on_access_change(id)

@@ -4,13 +4,14 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import SCOPES_AT_MCP, Caller, Scope, Session, check_scopes
-from flowrunner.domain.audit import act
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, Unavailable
-from flowrunner.domain.values import JSON, AccountId, TokenId, personal_workspace
+from flowrunner.domain.values import JSON, AccountId, TokenId, WorkspaceId, personal_workspace
 from flowrunner.ports.accounts import TokenStore, TokenView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
@@ -116,7 +117,11 @@ class Tokens:
     async def revoke(self, caller: Caller, id: TokenId) -> None:
         """Revoke one of the caller's tokens and close its sockets. Raises: NotFound."""
         entry = act(caller, "token.revoked", "token", id, at=self._clock.now())
-        await self._store.delete(caller.account_id, id, audit=entry)
+
+        def audit(reached: WorkspaceId | None) -> AuditEntry:
+            return replace(entry, workspace_id=reached or personal_workspace(caller.account_id))
+
+        await self._store.delete(caller.account_id, id, audit=audit)
         await self._on_end(caller.account_id)
 
     async def page_of_workspace(self, caller: Caller, *, page: Page) -> tuple[Sequence[TokenView], int]:

@@ -40,7 +40,10 @@ _EXAMINED: Final[Mapping[str, str]] = {
     "outcome": "AND outcome = :outcome",
     "since": "AND +at >= :since",
     "until": "AND +at < :until",
-    "has_no_account": "AND NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%')",
+    "has_no_account": """AND NOT (action = 'logout' OR action LIKE 'login.%' OR action LIKE 'account.%'
+ OR action LIKE 'email.%' OR action LIKE 'password.%' OR action LIKE 'recovery!_codes.%' ESCAPE '!'
+ OR action LIKE 'second!_factor%' ESCAPE '!' OR action LIKE 'identit%' OR action LIKE 'sessions.%'
+ OR action LIKE 'refresh.%')""",
 }
 
 

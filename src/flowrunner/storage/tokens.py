@@ -40,7 +40,7 @@ SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at, t.workspace_id
     ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE t.id = :id AND coalesce(t.expires_at > :now, true)
 """
-DELETE: Final = "DELETE FROM api_tokens WHERE account_id = :account_id AND id = :id"
+DELETE: Final = "DELETE FROM api_tokens WHERE account_id = :account_id AND id = :id RETURNING workspace_id"
 DELETE_OF_WORKSPACE: Final = """
 DELETE FROM api_tokens WHERE coalesce(workspace_id, account_id) = :workspace_id AND id = :id RETURNING account_id
 """
@@ -102,12 +102,14 @@ class SqlTokens:
         values = {"id": id, "now": to_ms(now)}
         return await self._database.read(lambda tx: _caller(tx, FIND_ALIVE, values))
 
-    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
-        async def delete(tx: Transaction) -> None:
-            if await tx.run(DELETE, {"account_id": account_id, "id": id}) == 0:
+    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> WorkspaceId | None:
+        async def delete(tx: Transaction) -> WorkspaceId | None:
+            row = await tx.row(DELETE, {"account_id": account_id, "id": id})
+            if row is None:
                 raise NotFound("token")
+            return None if row[0] is None else WorkspaceId(row[0])
 
-        await self._database.write(delete, audit=audit)
+        return await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
         values = {"account_id": account_id, "after": page.after}
