@@ -51,7 +51,7 @@ def test_s76_no_other_credential_reaches_the_mcp_server(account: Client, admin: 
     nobody = Client(account.url).post("/mcp", message("tools/list"))
     assert_error(nobody, 401)
     assert "create an API token with the scope 'mcp'" in nobody.json["error"]["hint"]
-    assert nobody.json["error"]["docs"] == "docs/mcp.md#connecting-an-agent"
+    assert nobody.json["error"]["docs"] == "/docs/mcp.md#connecting-an-agent"
     assert_error(Client(account.url, "fr_pat_" + "x" * 43).post("/mcp", message("tools/list")), 401)
     revoked = at(account)
     id = account.get("/api/v1/tokens").json["tokens"][-1]["id"]

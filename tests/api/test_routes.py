@@ -63,6 +63,7 @@ OPEN: Final = {
             "/favicon.svg",
             "/start.js",
             "/docs",
+            "/docs/{page}",
             "/docs.js",
             "/flowrunner-api.d.ts",
         )

@@ -220,7 +220,7 @@ async def test_a_personal_workspace_is_shared_but_neither_renamed_nor_deleted(tm
         ]
 
     assert (added.status, seen.status) == (201, 200)
-    assert (unknown.status, unknown.json["error"]["docs"]) == (404, "docs/api.md#confirmed-addresses")
+    assert (unknown.status, unknown.json["error"]["docs"]) == (404, "/docs/api.md#confirmed-addresses")
     assert [reply.status for reply in refused] == [409, 409, 409]
 
 

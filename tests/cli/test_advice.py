@@ -25,7 +25,7 @@ def test_no_advice_of_the_server_for_programs_reaches_people(status: int, guide:
 
 
 def test_closer_advice_is_printed_as_it_is() -> None:
-    assert advice_on(ApiError(409, "conflict", "m", hint="rename one of them", docs="docs/api.md#errors")) == (
+    assert advice_on(ApiError(409, "conflict", "m", hint="rename one of them", docs="/docs/api.md#errors")) == (
         "rename one of them"
     )
     assert advice_on(ApiError(429, "c", "m", hint="wait for the seconds in Retry-After", retry_after=7.0)) == (

@@ -53,7 +53,7 @@ def test_a_flow_with_faults_is_refused_with_every_one(user: User) -> None:
     assert "2:13: nodes.a.type: unknown node type 'webhok' (did you mean 'webhook'?)" in done.stderr
     assert "3:13: nodes.b.type" in done.stderr
     assert "  hint: " in done.stderr
-    assert "  docs: " in done.stderr
+    assert "  docs: http://127.0.0.1:" in done.stderr
 
 
 def test_a_second_flow_of_one_name_is_created_with_a_warning(user: User) -> None:

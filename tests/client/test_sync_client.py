@@ -198,7 +198,7 @@ def test_an_error_says_what_to_do(client: Client) -> None:
     assert (error.status, error.code) == (422, "validation_error")
     assert error.hint
     assert error.request_id
-    assert error.docs == "docs/flow-language.md#the-document"
+    assert error.docs == "/docs/flow-language.md#the-document"
     assert error.errors[0]["line"] == 1
 
 

@@ -25,7 +25,7 @@ SEEN: Final = {
     "schema": ["http://json-schema.org/draft-07/schema#", True, False],
     "steps": [["hello", "completed"]],
     "fault": ["nodes"],
-    "missing": [404, "not_found", "docs/api.md#workspaces"],
+    "missing": [404, "not_found", "/docs/api.md#workspaces"],
 }
 
 

@@ -5,6 +5,7 @@ import gzip
 import pytest
 
 from api.shapes import assert_error
+from docs.pages import ROOT
 from flowrunner.api.http.assets import BUILT
 from support.client import Client, Reply
 from support.server import Server
@@ -42,6 +43,22 @@ def test_s50_s75_the_page_of_the_api_has_the_same_policy_without_trusted_types(s
     pages = {path: fetched(server, path).headers["content-security-policy"] for path in ("/", "/docs")}
 
     assert pages["/"] == f"{pages['/docs']}; require-trusted-types-for 'script'"
+
+
+def test_the_documentation_that_errors_name_is_served_as_text(server: Server) -> None:
+    path, _, anchor = fetched(server, "/api/v1/nothing").json["error"]["docs"].partition("#")
+    page = fetched(server, path)
+
+    assert (page.status, page.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert page.body == (ROOT / path[1:]).read_bytes()
+    assert f"\n## {anchor.capitalize()}\n".encode() in page.body
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs/nothing.md", "/docs/..%2fpyproject.toml", "/docs/images", "/docs/settings.md%0A"]
+)
+def test_no_other_file_is_served_below_the_documentation(server: Server, path: str) -> None:
+    assert_error(fetched(server, path), 404)
 
 
 def test_a_file_is_compressed_for_whom_can_read_it(server: Server) -> None:

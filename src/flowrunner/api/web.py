@@ -1,4 +1,4 @@
-"""The web interface: the files that `ui/` is built into, and their shell at the addresses of its screens.
+"""The web interface: the files that `ui/` is built into, their shell at the addresses of its screens, and the docs.
 
 The shell holds nothing of anybody: what a screen shows, it asks the API for. So it needs no session.
 """
@@ -86,6 +86,12 @@ async def api_page(request: Request) -> Response:
     if request.scope["path"].endswith("\n"):
         raise NotFound("page")
     return await _answer(request, _API_PAGE)
+
+
+@router.get("/docs/{page}")
+async def documentation(request: Request, page: str) -> Response:
+    """Return a page of the documentation as text, to which `docs` in errors leads."""
+    return await _answer(request, f"docs/{page}")
 
 
 @router.get("/docs.js")

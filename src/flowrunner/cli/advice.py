@@ -29,31 +29,31 @@ _AGAIN: Final = "repeat the command later"
 
 # By the passage of the documentation that the server names.
 _OF_PASSAGE: Final[Mapping[str, str]] = {
-    "docs/api.md#authentication": (
+    "/docs/api.md#authentication": (
         "'flowrunner whoami' prints your roles, and 'flowrunner workspace members list' who can change them"
     ),
-    "docs/api.md#workspaces": _WORKSPACE,
-    "docs/api.md#confirmed-addresses": (
+    "/docs/api.md#workspaces": _WORKSPACE,
+    "/docs/api.md#confirmed-addresses": (
         "the person needs an account whose address is confirmed: 'flowrunner account list' has it, for admins"
     ),
-    "docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
-    "docs/api.md#deleting-an-account": "repeat the command with --delete-workspace, --workspace-to ACCOUNT or, if "
+    "/docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
+    "/docs/api.md#deleting-an-account": "repeat the command with --delete-workspace, --workspace-to ACCOUNT or, if "
     "another member is an admin of it, with --keep-workspace",
-    "docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
-    "docs/api.md#concurrent-edits": "it was changed meanwhile: read it again, and repeat the command",
-    "docs/flow-language.md#the-document": "correct each fault that is named; 'flowrunner validate FILE' finds them too",
-    "docs/sign-on.md#second-factors": "log in again: 'flowrunner login' asks for the code of the second factor",
-    "docs/sign-on.md#required-second-factors": "add a second factor in the web interface: 'flowrunner open account'",
-    "docs/sign-on.md#without-passwords": "create an API token in the web interface for 'flowrunner login --with-token'",
-    "docs/operations.md#logs": "give the id of the request to the operator, whose log has the reason",
+    "/docs/api.md#disabled-flows": "enable it: flowrunner flow update FLOW --enable",
+    "/docs/api.md#concurrent-edits": "it was changed meanwhile: read it again, and repeat the command",
+    "/docs/flow-language.md#the-document": "correct each fault that is named; see also 'flowrunner validate FILE'",
+    "/docs/sign-on.md#second-factors": "log in again: 'flowrunner login' asks for the code of the second factor",
+    "/docs/sign-on.md#required-second-factors": "add a second factor in the web interface: 'flowrunner open account'",
+    "/docs/sign-on.md#without-passwords": "create an API token in the browser for 'flowrunner login --with-token'",
+    "/docs/operations.md#logs": "give the id of the request to the operator, whose log has the reason",
 }
 _OF_STATUS: Final[Mapping[int, str]] = {
     400: "the server does not understand this program: 'flowrunner version' and that of the server may differ",
     401: _LOG_IN,
-    403: _OF_PASSAGE["docs/api.md#authentication"],
+    403: _OF_PASSAGE["/docs/api.md#authentication"],
     404: _WORKSPACE,
     405: "the server does not support this: it may be older than this program",
-    412: _OF_PASSAGE["docs/api.md#concurrent-edits"],
+    412: _OF_PASSAGE["/docs/api.md#concurrent-edits"],
     413: "give less at once",
     422: "correct each value that is named",
     429: _AGAIN,
@@ -65,7 +65,7 @@ _OF_FAULT: Final[Mapping[str, str]] = {"use flow_id": "give the id of the flow: 
 
 def advice_on(error: "ApiError") -> str | None:
     """Return what a person can do about an answer; None if nothing is known."""
-    if error.status == 401 and error.docs != "docs/sign-on.md#second-factors":
+    if error.status == 401 and error.docs != "/docs/sign-on.md#second-factors":
         return _LOG_IN
     if error.status == 403 and "API token" in error.message:
         return _OTHER_SCOPE if "scope" in error.message else _LOGIN_ONLY

@@ -18,7 +18,11 @@ _PREFIX: Final = "common_"
 
 @dataclass(slots=True)
 class Common:
-    """The values of the common options; None where one is not given."""
+    """The values of the common options; None where one is not given.
+
+    Attributes:
+        address: The server that the command talks to.
+    """
 
     output: str | None = None
     fields: str | None = None
@@ -32,6 +36,7 @@ class Common:
     no_input: bool = False
     quiet: bool = False
     verbose: bool = False
+    address: str = ""
 
 
 class CommonOption(click.Option):

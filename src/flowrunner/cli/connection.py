@@ -51,6 +51,7 @@ def open_client(target: Target) -> "Client":
     from flowrunner.client import Client
 
     wanted = common()
+    wanted.address = target.url
     try:
         timeout = parse_duration(wanted.http_timeout) if wanted.http_timeout else 30.0
         return (_verbose_client() if wanted.verbose else Client)(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flowrunner.cli.common import common_options
+from flowrunner.cli.common import common, common_options
 from flowrunner.cli.exits import (
     DENIED,
     EXECUTION_FAILED,
@@ -84,7 +84,8 @@ def _report(error: "ClientError") -> None:
     for fault in (_fault(fault) for fault in error.errors):
         if fault not in said:
             click.echo(f"  {plain(fault)}", err=True)
-    for name, text in (("hint", advice), ("docs", error.docs), ("request", error.request_id)):
+    docs = error.docs and f"{common().address.rstrip('/')}{error.docs}"
+    for name, text in (("hint", advice), ("docs", docs), ("request", error.request_id)):
         if text and (name != "request" or error.status >= 500):
             click.echo(f"  {name}: {plain(text)}", err=True)
 

@@ -3502,7 +3502,7 @@ export interface components {
             hint: string;
             /**
              * Docs
-             * @description The passage of the documentation about this kind of error.
+             * @description The passage of the documentation about this kind of error: a path on this server.
              */
             docs: string;
         };

@@ -144,7 +144,9 @@ class ErrorBody(Answer, frozen=True, kw_only=True):
     details: ErrorDetails
     request_id: str
     hint: Annotated[str, Meta(description="What to do next.")]
-    docs: Annotated[str, Meta(description="The passage of the documentation about this kind of error.")]
+    docs: Annotated[
+        str, Meta(description="The passage of the documentation about this kind of error: a path on this server.")
+    ]
 
 
 class ErrorAnswer(Answer, frozen=True, kw_only=True):

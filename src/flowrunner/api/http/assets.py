@@ -1,4 +1,4 @@
-"""The built files of the web interface, in memory and compressed."""
+"""The built files of the web interface and the pages of the documentation, in memory and compressed."""
 
 import gzip
 import hashlib
@@ -11,16 +11,18 @@ from typing import Final
 import flowrunner
 
 BUILT: Final = Path(flowrunner.__file__).parent / "web"
-# Types by name differ between machines.
+PAGES: Final = Path(flowrunner.__file__).parent / "docs"
+# Types by name differ between machines. Not every browser shows text/markdown.
 _TYPES: Final = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2", ".ts": "text/plain",
+    ".md": "text/plain",
 }  # fmt: skip
 _IS_COMPRESSED: Final = frozenset({".woff2", ".png"})
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A built file, as it is sent.
+    """A file, as it is sent.
 
     Attributes:
         packed: The content in gzip; None if that saves nothing.
@@ -33,10 +35,11 @@ class Asset:
     state: str
 
 
-def read_assets(directory: Path = BUILT) -> Mapping[str, Asset]:
-    """Return the built files by their path below ``directory``."""
-    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
-    return {path.relative_to(directory).as_posix(): _read(path) for path in files}
+def read_assets() -> Mapping[str, Asset]:
+    """Return the files by their path on the server, without the first slash."""
+    built = {path.relative_to(BUILT).as_posix(): path for path in sorted(BUILT.rglob("*")) if path.is_file()}
+    pages = {f"docs/{path.name}": path for path in sorted(PAGES.glob("*.md"))}
+    return {name: _read(path) for name, path in {**built, **pages}.items()}
 
 
 def _read(path: Path) -> Asset:
