@@ -42,6 +42,8 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       failed(error);
+      // Somebody else has saved it: what is current now is shown, and the next try is about that.
+      if (error.status === 412) await Promise.all([flow.reload(), list.reload()]);
     }
   }
 

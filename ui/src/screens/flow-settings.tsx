@@ -48,7 +48,13 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
   const mayEdit = may("editor");
   const fault = useSignal<unknown>(undefined);
   async function change(body: { disabled?: boolean; name?: string; tags?: string[] }, said: string): Promise<void> {
-    await api.put("/api/v1/flows/{id}", { path: { id: flow.id }, body, headers: { "If-Match": saved.etag } });
+    try {
+      await api.put("/api/v1/flows/{id}", { path: { id: flow.id }, body, headers: { "If-Match": saved.etag } });
+    } catch (error) {
+      // Somebody else has changed it: the next try is about what is there then, which is shown until then.
+      if (error instanceof ApiError && error.status === 412) await query.reload();
+      throw error;
+    }
     done(said);
     await query.reload();
   }

@@ -28,6 +28,7 @@ export const build = {
   remove: "Delete node",
   removed: (name: string) => `${name} is deleted. Ctrl Z brings it back.`,
   broken: "The text has syntax errors. Fix them before you use the form.",
+  unwritten: "A field of the form holds something that is not a value. Correct it or empty it first.",
   cannot: "The form cannot change this. Change it in the text.",
   unknownType: (type: string) => `There is no node type ${type === "" ? "yet" : type}.`,
   connect: (source: string, target: string) => `From ${source} to ${target}`,

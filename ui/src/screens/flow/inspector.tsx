@@ -1,5 +1,6 @@
 /** One node as a form, which is written into the text; comments and layout stay. */
 import { useSignal } from "@preact/signals";
+import { useEffect, useId, useRef } from "preact/hooks";
 import { actionsOf } from "../../editor/names";
 import { propertiesOf } from "../../editor/schema";
 import { SchemaField } from "../../forms/field";
@@ -20,7 +21,7 @@ interface Props {
   node: DocumentNode;
   isReadOnly: boolean;
   /** Write a text; null could not be made. */
-  write: (text: string | null) => void;
+  write: (text: string | null) => unknown;
   onInsertAfter: () => void;
   onRename: (name: string) => void;
   onRemove: () => void;
@@ -46,7 +47,8 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
       class="inspector"
       aria-label={texts.panel(node.label)}
       onKeyDown={(event) => {
-        if (event.key === "Escape") onClose();
+        // What was typed is written first; what is no value stays in sight.
+        if (event.key === "Escape" && model.writeTyped()) onClose();
       }}
     >
       <div class="inspector-head">
@@ -60,14 +62,14 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
           <button class="chip" aria-pressed={isTrying.value} onClick={() => (isTrying.value = true)}>{texts.tryIt}</button>
         </div>
       )}
-      {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} definition={() => model.text.peek()} /> : <fieldset class="stack" disabled={isLocked}>
-        <NameField node={node} taken={siblings(reading, node).map(({ label }) => label)} onRename={onRename} />
+      {isTrying.value ? <TrialPanel flow={model.saved.value?.flow.id} node={node} trial={model.trialOf(node.id)} definition={() => model.text.peek()} /> : <fieldset class="stack" disabled={isLocked}>
+        <NameField model={model} node={node} taken={siblings(reading, node).map(({ label }) => label)} onRename={onRename} />
         {type === undefined ? <p class="muted">{texts.unknownType(node.type)}</p> : <p class="muted small"><Prose text={type.description} /></p>}
         {type !== undefined && (
           <section class="stack" aria-label={texts.params}>
             {properties.length === 0 && <p class="muted small">{texts.noParams}</p>}
             {properties.map(({ name, isRequired }) => (
-              <NodeField key={`${node.id} ${name}`} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set([...paramsPath, name], next)} />
+              <NodeField key={`${node.id} ${name}`} model={model} field={fieldAt(paramsPath, name, isRequired)} value={params[name]} onValue={(next) => set([...paramsPath, name], next)} />
             ))}
           </section>
         )}
@@ -75,7 +77,7 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
         <details>
           <summary>{texts.more}</summary>
           <div class="stack">
-            {COMMON.map((name) => <NodeField key={`${node.id} ${name}`} field={fieldAt(node.keys, name, false)} value={value[name]} onValue={(next) => set([...node.keys, name], next)} />)}
+            {COMMON.map((name) => <NodeField key={`${node.id} ${name}`} model={model} field={fieldAt(node.keys, name, false)} value={value[name]} onValue={(next) => set([...node.keys, name], next)} />)}
           </div>
         </details>
         <div class="row">
@@ -87,40 +89,63 @@ export function Inspector({ model, language, node, isReadOnly, write, onInsertAf
   );
 }
 
-/** The name of the node; another one is written wherever the text names it. */
-function NameField({ node: { label }, taken, onRename }: { node: DocumentNode; taken: readonly string[]; onRename: (name: string) => void }) {
+/** Keep what is typed in a field, and note for the editor how it is written: a save must not leave it out. */
+function useTyped(model: FlowEditor, write: (typed: string) => boolean): { typed: string | undefined; type: (text: string) => void; commit: () => boolean } {
+  const key = useId();
   const typed = useSignal<string | undefined>(undefined);
-  const text = typed.value ?? label;
-  const name = text.trim();
-  const fault = name === "" ? texts.nameless : name !== label && taken.includes(name) ? texts.taken(name) : undefined;
+  const latest = useRef(write);
+  latest.current = write;
+  const commit = () => {
+    const text = typed.peek();
+    if (text === undefined) return true;
+    if (!latest.current(text)) return false;
+    typed.value = undefined;
+    model.note(key, undefined);
+    return true;
+  };
+  useEffect(() => () => model.note(key, undefined), []);
+  return {
+    typed: typed.value,
+    type: (text) => {
+      typed.value = text;
+      model.note(key, commit);
+    },
+    commit,
+  };
+}
+
+/** The name of the node; another one is written wherever the text names it. */
+function NameField({ model, node: { label }, taken, onRename }: { model: FlowEditor; node: DocumentNode; taken: readonly string[]; onRename: (name: string) => void }) {
+  const faultOf = (name: string) => (name === "" ? texts.nameless : name !== label && taken.includes(name) ? texts.taken(name) : undefined);
+  const { typed, type, commit } = useTyped(model, (text) => {
+    const name = text.trim();
+    if (faultOf(name) !== undefined) return false;
+    if (name !== label) onRename(name);
+    return true;
+  });
   return (
-    <div onChange={() => { if (fault === undefined && name !== label) onRename(name); }}>
-      <Field label={texts.name} hint={typed.value === undefined ? undefined : texts.nameHint} fault={fault}>
-        {(id, note) => <input id={id} class="mono" aria-describedby={note} autocomplete="off" spellcheck={false} value={text} onInput={(event) => (typed.value = event.currentTarget.value)} />}
+    <div onChange={commit}>
+      <Field label={texts.name} hint={typed === undefined ? undefined : texts.nameHint} fault={typed === undefined ? undefined : faultOf(typed.trim())}>
+        {(id, note) => <input id={id} class="mono" aria-describedby={note} autocomplete="off" spellcheck={false} value={typed ?? label} onInput={(event) => type(event.currentTarget.value)} />}
       </Field>
     </div>
   );
 }
 
-/** A field that keeps what is typed until it is left, then writes it if it is a value. */
-function NodeField({ field, value, onValue }: { field: FormField; value: unknown; onValue: (value: unknown) => void }) {
-  const typed = useSignal<string | undefined>(undefined);
+/** A field that keeps what is typed until it is left or the flow is saved, then writes it if it is a value. */
+function NodeField({ model, field, value, onValue }: { model: FlowEditor; field: FormField; value: unknown; onValue: (value: unknown) => void }) {
   const written = textOf(field, value);
-  const text = typed.value ?? written;
-  const result = valueOf(field, text);
-  const fault = typed.value !== undefined && "fault" in result ? result.fault : undefined;
-  function commit(): void {
-    if (typed.peek() === undefined) return;
-    const result = valueOf(field, typed.peek()!);
-    if ("fault" in result) return;
-    const isChanged = typed.peek() !== written;
-    typed.value = undefined;
-    if (isChanged) onValue(result.value);
-  }
-  return <div onChange={commit}><SchemaField field={field} text={text} fault={fault} onText={(next) => (typed.value = next)} /></div>;
+  const { typed, type, commit } = useTyped(model, (text) => {
+    const result = valueOf(field, text);
+    if ("fault" in result) return false;
+    if (text !== written) onValue(result.value);
+    return true;
+  });
+  const result = valueOf(field, typed ?? written);
+  return <div onChange={commit}><SchemaField field={field} text={typed ?? written} fault={typed !== undefined && "fault" in result ? result.fault : undefined} onText={type} /></div>;
 }
 
-function Edges({ model, language, node, value, write }: { model: FlowEditor; language: Language; node: DocumentNode; value: Readonly<Record<string, unknown>>; write: (text: string | null) => void }) {
+function Edges({ model, language, node, value, write }: { model: FlowEditor; language: Language; node: DocumentNode; value: Readonly<Record<string, unknown>>; write: Props["write"] }) {
   const reading = model.reading.value!;
   const edges = edgesAt(reading, node);
   const targets = siblings(reading, node).map(({ label }) => label);

@@ -23,7 +23,7 @@ import { common } from "../../texts/common";
 interface Props {
   flow: { id: string; name: string };
   definition: string;
-  /** Saves the text first; false if it could not be saved. Absent if it is saved. */
+  /** Saves the text first; false if somebody else has saved another one. Absent if it is saved. Raises: ApiError. */
   save?: () => Promise<boolean>;
   onClose: () => void;
 }
@@ -87,7 +87,8 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
     error.value = undefined;
     const body = { input, ...labels };
     starting.run([definition, body], async (headers) => {
-      if (save !== undefined && !(await save())) return onClose();
+      // A conflict is asked about above this dialog, which keeps its input.
+      if (save !== undefined && !(await save())) return;
       const started = await api.post("/api/v1/flows/{id}/run", { path: { id: flow.id }, body, headers });
       done(texts.started(flow.name));
       onClose();

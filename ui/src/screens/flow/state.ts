@@ -6,6 +6,7 @@ import { EMPTY, type Graph } from "../../graph/model";
 import type { Mark } from "../../graph/view";
 import { drafts, keepers, type Draft } from "../../app/drafts";
 import { nodeAt, nodeOfPath, readFlow, type Reading } from "./places";
+import { Trial } from "./trial-state";
 
 const RELAYOUT_MS = 120;
 const CHECK_MS = 350;
@@ -43,10 +44,14 @@ export class FlowEditor {
   readonly isSaving = signal(false);
   readonly isKept = signal(true);
 
-  readonly isDirty = computed(() => this.text.value !== (this.saved.value?.flow.definition ?? this.initial));
+  /** Fields of the form whose values are typed and not yet in the text, by key; each writes its value, or returns false. */
+  private readonly typed = signal<ReadonlyMap<string, () => boolean>>(new Map());
+
+  readonly isDirty = computed(() => this.typed.value.size > 0 || this.text.value !== (this.saved.value?.flow.definition ?? this.initial));
   readonly graph = computed<Graph>(() => this.reading.value?.graph ?? EMPTY);
   readonly marks = computed(() => this.marksOf());
 
+  private readonly trials = new Map<string, Trial>();
   private etag = "";
   private revision = 0;
   private readonly timers = new Map<string, ReturnType<typeof setTimeout>>();
@@ -81,7 +86,30 @@ export class FlowEditor {
     });
   }
 
-  private readonly keepNow = (): void => this.keep();
+  private readonly keepNow = (): void => {
+    this.writeTyped();
+    this.keep();
+  };
+
+  /** Note what is typed in a field of the form. Args: write: Writes it into the text; undefined once it is there. */
+  note(field: string, write: (() => boolean) | undefined): void {
+    const next = new Map(this.typed.peek());
+    if (write !== undefined) next.set(field, write);
+    else if (!next.delete(field)) return;
+    this.typed.value = next;
+  }
+
+  /** Write what is typed in the form into the text; return false if a part of it is not a value. */
+  writeTyped(): boolean {
+    return [...this.typed.peek().values()].map((write) => write()).every(Boolean);
+  }
+
+  /** The trial of a node, which outlives its panel. */
+  trialOf(node: string): Trial {
+    let found = this.trials.get(node);
+    if (found === undefined) this.trials.set(node, (found = new Trial()));
+    return found;
+  }
 
   dispose(): void {
     keepers.delete(this.keepNow);
