@@ -10,21 +10,19 @@ from zlib import crc32
 from hypothesis import strategies as st
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.decide import collected, decide, fail_attempt, node_of
+from flowrunner.domain.decide import decide, evaluated, fail_attempt, node_of
 from flowrunner.domain.decisions import (
-    Collect,
     Decision,
-    EvaluateOutputs,
+    Evaluate,
     Finish,
     Record,
     Resume,
     Start,
     Wait,
     cancelled,
-    complete,
-    failed,
 )
 from flowrunner.domain.events import (
+    ROOT,
     Admitted,
     Completed,
     Ending,
@@ -196,15 +194,17 @@ class Simulation:
                     inside = {s.step for frame in self.state.within(event.scope) for s in frame.steps.values()}
                     self.running -= inside
                 self.record(event)
-            case EvaluateOutputs():
-                current = self.state.root.current
+            case Evaluate(last) if last.scope == ROOT:
                 is_wrong = crc32(f"{self.plan.seed}outputs".encode()) % 5 == 0
                 error = ErrorValue(type="expression", message="no outputs")
-                conclusion = complete(self.flow, ["outputs"])
-                self.act(failed(self.flow, self.state, error, current) if is_wrong else conclusion)
-            case Collect(scope):
+                right = ScopeEnded(scope=ROOT, outcome="completed", result=["outputs"])
+                wrong = ScopeEnded(scope=ROOT, outcome="failed", error=error)
+                for following in evaluated(self.flow, self.state, wrong if is_wrong else right):
+                    self.act(following)
+            case Evaluate(last):
+                scope = last.scope
                 part = ScopeEnded(scope=scope, outcome="completed", result=scope, part_bytes=len(scope))
-                for following in collected(self.state, part):
+                for following in evaluated(self.flow, self.state, part):
                     self.act(following)
             case Finish(event):
                 self.record(event)

@@ -244,6 +244,25 @@ async def test_an_execution_that_is_cancelled_holds_no_slot_for_long_values(path
         assert slots.held(MARA) == 0
 
 
+async def test_a_step_takes_one_slot_however_many_long_values_it_reads_at_the_same_time(path: Path) -> None:
+    slots = FairSlots(total=2, share=2, sure=2)
+    held: list[int] = []
+
+    async def read_two(params: Any, context: StepContext) -> None:
+        async with slots.hold(MARA, 2):
+            reads = [asyncio.create_task(context.hold_long_value()) for _ in range(2)]
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*reads)
+        held.append(slots.held(MARA))
+
+    async with machine(path, types=[Acting("read", read_two)]) as engine:
+        engine.http.long_values = slots
+        await engine.run("nodes: {a: {type: read}}")
+
+    assert held == [1]
+    assert slots.held(MARA) == 0
+
+
 def keeping(appends: list[Append]) -> Any:
     """Return a wrapper of journals that adds their appends to a list."""
 

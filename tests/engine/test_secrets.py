@@ -254,6 +254,34 @@ async def test_s26_a_crash_whose_words_cannot_be_cleared_of_secrets_ends_its_nod
     assert "aaaa" not in line["exception"]
 
 
+async def test_s26_a_crash_is_logged_without_secrets_while_the_database_is_away(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with machine(path, types=[Acting("crash", crash_with_secret)]) as engine:
+        await secret(engine, "KEY", "a-value-of-some-length")
+        redactor = engine.vault.redactor
+
+        async def away(workspace_id: WorkspaceId) -> object:
+            raise Unavailable("The database cannot be read at the moment")
+
+        async def once(workspace_id: WorkspaceId) -> object:
+            monkeypatch.setattr(engine.vault, "redactor", away)
+            return await redactor(workspace_id)
+
+        monkeypatch.setattr(engine.vault, "redactor", once)
+        with capture_logs() as lines:
+            events = await engine.run("nodes: {a: {type: crash, next: {error: b}}, b: {type: return}}")
+
+    assert isinstance(ending(events), Completed)
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert line["event"] == "node.crashed"
+    assert "RuntimeError: ***" in line["exception"]
+
+
+async def crash_with_secret(value: object, context: object) -> None:
+    raise RuntimeError("a-value-of-some-length")
+
+
 async def test_s26_an_input_and_a_signal_in_which_secrets_cannot_be_hidden_are_refused(engine: Machine) -> None:
     await engine.save("nodes: {a: {type: wait, params: {key: go}, next: r}, r: {type: return}}")
     waiting = await engine.start()

@@ -10,9 +10,8 @@ from itertools import islice
 from typing import Final, assert_never
 
 from flowrunner.domain.decisions import (
-    Collect,
     Decision,
-    EvaluateOutputs,
+    Evaluate,
     Finish,
     Record,
     Resume,
@@ -51,13 +50,20 @@ _LEAST_STEPS_OF_HANDLER: Final = 1000
 
 
 def decide(
-    flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime, may_be_interrupted: bool = True
+    flow: Flow,
+    state: ExecutionState,
+    *,
+    running: Container[Step],
+    now: datetime,
+    evaluating: Container[str] = (),
+    may_be_interrupted: bool = True,
 ) -> tuple[Decision, ...]:
     """Return the next actions; empty if all are under way, or the execution has ended.
 
     Args:
         running: Steps that this process is running. A step that is recorded as started and is not among them was
             interrupted by a crash.
+        evaluating: Scopes whose value this process is evaluating.
         may_be_interrupted: Whether such steps are possible.
     """
     if state.ending is not None or state.seq == 0 or state.is_queued:
@@ -74,6 +80,8 @@ def decide(
     if due is not None and due.due_at is not None and now >= due.due_at:
         return _due(flow, state, due)
     for scope in state.ready:
+        if scope in evaluating:
+            continue
         decisions = _in_scope(flow, state, state.frames[scope], running)
         if decisions:
             return decisions
@@ -131,8 +139,16 @@ def fail_attempt(
     return _node_failed(current, error, retry_at)
 
 
-def collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
-    """Return the decisions for the end of a loop's run whose collected part is known."""
+def evaluated(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[Record | Finish, ...]:
+    """Return the decisions for the end of a scope whose value is known: the flow's outputs, or a loop's part."""
+    if ended.scope != ROOT:
+        return _collected(state, ended)
+    if ended.error is not None:
+        return (failed(flow, state, ended.error, state.root.current),)
+    return (complete(flow, ended.result),)
+
+
+def _collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Record, ...]:
     step = state.frames[ended.scope].owner
     assert step is not None, "a scope of a loop has the loop's step as its owner"
     owner = state.at(step)
@@ -230,7 +246,7 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
     return tuple(starts)
 
 
-def _cancel_scopes(current: StepState) -> tuple[Decision, ...]:
+def _cancel_scopes(current: StepState) -> tuple[Record, ...]:
     active = current.open.active if current.open is not None else ()
     return tuple(Record(ScopeEnded(scope=current.step.child_scope(key), outcome="cancelled")) for key in active)
 
@@ -356,17 +372,18 @@ def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
         return _enter(flow, state, frame.scope, target)
     if frame.scope != ROOT:
         if frame.owner is not None and node_of(flow, state, frame.owner).collect is not None:
-            return Collect(frame.scope)
+            return Evaluate(current.step)
         return Record(ScopeEnded(scope=frame.scope, outcome="completed"))
     # Declared outputs take precedence over the last node's result.
     if flow.outputs is not None and not current.is_last:
-        return EvaluateOutputs()
+        return Evaluate(current.step)
     if current.collected_bytes > _MAX_RESULT_BYTES:
         message = (
             f"The list that '{node.name}' collected has {current.collected_bytes} bytes; the limit of an execution's"
             f" result is {_MAX_RESULT_BYTES}. Select the part to return in 'outputs'"
         )
-        return failed(flow, state, ErrorValue(type="node.result_too_large", node=node.name, message=message), current)
+        error = ErrorValue(type="node.result_too_large", node=node.name, message=message)
+        return failed(flow, state, error, current)
     return complete(flow, current.result)
 
 

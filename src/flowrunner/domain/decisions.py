@@ -45,15 +45,13 @@ class Record:
 
 
 @static_dataclass(frozen=True, slots=True)
-class EvaluateOutputs:
-    """Evaluate the flow's outputs, and continue with `complete` for their value."""
+class Evaluate:
+    """Evaluate the value of the scope that ends with ``step``, and continue with `evaluated`.
 
+    It is the flow's outputs, or the part that a loop collects from a run of its nodes.
+    """
 
-@static_dataclass(frozen=True, slots=True)
-class Collect:
-    """Evaluate the part that a loop collects from a run of its nodes, and continue with `collected`."""
-
-    scope: str
+    step: Step
 
 
 @static_dataclass(frozen=True, slots=True)
@@ -68,20 +66,22 @@ class Finish:
     event: Ending
 
 
-Decision: TypeAlias = Start | Resume | Record | EvaluateOutputs | Collect | Wait | Finish
+# What the engine does at once.
+Action: TypeAlias = Start | Resume | Record | Evaluate | Finish
+Decision: TypeAlias = Action | Wait
 
 
 # The end of the flow itself, followed by its handlers if it has any.
 
 
-def failed(flow: Flow, state: ExecutionState, error: ErrorValue, at: StepState | None = None) -> Decision:
+def failed(flow: Flow, state: ExecutionState, error: ErrorValue, at: StepState | None = None) -> Record | Finish:
     """Return the decision that fails the flow, at the step ``at`` if there is one."""
     if flow.on_failure is not None or flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="failed", error=error))
     return Finish(_failure(state, error, at))
 
 
-def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = False) -> Decision | None:
+def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = False) -> Record | Finish | None:
     """Return the decision for a cancellation; None if the flow has already ended and its handlers continue.
 
     Args:
@@ -95,7 +95,7 @@ def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = F
     return Finish(Cancelled(reason=reason))
 
 
-def complete(flow: Flow, result: JSON) -> Decision:
+def complete(flow: Flow, result: JSON) -> Record | Finish:
     """Return the decision that completes the flow with ``result``."""
     if flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="completed", result=result))

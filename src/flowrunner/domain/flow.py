@@ -147,7 +147,7 @@ class Node:
     kept: dict[str, object] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        is_quick = self.pure and not any(part.codes or part.mentions.secrets for part in self.parts)
+        is_quick = self.pure and all(part.is_quick for part in self.parts)
         object.__setattr__(self, "is_quick", is_quick)
 
     def target(self, action: str, *, skipped: bool = False) -> str | None:

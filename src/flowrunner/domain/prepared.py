@@ -57,6 +57,11 @@ class Prepared:
     def is_constant(self) -> bool:
         return isinstance(self.template, Constant)
 
+    @property
+    def is_quick(self) -> bool:
+        """Return whether it renders without waiting for the sandbox or the vault."""
+        return not (self.codes or self.mentions.secrets)
+
 
 def prepared(template: Template) -> Prepared:
     return Prepared(template=template, codes=codes_of(template), mentions=mentions_of(template))

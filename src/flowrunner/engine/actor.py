@@ -5,7 +5,6 @@ makes the events and the decisions durable together, and only then acts.
 """
 
 import asyncio
-import contextlib
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +12,10 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import decide, fail_attempt
+from flowrunner.domain.decide import decide, evaluated, fail_attempt
 from flowrunner.domain.decisions import (
-    Collect,
-    Decision,
-    EvaluateOutputs,
+    Action,
+    Evaluate,
     Finish,
     Record,
     Resume,
@@ -46,29 +44,29 @@ from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.domain.waits import parse_signal_key
 from flowrunner.engine.children import PendingNotifications
-from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, MEASURED_BYTES, EventLog
-from flowrunner.engine.expressions import evaluate
-from flowrunner.engine.log_lines import level_of, line_of_answer, line_of_end, line_of_failed_attempt
+from flowrunner.engine.log_lines import line_of_answer, line_of_end, line_of_failed_attempt
 from flowrunner.engine.mailbox import (
     CancelRequest,
     Mailbox,
     Result,
     SignalMessage,
-    StepResult,
+    TaskOutcome,
     is_accepted,
     is_repeat,
     step_waiting_for,
 )
 from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
 from flowrunner.engine.replay import Replay
-from flowrunner.engine.step import run_step
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
 # More than a crash can lose.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
+# Quick steps that run without a look at the messages.
+_QUICK_AT_A_STRETCH: Final = 32
 # A longer execution stays in memory for a while when it has to wait. Loading an event takes about 30 µs, so even an
 # execution that is notified of the end of a sub-flow each time after it has left costs little.
 _LONG_EVENTS: Final = 1000
@@ -104,12 +102,11 @@ class ExecutionActor:
         self._events = log
         log.memory.on_excess(self._mailbox.wake)
         self._state = state = log.state
-        self._steps = StepTasks(self._deps, self._execution, state, self._mailbox)
+        self._steps = StepTasks(self._deps, self._execution, state, self._mailbox, self._redactor)
         self._may_be_interrupted = state.seq > 0
         # Up to this event the start of pure nodes is durable before they run, too: one of them may have crashed the
         # process, and would crash it again indefinitely if no attempt were counted.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
-        self._to_evaluate: EvaluateOutputs | Collect | None = None
         self._size_at_yield = log.size
 
     def on_leave(self, left: Callable[[], object]) -> None:
@@ -221,6 +218,8 @@ class ExecutionActor:
         """Stop running steps and end the flow; its handlers still run unless a request skips them."""
         # Record the results that have arrived by now.
         await self._take_messages()
+        if self._state.ending is not None:
+            return
         requests, self._cancel_requests = self._cancel_requests, []
         # The first of several requests with the same effect is recorded as the cause.
         cause = next((r.cancel for r in requests if not r.cancel.spares_handlers), requests[0].cancel)
@@ -257,17 +256,21 @@ class ExecutionActor:
 
     async def _decide_and_act(self) -> datetime | None:
         """Decide, record and act until nothing is left to do; return the due time of the next timer."""
+        quick = 0
         while True:
             # Recorded here: `_finish` cannot pause between lines.
             await self._log(*self._mailbox.take_lines())
             due_at = await self._decide()
-            if self._to_evaluate is not None:
-                with contextlib.suppress(Stopped):
-                    await self._evaluate()
-                continue
-            quick = self._steps.take_quick()
-            if quick is not None:
-                await self._run_quick(quick)
+            if self._cancel_requests and self._state.ending is None:
+                return None
+            if self._steps.has_quick:
+                if self._is_careful or self._events.is_much_unrecorded:
+                    await self._flush()
+                    self._steps.launch()
+                await self._run_quick()
+                quick += 1
+                if quick % _QUICK_AT_A_STRETCH == 0:
+                    await self._take_messages(most=AT_A_STRETCH)
                 continue
             if self._may_hold_back():
                 self._mailbox.wake_soon()
@@ -276,16 +279,15 @@ class ExecutionActor:
             self._steps.launch()
             return due_at
 
-    async def _run_quick(self, step: Step) -> None:
+    async def _run_quick(self) -> None:
         """Run a short step here. It has no effect outside, so its start need not be durable before."""
-        if self._is_careful or self._events.is_much_unrecorded:
-            await self._flush()
         lines: list[Logged] = []
         try:
-            result = await run_step(self._deps, self._execution, self._state, step, lines.append)
+            step, run = self._steps.begin_quick(lines.append)
+            outcome = await run
         finally:
             await self._log(*lines)
-        await self._record_result(step, result)
+        await self._record_outcome(step, outcome)
 
     @property
     def _starts_no_steps(self) -> bool:
@@ -309,7 +311,7 @@ class ExecutionActor:
     async def _decide(self) -> datetime | None:
         """Decide and record until nothing is left to do; return the due time of the next timer."""
         count, measured_bytes = 0, self._state.measured_bytes
-        while not (self._to_evaluate or self._cancel_requests or self._starts_no_steps):
+        while not (self._cancel_requests or self._starts_no_steps):
             too_large = self._events.end_if_too_large()
             if too_large is not None:
                 self._act(too_large)
@@ -319,7 +321,12 @@ class ExecutionActor:
                 s not in self._steps for s in self._state.running
             )
             decisions = decide(
-                self._flow, self._state, running=self._steps, now=now, may_be_interrupted=self._may_be_interrupted
+                self._flow,
+                self._state,
+                running=self._steps,
+                evaluating=self._steps.evaluating,
+                now=now,
+                may_be_interrupted=self._may_be_interrupted,
             )
             if not decisions:
                 return None
@@ -334,7 +341,7 @@ class ExecutionActor:
                     await asyncio.sleep(0)
         return None
 
-    def _act(self, decision: Decision) -> None:
+    def _act(self, decision: Action) -> None:
         match decision:
             case Start(event):
                 self._events.record(event)
@@ -347,41 +354,17 @@ class ExecutionActor:
                 if isinstance(event, ScopeEnded):
                     self._end_scope(event)
                 self._record_known(event)
-            case EvaluateOutputs() | Collect():
-                self._to_evaluate = decision
+            case Evaluate(last):
+                self._steps.add_evaluation(last)
             case Finish(event):
                 self._finish(event)
-            case Wait():
-                pass
             case _:
                 assert_never(decision)
 
-    async def _evaluate(self) -> None:
-        """Evaluate the flow's outputs, or the value that a loop collects, and act on it."""
-        decision, self._to_evaluate = self._to_evaluate, None
-        assert decision is not None, "checked by the caller"
-        lines: list[Logged] = []
-
-        def on_console(level: str, text: str) -> None:
-            lines.append(Logged(level=level_of(level), message=text))
-
-        try:
-            decisions = await evaluate(
-                decision,
-                self._deps,
-                self._execution,
-                self._state,
-                redactor=self._redactor,
-                on_console=on_console,
-            )
-        finally:
-            await self._log(*lines)
-        for each in decisions:
-            self._act(each)
-        await self._yield_after_long_events()
-
     async def _log(self, *lines: Logged) -> None:
         for line in lines:
+            if self._state.ending is not None:
+                return
             if self._events.accepts_lines:
                 self._events.log(await storable_soon(line, self._redactor))
                 await self._yield_after_long_events()
@@ -441,11 +424,11 @@ class ExecutionActor:
                 case Result(step, _, outcome):
                     if self._steps.is_awaited(message):
                         self._steps.abandon(step)
-                        await self._record_result(step, outcome)
+                        await self._record_outcome(step, outcome)
                 case _:
                     assert_never(message)
-            if self._events.is_too_large:
-                # It ends before more is held.
+            if self._events.is_too_large or self._state.ending is not None:
+                # It ends before more is held, and after its end nothing is recorded.
                 self._mailbox.wake()
                 return
 
@@ -476,17 +459,20 @@ class ExecutionActor:
         self._events.attribute(signal.audit, () if signal.message is None else (signal.message,))
         self._events.answer_when_durable(answer)
 
-    async def _record_result(self, step: Step, result: StepResult) -> None:
-        match result:
+    async def _record_outcome(self, step: Step, outcome: TaskOutcome) -> None:
+        match outcome:
             case ErrorValue():
-                result = await hidden_soon(result, self._redactor)
+                error = await hidden_soon(outcome, self._redactor)
                 current, now, draw = self._state.at(step), self._deps.clock.now(), self._deps.draw()
-                self._record_failed_attempt(fail_attempt(self._flow, self._state, current, result, now=now, draw=draw))
+                self._record_failed_attempt(fail_attempt(self._flow, self._state, current, error, now=now, draw=draw))
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
-                recorded = self._events.record(await storable_soon(result, self._redactor))
+                recorded = self._events.record(await storable_soon(outcome, self._redactor))
                 if isinstance(recorded, NodeFailed):
                     # The result cannot be stored.
                     self._events.log(line_of_failed_attempt(recorded))
+            case ScopeEnded():
+                for decision in evaluated(self._flow, self._state, outcome):
+                    self._act(decision)
             case _:
-                assert_never(result)
+                assert_never(outcome)
         await self._yield_after_long_events()

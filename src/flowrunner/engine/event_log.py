@@ -9,7 +9,7 @@ import msgspec
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import deadline_of
-from flowrunner.domain.decisions import Decision, cancelled, failed
+from flowrunner.domain.decisions import Finish, Record, cancelled, failed
 from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
     Admitted,
@@ -212,7 +212,7 @@ class EventLog:
             self.refusal = None
             self._pending.may_exceed = True
 
-    def end_if_too_large(self) -> Decision | None:
+    def end_if_too_large(self) -> Record | Finish | None:
         """Return the end of an execution whose events are too large, or whose steps hold too much memory."""
         error = self._excess()
         if error is None or self.state.ending is not None:

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from flowrunner.domain.decide import collected, node_of
-from flowrunner.domain.decisions import Collect, Decision, EvaluateOutputs, Finish, Record, complete, failed
-from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded
+from flowrunner.domain.decide import node_of
+from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.expression import (
     NO_VALUES,
@@ -19,6 +18,7 @@ from flowrunner.domain.expression import (
     render,
     value_of,
 )
+from flowrunner.domain.flow import Flow, Node
 from flowrunner.domain.prepared import Mentions, Prepared
 from flowrunner.domain.step_state import Frame, StepState
 from flowrunner.domain.values import JSON, rfc3339
@@ -75,7 +75,7 @@ class ExpressionScope:
         if not codes:
             return NO_VALUES
         scripts = [code.script for code in codes]
-        # The node's timeout bounds the wait for a busy sandbox.
+        # The timeout of the node, or of what the value is for, bounds the wait for a busy sandbox.
         outcomes = await self.deps.retry_until_available(
             lambda: self.deps.sandbox.evaluate(self.execution.workspace_id, scripts, scope)
         )
@@ -211,62 +211,60 @@ def _moment(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
+def evaluated_part(flow: Flow, state: ExecutionState, last: Step) -> Prepared:
+    """Return the template of the value of a scope that ends with the step ``last``."""
+    part = flow.outputs if last.scope == ROOT else _loop_around(flow, state, last).collect
+    assert part is not None, "decided only for scopes with a value"
+    return part
+
+
+def _loop_around(flow: Flow, state: ExecutionState, last: Step) -> Node:
+    owner = state.frames[last.scope].owner
+    assert owner is not None, "decided only for nodes in a loop"
+    return node_of(flow, state, owner)
+
+
 async def evaluate(
-    decision: EvaluateOutputs | Collect,
     deps: EngineDependencies,
     execution: ExecutionRef,
     state: ExecutionState,
+    last: Step,
     *,
     redactor: Redactor,
     on_console: OnConsole,
-) -> Sequence[Decision]:
-    """Evaluate a flow's outputs or the value that a loop collects, and return what follows, in its stored form.
+) -> ScopeEnded:
+    """Evaluate the value of the scope that ends with the step ``last``, and return its end in the stored form.
 
     Raises:
         Stopped.
     """
-    if isinstance(decision, Collect):
-        event = await _collection(deps, execution, state, decision.scope, on_console)
-        stored = await storable_soon(event, redactor)
-        ended = cast("ScopeEnded", stored.event)
-        if ended.outcome == "completed":
-            values, _ = size_of(ended.result)
-            ended = replace(ended, part_bytes=max(len(stored.data), values * _BYTES_OF_A_VALUE))
-        return collected(state, ended)
-    ending = await _outputs(deps, execution, state, on_console)
-    if isinstance(ending, Record | Finish):
-        stored = await storable_soon(ending.event, redactor)
-        ending = replace(ending, event=cast("Any", stored.event))
-    return (ending,)
-
-
-async def _outputs(
-    deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, on_console: OnConsole
-) -> Decision:
-    """Return the end of a flow with outputs."""
-    flow, outputs = execution.flow, execution.flow.outputs
-    assert outputs is not None, "decided only for flows with outputs"
-    names = ExpressionScope(deps, execution, state, None, on_console, {})
+    flow, frame = execution.flow, state.frames[last.scope]
+    part = evaluated_part(flow, state, last)
+    if last.scope == ROOT:
+        names = ExpressionScope(deps, execution, state, None, on_console, {})
+    else:
+        extra = {"result": frame.flowing, "input": frame.item}
+        names = ExpressionScope(deps, execution, state, frame.current, on_console, extra)
     try:
-        return complete(flow, await names.resolve(outputs))
+        ended = ScopeEnded(scope=last.scope, outcome="completed", result=await names.resolve(part))
     except ExpressionFailed as reason:
+        return await _stored_end(_failed_end(flow, state, last, reason), redactor)
+    return await _stored_end(ended, redactor)
+
+
+def _failed_end(flow: Flow, state: ExecutionState, last: Step, reason: ExpressionFailed) -> ScopeEnded:
+    if last.scope == ROOT:
         error = ErrorValue(type="expression", message=f"The outputs of the flow: {reason}")
-        return failed(flow, state, error, state.root.current)
-
-
-async def _collection(
-    deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, scope: str, on_console: OnConsole
-) -> ScopeEnded:
-    """Return the end of one run of a loop's nodes, with the value that the loop collects from it."""
-    frame = state.frames[scope]
-    assert frame.owner is not None, "decided only for nodes in a loop"
-    node = node_of(execution.flow, state, frame.owner)
-    assert node.collect is not None, "decided only for loops that collect"
-    names = ExpressionScope(
-        deps, execution, state, frame.current, on_console, {"result": frame.flowing, "input": frame.item}
-    )
-    try:
-        return ScopeEnded(scope=scope, outcome="completed", result=await names.resolve(node.collect))
-    except ExpressionFailed as reason:
+    else:
+        node = _loop_around(flow, state, last)
         error = ErrorValue(type=reason.type, message=f"What '{node.name}' collects: {reason}", node=node.name)
-        return ScopeEnded(scope=scope, outcome="failed", error=error)
+    return ScopeEnded(scope=last.scope, outcome="failed", error=error)
+
+
+async def _stored_end(event: ScopeEnded, redactor: Redactor) -> ScopeEnded:
+    stored = await storable_soon(event, redactor)
+    ended = cast("ScopeEnded", stored.event)
+    if ended.scope == ROOT or ended.outcome != "completed":
+        return ended
+    values, _ = size_of(ended.result)
+    return replace(ended, part_bytes=max(len(stored.data), values * _BYTES_OF_A_VALUE))

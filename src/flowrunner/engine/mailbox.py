@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
+from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopeEnded, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.step_state import StepState
@@ -20,11 +20,13 @@ MAX_EARLY_SIGNALS: Final = 1000
 MAX_EARLY_BYTES: Final = 32 * 1024 * 1024
 
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | ErrorValue
+# The outcome of an attempt, or of the evaluation of a scope's value after its last step.
+TaskOutcome: TypeAlias = StepResult | ScopeEnded
 
 
 @static_dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of an attempt of a step; ignored if the step was abandoned.
+    """The outcome of an attempt of a step, or of an evaluation after it; ignored if the step was abandoned.
 
     Attributes:
         is_done: Set when the outcome is recorded or dropped, if the step waits for that.
@@ -32,7 +34,7 @@ class Result:
 
     step: Step
     attempt: int
-    outcome: StepResult
+    outcome: TaskOutcome
     is_done: asyncio.Event | None = field(default=None, compare=False)
 
 

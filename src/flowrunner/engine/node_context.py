@@ -1,6 +1,8 @@
 """The view of a step's attempt that its node type gets."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,6 +16,49 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.log_lines import level_of
 from flowrunner.plugin import HttpClient, SubFlow
+from flowrunner.ports.http import HttpClients
+
+
+class LongValueSlot:
+    """The slot that one step takes before it holds long values: one, however often its node type asks."""
+
+    __slots__ = ("_has_left", "_held", "_http", "_lock", "_workspace_id")
+
+    def __init__(self, http: HttpClients, workspace_id: WorkspaceId) -> None:
+        self._http = http
+        self._workspace_id = workspace_id
+        # Made when it is needed: most steps hold no long value.
+        self._lock: asyncio.Lock | None = None
+        self._held: AbstractAsyncContextManager[None] | None = None
+        self._has_left = False
+
+    @property
+    def is_held(self) -> bool:
+        return self._held is not None
+
+    async def take(self) -> None:
+        """Wait for the slot, unless the step has it or has ended."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        async with self._lock:
+            if self._held is not None or self._has_left:
+                return
+            slot = self._http.hold_long_value(self._workspace_id)
+            await slot.__aenter__()
+            self._held = slot
+            if self._has_left:
+                await self._release()
+
+    async def leave(self) -> None:
+        """Give the slot back; the step takes none any more."""
+        self._has_left = True
+        if self._held is not None:
+            await self._release()
+
+    async def _release(self) -> None:
+        held, self._held = self._held, None
+        assert held is not None, "checked by the caller"
+        await held.__aexit__(None, None, None)
 
 
 @dataclass(slots=True)
@@ -26,7 +71,7 @@ class StepAttempt:
     current: StepState
     declared: Node
     report: Callable[[Logged], None]
-    wait_for_slot: Callable[[], Awaitable[None]] | None
+    slot: LongValueSlot | None
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         self.report(
@@ -143,8 +188,8 @@ class NodeContext:
         return _Flows(self._attempt.deps, execution.workspace_id, step)
 
     async def hold_long_value(self) -> None:
-        if self._attempt.wait_for_slot is not None:
-            await self._attempt.wait_for_slot()
+        if self._attempt.slot is not None:
+            await self._attempt.slot.take()
 
     def now(self) -> datetime:
         return self._attempt.deps.clock.now()

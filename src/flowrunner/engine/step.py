@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypeGuard
@@ -30,8 +30,8 @@ from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
 from flowrunner.engine.expressions import ExpressionScope
 from flowrunner.engine.mailbox import StepResult
-from flowrunner.engine.node_context import NodeContext, StepAttempt
-from flowrunner.engine.recorder import MAX_EVENT_BYTES, LinkHidingRedactor
+from flowrunner.engine.node_context import LongValueSlot, NodeContext, StepAttempt
+from flowrunner.engine.recorder import MAX_EVENT_BYTES
 from flowrunner.plugin import (
     Collected,
     NodeFailure,
@@ -44,6 +44,7 @@ from flowrunner.plugin import (
     Suspend,
     TimeWait,
 )
+from flowrunner.ports.secrets import Redactor
 from flowrunner.ports.telemetry import TRACEPARENT
 from flowrunner.tasks import TimeLimit
 
@@ -62,13 +63,15 @@ async def run_step(
     step: Step,
     report: Callable[[Logged], None],
     *,
-    wait_for_slot: Callable[[], Awaitable[None]] | None = None,
+    redactor: Redactor,
+    slot: LongValueSlot | None = None,
     give_up: Callable[[], None] | None = None,
 ) -> StepResult:
     """Run or resume the current attempt of ``step`` and return its outcome. An error is an outcome, not an exception.
 
     Args:
-        wait_for_slot: Awaited before the step holds a long value; the caller frees the slot once the value is recorded.
+        redactor: Removes secrets from the trace of a crash.
+        slot: Taken before the step holds a long value; the caller gives it back once the value is recorded.
         give_up: Called when the step continues a moment after its timeout has cancelled it.
 
     Raises:
@@ -77,7 +80,7 @@ async def run_step(
     if deps.traces is not None:
         TRACEPARENT.set(deps.traces.of_step(execution, step))
     node = node_of(execution.flow, state, step)
-    attempt = StepAttempt(deps, execution, state, state.at(step), node, report, wait_for_slot)
+    attempt = StepAttempt(deps, execution, state, state.at(step), node, report, slot)
     limit = None if node.timeout_seconds is None else TimeLimit(node.timeout_seconds, CANCEL_GRACE_SECONDS, give_up)
     try:
         return await _outcome(attempt, limit)
@@ -98,7 +101,7 @@ async def run_step(
         # this task is raised again.
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
-        trace = await _trace(deps, execution, error)
+        trace = await trace_of(error, redactor)
         logger.error(
             "node.crashed", execution_id=execution.execution_id, node=node.name, type=node.type, exception=trace
         )
@@ -122,9 +125,8 @@ def _is_cancelled() -> bool:
     return task is None or bool(task.cancelling())
 
 
-async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseException) -> JSON:
+async def trace_of(error: BaseException, redactor: Redactor) -> JSON:
     """Return the traceback of a crash without secrets, which the message of an exception may contain."""
-    redactor = LinkHidingRedactor(await deps.vault.redactor(execution.workspace_id))
     try:
         return await redactor.redact_soon("".join(traceback.format_exception(error)))
     except RedactionLimit:

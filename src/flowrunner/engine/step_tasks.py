@@ -1,17 +1,22 @@
 """The running steps of an execution, each in a task."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import structlog
 
 from flowrunner.domain.decide import node_of
-from flowrunner.domain.events import ErrorValue, Step
+from flowrunner.domain.events import ErrorValue, Logged, ScopeEnded, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
-from flowrunner.engine.mailbox import Mailbox, Result
-from flowrunner.engine.step import CANCEL_GRACE_SECONDS, run_step, timed_out
+from flowrunner.engine.expressions import evaluate, evaluated_part
+from flowrunner.engine.log_lines import level_of
+from flowrunner.engine.mailbox import Mailbox, Result, StepResult, TaskOutcome
+from flowrunner.engine.node_context import LongValueSlot
+from flowrunner.engine.step import CANCEL_GRACE_SECONDS, run_step, timed_out, trace_of
+from flowrunner.ports.secrets import Redactor
 from flowrunner.tasks import begin
 
 logger = structlog.get_logger()
@@ -20,19 +25,32 @@ logger = structlog.get_logger()
 class StepTasks:
     """The running steps of an execution, each in a task; their outcomes go into the mailbox.
 
+    So do the values of scopes, which are evaluated under the last step of their scope: that has ended by then.
+
     An added step starts when the tasks are launched: by then its start is durable, if it has to be. Steps that set
     variables run one after the other, so that each reads the variables set by the previous one.
+
+    Attributes:
+        evaluating: The scopes whose value is being evaluated.
     """
 
     def __init__(
-        self, deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, mailbox: Mailbox
+        self,
+        deps: EngineDependencies,
+        execution: ExecutionRef,
+        state: ExecutionState,
+        mailbox: Mailbox,
+        redactor: Redactor,
     ) -> None:
+        self.evaluating: set[str] = set()
         self._deps = deps
         self._execution = execution
         self._state = state
         self._mailbox = mailbox
+        self._redactor = redactor
         self._running: dict[Step, asyncio.Task[None] | None] = {}
-        # Running steps without a task yet.
+        # Running steps without a task yet: those that the caller runs itself, and the others.
+        self._quick: dict[Step, None] = {}
         self._to_start: dict[Step, None] = {}
         # Steps that set variables: the ones that wait, and the running one.
         self._in_line: dict[Step, None] = {}
@@ -47,25 +65,40 @@ class StepTasks:
 
     def add(self, step: Step) -> None:
         self._running[step] = None
-        if node_of(self._execution.flow, self._state, step).sets_variables:
+        node = node_of(self._execution.flow, self._state, step)
+        if node.sets_variables:
             self._in_line[step] = None
             self._take_next_in_line()
         else:
-            self._to_start[step] = None
+            (self._quick if node.is_quick else self._to_start)[step] = None
+
+    def add_evaluation(self, last: Step) -> None:
+        """Evaluate the value of the scope that ends with the step ``last``."""
+        self._running[last] = None
+        self.evaluating.add(last.scope)
+        is_quick = evaluated_part(self._execution.flow, self._state, last).is_quick
+        (self._quick if is_quick else self._to_start)[last] = None
 
     def _take_next_in_line(self) -> None:
         if self._setting is None and self._in_line:
-            self._setting = next(iter(self._in_line))
-            del self._in_line[self._setting]
-            self._to_start[self._setting] = None
+            self._setting = step = next(iter(self._in_line))
+            del self._in_line[step]
+            is_quick = node_of(self._execution.flow, self._state, step).is_quick
+            (self._quick if is_quick else self._to_start)[step] = None
 
-    def take_quick(self) -> Step | None:
-        """Remove and return an added step that is so short that the caller can run it itself."""
-        for step in self._to_start:
-            if node_of(self._execution.flow, self._state, step).is_quick:
-                self._forget(step)
-                return step
-        return None
+    @property
+    def has_quick(self) -> bool:
+        """True if an added step is so short that the caller can run it itself."""
+        return bool(self._quick)
+
+    def begin_quick(self, report: Callable[[Logged], None]) -> tuple[Step, Coroutine[Any, Any, TaskOutcome]]:
+        """Remove the first quick step, and return it with its run, which the caller awaits."""
+        step = next(iter(self._quick))
+        is_evaluation = step.scope in self.evaluating
+        self._forget(step)
+        if is_evaluation:
+            return step, self._value_after(step, report)
+        return step, run_step(self._deps, self._execution, self._state, step, report, redactor=self._redactor)
 
     @property
     def are_pure(self) -> bool:
@@ -73,6 +106,7 @@ class StepTasks:
         return bool(self._to_start) and all(map(self._is_pure, self._to_start))
 
     def launch(self) -> None:
+        """Start the added steps, except quick ones."""
         to_start, self._to_start = self._to_start, {}
         # The event loop has had a turn since the last step, if the start of this one had to be durable first.
         start = begin if len(to_start) == 1 and not self._is_pure(next(iter(to_start))) else asyncio.create_task
@@ -82,32 +116,17 @@ class StepTasks:
                 self._running[step] = task
 
     def _is_pure(self, step: Step) -> bool:
-        return node_of(self._execution.flow, self._state, step).pure
+        return step.scope in self.evaluating or node_of(self._execution.flow, self._state, step).pure
 
     async def _run(self, step: Step) -> None:
         attempt = self._state.at(step).attempts
-        seconds = node_of(self._execution.flow, self._state, step).timeout_seconds
-        # A step times out by itself, unless its node type suppresses the cancellation: then it is abandoned.
-        give_up = None if seconds is None else partial(self._put_timeout, step, attempt, seconds)
-        held: list[AbstractAsyncContextManager[None]] = []
-
-        async def wait_for_slot() -> None:
-            if not held:
-                slot = self._deps.http.hold_long_value(self._execution.workspace_id)
-                await slot.__aenter__()
-                held.append(slot)
-
+        is_evaluation = step.scope in self.evaluating
+        slot = LongValueSlot(self._deps.http, self._execution.workspace_id)
         try:
-            outcome = await run_step(
-                self._deps,
-                self._execution,
-                self._state,
-                step,
-                self._mailbox.put_line,
-                wait_for_slot=wait_for_slot,
-                give_up=give_up,
+            outcome: TaskOutcome = await (
+                self._value_after(step, self._mailbox.put_line) if is_evaluation else self._attempt(step, attempt, slot)
             )
-            is_done = asyncio.Event() if held else None
+            is_done = asyncio.Event() if slot.is_held else None
             self._mailbox.put(Result(step, attempt, outcome, is_done))
             if is_done is not None:
                 del outcome
@@ -117,13 +136,35 @@ class StepTasks:
             self._mailbox.wake()
         except Exception as error:
             # A bug here: without an outcome the execution would wait for this step indefinitely.
-            logger.exception("step.crashed", execution_id=self._execution.execution_id, step=str(step))
+            trace = await trace_of(error, self._redactor)
+            logger.error("step.crashed", execution_id=self._execution.execution_id, step=str(step), exception=trace)
             message = f"The step failed: {type(error).__name__}"
             crash = ErrorValue(type="node.crashed", message=message, node=step.node)
-            self._mailbox.put(Result(step, attempt, crash))
+            ended = ScopeEnded(scope=step.scope, outcome="failed", error=crash)
+            self._mailbox.put(Result(step, attempt, ended if is_evaluation else crash))
         finally:
-            for slot in held:
-                await slot.__aexit__(None, None, None)
+            await slot.leave()
+
+    def _attempt(self, step: Step, attempt: int, slot: LongValueSlot) -> Coroutine[Any, Any, StepResult]:
+        seconds = node_of(self._execution.flow, self._state, step).timeout_seconds
+        # A step times out by itself, unless its node type suppresses the cancellation: then it is abandoned.
+        give_up = None if seconds is None else partial(self._put_timeout, step, attempt, seconds)
+        return run_step(
+            self._deps,
+            self._execution,
+            self._state,
+            step,
+            self._mailbox.put_line,
+            redactor=self._redactor,
+            slot=slot,
+            give_up=give_up,
+        )
+
+    def _value_after(self, last: Step, report: Callable[[Logged], None]) -> Coroutine[Any, Any, ScopeEnded]:
+        def on_console(level: str, text: str) -> None:
+            report(Logged(level=level_of(level), message=text))
+
+        return evaluate(self._deps, self._execution, self._state, last, redactor=self._redactor, on_console=on_console)
 
     def _put_timeout(self, step: Step, attempt: int, seconds: float) -> None:
         self._mailbox.put(Result(step, attempt, timed_out(step.node, seconds)))
@@ -155,8 +196,11 @@ class StepTasks:
             await asyncio.wait(tasks, timeout=CANCEL_GRACE_SECONDS)
 
     def _forget(self, step: Step) -> "asyncio.Task[None] | None":
+        self._quick.pop(step, None)
         self._to_start.pop(step, None)
         self._in_line.pop(step, None)
+        if self.evaluating:
+            self.evaluating.discard(step.scope)
         if step == self._setting:
             self._setting = None
             self._take_next_in_line()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,7 +26,8 @@ from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.mailbox import StepResult
-from flowrunner.engine.recorder import hidden_soon, storable_soon
+from flowrunner.engine.node_context import LongValueSlot
+from flowrunner.engine.recorder import LinkHidingRedactor, hidden_soon, storable_soon
 from flowrunner.engine.step import run_step, timed_out
 from flowrunner.plugin import (
     Collected,
@@ -91,21 +91,17 @@ class EngineTrials:
             if len(lines) < _MOST_LINES:
                 lines.append(line)
 
-        async with AsyncExitStack() as held:
-
-            async def wait_for_slot() -> None:
-                if not holds:
-                    holds.append(True)
-                    await held.enter_async_context(deps.http.hold_long_value(workspace_id))
-
-            holds: list[bool] = []
-            state = replay([(event, started_at) for event in events])
+        redactor = await deps.vault.redactor(workspace_id)
+        state = replay([(event, started_at) for event in events])
+        slot = LongValueSlot(deps.http, workspace_id)
+        try:
             try:
                 async with asyncio.timeout(MOST_SECONDS):
-                    outcome = await run_step(deps, execution, state, step, report, wait_for_slot=wait_for_slot)
+                    outcome = await run_step(
+                        deps, execution, state, step, report, redactor=LinkHidingRedactor(redactor), slot=slot
+                    )
             except TimeoutError:
                 outcome = timed_out(place.node.name, MOST_SECONDS)
-            redactor = await deps.vault.redactor(workspace_id)
             return Trial(
                 **await _fields(outcome, redactor),
                 has_effects=not node_type.pure,
@@ -115,6 +111,8 @@ class EngineTrials:
                 params=await _without_secrets(recorded.params, redactor),
                 lines=[await _line(line, redactor) for line in lines],
             )
+        finally:
+            await slot.leave()
 
 
 def _places(graph: Graph, id: str, prefix: str) -> Iterator[_TriedNode]:
