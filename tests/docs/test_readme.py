@@ -159,6 +159,8 @@ def test_the_changelog_has_each_section_once_and_says_nothing_twice() -> None:
     entries = [" ".join(entry.split()) for entry in re.split(r"^(?:- |#|\*\*)", unreleased, flags=re.MULTILINE)]
 
     assert len(headings) == len(set(headings))
+    # A list of features by subject, not of commits.
+    assert len(unreleased.splitlines()) <= 200
     assert [entry for entry in entries if entry and entries.count(entry) > 1] == []
 
 
