@@ -77,10 +77,11 @@ async function send(method: string, url: string, options: Options<unknown>): Pro
   if (before !== undefined) return before;
   const headers: Record<string, string> = { Accept: "application/json", ...options.headers };
   if (workspaceHeader.value !== undefined) headers["Flowrunner-Workspace"] = workspaceHeader.value;
-  let body: string | undefined;
-  if (options.body !== undefined) {
+  const { body: given }: { body?: unknown } = options;
+  let body: string | Blob | undefined;
+  if (given !== undefined) {
     headers["Content-Type"] ??= "application/json";
-    body = typeof options.body === "string" ? options.body : JSON.stringify(options.body);
+    body = typeof given === "string" || given instanceof Blob ? given : JSON.stringify(given);
   }
   try {
     return await fetch(url, { method: method.toUpperCase(), headers, body, signal: options.signal, credentials: "same-origin" });
@@ -122,19 +123,25 @@ export function addressOf(path: string, parameters: Record<string, unknown> = {}
   return text === "" ? filled : `${filled}?${text}`;
 }
 
-/** Send a request and return the answer with its headers. After a new login an unauthorized request is sent again. */
-export async function request<M extends Method, P extends PathsWith<M>>(
-  method: M,
-  path: P,
-  options: Options<Operation<P, M>> = {},
-): Promise<Answered<Success<Operation<P, M>>>> {
-  const url = addressOf(path as string, options.path as Record<string, unknown>, options.query as Record<string, unknown>);
+/** Send a request and return its answer, a success. After a new login an unauthorized request is sent again. Raises: ApiError. */
+async function answerTo(method: Method, path: string, options: Options<unknown>): Promise<Response> {
+  const url = addressOf(path, options.path as Record<string, unknown>, options.query as Record<string, unknown>);
   let response = await send(method, url, options);
   if (response.status === 401 && logInAgain !== undefined && !/^\/api\/v1\/auth\/(login|second-factor)$/.test(url)) {
     await logInAgain();
     response = await send(method, url, options);
   }
   if (!response.ok) throw await errorOf(response);
+  return response;
+}
+
+/** Send a request and return the answer with its headers. Raises: ApiError. */
+export async function request<M extends Method, P extends PathsWith<M>>(
+  method: M,
+  path: P,
+  options: Options<Operation<P, M>> = {},
+): Promise<Answered<Success<Operation<P, M>>>> {
+  const response = await answerTo(method, path as string, options as Options<unknown>);
   const data = response.status === 204 ? undefined : await read(response, options.signal);
   return { data: data as Success<Operation<P, M>>, headers: response.headers, status: response.status };
 }
@@ -156,3 +163,15 @@ function call<M extends Method>(method: M): Call<M> {
 }
 
 export const api = { get: call("get"), post: call("post"), put: call("put"), delete: call("delete") };
+
+/** Return what an operation answers as a file, in the type of its header `Accept`. Raises: ApiError. */
+export async function fileOf<P extends PathsWith<"get">>(path: P, accept: string, options: Options<Operation<P, "get">> = {}): Promise<Blob> {
+  const headers = { ...options.headers, Accept: accept };
+  return (await answerTo("get", path as string, { ...options, headers } as Options<unknown>)).blob();
+}
+
+/** Send a file and return the answer. Raises: ApiError. */
+export async function sendFile<P extends PathsWith<"post">>(path: P, file: Blob, type: string, options: Pick<Options<Operation<P, "post">>, "query"> = {}): Promise<Success<Operation<P, "post">>> {
+  const response = await answerTo("post", path as string, { ...options, body: file, headers: { "Content-Type": type } } as unknown as Options<unknown>);
+  return (await read(response, undefined)) as Success<Operation<P, "post">>;
+}

@@ -11,6 +11,10 @@ export const account = signal<Schemas["AccountAnswer"] | undefined>(undefined);
 export const workspaces = signal<Workspace[]>([]);
 /** The workspace of the address; undefined if the address names none that the account reaches. */
 export const workspace = computed(() => workspaces.value.find((each) => [segmentOf(each), each.slug, each.id].includes(slug.value ?? "")));
+/** Return true if the workspace is the personal one of an account, whose slug is its id. */
+export const isPersonal = ({ id, slug: name }: Workspace): boolean => name === id;
+/** Return true if it is the personal one of the reader. */
+export const isOwnAccount = ({ id }: Workspace): boolean => id === account.value?.id;
 /** The slug that a command must name to act in the workspace; undefined for the personal one, where commands act anyway. */
 export const namedWorkspace = computed(() => (workspace.value?.id === account.value?.id ? undefined : workspace.value?.slug));
 /** Why a login is asked for over the screen: the session has ended, or is too old for what was asked. */
@@ -75,6 +79,12 @@ export async function open(): Promise<boolean> {
     else if (!(error instanceof ApiError && error.status === 401)) throw error;
     return false;
   }
+}
+
+/** Load again who is logged in, after the workspace of the address is left or deleted: no request may name it. */
+export async function openElsewhere(): Promise<void> {
+  workspaceHeader.value = undefined;
+  await open();
 }
 
 /** Send a request that needs a recent login, after another login if it is told so. */

@@ -1,4 +1,5 @@
 /** A modal dialog of the browser: it holds the focus, and Escape closes it. */
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { common } from "../texts/common";
@@ -46,8 +47,17 @@ export function Dialog({ title, wide, onClose, actions, children }: Props) {
   );
 }
 
+interface Question {
+  title: string;
+  action: string;
+  busy?: boolean;
+  onConfirm: () => void;
+  onClose: () => void;
+  children: ComponentChildren;
+}
+
 /** A question before something that cannot be undone. */
-export function Confirm({ title, action, busy, onConfirm, onClose, children }: { title: string; action: string; busy?: boolean; onConfirm: () => void; onClose: () => void; children: ComponentChildren }) {
+export function Confirm({ title, action, busy, onConfirm, onClose, children }: Question) {
   return (
     <Dialog
       title={title}
@@ -59,5 +69,20 @@ export function Confirm({ title, action, busy, onConfirm, onClose, children }: {
     >
       {children}
     </Dialog>
+  );
+}
+
+/** The same, which is confirmed by typing the name of what is lost. */
+export function ConfirmByName({ name, busy, children, ...question }: Question & { name: string }) {
+  const typed = useSignal("");
+  const id = useId();
+  return (
+    <Confirm {...question} busy={busy === true || typed.value !== name}>
+      {children}
+      <div class="field">
+        <label for={id}>{common.confirmBy(name)}</label>
+        <input id={id} autocomplete="off" autofocus spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />
+      </div>
+    </Confirm>
   );
 }

@@ -11,6 +11,7 @@ import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { account as texts } from "../texts/account";
 import { common } from "../texts/common";
+import { DeleteAccount } from "./account/deletion";
 import { Security } from "./account/security";
 import { Sessions } from "./account/sessions";
 import { Tokens } from "./account/tokens";
@@ -37,6 +38,7 @@ function Profile() {
       <ProfileForm />
       <Appearance />
       <PasswordForm />
+      <Deletion />
     </div>
   );
 }
@@ -111,5 +113,19 @@ function PasswordForm() {
       <Field label={texts.next} hint={texts.nextHint}>{(id, note) => <input id={id} aria-describedby={note} name="password" type="password" autocomplete="new-password" required />}</Field>
       <div class="row"><button class="btn right" disabled={action.busy}>{texts.change}</button></div>
     </Form>
+  );
+}
+
+function Deletion() {
+  const asks = useSignal(false);
+  const own = account.value;
+  if (own === undefined) return null;
+  const mayDelete = own.role === "admin";
+  return (
+    <section class="card padded setting">
+      <div><h2>{texts.delete}</h2><p class="muted small">{mayDelete ? texts.deleteHint : texts.deleteByAdmins}</p></div>
+      {mayDelete && <button class="btn danger" onClick={() => (asks.value = true)}>{texts.delete}…</button>}
+      {asks.value && <DeleteAccount of={own} onDeleted={() => window.location.assign("/login")} onClose={() => (asks.value = false)} />}
+    </section>
   );
 }

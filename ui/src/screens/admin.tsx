@@ -1,4 +1,4 @@
-/** The administration of the installation: accounts, audit log, system. */
+/** The administration of the installation: accounts, workspaces, audit log, keys, system. */
 import { location, to, withQuery } from "../app/router";
 import { account } from "../app/session";
 import { NotFound } from "../app/not-found";
@@ -6,10 +6,12 @@ import { Head } from "../app/shell";
 import { Tabs } from "../parts/parts";
 import { admin as texts } from "../texts/admin";
 import { Accounts } from "./admin/accounts";
-import { Audit } from "./admin/audit";
+import { Keys } from "./admin/keys";
 import { System } from "./admin/system";
+import { Workspaces } from "./admin/workspaces";
+import { AuditLog } from "./audit/log";
 
-const TABS = { accounts: Accounts, audit: Audit, system: System } as const;
+const TABS = { accounts: Accounts, workspaces: Workspaces, audit: AuditLog, keys: Keys, system: System } as const;
 type Tab = keyof typeof TABS;
 
 export default function Admin() {

@@ -6,6 +6,7 @@ import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { CurlButton } from "../parts/curl";
+import { Pager } from "../parts/pager";
 import { Empty, Load } from "../parts/parts";
 import { common } from "../texts/common";
 import { callbacks as texts } from "../texts/callbacks";
@@ -37,12 +38,7 @@ export default function Callbacks() {
           ) : (
             <>
               <Table callbacks={callbacks} reload={list.reload} />
-              <nav class="more" aria-label={common.next}>
-                {total !== undefined && <span>{texts.count(total)}</span>}
-                {cursor !== "" && <a class="link" href={to("/callbacks")}>{common.first}</a>}
-                {next !== undefined && <a class="link" href={to("/callbacks", { cursor: next })}>{common.next}</a>}
-                <span class="right"><CurlButton path="/api/v1/callbacks" query={{ limit: PAGE, cursor }} /></span>
-              </nav>
+              <Pager next={next} count={total !== undefined && texts.count(total)}><CurlButton path="/api/v1/callbacks" query={{ limit: PAGE, cursor }} /></Pager>
             </>
           )}
         </Load>

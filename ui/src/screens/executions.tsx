@@ -7,6 +7,7 @@ import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
 import { count, duration, now, shortId } from "../parts/format";
+import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { CurlButton } from "../parts/curl";
 import { readTerm, termsOf } from "../forms/labels";
@@ -119,12 +120,7 @@ export default function Executions() {
           {(page) => page.executions.length > 0 || page.next_cursor !== undefined ? (
             <>
               {page.executions.length > 0 ? <Table executions={page.executions} selected={selected} /> : <div class="card"><Empty title={texts.noMatchYet} /></div>}
-              <nav class="more" aria-label={common.next}>
-                {page.total !== undefined && <span>{texts.count(page.total, page.total_is_exact !== false)}</span>}
-                {cursor !== "" && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: undefined })}>{common.first}</a>}
-                {page.next_cursor !== undefined && <a class="link" href={to("/executions", { ...Object.fromEntries(query), cursor: page.next_cursor })}>{common.older}</a>}
-                <span class="right"><CurlButton path="/api/v1/executions" query={{ ...listed(query), limit: PAGE, cursor }} /></span>
-              </nav>
+              <Pager next={page.next_cursor} label={common.older} count={page.total !== undefined && texts.count(page.total, page.total_is_exact !== false)}><CurlButton path="/api/v1/executions" query={{ ...listed(query), limit: PAGE, cursor }} /></Pager>
             </>
           ) : (
             <div class="card">

@@ -1,8 +1,9 @@
 /** The executions of one flow, the newest first. */
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
-import { location, setQuery, to, type Parameters } from "../app/router";
+import { location, to, type Parameters } from "../app/router";
 import { duration, now, shortId } from "../parts/format";
+import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { common } from "../texts/common";
 import { executions as texts } from "../texts/executions";
@@ -50,12 +51,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
                     </tbody>
                   </table>
                 </div>
-                {(cursor !== "" || next !== undefined) && (
-                  <div class="more">
-                    {cursor !== "" && <button class="btn" onClick={() => setQuery({ cursor: undefined })}>{common.first}</button>}
-                    {next !== undefined && <button class="btn" onClick={() => setQuery({ cursor: next })}>{common.older}</button>}
-                  </div>
-                )}
+                <Pager next={next} label={common.older} />
               </>
             )
           }

@@ -9,10 +9,10 @@ import { diffGraphs, type Version } from "../diff/graphs";
 import { GraphView } from "../graph/view";
 import { Confirm } from "../parts/dialog";
 import { bytes } from "../parts/format";
+import { Pager } from "../parts/pager";
 import { Empty, Failure, Load, Skeleton, Time } from "../parts/parts";
 import { TextDiff } from "../parts/text-diff";
 import { done, failed } from "../parts/toast";
-import { common } from "../texts/common";
 import { revisions as texts } from "../texts/revisions";
 import { nodeValue } from "./flow/build";
 import { FlowHead } from "./flow/head";
@@ -29,8 +29,6 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
   const cursor = query.get("cursor") ?? "";
   const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/flows/{id}/revisions", { path: { id }, query: { limit: PAGE, cursor, count: true }, signal }));
   const restoring = useSignal<number | undefined>(undefined);
-
-  const pageAt = (at: string | undefined) => to(`/flows/${encodeURIComponent(id)}/revisions`, { view: query.get("view") ?? undefined, cursor: at });
 
   async function restore(number: number): Promise<void> {
     restoring.value = undefined;
@@ -63,13 +61,7 @@ export default function FlowRevisions({ parameters }: { parameters: Parameters }
                       <span class="muted small"><Time at={each.created_at} /> · {bytes(each.size)}</span>
                     </a>
                   ))}
-                  {(cursor !== "" || next !== undefined) && (
-                    <span class="more">
-                      {total !== undefined && <span class="small muted">{texts.count(total)}</span>}
-                      {cursor !== "" && <a class="link" href={pageAt(undefined)}>{common.first}</a>}
-                      {next !== undefined && <a class="link" href={pageAt(next)}>{common.next}</a>}
-                    </span>
-                  )}
+                  <Pager next={next} drops={["number", "against"]} count={(cursor !== "" || next !== undefined) && total !== undefined && texts.count(total)} />
                 </nav>
                 {number !== undefined && <Chosen id={id} number={number} revisions={revisions} isLast={next === undefined} isCurrent={number === flow.data?.flow.revision} onRestore={() => (restoring.value = number)} />}
               </>

@@ -4,7 +4,7 @@ import { api, ApiError } from "../api/client";
 import { useQuery, type Query } from "../api/query";
 import { go, to, type Parameters } from "../app/router";
 import { may, workspace, workspaces } from "../app/session";
-import { Dialog } from "../parts/dialog";
+import { ConfirmByName, Dialog } from "../parts/dialog";
 import { download } from "../parts/download";
 import { Field, Form } from "../parts/form";
 import { Load } from "../parts/parts";
@@ -15,6 +15,7 @@ import { flow as words } from "../texts/flow";
 import { settings as texts } from "../texts/settings";
 import { FlowHead } from "./flow/head";
 import { loadFlow, type Saved } from "./flow/state";
+import { Retention } from "./retention";
 
 /** Do something and say why it failed; return true if it did not. */
 async function attempt(run: () => Promise<void>): Promise<boolean> {
@@ -47,6 +48,13 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
   const isCopying = useSignal(false);
   const mayEdit = may("editor");
   const fault = useSignal<unknown>(undefined);
+  const action = useAction();
+  async function remove(): Promise<void> {
+    await api.delete("/api/v1/flows/{id}", { path: { id: flow.id } });
+    done(texts.deleted(flow.name));
+    isDeleting.value = false;
+    go(to("/flows"));
+  }
   async function change(body: { disabled?: boolean; name?: string; tags?: string[] }, said: string): Promise<void> {
     try {
       await api.put("/api/v1/flows/{id}", { path: { id: flow.id }, body, headers: { "If-Match": saved.etag } });
@@ -87,6 +95,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
           </Form>
         </section>
       </fieldset>
+      <Retention kind="flow" id={flow.id} mayChange={mayEdit} />
       <section class="card padded setting">
         <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
         <span class="row">
@@ -106,7 +115,11 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
           <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}</button>
         </section>
       </fieldset>
-      {isDeleting.value && <DeleteDialog flow={flow} onClose={() => (isDeleting.value = false)} />}
+      {isDeleting.value && (
+        <ConfirmByName title={texts.deleteTitle(flow.name)} name={flow.name} action={texts.deleteAction} busy={action.busy} onConfirm={() => action.run(remove)} onClose={() => (isDeleting.value = false)}>
+          <p>{texts.deleteHint}</p>
+        </ConfirmByName>
+      )}
       {isCopying.value && <CopyDialog flow={flow} onClose={() => (isCopying.value = false)} />}
     </div>
   );
@@ -155,23 +168,6 @@ function CopyDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => voi
       >
         <Field label={texts.copyName}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={`${flow.name}-copy`} autofocus />}</Field>
       </Form>
-    </Dialog>
-  );
-}
-
-function DeleteDialog({ flow, onClose }: { flow: Saved["flow"]; onClose: () => void }) {
-  const typed = useSignal("");
-  const remove = () =>
-    attempt(async () => {
-      await api.delete("/api/v1/flows/{id}", { path: { id: flow.id } });
-      done(texts.deleted(flow.name));
-      onClose();
-      go(to("/flows"));
-    });
-  return (
-    <Dialog title={texts.deleteTitle(flow.name)} onClose={onClose} actions={<><button class="btn" onClick={onClose}>{common.cancel}</button><button class="btn danger" disabled={typed.value !== flow.name} onClick={() => void remove()}>{texts.deleteAction}</button></>}>
-      <p>{texts.deleteHint}</p>
-      <Field label={texts.deleteConfirm(flow.name)}>{(field) => <input id={field} autocomplete="off" autofocus value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}</Field>
     </Dialog>
   );
 }

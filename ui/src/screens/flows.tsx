@@ -1,16 +1,23 @@
 /** The flows of the workspace: found by name and tag, with their last results and next starts. */
-import { api } from "../api/client";
+import { useSignal } from "@preact/signals";
+import { api, fileOf } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
+import { download } from "../parts/download";
+import { later } from "../parts/later";
+import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
+import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { flows as texts } from "../texts/flows";
 import { nextStarts } from "./triggers/next";
 
 const PAGE = 50;
+
+const ImportDialog = later(async () => (await import("./flows/import")).ImportDialog, { isAbove: true });
 
 /** The last execution of each flow and the next start of each, by the flow's id. */
 function useActivity(place: string) {
@@ -30,10 +37,19 @@ export default function Flows() {
   const place = workspace.value?.id ?? "";
   const list = useQuery(`${place} ${tag} ${text} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag: tag === undefined ? undefined : [tag], q: text, cursor, count: true, limit: PAGE }, signal }));
   const activity = useActivity(place);
+  const isImporting = useSignal(false);
+  const action = useAction();
+  const save = () => action.run(async () => download("flows.zip", await fileOf("/api/v1/flows/export", "application/zip"), "application/zip"));
   const isFiltered = tag !== undefined || text !== undefined;
   return (
     <>
-      <Head title={texts.title} actions={may("editor") && <a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a>}>
+      <Head
+        title={texts.title}
+        actions={<>
+          <button class="btn" disabled={action.busy} onClick={save}>{texts.export}</button>
+          {may("editor") && <><button class="btn" onClick={() => (isImporting.value = true)}>{texts.import}</button><a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a></>}
+        </>}
+      >
         <div class="filters">
           <input type="search" class="narrow-input" aria-label={texts.find} placeholder={texts.find} value={text ?? ""} onInput={(event) => setQuery({ q: event.currentTarget.value || undefined, cursor: undefined })} />
           {tag !== undefined && <button class="chip" aria-pressed="true" aria-label={texts.removeTag(tag)} onClick={() => setQuery({ tag: undefined, cursor: undefined })}>{tag} ×</button>}
@@ -67,18 +83,13 @@ export default function Flows() {
                     </tbody>
                   </table>
                 </div>
-                {(cursor !== "" || next !== undefined) && (
-                  <div class="more">
-                    {cursor !== "" && <button class="btn" onClick={() => setQuery({ cursor: undefined })}>{common.first}</button>}
-                    {next !== undefined && <button class="btn" onClick={() => setQuery({ cursor: next })}>{common.next}</button>}
-                    {common.shown(flows.length, total)}
-                  </div>
-                )}
+                <Pager next={next} count={(cursor !== "" || next !== undefined) && common.shown(flows.length, total)} />
               </>
             )
           }
         </Load>
       </div>
+      {isImporting.value && <ImportDialog onImported={list.reload} onClose={() => (isImporting.value = false)} />}
     </>
   );
 }

@@ -5,8 +5,8 @@ import { location, setQuery, to } from "../app/router";
 import { workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { CurlButton } from "../parts/curl";
+import { Pager } from "../parts/pager";
 import { Empty, Load, Tabs } from "../parts/parts";
-import { common } from "../texts/common";
 import { triggers as texts } from "../texts/triggers";
 import { Calendar } from "./triggers/calendar";
 import type { Trigger } from "./triggers/parts";
@@ -48,12 +48,7 @@ function List() {
           {({ triggers, total, total_is_exact: isExact, next_cursor: next }) => triggers.length > 0 ? (
             <>
               <TriggerTable triggers={triggers} showsFlow reload={list.reload} />
-              <nav class="more" aria-label={common.next}>
-                {total !== undefined && <span>{texts.count(total)}{isExact === false && "+"}</span>}
-                {cursor !== "" && <a class="link" href={to("/triggers", { type })}>{common.first}</a>}
-                {next !== undefined && <a class="link" href={to("/triggers", { type, cursor: next })}>{common.next}</a>}
-                <span class="right"><CurlButton path="/api/v1/triggers" query={{ type, limit: PAGE, cursor }} /></span>
-              </nav>
+              <Pager next={next} drops={["trigger"]} count={total !== undefined && `${texts.count(total)}${isExact === false ? "+" : ""}`}><CurlButton path="/api/v1/triggers" query={{ type, limit: PAGE, cursor }} /></Pager>
             </>
           ) : (
             <div class="card">

@@ -28,6 +28,5 @@ export const settings = {
   deleteHint: "The flow and its revisions are deleted. Open executions continue, and past ones stay readable.",
   deleteTitle: (name: string) => `Delete ${name}?`,
   deleteAction: "Delete the flow",
-  deleteConfirm: (name: string) => `Type ${name} to confirm`,
   deleted: (name: string) => `Deleted ${name}`,
 };

@@ -12,6 +12,7 @@ import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
 import { passwords } from "../../texts/passwords";
 import { security } from "../../texts/security";
+import { DeleteAccount } from "../account/deletion";
 
 type Account = Schemas["AccountAnswer"];
 const ROLES = ["viewer", "user", "admin"] as const;
@@ -21,6 +22,7 @@ export function Accounts() {
   const isNew = useSignal(false);
   /** What is asked about before it is done, and for whom. */
   const asked = useSignal<{ what: "factors" | "identities" | "disable"; who: Account } | undefined>(undefined);
+  const deleted = useSignal<Account | undefined>(undefined);
   const managed = useSignal<Account | undefined>(undefined);
   const action = useAction();
   function reset(what: "factors" | "identities", { id }: Account): void {
@@ -94,6 +96,7 @@ export function Accounts() {
           onClose={() => (managed.value = undefined)}
           onLink={makeLink}
           onReset={(what, who) => (asked.value = { what, who })}
+          onDelete={(who) => (deleted.value = who)}
           onDisabled={(who) => (who.disabled ? change(who, { disabled: false }) : (asked.value = { what: "disable", who }))}
         />
       )}
@@ -102,6 +105,7 @@ export function Accounts() {
           <p class="muted">{question!.hint}</p>
         </Confirm>
       )}
+      {deleted.value !== undefined && <DeleteAccount of={deleted.value} onDeleted={list.reload} onClose={() => (deleted.value = undefined)} />}
       {resetLink.value !== undefined && (
         <Dialog title={passwords.madeTitle(resetLink.value.name)} onClose={() => (resetLink.value = undefined)} actions={<><CopyButton text={resetLink.value.link} /><button class="btn primary" onClick={() => (resetLink.value = undefined)}>{common.close}</button></>}>
           <p class="muted">{passwords.madeHint}</p>
@@ -119,16 +123,18 @@ interface Managing {
   onLink: (account: Account) => void;
   onReset: (what: "factors" | "identities", account: Account) => void;
   onDisabled: (account: Account) => void;
+  onDelete: (account: Account) => void;
 }
 
 /** What an admin can do with another account, one below the other with what it does. */
-function ManageDialog({ of, onClose, onLink, onReset, onDisabled }: Managing) {
+function ManageDialog({ of, onClose, onLink, onReset, onDisabled, onDelete }: Managing) {
   const { factors, identities } = security.resets;
   const rows: { action: string; hint: string; run: (account: Account) => void }[] = [
     ...(of.disabled ? [] : [{ action: passwords.reset, hint: passwords.resetHint, run: onLink }]),
     { action: factors.action, hint: factors.short, run: () => onReset("factors", of) },
     { action: identities.action, hint: identities.short, run: () => onReset("identities", of) },
     { action: of.disabled ? texts.enable : texts.disable, hint: of.disabled ? texts.enableHint : texts.disableHint, run: onDisabled },
+    { action: texts.delete, hint: texts.deleteHint, run: onDelete },
   ];
   return (
     <Dialog title={of.name} onClose={onClose}>

@@ -1,0 +1,265 @@
+"""The settings of workspaces, accounts and the installation in a real Chromium, against a real server."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from support.client import PASSWORD, Client
+from support.server import Server
+from web.browser import Tab, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+FLOW: Final = "metadata: {name: NAME}\nnodes: {done: {type: return, params: {value: 1}}}\n"
+DAY: Final = 86_400
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of its own: its keys are replaced."""
+    running = Server(tmp_path_factory.mktemp("site"), {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"})
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def api(site: Server) -> Client:
+    return site.admin()
+
+
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, site: Server) -> Iterator[Tab]:
+    opened = Tab(browser, site.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def new_tab(one_tab: Tab) -> Iterator[Tab]:
+    yield one_tab.renew()
+    assert one_tab.faults == []
+
+
+@pytest.fixture
+def tab(new_tab: Tab) -> Tab:
+    return new_tab.log_in()
+
+
+@pytest.fixture
+def spare(api: Client, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A shared workspace with the admin alone."""
+    slug = re.sub(r"\W|_", "-", request.node.name)[5:60].strip("-")
+    made = api.post("/api/v1/workspaces", {"name": f"Spare {slug}", "slug": slug})
+    assert made.status == 201, made
+    return dict(made.json)
+
+
+def saved(page: Page, button: str, directory: Path) -> Path:
+    """Return the file that a button gives."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    path = directory / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def toast(page: Page, text: str) -> None:
+    expect(page.locator(".toasts")).to_contain_text(text)
+
+
+def test_a_workspace_is_kept_and_deleted_by_its_settings(tab: Tab, api: Client, spare: dict[str, Any]) -> None:
+    page, path = tab.page, f"/api/v1/workspaces/{spare['id']}"
+    page.goto(f"/w/{spare['slug']}/workspace?tab=settings")
+    expect(page.get_by_text("the server deletes executions 30 d after their end")).to_be_visible()
+    page.get_by_label("Delete executions after").fill("36")
+    page.get_by_label("Unit").select_option("hours")
+    page.get_by_label("Executions to keep of each flow").fill("500")
+    retention = page.locator("section", has=page.get_by_role("heading", name="Retention"))
+    retention.get_by_role("button", name="Save").click()
+
+    expect(page.get_by_text("In force now: the server deletes executions 1 d 12 h after their end")).to_be_visible()
+    kept = api.get(f"{path}/retention").json
+    assert (kept["max_age_seconds"], kept["max_count"]) == (1.5 * DAY, 500)
+    page.get_by_label("Delete executions after").fill("1")
+    page.get_by_label("Unit").select_option("minutes")
+    retention.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Delete executions after")).to_have_attribute("aria-invalid", "true")
+
+    page.get_by_role("button", name="Delete the workspace").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Delete the workspace")).to_be_disabled()
+    dialog.get_by_label("Type Spare").fill(spare["name"])
+    dialog.get_by_role("button", name="Delete the workspace").click()
+    toast(page, f"Deleted {spare['name']}")
+    assert tab.home == f"/w/~{api.account_id[-8:]}"
+    assert api.get(path).status == 404
+
+
+def test_a_member_sees_what_its_role_may_do_and_leaves(new_tab: Tab, api: Client, spare: dict[str, Any]) -> None:
+    member = api.new_account()
+    api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": member.email, "role": "editor"})
+    page = new_tab.log_in(member.email, PASSWORD).page
+    page.goto(f"/w/{spare['slug']}/workspace?tab=audit")
+    tabs = page.get_by_role("navigation", name="Sections of the workspace")
+    expect(tabs.get_by_role("link")).to_have_text(["Members", "Settings"])
+    tabs.get_by_role("link", name="Settings").click()
+
+    expect(page.get_by_label("Delete executions after")).to_be_disabled()
+    expect(page.get_by_role("button", name="Delete the workspace")).to_have_count(0)
+    expect(page.get_by_role("button", name="Download an archive")).to_have_count(0)
+    page.get_by_role("button", name="Leave the workspace").click()
+    page.get_by_role("dialog").get_by_role("button", name="Leave the workspace").click()
+    toast(page, f"You have left {spare['name']}")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    assert api.get(f"/api/v1/workspaces/{spare['id']}/members").json["total"] == 1
+
+
+def test_an_admin_of_a_workspace_revokes_tokens_and_saves_its_audit_log(
+    tab: Tab, api: Client, spare: dict[str, Any], tmp_path: Path
+) -> None:
+    member = api.new_account()
+    api.post(f"/api/v1/workspaces/{spare['id']}/members", {"account": member.email, "role": "editor"})
+    token = {"name": "nightly", "scopes": ["read"]}
+    made = member.post("/api/v1/tokens", token, Flowrunner_Workspace=spare["id"]).json
+    page = tab.page
+    page.goto(f"/w/{spare['slug']}/workspace?tab=tokens")
+    page.get_by_role("button", name="Revoke nightly").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("No token reaches this workspace")).to_be_visible()
+    assert Client(api.url, made["token"]).get("/api/v1/flows").status == 401
+
+    page.get_by_role("link", name="Audit log").click()
+    rows = page.locator("tbody tr")
+    expect(rows.filter(has_text="token.revoked")).to_have_count(1)
+    everything = rows.count()
+    page.get_by_role("button", name="Only entries about Somebody").click()
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("member.added")
+    page.reload()
+    expect(rows).to_have_count(1)
+    lines = saved(page, "Save as a file", tmp_path).read_text().splitlines()
+    assert [json.loads(line)["action"] for line in lines] == ["member.added"]
+    page.get_by_role("button", name="Remove the filter: Somebody").click()
+    expect(rows).to_have_count(everything)
+    page.get_by_label("Until").fill("2020-01-01T00:00")
+    expect(page.get_by_text("No entry matches")).to_be_visible()
+    assert "until=2020-01-01T00" in page.url or "until=2019-12-31T" in page.url
+    page.get_by_role("button", name="Show all entries").click()
+    expect(rows).to_have_count(everything)
+
+
+def test_flows_are_exported_and_imported_after_their_changes_are_shown(
+    tab: Tab, api: Client, spare: dict[str, Any], tmp_path: Path
+) -> None:
+    there = {"Flowrunner-Workspace": spare["id"]}
+    for name in ("one", "two"):
+        api.post(
+            "/api/v1/flows", {"name": name, "definition": FLOW.replace("NAME", name)}, Flowrunner_Workspace=spare["id"]
+        )
+    page = tab.page
+    page.goto(f"/w/{spare['slug']}/flows")
+    expect(page.get_by_role("link", name="one", exact=True)).to_be_visible()
+    archive = saved(page, "Export", tmp_path)
+    with zipfile.ZipFile(archive) as exported:
+        assert exported.namelist() == ["one.yaml", "two.yaml"]
+    two = api.request("GET", "/api/v1/flows/by-name/two", headers=there).json["id"]
+    api.delete(f"/api/v1/flows/{two}")
+    page.reload()
+    expect(page.get_by_role("link", name="two", exact=True)).to_have_count(0)
+
+    page.get_by_role("button", name="Import…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Import")).to_be_disabled()
+    dialog.get_by_label("Zip archive").set_input_files(archive)
+    expect(dialog.get_by_role("listitem")).to_have_text(["onestays as it is", "twois created"])
+    dialog.get_by_role("button", name="Import").click()
+    toast(page, "1 flow is imported")
+    expect(page.get_by_role("link", name="two", exact=True)).to_be_visible()
+
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"no archive")
+    page.get_by_role("button", name="Import…").click()
+    dialog.get_by_label("Zip archive").set_input_files(broken)
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    expect(dialog.get_by_role("button", name="Import")).to_be_disabled()
+
+
+def test_the_executions_of_a_flow_are_kept_as_its_settings_say(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(FLOW.replace("NAME", "kept"), name="kept")
+    page = tab.go(f"/flows/{flow}/settings")
+    page.get_by_label("Executions to keep").fill("20")
+    page.locator("section", has=page.get_by_role("heading", name="Retention")).get_by_role(
+        "button", name="Save"
+    ).click()
+
+    expect(page.get_by_text("keeps the last 20 of each flow")).to_be_visible()
+    assert api.get(f"/api/v1/flows/{flow}/retention").json["max_count"] == 20
+
+
+def test_an_admin_of_the_installation_joins_a_workspace_and_replaces_keys(tab: Tab, api: Client) -> None:
+    owner = api.new_account()
+    made = owner.post("/api/v1/workspaces", {"name": "Not mine", "slug": "not-mine"}).json
+    page = tab.go("/admin?tab=workspaces")
+    page.get_by_role("button", name="Add a member to Not mine").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Role").select_option("operator")
+    dialog.get_by_role("button", name="Add a member").click()
+    toast(page, "is a member of Not mine")
+    members = api.get(f"/api/v1/workspaces/{made['id']}/members").json["members"]
+    assert {each["account_id"]: each["role"] for each in members}[api.account_id] == "operator"
+    # It can be opened at once.
+    expect(page.get_by_label("Workspace", exact=True).locator("option", has_text="Not mine")).to_have_count(1)
+
+    page.get_by_role("link", name="Keys").click()
+    page.get_by_role("button", name="Rotate keys…").click()
+    expect(dialog.get_by_role("button", name="Rotate the keys")).to_be_disabled()
+    dialog.get_by_role("checkbox", name=re.compile("^data")).check()
+    dialog.get_by_role("button", name="Rotate the keys").click()
+    toast(page, "The keys are being replaced")
+    expect(page.locator("tbody tr").first).to_contain_text("data")
+    assert api.get("/api/v1/keys/rotations").json["rotations"][0]["kind"] == "data"
+
+
+def test_an_admin_deletes_its_own_account_and_another_one(new_tab: Tab, api: Client) -> None:
+    leaving, removed = api.new_account("admin"), api.new_account()
+    removed.new_flow(FLOW.replace("NAME", "given"), name="given")
+    page = new_tab.log_in(removed.email, PASSWORD).go("/account")
+    expect(page.get_by_text("An admin of this installation can delete it.")).to_be_visible()
+    expect(page.get_by_role("button", name="Delete the account…")).to_have_count(0)
+    page = new_tab.renew().log_in(leaving.email, PASSWORD).go("/account")
+    page.get_by_role("button", name="Delete the account…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Its personal workspace").select_option("delete")
+    expect(dialog.get_by_role("button", name="Delete the account")).to_be_disabled()
+    dialog.get_by_label("to confirm").fill(leaving.email)
+    dialog.get_by_role("button", name="Delete the account").click()
+    page.wait_for_url("**/login")
+    assert leaving.get("/api/v1/flows").status == 401
+
+    page = new_tab.renew().log_in().go("/admin")
+    row = page.locator("tbody tr", has_text=removed.email)
+    row.get_by_role("button", name="Manage").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Delete…").click()
+    dialog.get_by_label("Its personal workspace").select_option("give")
+    dialog.get_by_label("Id of the account").fill(api.account_id)
+    dialog.get_by_label("to confirm").fill(removed.email)
+    dialog.get_by_role("button", name="Delete the account").click()
+    toast(page, "The account of Somebody is deleted")
+    expect(row).to_have_count(0)
+    given = api.request("GET", "/api/v1/flows/by-name/given", headers={"Flowrunner-Workspace": removed.account_id})
+    assert given.status == 200

@@ -1,0 +1,96 @@
+/** The audit log of the installation or of a workspace, filtered by the server, with its filters in the address. */
+import { api, fileOf, type Schemas } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { location, setQuery } from "../../app/router";
+import { download } from "../../parts/download";
+import { shortId } from "../../parts/format";
+import { Pager } from "../../parts/pager";
+import { Empty, Load, Time } from "../../parts/parts";
+import { Period } from "../../parts/period";
+import { useAction } from "../../parts/tools";
+import { audit as texts } from "../../texts/audit";
+import { common } from "../../texts/common";
+import { detailsOf, objectOf } from "./details";
+
+type Entry = Schemas["AuditEntryAnswer"];
+interface Actor { id: string; name: string; email: string }
+const PAGE = 50;
+const NDJSON = "application/x-ndjson";
+const FILTERS = ["action", "actor", "outcome", "object_kind", "object_id", "since", "until"] as const;
+
+/** Args: of: The id of a workspace; undefined for the installation. */
+export function AuditLog({ of }: { of?: string }) {
+  const { query } = location.value;
+  const cursor = query.get("cursor") ?? "";
+  const value = (name: string) => query.get(name) || undefined;
+  const filters = {
+    action: value("action"), actor: value("actor"), outcome: value("outcome") as Entry["outcome"] | undefined,
+    object_kind: value("object_kind"), object_id: value("object_id"), since: value("since"), until: value("until"),
+  };
+  const list = useQuery(`${of} ${query}`, (signal) => {
+    const wanted = { ...filters, limit: PAGE, cursor, count: true };
+    return of === undefined ? api.get("/api/v1/audit", { query: wanted, signal }) : api.get("/api/v1/workspaces/{id}/audit", { path: { id: of }, query: wanted, signal });
+  });
+  const people = useQuery(of ?? "", async (signal): Promise<Actor[]> => {
+    if (of === undefined) return (await api.get("/api/v1/accounts", { query: { limit: 1000 }, signal })).accounts;
+    const { members } = await api.get("/api/v1/workspaces/{id}/members", { path: { id: of }, query: { limit: 1000 }, signal });
+    return members.map(({ account_id: id, name, email }) => ({ id, name, email }));
+  });
+  const action = useAction();
+  const nameOf = (id: string) => people.data?.find((each) => each.id === id)?.name ?? shortId(id);
+  const named = ({ kind, id }: Entry["object"]) => (kind === "account" ? nameOf(id) : objectOf({ kind, id }));
+  const set = (values: Record<string, string | undefined>) => setQuery({ ...values, cursor: undefined });
+  const change = (name: string) => (event: { currentTarget: { value: string } }) => set({ [name]: event.currentTarget.value.trim() || undefined });
+  const object = filters.object_id === undefined ? undefined : named({ kind: filters.object_kind ?? "", id: filters.object_id });
+  function save(): void {
+    action.run(async () => {
+      const lines = of === undefined ? await fileOf("/api/v1/audit", NDJSON, { query: filters }) : await fileOf("/api/v1/workspaces/{id}/audit", NDJSON, { path: { id: of }, query: filters });
+      download("audit.ndjson", lines, NDJSON);
+    });
+  }
+  return (
+    <>
+      <div class="filters">
+        <select aria-label={texts.outcome} value={filters.outcome ?? ""} onChange={change("outcome")}>
+          <option value="">{texts.anyOutcome}</option>
+          {Object.entries(texts.outcomes).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+        </select>
+        <input type="search" aria-label={texts.actionFilter} placeholder={texts.actionFilter} value={filters.action} onChange={change("action")} />
+        <select aria-label={texts.who} value={filters.actor ?? ""} onChange={change("actor")}>
+          <option value="">{texts.anyActor}</option>
+          {people.data?.map(({ id, name, email }) => <option key={id} value={id}>{name} ({email})</option>)}
+          {filters.actor !== undefined && !people.data?.some(({ id }) => id === filters.actor) && <option value={filters.actor}>{shortId(filters.actor)}</option>}
+        </select>
+        <Period since={filters.since} until={filters.until} onChange={(bound, moment) => set({ [bound]: moment })} />
+        {object !== undefined && <button class="chip" aria-pressed="true" aria-label={texts.without(object)} onClick={() => set({ object_kind: undefined, object_id: undefined })}>{object} ×</button>}
+        <button class="btn small-btn right" disabled={action.busy} onClick={save}>{common.saveFile}</button>
+      </div>
+      <Load query={list} rows={10}>
+        {({ entries, total, total_is_exact: isExact, next_cursor: next }) => (
+          <>
+            {entries.length === 0 ? <div class="card"><Empty title={next === undefined ? texts.noEntries : texts.noEntriesYet}><button class="btn" onClick={() => set(Object.fromEntries(FILTERS.map((name) => [name, undefined])))}>{texts.showAll}</button></Empty></div> : (
+              <div class="card scroll">
+                <table class="stacked">
+                  <thead><tr><th>{texts.when}</th><th>{texts.what}</th><th>{texts.outcome}</th><th class="wide-only">{texts.who}</th><th class="wide-only">{texts.object}</th><th class="wide-only">{texts.details}</th></tr></thead>
+                  <tbody>
+                    {entries.map((entry) => (
+                      <tr key={entry.seq}>
+                        <td class="muted nowrap"><Time at={entry.at} /></td>
+                        <td class="name"><code>{entry.action}</code></td>
+                        <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
+                        <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
+                        <td class="wide-only muted" data-label={texts.object} title={entry.object.id}><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button></td>
+                        <td class="wide-only muted where whole"><span class="cut block small" title={JSON.stringify(entry.details, null, 1)}>{detailsOf(entry.details)}</span></td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+              </div>
+            )}
+            <Pager next={next} label={common.older} count={total !== undefined && texts.entries(total, isExact !== false)} />
+          </>
+        )}
+      </Load>
+    </>
+  );
+}

@@ -1,0 +1,95 @@
+/** The settings of a workspace: its name, retention, archive, and how to leave or delete it. */
+import { useSignal } from "@preact/signals";
+import { api, fileOf } from "../../api/client";
+import { go, homeOf } from "../../app/router";
+import { isOwnAccount, isPersonal, may, open, openElsewhere, withRecentLogin, workspaces, type Workspace } from "../../app/session";
+import { Confirm, ConfirmByName } from "../../parts/dialog";
+import { download } from "../../parts/download";
+import { Field, Form } from "../../parts/form";
+import { done } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { common } from "../../texts/common";
+import { security } from "../../texts/security";
+import { workspace as texts } from "../../texts/workspace";
+import { Retention } from "../retention";
+
+const ZIP = "application/zip";
+
+export function WorkspaceSettings({ place }: { place: Workspace }) {
+  const asked = useSignal<"leave" | "delete" | undefined>(undefined);
+  const action = useAction();
+  const path = { id: place.id };
+  async function leaveIt(work: () => Promise<unknown>, said: string): Promise<void> {
+    await work();
+    await openElsewhere();
+    asked.value = undefined;
+    done(said);
+    const first = workspaces.peek()[0];
+    go(first === undefined ? "/" : homeOf(first), { replace: true });
+  }
+  const leave = () => action.run(() => leaveIt(() => api.post("/api/v1/workspaces/{id}/leave", { path }), texts.left(place.name)));
+  const remove = () => action.run(() => leaveIt(() => withRecentLogin(() => api.delete("/api/v1/workspaces/{id}", { path, query: { name: place.name } })), texts.deleted(place.name)));
+  const save = () => action.run(async () => download(`${place.name}.zip`, await withRecentLogin(() => fileOf("/api/v1/workspaces/{id}/export", ZIP, { path })), ZIP));
+  const isOwn = isPersonal(place);
+  return (
+    <div class="stack settings">
+      {isOwn ? <p class="muted">{texts.personal}</p> : may("admin") && <NameForm key={place.id} place={place} />}
+      <Retention kind="workspace" id={place.id} mayChange={may("admin")} />
+      {may("admin") && (
+        <section class="card padded setting">
+          <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
+          <button class="btn" disabled={action.busy} onClick={save}>{texts.exportIt}</button>
+        </section>
+      )}
+      {!isOwnAccount(place) && (
+        <section class="card padded setting">
+          <div><h2>{texts.leave}</h2><p class="muted small">{texts.leaveHint}</p></div>
+          <button class="btn" onClick={() => (asked.value = "leave")}>{texts.leaveIt}</button>
+        </section>
+      )}
+      {!isOwn && may("admin") && (
+        <section class="card padded setting">
+          <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
+          <button class="btn danger" onClick={() => (asked.value = "delete")}>{texts.deleteIt}</button>
+        </section>
+      )}
+      {asked.value === "leave" && (
+        <Confirm title={texts.leaveTitle(place.name)} action={texts.leaveIt} busy={action.busy} onConfirm={leave} onClose={() => (asked.value = undefined)}>
+          <p class="muted">{texts.leaveHint}</p>
+        </Confirm>
+      )}
+      {asked.value === "delete" && (
+        <ConfirmByName title={texts.deleteTitle(place.name)} name={place.name} action={texts.deleteIt} busy={action.busy} onConfirm={remove} onClose={() => (asked.value = undefined)}>
+          <p>{texts.deleteHint}</p>
+        </ConfirmByName>
+      )}
+    </div>
+  );
+}
+
+function NameForm({ place }: { place: Workspace }) {
+  const error = useSignal<unknown>(undefined);
+  const action = useAction();
+  function save(event: Event & { currentTarget: HTMLFormElement }): void {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    action.run(async () => {
+      const changed = await api.put("/api/v1/workspaces/{id}", { path: { id: place.id }, body: { name: String(form.get("name")), slug: String(form.get("slug")), requires_second_factor: form.get("required") !== null } });
+      await open();
+      error.value = undefined;
+      done(texts.saved);
+      go(`/w/${encodeURIComponent(changed.slug)}/workspace`, { replace: true });
+    }, (reason) => (error.value = reason));
+  }
+  return (
+    <Form class="card padded stack" error={error.value} conflict="slug" onSubmit={save}>
+      <h2>{texts.details}</h2>
+      <div class="columns">
+        <Field label={texts.name}>{(id) => <input id={id} name="name" defaultValue={place.name} required maxLength={200} />}</Field>
+        <Field label={texts.slug}>{(id) => <input id={id} class="mono" name="slug" defaultValue={place.slug} required maxLength={100} spellcheck={false} />}</Field>
+      </div>
+      <label class="check"><input type="checkbox" name="required" defaultChecked={place.requires_second_factor} /><span>{security.required}</span></label>
+      <div class="row"><button class="btn right" disabled={action.busy}>{common.save}</button></div>
+    </Form>
+  );
+}

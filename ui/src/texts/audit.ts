@@ -1,0 +1,20 @@
+/** Words of the audit log, of the installation and of a workspace. */
+export const audit = {
+  when: "When",
+  who: "Who",
+  what: "What",
+  object: "Object",
+  outcome: "Outcome",
+  outcomes: { done: "done", denied: "denied", failed: "failed" } as Record<string, string>,
+  anyOutcome: "Any outcome",
+  actionFilter: "Action, such as flow.updated",
+  anyActor: "Any account",
+  anonymous: "no account",
+  noEntriesYet: "None of the entries searched so far matches. Older ones may.",
+  entries: (count: number, isExact: boolean) => `${count.toLocaleString("en")}${isExact ? "" : " or more"} ${count === 1 ? "entry" : "entries"}`,
+  noEntries: "No entry matches",
+  showAll: "Show all entries",
+  details: "Details",
+  onlyObject: (object: string) => `Only entries about ${object}`,
+  without: (filter: string) => `Remove the filter: ${filter}`,
+};
