@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from docs.pages import (
     FLOW_LANGUAGE,
+    OLDER_FORMS,
     README,
     ROOT,
     TRIGGERS,
@@ -77,7 +78,7 @@ async def test_every_sample_loads_as_a_flow(text: str, offline: Offline) -> None
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "text",
-    [*blocks(FLOW_LANGUAGE, "yaml"), *blocks(TRIGGERS, "yaml"), *blocks(README, "yaml")],
+    [*blocks(FLOW_LANGUAGE, "yaml"), *blocks(OLDER_FORMS, "yaml"), *blocks(TRIGGERS, "yaml"), *blocks(README, "yaml")],
     ids=lambda text: text.strip().partition("\n")[0],
 )
 async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, offline: Offline) -> None:
@@ -106,9 +107,7 @@ def test_the_keys_of_a_document_and_of_a_node_are_described() -> None:
 
 
 def test_the_warnings_are_the_ones_that_there_are() -> None:
-    (table,) = [part for part in FLOW_LANGUAGE.read_text().split("\n\n") if part.startswith("| warning |")]
-
-    assert sorted(first_words(table)) == sorted(
+    assert sorted(first_words(section(FLOW_LANGUAGE, "Warnings"))) == sorted(
         code_of_calls({"warn", "warn_at", "_warning", "LintWarning"}, r"[a-z]+\.[a-z_]+")
     )
 
