@@ -36,7 +36,23 @@ def assert_error(reply: Reply, status: int, message: str | None = None) -> Any:
     assert reply.headers["content-type"] == "application/json"
     body = reply.json
     assert body.keys() == {"error"}
+    return _assert_error(reply, body["error"], status, message)
+
+
+def assert_refused(reply: Reply, status: int, message: str | None = None, *, code: int = -32000) -> Any:
+    """Check the answer of the MCP server to a request that no method has seen; gives the `data` of the error."""
+    assert reply.status == status, (reply.status, reply.body)
+    assert reply.headers["content-type"] == "application/json"
+    body = reply.json
+    assert (body.keys(), body["jsonrpc"], body["id"]) == ({"jsonrpc", "id", "error"}, "2.0", None)
     error = body["error"]
+    assert (error.keys(), error["code"]) == ({"code", "message", "data"}, code)
+    assert error["message"] == error["data"]["message"]
+    _assert_error(reply, error["data"], status, message)
+    return error["data"]
+
+
+def _assert_error(reply: Reply, error: Any, status: int, message: str | None) -> Any:
     assert error.keys() == {"code", "message", "details", "request_id", "hint", "docs"}
     assert error["code"] == CODES[status]
     assert error["request_id"] == reply.headers["x-request-id"]

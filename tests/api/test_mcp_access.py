@@ -7,9 +7,10 @@ import threading
 from typing import Any, Final
 
 import pytest
+from mcp import MCPError
 
 from api.agents import ALL, Agent, called, message, token_of
-from api.shapes import NAP, SMALLEST, assert_error
+from api.shapes import NAP, SMALLEST, assert_error, assert_refused
 from support.client import Client, send_raw
 from support.server import Server
 
@@ -47,16 +48,38 @@ def test_s76_no_other_credential_reaches_the_mcp_server(account: Client, admin: 
             "POST", "/mcp", json.dumps(message("tools/list")).encode(), {"Content-Type": "application/json", **cookie}
         ),
     ):
-        assert_error(reply, 403, "The MCP server takes only API tokens with the scope 'mcp'")
+        assert_refused(reply, 403, "The MCP server takes only API tokens with the scope 'mcp'")
     nobody = Client(account.url).post("/mcp", message("tools/list"))
-    assert_error(nobody, 401)
-    assert "create an API token with the scope 'mcp'" in nobody.json["error"]["hint"]
-    assert nobody.json["error"]["docs"] == "/docs/mcp.md#connecting-an-agent"
-    assert_error(Client(account.url, "fr_pat_" + "x" * 43).post("/mcp", message("tools/list")), 401)
+    refused = assert_refused(nobody, 401)
+    assert "create an API token with the scope 'mcp'" in refused["hint"]
+    assert refused["docs"] == "/docs/mcp.md#connecting-an-agent"
+    assert nobody.headers["www-authenticate"] == "Bearer"
+    unknown = Client(account.url, "fr_pat_" + "x" * 43).post("/mcp", message("tools/list"))
+    assert_refused(unknown, 401)
+    assert unknown.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     revoked = at(account)
     id = account.get("/api/v1/tokens").json["tokens"][-1]["id"]
     assert account.delete(f"/api/v1/tokens/{id}").status == 200
-    assert_error(revoked.post("/mcp", message("tools/list")), 401)
+    assert_refused(revoked.post("/mcp", message("tools/list")), 401)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_s76_a_refused_client_learns_the_reason(account: Client, mode: str) -> None:
+    rest = token_of(account, "read")
+
+    for token, said in (
+        ("nothing", "token"),
+        (rest, "The MCP server takes only API tokens with the scope 'mcp'"),
+    ):
+        with pytest.raises(ExceptionGroup) as failed:
+            async with Agent.over_http(account.url, token, mode=mode):
+                pass
+        error: BaseException = failed.value
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, MCPError)
+        assert said in error.error.message
+        assert error.error.data["docs"] == "/docs/mcp.md#connecting-an-agent"
 
 
 @pytest.mark.parametrize("role", ["viewer", "user"])
@@ -140,7 +163,7 @@ def test_s71_s76_a_token_reaches_the_workspace_that_it_was_made_for(admin: Clien
 
     assert error_in(at_home.post("/mcp", called("get_flow", flow_id=saved["flow_id"])))["code"] == "not_found"
     assert error_in(in_team.post("/mcp", called("get_flow", flow_id=home_flow)))["code"] == "not_found"
-    assert_error(at_home.post("/mcp", message("tools/list"), Flowrunner_Workspace=team), 404)
+    assert_refused(at_home.post("/mcp", message("tools/list"), Flowrunner_Workspace=team), 404)
     listed = account.request("GET", "/api/v1/flows", headers={"Flowrunner-Workspace": team}).json["flows"]
     assert [flow["id"] for flow in listed] == [saved["flow_id"]]
 
@@ -155,7 +178,7 @@ def test_s14_s46_an_id_never_names_another_route(shared: Client, id: str) -> Non
         reply = agent.post("/mcp", called(tool, **{key: id}))
         if reply.status != 200:
             # Strict JSON takes no such text.
-            assert_error(reply, 400)
+            assert_refused(reply, 400, code=-32700)
             continue
         assert error_in(reply)["code"] == "validation_error"
     for kind in ("flows", "executions"):
@@ -197,37 +220,37 @@ def nested(depth: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
+    ("body", "status", "code"),
     [
-        (b"", 422),
-        (b"null", 422),
-        (b"[]", 422),
-        (json.dumps([message("ping")] * 1000).encode(), 422),
-        (b"{}", 400),
-        (b'{"jsonrpc": "2.0", "id": 1}', 400),
-        (b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}', 400),
-        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', 400),
-        (b'{"jsonrpc": "2.0", "id": {}, "method": "ping"}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": 7}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "result": {}}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "x": 1}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "id": 2, "method": "ping"}', 400),
-        (b'{"jsonrpc": "2.0", "id": NaN, "method": "ping"}', 400),
-        (b'{"jsonrpc": "2.0", "id": "' + b"x" * 201 + b'", "method": "ping"}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "' + b"x" * 101 + b'"}', 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": ' + nested(70).encode() + b"}}", 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": "\\ud800"}}', 400),
-        (b"\xff\xfe", 400),
-        (b" " * (3 * 1024 * 1024 + 1), 413),
+        (b"", 422, -32600),
+        (b"null", 422, -32600),
+        (b"[]", 422, -32600),
+        (json.dumps([message("ping")] * 1000).encode(), 422, -32600),
+        (b"{}", 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1}', 400, -32600),
+        (b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": {}, "method": "ping"}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": 7}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {}}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "x": 1}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "id": 2, "method": "ping"}', 400, -32700),
+        (b'{"jsonrpc": "2.0", "id": NaN, "method": "ping"}', 400, -32700),
+        (b'{"jsonrpc": "2.0", "id": "' + b"x" * 201 + b'", "method": "ping"}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "' + b"x" * 101 + b'"}', 400, -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": ' + nested(70).encode() + b"}}", 400, -32700),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": "\\ud800"}}', 400, -32700),
+        (b"\xff\xfe", 400, -32700),
+        (b" " * (3 * 1024 * 1024 + 1), 413, -32000),
     ],
 )  # fmt: skip
-def test_s43_s57_a_message_that_is_none_is_refused_in_the_form_of_all_errors(
-    shared: Client, body: bytes, status: int
+def test_s43_s57_a_message_that_is_none_is_refused_as_an_error_of_the_protocol(
+    shared: Client, body: bytes, status: int, code: int
 ) -> None:
     reply = shared.request("POST", "/mcp", body, {"Content-Type": "application/json"})
 
-    assert_error(reply, status)
+    assert_refused(reply, status, code=code)
     assert b"pydantic" not in reply.body
 
 
@@ -236,9 +259,9 @@ def test_s44_another_type_and_another_method_are_refused(account: Client) -> Non
     body = json.dumps(message("ping")).encode()
 
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
-        assert_error(agent.request("POST", "/mcp", body, {"Content-Type": kind}), 415)
+        assert_refused(agent.request("POST", "/mcp", body, {"Content-Type": kind}), 415)
     gzip = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    assert_error(agent.request("POST", "/mcp", body, gzip), 415)
+    assert_refused(agent.request("POST", "/mcp", body, gzip), 415)
     for method in ("GET", "DELETE", "PUT", "PATCH"):
         reply = agent.request(method, "/mcp")
         assert_error(reply, 405)
@@ -420,7 +443,7 @@ def test_s51_s67_a_page_of_another_origin_is_refused_even_with_a_token(shared: C
         "POST", "/mcp", json.dumps(message("tools/list")).encode(), {"Content-Type": "application/json", **headers}
     )
 
-    assert_error(reply, 403, "This request comes from a page of another origin")
+    assert_refused(reply, 403, "This request comes from a page of another origin")
     assert "access-control-allow-origin" not in reply.headers
     preflight = agent.request("OPTIONS", "/mcp", headers={"Access-Control-Request-Method": "POST", **headers})
     assert not [name for name in preflight.headers if name.startswith("access-control")]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.agents import called, message
-from api.shapes import NAP, assert_error
+from api.shapes import NAP, assert_refused
 from flowrunner.api.mcp import route
 from flowrunner.bootstrap.program import Program
 from support.asgi import call, program_at
@@ -111,5 +111,5 @@ async def test_without_the_extra_the_answer_says_what_to_install(
 
         reply = await send(program, token, message("tools/list"))
 
-    assert_error(reply, 503)
+    assert_refused(reply, 503)
     assert "extra 'mcp'" in reply.error["message"]

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import WebSocketRoute
 from structlog.testing import capture_logs
 
-from api.shapes import assert_error
+from api.shapes import assert_error, assert_refused
 from flowrunner.api.http.routing import AdminRoute, ProbeRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.mcp.route import McpRoute
 from support.asgi import call, program_at
@@ -139,8 +139,10 @@ async def test_s13_s15_s16_every_protected_route_refuses_whoever_may_not(tmp_pat
             address = address_of(path)
             for name in ("nobody", "logged out", "deleted", "garbage"):
                 reply = await call(program.app, method, address, token=tokens[name], body=b"{")
-                assert_error(reply, 401)
-                assert reply.headers["www-authenticate"] == "Bearer", (name, method, path)
+                is_of_agents = isinstance(route, McpRoute)
+                (assert_refused if is_of_agents else assert_error)(reply, 401)
+                reason = ' error="invalid_token"' if is_of_agents and tokens[name] else ""
+                assert reply.headers["www-authenticate"] == f"Bearer{reason}", (name, method, path)
             # A login for each, since some of them end it.
             token = (await program.services.identity.login("user@example.com", PASSWORD, address="127.0.0.1")).token
             reply = await call(program.app, method, address, token=token)

@@ -120,9 +120,9 @@ async def _check(http: Any, url: str) -> None:
 
 
 def _transport() -> Any:
-    """Return a transport whose failures, and refusals in the form of the REST API, are errors of the protocol.
+    """Return a transport whose failures and refusals are errors of the protocol, with advice in their messages.
 
-    The SDK's client would end with the first, and say nothing of the second.
+    The SDK's client would end with the first, and agents show of the second no more than the message.
     """
     import httpx2
 
@@ -138,7 +138,7 @@ def _transport() -> Any:
                 return _error(_NO_ANSWER, f"The server at {request.url} has not answered in {_ANSWER_SECONDS:g} s")
             except _UnusableAnswer as error:
                 return _error(_BAD_ANSWER, str(error))
-            if answer.is_success or _is_of_protocol(content):
+            if answer.is_success or _is_answer_to_a_request(content):
                 return httpx2.Response(answer.status_code, headers=answer.headers, content=content)
             # The SDK's client waits for the answer behind a redirect, which nobody sends.
             status = answer.status_code if answer.status_code >= 400 else _BAD_ANSWER
@@ -183,10 +183,11 @@ def _is_pong(content: bytes) -> bool:
         return False
 
 
-def _is_of_protocol(content: bytes) -> bool:
+def _is_answer_to_a_request(content: bytes) -> bool:
+    """Return whether it is an error of the protocol, and not that of a request which no method has seen."""
     try:
         found = json.loads(content)
-        return "jsonrpc" in found and isinstance(found["error"]["message"], str)
+        return "jsonrpc" in found and found["id"] is not None and isinstance(found["error"]["message"], str)
     except (ValueError, TypeError, KeyError, RecursionError):
         return False
 
@@ -196,6 +197,8 @@ def _message_in(status: int, content: bytes) -> str:
 
     try:
         found = json.loads(content)["error"]
+        # Earlier servers refuse as the REST API does.
+        found = found.get("data", found)
         hint, docs = (text if isinstance(text := found.get(name), str) else None for name in ("hint", "docs"))
         error = ApiError(status, str(found["code"]), str(found["message"]), hint=hint, docs=docs)
         advice = _MAKE_ONE if status == HTTPStatus.UNAUTHORIZED else advice_on(error)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from flowrunner.api.http.answers import encoded
 from flowrunner.api.http.headers import header_of
+from flowrunner.api.http.requests import is_dry_run
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable, invalid
@@ -86,7 +87,7 @@ def once(handle: Handler, repeats: Repeats, *, takes_body: bool) -> Handler:
 
     async def handler(request: Request) -> Response:
         key = idempotency_key_of(request)
-        if key is None or request.query_params.get("dry_run") == "true":
+        if key is None or is_dry_run(request):
             return await handle(request)
         caller: Caller = request.scope["caller"]
         # Not the id of the log: a client may choose that, and send a repeat with the same one.

@@ -6,17 +6,20 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi import Body as BodyOf
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
 from flowrunner.api.http.authentication import SURFACE, count_unknown
 from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
-from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.errors import InvalidRequest, answer_of_error
+from flowrunner.api.http.idempotency import Handler
 from flowrunner.api.http.routing import ProtectedRoute, needs, until_disconnected
 from flowrunner.api.http.state import state_of
 from flowrunner.api.mcp.calls import AgentCall, manual_of
+from flowrunner.api.mcp.errors import InvalidMessage, refusal
 from flowrunner.api.mcp.inner_requests import InnerRequests
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import Forbidden, Unauthorized, Unavailable, UnknownAgent
+from flowrunner.domain.errors import FlowRunnerError, Forbidden, Unauthorized, Unavailable, UnknownAgent
 from flowrunner.ports.memory import BodyRoom
 
 _PROTOCOL: Final = "flowrunner.api.mcp.protocol"
@@ -26,7 +29,21 @@ _MOST_MEMBERS: Final = 100
 
 
 class McpRoute(ProtectedRoute):
-    """The route of the MCP server, which takes API tokens for it and no other credential."""
+    """The route of the MCP server, which takes API tokens for it and no other credential.
+
+    A request that is refused before a method sees it gets an error of JSON-RPC, which clients show to their users.
+    """
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (FlowRunnerError, InvalidRequest, RequestValidationError) as error:
+                return refusal(request, error, await answer_of_error(request, error))
+
+        return handler
 
     async def admit(self, request: Request) -> None:
         request.scope[SURFACE] = "mcp"
@@ -71,7 +88,7 @@ async def mcp(request: Request, message: Annotated[dict[str, Any], BodyOf()]) ->
 
 
 def _check(message: dict[str, Any]) -> None:
-    """Raises: InvalidRequest unless it is a message of JSON-RPC 2.0."""
+    """Raises: InvalidMessage unless it is a message of JSON-RPC 2.0."""
     id, method, params = message.get("id", 0), message.get("method"), message.get("params", {})
     is_one = (
         message.keys() <= {"jsonrpc", "id", "method", "params"}
@@ -86,7 +103,7 @@ def _check(message: dict[str, Any]) -> None:
     )
     if not is_one:
         hint = 'send one request or notification: {"jsonrpc": "2.0", "id": 1, "method": …, "params": {…}}'
-        raise InvalidRequest("The body is no message of JSON-RPC 2.0", hint=hint)
+        raise InvalidMessage("The body is no message of JSON-RPC 2.0", hint=hint)
 
 
 async def _load() -> Any:
