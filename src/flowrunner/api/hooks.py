@@ -44,10 +44,10 @@ from flowrunner.services.executions import StartedExecution
 from flowrunner.services.hook_requests import HookRequest
 from flowrunner.services.hook_starts import HookOutcome, OpenHook
 from flowrunner.services.hooks import Challenge, HookRefused
+from flowrunner.threads import LONG_BYTES
 
 # Refusals take this long, whatever their reason, so that their time tells nothing.
 REFUSAL_SECONDS: Final = 0.05
-_LONG_BYTES: Final = 64 * 1024
 _STRANGERS: Final = WorkspaceId("hooks")
 
 
@@ -128,7 +128,7 @@ async def _serve(request: Request, token: str) -> Response:
         return PlainTextResponse(opened.text)
     services.rates.verified(address_of(request))
     services.rates.hook(opened.trigger.id)
-    size = memory_of_json(received.body) if len(received.body) > _LONG_BYTES else 0
+    size = memory_of_json(received.body) if len(received.body) > LONG_BYTES else 0
     async with _room(request, opened.trigger.workspace_id, size):
         return await _start(request, opened, received)
 
@@ -147,7 +147,7 @@ async def _received(request: Request) -> HookRequest:
 
 def _room(request: Request, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
     """Reserve the memory of a long body; a short one needs no room."""
-    if size <= _LONG_BYTES:
+    if size <= LONG_BYTES:
         return nullcontext()
     return state_of(request).body_room.hold(workspace_id, size)
 

@@ -1,6 +1,5 @@
 """The values of templates: the names that they read, a flow's outputs, and the values that a loop collects."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +12,6 @@ from flowrunner.domain.expression import (
     NO_VALUES,
     Code,
     ExpressionFailed,
-    TooMuchFilledIn,
     Values,
     render,
     value_of,
@@ -27,9 +25,8 @@ from flowrunner.engine.recorder import storable_soon
 from flowrunner.language.json_schema import size_of
 from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.ports.secrets import Redactor
+from flowrunner.threads import render_soon
 
-# Characters and elements rendered on the event loop, which takes a few milliseconds.
-_SHORT: Final = 128 * 1024
 # Minimum size that each value collected by a loop counts for: an empty list takes more in memory than as JSON.
 _BYTES_OF_A_VALUE: Final = 16
 
@@ -65,11 +62,7 @@ class ExpressionScope:
             return render(template, {})
         scope = await self._scope(part.mentions)
         values = await self._values(part.codes, scope)
-        try:
-            return render(template, scope, values, most=_SHORT)
-        except TooMuchFilledIn:
-            # In a thread, so that other tasks run meanwhile.
-            return await asyncio.to_thread(render, template, scope, values)
+        return await render_soon(template, scope, values)
 
     async def _values(self, codes: Sequence[Code], scope: Mapping[str, JSON]) -> Values:
         if not codes:

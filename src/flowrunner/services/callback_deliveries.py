@@ -222,7 +222,7 @@ class CallbackDeliveries:
 
     async def _post(self, callback: CallbackView, credentials: Credentials, event: CallbackEvent) -> AttemptOutcome:
         now = self._clock.now()
-        message = self._messages.message(callback, event, credentials=credentials, now=now)
+        message = await self._messages.message(callback, event, credentials=credentials, now=now)
         http = self._http.of(callback.workspace_id)
         before = TRACEPARENT.set(event.traceparent)
         try:

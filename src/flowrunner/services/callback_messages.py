@@ -21,7 +21,6 @@ from flowrunner.domain.expression import (
     Template,
     codes_of,
     compile_template,
-    render,
 )
 from flowrunner.domain.standard_webhooks import signature
 from flowrunner.domain.values import JSON, FlowId, rfc3339
@@ -32,8 +31,11 @@ from flowrunner.ports.journal import JournalReader
 from flowrunner.ports.telemetry import ObservedExecution, Traces
 from flowrunner.services.callback_secrets import Credentials
 from flowrunner.services.chain_depth import started_of
+from flowrunner.threads import render_soon
 
 MOST_TEMPLATE_CHARACTERS: Final = 16 * 1024
+# Size of the values in a message, as `left_after` counts it.
+MOST_MESSAGE_CHARACTERS: Final = 1024 * 1024
 _NAMES: Final = frozenset({"event"})
 # Since the event, the execution may have gone on.
 _STATUS_THEN: Final = {"execution.waiting": "waiting", "approval.requested": "waiting"}
@@ -164,13 +166,13 @@ class CallbackMessages:
     def source(self, event: CallbackEvent) -> str:
         return f"{self._public_url or ''}/workspaces/{event.workspace_id}"
 
-    def message(
+    async def message(
         self, callback: CallbackView, event: CallbackEvent, *, credentials: Credentials, now: datetime
     ) -> CallbackRequest:
         """Return the request of a message that is not an e-mail.
 
         Raises:
-            InvalidInput, ExpressionFailed: If the callback's template has no value for the event.
+            InvalidInput, ExpressionFailed: If the callback's template has no value for the event, or one too large.
         """
         match callback.format:
             case "slack":
@@ -181,7 +183,7 @@ class CallbackMessages:
                 return _json(teams_message(event))
             case "template":
                 scope = {**cloud_event(event, source=self.source(event)), "text": text_of(event), "link": event.link}
-                value = render(compiled(callback.template), {"event": scope})
+                value = await render_soon(compiled(callback.template), {"event": scope}, most=MOST_MESSAGE_CHARACTERS)
                 message = _text(value) if isinstance(value, str) else _json(value)
             case _:
                 body = msgspec.json.encode(cloud_event(event, source=self.source(event)))

@@ -4,7 +4,6 @@ A request is checked in this order: the trigger's id, the proof of the sender, a
 is stored, and only then code is evaluated with it: `when`, `dedupe` and the input.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,11 +42,10 @@ from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook, has_code, key_of
 from flowrunner.services.ids import new_id
 from flowrunner.services.usage import StoredBytes
+from flowrunner.threads import LONG_BYTES, on_thread_if
 
 logger = structlog.get_logger()
 
-# A longer body is read and written on a thread.
-_LONG_BYTES: Final = 64 * 1024
 _NOBODY: Final = WorkspaceId("")
 _STAND_IN: Final = "a secret that no sender has"
 
@@ -188,7 +186,7 @@ class IncomingHooks:
             state="received",
             execution_id=id,
         )
-        if len(encoded) <= _LONG_BYTES and not has_code(hook):
+        if len(encoded) <= LONG_BYTES and not has_code(hook):
             outcome = await self._starts.store_and_start(hook, delivery, values, encoded, id=id)
             if outcome is not None:
                 return outcome
@@ -221,17 +219,15 @@ class IncomingHooks:
     async def _read(self, hook: OpenHook, request: HookRequest) -> tuple[Mapping[str, JSON], bytes]:
         """Return the values of a request without secrets, and their JSON text. Raises: InvalidInput."""
         clean = request.without_proof(hook.scheme)
-        is_long = len(request.body) > _LONG_BYTES
-        values = await asyncio.to_thread(trigger_values, clean) if is_long else trigger_values(clean)
+        size = len(request.body)
+        values = await on_thread_if(size, trigger_values, clean)
         redacted: Any = {**values, "method": request.method}
-        encoded = await asyncio.to_thread(msgspec.json.encode, redacted) if is_long else msgspec.json.encode(redacted)
+        encoded = await on_thread_if(size, msgspec.json.encode, redacted)
         redactor = await self._vault.redactor(hook.trigger.workspace_id)
         # Almost no request has a secret, and a look at its text is enough for that.
-        if is_long or redactor.found_in(encoded):
+        if size > LONG_BYTES or redactor.found_in(encoded):
             redacted = await redactor.redact_soon(redacted)
-            encoded = (
-                await asyncio.to_thread(msgspec.json.encode, redacted) if is_long else msgspec.json.encode(redacted)
-            )
+            encoded = await on_thread_if(size, msgspec.json.encode, redacted)
         return redacted, encoded
 
     async def ended(self, hook: OpenHook, id: ExecutionId) -> ExecutionDetail:

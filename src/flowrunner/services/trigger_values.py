@@ -11,6 +11,7 @@ from flowrunner.domain.prepared import Prepared
 from flowrunner.domain.triggers import Trigger
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.sandbox import Sandbox
+from flowrunner.threads import render_soon
 
 # Size of an input, as `left_after` counts it: that of the largest body of a request.
 MOST_CHARACTERS: Final = 1024 * 1024
@@ -32,7 +33,7 @@ async def evaluate(
     codes = template.codes
     outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
     values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
-    return render(template.template, scope, values, most=MOST_CHARACTERS)
+    return await render_soon(template.template, scope, values, most=MOST_CHARACTERS)
 
 
 async def input_of(

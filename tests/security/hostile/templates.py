@@ -1,8 +1,10 @@
 """Flows whose templates and scopes come to far more than they are long."""
 
+import json
+import time
 from typing import Any, Final
 
-from security.hostile.case import Case
+from security.hostile.case import Attacker, Case
 
 _TEXT: Final = {"x": "x" * 900_000}
 _NUMBERS: Final = {"x": [0] * 330_000}
@@ -31,6 +33,41 @@ def _scripts_at_once(count: int) -> dict[str, Any]:
     }
 
 
+def _hooked(attacker: Attacker) -> object:
+    """Requests to a webhook trigger with an expression wherever there may be one, each as long as its body."""
+    text = "${trigger.body.x} "
+    trigger = {
+        "type": "webhook",
+        "verify": {"scheme": "none"},
+        "when": "${trigger.body.x}",
+        "dedupe": text,
+        "input": {"x": text, "y": "${trigger.body.x}"},
+        "labels": {"x": text},
+    }
+    attacker.save({"triggers": {"in": trigger}, "nodes": {"a": {"type": "return"}}})
+    url = attacker.account.get("/api/v1/triggers").json["triggers"][0]["url"]
+    body = json.dumps({"x": [1.5e300] * 60_000}).encode()
+    headers = {"Content-Type": "application/json"}
+    return [attacker.nobody.request("POST", url, body, headers) for _ in range(3)]
+
+
+def _called_back(attacker: Attacker) -> object:
+    """A callback whose short template names a long result very often."""
+    template = ["${event.data.execution.result} "] * 460
+    asked = {"name": "c", "url": f"{attacker.receiver.url}/ok", "format": "template", "template": template}
+    attacker.account.post("/api/v1/callbacks", {**asked, "events": ["execution.completed"]})
+    attacker.run({"nodes": {"a": {"type": "transform", "params": {"value": "${flow.input.x}"}}}}, {"x": [1.5] * 6_000})
+    callback = attacker.account.get("/api/v1/callbacks").json["callbacks"][0]["id"]
+    deliveries = f"/api/v1/callbacks/{callback}/deliveries"
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = attacker.account.get(deliveries).json["deliveries"]
+        if found and found[0]["attempts"]:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("nothing was sent")
+
+
 CASES: Final = (
     Case("a long text in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _TEXT)),
     Case("a long text in one text", lambda a: a.run(_transform("${input.x}" * 9000), _TEXT)),
@@ -50,6 +87,8 @@ CASES: Final = (
     Case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _TEXT)),
     Case("many expressions that see a long input",
          lambda a: a.run(_transform(*[f"${{input.x.length + {n}}}" for n in range(1500)]), _TEXT)),
+    Case("a long request in each expression of a trigger", _hooked),
+    Case("a result in each part of a message", _called_back),
     Case("outputs of a long text", lambda a: a.run(
         {"outputs": {f"o{n}": "${flow.input.x} " for n in range(3000)},
          "nodes": {"a": {"type": "log", "params": {"message": "m"}}}}, _TEXT)),

@@ -18,6 +18,7 @@ from flowrunner.api.http.state import state_of
 from flowrunner.domain import strict_json
 from flowrunner.domain.values import JSON, WorkspaceId, memory_of_json, personal_workspace
 from flowrunner.ports.memory import BodyRoom
+from flowrunner.threads import LONG_BYTES
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB can be more than twice as long when it is escaped as JSON.
@@ -25,8 +26,6 @@ MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
 # Bodies of unauthenticated callers are short: no field exceeds this limit, even fully escaped.
 MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
 MAX_BATCH_BODY_BYTES: Final = 16 * 1024 * 1024
-
-_LONG_BYTES: Final = 64 * 1024
 
 # The media types of a flow document: RFC 9512, and two that are older.
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
@@ -80,7 +79,7 @@ class StrictRequest(Request):
             async with self.room.hold(self._share, 2 * MAX_BATCH_BODY_BYTES):
                 yield self
             return
-        if len(self._body) <= _LONG_BYTES:
+        if len(self._body) <= LONG_BYTES:
             await self._parse(self._body)
             yield self
             return
@@ -102,7 +101,7 @@ class StrictRequest(Request):
             self._value = {"definition": _text_of(data)}
             return
         try:
-            self._value = await self._read_long(data) if len(data) > _LONG_BYTES else strict_json.loads(data)
+            self._value = await self._read_long(data) if len(data) > LONG_BYTES else strict_json.loads(data)
         except strict_json.InvalidJson as error:
             raise InvalidRequest(f"The request body cannot be read: {error}") from None
 

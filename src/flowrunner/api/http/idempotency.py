@@ -1,6 +1,5 @@
 """The header `Idempotency-Key` of requests that clients may repeat."""
 
-import asyncio
 import contextlib
 import hashlib
 import re
@@ -20,6 +19,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable, invalid
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken
 from flowrunner.services.executions import digest_of
+from flowrunner.threads import on_thread_if
 
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -34,8 +34,6 @@ REPEATABLE: Final = IDEMPOTENCY_KEY | {
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _REPEATS: Final = "x-repeats"
 _KEPT_HEADERS: Final = ("ETag", "Location")
-# Longer bodies are hashed on a thread.
-_LONG_BYTES: Final = 64 * 1024
 
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -119,7 +117,7 @@ async def _digest(request: Request, caller: Caller, repeats: Repeats, *, takes_b
         return digest_of([*asked, known])
     # The body of a route that takes none is not read, and has no limit.
     body = await request.body() if takes_body else b""
-    digest = hashlib.sha256(body) if len(body) < _LONG_BYTES else await asyncio.to_thread(hashlib.sha256, body)
+    digest = await on_thread_if(len(body), hashlib.sha256, body)
     return digest_of([*asked, request.headers.get("content-type"), digest.hexdigest()])
 
 

@@ -18,12 +18,11 @@ from starlette.types import Message, Scope
 from flowrunner.api.http.authentication import SURFACE
 from flowrunner.api.mcp.errors import ToolError, error_of
 from flowrunner.bounded_json import decode_json
+from flowrunner.threads import on_thread_if
 
 API: Final = "/api/v1"
 # An answer is cut off here, and is an error then.
 _MOST_BYTES: Final = 8 * 1024 * 1024
-# Longer answers are parsed on a thread.
-_LONG_BYTES: Final = 64 * 1024
 # A part of a path. What a client gives as an id must not name another route.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 # The caller is authenticated again with each request, by these.
@@ -36,9 +35,7 @@ class InnerAnswer:
     body: bytes
 
     async def json(self) -> Any:
-        if len(self.body) > _LONG_BYTES:
-            return await asyncio.to_thread(decode_json, self.body)
-        return decode_json(self.body)
+        return await on_thread_if(len(self.body), decode_json, self.body)
 
 
 class InnerRequests:

@@ -29,11 +29,11 @@ class ExpressionFailed(FlowRunnerError):
 
 
 class TooMuchFilledIn(ExpressionFailed):
-    """The values of a template's expressions exceed the size of a rendering."""
+    """The values of a template's expressions exceed the size of a rendering, ``most``."""
 
-    def __init__(self, source: str | None) -> None:
+    def __init__(self, source: str | None, most: int) -> None:
         at = "" if source is None else f", reached at {shown(source)}"
-        total = f"The values of the expressions have more than {MAX_RENDERED} characters together"
+        total = f"The values of the expressions have more than {most} characters together"
         super().__init__(f"{total}{at}: use only the parts that are needed")
 
 
@@ -42,12 +42,14 @@ class Rendering:
     """The scope, the values and the remaining size of one rendering.
 
     Attributes:
-        left: Remaining size of the values, as `left_after` counts it. A value that does not fit is not copied, so time
-            and memory do not depend on how often a short template names a long value.
+        most: Maximum size of the values, as `left_after` counts it.
+        left: What remains of it. A value that does not fit is not copied, so time and memory do not depend on how
+            often a short template names a long value.
     """
 
     scope: Scope
     values: "Values"
+    most: int
     left: int
     _utf16: dict[str, bytes] | None = None
 
@@ -64,7 +66,7 @@ class Rendering:
         """Subtract the value of the expression ``source``. Raises: TooMuchFilledIn, visiting no more than is left."""
         self.left = left_after(value, self.left)
         if self.left < 0:
-            raise TooMuchFilledIn(source)
+            raise TooMuchFilledIn(source, self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,7 @@ def render(template: "Template", scope: Scope, values: Values = NO_VALUES, *, mo
         ExpressionFailed: If an expression in it has no value.
         TooMuchFilledIn: If the values are larger than ``most``.
     """
-    return template.render(Rendering(scope, values, most))
+    return template.render(Rendering(scope, values, most, most))
 
 
 Template: TypeAlias = Constant | Value | Condition | Text | ListOf | MapOf
