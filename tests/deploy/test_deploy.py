@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from docs.pages import OPERATIONS, ROOT, SERVER, blocks, section
+from docs.pages import OPERATIONS, ROOT, SERVER, blocks, rows, section
 from flowrunner.api import waiting
 from flowrunner.api.http import bodies
 from flowrunner.cli.exits import USAGE
@@ -220,6 +221,24 @@ def test_a_server_on_a_key_made_as_the_manifest_says_starts(tmp_path: Path) -> N
         server.start()
     finally:
         server.stop()
+
+
+def test_the_page_lists_every_extra_and_which_of_them_are_in_the_image() -> None:
+    said = {row[1].strip("`"): row[2] for row in rows(section(SERVER, "Extras"))}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installs = next(rest for name, rest in dockerfile() if name == "RUN" and rest.startswith("pip "))
+
+    assert said.keys() == extras.keys()
+    for extra, is_in_the_image in said.items():
+        assert is_in_the_image == ("yes" if f"requirements/{extra}.txt" in installs else "no")
+
+
+def test_the_page_names_the_browsers_that_the_interface_is_built_for() -> None:
+    (browsers,) = [row[1] for row in rows(section(SERVER, "Requirements")) if row[0] == "browsers"]
+    (target,) = re.findall(r"target: \[([^\]]+)\]", (ROOT / "ui" / "vite.config.ts").read_text())
+    built_for = dict(re.findall(r"([a-z]+)([0-9.]+)", target))
+
+    assert dict(re.findall(r"(chrome|firefox|safari)\D* from ([0-9.]*[0-9])", browsers.lower())) == built_for
 
 
 def test_the_image_is_without_what_only_builds_it() -> None:
