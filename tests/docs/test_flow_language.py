@@ -147,7 +147,7 @@ def test_only_node_types_that_exist_are_described() -> None:
 
 
 def test_the_errors_that_any_node_can_have_are_described() -> None:
-    described = first_words(section(FLOW_LANGUAGE, "Errors that any node can have"))
+    described = first_words(section(FLOW_LANGUAGE, "Errors common to all nodes"))
 
     families = {error.partition(".")[0] for error in described} | set(described)
     # `limit` ends the execution, whatever edges there are.
@@ -165,13 +165,13 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "nested scopes": f"{nodes.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
-        "values that a loop collects": f"{_size(decide.MAX_PART_BYTES)} of each run, "
+        "values that a loop collects": f"{_size(decide.MAX_PART_BYTES)} for each element or round, "
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
         "signals that no node has taken yet": f"{mailbox.MAX_EARLY_SIGNALS:,}, "
-        f"of {_size(mailbox.MAX_EARLY_BYTES)} in memory",
+        f"and {_size(mailbox.MAX_EARLY_BYTES)} in memory",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
-        "results of the runs of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
+        "results of a loop or of branches": f"{_size(step_state.MAX_HELD_BYTES)} in memory",
         "all values that an execution holds": f"{_size(held_memory.MAX_EXECUTION_MEMORY)} in memory",
         "the same of all executions of a workspace, in one process": f"{_size(execution_memory // 2)} "
         "(half of `execution_memory`)",

@@ -105,7 +105,7 @@ def logs(
 )
 @execution_argument
 @click.option("--step", metavar="STEP", help="Only this step, in full, such as each.1[4]/push.1.")
-@click.option("--scope", metavar="SCOPE", help="Only steps of this iteration or branch.")
+@click.option("--scope", metavar="SCOPE", help="Only steps of this round of a loop, or of this branch.")
 @limit_option
 def steps(execution: str, step: str | None, scope: str | None, limit: int) -> None:
     """Print the steps of an execution, in the order in which they started."""
