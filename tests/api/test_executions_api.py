@@ -501,6 +501,29 @@ def test_lines_are_selected_by_the_attempt_that_wrote_them(account: Client, rece
     assert_error(account.get(f"/api/v1/executions/{id}/logs", attempt=0), 422)
 
 
+def test_lines_are_selected_by_the_step_that_wrote_them(account: Client) -> None:
+    id = account.run_to_end(
+        "nodes:\n  each:\n    type: foreach\n    params: {items: [a, b, c, d, e, f, g, h, i, j, k], as: item}\n"
+        '    nodes:\n      say: {type: log, params: {message: "say ${item}"}, next: end}\n'
+        '      end: {type: log, params: {message: "end ${item}"}}\n'
+        "    next: say\n"
+        "  say: {type: log, params: {message: outside}}\n"
+    )["id"]
+
+    def messages(step: str, **query: Any) -> tuple[list[str], int]:
+        page = account.get(f"/api/v1/executions/{id}/logs", step=step, **query).json
+        return [line["message"] for line in page["logs"]], page["total"]
+
+    assert messages("each.1[1]/say.1") == (["say b"], 1)
+    assert messages("say.1") == (["outside"], 1)
+    everything, total = messages("each.1", limit=50)
+    assert sorted(everything) == sorted(f"{word} {item}" for word in ("say", "end") for item in "abcdefghijk")
+    assert total == 22
+    assert len(messages("each.1", offset=20)[0]) == 2
+    # A text is no pattern.
+    assert messages("each.%") == messages("each.1[1") == messages("each") == ([], 0)
+
+
 def test_a_long_log_is_one_list_however_it_is_read(account: Client) -> None:
     flow = """nodes:
   each:

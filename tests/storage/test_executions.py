@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import ErrorValue, Failed
+from flowrunner.domain.events import ErrorValue, Failed, Step
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionFilter, LogFilter
@@ -89,6 +89,22 @@ async def test_logs_have_the_same_total_on_each_page(executions: SqlExecutions, 
             assert [line.message for line in listed.items] == rest[: min(limit, 4)], (wanted, page)
             assert listed.total == len(numbers), (wanted, page)
             assert (listed.next_cursor is not None) == (len(rest) > limit), (wanted, page)
+
+
+async def test_the_lines_of_a_step_are_its_own_and_those_of_the_steps_inside_it(
+    executions: SqlExecutions, journal: SqlJournal
+) -> None:
+    steps = (Step("a", 1), Step("a", 2), Step("b", 1, "a.1[4]"), Step("b", 1, "a.1[4]/b.1[x]"), Step("b", 1, "a.10[4]"))
+    lines = [
+        replace(log_line(str(n)), node=step.node, iteration=step.iteration, scope=step.scope)
+        for n, step in enumerate(steps)
+    ]
+    nobody = replace(log_line("nobody"), node=None)
+    await journal.append(following("e1", *lines, nobody, epoch=TOKENS_PER_EPOCH, after=2))
+
+    for step, numbers in (("a.1", "023"), ("a.2", "1"), ("a.1[4]/b.1", "23"), ("a", ""), ("a.1[4]", ""), ("%", "")):
+        listed = await executions.logs(MARA, ExecutionId("e1"), LogFilter(step=step), ALL, most=10)
+        assert [line.message for line in listed.items] == list(numbers), step
 
 
 async def test_a_line_is_found_by_a_text_in_any_case_and_any_script(

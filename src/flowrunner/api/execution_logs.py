@@ -71,6 +71,10 @@ async def get_logs(
     level: Annotated[LogLevel | None, Query(description="Only lines of this level.")] = None,
     min_level: Annotated[LogLevel | None, Query(description="Only lines of this level or a more severe one.")] = None,
     node: Annotated[str | None, Query(max_length=200, description="Only lines of this node.")] = None,
+    step: Annotated[
+        str | None,
+        Query(max_length=2000, description="Only lines of the step with this full name, and of the steps inside it."),
+    ] = None,
     attempt: Annotated[
         int | None, Query(ge=1, le=2**31, description="Only lines that an attempt with this number of any step wrote.")
     ] = None,
@@ -86,7 +90,7 @@ async def get_logs(
     if level is not None and min_level is not None:
         raise invalid("min_level", "cannot be combined with level")
     page = page_of(limit, offset, cursor, count=count)
-    wanted = LogFilter(levels=_levels(level, min_level), node=node, attempt=attempt, text=q)
+    wanted = LogFilter(levels=_levels(level, min_level), node=node, step=step, attempt=attempt, text=q)
     portions, listed = await services_of(request).executions.logs(caller_of(request), ExecutionId(id), wanted, page)
     answers = ([LogAnswer.of(line) for line in lines] async for lines in portions)
     is_whole = len(listed.items) == page.limit or len(listed.items) < LINES_AT_ONCE

@@ -28,8 +28,14 @@ def followed_lines(client: Client, path: str, query: Mapping[str, Any]) -> Itera
             continue
         if query["node"] and event.get("node_id") != query["node"]:
             continue
+        if query["step"] and event.get("step") != query["step"] and not _is_inside(event, query["step"]):
+            continue
         if query["attempt"] and (event.get("step") is None or event.get("attempt", 1) != query["attempt"]):
             continue
         if query["q"] and query["q"].lower() not in event["message"].lower():
             continue
         yield {name: value for name, value in event.items() if name not in ("type", "execution_id", "seq")}
+
+
+def _is_inside(event: Mapping[str, Any], step: str) -> bool:
+    return str(event.get("step", "")).startswith(f"{step}[")

@@ -115,15 +115,18 @@ class Executions(Group[K]):
         level: Literal["debug", "info", "warn", "error"] | None = None,
         min_level: Literal["debug", "info", "warn", "error"] | None = None,
         node: str | None = None,
+        step: str | None = None,
         attempt: int | None = None,
         q: str | None = None,
     ) -> Listing[Log]:
         """List the lines of the log of an execution, in their order.
 
         Args:
+            step: Only lines of the step with this full name, and of the steps inside it.
             attempt: Only lines that an attempt with this number of any step wrote.
         """
-        return listing(f"{_execution(id)}/logs", Log, level=level, min_level=min_level, node=node, attempt=attempt, q=q)
+        lines = {"level": level, "min_level": min_level, "node": node, "step": step, "attempt": attempt, "q": q}
+        return listing(f"{_execution(id)}/logs", Log, **lines)
 
     @operation("getEvents")
     def events_page(

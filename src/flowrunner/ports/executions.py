@@ -129,12 +129,14 @@ class LogFilter:
     Attributes:
         levels: Those with one of these levels.
         node: Those of a node.
+        step: Those of a step by its full name, and of the steps inside it.
         attempt: Those that an attempt with this number of any step wrote.
         text: Those with this text in their message, in upper or lower case.
     """
 
     levels: Sequence[LogLevel] = ()
     node: str | None = None
+    step: str | None = None
     attempt: int | None = None
     text: str | None = None
 

@@ -21,10 +21,13 @@ _SQLITE: Final = """
 SELECT {columns} FROM events
  WHERE execution_id = :id AND type IN ('l', 'log')
    AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
-   AND CASE WHEN :levels IS NULL AND :node IS NULL AND :attempt IS NULL AND :text IS NULL THEN true
+   AND CASE WHEN :levels IS NULL AND :node IS NULL AND :step IS NULL AND :attempt IS NULL AND :text IS NULL THEN true
        WHEN length(data) > 2000 AND NOT json_valid(data) THEN true
        ELSE (:levels IS NULL OR instr(:levels, ',' || coalesce(data ->> '$.l', data ->> '$.level', 'info') || ',') > 0)
        AND (:node IS NULL OR coalesce(data ->> '$.n', data ->> '$.node') = :node)
+       AND (:step IS NULL OR instr(data ->> '$.scope', :step || '[') = 1
+            OR coalesce(data ->> '$.scope' || '/', '') || coalesce(data ->> '$.n', data ->> '$.node')
+               || '.' || coalesce(data ->> '$.i', data ->> '$.iteration') = :step)
        AND (:attempt IS NULL OR (coalesce(data ->> '$.i', data ->> '$.iteration') IS NOT NULL
                                  AND coalesce(data ->> '$.a', data ->> '$.attempt', 1) = :attempt))
        AND (:text IS NULL OR {contains}) END
@@ -38,6 +41,9 @@ SELECT {columns} FROM events, LATERAL (SELECT replace(data, '\\u0000', '\\ufffd'
    AND (CAST(:levels AS text) IS NULL
         OR strpos(:levels, ',' || coalesce(line ->> 'l', line ->> 'level', 'info') || ',') > 0)
    AND (CAST(:node AS text) IS NULL OR coalesce(line ->> 'n', line ->> 'node') = :node)
+   AND (CAST(:step AS text) IS NULL OR strpos(line ->> 'scope', :step || '[') = 1
+        OR coalesce((line ->> 'scope') || '/', '') || coalesce(line ->> 'n', line ->> 'node')
+           || '.' || coalesce(line ->> 'i', line ->> 'iteration') = :step)
    AND (CAST(:attempt AS bigint) IS NULL
         OR (coalesce(line ->> 'i', line ->> 'iteration') IS NOT NULL
             AND coalesce(line ->> 'a', line ->> 'attempt', '1') = CAST(CAST(:attempt AS bigint) AS text)))
@@ -91,6 +97,7 @@ def log_search(workspace_id: WorkspaceId, id: ExecutionId, wanted: LogFilter) ->
         "id": id,
         "levels": f",{','.join(wanted.levels)}," if wanted.levels else None,
         "node": wanted.node,
+        "step": wanted.step,
         "attempt": wanted.attempt,
         "text": text.text or None,
     }

@@ -7978,6 +7978,8 @@ export interface operations {
                 min_level?: ("debug" | "info" | "warn" | "error") | null;
                 /** @description Only lines of this node. */
                 node?: string | null;
+                /** @description Only lines of the step with this full name, and of the steps inside it. */
+                step?: string | null;
                 /** @description Only lines that an attempt with this number of any step wrote. */
                 attempt?: number | null;
                 /** @description Only lines with this text in their message, in any case. */

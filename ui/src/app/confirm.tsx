@@ -42,7 +42,7 @@ export default function ConfirmPage() {
             <div class="stack">
               <p>{texts.asks} <b>{own.email}</b></p>
               <button class="btn primary" disabled={busy.value} onClick={() => void confirm()}>{texts.confirm}</button>
-              <button class="btn quiet" onClick={() => void logOut()}>{shell.logOut}</button>
+              <button class="btn quiet" onClick={() => logOut()}>{shell.logOut}</button>
             </div>
           )}
       </div>

@@ -14,7 +14,7 @@ export default function EnrolPage() {
   }
   return (
     <main class="content narrow">
-      <div class="row"><h1 class="grow">{shell.enrolTitle}</h1><button class="btn" onClick={() => void logOut()}>{shell.logOut}</button></div>
+      <div class="row"><h1 class="grow">{shell.enrolTitle}</h1><button class="btn" onClick={() => logOut()}>{shell.logOut}</button></div>
       <p class="muted">{shell.enrolHint}</p>
       <Factors onConfirmed={() => void enter()} />
       <Toasts />

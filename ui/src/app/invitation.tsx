@@ -96,7 +96,7 @@ export default function InvitationPage() {
             <p>{texts.invites(invitation.invited_by)} <b>{invitation.workspace}</b> ({workspaceTexts.roles[invitation.role]}).</p>
             <p class="muted small">{texts.forAddress(invitation.email)} <Time at={invitation.expires_at} />.</p>
             {isOwn ? <button class="btn primary" disabled={busy.value} onClick={() => void run(accept)}>{texts.accept}</button>
-              : account.value !== undefined ? <><p>{texts.otherAccount(account.value.email)}</p><button class="btn" onClick={() => void logOut()}>{shell.logOut}</button></>
+              : account.value !== undefined ? <><p>{texts.otherAccount(account.value.email)}</p><button class="btn" onClick={() => logOut()}>{shell.logOut}</button></>
               : !hasForm ? (
                 <div class="stack">
                   {invitation.sign_up && <button class="btn primary" onClick={() => choose("sign up")}>{texts.toSignUp}</button>}

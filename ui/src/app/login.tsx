@@ -148,8 +148,8 @@ export function LeavingDialog() {
       title={shell.unsavedTitle(unsaved.value)}
       onClose={() => (unsaved.value = undefined)}
       actions={<>
-        <button class="btn danger" onClick={() => void leave(true)}>{shell.unsavedDelete}</button>
-        <button class="btn primary" onClick={() => void leave(false)}>{shell.unsavedKeep}</button>
+        <button class="btn danger" onClick={() => leave(true)}>{shell.unsavedDelete}</button>
+        <button class="btn primary" onClick={() => leave(false)}>{shell.unsavedKeep}</button>
       </>}
     >
       <p class="muted">{shell.unsavedHint}</p>

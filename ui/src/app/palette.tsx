@@ -34,7 +34,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
     ...(["auto", "light", "dark"] as Theme[]).map((theme) => ({ label: texts.themes[theme]!, kind: "", icon: "account" as const, run: () => setTheme(theme) })),
     { label: texts.api, kind: texts.go, icon: "docs", run: () => window.location.assign("/docs") },
     { label: texts.help, kind: "?", icon: "help", run: () => (open.value = "help") },
-    { label: texts.logOut, kind: "", icon: "account", run: () => void logOut() },
+    { label: texts.logOut, kind: "", icon: "account", run: () => logOut() },
   ], (flows.data?.flows ?? []).map(({ id, name }) => ({ label: name, kind: texts.flow, icon: "flows", run: () => go(to(`/flows/${id}`)) })));
   const chosen = Math.min(at.value, choices.length - 1);
   useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [chosen]);

@@ -2,6 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, onExpired, workspaceHeader, type Schemas } from "../api/client";
 import { drafts, keepers } from "./drafts";
+import { failed } from "../parts/toast";
 import { shell } from "../texts/shell";
 import { segmentOf, slug } from "./router";
 
@@ -133,15 +134,19 @@ function enter({ account_id: id }: Schemas["TokenAnswer"]): void {
 export const unsaved = signal<number | undefined>(undefined);
 
 /** Log out; if there are unsaved texts in this browser, ask first what becomes of them. */
-export async function logOut(): Promise<void> {
+export function logOut(): void {
   for (const keep of keepers) keep();
   const { length } = account.peek() === undefined ? [] : drafts.keys(`${account.peek()!.id}.`);
   if (length > 0) unsaved.value = length;
-  else await leave(false);
+  else leave(false);
 }
 
 /** Log out. Args: forgets: Unsaved texts are deleted from this browser. */
-export async function leave(forgets: boolean): Promise<void> {
+export function leave(forgets: boolean): void {
+  leaveNow(forgets).catch(failed);
+}
+
+async function leaveNow(forgets: boolean): Promise<void> {
   await api.post("/api/v1/auth/logout");
   localStorage.removeItem(START);
   if (forgets) drafts.forgetAll(`${account.peek()?.id}.`);

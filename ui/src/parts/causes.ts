@@ -4,6 +4,17 @@ export interface Cause {
   readonly what: string;
   /** Undefined if the message begins with no place. */
   readonly where?: string;
+  readonly place?: Place;
+}
+
+/** Where a script is in the document of its flow. */
+export interface Place {
+  /** The field that holds it: `params.script`. */
+  readonly field: string;
+  /** The line of that field, from 1. */
+  readonly line: number;
+  /** The line of the script, from 1; undefined if it is not known. */
+  readonly within?: number;
 }
 
 const SCRIPT = /^((?:[A-Z][^:\n]{0,60}: )?)The script at ([\w.[\]-]+ \(line \d+\))(?:, line (\d+) of it)?: ([\s\S]+)$/;
@@ -13,7 +24,17 @@ export function causeOf(message: string): Cause {
   const found = SCRIPT.exec(message);
   if (found === null) return { what: message };
   const [, before = "", place = "", line, what = ""] = found;
-  return { what: before + what.replace(/^Error: (?=\S)/, ""), where: line === undefined ? place : `line ${line} of ${place}` };
+  return {
+    what: before + what.replace(/^Error: (?=\S)/, ""), where: line === undefined ? place : `line ${line} of ${place}`,
+    place: { field: fieldOf(place), line: Number(/\(line (\d+)\)$/.exec(place)?.[1]), within: line === undefined ? undefined : Number(line) },
+  };
+}
+
+/** Return the part of a path within its node: `params.script` of `nodes.push_all.nodes.push.params.script (line 48)`. */
+function fieldOf(place: string): string {
+  const keys = place.replace(/ \(line \d+\)$/, "").split(".");
+  const at = keys.lastIndexOf("nodes");
+  return at < 0 || keys.length < at + 3 ? keys.join(".") : keys.slice(at + 2).join(".");
 }
 
 /** Return a message with its cause first, and the place after it. */

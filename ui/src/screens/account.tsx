@@ -24,7 +24,7 @@ export default function Account() {
   const Content = TABS[tab];
   return (
     <>
-      <Head title={texts.title} actions={<button class="btn" onClick={() => void logOut()}>{texts.logOut}</button>}>
+      <Head title={texts.title} actions={<button class="btn" onClick={() => logOut()}>{texts.logOut}</button>}>
         <Tabs label={texts.tabs} tabs={(Object.keys(TABS) as (keyof typeof TABS)[]).map((name) => ({ label: texts[name], href: withQuery(to("/account"), { tab: name === "profile" ? undefined : name }), current: name === tab }))} />
       </Head>
       <Content />

@@ -17,7 +17,7 @@ import { LogLevels } from "./execution/log-levels";
 import { LabelTags } from "./executions/labels";
 import { StartedBy, useTriggers } from "./executions/started-by";
 import { isShown, ViewDialog, Views } from "./executions/views";
-import { BatchDialog, JobBar, type Batch } from "./executions/jobs";
+import { BatchDialog, JobBars, type Batch } from "./executions/jobs";
 
 export type Execution = Schemas["ExecutionAnswer"];
 const STATUSES = ["failed", "waiting", "running", "completed", "cancelled"];
@@ -82,7 +82,7 @@ export default function Executions() {
   const { query } = location.value;
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const batch = useSignal<Batch | undefined>(undefined);
-  const jobId = useSignal<string | undefined>(undefined);
+  const jobs = useSignal<readonly string[]>([]);
   const isViewOpen = useSignal(false);
   const cursor = query.get("cursor") ?? "";
   const list = useQuery(
@@ -114,7 +114,7 @@ export default function Executions() {
         {!isFirstUse && <><Views /><Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} /></>}
       </Head>
       <div class="content">
-        {jobId.value !== undefined && <JobBar id={jobId.value} onChange={list.reload} onClose={() => (jobId.value = undefined)} />}
+        <JobBars started={jobs} onChange={list.reload} />
         <Load query={list} rows={10}>
           {/* A page without executions may be followed by others. */}
           {(page) => page.executions.length > 0 || page.next_cursor !== undefined ? (
@@ -137,7 +137,7 @@ export default function Executions() {
       {batch.value !== undefined && (
         <BatchDialog
           batch={batch.value}
-          onStarted={(job) => { jobId.value = job; batch.value = undefined; selected.value = new Set(); }}
+          onStarted={(job) => { jobs.value = [...jobs.peek(), job]; batch.value = undefined; selected.value = new Set(); }}
           onClose={() => (batch.value = undefined)}
         />
       )}

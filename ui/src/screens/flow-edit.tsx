@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
-import { guard, to, type Parameters } from "../app/router";
+import { guard, location, to, type Parameters } from "../app/router";
 import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
 import { account, may, workspace } from "../app/session";
@@ -95,7 +95,8 @@ export function Editor({ saved, language, initial }: { saved?: Saved; language: 
           onReady={(handle) => {
             code.current = handle;
             // A new flow begins with its name.
-            if (flow === undefined) handle.reveal(endOf(/name: ?[\w-]*/, model.text.peek()), true);
+            if (flow !== undefined) actions.open(location.peek().query);
+            else handle.reveal(endOf(/name: ?[\w-]*/, model.text.peek()), true);
           }}
         />
         <section class="edit-graph" aria-label={words.panes}>

@@ -72,6 +72,7 @@ def watch(execution: str, timeout: str | None) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Follow new lines until the end.")
 @click.option("--level", type=click.Choice(["debug", "info", "warn", "error"]), help="This level and above.")
 @click.option("--node", metavar="NODE", help="Lines of this node.")
+@click.option("--step", metavar="STEP", help="Lines of this step, such as each.1[4]/push.1, and of those inside it.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Lines of this attempt.")
 @click.option("--failed", is_flag=True, help="Lines of the node that failed.")
 @click.option("--search", "q", metavar="TEXT", help="Lines with this text in their message.")
@@ -82,6 +83,7 @@ def logs(
     attempt: int | None,
     q: str | None,
     *,
+    step: str | None,
     follow: bool,
     failed: bool,
 ) -> None:
@@ -94,7 +96,7 @@ def logs(
         node = node or client.get(path).get("failed_node")
         if node is None:
             say("No node has failed: this is the whole log")
-    query = {"min_level": level, "node": node, "attempt": attempt, "q": q}
+    query = {"min_level": level, "node": node, "step": step, "attempt": attempt, "q": q}
     found = followed_lines(client, path, query) if follow else client.entries(f"{path}/logs", query=query)
     print_lines(found)
 

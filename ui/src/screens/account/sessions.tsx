@@ -47,7 +47,7 @@ export function Sessions() {
                     <td class="wide-only muted" data-label={texts.used}>{session.last_used_at !== undefined && <Time at={session.last_used_at} how="relative" />}</td>
                     <td class="num acts">
                       {session.is_current
-                        ? <button class="btn quiet" onClick={() => void logOut()}>{texts.logOut}</button>
+                        ? <button class="btn quiet" onClick={() => logOut()}>{texts.logOut}</button>
                         : <button class="btn quiet" aria-label={texts.endOf(nameOf(session))} onClick={() => (asked.value = session)}>{texts.endSession}</button>}
                     </td>
                   </tr>

@@ -1,4 +1,12 @@
-/** An approval that waits, beside its step: what it asks, and the link that answers it. */
+/** What a step waits for, beside it: an approval with what it asks and its link, or a signal. */
+import { useSignal } from "@preact/signals";
+import { parse } from "yaml";
+import { api } from "../../api/client";
+import { uniqueName } from "../../app/unique";
+import { Field } from "../../parts/form";
+import { done } from "../../parts/toast";
+import { useAction } from "../../parts/tools";
+import { executions as texts } from "../../texts/executions";
 import { may } from "../../app/session";
 import type { Detail, Step } from "../../execution/store";
 import { visible } from "../../parts/visible";
@@ -6,6 +14,8 @@ import { Answering } from "../approvals/answering";
 import { ApprovalLink } from "../approvals/link";
 
 export function Answer({ detail, step, reload }: { detail: Detail; step: Step; reload: () => Promise<void> }) {
+  const signal = (step.wait?.waiting_for as { type: string; key?: string } | undefined) ?? { type: "" };
+  if (signal.type === "signal" && typeof signal.key === "string") return may("operator") ? <SendSignal execution={detail.id} name={signal.key} reload={reload} /> : null;
   const wait = detail.waiting_for?.find((each) => each.step === step.step && each.type === "approval") as { prompt?: string; form?: unknown; link?: boolean } | undefined;
   if (wait === undefined) return null;
   return (
@@ -14,5 +24,37 @@ export function Answer({ detail, step, reload }: { detail: Detail; step: Step; r
       {may("operator") && <Answering approval={{ execution_id: detail.id, flow_name: detail.flow_name ?? "", step: step.step, form: wait.form }} onAnswered={reload} />}
       {wait.link && <ApprovalLink execution={detail.id} step={step.step} mayRevoke={may("operator")} onRevoked={reload} />}
     </section>
+  );
+}
+
+/** Return the data of a signal; a fault if the text is neither JSON nor YAML. */
+function dataOf(text: string): { data?: unknown; fault?: string } {
+  try {
+    return { data: text.trim() === "" ? null : (parse(text) as unknown) };
+  } catch {
+    return { fault: texts.signalFault };
+  }
+}
+
+/** The signal that a step waits for, to be sent by hand: its data are the result of the step. */
+function SendSignal({ execution, name, reload }: { execution: string; name: string; reload: () => Promise<void> }) {
+  const text = useSignal("");
+  const action = useAction();
+  const { data, fault } = dataOf(text.value);
+  async function send(): Promise<void> {
+    // The key makes a repetition of the same signal harmless.
+    const headers = { "Idempotency-Key": uniqueName() };
+    await api.post("/api/v1/executions/{id}/signals/{key}", { path: { id: execution, key: name }, body: { payload: data }, headers });
+    done(texts.signalSent(name));
+    await reload();
+  }
+  return (
+    <form class="stack tight" onSubmit={(event) => { event.preventDefault(); if (fault === undefined) action.run(send); }}>
+      <p>{texts.waitsForSignal} <code class="wrap">{visible(name)}</code></p>
+      <Field label={texts.signalData} hint={texts.signalHint} fault={fault}>
+        {(id, note) => <textarea id={id} aria-describedby={note} rows={4} spellcheck={false} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />}
+      </Field>
+      <div class="row"><button class="btn primary" disabled={action.busy || fault !== undefined}>{texts.sendSignal}</button></div>
+    </form>
   );
 }

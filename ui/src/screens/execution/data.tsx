@@ -1,17 +1,23 @@
 /** The data of an execution: input, result, error. */
 import { api } from "../../api/client";
 import { FINAL, type Detail, type Preview } from "../../execution/store";
-import { causeOf } from "../../parts/causes";
 import { executions as texts } from "../../texts/executions";
+import { Fault } from "./fault";
 import { LastSuccess } from "./last-success";
 import { Value } from "./value";
 
+/** Return how the whole input or result of an execution is loaded, and its address. */
+export function dataOf({ id }: Detail): { load: (key: "input" | "result") => () => Promise<unknown>; href: string } {
+  return {
+    load: (key) => async () => (await api.get("/api/v1/executions/{id}", { path: { id } }))[key],
+    href: `/api/v1/executions/${id}`,
+  };
+}
+
 export function DataTab({ detail }: { detail: Detail }) {
-  const load = (key: "input" | "result") => async () => (await api.get("/api/v1/executions/{id}", { path: { id: detail.id } }))[key];
-  const href = `/api/v1/executions/${detail.id}`;
+  const { load, href } = dataOf(detail);
   const result = detail.result as Preview | undefined;
   const data = detail.failure?.data as Preview | undefined;
-  const cause = detail.failure && causeOf(detail.failure.message);
   return (
     <div class="content">
       <div class="columns">
@@ -20,7 +26,7 @@ export function DataTab({ detail }: { detail: Detail }) {
         {detail.failure !== undefined && (
           <section class="stack tight">
             <h2>{texts.result}</h2>
-            <div class="alert"><b>{cause?.what}</b>{cause?.where !== undefined && <span class="small">{texts.inScript(cause.where)}</span>}<span class="small"><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</span></div>
+            <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</Fault>
             {data !== undefined && <Value label={texts.errorData} preview={data} href={href} />}
           </section>
         )}

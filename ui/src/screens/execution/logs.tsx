@@ -29,13 +29,15 @@ const MOST_ATTEMPTS = 100;
 interface Filter {
   level: string;
   node: string;
+  /** The full name of a step, whose lines and those of the steps inside it are shown. */
+  step: string;
   /** The number of an attempt; "" for all. */
   attempt: string;
   text: string;
 }
 
 function filterOf(query: URLSearchParams): Filter {
-  return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", attempt: /^[1-9]\d{0,5}$/.exec(query.get("attempt") ?? "")?.[0] ?? "", text: query.get("q") ?? "" };
+  return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", step: query.get("log_step") ?? "", attempt: /^[1-9]\d{0,5}$/.exec(query.get("attempt") ?? "")?.[0] ?? "", text: query.get("q") ?? "" };
 }
 
 /** Set the filter; a line of the unfiltered log has another number then. */
@@ -48,8 +50,8 @@ const PAUSE = 300;
 
 export function LogsTab({ store }: { store: ExecutionStore }) {
   const filter = filterOf(location.value.query);
-  const { level, node, attempt, text } = filter;
-  const lines = useMemo(() => new Lines(store.id, filter), [store.id, level, node, attempt, text]);
+  const { level, node, step, attempt, text } = filter;
+  const lines = useMemo(() => new Lines(store.id, filter), [store.id, level, node, step, attempt, text]);
   // The first load of the execution brings nothing that the lines do not have.
   useEffect(() => void lines.renew(), [lines, Math.max(1, store.version.value)]);
   const nodes = [...new Set([...(store.graph.value?.nodes ?? []), ...store.steps.value].map(({ node_id: id }) => id))].sort();
@@ -72,11 +74,12 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
             {Number(attempt) > attempts && <option value={attempt}>{texts.attemptNumber(Number(attempt))}</option>}
           </select>
         )}
+        {step !== "" && <button class="chip" aria-label={texts.without(step)} onClick={() => setFilter({ log_step: undefined })}>{step} ×</button>}
         <Search text={text} />
         <Count lines={lines} />
         <SaveButton id={store.id} filter={filter} />
       </div>
-      <Window key={`${level} ${node} ${attempt} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || attempt !== "" || text !== ""} isLive={store.isLive.value} />
+      <Window key={`${level} ${node} ${step} ${attempt} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || step !== "" || attempt !== "" || text !== ""} isLive={store.isLive.value} />
     </div>
   );
 }
@@ -120,8 +123,8 @@ function SaveButton({ id, filter }: { id: string; filter: Filter }) {
   return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
 }
 
-function queryOf({ level, node, attempt, text }: Filter) {
-  return { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, attempt: attempt === "" ? undefined : Number(attempt), q: text || undefined };
+function queryOf({ level, node, step, attempt, text }: Filter) {
+  return { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, step: step || undefined, attempt: attempt === "" ? undefined : Number(attempt), q: text || undefined };
 }
 
 /** Pages of lines by their number, loaded when they come into sight. */
@@ -223,7 +226,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   if (lines.error !== undefined) return <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
   if (lines.total === 0) {
     if (!isFiltered) return <Empty title={texts.nothingLogged}><p>{texts.nothingLoggedHint}</p></Empty>;
-    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
+    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, log_step: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
   }
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (

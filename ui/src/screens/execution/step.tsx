@@ -8,7 +8,7 @@ import { may } from "../../app/session";
 import { nodeOf, pathOf, scopeOf } from "../../execution/names";
 import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
-import { causeFirst, causeOf } from "../../parts/causes";
+import { causeFirst } from "../../parts/causes";
 import { Coloured } from "../../parts/coloured";
 import { clockOf, duration, shortId } from "../../parts/format";
 import { member } from "../../parts/paths";
@@ -21,6 +21,8 @@ import { rerun, RerunDialog, starting } from "./rerun";
 import { LoopRounds, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
+import { dataOf } from "./data";
+import { Fault } from "./fault";
 import { Value } from "./value";
 
 /** What is beside the picture: the chosen step, the runs of the chosen node, or the data of the execution. */
@@ -37,8 +39,7 @@ export function Beside({ store, detail, step }: DrawerProps) {
 
 /** The result and the input of the execution, and how to choose a step. */
 function Whole({ detail }: { detail: Detail }) {
-  const load = (key: "input" | "result") => async () => (await api.get("/api/v1/executions/{id}", { path: { id: detail.id } }))[key];
-  const href = `/api/v1/executions/${detail.id}`;
+  const { load, href } = dataOf(detail);
   const result = detail.result as Preview | undefined;
   return (
     <>
@@ -101,7 +102,7 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       </div>
       <Rounds store={store} step={step} />
       {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
-      {step.error !== undefined && step.status !== "completed" && <StepFault error={step.error} attempts={step.attempts} />}
+      {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
           <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>
@@ -129,17 +130,6 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
   );
 }
 
-function StepFault({ error, attempts }: { error: Schemas["StepError"]; attempts: number }) {
-  const { what, where } = causeOf(error.message);
-  return (
-    <div class="alert">
-      <b>{what}</b>
-      {where !== undefined && <span class="small">{texts.inScript(where)}</span>}
-      <span class="small"><code>{error.type}</code>{attempts > 1 && ` · ${texts.attemptOf(attempts)}`}</span>
-    </div>
-  );
-}
-
 function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Schemas["AttemptAnswer"][] }) {
   return (
     <section class="stack tight">
@@ -148,7 +138,7 @@ function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Sc
         <tbody>
           {attempts.map((attempt) => (
             <tr key={attempt.attempt}>
-              <td><a class="link" title={texts.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_node: step.node_id, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
+              <td><a class="link" title={texts.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
               <td>{attempt.error !== undefined ? <span class="bad" title={causeFirst(attempt.error.message)}>{attempt.error.type}</span> : attempt.status}</td>
               <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
             </tr>
@@ -164,17 +154,15 @@ const TAIL = 12;
 function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
   const id = store.id;
   const lines = useQuery(`${id} ${step.step} ${store.version.value}`, async (signal) => {
-    // The lines of rounds and branches are those of other nodes.
-    const node = step.scopes === undefined ? step.node_id : undefined;
-    const last = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { node, limit: 1 }, signal });
-    const offset = Math.max(0, (last.total ?? 0) - 1000);
-    const page = await api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { node, limit: 1000, offset }, signal });
-    return page.logs.filter((line) => line.step === step.step || line.step?.startsWith(`${step.step}[`)).slice(-TAIL);
+    const ask = (offset: number) => api.get("/api/v1/executions/{id}/logs", { path: { id }, query: { step: step.step, limit: TAIL, offset }, signal });
+    const first = await ask(0);
+    const total = first.total ?? 0;
+    return total > TAIL ? (await ask(total - TAIL)).logs : first.logs;
   });
   if (lines.data === undefined) return null;
   return (
     <section class="stack tight">
-      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_node: step.node_id })}>{texts.allLines}</a></div>
+      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step })}>{texts.allLines}</a></div>
       {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
         <ul class="log-tail">
           {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span><Coloured text={causeFirst(withPerson(line.message))} /></span></li>)}

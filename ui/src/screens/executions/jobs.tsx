@@ -1,14 +1,18 @@
 /** What is done to many executions: how many they are, before; how far it is, after. */
-import { useSignal } from "@preact/signals";
+import { useSignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
+import { may, workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
 import { Failure, Status } from "../../parts/parts";
 import { useStart } from "../../parts/start";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { jobs as texts } from "../../texts/jobs";
+
+/** Latest jobs among which running ones are looked for. */
+const MOST_JOBS = 20;
 
 export interface Batch {
   action: "rerun" | "cancel";
@@ -51,6 +55,16 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
   );
 }
 
+/** The jobs of the workspace that run, whoever has started them, and those that have ended while they were watched. */
+export function JobBars({ started, onChange }: { started: Signal<readonly string[]>; onChange: () => Promise<void> }) {
+  const jobs = useQuery(`${workspace.value?.id}`, (signal) => api.get("/api/v1/jobs", { query: { limit: MOST_JOBS }, signal }), 10_000);
+  useEffect(() => {
+    const running = (jobs.data?.jobs ?? []).filter(({ status }) => status === "running").map(({ id }) => id);
+    started.value = [...new Set([...started.peek(), ...running])];
+  }, [jobs.data]);
+  return <>{started.value.map((id) => <JobBar key={id} id={id} onChange={onChange} onClose={() => (started.value = started.peek().filter((each) => each !== id))} />)}</>;
+}
+
 /** The progress of a job, until it is dismissed. */
 export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => Promise<void>; onClose: () => void }) {
   const isOver = useSignal(false);
@@ -74,7 +88,7 @@ export function JobBar({ id, onChange, onClose }: { id: string; onChange: () => 
         <b>{name}</b><span class="muted">{texts.progress(data.done, data.total)}</span>
         {data.failed > 0 && <span class="bad">{texts.failed(data.failed)}</span>}
         <span class="row right">
-          {!isOver.value && <button class="btn" disabled={stopping.busy} onClick={() => stopping.run(stop)}>{texts.stop}</button>}
+          {!isOver.value && may("operator") && <button class="btn" disabled={stopping.busy} onClick={() => stopping.run(stop)}>{texts.stop}</button>}
           {isOver.value && <button class="btn quiet" onClick={onClose}>{texts.dismiss}</button>}
         </span>
       </div>

@@ -78,6 +78,16 @@ export class EditorActions {
     return text !== null;
   };
 
+  /** Show the node that an address names, and the line of the revision that it is about, if the text is still that one. */
+  open(query: URLSearchParams): void {
+    const node = this.nodeAt(query.get("node") ?? undefined);
+    if (node === undefined) return;
+    this.select(node.id);
+    const line = Number(query.get("line"));
+    const isSame = !this.model.isDirty.peek() && Number(query.get("revision")) === this.model.saved.peek()?.flow.revision;
+    if (isSame && line > 0) this.code.current?.reveal(offsetOf(this.model.text.peek(), line, Number(query.get("within"))), true);
+  }
+
   private select(node: string): void {
     this.model.selected.value = node;
     this.reveal(node);
@@ -129,6 +139,17 @@ export class EditorActions {
 /** The actions of one editor, the same ones as long as it is shown. */
 export function useEditorActions(model: FlowEditor, code: Code, language: Language): EditorActions {
   return useMemo(() => new EditorActions(model, code, language), []);
+}
+
+/** Return where a line begins. Args: within: The line of the script that is the value there, from 1; 0 for the value itself. */
+function offsetOf(text: string, line: number, within: number): number {
+  const lines = text.split("\n");
+  // A block begins below its key.
+  const isBlock = /[|>][-+\d]*\s*(#.*)?$/.test(lines[line - 1] ?? "");
+  const at = within === 0 ? line : isBlock ? line + within : line + within - 1;
+  const before = lines.slice(0, Math.min(at, lines.length) - 1);
+  const indent = /^ */.exec(lines[before.length] ?? "")?.[0].length ?? 0;
+  return before.reduce((sum, each) => sum + each.length + 1, 0) + indent;
 }
 
 /** Return what is before the name of a node in its path. */

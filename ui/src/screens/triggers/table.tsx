@@ -1,6 +1,9 @@
 /** A table of triggers with what can be done to each, and the details of the one that the address names. */
+import { api } from "../../api/client";
+import { useQuery } from "../../api/query";
 import { location, setQuery, to, withQuery } from "../../app/router";
-import { Time } from "../../parts/parts";
+import { Dialog } from "../../parts/dialog";
+import { Failure, Time } from "../../parts/parts";
 import { useAction } from "../../parts/tools";
 import { triggers as texts } from "../../texts/triggers";
 import { TriggerDialog } from "./details";
@@ -9,7 +12,8 @@ import { LastStart, TriggerActions, TriggerState, type Trigger } from "./parts";
 
 /** `showsFlow` names the flow of each trigger; `reload` loads them again after a change. */
 export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers: Trigger[]; showsFlow?: boolean; reload: () => Promise<void> }) {
-  const opened = triggers.find(({ id }) => id === location.value.query.get("trigger"));
+  const asked = location.value.query.get("trigger");
+  const opened = triggers.find(({ id }) => id === asked);
   return (
     <>
       <div class="card scroll">
@@ -23,9 +27,20 @@ export function TriggerTable({ triggers, showsFlow = false, reload }: { triggers
           <tbody>{triggers.map((trigger) => <Row key={trigger.id} trigger={trigger} showsFlow={showsFlow} reload={reload} />)}</tbody>
         </table>
       </div>
-      {opened !== undefined && <TriggerDialog trigger={opened} reload={reload} onClose={() => setQuery({ trigger: undefined })} />}
+      {opened !== undefined ? <TriggerDialog trigger={opened} reload={reload} onClose={close} /> : asked !== null && <Unlisted key={asked} id={asked} reload={reload} />}
     </>
   );
+}
+
+function close(): void {
+  setQuery({ trigger: undefined });
+}
+
+/** The details of a trigger that is not in the list: on another page, or of another type. */
+function Unlisted({ id, reload }: { id: string; reload: () => Promise<void> }) {
+  const trigger = useQuery(id, (signal) => api.get("/api/v1/triggers/{id}", { path: { id }, signal }));
+  if (trigger.error !== undefined) return <Dialog title={texts.title} onClose={close}><Failure error={trigger.error} retry={trigger.reload} /></Dialog>;
+  return trigger.data === undefined ? null : <TriggerDialog trigger={trigger.data} reload={async () => void (await Promise.all([trigger.reload(), reload()]))} onClose={close} />;
 }
 
 function Row({ trigger, showsFlow, reload }: { trigger: Trigger; showsFlow: boolean; reload: () => Promise<void> }) {

@@ -1,0 +1,172 @@
+"""The screen of one execution, and the ways to it and from it, in a real Chromium."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from support.client import Client
+from support.server import Server
+from web.browser import Tab, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Client:
+    return server.admin()
+
+
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
+    opened = Tab(browser, server.url, width=1440)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tab(one_tab: Tab) -> Iterator[Tab]:
+    yield one_tab.renew().log_in()
+    assert one_tab.faults == []
+
+
+def panel(page: Page) -> Locator:
+    return page.get_by_role("complementary")
+
+
+TALKATIVE: Final = """\
+metadata: {name: talkative}
+nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 12}, (_, i) => i)}", as: item, concurrency: 1}
+    nodes:
+      work:
+        type: transform
+        params: {script: "for (let n = 0; n < 100; n++) console.log('line', n, 'of', item); return item"}
+"""
+
+
+def test_the_first_rounds_of_a_long_loop_show_their_own_log(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(TALKATIVE))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?step=each.1[0]/work.1")
+
+    tail = panel(page).locator(".log-tail li")
+    expect(tail).to_have_count(12)
+    expect(tail.last).to_contain_text("line 99 of 0")
+    page.get_by_role("link", name="All lines of this step").click()
+    expect(page.locator(".log-tools")).to_contain_text("100 lines")
+
+
+def test_a_signal_is_sent_from_the_step_that_waits_for_it(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow('nodes: {pay: {type: wait, params: {key: "paid/42"}}}', name="waits for money"))
+    api.until_it_waits(id)
+    page = tab.go(f"/executions/{id}")
+    expect(panel(page)).to_contain_text("It waits for the signal paid/42")
+    data = panel(page).get_by_label("Data of the signal")
+    data.fill("{amount: ")
+    expect(panel(page)).to_contain_text("This is not valid JSON or YAML")
+    data.fill("amount: 12")
+    panel(page).get_by_role("button", name="Send the signal").click()
+
+    expect(page.locator("header .pill")).to_have_text("completed")
+    assert api.ended(id)["result"] == {"amount": 12}
+
+
+BROKEN: Final = """\
+metadata: {name: broken script}
+nodes:
+  each:
+    type: foreach
+    params: {items: [1], as: item}
+    nodes:
+      work:
+        type: transform
+        params:
+          script: |
+            const one = item;
+            throw new Error("no " + one);
+"""
+
+
+def test_an_error_leads_to_its_line_in_the_editor(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(BROKEN)
+    id = api.run(flow)
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    expect(panel(page).locator(".alert")).to_contain_text("no 1")
+    expect(panel(page).locator(".alert")).to_contain_text("In line 2 of params.script")
+    panel(page).get_by_role("link", name="Open it in the editor").click()
+
+    expect(page.locator("[data-node='each/work']")).to_have_attribute("aria-current", "true")
+    expect(page.locator(".cm-activeLine")).to_have_text('            throw new Error("no " + one);')
+
+
+def test_a_job_is_watched_and_stopped_by_whoever_comes_to_the_list(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {stop: {type: fail, params: {error: a.b}}}", name="fails often")
+    for id in [api.run(flow) for _ in range(30)]:
+        api.ended(id)
+    job = api.post("/api/v1/executions:batch", {"action": "rerun", "filter": {"flow_id": flow}}).json["id"]
+    page = tab.page
+    # A job as it is while it runs; the one of so few executions has ended at once.
+    page.route("**/api/v1/jobs?*", lambda route: route.fulfill(json={"jobs": [running], "limit": 20}))
+    page.route(f"**/api/v1/jobs/{job}", lambda route: route.fulfill(json=running))
+    running = {**api.get(f"/api/v1/jobs/{job}").json, "status": "running", "done": 12, "total": 30}
+    tab.go("/executions")
+
+    expect(page.get_by_role("status").filter(has_text="Re-running")).to_contain_text("12 of 30 done")
+    with page.expect_request(lambda request: request.method == "DELETE" and request.url.endswith(job)):
+        page.get_by_role("button", name="Stop", exact=True).click()
+    tab.go("/flows")
+    tab.go("/executions")
+    expect(page.get_by_role("status").filter(has_text="Re-running")).to_be_visible()
+
+
+def test_settings_and_restores_go_on_after_somebody_else_has_saved(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: log, params: {message: one}}}", name="shared")
+    page = tab.go(f"/flows/{flow}/settings")
+    expect(page.get_by_role("button", name="Disable")).to_be_visible()
+    api.put(f"/api/v1/flows/{flow}", {"definition": "nodes: {a: {type: log, params: {message: two}}}"})
+    page.get_by_role("button", name="Disable").click()
+    expect(page.locator(".toast.bad")).to_be_visible()
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("button", name="Enable")).to_be_visible()
+
+    tab.go(f"/flows/{flow}/revisions?number=1")
+    expect(page.get_by_role("button", name="Restore", exact=True)).to_be_visible()
+    api.put(f"/api/v1/flows/{flow}", {"definition": "nodes: {a: {type: log, params: {message: three}}}"})
+    for _ in range(2):
+        page.get_by_role("button", name="Restore", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("restored", exact=False).first).to_be_visible()
+    assert "message: one" in api.get(f"/api/v1/flows/{flow}").json["definition"]
+
+
+def test_a_trigger_beyond_the_first_page_is_opened_by_its_address(tab: Tab, api: Client) -> None:
+    many = "".join(f"  t{n}: {{type: webhook, verify: {{scheme: none}}}}\n" for n in range(20))
+    for n in range(6):
+        api.new_flow(f"triggers:\n{many}nodes: {{a: {{type: log, params: {{message: hi}}}}}}\n", name=f"many {n}")
+    page = tab.go("/triggers")
+    expect(page.get_by_text("120 triggers")).to_be_visible()
+    listed = [row["id"] for row in api.get("/api/v1/triggers", limit=100).json["triggers"]]
+    every = [row["id"] for row in api.get("/api/v1/triggers", limit=500).json["triggers"]]
+    last = next(id for id in every if id not in listed)
+    tab.go(f"/triggers?trigger={last}")
+
+    expect(page.get_by_role("dialog").get_by_role("heading", name="Requests of the last seven days")).to_be_visible()
+
+
+def test_logging_out_without_a_server_says_that_it_was_not_done(tab: Tab) -> None:
+    page = tab.go("/account")
+    page.route("**/api/v1/auth/logout", lambda route: route.abort())
+    page.get_by_role("button", name="Log out").first.click()
+
+    expect(page.locator(".toast.bad")).to_contain_text("The server does not answer")

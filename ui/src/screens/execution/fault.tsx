@@ -1,0 +1,27 @@
+/** An error of a step: what went wrong, where in the script, and the way to that place in the editor. */
+import type { ComponentChildren } from "preact";
+import { to } from "../../app/router";
+import { pathOf } from "../../execution/names";
+import type { Detail } from "../../execution/store";
+import { causeOf } from "../../parts/causes";
+import { executions as texts } from "../../texts/executions";
+
+/** Args: step: The step whose error it is; undefined for an error of the execution as a whole. */
+export function Fault({ detail, message, step, children }: { detail: Detail; message: string; step: string | undefined; children: ComponentChildren }) {
+  const { what, place } = causeOf(message);
+  const node = step === undefined ? undefined : pathOf(step);
+  return (
+    <div class="alert">
+      <b>{what}</b>
+      {place !== undefined && <span class="small">{place.within === undefined ? texts.inField(place.field) : texts.inLine(place.within, place.field)}</span>}
+      <span class="small">{children}</span>
+      {node !== undefined && <a class="link small" href={editorAt(detail, node, place)}>{texts.openEditor}</a>}
+    </div>
+  );
+}
+
+/** Return the address of the editor at a node, and at the line of its script in the revision that ran. */
+export function editorAt(detail: Detail, node: string, place?: { line: number; within?: number }): string {
+  const line = place === undefined ? {} : { line: String(place.line), within: place.within === undefined ? undefined : String(place.within) };
+  return to(`/flows/${detail.flow_id}`, { node, revision: detail.revision === undefined ? undefined : String(detail.revision), ...line });
+}
