@@ -58,6 +58,16 @@ def test_a_new_value_replaces_the_old_one(account: Client) -> None:
     assert len(account.get(path(account)).json["secrets"]) == 1
 
 
+def test_a_secret_that_must_be_new_replaces_none(account: Client) -> None:
+    assert account.post(path(account), {"key": "K", "value": VALUE}, **{"If-None-Match": "*"}).status == 201
+    before = account.get(path(account)).json
+
+    reply = account.post(path(account), {"key": "K", "value": "another value"}, **{"If-None-Match": "*"})
+
+    assert_error(reply, 412, "A secret with this key exists already")
+    assert account.get(path(account)).json == before
+
+
 def test_a_secret_is_deleted(account: Client) -> None:
     account.new_secret("K", VALUE)
 

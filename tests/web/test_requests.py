@@ -1,43 +1,17 @@
 """Requests of the interface that are sent twice, come late, are cut off or fail, in a real Chromium."""
 
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from support.client import Client
-from support.server import Server
-from web.browser import Tab, needs_chromium, opened_browser
+from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
 SHORT: Final = "nodes: {done: {type: return, params: {value: done}}}\n"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def api(server: Server) -> Client:
-    return server.admin()
-
-
-@pytest.fixture(scope="module")
-def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    opened = Tab(browser, server.url, width=1440)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def tab(one_tab: Tab) -> Iterator[Tab]:
-    yield one_tab.renew().log_in()
-    assert one_tab.faults == []
 
 
 def click_twice(button: Locator) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.conditions import IF_NONE_MATCH_ANY, condition_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
 from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, Offset, page_of
@@ -72,7 +73,7 @@ class SecretList(ListAnswer, frozen=True):
 
 _LIST_ERRORS: Final = errors(401, 403, 404, 422)
 _DELETE_ERRORS: Final = errors(401, 403, 404)
-_CREATE_RESPONSES: Final = {200: {"description": "Replaced"}, **errors(401, 403, 404, 409, *BODY_ERRORS)}
+_CREATE_RESPONSES: Final = {200: {"description": "Replaced"}, **errors(401, 403, 404, 409, 412, *BODY_ERRORS)}
 
 
 @router.get("", responses=_LIST_ERRORS)
@@ -114,20 +115,26 @@ async def _list(request: Request, page: Page) -> Reply[SecretList]:
     )
 
 
-@router.post("", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(omitted=("value",)))
+@router.post(
+    "", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(IF_NONE_MATCH_ANY, omitted=("value",))
+)
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret (201), or replace the value of an existing one (200)."""
     return await _create(request, body)
 
 
-@of_workspaces.post("", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(omitted=("value",)))
+@of_workspaces.post(
+    "", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(IF_NONE_MATCH_ANY, omitted=("value",))
+)
 async def create_workspace_secret(request: Request, id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret of a workspace (201), or replace the value of an existing one (200)."""
     return await _create(request, body)
 
 
 async def _create(request: Request, body: CreateSecret) -> Reply[SecretAnswer]:
-    secret, is_new = await services_of(request).secrets.set(caller_of(request), body.key, body.value)
+    secret, is_new = await services_of(request).secrets.set(
+        caller_of(request), body.key, body.value, must_be_new=condition_of(request).must_be_new
+    )
     saved = SecretAnswer.of(secret)
     return created(saved, f"{request.url.path}/{secret.key}") if is_new else answer(saved)
 

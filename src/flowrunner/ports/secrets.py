@@ -74,11 +74,19 @@ class SecretStore(Protocol):
     """Encrypted secrets and their keys. Callbacks are called within the transaction, on another thread."""
 
     async def save(
-        self, workspace_id: WorkspaceId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
+        self,
+        workspace_id: WorkspaceId,
+        seal: Seal,
+        *,
+        at: datetime,
+        most: int | None = None,
+        must_be_new: bool = False,
+        audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         """Write or replace a secret; return it and whether it is new.
 
-        Raises: NotFound if the account does not exist; LimitReached if the secret is new and there are ``most``.
+        Raises: NotFound if the account does not exist; PreconditionFailed if the secret exists and ``must_be_new``;
+            LimitReached if the secret is new and there are ``most``.
         """
         ...
 
@@ -289,6 +297,7 @@ class Vault(SecretReader, Protocol):
         *,
         at: datetime,
         most: int | None = None,
+        must_be_new: bool = False,
         audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         """Save a secret as `SecretStore.save` does; the redactor knows the value before it can be read."""

@@ -115,13 +115,19 @@ class AesVault:
         *,
         at: datetime,
         most: int | None = None,
+        must_be_new: bool = False,
         audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         # Redacted before it is stored, because an execution may read it immediately afterwards.
         await (await self._hidden_values(workspace_id)).learn([value])
         try:
             return await self._store.save(
-                workspace_id, self.sealer(workspace_id, key, value), at=at, most=most, audit=audit
+                workspace_id,
+                self.sealer(workspace_id, key, value),
+                at=at,
+                most=most,
+                must_be_new=must_be_new,
+                audit=audit,
             )
         finally:
             self._changed(workspace_id)

@@ -25,8 +25,11 @@ class Secrets:
         self._vault = vault
         self._clock = clock
 
-    async def set(self, caller: Caller, key: str, value: str) -> tuple[SecretView, bool]:
-        """Write or replace a secret; return it and whether it is new. Raises: NotFound, InvalidInput, Conflict."""
+    async def set(self, caller: Caller, key: str, value: str, *, must_be_new: bool = False) -> tuple[SecretView, bool]:
+        """Write or replace a secret; return it and whether it is new.
+
+        Raises: NotFound, InvalidInput, Conflict; PreconditionFailed if it exists and ``must_be_new``.
+        """
         workspace_id, faults = caller.workspace_id, []
         if not _KEY.fullmatch(key):
             message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
@@ -50,7 +53,9 @@ class Secrets:
             return act(caller, "secret.created" if is_new else "secret.replaced", "secret", shown, at=now)
 
         redactor = await self._vault.redactor(workspace_id)
-        return await self._vault.set(workspace_id, key, value, at=now, most=MAX_SECRETS, audit=audit)
+        return await self._vault.set(
+            workspace_id, key, value, at=now, most=MAX_SECRETS, must_be_new=must_be_new, audit=audit
+        )
 
     async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[SecretView], int]:
         """Return a page of secrets by name, with the flows that use each, and the total."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import NotFound, PreconditionFailed
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -114,7 +114,14 @@ class SqlSecrets:
         self._database = database
 
     async def save(
-        self, workspace_id: WorkspaceId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
+        self,
+        workspace_id: WorkspaceId,
+        seal: Seal,
+        *,
+        at: datetime,
+        most: int | None = None,
+        must_be_new: bool = False,
+        audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
@@ -123,6 +130,8 @@ class SqlSecrets:
             secret = await sealed_now(tx, workspace_id, seal)
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None
+            if must_be_new and not is_new:
+                raise PreconditionFailed("A secret with this key exists already")
             if is_new and most is not None:
                 check_count("secrets", (await one_row(tx, COUNT, values))[0], most, limit="secrets")
             (created_at,) = await one_row(tx, SAVE, values)

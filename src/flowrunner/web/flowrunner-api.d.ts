@@ -23164,6 +23164,8 @@ export interface operations {
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description Only `*`: if the resource exists, the answer is 412 and nothing changes. */
+                "If-None-Match"?: "*";
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
             };
@@ -23256,6 +23258,15 @@ export interface operations {
             };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The resource has changed since the state in If-Match */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -23560,6 +23571,8 @@ export interface operations {
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
+                /** @description Only `*`: if the resource exists, the answer is 412 and nothing changes. */
+                "If-None-Match"?: "*";
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
             };
@@ -23632,6 +23645,15 @@ export interface operations {
             };
             /** @description The request conflicts with the current state, or the account has reached a limit */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description The resource has changed since the state in If-Match */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

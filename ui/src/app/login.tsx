@@ -12,7 +12,7 @@ import { passwords } from "../texts/passwords";
 import { shell } from "../texts/shell";
 import { answerWithPasskey } from "./passkeys";
 import { go, location, within, withQuery } from "./router";
-import { account, askedFor, finishLogIn, leave, logIn, mustEnrol, unsaved, open, secondStepOf, setUpState, wrongLogin } from "./session";
+import { account, askedFor, cancelLogIn, finishLogIn, leave, logIn, mustEnrol, unsaved, open, secondStepOf, setUpState, wrongLogin } from "./session";
 
 const ForgottenPassword = later<{ onClose: () => void }>(() => import("./forgotten").then((module) => module.ForgottenPassword));
 type Step = Schemas["SecondStepNeeded"];
@@ -162,7 +162,7 @@ export function ExpiredDialog() {
   if (why === undefined) return null;
   const { path, query } = location.value;
   return (
-    <Dialog title={why === "expired" ? shell.expired : shell.recent}>
+    <Dialog title={why === "expired" ? shell.expired : shell.recent} onClose={why === "recent" ? cancelLogIn : undefined}>
       <p class="muted">{why === "expired" ? shell.expiredHint : shell.recentHint}</p>
       <LoginForm email={account.value?.email} next={withQuery(path, Object.fromEntries(query))} onDone={() => {}} />
     </Dialog>

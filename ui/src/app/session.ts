@@ -32,16 +32,24 @@ export function may(role: (typeof RANKS)[number]): boolean {
   return RANKS.indexOf(own) >= RANKS.indexOf(role);
 }
 
-let waiting: { promise: Promise<void>; resolve: () => void } | undefined;
+let waiting: { promise: Promise<void>; resolve: () => void; reject: () => void } | undefined;
 
+/** Ask for a login. The promise rejects if the reader does not want to log in again, which an ended session does not allow. */
 function askForLogin(why: "expired" | "recent"): Promise<void> {
   if (waiting === undefined) {
-    let resolve = () => {};
-    const promise = new Promise<void>((done) => (resolve = done));
-    waiting = { promise, resolve };
+    let [resolve, reject] = [() => {}, () => {}];
+    const promise = new Promise<void>((done, failed) => ([resolve, reject] = [done, failed]));
+    waiting = { promise, resolve, reject };
   }
-  askedFor.value = why;
+  if (askedFor.peek() !== "expired") askedFor.value = why;
   return waiting.promise;
+}
+
+/** Do not log in again: what needed a recent login is not done. */
+export function cancelLogIn(): void {
+  askedFor.value = undefined;
+  waiting?.reject();
+  waiting = undefined;
 }
 
 effect(() => {
@@ -94,7 +102,7 @@ export async function withRecentLogin<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (!(error instanceof ApiError && error.code === "recent_login_required")) throw error;
-    await askForLogin("recent");
+    await askForLogin("recent").catch(() => Promise.reject(error));
     return await work();
   }
 }

@@ -1,9 +1,10 @@
 /** A modal dialog of the browser: it holds the focus, and Escape closes it. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useId, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { common } from "../texts/common";
 import { Icon } from "./icons";
+import { openLayer, Toasts } from "./toast";
 
 interface Props {
   title: string;
@@ -18,6 +19,7 @@ interface Props {
 export function Dialog({ title, wide, onClose, actions, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useRef<HTMLHeadingElement>(null);
+  const layer = useRef({}).current;
   const id = useId();
   // Before the next key, which is already for the dialog.
   useLayoutEffect(() => {
@@ -25,8 +27,16 @@ export function Dialog({ title, wide, onClose, actions, children }: Props) {
     ref.current?.showModal();
     // Without a field of its own that waits for keys, the dialog begins with its title, not with the way out.
     if (document.activeElement?.getAttribute("aria-label") === common.close) heading.current?.focus();
-    return () => before?.focus?.();
+    const close = openLayer(layer);
+    return () => {
+      close();
+      before?.focus?.();
+    };
   }, []);
+  // The content may have been replaced, with the control that had the focus.
+  useEffect(() => {
+    if (!ref.current?.contains(document.activeElement)) (ref.current?.querySelector<HTMLElement>("[autofocus]") ?? heading.current)?.focus();
+  }, [title]);
   return (
     <dialog
       ref={ref}
@@ -36,6 +46,11 @@ export function Dialog({ title, wide, onClose, actions, children }: Props) {
         event.preventDefault();
         onClose?.();
       }}
+      onClose={() => {
+        // The browser closes a dialog at a second Escape, and asks nobody.
+        if (onClose === undefined) ref.current?.showModal();
+        else onClose();
+      }}
     >
       <div class="dialog-head">
         <h2 id={id} ref={heading} tabIndex={-1}>{title}</h2>
@@ -43,6 +58,7 @@ export function Dialog({ title, wide, onClose, actions, children }: Props) {
       </div>
       <div class="dialog-body">{children}</div>
       {actions && <div class="dialog-foot">{actions}</div>}
+      <Toasts dialog={layer} />
     </dialog>
   );
 }

@@ -42,10 +42,21 @@ export function failed(error: unknown): void {
   show(error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message, true, error.passes);
 }
 
-export function Toasts() {
+/** The open dialogs, the topmost last: what is outside of that one is dimmed, cannot be clicked, and is not read aloud. */
+const dialogs = signal<readonly object[]>([]);
+
+/** Add a dialog that shows the messages while it is the topmost. Return how to remove it. */
+export function openLayer(dialog: object): () => void {
+  dialogs.value = [...dialogs.peek(), dialog];
+  return () => (dialogs.value = dialogs.peek().filter((each) => each !== dialog));
+}
+
+/** The messages. Args: dialog: The dialog that this is in; absent on the page itself. */
+export function Toasts({ dialog }: { dialog?: object }) {
+  const isTop = dialogs.value.at(-1) === dialog;
   return (
     <div class="toasts" role="status" aria-live="polite">
-      {toasts.value.map(({ id, text, isError }) => (
+      {isTop && toasts.value.map(({ id, text, isError }) => (
         <div key={id} class={isError ? "toast bad" : "toast"}>
           <span class="grow">{text}</span>
           <button aria-label={common.close} onClick={() => close(id)}><Icon name="close" /></button>

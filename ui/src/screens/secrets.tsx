@@ -1,14 +1,16 @@
 /** The secrets of the workspace: names alone; values are only written. */
 import { useSignal } from "@preact/signals";
-import { to } from "../app/router";
-import { api } from "../api/client";
+import { api, ApiError } from "../api/client";
 import { useQuery } from "../api/query";
+import { to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { Confirm, Dialog } from "../parts/dialog";
 import { Field, Form } from "../parts/form";
 import { Empty, Load, Time } from "../parts/parts";
-import { done, failed } from "../parts/toast";
+import { useStart } from "../parts/start";
+import { done } from "../parts/toast";
+import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { secrets as texts } from "../texts/secrets";
 
@@ -18,21 +20,14 @@ export default function Secrets() {
   /** The name that is written; empty for a new secret. */
   const written = useSignal<string | undefined>(undefined);
   const deleted = useSignal<string | undefined>(undefined);
-  const isBusy = useSignal(false);
+  const action = useAction();
   const mayChange = may("editor");
   const add = mayChange && <button class="btn primary" onClick={() => (written.value = "")}>{texts.add}</button>;
   async function remove(key: string): Promise<void> {
-    isBusy.value = true;
-    try {
-      await api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } });
-      await list.reload();
-      done(texts.deleted(key));
-      deleted.value = undefined;
-    } catch (error) {
-      failed(error);
-    } finally {
-      isBusy.value = false;
-    }
+    await api.delete("/api/v1/workspaces/{id}/secrets/{key}", { path: { id, key } });
+    await list.reload();
+    done(texts.deleted(key));
+    deleted.value = undefined;
   }
   return (
     <>
@@ -68,9 +63,9 @@ export default function Secrets() {
           )}
         </Load>
       </div>
-      {written.value !== undefined && <SecretDialog workspaceId={id} name={written.value} onSaved={list.reload} onClose={() => (written.value = undefined)} />}
+      {written.value !== undefined && <SecretDialog workspaceId={id} name={written.value} listed={list.data?.secrets.map(({ key }) => key) ?? []} onSaved={list.reload} onClose={() => (written.value = undefined)} />}
       {deleted.value !== undefined && (
-        <Confirm title={texts.deleteTitle(deleted.value)} action={texts.deleteIt} busy={isBusy.value} onConfirm={() => void remove(deleted.value!)} onClose={() => (deleted.value = undefined)}>
+        <Confirm title={texts.deleteTitle(deleted.value)} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(() => remove(deleted.value!))} onClose={() => (deleted.value = undefined)}>
           <p class="muted">{texts.deleteHint}</p>
         </Confirm>
       )}
@@ -78,30 +73,54 @@ export default function Secrets() {
   );
 }
 
-function SecretDialog({ workspaceId, name, onSaved, onClose }: { workspaceId: string; name: string; onSaved: () => Promise<void>; onClose: () => void }) {
+function SecretDialog({ workspaceId, name, listed, onSaved, onClose }: { workspaceId: string; name: string; listed: readonly string[]; onSaved: () => Promise<void>; onClose: () => void }) {
   const error = useSignal<unknown>(undefined);
-  const isBusy = useSignal(false);
-  async function save(event: Event & { currentTarget: HTMLFormElement }): Promise<void> {
+  const starting = useStart();
+  /** The secret whose value is replaced; empty for a new one. */
+  const replaced = useSignal(name);
+  const typed = useSignal("");
+  const value = useSignal("");
+  const isShown = useSignal(false);
+  /** What the server has, though the list has not. */
+  const taken = useSignal<string | undefined>(undefined);
+  const isNew = replaced.value === "";
+  const key = isNew ? typed.value.trim() : replaced.value;
+  const exists = isNew && (listed.includes(key) || taken.value === key);
+  function save(event: Event): void {
     event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const key = name || String(form.get("key")).trim();
-    isBusy.value = true;
-    try {
-      await api.post("/api/v1/workspaces/{id}/secrets", { path: { id: workspaceId }, body: { key, value: String(form.get("value")) } });
+    if (exists) return;
+    error.value = undefined;
+    const body = { key, value: value.value };
+    starting.run([isNew, body], async (headers) => {
+      // Another person may add it at this moment.
+      await api.post("/api/v1/workspaces/{id}/secrets", { path: { id: workspaceId }, body, headers: isNew ? { ...headers, "If-None-Match": "*" } : headers });
       await onSaved();
       done(texts.saved(key));
       onClose();
-    } catch (reason) {
-      error.value = reason;
-      isBusy.value = false;
-    }
+    }, (reason) => {
+      if (reason instanceof ApiError && reason.status === 412) taken.value = key;
+      else error.value = reason;
+    });
   }
   return (
-    <Dialog title={name === "" ? texts.add : texts.replaceTitle(name)} onClose={onClose}>
-      <Form error={error.value} onSubmit={(event) => void save(event)}>
-        {name === "" && <Field label={texts.name} hint={texts.nameHint}>{(id, note) => <input id={id} aria-describedby={note} class="mono" name="key" required autofocus autocomplete="off" spellcheck={false} />}</Field>}
-        <Field label={texts.value} hint={texts.valueHint}>{(id, note) => <input id={id} aria-describedby={note} name="value" type="password" autocomplete="new-password" required autofocus={name !== ""} />}</Field>
-        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={isBusy.value}>{common.save}</button></div>
+    <Dialog title={isNew ? texts.add : texts.replaceTitle(key)} onClose={onClose}>
+      <Form error={error.value} onSubmit={save}>
+        {isNew && (
+          <Field label={texts.name} hint={texts.nameHint} fault={exists ? texts.exists(key) : undefined}>
+            {(id, note) => <input id={id} aria-describedby={note} class="mono" name="key" required autofocus autocomplete="off" spellcheck={false} value={typed.value} onInput={(event) => (typed.value = event.currentTarget.value)} />}
+          </Field>
+        )}
+        {exists && <div><button class="btn" type="button" onClick={() => (replaced.value = key)}>{texts.replaceIt(key)}</button></div>}
+        <div class="stack tight">
+          <Field label={texts.value} hint={texts.valueHint}>
+            {(id, note) => <textarea id={id} aria-describedby={note} class={isShown.value ? "secret" : "secret masked"} name="value" rows={4} required autofocus={!isNew} autocomplete="off" autocapitalize="off" spellcheck={false} value={value.value} onInput={(event) => (value.value = event.currentTarget.value)} />}
+          </Field>
+          <div class="row">
+            <button class="btn small-btn" type="button" aria-pressed={isShown.value} onClick={() => (isShown.value = !isShown.value)}>{texts.show}</button>
+            {value.value.includes("\n") && <span class="muted small" role="status">{texts.lines(value.value.split("\n").length, value.value.endsWith("\n"))}</span>}
+          </div>
+        </div>
+        <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={starting.busy || exists}>{common.save}</button></div>
       </Form>
     </Dialog>
   );

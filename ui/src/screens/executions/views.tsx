@@ -20,13 +20,14 @@ export function isShown(column: Column): boolean {
 
 /** The saved views as links; the one that is open can be deleted. */
 export function Views() {
-  useEffect(() => void loadPreferences(), []);
+  // A failure is told when something is changed.
+  useEffect(() => void loadPreferences().catch(() => undefined), []);
   const action = useAction();
   const deleted = useSignal<View | undefined>(undefined);
   const views = preferences.value.views ?? [];
   function remove(view: View): void {
     action.run(async () => {
-      await prefer({ views: views.filter((each) => each !== view) });
+      await prefer(({ views: present = [] }) => ({ views: present.filter(({ name }) => name !== view.name) }));
       deleted.value = undefined;
     });
   }
@@ -54,17 +55,17 @@ export function ViewDialog({ onClose }: { onClose: () => void }) {
   const hasFilters = location.value.query.toString() !== "";
   const name = useSignal("");
   function toggle(column: Column): void {
-    const hidden = preferences.value.hidden ?? [];
-    action.run(() => prefer({ hidden: hidden.includes(column) ? hidden.filter((each) => each !== column) : [...hidden, column] }));
+    const hides = isShown(column);
+    action.run(() => prefer(({ hidden = [] }) => ({ hidden: [...hidden.filter((each) => each !== column), ...(hides ? [column] : [])] })));
   }
   function save(event: Event): void {
     event.preventDefault();
     const query = new URLSearchParams(location.peek().query);
     query.delete("cursor");
     action.run(async () => {
-      const others = (preferences.peek().views ?? []).filter((view) => view.name !== name.value.trim());
-      await prefer({ views: [...others, { name: name.value.trim(), query: query.toString() }] });
-      done(texts.viewSaved(name.value.trim()));
+      const saved = { name: name.value.trim(), query: query.toString() };
+      await prefer(({ views = [] }) => ({ views: [...views.filter((view) => view.name !== saved.name), saved] }));
+      done(texts.viewSaved(saved.name));
       onClose();
     });
   }

@@ -1,0 +1,186 @@
+"""Dialogs of the interface, and what is written in them, in a real Chromium."""
+
+import re
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from support.client import PASSWORD, Client
+from support.server import Server
+from web.browser import Tab, fill_login, needs_chromium
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+SHORT: Final = "nodes: {done: {type: return, params: {value: done}}}\n"
+KEY: Final = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
+PREFERENCES: Final = "**/api/v1/accounts/me/preferences"
+
+
+def new_secret(page: Page, key: str, value: str) -> None:
+    page.get_by_role("button", name="New secret").first.click()
+    page.get_by_label("Name").fill(key)
+    page.get_by_label("Value").fill(value)
+
+
+def test_a_value_of_several_lines_is_kept_as_it_is(tab: Tab, api: Client) -> None:
+    page = tab.go("/secrets")
+    new_secret(page, "SIGNING_KEY", KEY)
+    value = page.get_by_label("Value")
+    assert value.evaluate("(field) => getComputedStyle(field).webkitTextSecurity") == "disc"
+    page.get_by_role("button", name="Show").click()
+    assert value.evaluate("(field) => getComputedStyle(field).webkitTextSecurity") == "none"
+    expect(page.get_by_role("status").filter(has_text="4 lines, with a line break at the end")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("cell", name="SIGNING_KEY", exact=True)).to_be_visible()
+
+    document = 'nodes: {out: {type: return, params: {value: "${secrets.SIGNING_KEY.length}"}}}'
+    assert api.run_to_end(document)["result"] == len(KEY)
+
+
+def test_a_new_secret_replaces_none_unless_that_is_chosen(tab: Tab, api: Client) -> None:
+    first = "the first value"
+    api.new_secret("LISTED", first)
+    page = tab.go("/secrets")
+    expect(page.get_by_role("cell", name="LISTED", exact=True)).to_be_visible()
+    new_secret(page, "LISTED", "another value of it")
+    dialog = page.get_by_role("dialog")
+    expect(page.get_by_label("Name")).to_have_accessible_description(re.compile("LISTED exists already"))
+    expect(dialog.get_by_role("button", name="Save")).to_be_disabled()
+    page.get_by_label("Value").press("Control+Enter")
+
+    # One that was added since the list was loaded.
+    api.new_secret("ADDED_SINCE", first)
+    page.get_by_label("Name").fill("ADDED_SINCE")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Name")).to_have_accessible_description(re.compile("ADDED_SINCE exists already"))
+    document = 'nodes: {out: {type: return, params: {value: "${[secrets.LISTED.length, secrets.ADDED_SINCE.length]}"}}}'
+    assert api.run_to_end(document)["result"] == [len(first), len(first)]
+
+    dialog.get_by_role("button", name="Replace ADDED_SINCE instead").click()
+    expect(page.get_by_role("dialog", name="Replace ADDED_SINCE")).to_be_visible()
+    expect(page.get_by_label("Value")).to_be_focused()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    assert api.run_to_end(document)["result"] == [len(first), len("another value of it")]
+
+
+def test_saved_views_outlive_a_load_that_failed_and_another_tab(tab: Tab, api: Client) -> None:
+    preferences = "/api/v1/accounts/me/preferences"
+    kept = {"views": [{"name": "Kept", "query": "status=failed"}], "of a later version": 1}
+    assert api.put(preferences, {"preferences": kept}).status == 200
+
+    def save(name: str) -> None:
+        page.get_by_role("button", name="View", exact=True).click()
+        page.get_by_label("Save these filters as").fill(name)
+        page.get_by_role("button", name="Save the view").click()
+
+    page = tab.page
+    page.route(
+        PREFERENCES,
+        lambda route: route.fulfill(status=503, body="{}") if route.request.method == "GET" else route.continue_(),
+    )
+    tab.go("/executions?status=cancelled")
+    save("Mine")
+    expect(page.get_by_role("status").filter(has_text="The server does not answer")).to_be_visible()
+    assert api.get(preferences).json["preferences"] == kept
+
+    page.unroute(PREFERENCES)
+    page.reload()
+    expect(page.get_by_role("link", name="Kept")).to_be_visible()
+    others = {**kept, "views": [*kept["views"], {"name": "Of another tab", "query": "status=waiting"}]}
+    assert api.put(preferences, {"preferences": others}).status == 200
+    save("Mine")
+
+    for name in ("Kept", "Of another tab", "Mine"):
+        expect(page.get_by_role("link", name=name)).to_be_visible()
+    found = api.get(preferences).json["preferences"]
+    assert [view["name"] for view in found["views"]] == ["Kept", "Of another tab", "Mine"]
+    assert found["of a later version"] == 1
+
+
+def test_the_login_over_a_screen_is_left_or_stays(browser: Browser, server: Server, api: Client) -> None:
+    person = api.new_account()
+    tab = Tab(browser, server.url).log_in(person.email, PASSWORD)
+    page = tab.go("/account?tab=security")
+
+    def too_old(route: Route) -> None:
+        error = {"code": "recent_login_required", "message": "Log in again for this", "details": {}, "request_id": "r"}
+        route.fulfill(status=403, json={"error": error})
+
+    page.route("**/api/v1/second-factors/totp", too_old, times=2)
+    for leave in ("Escape", "Close"):
+        page.get_by_role("button", name="Add an app").click()
+        recent = page.get_by_role("dialog", name="Log in again for this")
+        expect(recent).to_be_visible()
+        page.keyboard.press("Escape") if leave == "Escape" else recent.get_by_role("button", name="Close").click()
+        expect(recent).to_have_count(0)
+        expect(page.get_by_role("button", name="Add an app")).to_be_enabled()
+        page.get_by_role("status").get_by_role("button", name="Close").click()
+
+    tab.context.clear_cookies()
+    page.get_by_role("button", name="Add an app").click()
+    expired = page.get_by_role("dialog", name="Your session has ended")
+    expect(expired).to_be_visible()
+    for _ in range(4):
+        page.keyboard.press("Escape")
+    expect(expired).to_be_visible()
+    fill_login(page, person.email, PASSWORD)
+    expect(page.get_by_role("img", name=re.compile("QR"))).to_be_visible()
+    assert tab.faults == []
+    tab.close()
+
+
+def test_a_message_is_read_and_closed_above_a_dialog(tab: Tab, api: Client) -> None:
+    page = tab.go("/secrets")
+    api.new_secret("IS_DELETED", "a value of some length")
+    page.reload()
+    page.get_by_role("button", name="Delete IS_DELETED").click()
+    page.route("**/api/v1/workspaces/*/secrets/*", lambda route: route.abort())
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Delete the secret").click()
+
+    # What is outside of a modal dialog has no role and takes no click.
+    message = dialog.get_by_role("status").filter(has_text="The server does not answer")
+    expect(message).to_be_visible()
+    box = message.bounding_box()
+    assert box is not None
+    assert page.evaluate(
+        "([x, y]) => document.elementFromPoint(x, y).closest('.toasts') !== null", [box["x"] + 20, box["y"] + 20]
+    )
+    message.get_by_role("button", name="Close").click()
+    expect(message).to_have_count(0)
+
+    page.unroute("**/api/v1/workspaces/*/secrets/*")
+    dialog.get_by_role("button", name="Delete the secret").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("status").filter(has_text="IS_DELETED is deleted")).to_be_visible()
+
+
+def test_a_message_on_a_narrow_screen_leaves_the_controls_of_the_graph_free(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(SHORT, name="is zoomed on a telephone"))
+    api.ended(id)
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    page = tab.go(f"/executions/{id}")
+    zoom = page.get_by_role("button", name="Zoom in")
+    # As somebody holds it who looks at the lower part of the graph.
+    zoom.evaluate("(button) => scrollBy(0, button.getBoundingClientRect().bottom + 90 - innerHeight)")
+    page.route("**/rerun", lambda route: route.abort())
+    page.get_by_role("button", name="Re-run", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="The server does not answer")).to_be_visible()
+
+    zoom.evaluate("(button) => button.addEventListener('click', () => (button.title = 'was clicked'))")
+    box = zoom.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(zoom).to_have_attribute("title", "was clicked")
+
+
+def test_the_focus_stays_in_a_dialog_whose_content_is_replaced(tab: Tab) -> None:
+    page = tab.go("/account?tab=tokens")
+    page.get_by_role("button", name="New token").first.click()
+    page.get_by_role("dialog").get_by_label("Name").fill("of a test")
+    page.get_by_role("dialog").get_by_role("button", name="New token").click()
+
+    expect(page.get_by_role("dialog").get_by_role("heading", level=2)).to_be_focused()
+    expect(page.get_by_role("dialog").locator("pre")).to_be_visible()
