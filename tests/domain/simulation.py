@@ -10,7 +10,7 @@ from zlib import crc32
 from hypothesis import strategies as st
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.decide import decide, evaluated, fail_attempt, node_of
+from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt, node_of
 from flowrunner.domain.decisions import (
     Decision,
     Evaluate,
@@ -135,6 +135,7 @@ class Simulation:
     journal: list[Timed] = field(default_factory=list)
     state: ExecutionState = field(default_factory=ExecutionState)
     running: set[Step] = field(default_factory=set)
+    cut_off: Mapping[Step, int] = field(default_factory=dict)
     subflows: dict[str, "Simulation"] = field(default_factory=dict)
     lives: int = 1
     # No crashes after this many, so that a run stays below the limit on interruptions.
@@ -154,6 +155,7 @@ class Simulation:
         self.lives += 1
         self.running.clear()
         self.state = replay(self.journal)
+        self.cut_off = about_to_resume(self.state)
         return True
 
     def begin(self, kept: Sequence[Timed] = ()) -> None:
@@ -172,7 +174,7 @@ class Simulation:
         while self.state.ending is None and (most_events is None or len(self.journal) < most_events):
             if self.dies_here():
                 continue
-            decisions = decide(self.flow, self.state, running=self.running, now=self.now)
+            decisions = decide(self.flow, self.state, running=self.running, now=self.now, cut_off=self.cut_off)
             if not decisions or isinstance(decisions[0], Wait):
                 self.let_time_pass(decisions)
                 continue

@@ -67,6 +67,27 @@ async def test_a_truncated_log_stays_truncated_after_a_restart(path: Path, monke
     assert len(lines) <= 13
 
 
+async def test_a_log_that_is_full_as_the_flow_ends_says_that_lines_of_its_handlers_are_dropped(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "MAX_LOG_LINES", 3)
+
+    events = await engine.run(
+        """
+        nodes:
+          a: {type: log, params: {message: one}, next: b}
+          b: {type: log, params: {message: two}}
+          last: {type: log, params: {message: dropped}}
+        on_finish: last
+        """
+    )
+
+    messages = [line.message for line in of_type(Logged, events)]
+    assert messages[:3] == ["Execution started", "one", "two"]
+    assert messages[3].startswith("Execution completed")
+    assert messages[4:] == ["Log truncated: 3 lines are kept of an execution"]
+
+
 async def test_the_lines_of_a_running_node_appear_before_it_ends(path: Path) -> None:
     async def slow(value: Any, context: StepContext) -> Any:
         context.log("info", "half way", {"n": 1})

@@ -9,7 +9,8 @@ import pytest
 from flowrunner.domain import decide
 from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged
 from flowrunner.domain.status import Status
-from flowrunner.plugin import NodeFailure, StepContext
+from flowrunner.plugin import NodeFailure, RunScopes, ScopesEnded, Signalled, SignalWait, StepContext, Suspend
+from flowrunner.ports.dispatch import Signal
 from support.dependencies import PATIENCE_SECONDS, Acting, machine
 from support.invariants import check_database
 
@@ -189,6 +190,63 @@ async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path)
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "worker_crashed"
     assert starts <= decide.MAX_INTERRUPTIONS + 2
+    assert check_database(path) == []
+
+
+class _Resuming(Acting):
+    """A node type that waits for a signal, or opens a scope, and never ends what it does after that."""
+
+    def __init__(self, begun: asyncio.Event, first: Suspend | RunScopes) -> None:
+        super().__init__("act", self._begin)
+        self._begun, self._first = begun, first
+        self.resumptions = 0
+
+    async def _begin(self, value: Any, context: StepContext) -> Any:
+        return self._first
+
+    async def on_signal(self, params: Any, context: StepContext, signalled: Signalled) -> Any:
+        await self._end_the_process()
+
+    async def on_scopes_ended(self, params: Any, context: StepContext, ended: ScopesEnded) -> Any:
+        await self._end_the_process()
+
+    async def _end_the_process(self) -> None:
+        self.resumptions += 1
+        self._begun.set()
+        await asyncio.Event().wait()
+
+
+class _ResumingLoop(_Resuming):
+    child_scopes = "nodes"
+
+
+@pytest.mark.parametrize("is_loop", [False, True])
+async def test_a_node_that_keeps_ending_the_process_when_it_resumes_is_given_up(path: Path, is_loop: bool) -> None:
+    begun = asyncio.Event()
+    wait, scopes = Suspend(wait_for=SignalWait("go")), RunScopes(keys=["0"], inputs=[None], concurrency=1)
+    deadly = _ResumingLoop(begun, scopes) if is_loop else _Resuming(begun, wait)
+    inner = ", nodes: {b: {type: transform, params: {value: 1}}}" if is_loop else ""
+    async with machine(path, types=[deadly]) as engine:
+        await engine.save(f"nodes: {{a: {{type: act{inner}}}}}")
+        id = await engine.start()
+        if not is_loop:
+            await engine.until_parked()
+            assert await engine.dispatcher.signal(id, Signal(key="signal:go", payload=1))
+        await begun.wait()
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
+        begun.clear()
+        async with machine(path, types=[deadly]) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            await asyncio.wait((ended, asyncio.create_task(begun.wait())), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                break
+            ended.cancel()
+
+    async with machine(path, types=[deadly]) as engine:
+        end = ending(await engine.events())
+    assert isinstance(end, Failed)
+    assert end.error.type == "worker_crashed"
+    assert deadly.resumptions == decide.MAX_INTERRUPTIONS + 1
     assert check_database(path) == []
 
 

@@ -4,7 +4,7 @@ The engine calls `decide` after every event, and after a restart with the stored
 code path.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, assert_never
@@ -48,6 +48,8 @@ _MAX_RESULT_BYTES: Final = 2 * 1024 * 1024
 # The least step budget of a handler, even if the flow's own budget is smaller.
 _LEAST_STEPS_OF_HANDLER: Final = 1000
 
+_NONE: Final[Mapping[Step, int]] = {}
+
 
 def decide(
     flow: Flow,
@@ -56,6 +58,7 @@ def decide(
     running: Container[Step],
     now: datetime,
     evaluating: Container[str] = (),
+    cut_off: Mapping[Step, int] = _NONE,
     may_be_interrupted: bool = True,
 ) -> tuple[Decision, ...]:
     """Return the next actions; empty if all are under way, or the execution has ended.
@@ -64,6 +67,7 @@ def decide(
         running: Steps that this process is running. A step that is recorded as started and is not among them was
             interrupted by a crash.
         evaluating: Scopes whose value this process is evaluating.
+        cut_off: The steps that were about to resume when this process loaded the execution: see `about_to_resume`.
         may_be_interrupted: Whether such steps are possible.
     """
     if state.ending is not None or state.seq == 0 or state.is_queued:
@@ -82,11 +86,26 @@ def decide(
     for scope in state.ready:
         if scope in evaluating:
             continue
-        decisions = _in_scope(flow, state, state.frames[scope], running)
+        decisions = _in_scope(flow, state, state.frames[scope], running, cut_off)
         if decisions:
             return decisions
     moments = [at for at in (state.due_at, deadline) if at is not None]
     return (Wait(min(moments)),) if moments else ()
+
+
+def about_to_resume(state: ExecutionState) -> Mapping[Step, int]:
+    """Return the steps that a process resumes which loads the execution, each with its attempts so far.
+
+    The process before may have ended because of them, while it resumed them.
+    """
+    found: dict[Step, int] = {}
+    for scope in state.ready:
+        current = state.frames[scope].current
+        if current is not None and (
+            current.status is StepStatus.RESUMING or (current.open is not None and current.open.may_continue)
+        ):
+            found[current.step] = current.attempts
+    return found
 
 
 def graph_of(flow: Flow, state: ExecutionState, scope: str) -> Graph:
@@ -186,7 +205,9 @@ def _after_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[D
 # Decisions within one scope.
 
 
-def _in_scope(flow: Flow, state: ExecutionState, frame: Frame, running: Container[Step]) -> tuple[Decision, ...]:
+def _in_scope(
+    flow: Flow, state: ExecutionState, frame: Frame, running: Container[Step], cut_off: Mapping[Step, int]
+) -> tuple[Decision, ...]:
     if frame.scope == ROOT and frame.ended is not None:
         return _after_flow(flow, state, frame.ended)
     current = frame.current
@@ -198,9 +219,9 @@ def _in_scope(flow: Flow, state: ExecutionState, frame: Frame, running: Containe
         case StepStatus.FAILED:
             return (_after_failure(flow, state, frame, current),)
         case StepStatus.RESUMING:
-            return () if current.step in running else (*_cancel_notice(current), Resume(current.step))
+            return () if current.step in running else (*_cancel_notice(current), _resume(current, cut_off))
         case StepStatus.OPEN:
-            return () if current.step in running else _with_open_scopes(flow, state, current)
+            return () if current.step in running else _with_open_scopes(flow, state, current, cut_off)
         case StepStatus.WAITING:
             return _notify(flow, state, current)
         case StepStatus.RUNNING | StepStatus.RETRYING:
@@ -209,7 +230,18 @@ def _in_scope(flow: Flow, state: ExecutionState, frame: Frame, running: Containe
             assert_never(current.status)
 
 
-def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
+def _resume(current: StepState, cut_off: Mapping[Step, int]) -> Decision:
+    if cut_off.get(current.step) != current.attempts:
+        return Resume(current.step)
+    # Recorded as another attempt, so that a step that ends the process each time it resumes is given up.
+    if current.interruptions < MAX_INTERRUPTIONS:
+        return _next_attempt(current, interrupted=True)
+    return Record(_node_failed(current, _crashed(current)))
+
+
+def _with_open_scopes(
+    flow: Flow, state: ExecutionState, current: StepState, cut_off: Mapping[Step, int]
+) -> tuple[Decision, ...]:
     scopes = current.open
     assert scopes is not None, "an open step has scopes"
     if scopes.fatal is not None:
@@ -221,7 +253,7 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
         error = ErrorValue(type="limit.collect", node=current.step.node, message=message)
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
     if scopes.may_continue:
-        return (*_cancel_scopes(current), Resume(current.step))
+        return (*_cancel_scopes(current), _resume(current, cut_off))
     if not scopes.has_begun and scopes.opened.not_before is not None:
         return ()
     return _begin_scopes(flow, state, current)
@@ -323,11 +355,7 @@ def _after_interruption(flow: Flow, state: ExecutionState, current: StepState) -
     if node.repeatable and current.interruptions < MAX_INTERRUPTIONS:
         return _next_attempt(current, interrupted=True)
     if node.repeatable:
-        error = ErrorValue(
-            type="worker_crashed",
-            node=node.name,
-            message=f"The process died {MAX_INTERRUPTIONS + 1} times while this node ran",
-        )
+        error = _crashed(current)
     else:
         error = ErrorValue(
             type="interrupted",
@@ -335,6 +363,11 @@ def _after_interruption(flow: Flow, state: ExecutionState, current: StepState) -
             message="A crash interrupted this node, and it must not run twice (idempotent: false)",
         )
     return Record(_node_failed(current, error))
+
+
+def _crashed(current: StepState) -> ErrorValue:
+    message = f"The process died {MAX_INTERRUPTIONS + 1} times while this node ran"
+    return ErrorValue(type="worker_crashed", node=current.step.node, message=message)
 
 
 def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:

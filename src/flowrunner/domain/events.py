@@ -82,6 +82,10 @@ class Started:
     traceparent: str = ""
 
 
+# The beginning of the line after which those of a log that is full are dropped.
+LOG_TRUNCATED: Final = "Log truncated: "
+
+
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
     """The admission of a queued execution: it has a concurrency slot now."""
@@ -91,7 +95,12 @@ class Admitted:
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted:
-    """The start of an attempt of a step. ``interrupted``: a crash interrupted the attempt before it."""
+    """The start of an attempt of a step.
+
+    Attributes:
+        interrupted: The attempt before it was interrupted: by a crash, or because the execution left memory for another
+            reason before the step could end.
+    """
 
     type: ClassVar[str] = "node.started"
     node: str

@@ -39,6 +39,7 @@ class ExecutionState:
         started_attempts: Attempts started so far, by budget: `ROOT` for the flow itself, or the handler. This bounds
             loops.
         log_counts: Number of log events by level.
+        is_log_truncated: One of them says that lines are dropped from there on.
     """
 
     seq: int = 0
@@ -65,6 +66,7 @@ class ExecutionState:
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
     started_attempts: dict[str, int] = field(default_factory=dict)
     log_counts: dict[LogLevel, int] = field(default_factory=dict)
+    is_log_truncated: bool = False
     ending: Ending | None = None
 
     @property

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappush
-from typing import assert_never
+from typing import Final, assert_never
 
 from flowrunner.domain.approvals import is_settled
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
     HANDLERS,
+    LOG_TRUNCATED,
     ROOT,
     Admitted,
     Cancelled,
@@ -59,6 +60,8 @@ def apply(state: ExecutionState, event: Event, at: datetime) -> None:
     match event:
         case Logged():
             state.log_counts[event.level] = state.log_counts.get(event.level, 0) + 1
+            if event.node is None and event.message.startswith(LOG_TRUNCATED):
+                state.is_log_truncated = True
         case NodeStarted():
             _start(state, event, at)
         case NodeCompleted():
@@ -109,6 +112,9 @@ def _start(state: ExecutionState, event: NodeStarted, at: datetime) -> None:
     if before is not None and before.step == step:
         if event.attempt != before.attempts + 1:
             raise IllegalEvent(f"attempt {event.attempt} of {step} after {before.attempts}")
+        if event.interrupted and before.status in _RESUMABLE:
+            _resume_again(state, before, at)
+            return
         expected = StepStatus.RUNNING if event.interrupted else StepStatus.RETRYING
         if before.status is not expected:
             raise IllegalEvent(f"another attempt of {step}, which is {before.status}")
@@ -134,6 +140,19 @@ def _start(state: ExecutionState, event: NodeStarted, at: datetime) -> None:
     state.started_attempts[budget] = state.started_attempts.get(budget, 0) + 1
     state.running[step] = None
     state.ready.pop(event.scope, None)
+
+
+# Statuses that an interrupted step keeps: it resumes with the signal or the scopes that it has. Those kept for
+# a rerun have no signal.
+_RESUMABLE: Final = frozenset({StepStatus.WAITING, StepStatus.RESUMING, StepStatus.OPEN})
+
+
+def _resume_again(state: ExecutionState, current: StepState, at: datetime) -> None:
+    current.attempts += 1
+    current.interruptions += 1
+    current.attempted_at = at
+    budget = budget_of(current.step.scope)
+    state.started_attempts[budget] = state.started_attempts.get(budget, 0) + 1
 
 
 def _complete(state: ExecutionState, event: NodeCompleted) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import decide, evaluated, fail_attempt
+from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt
 from flowrunner.domain.decisions import (
     Action,
     Evaluate,
@@ -104,6 +104,7 @@ class ExecutionActor:
         self._state = state = log.state
         self._steps = StepTasks(self._deps, self._execution, state, self._mailbox, self._redactor)
         self._may_be_interrupted = state.seq > 0
+        self._cut_off = about_to_resume(state)
         # Up to this event the start of pure nodes is durable before they run, too: one of them may have crashed the
         # process, and would crash it again indefinitely if no attempt were counted.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
@@ -325,6 +326,7 @@ class ExecutionActor:
                 self._state,
                 running=self._steps,
                 evaluating=self._steps.evaluating,
+                cut_off=self._cut_off,
                 now=now,
                 may_be_interrupted=self._may_be_interrupted,
             )

@@ -12,6 +12,7 @@ from flowrunner.domain.decide import deadline_of
 from flowrunner.domain.decisions import Finish, Record, cancelled, failed
 from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
+    LOG_TRUNCATED,
     Admitted,
     Cancelled,
     Completed,
@@ -197,8 +198,9 @@ class EventLog:
         """Record a line, unless the limit is reached."""
         if self.state.log_lines < MAX_LOG_LINES or even_if_full:
             self.record(line)
-        elif self.state.log_lines == MAX_LOG_LINES:
-            self.record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
+        elif not self.state.is_log_truncated:
+            message = f"{LOG_TRUNCATED}{MAX_LOG_LINES} lines are kept of an execution"
+            self.record(Logged(level="warn", message=message))
 
     def attribute(self, audit: AuditEntry | None, messages: Collection[int]) -> None:
         """Add the audit entry and the inbox messages that caused the recorded events to their append."""
