@@ -221,6 +221,26 @@ async def test_an_unreadable_page_makes_only_its_own_execution_fail(
     assert [id for id in ids if id in said] == ["e07"]
 
 
+@pytest.mark.only("sqlite")
+async def test_a_commit_that_failed_is_not_counted(path: Path) -> None:
+    database = open_database(add_flows(path))
+    epoch = await created(SqlJournal(database), "e")
+    lines = [log_line("x" * 400) for _ in range(100)]
+    await SqlJournal(database).append(following("e", *lines, log_line("last of e"), epoch=epoch, after=2))
+    await database.close()
+    damage(path, "e")
+    sizes: list[int] = []
+    database = open_database(path, on_commit=sizes.append)
+
+    with pytest.raises(Unavailable):
+        await SqlJournal(database).append(following("e", log_line("after"), epoch=epoch, after=103))
+    assert sizes == []
+    await insert(database, "t")
+    await database.close()
+
+    assert sizes == [1]
+
+
 def damage(path: Path, id: str) -> None:
     """Overwrite the page of the table of events that the last event of an execution is on."""
     with closing(sqlite3.connect(path)) as connection:

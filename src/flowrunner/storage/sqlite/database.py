@@ -341,7 +341,7 @@ class SqliteDatabase:
             self._fail(batch, error)
         else:
             self._writability.note(has_failed=False)
-        self._on_commit(len(batch))
+            self._on_commit(len(batch))
 
     def _fail(self, batch: list[Pending], error: Exception) -> None:
         for pending in batch:
