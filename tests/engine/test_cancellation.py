@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.dispatch import local
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.events import Cancelled, Logged, NodeCompleted
 from flowrunner.domain.execution import ExecutionState
@@ -268,3 +269,29 @@ async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_don
         with pytest.raises(Unavailable):
             await cancelling
         assert await engine.status() is Status.RUNNING
+
+
+async def test_a_cancellation_whose_outcome_is_unknown_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck:
+        """A journal whose appends take for ever once it is told to."""
+
+        def __init__(self, journal: Any) -> None:
+            self.journal, self.is_stuck = journal, False
+
+        async def append(self, append: Any) -> None:
+            if self.is_stuck:
+                await asyncio.Event().wait()
+            await self.journal.append(append)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.journal, name)
+
+    monkeypatch.setattr(local, "_ANSWER_SECONDS", 0.05)
+    async with machine(path, wrap=lambda journal, _: Stuck(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("nodes: {a: {type: wait, params: {key: go}}}")
+        id = await engine.start()
+        await engine.until_parked()
+        engine.journal.is_stuck = True  # type: ignore[attr-defined]
+
+        with pytest.raises(Unavailable, match="may have been cancelled"):
+            await engine.dispatcher.cancel(id, reason="by hand")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.broadcast import LocalBroadcast
+from flowrunner.dispatch import local
 from flowrunner.domain.causes import awaiting_parent
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWaiting, SignalReceived
@@ -175,6 +176,37 @@ async def test_a_child_whose_parent_went_on_without_it_is_cancelled_at_the_next_
     async with machine(path, clock=clock) as second:
         assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
         assert await second.is_idle()
+
+
+async def test_few_of_many_children_are_in_memory_to_be_cancelled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_memory: list[int] = []
+    async with machine(path) as engine:
+        load = engine.dispatcher._engine.load
+
+        async def counted(id: ExecutionId) -> Any:
+            in_memory.append(engine.in_memory)
+            return await load(id)
+
+        await engine.save(WAITS, "child")
+        await engine.save(
+            f"nodes: {{each: {{type: foreach, params: {{items: {[{}] * 60}, concurrency: 60}},"
+            " nodes: {call: {type: flow, params: {flow: child}}}}}"
+        )
+        id = await engine.start(input={})
+
+        async def all_wait() -> bool:
+            return engine.in_memory == 0 and len(await engine.rows("SELECT 1 FROM executions WHERE is_idle")) == 61
+
+        await engine.until(all_wait)
+        monkeypatch.setattr(engine.dispatcher._engine, "load", counted)
+        await engine.dispatcher.cancel(id, reason="enough")
+
+        async def all_have_ended() -> bool:
+            return len(await engine.rows("SELECT 1 FROM executions WHERE status = 'cancelled'")) == 61
+
+        await engine.until(all_have_ended)
+    assert max(in_memory) <= local.MOST_LINKED // 2 + 1
+    assert check_database(path) == []
 
 
 @pytest.mark.parametrize("wait", [True, False])

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -21,10 +21,19 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.fair_slots import FairSlots
 from flowrunner.ports.children import ChildExecutions
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimits
-from flowrunner.ports.dispatch import HANDLERS_RUN, OUTCOME_UNKNOWN, ActiveExecution, Cancel, Engine, Signal
+from flowrunner.ports.dispatch import (
+    CANCEL_UNKNOWN,
+    HANDLERS_RUN,
+    OUTCOME_UNKNOWN,
+    ActiveExecution,
+    Cancel,
+    Engine,
+    Signal,
+)
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 from flowrunner.retrying import retry, rising
@@ -34,6 +43,9 @@ logger = structlog.get_logger()
 _PAGE: Final = 500
 _RECOVERY_DELAY: Final = rising(1.0)
 SURE_OF_AN_ACCOUNT: Final = 5
+# Executions in memory only for a message of another one, such as the children of one that has ended.
+MOST_LINKED: Final = 16
+_MOST_LOOKUPS: Final = 4
 # Timeout of cancellations and signals, as with Temporal: a full disk may stay full.
 _ANSWER_SECONDS: Final = 30.0
 # A cancel call waits this long for the handlers of the flow's end, which then continue.
@@ -46,8 +58,7 @@ class _Slot:
 
     Attributes:
         workspace_id: The account it is counted for; None until that is known, or if it only processes messages.
-        signals: Signals that arrived before it was loaded, each with the future for its answer.
-        cancel_requests: Cancel requests that arrived before it was loaded.
+        messages: Messages that arrived before it was loaded, each with the future for its answer.
         reload: Load it again after it has left memory: it may have missed a change.
         has_left: Set when it has left memory.
     """
@@ -55,9 +66,23 @@ class _Slot:
     workspace_id: WorkspaceId | None
     execution: ActiveExecution | None = None
     reload: bool = False
-    signals: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
-    cancel_requests: "list[tuple[Cancel, asyncio.Future[bool]]]" = field(default_factory=list)
+    messages: "list[tuple[Signal | Cancel, asyncio.Future[bool]]]" = field(default_factory=list)
     has_left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, message: Signal | Cancel, answer: "asyncio.Future[bool]") -> None:
+        """Pass a message to the execution, once it is loaded."""
+        if self.execution is None:
+            self.messages.append((message, answer))
+        elif isinstance(message, Cancel):
+            self.execution.cancel(message, answer)
+        else:
+            self.execution.receive(message, answer)
+
+    def deliver(self) -> None:
+        """Pass on the messages that arrived before the execution was loaded."""
+        messages, self.messages = self.messages, []
+        for message, answer in messages:
+            self.put(message, answer)
 
 
 class LocalDispatcher(LinkingDispatcher):
@@ -90,6 +115,9 @@ class LocalDispatcher(LinkingDispatcher):
         self._queue = FairQueue()
         # New executions that are being written and will be queued then.
         self._accepting: defaultdict[WorkspaceId, set[ExecutionId]] = defaultdict(set)
+        # Executions that are loaded, for a message of another one, regardless of free slots.
+        self._linked = FairSlots(total=MOST_LINKED, share=MOST_LINKED // 2, sure=1)
+        self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
         self._timers = Timers(
@@ -184,7 +212,7 @@ class LocalDispatcher(LinkingDispatcher):
             # It advances once its memory is reserved.
             self._spawn(self._resume(new.id, slot), new.id, slot)
             return
-        self._deliver(slot.execution, slot)
+        slot.deliver()
         self._spawn(self._advance(new.id, slot), new.id, slot)
 
     async def _begin_queued(self, new: NewExecution, flow: Flow, input: JSON) -> None:
@@ -204,42 +232,24 @@ class LocalDispatcher(LinkingDispatcher):
     async def cancel(
         self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
     ) -> None:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                slot = await self._cancel(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
-        except TimeoutError:
-            raise Unavailable(OUTCOME_UNKNOWN) from None
+        slot = await self._cancel(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
         # Most handlers end soon, and an execution that waits leaves memory, too.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HANDLERS_SECONDS):
                 await slot.has_left.wait()
 
     async def _cancel(self, id: ExecutionId, request: Cancel) -> _Slot:
-        """Wait until the cancellation is durable. Raises: See `cancel`."""
-        while True:
-            slot = self._slot_of(id)
-            answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            if slot.execution is None:
-                slot.cancel_requests.append((request, answer))
-            else:
-                slot.execution.cancel(request, answer)
-            left = asyncio.ensure_future(slot.has_left.wait())
-            try:
-                await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                left.cancel()
-            if answer.done():
-                if answer.result():
-                    return slot
-                raise Conflict(HANDLERS_RUN)
-            answer.cancel()
-            status = slot.execution.status if slot.execution is not None else await self._stored_status(id)
-            if status is Status.CANCELLED:
-                return slot
-            if status.is_final:
-                raise Conflict(f"The execution has already ended: it is {status.value}")
-            if slot.execution is None:
-                raise Unavailable("The execution cannot be loaded at the moment: try again")
+        """Wait until the cancellation is durable, and return the slot. Raises: See `cancel`."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                slot, answer, status = await self._ask(id, request)
+        except TimeoutError:
+            raise Unavailable(CANCEL_UNKNOWN) from None
+        if answer is False:
+            raise Conflict(HANDLERS_RUN)
+        if answer is None and status is not Status.CANCELLED:
+            raise Conflict(f"The execution has already ended: it is {status.value}")
+        return slot
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
         try:
@@ -249,26 +259,36 @@ class LocalDispatcher(LinkingDispatcher):
             raise Unavailable(OUTCOME_UNKNOWN) from None
 
     async def _signal(self, id: ExecutionId, signal: Signal) -> bool:
+        _, answer, _ = await self._ask(id, signal)
+        if answer is None:
+            raise Conflict("The execution has ended")
+        return answer
+
+    async def _ask(self, id: ExecutionId, message: Signal | Cancel) -> tuple[_Slot, bool | None, Status]:
+        """Pass a message to an execution, which is loaded if necessary; return its slot, its answer and its status.
+
+        The answer is None if the execution has ended without one.
+        """
         while True:
             slot = self._slot_of(id)
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            if slot.execution is None:
-                slot.signals.append((signal, answer))
-            else:
-                slot.execution.receive(signal, answer)
+            slot.put(message, answer)
             left = asyncio.ensure_future(slot.has_left.wait())
             try:
                 await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 left.cancel()
-                # An unanswered signal is never recorded after this.
-                answer.cancel()
-            if not answer.cancelled():
-                return answer.result()
-            # It left memory with the signal unread: repeat unless it has ended.
+                if isinstance(message, Signal):
+                    # An unanswered signal is never recorded after this.
+                    answer.cancel()
+            is_answered = answer.done() and not answer.cancelled()
+            if is_answered and slot.execution is not None:
+                return slot, answer.result(), slot.execution.status
+            answer.cancel()
+            # It left memory with the message unread: repeat unless it has ended.
             status = slot.execution.status if slot.execution is not None else await self._stored_status(id)
             if status.is_final:
-                raise Conflict("The execution has ended")
+                return slot, None, status
             if slot.execution is None:
                 raise Unavailable("The execution cannot be loaded at the moment: try again")
 
@@ -292,10 +312,25 @@ class LocalDispatcher(LinkingDispatcher):
     # Links between executions
 
     async def _send(self, id: ExecutionId, signal: Signal) -> None:
-        await self._signal(id, signal)
+        async with self._loading_of(id):
+            await self._signal(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
-        await self.cancel(id, reason=reason)
+        async with self._loading_of(id):
+            await self._cancel(id, Cancel(reason=reason))
+
+    @contextlib.asynccontextmanager
+    async def _loading_of(self, id: ExecutionId) -> AsyncIterator[None]:
+        """Wait for one of the few slots in which executions are loaded because of another one."""
+        if id in self._slots:
+            yield
+            return
+        async with self._lookups:
+            # Let other tasks run between the lookups of many.
+            await asyncio.sleep(0)
+            workspace_id = (await self._journal.stored(id)).workspace_id
+        async with self._linked.hold(workspace_id):
+            yield
 
     async def _resume_admitted(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         if id in self._slots:
@@ -386,7 +421,7 @@ class LocalDispatcher(LinkingDispatcher):
             return
         if slot.workspace_id is None:
             self._count(slot, slot.execution)
-        self._deliver(slot.execution, slot)
+        slot.deliver()
         await self._advance(id, slot)
 
     def _count(self, slot: _Slot, execution: ActiveExecution) -> None:
@@ -397,13 +432,6 @@ class LocalDispatcher(LinkingDispatcher):
         else:
             execution.hold()
             slot.reload = True
-
-    def _deliver(self, execution: ActiveExecution, slot: _Slot) -> None:
-        """Pass on the messages that arrived before the execution was loaded."""
-        for signal, answer in slot.signals:
-            execution.receive(signal, answer)
-        for request, answer in slot.cancel_requests:
-            execution.cancel(request, answer)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.execution is not None, "an execution is loaded before it advances"

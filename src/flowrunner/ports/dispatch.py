@@ -167,8 +167,11 @@ HANDLERS_RUN: Final = (
     "The flow has already ended, and the handlers of its end run. Wait for them, or cut them off with ?force=true"
 )
 
-# Error message of a request whose effect may or may not be durable.
+# Error messages of requests whose effect may or may not be durable.
 OUTCOME_UNKNOWN: Final = "Outcome unknown: the signal may have been recorded. Check the execution before you retry."
+CANCEL_UNKNOWN: Final = (
+    "Outcome unknown: the execution may have been cancelled, or be about to end. Check it before you retry."
+)
 
 
 class ExecutionLinks(Protocol):

@@ -19,7 +19,7 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.children import ChildExecutions
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimits
-from flowrunner.ports.dispatch import HANDLERS_RUN, OUTCOME_UNKNOWN, Cancel, Engine, Inbox, Signal
+from flowrunner.ports.dispatch import CANCEL_UNKNOWN, HANDLERS_RUN, OUTCOME_UNKNOWN, Cancel, Engine, Inbox, Signal
 from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 
@@ -150,7 +150,7 @@ class TemporalDispatcher(LinkingDispatcher):
             if answer or ((has_ended or is_last) and not await self._inbox.cancel(number)):
                 # A deleted message was accepted, unless this process was suspended for so long that others purged it.
                 if loop.time() > forgotten_at:
-                    raise Unavailable(OUTCOME_UNKNOWN)
+                    raise Unavailable(CANCEL_UNKNOWN if isinstance(content, Cancel) else OUTCOME_UNKNOWN)
                 return True
             if has_ended:
                 return None
