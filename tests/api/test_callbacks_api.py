@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -320,6 +321,18 @@ def test_a_test_says_at_once_how_it_went(account: Client, receiver: Receiver) ->
     account.put(f"{CALLBACKS}/{refused['id']}", {"url": "http://127.0.0.1:1/"})
     failed = account.post(f"{CALLBACKS}/{refused['id']}/test").json
     assert (failed["state"], failed["error"]) == ("failed", "connection.refused")
+
+
+def test_a_callback_that_is_deleted_during_its_test_is_not_found(account: Client, receiver: Receiver) -> None:
+    url = f"{receiver.url}/slow?seconds=2&of=deleted"
+    callback = account.post(CALLBACKS, {"url": url, "events": ALL}).json
+    with ThreadPoolExecutor(1) as pool:
+        testing = pool.submit(account.post, f"{CALLBACKS}/{callback['id']}/test")
+        wait_for(lambda: any("of=deleted" in effect.query for effect in receiver.effects("/slow")), 10.0)
+        assert account.delete(f"{CALLBACKS}/{callback['id']}").status == 200
+        reply = testing.result()
+
+    assert_error(reply, 404, "Callback not found")
 
 
 def test_s74_a_callback_reaches_no_closed_address_and_says_nothing_about_it(account: Client) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import Conflict, Unavailable
@@ -14,6 +15,7 @@ from flowrunner.services import jobs as job_service
 from flowrunner.services.jobs import Jobs
 from flowrunner.storage.jobs import SqlJobs
 from security.two_accounts import until
+from support.databases import change
 from support.dependencies import Machine
 
 
@@ -218,3 +220,33 @@ async def test_a_job_of_an_unknown_type_is_left_to_others(engine: Machine, mara:
     assert (await older.get(mara, job.id)).status is JobStatus.RUNNING
     await older.cancel(mara, job.id)
     assert (await newer.get(mara, job.id)).status is JobStatus.CANCELLED
+
+
+async def test_a_job_whose_row_cannot_be_read_is_logged_once_and_stops_no_other(
+    engine: Machine, mara: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_service, "_UNREADABLE_SECONDS", 0.05)
+    jobs, load, loads = jobs_of(engine, Backfill()), SqlJobs.load, list[str]()
+
+    async def counted(store: SqlJobs, id: JobId) -> object:
+        loads.append(id)
+        return await load(store, id)
+
+    broken = await created(jobs, mara, 3)
+    good = await created(jobs, mara, 12)
+    change(engine.path, "UPDATE jobs SET work = '[' WHERE id = ?", broken.id)
+    monkeypatch.setattr(SqlJobs, "load", counted)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    with capture_logs() as logged:
+        advancing = asyncio.create_task(jobs.advance())
+
+        async def has_tried_thrice() -> bool:
+            return loads.count(broken.id) >= 3
+
+        await until(has_tried_thrice)
+        advancing.cancel()
+
+    assert loads.count(broken.id) <= 1 + (loop.time() - begun) / 0.05
+    assert [(entry["event"], entry["job_id"]) for entry in logged] == [("job.unreadable", broken.id)]
+    assert (await jobs.get(mara, good.id)).status is JobStatus.COMPLETED

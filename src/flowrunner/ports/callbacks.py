@@ -169,7 +169,7 @@ class CallbackStore(Protocol):
         ...
 
     async def add_delivery(self, delivery: DeliveryView) -> None:
-        """Add a delivery without an event."""
+        """Add a delivery without an event. Raises: NotFound if its callback was deleted."""
         ...
 
     async def next_due(self) -> tuple[datetime | None, bool]:

@@ -1,6 +1,5 @@
 """Backfills: the due times of a schedule in a period, started late by a job."""
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,8 +67,7 @@ class Backfills:
             raise invalid("to", "must be later than from")
         if end > self._clock.now():
             raise invalid("to", "must not be in the future", hint="the schedule itself starts what is due later")
-        # On a thread: there may be many of them.
-        times = await asyncio.to_thread(_between, schedule, first, end)
+        times = await self._triggers.search(caller, _between, schedule, first, end)
         check_count(len(times), field="from")
         period = {"first": key_of(trigger.id, first), "end": key_of(trigger.id, end)}
         started = await self._executions.keys(caller.workspace_id, **period)

@@ -188,7 +188,7 @@ class Callbacks:
         await self._store.delete(caller.workspace_id, id, audit=entry)
 
     async def test(self, caller: Caller, id: CallbackId) -> DeliveryView:
-        """Send a message at once, and return its delivery. Raises: NotFound."""
+        """Send a message at once, and return its delivery. Raises: NotFound, also if it is deleted meanwhile."""
         found = await self._store.get(caller.workspace_id, id)
         now = self._clock.now()
         delivery = DeliveryView(

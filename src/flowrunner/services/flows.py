@@ -175,7 +175,7 @@ class Flows:
             *secrets_missing(reading, await self.secret_names(caller)),
             *unclear_calls(reading, await self._called(caller, reading.flows)),
             *unknown_sources(reading, await self._called(caller, reading.listened)),
-            *past_schedules(reading, self._clock.now()),
+            *await asyncio.to_thread(past_schedules, reading, self._clock.now()),
         ]
         faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
         return await self._language.with_fixes(definition, faults)

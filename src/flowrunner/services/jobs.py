@@ -28,6 +28,8 @@ _ITEMS_AT_ONCE: Final = 50
 _CONCURRENCY: Final = 8
 # While no job can go on: the installation is paused, for example, or queues are full.
 _WAIT_SECONDS: Final = 1.0
+# Before a job whose row cannot be read is tried again.
+_UNREADABLE_SECONDS: Final = 60.0
 _BUG: Final = "An internal error occurred"
 
 
@@ -48,6 +50,8 @@ class Jobs:
         self.requested = asyncio.Event()
         # By job that this process advances: whether it was stopped here, and need not end its page.
         self._is_stopped: dict[JobId, bool] = {}
+        # Jobs that cannot go on because of an error that has been logged.
+        self._broken: set[JobId] = set()
 
     async def create(self, caller: Caller, type: str, work: Mapping[str, JSON], *, total: int) -> Job:
         """Create a job of a type, which `work` tells what to do.
@@ -130,9 +134,16 @@ class Jobs:
             while (step := await self._advance(id)) is not _Step.ENDED:
                 if step is _Step.WAITING:
                     await asyncio.sleep(_WAIT_SECONDS)
+            self._broken.discard(id)
         except Unavailable as error:
             logger.warning("job.interrupted", job_id=id, reason=str(error))
             await asyncio.sleep(_WAIT_SECONDS)
+        except Exception:
+            # Its row cannot be read or written. It is tried again, because another version may repair that.
+            if id not in self._broken:
+                logger.exception("job.unreadable", job_id=id)
+            self._broken.add(id)
+            await asyncio.sleep(_UNREADABLE_SECONDS)
         finally:
             del self._is_stopped[id]
 

@@ -1,10 +1,10 @@
 """Triggers: list, read, pause, resume, rotate and run; they are written in the documents of flows."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import act
@@ -15,9 +15,15 @@ from flowrunner.domain.values import FlowId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.triggers import TriggerStore, TriggerView
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.schedules import Schedules
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Searches for due times at a time over all accounts, so that the other threads stay free. An account has one of them.
+_AT_ONCE: Final = 2
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FARTHEST: Final = timedelta(days=10 * 365)
 # Calendars end in the year 9999.
@@ -29,6 +35,8 @@ class Triggers:
         self._store = store
         self._schedules = schedules
         self._clock = clock
+        self._locks = AccountLocks()
+        self._searching = asyncio.Semaphore(_AT_ONCE)
 
     async def page(
         self, caller: Caller, *, flow_id: FlowId | None, type: TriggerType | None, page: Page
@@ -100,8 +108,8 @@ class Triggers:
             raise invalid("after", f"is more than {_FARTHEST.days // 365} years away")
         if found.due_at is not None and found.next_at is not None:
             pending = NextStart(found.due_at, found.next_at)
-        # The times of a rare expression are far apart, so a thread looks for them.
-        return await asyncio.to_thread(
+        return await self.search(
+            caller,
             _starts,
             id,
             schedule,
@@ -111,6 +119,11 @@ class Triggers:
             after=after or _NEVER,
             until=_LAST if until is None else min(until, _LAST),
         )
+
+    async def search(self, caller: Caller, find: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a search for due times finds, on a thread: the times of a rare expression are far apart."""
+        async with self._locks.of(caller), self._searching:
+            return await asyncio.to_thread(find, *args, **kwargs)
 
 
 def _starts(

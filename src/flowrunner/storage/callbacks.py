@@ -23,7 +23,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.secrets import WORKSPACE_EXISTS, sealed_now, wrapped_key
-from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
 
 CREATE: Final = """
 INSERT INTO callbacks (id, workspace_id, name, events, format, address, flow_id, tag, is_for_children, template,
@@ -307,7 +307,10 @@ class SqlCallbacks:
             "status_code": delivery.status_code,
             "error": delivery.error,
         }
-        await self._database.write(lambda tx: tx.run(ADD, values))
+        try:
+            await self._database.write(lambda tx: tx.run(ADD, values))
+        except Refused:
+            raise NotFound("callback") from None
 
     async def next_due(self) -> tuple[datetime | None, bool]:
         at, count = await self._database.read(lambda tx: one_row(tx, NEXT_DUE))
