@@ -186,3 +186,47 @@ async def test_a_copy_needs_an_editor_in_both_workspaces(tmp_path: Path) -> None
 def rows(data_dir: Path, statement: str) -> list[Any]:
     with closing(sqlite3.connect(data_dir / "flowrunner.db")) as connection:
         return connection.execute(statement).fetchall()
+
+
+async def test_a_dry_run_of_a_move_checks_all_and_moves_nothing(tmp_path: Path) -> None:
+    async with team_at(tmp_path, workspace_flows=1) as team:
+        flow, mine = await team.mara.flow(READS_SECRET), await personal(team.mara)
+        path = f"/api/v1/flows/{flow}/move?dry_run=true"
+
+        planned = await team.mara.request("POST", path, {"workspace": team.id})
+        unknown = await team.mara.request("POST", path, {"workspace": "workspace-1"})
+        await team.flow()
+        full = await team.mara.request("POST", path, {"workspace": team.id})
+
+        assert (planned.status, planned.json["flow"]["id"], planned.json["workspace_id"]) == (200, flow, team.id)
+        assert planned.json["missing_secrets"] == ["TOKEN", "OTHER"]
+        assert_error(unknown, 404)
+        assert full.json == (await move(team.mara, flow, team.id)).json | {"error": full.json["error"]}
+        assert_error(full, 409)
+        assert await flows_of(team.mara, mine) == [flow]
+    assert rows(tmp_path, "SELECT 1 FROM audit WHERE action = 'flow.moved'") == []
+
+
+async def test_open_executions_are_told_to_the_dry_run_of_a_move_too(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.mara.flow(WAITS)
+        await team.mara.run(flow)
+        path = f"/api/v1/flows/{flow}/move"
+
+        planned, moved = [
+            await team.mara.request("POST", f"{path}{query}", {"workspace": team.id}) for query in ("?dry_run=true", "")
+        ]
+
+    assert_error(planned, 409)
+    assert planned.error["message"] == moved.error["message"]
+
+
+async def test_a_dry_run_of_a_copy_saves_nothing(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.mara.flow(RETURN)
+
+        planned = await team.mara.request("POST", f"/api/v1/flows/{flow}/copy?dry_run=true", {"workspace": team.id})
+
+        assert planned.status == 200, planned
+        assert (planned.json["id"], planned.json["name"], planned.json["plan"]["action"]) == ("", "F", "create")
+        assert await flows_of(team.mara, team.id) == []

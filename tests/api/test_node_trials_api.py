@@ -119,11 +119,34 @@ def test_a_node_reads_its_own_previous_result(account: Client) -> None:
     assert trial(account, "again", results={"again": "before"})["params"] == {"message": "before"}
 
 
-@pytest.mark.parametrize("name", ["[before]", "", "a/b", "each.1[0]", "on_failure"])
-def test_a_result_of_what_is_no_node_is_not_read(account: Client, name: str) -> None:
-    found = trial(account, "sum", input={"n": 1}, results={name: 3, "fetch": {"n": 5}}, flow_input={"order": 7})
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("[before]", None),
+        ("", None),
+        ("a/b", None),
+        ("each.1[0]", "did you mean 'each'?"),
+        ("line", None),
+        ("fetsh", "did you mean 'fetch'?"),
+    ],
+)
+def test_a_result_of_what_is_no_node_is_a_fault_before_the_node_runs(
+    account: Client, receiver: Receiver, name: str, hint: str | None
+) -> None:
+    body = {"definition": FLOW.replace("URL", receiver.url), "node": "fetch", "results": {name: 3, "sum": 1}}
+    before = receiver.effects()
 
-    assert found["result"] == 11
+    reply = account.post(TRY, body)
+
+    (fault,) = assert_error(reply, 422)["errors"]
+    assert (fault["path"], fault["code"], fault.get("hint")) == ("results", "unknown_node", hint)
+    assert receiver.effects() == before
+
+
+def test_a_node_in_a_scope_reads_results_of_the_nodes_around_it(account: Client) -> None:
+    found = trial(account, "each/line", item={"id": "o-1"}, index=4, results={"fetch": {"n": 5}, "line": 1})
+
+    assert found["status"] == "completed"
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,10 @@ def test_a_sub_flow_names_its_parent_and_is_rerun_without_it(account: Client) ->
     outer = account.run_to_end(f"nodes:\n  call: {{type: flow, params: {{flow: {inner}, input: {{n: 4}}}}}}\n")
     (child,) = account.get("/api/v1/executions", flow_id=inner).json["executions"]
     assert account.execution(child["id"])["parent_id"] == outer["id"]
+    listed = account.get("/api/v1/executions", limit=100).json["executions"]
+    assert {one["id"]: one.get("parent_id") for one in listed if one["id"] in (child["id"], outer["id"])} == {
+        child["id"]: outer["id"], outer["id"]: None
+    }  # fmt: skip
 
     again = rerun_to_end(account, child["id"])
 

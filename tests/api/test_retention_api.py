@@ -31,6 +31,21 @@ def test_a_flow_has_the_rule_of_its_workspace_until_it_has_one(account: Client) 
     assert account.put(flow, {}).json["in_force"] == {"max_age_seconds": 7 * DAY, "max_count": None}
 
 
+def test_a_dry_run_answers_what_would_hold(account: Client) -> None:
+    flow = f"/api/v1/flows/{account.new_flow(FLOW)}/retention"
+    workspace = f"/api/v1/workspaces/{account.account_id}/retention"
+    for path in (flow, workspace):
+        before = account.get(path).json
+
+        planned = account.put(f"{path}?dry_run=true", {"max_age_seconds": 300 * DAY, "max_count": 5})
+
+        assert planned.json == {
+            "max_age_seconds": 300 * DAY, "max_count": 5, "in_force": {"max_age_seconds": 30 * DAY, "max_count": 5}
+        }  # fmt: skip
+        assert account.get(path).json == before
+    assert account.put("/api/v1/flows/flow-1/retention?dry_run=true", {}).status == 404
+
+
 def test_a_change_is_in_the_audit_log(admin: Client, account: Client) -> None:
     id = account.new_flow(FLOW)
 

@@ -257,3 +257,19 @@ async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(
 async def test_names_and_slugs_are_checked(tmp_path: Path, body: Any, status: int) -> None:
     async with team_at(tmp_path) as team:
         assert (await team.mara.request("POST", "/api/v1/workspaces", body)).status == status
+
+
+async def test_a_dry_run_of_a_workspaces_change_saves_nothing(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.mara.request("POST", "/api/v1/workspaces", {"name": "Other", "slug": "taken"})
+        before = (await team.mara.request("GET", team.path)).json
+        personal = f"/api/v1/workspaces/{(await team.mara.request('GET', '/api/v1/accounts/me')).json['id']}"
+
+        planned = await team.mara.request("PUT", f"{team.path}?dry_run=true", {"name": "New", "slug": "data-team"})
+        taken = await team.mara.request("PUT", f"{team.path}?dry_run=true", {"slug": "taken"})
+        own = await team.mara.request("PUT", f"{personal}?dry_run=true", {"name": "New"})
+        wrong = await team.mara.request("PUT", f"{team.path}?dry_run=yes", {"name": "New"})
+
+        assert planned.json == before | {"name": "New"}
+        assert [taken.status, own.status, wrong.status] == [409, 409, 422]
+        assert (await team.mara.request("GET", team.path)).json == before

@@ -126,6 +126,7 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
     )
     logs: Annotated[LogCounts | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
     trigger: Annotated[str | UnsetType, Meta(description="The id of the trigger that has started it.")] = UNSET
+    parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET
     rerun_of: Annotated[str | UnsetType, Meta(description="The execution that this one repeats.")] = UNSET
     repaired_by: Annotated[
         str | UnsetType,
@@ -174,6 +175,7 @@ _IF_PRESENT: Final = (
     ("error_type", "error_type"),
     ("failed_node", "failed_node"),
     ("trigger", "trigger_id"),
+    ("parent_id", "parent_id"),
     ("rerun_of", "rerun_of"),
     ("repaired_by", "repaired_by"),
 )
@@ -224,7 +226,6 @@ class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
     result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
     waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET
     failure: Annotated[FailureAnswer | UnsetType, Meta(description="Absent unless the execution failed.")] = UNSET
-    parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET
 
 
 class ExecutionList(ListAnswer, frozen=True):

@@ -119,7 +119,6 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
             result=viewed(execution.result, most),
             waiting_for=stored(execution.waiting_for),
             failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure, most),
-            parent_id=present(execution.parent_id),
         ),
         headers={"ETag": etag(state)},
     )

@@ -376,16 +376,17 @@ async def delete_flow(request: Request, id: str) -> Reply[Message]:
     return answer(Message(message="The flow would be deleted" if dry_run else "Flow deleted successfully"))
 
 
-@router.post("/{id}/move", responses=errors(401, 403, 404, 409, *BODY_ERRORS))
+@router.post("/{id}/move", responses=errors(401, 403, 404, 409, *BODY_ERRORS), openapi_extra={"parameters": [DRY_RUN]})
 async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnswer]:
     """Move a flow with its revisions and executions to another workspace. Secrets are not moved.
 
     The caller must be an admin of the workspace that the flow leaves, and an editor in the other one. A repeated
-    request completes a move that was cut off.
+    request completes a move that was cut off. A dry run answers with the flow as it is, and the secrets that would be
+    missing.
     """
     services, caller = services_of(request), caller_of(request)
     target = services.workspaces.at(caller, body.workspace)
-    moved = await services.moves.move(caller, FlowId(id), target)
+    moved = await services.moves.move(caller, FlowId(id), target, dry_run=is_dry_run(request))
     return answer(
         MoveAnswer(
             flow=FlowAnswer.of(moved.flow), workspace_id=moved.workspace_id, missing_secrets=moved.missing_secrets
@@ -396,18 +397,23 @@ async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnsw
 @router.post(
     "/{id}/copy",
     status_code=201,
-    responses={**with_etag(201), **errors(401, 403, 404, 409, *BODY_ERRORS)},
-    openapi_extra=repeatable(),
+    responses={
+        200: {"description": "The answer to a dry run"},
+        **with_etag(201),
+        **errors(401, 403, 404, 409, *BODY_ERRORS),
+    },
+    openapi_extra=repeatable(DRY_RUN),
 )
 async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> Reply[FlowAnswer]:
     """Save the current definition as a new flow, in the same or in another workspace.
 
-    The caller must be able to change flows in both workspaces.
+    The caller must be able to change flows in both workspaces. A dry run is answered with 200.
     """
-    services, caller = services_of(request), caller_of(request)
+    services, caller, dry_run = services_of(request), caller_of(request), is_dry_run(request)
     body = body or CopyFlow()
     target = caller if body.workspace is None else services.workspaces.at(caller, body.workspace)
-    return saved(await services.flows.copy(caller, FlowId(id), target, name=body.name), 201)
+    flow = await services.flows.copy(caller, FlowId(id), target, name=body.name, dry_run=dry_run)
+    return await planned(request, FlowChange(None, flow)) if dry_run else saved(flow, 201)
 
 
 # Revisions

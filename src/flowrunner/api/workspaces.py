@@ -11,7 +11,7 @@ from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
-from flowrunner.api.http.requests import Body, Paging
+from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.api.tokens import TokenInList, TokenList
@@ -188,12 +188,16 @@ async def get_workspace(request: Request, id: str) -> Reply[WorkspaceAnswer]:
 @router.put(
     "/{id}",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.MEMBERS),
+    openapi_extra={**needs(Right.MEMBERS), "parameters": [DRY_RUN]},
 )
 async def update_workspace(request: Request, id: str, body: UpdateWorkspace) -> Reply[WorkspaceAnswer]:
     """Change the given fields. A personal workspace is called after its account."""
     workspace = await services_of(request).workspaces.update(
-        caller_of(request), name=body.name, slug=body.slug, requires_second_factor=body.requires_second_factor
+        caller_of(request),
+        name=body.name,
+        slug=body.slug,
+        requires_second_factor=body.requires_second_factor,
+        dry_run=is_dry_run(request),
     )
     return answer(WorkspaceAnswer.of(workspace))
 

@@ -123,11 +123,16 @@ class Flows(Group[K]):
 
     @operation("setFlowRetention")
     def set_retention(
-        self, id: str, *, max_age_seconds: int | None = None, max_count: int | None = None
+        self,
+        id: str,
+        *,
+        max_age_seconds: int | None = None,
+        max_count: int | None = None,
+        dry_run: bool | None = None,
     ) -> Call[Retention]:
         """Replace the rule of a flow; what is left out holds as for its workspace."""
         body = {"max_age_seconds": max_age_seconds, "max_count": max_count}
-        return call(Retention, "PUT", f"/flows/{segment(id)}/retention", body=body)
+        return call(Retention, "PUT", f"/flows/{segment(id)}/retention", query={"dry_run": dry_run}, body=body)
 
     @operation("saveFlows")
     def save(
@@ -162,17 +167,24 @@ class Flows(Group[K]):
         return Call(request=made, decode=lambda got: DeployedFlows.of(got.object()))
 
     @operation("moveFlow")
-    def move(self, id: str, workspace: str) -> Call[Move]:
+    def move(self, id: str, workspace: str, *, dry_run: bool | None = None) -> Call[Move]:
         """Move a flow with its revisions and executions to another workspace. Secrets are not moved."""
-        return call(Move, "POST", f"/flows/{segment(id)}/move", body={"workspace": workspace})
+        path, body = f"/flows/{segment(id)}/move", {"workspace": workspace}
+        return call(Move, "POST", path, query={"dry_run": dry_run}, body=body)
 
     @operation("copyFlow")
     def copy(
-        self, id: str, *, workspace: str | None = None, name: str | None = None, idempotency_key: str | None = None
+        self,
+        id: str,
+        *,
+        workspace: str | None = None,
+        name: str | None = None,
+        dry_run: bool | None = None,
+        idempotency_key: str | None = None,
     ) -> Call[Flow]:
         """Save the current definition as a new flow, in the same or in another workspace."""
-        body = {"workspace": workspace, "name": name}
-        return call(Flow, "POST", f"/flows/{segment(id)}/copy", body=body, key=idempotency_key or True)
+        path, body, key = f"/flows/{segment(id)}/copy", {"workspace": workspace, "name": name}, idempotency_key or True
+        return call(Flow, "POST", path, query={"dry_run": dry_run}, body=body, key=key)
 
     @operation("runFlow")
     def run(

@@ -355,6 +355,7 @@ class Execution(Model):
         failed_node: The node whose error it is. Absent if no node's.
         logs: Absent until the execution has ended.
         trigger: The id of the trigger that has started it.
+        parent_id: The parent execution, which waits for this one.
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
@@ -373,6 +374,7 @@ class Execution(Model):
     failed_node: str | None
     logs: LogCounts | None
     trigger: str | None
+    parent_id: str | None
     rerun_of: str | None
     repaired_by: str | None
     labels: dict[str, str] | None
@@ -391,13 +393,13 @@ class ExecutionDetail(Model):
         failed_node: The node whose error it is. Absent if no node's.
         logs: Absent until the execution has ended.
         trigger: The id of the trigger that has started it.
+        parent_id: The parent execution, which waits for this one.
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
         result: Absent until the execution has completed.
         waiting_for: Absent unless the execution waits.
         failure: Absent unless the execution failed.
-        parent_id: The parent execution, which waits for this one.
     """
 
     id: str
@@ -413,6 +415,7 @@ class ExecutionDetail(Model):
     failed_node: str | None
     logs: LogCounts | None
     trigger: str | None
+    parent_id: str | None
     rerun_of: str | None
     repaired_by: str | None
     labels: dict[str, str] | None
@@ -420,7 +423,6 @@ class ExecutionDetail(Model):
     result: Any
     waiting_for: list[WaitingFor] | None
     failure: Failure | None
-    parent_id: str | None
 
 
 class Factor(Model):

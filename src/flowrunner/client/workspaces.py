@@ -52,10 +52,11 @@ class Workspaces(Group[K]):
         name: str | None = None,
         slug: str | None = None,
         requires_second_factor: bool | None = None,
+        dry_run: bool | None = None,
     ) -> Call[Workspace]:
         """Change what is given of a workspace."""
         body = {"name": name, "slug": slug, "requires_second_factor": requires_second_factor}
-        return call(Workspace, "PUT", _workspace(id), body=body)
+        return call(Workspace, "PUT", _workspace(id), query={"dry_run": dry_run}, body=body)
 
     @operation("deleteWorkspace")
     def delete(self, id: str, *, name: str | None = None) -> Call[Message]:
@@ -102,11 +103,16 @@ class Workspaces(Group[K]):
 
     @operation("setWorkspaceRetention")
     def set_retention(
-        self, id: str, *, max_age_seconds: int | None = None, max_count: int | None = None
+        self,
+        id: str,
+        *,
+        max_age_seconds: int | None = None,
+        max_count: int | None = None,
+        dry_run: bool | None = None,
     ) -> Call[Retention]:
         """Replace the rule of a workspace. What is not given is as it is otherwise."""
         body = {"max_age_seconds": max_age_seconds, "max_count": max_count}
-        return call(Retention, "PUT", f"{_workspace(id)}/retention", body=body)
+        return call(Retention, "PUT", f"{_workspace(id)}/retention", query={"dry_run": dry_run}, body=body)
 
     # Members
 

@@ -1,12 +1,12 @@
 """One attempt of one step without an execution, to try a node."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flowrunner.domain.causes import Requested
-from flowrunner.domain.errors import invalid
+from flowrunner.domain.errors import Fault, InvalidInput, invalid
 from flowrunner.domain.events import (
     ROOT,
     ErrorValue,
@@ -44,6 +44,7 @@ from flowrunner.services.ids import new_id
 
 MOST_SECONDS: Final = 60.0
 _MOST_LINES: Final = 100
+_SHOWN_CHARACTERS: Final = 100
 # No node has this name, because no name contains a bracket. It stands for the node before the one that is tried.
 _BEFORE: Final = "[before]"
 _FLOW: Final = FlowId("draft")
@@ -63,8 +64,10 @@ class EngineTrials:
     def __init__(self, deps: EngineDependencies) -> None:
         self._deps = deps
 
-    def type_of(self, flow: Flow, node: str) -> str:
-        return self._place_of(flow, node).node.type
+    def type_of(self, flow: Flow, node: str, results: Collection[str]) -> str:
+        place = self._place_of(flow, node)
+        _check_names(flow, place, results)
+        return place.node.type
 
     def _place_of(self, flow: Flow, node: str) -> _TriedNode:
         place = next(_places(flow, node, ""), None)
@@ -113,6 +116,25 @@ class EngineTrials:
             )
         finally:
             await slot.leave()
+
+
+def _check_names(flow: Flow, place: _TriedNode, results: Collection[str]) -> None:
+    """Raises: InvalidInput with the names of results that the node cannot read, and with what each probably means."""
+    graphs = [flow, *(owner.child_scopes[key] for owner, key in place.around)]
+    known = {name for graph in graphs for name in graph.nodes}
+    suggestions = Suggestions()
+    faults = [
+        Fault(
+            path="results",
+            code="unknown_node",
+            message=f"there is no node called '{name[:_SHOWN_CHARACTERS]}' that this node reads",
+            hint=suggestions.did_you_mean(name, known),
+        )
+        for name in results
+        if name not in known
+    ]
+    if faults:
+        raise InvalidInput(faults)
 
 
 def _places(graph: Graph, id: str, prefix: str) -> Iterator[_TriedNode]:

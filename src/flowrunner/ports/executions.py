@@ -48,6 +48,7 @@ class ExecutionView:
     rerun_of: ExecutionId | None = None
     repaired_by: ExecutionId | None = None
     labels: bytes | None = None
+    parent_id: ExecutionId | None = None
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,6 @@ class ExecutionDetail(ExecutionView):
         revision_id: The revision of the flow that it runs, which may have been deleted.
         waiting_for: The waits of its steps or of the execution itself, as a JSON text.
         failure: The `Failed` event of a failed execution, as a JSON text.
-        parent_id: The execution that waits for it.
     """
 
     last_seq: int
@@ -97,7 +97,6 @@ class ExecutionDetail(ExecutionView):
     revision_id: RevisionId
     waiting_for: bytes | None = None
     failure: bytes | None = None
-    parent_id: ExecutionId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

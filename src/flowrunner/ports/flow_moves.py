@@ -27,6 +27,10 @@ class FlowMoveStore(Protocol):
         """
         ...
 
+    async def check(self, source: WorkspaceId, id: FlowId, target: WorkspaceId, *, limits: WorkspaceLimits) -> None:
+        """Raises: What `begin` would raise now."""
+        ...
+
     async def advance(self, id: FlowId) -> bool:
         """Move some of the revisions and executions that are left; return whether there are more."""
         ...

@@ -1,6 +1,6 @@
 """Trials of single nodes: one attempt of one step, without an execution."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
@@ -74,11 +74,12 @@ class Trial:
 
 
 class NodeTrials(Protocol):
-    def type_of(self, flow: Flow, node: str) -> str:
+    def type_of(self, flow: Flow, node: str, results: Collection[str]) -> str:
         """Return the type of the node with this path.
 
         Raises:
-            InvalidInput: If there is no such node, or its type cannot be tried.
+            InvalidInput: If there is no such node, its type cannot be tried, or a result is that of no node which it
+                can read.
         """
         ...
 

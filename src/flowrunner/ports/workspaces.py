@@ -56,6 +56,10 @@ class WorkspaceStore(Protocol):
         """
         ...
 
+    async def check_update(self, id: WorkspaceId, *, name: str | None, slug: str | None) -> None:
+        """Raises: What `update` would raise now."""
+        ...
+
     async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
         """Delete a workspace: remove its members, tokens, secrets and flows; its open executions are due to end.
 

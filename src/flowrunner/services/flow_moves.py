@@ -37,7 +37,7 @@ class FlowMoves:
         self._clock = clock
         self._limits = limits
 
-    async def move(self, caller: Caller, id: FlowId, target: Caller) -> MovedFlow:
+    async def move(self, caller: Caller, id: FlowId, target: Caller, *, dry_run: bool = False) -> MovedFlow:
         """Move a flow with its revisions and executions; secrets stay where they are.
 
         A repeated request completes a move that was cut off. A move takes the history away from all members, so it
@@ -45,15 +45,22 @@ class FlowMoves:
 
         Args:
             target: The caller, acting in the workspace that the flow moves to.
+            dry_run: Return the flow as it is, and move nothing.
 
         Raises: NotFound; Forbidden; Conflict if executions are open; LimitReached.
         """
         authorise(target, Right.WRITE)
         source, to = caller.workspace_id, target.workspace_id
-        await self._flows.get(caller, id)
-        await self._complete(id)
+        flow = await self._flows.get(caller, id)
         if source != to:
             authorise(caller, Right.MEMBERS)
+        if dry_run:
+            if source != to:
+                await self._store.check(source, id, to, limits=self._limits)
+            missing = await self._flows.missing_secrets(target, flow.definition)
+            return MovedFlow(flow=flow, workspace_id=to, missing_secrets=missing)
+        await self._complete(id)
+        if source != to:
             now = self._clock.now()
             entries = [
                 act(caller, "flow.moved", "flow", id, at=now, workspace_id=source, details={"to": to}),

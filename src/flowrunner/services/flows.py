@@ -204,12 +204,15 @@ class Flows:
                 reading = await self._language.study(definition)
                 await self._store.keep_secret_names(workspace_id, id, revision_id, sorted(reading.secrets))
 
-    async def copy(self, caller: Caller, id: FlowId, target: Caller, *, name: str | None) -> SavedFlow:
+    async def copy(
+        self, caller: Caller, id: FlowId, target: Caller, *, name: str | None, dry_run: bool = False
+    ) -> SavedFlow:
         """Save the current definition as a new flow.
 
         Args:
             target: The caller, acting in the workspace of the copy.
             name: Absent, the copy has the flow's name in another workspace, and `Copy of …` in the same one.
+            dry_run: Return what would be saved, and save nothing.
 
         Raises: NotFound; Forbidden; LimitReached; InvalidFlow if the language no longer accepts the definition.
         """
@@ -226,7 +229,7 @@ class Flows:
             # Else its triggers would start at once what somebody has switched off.
             disabled=flow.disabled_at is not None,
         )
-        return await self.create(target, draft, details={"copy_of": id, "revision": flow.revision})
+        return await self.create(target, draft, dry_run=dry_run, details={"copy_of": id, "revision": flow.revision})
 
     async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
         """Return how many flows have each of the names; only the first `_MOST_CALLED` names are looked up."""

@@ -36,6 +36,6 @@ class NodeTrialService:
             if await self._pause.paused_at() is not None:
                 raise StartsPaused
             # Before the node runs: none has an effect without an entry.
-            node_type = self._trials.type_of(flow, node)
+            node_type = self._trials.type_of(flow, node, given.results)
             await self._audit.add(act(caller, "node.tried", "node_type", node_type, at=self._clock.now()))
             return await self._trials.run(flow, node, given, workspace_id=caller.workspace_id, by=caller.account_id)

@@ -68,8 +68,13 @@ class Retention:
         own, around = await self._store.of_flow(caller.workspace_id, id)
         return RetentionInForce(own=own, in_force=own.within(around).in_installation(self._installation))
 
-    async def set_of_flow(self, caller: Caller, id: FlowId, rule: RetentionRule) -> RetentionInForce:
-        """Replace the rule of a flow. Raises: NotFound."""
+    async def set_of_flow(
+        self, caller: Caller, id: FlowId, rule: RetentionRule, *, dry_run: bool = False
+    ) -> RetentionInForce:
+        """Replace the rule of a flow; a dry run returns what would be in force. Raises: NotFound."""
+        if dry_run:
+            _, around = await self._store.of_flow(caller.workspace_id, id)
+            return RetentionInForce(own=rule, in_force=rule.within(around).in_installation(self._installation))
         audit = self._entry(caller, "flow", id, rule)
         await self._store.set_of_flow(caller.workspace_id, id, rule, audit=audit)
         return await self.of_flow(caller, id)
@@ -79,8 +84,11 @@ class Retention:
         own = await self._store.of_workspace(caller.workspace_id)
         return RetentionInForce(own=own, in_force=own.in_installation(self._installation))
 
-    async def set_of_workspace(self, caller: Caller, rule: RetentionRule) -> RetentionInForce:
-        """Replace the rule of the workspace. Raises: NotFound."""
+    async def set_of_workspace(self, caller: Caller, rule: RetentionRule, *, dry_run: bool = False) -> RetentionInForce:
+        """Replace the rule of the workspace; a dry run returns what would be in force. Raises: NotFound."""
+        if dry_run:
+            await self._store.of_workspace(caller.workspace_id)
+            return RetentionInForce(own=rule, in_force=rule.in_installation(self._installation))
         audit = self._entry(caller, "workspace", caller.workspace_id, rule)
         await self._store.set_of_workspace(caller.workspace_id, rule, audit=audit)
         return await self.of_workspace(caller)

@@ -1,9 +1,9 @@
 """Workspaces: where a request acts, who shares one, and in which role."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
@@ -142,12 +142,22 @@ class Workspaces:
         return await self._store.page(caller.account_id, only=caller.confined_to, page=page)
 
     async def update(
-        self, caller: Caller, *, name: str | None, slug: str | None, requires_second_factor: bool | None = None
+        self,
+        caller: Caller,
+        *,
+        name: str | None,
+        slug: str | None,
+        requires_second_factor: bool | None = None,
+        dry_run: bool = False,
     ) -> Workspace:
-        """Change the given fields. Raises: InvalidInput, Conflict, NotFound."""
+        """Change the given fields; a dry run returns what would be saved. Raises: InvalidInput, Conflict, NotFound."""
         _check(name=name, slug=slug)
         id, now = caller.workspace_id, self._clock.now()
         fields = {"name": name, "slug": slug, "requires_second_factor": requires_second_factor}
+        if dry_run:
+            await self._store.check_update(id, name=name, slug=slug)
+            given_fields: dict[str, Any] = {field: value for field, value in fields.items() if value is not None}
+            return replace(await self._store.get(caller.account_id, id), **given_fields)
         given: list[JSON] = [field for field, value in fields.items() if value is not None]
         entry = self._entry(caller, "workspace.updated", {"given": given})
         await self._store.update(

@@ -43,7 +43,7 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 
                    WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
                      AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
                      AND later.workspace_id = x.workspace_id) END,
-       x.labels
+       x.labels, x.parent_id
 """
 # While a flow is being moved, its name belongs to another workspace.
 _JOINS: Final = """
@@ -53,7 +53,7 @@ _JOINS: Final = """
 _SOURCE: Final = f" FROM executions x {_JOINS}"
 # The input is in the first event and the result in the last one; neither is stored twice.
 _OF_DETAIL: Final = """,
-       first.type, first.data, last.type, last.data, x.waiting_for, x.parent_id, x.revision_id,
+       first.type, first.data, last.type, last.data, x.waiting_for, x.revision_id,
        x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL, x.last_seq
 """
 _WITH_ID: Final = """
@@ -112,7 +112,7 @@ class SqlExecutions:
         row = await self._database.read(lambda tx: tx.row(GET, values))
         if row is None:
             raise NotFound("execution")
-        first_type, first, last_type, last, waiting_for, parent_id, revision_id, waits_for_room, last_seq = row[_WIDTH:]
+        first_type, first, last_type, last, waiting_for, revision_id, waits_for_room, last_seq = row[_WIDTH:]
         status = _STATUSES[row[2]]
         return _view(
             row,
@@ -122,7 +122,6 @@ class SqlExecutions:
             result=bytes(_ENDS.decode(last_type, last).result) if status is Status.COMPLETED else None,
             failure=last.encode() if status is Status.FAILED else None,
             waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
-            parent_id=None if parent_id is None else ExecutionId(parent_id),
             revision_id=RevisionId(revision_id),
         )
 
@@ -217,7 +216,7 @@ async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
 
 
 # The number of `_COLUMNS`, and a number of characters that no error has.
-_WIDTH: Final = 15
+_WIDTH: Final = 16
 _WHOLE: Final = 2**30
 
 
@@ -245,6 +244,7 @@ def _view(row: Row, kind: type[V], **more: Any) -> V:
         rerun_of=None if row[12] is None else ExecutionId(row[12]),
         repaired_by=None if row[13] is None else ExecutionId(row[13]),
         labels=None if row[14] is None else row[14].encode(),
+        parent_id=None if row[15] is None else ExecutionId(row[15]),
         **more,
     )
 

@@ -43,6 +43,7 @@ SELECT CAST((SELECT coalesce(sum(size), 0) FROM flows WHERE id = :id AND workspa
             + (SELECT coalesce(sum(d.size), 0) FROM triggers t JOIN hook_deliveries d ON d.trigger_id = t.id
                 WHERE t.flow_id = :id AND d.workspace_id = :source) AS bigint)
 """
+TARGET: Final = "SELECT 1 FROM workspaces WHERE id = :target AND deleted_at IS NULL"
 BEGIN: Final = """
 UPDATE flows SET workspace_id = :target, moving_from = :source
  WHERE id = :id AND workspace_id = :source
@@ -98,19 +99,24 @@ class SqlFlowMoves:
         (size,) = await self._database.read_long(lambda tx: one_row(tx, SIZE, values))
 
         async def begin(tx: Transaction) -> None:
-            await _check_can_move(tx, values)
-            tool = await tx.row(TOOL, values)
-            if tool is not None:
-                await check_tool(tx, {"workspace_id": target, "id": id, "tool_name": tool[0]})
-            in_target = {"workspace_id": target}
-            check_count("flows", (await one_row(tx, COUNT, in_target))[0], limits.flows, limit="workspace_flows")
-            limits.check_grown((await one_row(tx, STORED, in_target))[0] + size)
+            await _check_can_move(tx, values, size, limits)
             if await tx.run(BEGIN, values) == 0:
                 raise NotFound("workspace")
             await tx.run(MOVE_TRIGGERS, values)
             await _advance(tx, id)
 
         await self._database.write(begin, audit=audit)
+
+    async def check(self, source: WorkspaceId, id: FlowId, target: WorkspaceId, *, limits: WorkspaceLimits) -> None:
+        values = {"id": id, "source": source, "target": target}
+        (size,) = await self._database.read_long(lambda tx: one_row(tx, SIZE, values))
+
+        async def check(tx: Transaction) -> None:
+            await _check_can_move(tx, values, size, limits)
+            if await tx.row(TARGET, values) is None:
+                raise NotFound("workspace")
+
+        await self._database.read(check)
 
     async def advance(self, id: FlowId) -> bool:
         return await self._database.write(lambda tx: _advance(tx, id))
@@ -119,7 +125,7 @@ class SqlFlowMoves:
         return [FlowId(id) for (id,) in await self._database.read(lambda tx: tx.rows(INCOMPLETE))]
 
 
-async def _check_can_move(tx: Transaction, values: dict[str, Any]) -> None:
+async def _check_can_move(tx: Transaction, values: dict[str, Any], size: int, limits: WorkspaceLimits) -> None:
     row = await tx.row(FLOW, values)
     if row is None:
         raise NotFound("flow")
@@ -128,6 +134,12 @@ async def _check_can_move(tx: Transaction, values: dict[str, Any]) -> None:
     (count,) = await one_row(tx, OPEN_OF_FLOW, values)
     if count:
         raise Conflict(f"{count} executions of this flow have not ended: cancel them, or wait for their end")
+    tool, target = await tx.row(TOOL, values), values["target"]
+    if tool is not None:
+        await check_tool(tx, {"workspace_id": target, "id": values["id"], "tool_name": tool[0]})
+    in_target = {"workspace_id": target}
+    check_count("flows", (await one_row(tx, COUNT, in_target))[0], limits.flows, limit="workspace_flows")
+    limits.check_grown((await one_row(tx, STORED, in_target))[0] + size)
 
 
 async def _advance(tx: Transaction, id: FlowId) -> bool:

@@ -64,6 +64,7 @@ IS_PERSONAL: Final = """
 SELECT a.id IS NOT NULL FROM workspaces w LEFT JOIN accounts a ON a.id = w.id AND a.deleted_at IS NULL
  WHERE w.id = :workspace_id AND w.deleted_at IS NULL
 """
+SLUG_TAKEN: Final = "SELECT 1 FROM workspaces WHERE slug = :slug AND id <> :workspace_id AND deleted_at IS NULL"
 UPDATE: Final = """
 UPDATE workspaces
    SET name = coalesce(:name, name), slug = coalesce(:slug, slug),
@@ -233,12 +234,19 @@ class SqlWorkspaces:
         values = {"workspace_id": id, "name": name, "slug": slug, "required": requires_second_factor, "at": to_ms(at)}
 
         async def update(tx: Transaction) -> None:
-            if name is not None or slug is not None:
-                await _check_is_shared(tx, id, "is called after its account: rename the account instead")
+            await _check_names(tx, id, name=name, slug=slug)
             with _slug_taken(slug):
                 await tx.run(UPDATE, values)
 
         await self._database.write(update, audit=audit)
+
+    async def check_update(self, id: WorkspaceId, *, name: str | None, slug: str | None) -> None:
+        async def check(tx: Transaction) -> None:
+            await _check_names(tx, id, name=name, slug=slug)
+            if await tx.row(SLUG_TAKEN, {"workspace_id": id, "slug": slug}) is not None:
+                raise _taken(slug)
+
+        await self._database.read(check)
 
     async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
         async def delete(tx: Transaction) -> None:
@@ -367,7 +375,17 @@ class _slug_taken:  # noqa: N801 # reads as a statement at its uses
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Refused) and "slug" in str(error):
-            raise Conflict(f"The slug '{self._slug}' is taken: choose another")
+            raise _taken(self._slug)
+
+
+def _taken(slug: str | None) -> Conflict:
+    return Conflict(f"The slug '{slug}' is taken: choose another")
+
+
+async def _check_names(tx: Transaction, id: WorkspaceId, *, name: str | None, slug: str | None) -> None:
+    """Raises: NotFound; Conflict if name or slug of a personal workspace is given."""
+    if name is not None or slug is not None:
+        await _check_is_shared(tx, id, "is called after its account: rename the account instead")
 
 
 async def _contents(tx: Transaction, id: WorkspaceId) -> dict[str, int]:

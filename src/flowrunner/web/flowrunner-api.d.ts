@@ -851,7 +851,8 @@ export interface paths {
          * @description Move a flow with its revisions and executions to another workspace. Secrets are not moved.
          *
          *     The caller must be an admin of the workspace that the flow leaves, and an editor in the other one. A repeated
-         *     request completes a move that was cut off.
+         *     request completes a move that was cut off. A dry run answers with the flow as it is, and the secrets that would be
+         *     missing.
          */
         post: operations["moveFlow"];
         delete?: never;
@@ -873,7 +874,7 @@ export interface paths {
          * Save the current definition as a new flow, in the same or in another workspace
          * @description Save the current definition as a new flow, in the same or in another workspace.
          *
-         *     The caller must be able to change flows in both workspaces.
+         *     The caller must be able to change flows in both workspaces. A dry run is answered with 200.
          */
         post: operations["copyFlow"];
         delete?: never;
@@ -3673,6 +3674,11 @@ export interface components {
              */
             trigger?: string;
             /**
+             * Parent Id
+             * @description The parent execution, which waits for this one.
+             */
+            parent_id?: string;
+            /**
              * Rerun Of
              * @description The execution that this one repeats.
              */
@@ -3750,6 +3756,11 @@ export interface components {
              */
             trigger?: string;
             /**
+             * Parent Id
+             * @description The parent execution, which waits for this one.
+             */
+            parent_id?: string;
+            /**
              * Rerun Of
              * @description The execution that this one repeats.
              */
@@ -3780,11 +3791,6 @@ export interface components {
             waiting_for?: components["schemas"]["WaitingFor"][];
             /** @description Absent unless the execution failed. */
             failure?: components["schemas"]["FailureAnswer"];
-            /**
-             * Parent Id
-             * @description The parent execution, which waits for this one.
-             */
-            parent_id?: string;
         };
         /** ExecutionList */
         ExecutionList: {
@@ -12468,7 +12474,10 @@ export interface operations {
     };
     setFlowRetention: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
@@ -13323,7 +13332,10 @@ export interface operations {
     };
     moveFlow: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
@@ -13460,7 +13472,10 @@ export interface operations {
     };
     copyFlow: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description A repeated request with the same key has no further effect and gets the first answer. */
                 "Idempotency-Key"?: string;
@@ -13478,6 +13493,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The answer to a dry run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowAnswer"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -19041,7 +19065,10 @@ export interface operations {
     };
     setWorkspaceRetention: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
@@ -19550,7 +19577,10 @@ export interface operations {
     };
     updateWorkspace: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` answers what the request would do, with all of its checks, and changes nothing. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
