@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from docs.pages import (
     FLOW_LANGUAGE,
+    MOVING,
     OLDER_FORMS,
     README,
     ROOT,
@@ -79,7 +80,13 @@ async def test_every_sample_loads_as_a_flow(text: str, offline: Offline) -> None
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "text",
-    [*blocks(FLOW_LANGUAGE, "yaml"), *blocks(OLDER_FORMS, "yaml"), *blocks(TRIGGERS, "yaml"), *blocks(README, "yaml")],
+    [
+        *blocks(FLOW_LANGUAGE, "yaml"),
+        *blocks(OLDER_FORMS, "yaml"),
+        *blocks(TRIGGERS, "yaml"),
+        *blocks(README, "yaml"),
+        *blocks(MOVING, "yaml"),
+    ],
     ids=lambda text: text.strip().partition("\n")[0],
 )
 async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, offline: Offline) -> None:
