@@ -1,4 +1,4 @@
-"""A concurrency limit with a share for each account and a round-robin queue over accounts."""
+"""A concurrency limit with a share for each workspace and a round-robin queue over workspaces."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -9,12 +9,12 @@ from flowrunner.domain.values import WorkspaceId
 
 
 class FairSlots:
-    """A limited number of slots that accounts share.
+    """A limited number of slots that workspaces share.
 
     Args:
-        total: Slots of all accounts together.
-        share: The maximum for one account.
-        sure: Slots guaranteed to each account, even beyond ``total``, so that other accounts cannot lock it out.
+        total: Slots of all workspaces together.
+        share: The maximum for one workspace.
+        sure: Slots guaranteed to each workspace, even beyond ``total``, so that other workspaces cannot lock it out.
     """
 
     def __init__(self, *, total: int, share: int, sure: int) -> None:
@@ -23,11 +23,11 @@ class FairSlots:
         self._sure = sure
         self._held: Counter[WorkspaceId] = Counter()
         self._all_held = 0
-        # Ordered: the account that is served next comes first.
+        # Ordered: the workspace that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
 
     def held(self, workspace_id: WorkspaceId) -> int:
-        """Return the number of slots that the account holds."""
+        """Return the number of slots that the workspace holds."""
         return self._held[workspace_id]
 
     @asynccontextmanager
@@ -40,7 +40,7 @@ class FairSlots:
             self.give_back(workspace_id, count)
 
     async def take(self, workspace_id: WorkspaceId, count: int = 1) -> None:
-        """Wait for ``count`` slots together, at most the account's share. `give_back` must return them."""
+        """Wait for ``count`` slots together, at most the workspace's share. `give_back` must return them."""
         if self.take_at_once(workspace_id, count):
             return
         count = min(count, self._share)

@@ -84,7 +84,7 @@ def test_a_few_of_each_account_get_slots_when_another_has_taken_them_all() -> No
     limit.enter(LENA)
 
     assert not limit.has_free_slot(LENA)
-    assert set(limit.full_accounts()) == {MARA, LENA}
+    assert set(limit.full_workspaces()) == {MARA, LENA}
 
 
 def test_a_freed_slot_can_be_taken_again() -> None:
@@ -95,7 +95,7 @@ def test_a_freed_slot_can_be_taken_again() -> None:
     limit.leave(None)
 
     assert limit.has_free_slot(MARA)
-    assert list(limit.full_accounts()) == []
+    assert list(limit.full_workspaces()) == []
 
 
 def test_an_account_has_its_own_limit_even_while_there_are_free_slots() -> None:
@@ -105,7 +105,7 @@ def test_an_account_has_its_own_limit_even_while_there_are_free_slots() -> None:
         limit.enter(MARA)
 
     assert not limit.has_free_slot(MARA)
-    assert list(limit.full_accounts()) == [MARA]
+    assert list(limit.full_workspaces()) == [MARA]
     assert limit.has_free_slot(LENA)
 
 

@@ -19,7 +19,7 @@ from flowrunner.bootstrap.location import own_servers
 from flowrunner.plugin import NodeFailure
 from flowrunner.security.egress import EgressClient
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
-from flowrunner.security.name_lookups import AccountResolver
+from flowrunner.security.name_lookups import WorkspaceResolver
 from flowrunner.settings import Settings
 from support.client import Client
 from support.networks import unused_port
@@ -504,7 +504,7 @@ async def test_s33_a_name_with_a_thousand_addresses_is_connected_to_at_a_few(nam
 async def test_s33_an_address_is_checked_where_the_socket_is_made(trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were a checked name resolved again to connect, or its answer replaced meanwhile, it would end here."""
     before = trap.reached
-    monkeypatch.setattr(AccountResolver, "resolve", _unguarded)
+    monkeypatch.setattr(WorkspaceResolver, "resolve", _unguarded)
 
     for name in ("127.0.0.1", "localhost", "changed.example"):
         assert await attempt(f"http://{name}:{trap.port}/", EgressPolicy()) == "egress.forbidden"

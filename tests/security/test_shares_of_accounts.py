@@ -238,7 +238,7 @@ async def test_s63_no_number_of_accounts_uses_up_the_connections_of_another() ->
 
 
 async def test_idle_connections_of_an_account_are_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr("flowrunner.security.egress._REQUESTS_OF_AN_ACCOUNT", 3)
+    monkeypatch.setattr("flowrunner.security.egress._REQUESTS_OF_A_WORKSPACE", 3)
     clients = EgressClients(EgressPolicy([LOOPBACK]))
     peers, servers = [], []
     for _ in range(10):

@@ -56,7 +56,7 @@ async def test_executions_beyond_the_limit_wait_until_too_many_do(
     assert [type(answer) for answer in answers] == [type(None)] * 5 + [TooManyRequests] * 3
     assert holders(path) == ["exec-0", "exec-1"]
     assert [await slots.is_waiting(ExecutionId(f"exec-{n}")) for n in range(6)] == [False] * 2 + [True] * 3 + [False]
-    assert await slots.accounts_waiting() == [MARA]
+    assert await slots.workspaces_waiting() == [MARA]
     # Another account has its own limit.
     await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
     assert "exec-omar" in holders(path)
@@ -179,7 +179,7 @@ async def test_a_process_that_advances_all_executions_alone_releases_all_slots(
     await journal.claim()
 
     assert holders(path) == []
-    assert await slots.accounts_waiting() == []
+    assert await slots.workspaces_waiting() == []
     assert [id for id, _ in await due.unfinished(after=None, limit=10)] == ["exec-1", "exec-2", "exec-3"]
 
 
@@ -202,4 +202,4 @@ async def test_slots_are_released_one_page_at_a_time(
     await journal.claim()
 
     assert holders(path) == []
-    assert await slots.accounts_waiting() == []
+    assert await slots.workspaces_waiting() == []

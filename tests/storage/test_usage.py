@@ -213,7 +213,7 @@ async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_
     assert not is_new
 
 
-async def test_executions_that_wait_for_a_slot_are_counted_by_account(
+async def test_executions_that_wait_for_a_slot_are_counted_by_workspace(
     usage: SqlUsage, journal: SqlJournal, concurrency: SqlConcurrencyLimits
 ) -> None:
     epoch = await journal.claim()

@@ -1,4 +1,4 @@
-"""The order and the limits in which executions are loaded into memory: round-robin over accounts."""
+"""The order and the limits in which executions are loaded into memory: round-robin over workspaces."""
 
 import time
 from collections import Counter, OrderedDict
@@ -8,28 +8,28 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 
 
 class FairQueue:
-    """Executions that wait to be loaded into memory, the oldest of each account first.
+    """Executions that wait to be loaded into memory, the oldest of each workspace first.
 
-    Round-robin over accounts: a long backlog delays only the account that owns it.
+    Round-robin over workspaces: a long backlog delays only the workspace that owns it.
     """
 
     def __init__(self) -> None:
-        # The account that is next comes first.
+        # The workspace that is next comes first.
         self._waiting: OrderedDict[WorkspaceId, OrderedDict[ExecutionId, float]] = OrderedDict()
-        self._accounts: dict[ExecutionId, WorkspaceId] = {}
+        self._workspaces: dict[ExecutionId, WorkspaceId] = {}
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._workspaces)
 
     def __contains__(self, id: ExecutionId) -> bool:
-        return id in self._accounts
+        return id in self._workspaces
 
     def add(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
-        self._accounts[id] = workspace_id
+        self._workspaces[id] = workspace_id
         self._waiting.setdefault(workspace_id, OrderedDict())[id] = time.monotonic()
 
     def remove(self, id: ExecutionId) -> None:
-        workspace_id = self._accounts.pop(id, None)
+        workspace_id = self._workspaces.pop(id, None)
         if workspace_id is not None:
             self._drop(workspace_id, id)
 
@@ -40,24 +40,24 @@ class FairQueue:
         return time.monotonic() - min(first) if first else 0.0
 
     def count(self, workspace_id: WorkspaceId) -> int:
-        """Return the number of the account's queued executions."""
+        """Return the number of the workspace's queued executions."""
         return len(self._waiting.get(workspace_id, ()))
 
     def take(self, *, unless: Iterable[WorkspaceId] = ()) -> tuple[ExecutionId, WorkspaceId] | None:
-        """Remove and return the next execution, leaving out the accounts in ``unless``; None if there is none."""
+        """Remove and return the next execution, leaving out the workspaces in ``unless``; None if there is none."""
         skipped = frozenset(unless)
-        workspace_id = next((account for account in self._waiting if account not in skipped), None)
+        workspace_id = next((workspace for workspace in self._waiting if workspace not in skipped), None)
         if workspace_id is None:
             return None
         id = next(iter(self._waiting[workspace_id]))
-        del self._accounts[id]
+        del self._workspaces[id]
         self._waiting.move_to_end(workspace_id)
         self._drop(workspace_id, id)
         return id, workspace_id
 
     def clear(self) -> None:
         self._waiting.clear()
-        self._accounts.clear()
+        self._workspaces.clear()
 
     def _drop(self, workspace_id: WorkspaceId, id: ExecutionId) -> None:
         waiting = self._waiting[workspace_id]
@@ -70,9 +70,9 @@ class ActiveLimit:
     """The count of executions in memory, and their limits.
 
     Args:
-        most: Limit for all accounts together.
-        sure: Number that each account may have even beyond ``most``, so that no account can starve the others.
-        most_of_one: Limit for one account below ``most``.
+        most: Limit for all workspaces together.
+        sure: Number that each workspace may have even beyond ``most``, so that no workspace can starve the others.
+        most_of_one: Limit for one workspace below ``most``.
     """
 
     def __init__(self, most: int, sure: int, *, most_of_one: int | None = None) -> None:
@@ -80,14 +80,14 @@ class ActiveLimit:
         self._most_of_one = most if most_of_one is None else min(most_of_one, most)
         self._sure = min(sure, self._most_of_one)
         self._total = 0
-        self._by_account: Counter[WorkspaceId] = Counter()
+        self._by_workspace: Counter[WorkspaceId] = Counter()
 
     def has_free_slot(self, workspace_id: WorkspaceId) -> bool:
-        return self._by_account[workspace_id] < self._most_of_each
+        return self._by_workspace[workspace_id] < self._most_of_each
 
-    def full_accounts(self) -> Iterable[WorkspaceId]:
-        """Return the accounts that have reached their limit."""
-        return [account for account, count in self._by_account.items() if count >= self._most_of_each]
+    def full_workspaces(self) -> Iterable[WorkspaceId]:
+        """Return the workspaces that have reached their limit."""
+        return [workspace for workspace, count in self._by_workspace.items() if count >= self._most_of_each]
 
     @property
     def _most_of_each(self) -> int:
@@ -99,12 +99,12 @@ class ActiveLimit:
             self.count(workspace_id)
 
     def count(self, workspace_id: WorkspaceId) -> None:
-        """Count an execution for its account, if it entered before its account was known."""
-        self._by_account[workspace_id] += 1
+        """Count an execution for its workspace, if it entered before its workspace was known."""
+        self._by_workspace[workspace_id] += 1
 
     def leave(self, workspace_id: WorkspaceId | None) -> None:
         self._total -= 1
         if workspace_id is not None:
-            self._by_account[workspace_id] -= 1
-            if self._by_account[workspace_id] <= 0:
-                del self._by_account[workspace_id]
+            self._by_workspace[workspace_id] -= 1
+            if self._by_workspace[workspace_id] <= 0:
+                del self._by_workspace[workspace_id]

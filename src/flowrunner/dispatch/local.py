@@ -42,7 +42,7 @@ logger = structlog.get_logger()
 
 _PAGE: Final = 500
 _RECOVERY_DELAY: Final = rising(1.0)
-SURE_OF_AN_ACCOUNT: Final = 5
+SURE_OF_A_WORKSPACE: Final = 5
 # Executions in memory only for a message of another one, such as the children of one that has ended.
 MOST_LINKED: Final = 16
 _MOST_LOOKUPS: Final = 4
@@ -57,7 +57,7 @@ class _Slot:
     """The slot of an execution that is in memory, or is being loaded.
 
     Attributes:
-        workspace_id: The account it is counted for; None until that is known, or if it only processes messages.
+        workspace_id: The workspace it is counted for; None until that is known, or if it only processes messages.
         messages: Messages that arrived before it was loaded, each with the future for its answer.
         reload: Load it again after it has left memory: it may have missed a change.
         has_left: Set when it has left memory.
@@ -89,9 +89,9 @@ class LocalDispatcher(LinkingDispatcher):
     """Implements `ports.OpenDispatcher`.
 
     Args:
-        most_active: Limit of executions in memory. Further ones are queued round-robin over accounts, and each account
-            may always have a few in memory.
-        limits: Limits of each account's executions in memory and in the queue.
+        most_active: Limit of executions in memory. Further ones are queued round-robin over workspaces, and each of
+            these may always have a few in memory.
+        limits: Limits of each workspace's executions in memory and in the queue.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class LocalDispatcher(LinkingDispatcher):
         self._journal = journal
         self._due = due
         self._limits = limits
-        self._active_limit = ActiveLimit(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
+        self._active_limit = ActiveLimit(most_active, SURE_OF_A_WORKSPACE, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue = FairQueue()
         # New executions that are being written and will be queued then.
@@ -381,7 +381,7 @@ class LocalDispatcher(LinkingDispatcher):
     def _fill(self) -> None:
         """Load queued executions while there are free slots."""
         while self._queue and not self._engine.is_stopping:
-            taken = self._queue.take(unless=self._active_limit.full_accounts())
+            taken = self._queue.take(unless=self._active_limit.full_workspaces())
             if taken is None:
                 return
             id, workspace_id = taken
@@ -477,7 +477,7 @@ class LocalDispatcher(LinkingDispatcher):
 
     def _enqueue_unless_stopping(self, id: ExecutionId, workspace_id: WorkspaceId | None) -> None:
         if not self._engine.is_stopping:
-            # The account of an execution that was never loaded is unknown.
+            # The workspace of an execution that was never loaded is unknown.
             self._enqueue(id, workspace_id or WorkspaceId(""))
 
     # After a start

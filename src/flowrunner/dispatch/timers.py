@@ -24,7 +24,7 @@ class Timers:
     """The loop that resumes executions which are due.
 
     Args:
-        take_up: Called with each due execution and its account.
+        take_up: Called with each due execution and its workspace.
         in_memory: Executions in memory, or being loaded.
         queued: Executions that wait to be loaded.
         put_off: Executions that failed to load or advance, and are retried.

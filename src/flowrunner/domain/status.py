@@ -42,7 +42,7 @@ class StepStatus(StrEnum):
     FAILED = "failed"
 
 
-# Every legal change of a step's status; `ExecutionState.apply` rejects any other. An attempt that a crash cut off runs
+# Every legal change of a step's status; `transitions.apply` rejects any other. An attempt that a crash cut off runs
 # again from RUNNING, and a loop opens its next scopes from OPEN.
 STEP_TRANSITIONS: Final[Mapping[StepStatus, frozenset[StepStatus]]] = {
     StepStatus.RUNNING: frozenset(set(StepStatus) - {StepStatus.RESUMING}),

@@ -169,7 +169,7 @@ class ExecutionActor:
         """Advance until the execution has to leave memory.
 
         Raises:
-            LimitReached: The recorded events would exceed the storage quota of the account.
+            LimitReached: The recorded events would exceed the storage quota of the workspace.
         """
         while True:
             if self._cancel_requests and self._state.ending is None:

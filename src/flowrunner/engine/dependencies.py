@@ -52,7 +52,7 @@ class EngineDependencies:
         memory: Memory budget of loaded executions; None for no limit.
         held: The memory that executions hold, from their load or start on.
         approval_links: Signs the links of approvals.
-        limits: Limits of each account.
+        limits: Limits of each workspace.
         short_wait: Longest wait, in seconds, that an execution spends in memory.
         epoch: Fencing token of every append; 0 until the journal has been claimed or shared.
         is_shared: Other processes advance executions of the same journal; each execution has one owner.

@@ -66,7 +66,7 @@ class PendingAppend:
     def __init__(self) -> None:
         self.records: list[Recorded] = []
         self.size = 0
-        # Store the events beyond the quota of the account.
+        # Store the events beyond the quota of the workspace.
         self.may_exceed = False
         # Audit entries of the requests that caused the events.
         self.acts: list[AuditEntry] = []
@@ -108,7 +108,7 @@ class EventLog:
         size: Bytes of the events.
         memory: Memory that the execution holds.
         status: The durable status.
-        refused_node: The node of the last result in an append that exceeded the quota of the account.
+        refused_node: The node of the last result in an append that exceeded the quota of the workspace.
         refusal: The exceeded quota, until the execution ends because of it.
     """
 
@@ -209,7 +209,7 @@ class EventLog:
         self._pending.messages += messages
 
     def exceed_quota(self) -> None:
-        """Store the end of an execution beyond the quota of the account, if that is the reason for the end."""
+        """Store the end of an execution beyond the quota of the workspace, if that is the reason for the end."""
         if self.refusal is not None:
             self.refusal = None
             self._pending.may_exceed = True

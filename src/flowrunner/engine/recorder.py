@@ -72,7 +72,7 @@ def storable_again(event: Event) -> Storable:
 
 
 async def storable_soon(event: Event, redactor: Redactor) -> Storable:
-    """Return the stored form of an event; a long one is redacted in a thread, one at a time per account."""
+    """Return the stored form of an event; a long one is redacted in a thread, one at a time per workspace."""
     event, encoded = _encoded(event)
     if len(encoded) <= LONG_BYTES:
         return _storable(event, encoded, redactor)

@@ -140,7 +140,7 @@ class Expressions:
 
 @dataclass(slots=True)
 class _Place:
-    """Place of a template in the document. Implements `expression.Place`."""
+    """Place of a template in the document. Implements `expression.ExpressionPlace`."""
 
     expressions: Expressions
     context: ScopeContext

@@ -37,11 +37,11 @@ class ConcurrencyLimits(Protocol):
         ...
 
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
-        """Give a free slot under ``key`` to the execution that has waited longest; return it with its account."""
+        """Give a free slot under ``key`` to the execution that has waited longest; return it with its workspace."""
         ...
 
     async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return the running executions that hold a slot under ``key``, with their accounts."""
+        """Return the running executions that hold a slot under ``key``, with their workspaces."""
         ...
 
     async def queued_keys(self) -> Sequence[str]:

@@ -105,7 +105,7 @@ class Inbox(Protocol):
 
 
 class ActiveSlots(Protocol):
-    """Slots of executions in the memory of processes that share a journal, limited per account.
+    """Slots of executions in the memory of processes that share a journal, limited per workspace.
 
     A slot belongs to an execution from admission until it leaves memory or ends, independently of which process has it
     in memory and whether that process is alive.
@@ -115,7 +115,7 @@ class ActiveSlots(Protocol):
         """Take an active slot, or queue for one; return whether the execution has a slot.
 
         Args:
-            most: Limit of active slots of the account; None for no limit.
+            most: Limit of active slots of the workspace; None for no limit.
         """
         ...
 
@@ -133,11 +133,11 @@ class ActiveSlots(Protocol):
         ...
 
     async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
-        """Give a free slot to the account's execution that has waited longest; return it, or None."""
+        """Give a free slot to the workspace's execution that has waited longest; return it, or None."""
         ...
 
-    async def accounts_waiting(self) -> Sequence[WorkspaceId]:
-        """Return the accounts with queued executions."""
+    async def workspaces_waiting(self) -> Sequence[WorkspaceId]:
+        """Return the workspaces with queued executions."""
         ...
 
     async def waiting(self) -> int:
@@ -199,9 +199,9 @@ class Dispatcher(ExecutionLinks, Protocol):
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.
-            NotFound: If its flow is gone, or its account.
+            NotFound: If its flow is gone, or its workspace.
             ConcurrencyLimitReached: If there is no free concurrency slot, and the execution is not queued.
-            TooManyRequests: If it has to wait for an active slot, and the account's queue is full.
+            TooManyRequests: If it has to wait for an active slot, and the workspace's queue is full.
             Unavailable: If the server is stopping.
         """
         ...
@@ -365,9 +365,9 @@ class Engine(Protocol):
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.
-            NotFound: If its flow is gone, or its account.
+            NotFound: If its flow is gone, or its workspace.
             ConcurrencyLimitReached: If there is no free concurrency slot, and the execution is not queued.
-            TooManyRequests: If it would have to wait for an active slot, and the account's queue is full.
+            TooManyRequests: If it would have to wait for an active slot, and the workspace's queue is full.
             Fenced: If another process has claimed the journal.
             Unavailable: If the write failed; the execution may exist nevertheless.
         """

@@ -11,15 +11,15 @@ class DueExecutions(Protocol):
     """The executions that a process has to advance, because they run or their wait is over."""
 
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return executions with their accounts that are runnable or due since ``since`` and have never been owned."""
+        """Return executions that are runnable or due since ``since`` and were never owned, with their workspaces."""
         ...
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return running executions after the id ``after``, with their accounts; `due` returns the waiting ones."""
+        """Return running executions after the id ``after``, with their workspaces; `due` returns the waiting ones."""
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return the waiting executions that are due, with their accounts."""
+        """Return the waiting executions that are due, with their workspaces."""
         ...
 
     async def next_wake(self) -> datetime | None: ...

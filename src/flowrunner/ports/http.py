@@ -11,12 +11,12 @@ from flowrunner.plugin import HttpClient
 
 
 class HttpClients(Protocol):
-    """An HTTP client for each account, with a share of the common resources."""
+    """An HTTP client for each workspace, with a share of the common resources."""
 
     def of(self, workspace_id: WorkspaceId) -> HttpClient: ...
 
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
-        """Hold the account's lock for a long response until its result is recorded."""
+        """Hold one of the workspace's slots for a long response until its result is recorded."""
         ...
 
 

@@ -79,7 +79,7 @@ class NewExecution:
         flow_name: Name of the flow; if empty, the name in the metadata of its revision.
         slot: Its concurrency slot, if executions of the flow are limited.
         fire: The change of the trigger that started it.
-        limits: Limits of the account, if the journal counts its executions in memory.
+        limits: Limits of the workspace, if the journal counts its executions in memory.
         audit: The audit entry that names the requester.
         labels: Names and values that lists select executions by.
         searchable: Names of inputs whose values lists select executions by.
@@ -119,7 +119,7 @@ class NewExecution:
 
 @static_dataclass(frozen=True, slots=True)
 class Quota:
-    """An account with the limits of its stored data."""
+    """A workspace with the limits of its stored data."""
 
     workspace_id: WorkspaceId
     limits: WorkspaceLimits
@@ -136,7 +136,7 @@ class Append:
         audit: Audit entries of the requests that caused the events; the creator's is in ``create``.
         is_summary_unchanged: The row has this summary already, by the append before.
         messages: Numbers of the inbox messages that the events answer, which are deleted with the append.
-        quota: Storage limit of the account; None to store the events regardless.
+        quota: Storage limit of the workspace; None to store the events regardless.
     """
 
     execution_id: ExecutionId
@@ -255,10 +255,10 @@ class Journal(JournalReader, Protocol):
         Raises:
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.
-            NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
+            NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its workspace.
             TriggerHasMoved: Nothing was written: another process has started the execution, or the trigger was changed.
-        TooManyRequests: Nothing was written: it would need an active slot, and the account's queue is full.
-            LimitReached: Nothing was written: the account would exceed its quota.
+            TooManyRequests: Nothing was written: it would need an active slot, and the workspace's queue is full.
+            LimitReached: Nothing was written: the workspace would exceed its quota.
         """
         ...
 

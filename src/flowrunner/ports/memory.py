@@ -13,7 +13,7 @@ class Loading(Protocol):
     """The memory reservation of one large execution, from its load or start on."""
 
     def reading(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
-        """Hold one of the account's slots for reading large executions."""
+        """Hold one of the workspace's slots for reading large executions."""
         ...
 
     async def take(self, workspace_id: WorkspaceId, size: int) -> None:
@@ -21,7 +21,7 @@ class Loading(Protocol):
         ...
 
     def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
-        """Reserve the bytes if they are free and no other execution of the account waits; return whether it did."""
+        """Reserve the bytes if they are free and no other execution of the workspace waits; return whether it did."""
         ...
 
     def keep(self, id: ExecutionId, size: int) -> None:
@@ -34,13 +34,13 @@ class Loading(Protocol):
 
 
 class MemoryRoom(Protocol):
-    """The memory budget of executions, shared fairly between accounts."""
+    """The memory budget of executions, shared fairly between workspaces."""
 
     def loading(self) -> Loading: ...
 
 
 class BodyRoom(Protocol):
-    """The memory budget of long request bodies, shared fairly between accounts."""
+    """The memory budget of long request bodies, shared fairly between workspaces."""
 
     def hold(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
         """Wait for the bytes and hold them."""

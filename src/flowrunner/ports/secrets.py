@@ -45,7 +45,7 @@ class SecretView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedSecret:
-    """A secret at rest: its value encrypted under version ``key_version`` of the account's data key."""
+    """A secret at rest: its value encrypted under version ``key_version`` of the workspace's data key."""
 
     key: str
     key_version: int
@@ -61,9 +61,9 @@ class WrappedKey:
     wrapped: bytes
 
 
-# Seals a secret under the account's newest data key, or under a first one that it makes.
+# Seals a secret under the workspace's newest data key, or under a first one that it makes.
 Seal: TypeAlias = Callable[[WrappedKey | None], tuple[SealedSecret, WrappedKey]]
-# Makes the next data key, and seals the account's values under it, in their order; a value that cannot be opened
+# Makes the next data key, and seals the workspace's values under it, in their order; a value that cannot be opened
 # becomes None.
 Reseal: TypeAlias = Callable[
     [Sequence[tuple[SealedSecret, WrappedKey | None]]], tuple[WrappedKey, Sequence[SealedSecret | None]]
@@ -85,7 +85,7 @@ class SecretStore(Protocol):
     ) -> tuple[SecretView, bool]:
         """Write or replace a secret; return it and whether it is new.
 
-        Raises: NotFound if the account does not exist; PreconditionFailed if the secret exists and ``must_be_new``;
+        Raises: NotFound if the workspace does not exist; PreconditionFailed if the secret exists and ``must_be_new``;
             LimitReached if the secret is new and there are ``most``.
         """
         ...
@@ -115,7 +115,7 @@ class SecretStore(Protocol):
         ...
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
-        """Return the start of the account's oldest open execution; None if there is none."""
+        """Return the start of the workspace's oldest open execution; None if there is none."""
         ...
 
     async def master_key_ids(self) -> Set[str]:
@@ -137,10 +137,10 @@ class SecretStore(Protocol):
         ...
 
     async def reseal_next(self, rotation: int, reseal: Callable[[WorkspaceId, int], Reseal]) -> WorkspaceId | None:
-        """Give a new data key to one account that has had none since the rotation; return it, or None if there is none.
+        """Give a new data key to a workspace that has had none since the rotation; return it, or None if there is none.
 
         Args:
-            reseal: Called with the account and the version of its new key.
+            reseal: Called with the workspace and the version of its new key.
         """
         ...
 
@@ -255,7 +255,7 @@ class KeyRotator(Protocol):
 
 
 class Redactor(Protocol):
-    """Replacement of an account's secret values in texts and JSON.
+    """Replacement of a workspace's secret values in texts and JSON.
 
     Attributes:
         lock: Held while a long text is searched on a thread.
@@ -268,7 +268,7 @@ class Redactor(Protocol):
         ...
 
     async def redact_soon(self, value: JSON) -> JSON:
-        """Redact as `redact` does, but search a long value on a thread, one at a time per account."""
+        """Redact as `redact` does, but search a long value on a thread, one at a time per workspace."""
         ...
 
     def found_in(self, encoded: bytes) -> bool:
@@ -280,7 +280,7 @@ class SecretReader(Protocol):
     """The secrets of workspaces, as executions use them."""
 
     async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
-        """Return the redactor of the account's secrets, replaced values that an open execution may show included."""
+        """Return the redactor of the workspace's secrets, replaced values that an open execution may show included."""
         ...
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:

@@ -30,10 +30,10 @@ class WorkerLost(Exception):
 
 
 class Worker(asyncio.Protocol):
-    """A process that evaluates scripts of one account, one request after the other.
+    """A process that evaluates scripts of one workspace, one request after the other.
 
     Attributes:
-        workspace_id: The account whose scripts it has seen; None while it is fresh.
+        workspace_id: The workspace whose scripts it has seen; None while it is fresh.
         is_lost: True if it accepts no further request.
         requests: The number of requests sent to it.
         pace: Recent average of seconds per request; None if unknown.

@@ -1,4 +1,4 @@
-"""The pool of sandbox workers: assignment to accounts, queues and time limits."""
+"""The pool of sandbox workers: assignment to workspaces, queues and time limits."""
 
 import asyncio
 import time
@@ -22,11 +22,11 @@ logger = structlog.get_logger()
 # A worker without an answer after this time is killed. Normally the engine's own limit takes effect first.
 _WALL_SECONDS: Final = ENGINE_SECONDS + 0.3
 _QUEUE_SECONDS: Final = 10.0
-# For this time after a script exceeded its limit, its account may not use all workers.
+# For this time after a script exceeded its limit, its workspace may not use all workers.
 _SLOW_SECONDS: Final = 10.0
 # A worker is replaced after this many requests, in case the engine leaks memory.
 _REQUESTS_OF_A_WORKER: Final = 10_000
-# Requests of one account are sent in batches to save round trips, as many as are answered in about
+# Requests of one workspace are sent in batches to save round trips, as many as are answered in about
 # `_STRETCH_SECONDS`.
 _MOST_TOGETHER: Final = 8
 _STRETCH_SECONDS: Final = 0.005
@@ -100,7 +100,7 @@ class _Request:
 class JailedSandbox:
     """Implements `ports.Sandbox`. No process starts before the first script.
 
-    A worker that has seen an account's scripts is never reused for another account: it is kept idle for a while, and
+    A worker that has seen a workspace's scripts is never reused for another workspace: it is kept idle for a while, and
     then killed. Fresh workers are started in advance.
 
     Args:
@@ -115,7 +115,7 @@ class JailedSandbox:
         # Ordered by last use, the oldest first.
         self._idle: list[Worker] = []
         self._running: Counter[WorkspaceId | None] = Counter()
-        # Ordered: the account that is served next comes first.
+        # Ordered: the workspace that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId | None, deque[_Request]] = OrderedDict()
         self._serving: set[asyncio.Task[None]] = set()
         self._slow: dict[WorkspaceId | None, float] = {}
@@ -189,7 +189,7 @@ class JailedSandbox:
     # Scheduling
 
     def _start_batches(self) -> None:
-        """Start batches on free workers, round-robin over accounts."""
+        """Start batches on free workers, round-robin over workspaces."""
         while (free := self._workers - self._running.total()) > 0:
             for workspace_id in self._waiting:
                 if self._may_run(workspace_id):
@@ -223,7 +223,7 @@ class JailedSandbox:
         return self._running[workspace_id] < max(1, self._workers - 1)
 
     async def _serve(self, workspace_id: WorkspaceId | None, worker: Worker | None, batch: deque[_Request]) -> None:
-        """Evaluate requests of one account on one worker, until it ends or all are done."""
+        """Evaluate requests of one workspace on one worker, until it ends or all are done."""
         try:
             for request in batch:
                 request.leave_queue()
@@ -304,7 +304,7 @@ class JailedSandbox:
     # Workers
 
     def _idle_worker_of(self, workspace_id: WorkspaceId | None) -> Worker | None:
-        """Return an idle worker that has seen scripts of this account only, or None."""
+        """Return an idle worker that has seen scripts of this workspace only, or None."""
         for index in range(len(self._idle) - 1, -1, -1):
             if self._idle[index].workspace_id == workspace_id:
                 worker = self._idle.pop(index)
@@ -326,7 +326,7 @@ class JailedSandbox:
         return worker
 
     def _put_back(self, worker: Worker) -> None:
-        # A worker that only checks belongs to no account.
+        # A worker that only checks belongs to no workspace.
         if worker.workspace_id is None or worker.is_lost or self._is_closed or worker.requests >= _REQUESTS_OF_A_WORKER:
             worker.retire()
             return
@@ -366,7 +366,7 @@ class JailedSandbox:
 
 
 def _batch_size(worker: Worker | None) -> int:
-    """Return the number of requests to send at once, which is small enough not to delay other accounts."""
+    """Return the number of requests to send at once, which is small enough not to delay other workspaces."""
     if worker is None or worker.pace is None:
         return 1
     return max(1, min(_MOST_TOGETHER, int(_STRETCH_SECONDS / worker.pace)))

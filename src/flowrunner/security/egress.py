@@ -25,25 +25,25 @@ from flowrunner.ports.http import RequestTracer, SentRequest
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.kept_connections import KeptConnections, KeptResponse
-from flowrunner.security.name_lookups import AccountResolver, NameUnanswered, lookup_slots
+from flowrunner.security.name_lookups import NameUnanswered, WorkspaceResolver, lookup_slots
 from flowrunner.security.parsing_budget import ParsingBudget
 
 MAX_REDIRECTS: Final = 5
-# Concurrent requests: of all accounts, of one account at most, and guaranteed to each. Also the number of kept
+# Concurrent requests: of all workspaces, of one workspace at most, and guaranteed to each. Also the number of kept
 # connections.
 _REQUESTS: Final = 1024
-_REQUESTS_OF_AN_ACCOUNT: Final = 256
+_REQUESTS_OF_A_WORKSPACE: Final = 256
 _SURE_REQUESTS: Final = 16
 # The same for requests with a long body, which stays in memory until it is sent.
 _LONG_REQUESTS: Final = 128
-_LONG_REQUESTS_OF_AN_ACCOUNT: Final = 48
+_LONG_REQUESTS_OF_A_WORKSPACE: Final = 48
 _SURE_LONG_REQUESTS: Final = 2
 # The same for long answers, from the time they are recognised as long until their result is recorded. Decoded values
 # may take thirty times the memory.
 _LONG_ANSWERS: Final = 24
-_LONG_ANSWERS_OF_AN_ACCOUNT: Final = 6
+_LONG_ANSWERS_OF_A_WORKSPACE: Final = 6
 _SURE_LONG_ANSWERS: Final = 1
-# Number of accounts whose connections are kept.
+# Number of workspaces whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
 _NOBODY: Final = WorkspaceId("")
@@ -64,9 +64,9 @@ _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
 
 
 class EgressClients:
-    """The clients of all accounts. Implements `ports.HttpClients`.
+    """The clients of all workspaces. Implements `ports.HttpClients`.
 
-    Accounts share no connections, DNS results or cookies, and each has its share of requests, of lookups and of the
+    Workspaces share no connections, DNS results or cookies, and each has its share of requests, of lookups and of the
     time for parsing answers.
 
     Args:
@@ -80,14 +80,14 @@ class EgressClients:
         # Ordered by last use, the oldest first.
         self._clients: OrderedDict[WorkspaceId, EgressClient] = OrderedDict()
 
-    def of(self, workspace_id: WorkspaceId) -> "_AccountClient":
-        return _AccountClient(self, workspace_id)
+    def of(self, workspace_id: WorkspaceId) -> "_WorkspaceClient":
+        return _WorkspaceClient(self, workspace_id)
 
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         return self._shares.long_answers.hold(workspace_id)
 
     def hold(self, workspace_id: WorkspaceId, *, is_long: bool = False) -> AbstractAsyncContextManager["EgressClient"]:
-        """Wait for a request slot of the account, and hold its client."""
+        """Wait for a request slot of the workspace, and hold its client."""
         return self._hold_long(workspace_id) if is_long else _HeldClient(self, workspace_id)
 
     @asynccontextmanager
@@ -97,7 +97,7 @@ class EgressClients:
             yield held
 
     async def take(self, workspace_id: WorkspaceId) -> "EgressClient":
-        """Wait for a request slot of the account, and return its client. `give_back` must return the slot."""
+        """Wait for a request slot of the workspace, and return its client. `give_back` must return the slot."""
         if not self._shares.requests.take_at_once(workspace_id):
             await self._shares.requests.take(workspace_id)
         client = self._clients.get(workspace_id)
@@ -123,7 +123,7 @@ class EgressClients:
 
 
 class _HeldClient:
-    """A request slot of an account with its client. A generator would take three times as long."""
+    """A request slot of a workspace with its client. A generator would take three times as long."""
 
     __slots__ = ("_clients", "_workspace_id")
 
@@ -139,8 +139,8 @@ class _HeldClient:
 
 
 @static_dataclass(frozen=True, slots=True)
-class _AccountClient:
-    """Implements `plugin.HttpClient` for the nodes of one account."""
+class _WorkspaceClient:
+    """Implements `plugin.HttpClient` for the nodes of one workspace."""
 
     clients: EgressClients
     workspace_id: WorkspaceId
@@ -165,7 +165,7 @@ class _AccountClient:
 
 
 class _Shares:
-    """The limits that the clients of all accounts share."""
+    """The limits that the clients of all workspaces share."""
 
     def __init__(self, processes: int = 1) -> None:
         def slots(total: int, share: int, sure: int) -> FairSlots:
@@ -174,17 +174,17 @@ class _Shares:
             )
 
         self.most_connections = max(_REQUESTS // processes, 1)
-        self.most_of_an_account = max(_REQUESTS_OF_AN_ACCOUNT // processes, 1)
-        self.requests = slots(_REQUESTS, _REQUESTS_OF_AN_ACCOUNT, _SURE_REQUESTS)
-        self.long_requests = slots(_LONG_REQUESTS, _LONG_REQUESTS_OF_AN_ACCOUNT, _SURE_LONG_REQUESTS)
-        self.long_answers = slots(_LONG_ANSWERS, _LONG_ANSWERS_OF_AN_ACCOUNT, _SURE_LONG_ANSWERS)
+        self.most_of_a_workspace = max(_REQUESTS_OF_A_WORKSPACE // processes, 1)
+        self.requests = slots(_REQUESTS, _REQUESTS_OF_A_WORKSPACE, _SURE_REQUESTS)
+        self.long_requests = slots(_LONG_REQUESTS, _LONG_REQUESTS_OF_A_WORKSPACE, _SURE_LONG_REQUESTS)
+        self.long_answers = slots(_LONG_ANSWERS, _LONG_ANSWERS_OF_A_WORKSPACE, _SURE_LONG_ANSWERS)
         self.lookups = lookup_slots(processes)
         self.parsing = ParsingBudget()
         self.open_connections = 0
 
 
 class EgressClient:
-    """The client for the nodes of one account. Implements `plugin.HttpClient`.
+    """The client for the nodes of one workspace. Implements `plugin.HttpClient`.
 
     Every address is checked when the socket is created, so unusual spellings, redirects and a second DNS answer
     cannot bypass the check.
@@ -203,7 +203,7 @@ class EgressClient:
         self._shares = shares or _Shares()
         self._open_connections = 0
         connector = aiohttp.TCPConnector(
-            resolver=AccountResolver(policy, self._shares.lookups, workspace_id),
+            resolver=WorkspaceResolver(policy, self._shares.lookups, workspace_id),
             socket_factory=self._socket,
             # `FairSlots` limits the requests instead.
             limit=0,
@@ -239,7 +239,7 @@ class EgressClient:
 
     def _is_crowded(self) -> bool:
         shares = self._shares
-        return self._open_connections > shares.most_of_an_account or shares.open_connections > shares.most_connections
+        return self._open_connections > shares.most_of_a_workspace or shares.open_connections > shares.most_connections
 
     def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
         return nullcontext(self)

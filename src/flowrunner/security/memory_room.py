@@ -9,17 +9,17 @@ from flowrunner.fair_slots import FairSlots
 # MiB of decoded values: of all accounts, of one account at most, and guaranteed to each. Executions and bodies have
 # separate limits of this size.
 _MEMORY: Final = 192
-_MEMORY_OF_AN_ACCOUNT: Final = 64
+_MEMORY_OF_A_WORKSPACE: Final = 64
 _SURE_MEMORY: Final = 16
 # The same for the number of executions whose events are being read.
 _READING: Final = 8
-_READING_OF_AN_ACCOUNT: Final = 2
+_READING_OF_A_WORKSPACE: Final = 2
 _SURE_READING: Final = 1
 _UNIT: Final = 1024 * 1024
 
 
 def _memory_slots() -> FairSlots:
-    return FairSlots(total=_MEMORY, share=_MEMORY_OF_AN_ACCOUNT, sure=_SURE_MEMORY)
+    return FairSlots(total=_MEMORY, share=_MEMORY_OF_A_WORKSPACE, sure=_SURE_MEMORY)
 
 
 def _units(size: int) -> int:
@@ -44,7 +44,7 @@ class FairMemory:
 
     def __init__(self) -> None:
         self.memory = _memory_slots()
-        self.reading = FairSlots(total=_READING, share=_READING_OF_AN_ACCOUNT, sure=_SURE_READING)
+        self.reading = FairSlots(total=_READING, share=_READING_OF_A_WORKSPACE, sure=_SURE_READING)
 
     def loading(self) -> "_Loading":
         return _Loading(self)

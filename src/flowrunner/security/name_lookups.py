@@ -28,7 +28,7 @@ def lookup_slots(processes: int = 1) -> FairSlots:
     return FairSlots(total=max(32 // processes, 2), share=max(8 // processes, 1), sure=max(2 // processes, 1))
 
 
-class AccountResolver(AbstractResolver):
+class WorkspaceResolver(AbstractResolver):
     """The resolver for requests of one account. It rejects a name if any of its addresses is closed."""
 
     def __init__(self, policy: EgressPolicy, slots: FairSlots, workspace_id: WorkspaceId) -> None:

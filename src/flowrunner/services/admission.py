@@ -19,7 +19,7 @@ from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 # Memory for compiled input schemas: of all accounts together, and of one.
 _READY_BYTES: Final = 64 * 1024 * 1024
-_READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
+_READY_BYTES_OF_A_WORKSPACE: Final = 32 * 1024 * 1024
 # Measured upper bounds: bytes of a compiled schema and its source per byte of the source, and bytes of a pattern whose
 # cache is full.
 _COMPILED: Final = 6
@@ -33,7 +33,9 @@ class InputForms:
 
     def __init__(self, engine: SchemaEngine) -> None:
         self._engine = engine
-        self._kept: WeighedCache[RevisionId, Inputs] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
+        self._kept: WeighedCache[RevisionId, Inputs] = WeighedCache(
+            most=_READY_BYTES, share=_READY_BYTES_OF_A_WORKSPACE
+        )
 
     async def check(
         self, workspace_id: WorkspaceId, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]

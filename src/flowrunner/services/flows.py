@@ -42,7 +42,7 @@ _MOST_NAME_CHARACTERS: Final = 200
 _COPY_OF: Final = "Copy of "
 # Memory for compiled flows: of all accounts together, and of one. The largest flow takes about 8 MiB.
 _READY_BYTES: Final = 128 * 1024 * 1024
-_READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
+_READY_BYTES_OF_A_WORKSPACE: Final = 32 * 1024 * 1024
 # Definitions per batch; each has up to 1 MiB.
 _PURGE_BATCH: Final = 20
 _PURGE_PAUSE_SECONDS: Final = 0.02
@@ -415,7 +415,7 @@ class CompiledFlowCache:
     def __init__(self, store: Definitions, node_types: Mapping[str, NodeTypeSpec]) -> None:
         self._store = store
         self._node_types = node_types
-        self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
+        self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_A_WORKSPACE)
         # One workspace must not occupy all threads: there are few, and host names are resolved on them too.
         self._locks: Locks[WorkspaceId] = Locks()
 

@@ -32,7 +32,7 @@ _SEARCHED_AT_MOST: Final = 20_000
 _SEARCHED_BYTES: Final = 8 * 1024 * 1024
 # Bytes of the indexes that are kept, of all accounts and of one.
 _KEPT_BYTES: Final = 96 * 1024 * 1024
-_KEPT_BYTES_OF_AN_ACCOUNT: Final = 24 * 1024 * 1024
+_KEPT_BYTES_OF_A_WORKSPACE: Final = 24 * 1024 * 1024
 
 _Key: TypeAlias = tuple[ExecutionId, frozenset[str] | None]
 
@@ -43,7 +43,7 @@ class StepIndexes:
     def __init__(self, events: StepEvents, room: BodyRoom) -> None:
         self._events = events
         self._room = room
-        self._kept: WeighedCache[_Key, StepIndex] = WeighedCache(most=_KEPT_BYTES, share=_KEPT_BYTES_OF_AN_ACCOUNT)
+        self._kept: WeighedCache[_Key, StepIndex] = WeighedCache(most=_KEPT_BYTES, share=_KEPT_BYTES_OF_A_WORKSPACE)
 
     async def whole(self, stored: StoredExecution, *, until: Callable[[StepIndex], bool] | None = None) -> StepIndex:
         """Return the index of all steps, or of the first ones.

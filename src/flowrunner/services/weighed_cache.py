@@ -16,11 +16,11 @@ _SHARED: Final = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleTyp
 
 
 class WeighedCache(Generic[K, V]):
-    """The values that accounts used last, bounded in bytes.
+    """The values that workspaces used last, bounded in bytes.
 
     Args:
-        most: Bytes of all values. Beyond it, values of the least recently active account are dropped.
-        share: Bytes of one account. Beyond it, the account's own oldest values are dropped; a larger value is not
+        most: Bytes of all values. Beyond it, values of the least recently active workspace are dropped.
+        share: Bytes of one workspace. Beyond it, the workspace's own oldest values are dropped; a larger value is not
             kept.
 
     Attributes:
@@ -30,33 +30,33 @@ class WeighedCache(Generic[K, V]):
     def __init__(self, *, most: int, share: int) -> None:
         self._most = most
         self._share = share
-        # Each account has at least a byte, so no account is dropped for their number.
-        self._accounts: LruCache[WorkspaceId, LruCache[K, V]] = LruCache(most)
+        # Each workspace has at least a byte, so no workspace is dropped for their number.
+        self._workspaces: LruCache[WorkspaceId, LruCache[K, V]] = LruCache(most)
         self.weight = 0
 
     def get(self, workspace_id: WorkspaceId, key: K) -> V | None:
-        of_account = self._accounts.get(workspace_id)
-        return None if of_account is None else of_account.get(key)
+        of_workspace = self._workspaces.get(workspace_id)
+        return None if of_workspace is None else of_workspace.get(key)
 
     def keep(self, workspace_id: WorkspaceId, key: K, value: V, weight: int) -> None:
         """Keep a value of ``weight`` bytes under the key, replacing an earlier one, if it fits."""
-        of_account = self._accounts.get(workspace_id)
-        if of_account is None:
-            of_account = LruCache(self._share)
-            self._accounts.keep(workspace_id, of_account)
-        self.weight -= of_account.weight
-        of_account.keep(key, value, weight)
-        self._add(workspace_id, of_account)
+        of_workspace = self._workspaces.get(workspace_id)
+        if of_workspace is None:
+            of_workspace = LruCache(self._share)
+            self._workspaces.keep(workspace_id, of_workspace)
+        self.weight -= of_workspace.weight
+        of_workspace.keep(key, value, weight)
+        self._add(workspace_id, of_workspace)
         while self.weight > self._most:
-            oldest, values = next(iter(self._accounts))
+            oldest, values = next(iter(self._workspaces))
             self.weight -= values.weight
             values.drop_oldest()
             self._add(oldest, values)
 
-    def _add(self, workspace_id: WorkspaceId, of_account: LruCache[K, V]) -> None:
-        self.weight += of_account.weight
-        if len(of_account) == 0:
-            self._accounts.forget(workspace_id)
+    def _add(self, workspace_id: WorkspaceId, of_workspace: LruCache[K, V]) -> None:
+        self.weight += of_workspace.weight
+        if len(of_workspace) == 0:
+            self._workspaces.forget(workspace_id)
 
 
 def memory_of(value: object) -> int:

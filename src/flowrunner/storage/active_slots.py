@@ -125,7 +125,7 @@ class SqlActiveSlots:
         row = await self._database.write(lambda tx: tx.row(ADMIT_NEXT, values))
         return None if row is None else ExecutionId(row[0])
 
-    async def accounts_waiting(self) -> Sequence[WorkspaceId]:
+    async def workspaces_waiting(self) -> Sequence[WorkspaceId]:
         rows = await self._database.read_long(lambda tx: tx.rows(ACCOUNTS_WAITING))
         return [WorkspaceId(row[0]) for row in rows]
 

@@ -126,7 +126,7 @@ class SqlSecrets:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
             if await tx.row(WORKSPACE_EXISTS, values) is None:
-                raise NotFound("account")
+                raise NotFound("workspace")
             secret = await sealed_now(tx, workspace_id, seal)
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None

@@ -148,7 +148,7 @@ class ServerSubFlows:
 
 
 class ServerDefinitions:
-    """The documents of flows. Implements `services.flows.Definitions`."""
+    """The documents of flows. Implements `ports.Definitions`."""
 
     def __init__(self, server: Channel) -> None:
         self._server = server

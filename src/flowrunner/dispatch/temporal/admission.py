@@ -1,4 +1,4 @@
-"""The limit of an account's executions in the memory of all workers together."""
+"""The limit of a workspace's executions in the memory of all workers together."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -26,12 +26,12 @@ class Admission:
         self._workflows = workflows
         self._clock = clock
         self._limits = limits
-        # Accounts whose last start was rejected.
+        # Workspaces whose last start was rejected.
         self._full: set[WorkspaceId] = set()
 
     @contextlib.asynccontextmanager
     async def counted(self, new: NewExecution) -> AsyncIterator[NewExecution]:
-        """Add its account's limits to a new execution, so that the append within gives it a slot, queues or rejects it.
+        """Add its workspace's limits to a new execution, so that the append gives it a slot, queues or rejects it.
 
         Rejected starts are often repeated. For these, a read finds out first whether the queue is still full: a commit
         that fails for that reason is repeated for all operations that share it.
@@ -52,7 +52,7 @@ class Admission:
         return self._limits.active is not None and await self._slots.is_waiting(id)
 
     async def waiting(self) -> int:
-        """Count the executions of all accounts that wait for a slot or for a worker."""
+        """Count the executions of all workspaces that wait for a slot or for a worker."""
         return await self._slots.waiting()
 
     async def enter(self, id: ExecutionId) -> bool:
@@ -66,13 +66,13 @@ class Admission:
             self.slot_freed(execution.workspace_id)
 
     def slot_freed(self, workspace_id: WorkspaceId) -> None:
-        """Admit queued executions of the account after one has left or ended. Without a limit none is queued."""
+        """Admit queued executions of the workspace after one has left or ended. Without a limit none is queued."""
         if self._limits.active is not None:
             self._workflows.keep_trying(lambda: self._admit_queued(workspace_id), "admission.failed", workspace_id)
 
     async def sweep(self, *, late: datetime, limit: int) -> None:
         """Admit queued executions while there are free slots, and repeat nudges that seem lost."""
-        for workspace_id in await self._slots.accounts_waiting():
+        for workspace_id in await self._slots.workspaces_waiting():
             await self._admit_queued(workspace_id)
         for id, workspace_id in await self._slots.expected(since=late, limit=limit):
             await self._workflows.nudge(id, workspace_id)
