@@ -282,7 +282,7 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
 
     drawer = page.get_by_role("complementary")
     expect(drawer.locator(".alert b")).to_have_text("HTTP request failed with status 503")
-    expect(drawer.locator(".alert")).to_contain_text("In the script: line 3 of nodes.push_all.nodes.push.params.script")
+    expect(drawer.locator(".alert")).to_contain_text("In line 3 of params.script")
     expect(drawer).to_contain_text("push_all.1[1]/push.1")
     expect(drawer).to_contain_text("the warehouse answered 503")
     expect(drawer.get_by_role("group", name="Input")).to_contain_text("1002")
@@ -358,7 +358,7 @@ def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: T
     page.get_by_role("button", name=re.compile("^send, transform")).click()
     panel = page.get_by_role("complementary")
     expect(panel).to_contain_text("2 failed")
-    panel.get_by_role("button", name="each.1[2]/send.1").click()
+    panel.get_by_role("button", name="each › round 3 › send").click()
     expect(panel).to_contain_text("no 2")
     panel.get_by_role("button", name="Next of 2 failed").click()
     expect(panel).to_contain_text("no 4")
@@ -369,14 +369,14 @@ def test_a_sub_flow_is_opened_in_place_and_a_loop_is_walked_by_its_rounds(tab: T
     assert violations(page) == []
 
     # The graph shows the round that is chosen.
-    panel.get_by_label("Round of the loop").select_option("1 · completed")
+    panel.get_by_label("Round of the loop").select_option("2 · completed")
     expect(send).to_have_class(re.compile(r"\bok\b"))
-    expect(page.locator("[data-node='call/each']")).to_contain_text("round 1")
+    expect(page.locator("[data-node='call/each']")).to_contain_text("round 2")
     panel.get_by_role("button", name="All rounds").click()
     expect(send).to_contain_text("2 of 5 failed")
     page.locator("[data-node='call/each']").click()
     expect(panel.locator(".log-tail")).to_contain_text("no 2")
-    panel.get_by_label("Round of the loop").select_option("2 · failed")
+    panel.get_by_label("Round of the loop").select_option("3 · failed")
     expect(send).to_have_class(re.compile(r"\bbad\b"))
     expect(send).not_to_contain_text("of 5")
 
@@ -413,20 +413,24 @@ def test_rounds_beyond_those_that_are_listed_are_read_when_they_are_asked_for(ta
     number = panel.get_by_label("Round of the loop")
 
     expect(panel).to_contain_text("such")
-    expect(number).to_have_value("2050")
+    expect(number).to_have_value("2051")
     panel.get_by_role("button", name="Previous round").click()
-    expect(number).to_have_value("2049")
+    expect(number).to_have_value("2050")
     expect(panel).to_contain_text("completed")
-    number.fill("2020")
+    number.fill("2021")
     number.press("Enter")
     expect(page).to_have_url(re.compile(r"step=each.1%5B2020%5D%2Fwork.1"))
-    expect(panel).to_contain_text("each.1[2020]/work.1")
+    expect(panel).to_contain_text("each › round 2,021 › work")
     tab.go(f"/executions/{id}?step=each.1")
-    number.fill("2044")
+    number.fill("2045")
     number.press("Enter")
-    expect(panel).to_contain_text("each.1[2044]/work.1")
+    expect(panel).to_contain_text("each › round 2,045 › work")
     tab.go(f"/executions/{id}?step=each.1[9999]/work.1")
-    expect(panel).to_contain_text("There is no step each.1[9999]/work.1")
+    expect(panel).to_contain_text("There is no step each › round 10,000 › work")
+
+    tab.go(f"/executions/{id}?node=each")
+    page.get_by_role("button", name="Replay").click()
+    expect(page.locator(".scrub")).to_contain_text("The first 5,000 events")
 
 
 def test_the_past_of_an_execution_is_walked_through(tab: Tab, ids: dict[str, Any]) -> None:

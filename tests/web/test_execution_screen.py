@@ -1,5 +1,6 @@
 """The screen of one execution, and the ways to it and from it, in a real Chromium."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -170,3 +171,32 @@ def test_logging_out_without_a_server_says_that_it_was_not_done(tab: Tab) -> Non
     page.get_by_role("button", name="Log out").first.click()
 
     expect(page.locator(".toast.bad")).to_contain_text("The server does not answer")
+
+
+MANY_FAIL: Final = """\
+metadata: {name: many fail}
+nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 40}, (_, i) => i)}", as: item, concurrency: 1, on_error: continue}
+    nodes:
+      push: {type: transform, params: {script: "if (item < 30) throw new Error('no ' + item); return item"}}
+"""
+
+
+def test_the_timeline_counts_the_rounds_that_it_does_not_list(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(MANY_FAIL))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?tab=timeline")
+    page.get_by_role("button", name="Show what each ran").click()
+    rest = page.locator(".lane.rest")
+    expect(rest).to_contain_text("20 others")
+    expect(rest.locator(".track .b-failed")).to_have_count(1)
+    expect(page.get_by_role("button", name=re.compile("^round 1, push, failed"))).to_be_visible()
+    rest.get_by_role("button", name="10 failed").click()
+
+    expect(panel(page)).to_contain_text("Rounds of each: failed 30")
+    panel(page).get_by_role("button", name="round 30 › push").click()
+    expect(panel(page)).to_contain_text("no 29")
+    expect(panel(page).get_by_label("Round of the loop")).to_have_value("each.1[29]/push.1")
+    expect(panel(page).locator(".rounds")).to_contain_text("of 40")

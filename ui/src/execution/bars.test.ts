@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { axisOf, labelsOf, spansOf, type Span } from "./bars";
+import { axisOf, labelled, labelsOf, spansOf, type Span } from "./bars";
 import { nodeOf, pathOf, runOf } from "./names";
 import type { Step } from "./store";
 
@@ -60,11 +60,26 @@ describe("the axis", () => {
 describe("the names of steps", () => {
   it("lead to the nodes of the graph", () => {
     expect(["fetch.1", "each.1[4]/push.12", "both.1[left]/each.2[0]/a.b.1"].map(pathOf)).toEqual(["fetch", "each/push", "both[left]/each/a.b"]);
-    expect([runOf("each.1[4]"), runOf("both.1[left]"), nodeOf("each.1[4]/push.1")]).toEqual(["4", "left", "push"]);
+    expect([runOf("each.1[4]"), runOf("both.1[left]"), nodeOf("each.1[4]/push.1")]).toEqual(["round 5", "left", "push"]);
   });
 });
 
 it("says no moment of an axis twice", () => {
   const clock = (moment: number) => new Date(moment).toISOString().slice(11, 19);
   expect(labelsOf([START, START + 300, START + 600, START + 1200], clock, (length) => `${length} ms`)).toEqual(["12:00:00", "+300 ms", "+600 ms", "12:00:01"]);
+});
+
+describe("the labels of an axis", () => {
+  it("count from a label that is there, however narrow the axis is", () => {
+    const ticks = [0, 0.1, 0.2, 0.5, 0.6].map((at, i) => ({ at, moment: [0, 7_200_000, 7_200_305, 7_200_600, 14_400_000][i]! }));
+    const shown = labelled(ticks, 0.3);
+    expect(shown.map(({ at }) => at)).toEqual([0, 0.5]);
+    const clock = (moment: number) => `h${Math.floor(moment / 3_600_000)}`;
+    expect(labelsOf(shown.map(({ moment }) => moment), clock, String)).toEqual(["h0", "h2"]);
+    expect(labelsOf(labelled(ticks, 0.08).map(({ moment }) => moment), clock, String)).toEqual(["h0", "h2", "+305", "+600", "h4"]);
+  });
+
+  it("end before the edge of the axis", () => {
+    expect(labelled([{ at: 0, moment: 0 }, { at: 0.9, moment: 1 }], 0.2).map(({ at }) => at)).toEqual([0]);
+  });
 });

@@ -54,7 +54,17 @@ export interface Axis {
   ticks: { at: number; moment: number }[];
 }
 
-/** Return the text of each tick by the clock; a text that would repeat is the time since the tick that has it. */
+/** Return the ticks whose labels have room on an axis. Args: share: The share of the axis that a label takes. */
+export function labelled(ticks: Axis["ticks"], share: number): Axis["ticks"] {
+  const found: Axis["ticks"] = [];
+  for (const tick of ticks) {
+    const before = found.at(-1);
+    if (before === undefined || (tick.at - before.at >= share && tick.at + share <= 1.02)) found.push(tick);
+  }
+  return found;
+}
+
+/** Return the text of each label by the clock; a text that would repeat is the time since the label that has it. */
 export function labelsOf(moments: readonly number[], clock: (moment: number) => string, since: (milliseconds: number) => string): string[] {
   let shown = "";
   let at = 0;

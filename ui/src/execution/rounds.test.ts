@@ -40,7 +40,7 @@ it("shows what the nodes did in the chosen round, and all else as before", () =>
   expect(states.node("each/push").value).toEqual({ status: "failed", time: "5 ms", detail: "3 attempts" });
   expect(states.node("each/deep/a").value).toEqual({ status: "failed", detail: "1 of 2 failed" });
   expect(states.node("each/never").value).toEqual({ status: "untaken" });
-  expect(states.node("each").value).toEqual({ status: "failed", detail: "round 1" });
+  expect(states.node("each").value).toEqual({ status: "failed", detail: "round 2" });
   expect(states.node("after").value?.detail).toBe("all");
   expect(states.link("each/check", "each/push").value).toBe(true);
   expect(states.link("each/push", "each/lost").value).toBe(false);

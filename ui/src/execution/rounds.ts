@@ -4,7 +4,7 @@ import { isErrorAction } from "../graph/model";
 import type { NodeState, NodeStatus, StateSource } from "../graph/states";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
-import { pathOf } from "./names";
+import { pathOf, runOf } from "./names";
 import type { Graph, Step } from "./store";
 
 export interface Round {
@@ -79,7 +79,7 @@ export class RoundStates implements StateSource {
     const inside = roundAround(chosen.rounds, path);
     if (inside === undefined && own === undefined) return undefined;
     const state = inside === undefined ? this.all.node(id).value : summed(this.runs.value.get(path) ?? [], chosen.isLive);
-    return own === undefined || state === undefined ? state : { ...state, detail: texts.shownRound(own.number) };
+    return own === undefined || state === undefined ? state : { ...state, detail: runOf(own.scope) };
   }
 
   private isTaken(source: string, target: string): boolean | undefined {

@@ -5,6 +5,7 @@ import { GraphStates, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
 import { pathOf } from "./names";
+import { decisiveOf } from "./selection";
 import { EventStream, type EventMessage } from "./stream";
 
 export type Detail = Schemas["ExecutionDetailAnswer"];
@@ -31,7 +32,7 @@ export class ExecutionStore {
   /** Grows with each renewal, so that logs are read again; 0 until the graph and the steps are there. */
   readonly version = signal(0);
   /** The step that has failed, or waits for somebody; the last one of these after it went on. */
-  decisive: string | undefined;
+  readonly decisive = signal<string | undefined>(undefined);
   /** Rounds and branches that were asked for beyond the steps that are listed. */
   private readonly scopes = new Set<string>();
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -62,15 +63,15 @@ export class ExecutionStore {
       const [detail, graph, steps] = await Promise.all([
         this.read().then((read) => {
           // The head and the data need not wait for the steps.
-          if (this.version.peek() === 0 && !this.isClosed) this.detail.value = read;
+          if (this.version.peek() === 0 && !this.isClosed) this.show(read);
           return read;
         }),
         api.get("/api/v1/executions/{id}/graph", { path: { id: this.id } }).catch(ignoreMissing),
         this.readSteps(),
       ]);
       if (this.isClosed) return;
-      this.detail.value = detail;
-      if (graph !== undefined) this.show(graph, detail);
+      this.show(detail);
+      if (graph !== undefined) this.showGraph(graph, detail);
       this.steps.value = steps;
       this.error.value = undefined;
       this.version.value += 1;
@@ -122,7 +123,13 @@ export class ExecutionStore {
     return api.get("/api/v1/executions/{id}/steps", { path: { id: this.id }, query: { scope, cursor, limit: PAGE } });
   }
 
-  private show(graph: Graph, detail: Detail): void {
+  private show(detail: Detail): void {
+    this.detail.value = detail;
+    // What was answered stays in sight.
+    this.decisive.value = decisiveOf(detail) ?? this.decisive.peek();
+  }
+
+  private showGraph(graph: Graph, detail: Detail): void {
     const before = this.graph.peek();
     // The graph of an execution does not change, only its states; the picture must not be laid out again.
     if (before === undefined || before.nodes.length !== graph.nodes.length) this.graph.value = graph;

@@ -7,6 +7,7 @@ import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
 import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
 import { pathOf } from "../execution/names";
+import { askedStep, selectedStep } from "../execution/selection";
 import { CurlButton } from "../parts/curl";
 import { later } from "../parts/later";
 import { duration, now, shortId } from "../parts/format";
@@ -58,15 +59,9 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   );
 }
 
-/** The step that is chosen in the address; else the one that has failed, or the one that waits for somebody. */
-export function chosenStep(store: ExecutionStore, detail: Detail, steps: Step[]): Step | undefined {
-  const asked = location.value.query.get("step");
-  if (asked !== null) return steps.find(({ step }) => step === asked);
-  if (location.value.query.has("node")) return undefined;
-  // What was answered stays in sight.
-  const decisive = detail.failure?.step ?? detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal")?.step ?? store.decisive;
-  store.decisive = decisive ?? undefined;
-  return decisive === undefined || decisive === null ? undefined : steps.find(({ step }) => step === decisive);
+/** The step that the address names, or else the decisive one. */
+export function chosenStep(store: ExecutionStore): Step | undefined {
+  return selectedStep(location.value.query, store.decisive.value, store.steps.value);
 }
 
 function LiveMark({ store }: { store: ExecutionStore }) {
@@ -83,6 +78,9 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
   const failedStep = detail.failure?.step;
   const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
   const waiting = detail.waiting_for?.find(({ type }) => type === "approval");
+  // The panel of the failed step has the same button, beside the error.
+  const { query } = location.value;
+  const isBeside = !["logs", "data"].includes(query.get("tab") ?? "") && askedStep(query, store.decisive.value) === failedStep;
   const logs = detail.logs as Record<string, number> | undefined;
   return (
     <>
@@ -95,7 +93,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
             {!isFinal && <button class="btn" onClick={() => (dialog.value = "cancel")}>{texts.cancel}</button>}
             {waiting?.step && <button class="btn primary" onClick={() => go(withQuery(to(`/executions/${detail.id}`), { step: waiting.step ?? undefined }))}>{texts.answer}</button>}
             {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
-            {isFinal && failedStep !== undefined && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
+            {isFinal && failedStep !== undefined && !isBeside && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
             {isFinal && failedStep === undefined && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, {})}>{texts.rerun}</button>}
           </>
         )}
@@ -124,10 +122,12 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
 }
 
 /** Choose a step or a node: it is in the address, so that it survives a reload and can be sent to somebody. */
-export function choose(values: { step?: string; node?: string; in?: string }): void {
+export function choose(values: { step?: string; node?: string; loop?: string; of?: string; in?: string }): void {
   const query = Object.fromEntries(location.peek().query);
   delete query["step"];
   delete query["node"];
+  delete query["loop"];
+  delete query["of"];
   delete query["in"];
   go(withQuery(location.peek().path, { ...query, ...values }), { replace: true });
 }

@@ -25,7 +25,7 @@ export function GraphTab({ store, detail }: { store: ExecutionStore; detail: Det
   const inside = query.get("in");
   const place = subs.placeIn(inside) ?? { store, prefix: "" };
   const shown = place.store.detail.value;
-  const step = shown && chosenStep(place.store, shown, place.store.steps.value);
+  const step = shown && chosenStep(place.store);
   // By itself an execution is opened with all rounds.
   const rounds = query.has("step") && step !== undefined ? roundsOf(step.step) : [];
   const local = query.get("node") ?? (step === undefined ? undefined : pathOf(step.step));

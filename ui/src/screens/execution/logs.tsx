@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { location, setQuery, to, withQuery } from "../../app/router";
+import { readable } from "../../execution/names";
 import type { ExecutionStore } from "../../execution/store";
 import { withoutSequences } from "../../parts/ansi";
 import { causeFirst } from "../../parts/causes";
@@ -12,6 +13,7 @@ import { Json } from "../../parts/json";
 import { Dialog } from "../../parts/dialog";
 import { download } from "../../parts/download";
 import { Empty, Failure } from "../../parts/parts";
+import { warn } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { withPerson } from "../../app/people";
 import { visible } from "../../parts/visible";
@@ -74,10 +76,10 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
             {Number(attempt) > attempts && <option value={attempt}>{texts.attemptNumber(Number(attempt))}</option>}
           </select>
         )}
-        {step !== "" && <button class="chip" aria-label={texts.without(step)} onClick={() => setFilter({ log_step: undefined })}>{step} ×</button>}
+        {step !== "" && <button class="chip" aria-label={texts.without(readable(step))} onClick={() => setFilter({ log_step: undefined })}>{readable(step)} ×</button>}
         <Search text={text} />
         <Count lines={lines} />
-        <SaveButton id={store.id} filter={filter} />
+        <SaveButton id={store.id} filter={filter} total={() => lines.total} />
       </div>
       <Window key={`${level} ${node} ${step} ${attempt} ${text}`} lines={lines} isFiltered={level !== "" || node !== "" || step !== "" || attempt !== "" || text !== ""} isLive={store.isLive.value} />
     </div>
@@ -107,7 +109,7 @@ function Count({ lines }: { lines: Lines }) {
 const MOST_SAVED = 100_000;
 
 /** The lines that fit the filter, as a text file. */
-function SaveButton({ id, filter }: { id: string; filter: Filter }) {
+function SaveButton({ id, filter, total }: { id: string; filter: Filter; total: () => number | undefined }) {
   const action = useAction();
   async function save(): Promise<void> {
     const saved: string[] = [];
@@ -118,6 +120,7 @@ function SaveButton({ id, filter }: { id: string; filter: Filter }) {
       saved.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", withoutSequences(line.message), ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
       cursor = page.next_cursor ?? undefined;
     } while (cursor !== undefined && saved.length < MOST_SAVED);
+    if (cursor !== undefined) warn(texts.moreLines(saved.length, total() ?? saved.length));
     download(`${id}.log`, `${saved.join("\n")}\n`, "text/plain");
   }
   return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
@@ -244,7 +247,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
                   <>
                     <time class="muted" dateTime={line.timestamp}>{clockOf(line.timestamp)}</time>
                     <span class={`l-${line.level}`}>{line.level}</span>
-                    <span class="muted">{line.step ?? line.node_id ?? ""}</span>
+                    <span class="muted" title={line.step}>{line.step === undefined ? line.node_id : readable(line.step)}</span>
                     <span><Coloured text={causeFirst(withPerson(line.message.slice(0, ROW)))} /></span>
                   </>
                 )}

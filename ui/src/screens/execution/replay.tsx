@@ -25,8 +25,13 @@ interface Placed extends EventMessage {
   prefix: string;
 }
 
-export interface Replayed {
+interface Loaded {
   events: Placed[];
+  /** An execution has more events than are loaded. */
+  isCut: boolean;
+}
+
+export interface Replayed extends Loaded {
   /** How many events have happened. */
   at: number;
 }
@@ -37,21 +42,23 @@ export interface Replay {
   readonly states: Signal<GraphStates | undefined>;
 }
 
-async function load({ store: { id }, prefix }: Place): Promise<Placed[]> {
+async function load({ store: { id }, prefix }: Place): Promise<Loaded> {
   const events: Placed[] = [];
   let after = "0";
   for (;;) {
     const page = await api.get("/api/v1/executions/{id}/events", { path: { id }, query: { after, limit: PAGE } });
     events.push(...(page.events as unknown as EventMessage[]).map((event) => ({ ...event, prefix })));
-    if (page.events.length === 0 || page.has_ended || events.length >= MOST_EVENTS) return events;
+    if (page.events.length === 0 || page.has_ended) return { events, isCut: false };
+    if (events.length >= MOST_EVENTS) return { events, isCut: true };
     after = String(page.after);
   }
 }
 
 /** Return the events of several executions in the order in which they happened; those of one stay in theirs. */
-async function loadAll(places: readonly Place[]): Promise<Placed[]> {
-  const all = (await Promise.all(places.map(load))).flat();
-  return all.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp));
+async function loadAll(places: readonly Place[]): Promise<Loaded> {
+  const loaded = await Promise.all(places.map(load));
+  const events = loaded.flatMap((each) => each.events).sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp));
+  return { events, isCut: loaded.some(({ isCut }) => isCut) };
 }
 
 /** Keep the states of the graph, with its open sub-flows, as they were at the chosen moment. */
@@ -74,9 +81,9 @@ function useStates(subs: SubFlows, { replayed, states: { value: states } }: Repl
     const before = replayed.peek();
     if (before === undefined || places.every(({ prefix }) => before.events.some((event) => event.prefix === prefix))) return;
     const last = before.events[before.at - 1];
-    loadAll(places).then((events) => {
+    loadAll(places).then(({ events, isCut }) => {
       const at = last === undefined ? 0 : events.findIndex(({ seq, prefix }) => seq === last.seq && prefix === last.prefix) + 1;
-      if (replayed.peek() !== undefined) replayed.value = { events, at };
+      if (replayed.peek() !== undefined) replayed.value = { events, isCut, at };
     }, failed);
   }, [places.length]);
 }
@@ -88,10 +95,10 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
   const now = replayed.value;
   useStates(subs, replay);
   useEffect(() => {
-    loadAll(subs.places).then((events) => {
+    loadAll(subs.places).then(({ events, isCut }) => {
       batch(() => {
         replay.states.value = new GraphStates();
-        replayed.value = { events, at: 0 };
+        replayed.value = { events, isCut, at: 0 };
       });
       isPlaying.value = true;
       slider.current?.focus();
@@ -120,7 +127,7 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
       <button class="btn quiet" onClick={() => { if (at >= now.events.length) replayed.value = { ...now, at: 0 }; isPlaying.value = !isPlaying.value; }}>{isPlaying.value ? texts.pauseReplay : texts.play}</button>
       <span class="mono">{event === undefined ? "" : clockOf(event.timestamp)}</span>
       <input ref={slider} type="range" aria-label={texts.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${texts.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
-      <span class="muted small">{texts.eventOf(at, now.events.length)}</span>
+      <span class="muted small">{texts.eventOf(at, now.events.length)}{now.isCut && <b class="wait"> · {texts.moreEvents(now.events.length)}</b>}</span>
       <button class="btn quiet" onClick={onEnd}>{texts.endReplay}</button>
     </div>
   );

@@ -1,9 +1,11 @@
 /** The rounds of a loop, beside one of its steps: the next one, the one before, the failed ones, and any by its number. */
 import { location } from "../../app/router";
-import { pathOf } from "../../execution/names";
-import type { ExecutionStore, Step } from "../../execution/store";
+import { nodeOf, numberOf, pathOf, readable, runOf } from "../../execution/names";
+import { MOST_STEPS, type ExecutionStore, type Step } from "../../execution/store";
+import { duration } from "../../parts/format";
+import { Status } from "../../parts/parts";
 import { failed as showFailure } from "../../parts/toast";
-import { statuses } from "../../texts/common";
+import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 
@@ -26,7 +28,7 @@ export function LoopRounds({ store, step }: { store: ExecutionStore; step: Step 
   return (
     <select class="compact" aria-label={texts.rounds} value="" onChange={(event) => pick(event.currentTarget.value)}>
       <option value="" disabled>{texts.chooseRound}</option>
-      {[...rounds].map(([number, steps]) => ({ number, step: decisive(steps)! })).map((each) => <option key={each.number} value={each.step.step}>{nameOf(each.number, each.step)}</option>)}
+      {[...rounds].map(([key, steps]) => ({ key, step: decisive(steps)! })).map((each) => <option key={each.key} value={each.step.step}>{nameOf(each.key, each.step)}</option>)}
     </select>
   );
 }
@@ -36,16 +38,44 @@ function decisive(steps: readonly Step[]): Step | undefined {
   return steps.find(({ status }) => status === "failed") ?? steps.find(({ status }) => status !== "completed") ?? steps.at(-1);
 }
 
-function nameOf(number: string, step: Step): string {
-  return texts.round(number, statuses[step.status] ?? step.status);
+function nameOf(key: string, step: Step): string {
+  return texts.round(numberOf(key), statuses[step.status] ?? step.status);
 }
 
-/** A round by its number, where there are too many for a list. */
+/** Rounds that are listed. */
+const MOST_ROUNDS = 500;
+
+/** The rounds of a loop whose decisive step has a status. */
+export function RoundList({ store, loop, status }: { store: ExecutionStore; loop: string; status: string }) {
+  const rounds = new Map<string, Step[]>();
+  for (const each of store.steps.value) {
+    if (each.scope?.startsWith(`${loop}[`) && !each.scope.slice(loop.length).includes("/")) rounds.set(each.scope, [...(rounds.get(each.scope) ?? []), each]);
+  }
+  const found = [...rounds].map(([scope, steps]) => ({ scope, step: decisive(steps)! })).filter(({ step }) => status === "" || step.status === status);
+  return (
+    <section class="stack tight">
+      <h2>{texts.roundsWith(readable(loop), statuses[status] ?? status)} <span class="muted small">{found.length.toLocaleString("en")}</span></h2>
+      {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
+      <ul class="runs">
+        {found.slice(0, MOST_ROUNDS).map(({ scope, step }) => (
+          <li key={scope}>
+            <button class="row run-row" onClick={() => pick(step.step)}>
+              <Status of={step.status} /><span class="cut" title={step.step}>{runOf(scope)} › {nodeOf(step.step)}</span><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+      {found.length > MOST_ROUNDS && <p class="muted small">{common.shown(MOST_ROUNDS, found.length)}</p>}
+    </section>
+  );
+}
+
+/** A round by its number, where there are too many for a list. Args: number: From 0, as in names. */
 function RoundNumber({ total, number, onPick }: { total: number; number?: number; onPick: (number: number) => void }) {
   return (
     <label class="row tight small muted">{texts.roundNumber}
-      <input class="compact" type="number" min={0} max={total - 1} value={number} aria-label={texts.rounds} onChange={({ currentTarget: { value, validity } }) => value !== "" && validity.valid && onPick(Number(value))} />
-      {texts.roundLast(total - 1)}
+      <input class="compact" type="number" min={1} max={total} value={number === undefined ? undefined : number + 1} aria-label={texts.rounds} onChange={({ currentTarget: { value, validity } }) => value !== "" && validity.valid && onPick(Number(value) - 1)} />
+      {texts.roundsOf(total)}
     </label>
   );
 }
@@ -75,7 +105,7 @@ export function Rounds({ store, step }: { store: ExecutionStore; step: Step }) {
         </select>
       )}
       <button class="btn icon" aria-label={texts.roundAfter} disabled={after === undefined} onClick={() => pick(after)}>›</button>
-      {!isCut && <span class="muted small">{texts.roundOf(at + 1, runs.length)}</span>}
+      {!isCut && <span class="muted small nowrap">{texts.roundsOf(Math.max(total, runs.length))}</span>}
       <button class="btn quiet small-btn" onClick={() => choose({ node: path, in: location.peek().query.get("in") ?? undefined })}>{texts.allRounds}</button>
       {failed.length > 0 && !(failed.length === 1 && failed[0]!.id === step.id) && <button class="btn quiet small-btn right" onClick={() => pick(failed[(failed.findIndex(({ id }) => id === step.id) + 1) % failed.length]?.step)}>{texts.nextFailed(failed.length)}</button>}
     </div>

@@ -5,7 +5,8 @@ import { useQuery } from "../../api/query";
 import { personOf, withPerson } from "../../app/people";
 import { location, to, withQuery } from "../../app/router";
 import { may } from "../../app/session";
-import { nodeOf, pathOf, scopeOf } from "../../execution/names";
+import { nodeOf, pathOf, readable, scopeOf } from "../../execution/names";
+import { askedStep } from "../../execution/selection";
 import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
 import { causeFirst } from "../../parts/causes";
@@ -18,7 +19,7 @@ import { executions as texts } from "../../texts/executions";
 import { choose } from "../execution";
 import type { DrawerProps } from "./drawer";
 import { rerun, RerunDialog, starting } from "./rerun";
-import { LoopRounds, Rounds } from "./rounds";
+import { LoopRounds, RoundList, Rounds } from "./rounds";
 import { LastSuccess } from "./last-success";
 import { Answer } from "./answer";
 import { dataOf } from "./data";
@@ -29,10 +30,11 @@ import { Value } from "./value";
 export function Beside({ store, detail, step }: DrawerProps) {
   const { query } = location.value;
   const node = query.get("node");
-  const asked = query.get("step") ?? store.decisive;
+  const asked = askedStep(query, store.decisive.value);
+  const loop = query.get("loop");
   return (
     <>
-      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : node !== null ? <NodePanel store={store} node={node} /> : asked !== undefined ? <Missing key={asked} store={store} step={asked} /> : <Whole detail={detail} />}
+      {step !== undefined ? <StepPanel key={step.id} store={store} detail={detail} step={step} /> : loop !== null ? <RoundList store={store} loop={loop} status={query.get("of") ?? ""} /> : node !== null ? <NodePanel store={store} node={node} /> : asked !== undefined ? <Missing key={asked} store={store} step={asked} /> : <Whole detail={detail} />}
     </>
   );
 }
@@ -54,8 +56,11 @@ function Whole({ detail }: { detail: Detail }) {
 function Missing({ store, step }: { store: ExecutionStore; step: string }) {
   const found = useQuery(`${store.id} ${step}`, () => store.scope(scopeOf(step)));
   if (found.error) return <Failure error={found.error} retry={found.reload} />;
-  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={texts.noStep(step)}><p>{texts.stepHint}</p></Empty>;
+  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={texts.noStep(readable(step))}><p>{texts.stepHint}</p></Empty>;
 }
+
+/** Runs of a node that are listed. */
+const MOST_RUNS = 100;
 
 /** The runs of a node, failed ones first. */
 function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
@@ -68,14 +73,15 @@ function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
       <h2>{texts.runsOf(node)} <span class="muted small">{countsOf(steps)}</span></h2>
       {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
       <ul class="runs">
-        {sorted.slice(0, 100).map((step) => (
+        {sorted.slice(0, MOST_RUNS).map((step) => (
           <li key={step.id}>
             <button class="row run-row" onClick={() => choose({ step: step.step, in: location.peek().query.get("in") ?? undefined })}>
-              <Status of={step.status} /><code class="cut">{step.step}</code><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
+              <Status of={step.status} /><span class="cut" title={step.step}>{readable(step.step)}</span><span class="muted small right">{step.duration !== undefined && duration(step.duration)}</span>
             </button>
           </li>
         ))}
       </ul>
+      {sorted.length > MOST_RUNS && <p class="muted small">{common.shown(MOST_RUNS, sorted.length)}</p>}
     </section>
   );
 }
@@ -98,14 +104,14 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
     <>
       <div class="stack tight">
         <div class="row"><h2 class="cut" title={step.step}>{nodeOf(step.step)}</h2><Status of={step.status} /><span class="muted small right">{step.node_type}</span></div>
-        {step.scope !== undefined && <code class="muted cut" title={step.step}>{step.step}</code>}
+        {step.scope !== undefined && <span class="muted small cut" title={step.step}>{readable(step.step)}</span>}
       </div>
       <Rounds store={store} step={step} />
       {step.scopes !== undefined && <LoopRounds store={store} step={step} />}
       {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
-          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{texts.rerunFromHere}</button>
+          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : texts.rerunFromHere}</button>
           <button class="btn" onClick={() => (isEditing.value = true)}>{texts.rerunEditInput}</button>
         </div>
       )}
