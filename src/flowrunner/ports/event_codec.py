@@ -137,9 +137,12 @@ def _form(kind: type, *, is_compact: bool) -> _Form:
     return _Form(struct, attrgetter(*names) if len(names) > 1 else lambda event: [getattr(event, n) for n in names])
 
 
+_STORED_TYPES: Final[Mapping[type, str]] = {kind: COMPACT_TYPES.get(name, name) for name, kind in EVENT_TYPES.items()}
+
+
 def stored_type(event: Event) -> str:
     """Return the stored name of the event's kind."""
-    return COMPACT_TYPES.get(event.type, event.type)
+    return _STORED_TYPES[type(event)]
 
 
 def type_of(stored: str) -> str | None:
@@ -149,7 +152,19 @@ def type_of(stored: str) -> str | None:
 
 def encode_event(event: Event) -> bytes:
     """Return the event's fields as a JSON object. Raises: Exceptions of msgspec for values without a JSON form."""
-    return _encode(event, is_compact=event.type in COMPACT_TYPES)
+    stored = _stored(event)
+    kind: Any = type(stored)
+    struct, values = _stored_form(kind)
+    return msgspec.json.encode(struct(*values(stored)))
+
+
+@cache
+def _stored_form(kind: Any) -> _Form:
+    return _form(kind, is_compact=kind is _StoredStart or kind.type in COMPACT_TYPES)
+
+
+def _stored(event: Event) -> Event | _StoredStart:
+    return _stored_start(event) if type(event) is Started else event
 
 
 def fields_of(event: Event, data: bytes) -> dict[str, Any]:
@@ -160,14 +175,12 @@ def fields_of(event: Event, data: bytes) -> dict[str, Any]:
 
 def in_full(stored: str, data: str) -> str:
     """Return the JSON object of an event with the names of its fields. Raises: msgspec.MsgspecError, UnicodeError."""
-    return _encode(decode_event(stored, data), is_compact=False).decode() if stored in _COMPACT else data
-
-
-def _encode(event: Event, *, is_compact: bool) -> bytes:
-    stored = _stored_start(event) if isinstance(event, Started) else event
-    kind: Any = type(stored)
-    struct, values = _form(kind, is_compact=is_compact)
-    return msgspec.json.encode(struct(*values(stored)))
+    if stored not in _COMPACT:
+        return data
+    event = _stored(decode_event(stored, data))
+    kind: Any = type(event)
+    struct, values = _form(kind, is_compact=False)
+    return msgspec.json.encode(struct(*values(event))).decode()
 
 
 def _stored_start(event: Started) -> _StoredStart:
