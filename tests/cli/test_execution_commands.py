@@ -115,6 +115,19 @@ def test_an_execution_is_named_by_the_beginning_of_its_id(user: User) -> None:
         user("executions", "get", given, code=5)
 
 
+@pytest.mark.parametrize("text", ["\u00e4PFEL", "\u03c3", "\u0130", "i\u0307", "stra\u00dfe", "\u00b5"])
+def test_a_search_that_follows_finds_what_one_of_the_server_finds(user: User, text: str) -> None:
+    name, message = f"letters {ord(text[0])}", "\u00c4pfel \u03a3\u03c2 \u0130zmir STRASSE 5 \u039cm"
+    definition = f"nodes: {{a: {{type: log, params: {{message: '{message}'}}}}}}"
+    user("flow", "create", "-", "--name", name, stdin=definition)
+    user("run", name, "--wait")
+    (execution,) = user.json("executions", "list", "--flow", name)
+
+    listed, followed = (user.json("logs", execution["id"], *follow, "--search", text) for follow in ([], ["-f"]))
+
+    assert [one["message"] for one in followed] == [one["message"] for one in listed]
+
+
 def test_a_failed_execution_shows_its_log_steps_events_and_output(user: User) -> None:
     id = failed(user)
 

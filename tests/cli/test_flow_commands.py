@@ -112,6 +112,14 @@ def test_a_flow_is_changed_compared_and_restored(user: User) -> None:
 
     assert "* 3" in user("flow", "diff", "story", "triple.yaml").stdout
     assert user.json("flow", "update", "story", "triple.yaml", "--dry-run")["action"] == "update"
+    planned = user.json("flow", "update", "story", "--tag", "new", "--description", "Other", "--dry-run")
+    assert planned["tags"] == {"from": user.json("flow", "get", "story")["tags"], "to": ["new"]}
+    assert planned["description"]["to"] == "Other"
+    assert not planned.keys() & {"name", "disabled"}
+    told = user("flow", "update", "story", "--tag", "new", "--tag", "old", "--disable", "--dry-run").stdout.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in told if line.startswith(("tags ", "disabled "))] == [
+        "- -> new, old", "- -> yes",
+    ]  # fmt: skip
     assert user.json("flow", "update", "story", "triple.yaml", "--description", "Triples")["revision"] == 2
     assert [one["number"] for one in user.json("flow", "revisions", "story")] == [2, 1]
     assert "+  a: {type: return, params: {value: '${flow.input.n * 3}'}}" in user("flow", "diff", "story").stdout
@@ -155,7 +163,12 @@ def test_a_flow_moves_to_another_workspace(user: User) -> None:
     user("workspace", "create", "Data team", "--slug", f"data-{user.client.account_id[-8:]}")
     slug = f"data-{user.client.account_id[-8:]}"
     user("flow", "create", "-", "--name", "mover", stdin=DOUBLE)
+    user("flow", "create", "-", "--name", "second mover", stdin=DOUBLE)
 
+    told = dict(
+        line.split(maxsplit=1) for line in user("flow", "move", "second mover", slug, "--yes").stdout.splitlines()
+    )
+    assert (told["flow.name"], told["missing_secrets"]) == ("second mover", "-")
     assert user.json("flow", "move", "mover", slug, "--yes")["flow"]["name"] == "mover"
 
     user("flow", "get", "mover", code=5)

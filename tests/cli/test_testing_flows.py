@@ -374,6 +374,19 @@ def test_edges_that_no_test_goes_along_are_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ("{a: {type: return}}", "flow.yaml: no edges to take\n"),
+        ("{a: {type: log, params: {message: x}, next: b}, b: {type: return}}", "flow.yaml: 1 of 1 edge taken\n"),
+    ],
+)
+def test_few_edges_are_told_in_words(nodes: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(f"nodes: {nodes}\ntests: {{runs: {{}}}}\n")
+
+    assert flowrunner("test", "--coverage", "flow.yaml", at=tmp_path).stdout.endswith(said)
+
+
 def test_edges_inside_loops_and_branches_count(tmp_path: Path) -> None:
     text = """\
 nodes:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowrunner.client import Client
+from flowrunner.domain.letter_case import folded
 
 _LEVELS: Final = ("debug", "info", "warn", "error")
 _PAGE: Final = 500
@@ -23,6 +24,7 @@ def recorded_events(client: Client, path: str) -> Iterator[dict[str, Any]]:
 def followed_lines(client: Client, path: str, query: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the lines of a log that a query selects, as they are written, until the end of the execution."""
     levels = _LEVELS[_LEVELS.index(query["min_level"]) :] if query["min_level"] else _LEVELS
+    text = folded(query["q"] or "")
     for event in client.events(path.rpartition("/")[2]):
         if event["type"] != "log" or event["level"] not in levels:
             continue
@@ -32,7 +34,7 @@ def followed_lines(client: Client, path: str, query: Mapping[str, Any]) -> Itera
             continue
         if query["attempt"] and (event.get("step") is None or event.get("attempt", 1) != query["attempt"]):
             continue
-        if query["q"] and query["q"].lower() not in event["message"].lower():
+        if text and text not in folded(event["message"]):
             continue
         yield {name: value for name, value in event.items() if name not in ("type", "execution_id", "seq")}
 

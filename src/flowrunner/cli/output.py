@@ -218,6 +218,11 @@ def _column(column: str) -> tuple[str, str]:
     return field, title or field.removesuffix("_at").replace("_", " ").upper()
 
 
+def shown(value: Any) -> str:
+    """Return a value as a table shows it."""
+    return _cell("", value, datetime.now(UTC))
+
+
 def _cell(field: str, value: Any, now: datetime) -> str:
     match value:
         case None | [] | "":

@@ -139,7 +139,12 @@ class _Printer:
             if one.given is None:
                 continue
             total, never = len(edges_of(one.given.flow)), one.never_taken
-            self.line(f"{plain(one.file)}: {total - len(never)} of {total} edges taken")
+            taken = (
+                f"{total - len(never)} of {total} edge{'' if total == 1 else 's'} taken"
+                if total
+                else "no edges to take"
+            )
+            self.line(f"{plain(one.file)}: {taken}")
             for (path, action), target in never:
                 self.line(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
 

@@ -10,6 +10,7 @@ from functools import cache
 from string import ascii_lowercase
 from typing import Final
 
+from flowrunner.domain.letter_case import folded, folded_letter
 from flowrunner.storage.transaction import Statement
 
 # As many as an alphabet has. Further letters are compared as they are.
@@ -30,17 +31,17 @@ class FoldedText:
 
     @classmethod
     def of(cls, text: str) -> "FoldedText":
-        folded = "".join(map(_folded, text))
+        text_folded = folded(text)
         others = {letter for letter in text if not letter.isascii()}
-        pairs = {(form, _folded(letter)) for letter in others for form in _forms(letter)}
-        return cls(folded, sorted(pairs)[:MOST_REPLACED])
+        pairs = {(form, folded_letter(letter)) for letter in others for form in _forms(letter)}
+        return cls(text_folded, sorted(pairs)[:MOST_REPLACED])
 
     @property
     def values(self) -> Mapping[str, str]:
         """Return the parameters of `contains`."""
         found = {"text": self.text}
-        for name, (letter, folded) in zip(_NAMES, self.replaced, strict=False):
-            found |= {f"letter_{name}": letter, f"folded_{name}": folded}
+        for name, (letter, to) in zip(_NAMES, self.replaced, strict=False):
+            found |= {f"letter_{name}": letter, f"folded_{name}": to}
         return found
 
 
@@ -56,14 +57,9 @@ def contains(column: str, replaced: int) -> Statement:
     )
 
 
-def _folded(letter: str) -> str:
-    """Return a character in lower case if that is a single character, otherwise the character itself."""
-    return next((form for form in (letter.casefold(), letter.lower()) if len(form) == 1), letter)
-
-
 def _forms(letter: str) -> set[str]:
     """Return the other forms of a letter that fold to the same character; `lower` replaces those in ASCII."""
-    folded = _folded(letter)
+    folded = folded_letter(letter)
     forms = {letter, letter.upper(), letter.title(), folded.upper(), folded.title(), folded.lower()}
     forms |= {form for form, to in _OTHER_FORMS if to == folded}
     forms.discard(folded)
@@ -73,7 +69,7 @@ def _forms(letter: str) -> set[str]:
 # Letters that no upper, lower or title case of another one is, although they fold to it: a final sigma, signs, and
 # Greek and Cyrillic letters in another shape.
 _OTHER_FORMS: Final = [
-    (form, _folded(form))
+    (form, folded_letter(form))
     for form in (
         "\u00b5\u0345\u03c2\u03d0\u03d1\u03d5\u03d6\u03f0\u03f1\u03f4\u03f5\u1c80\u1c81\u1c82\u1c83\u1c84\u1c85\u1c86"
         "\u1c87\u1c88\u1e9b\u1e9e\u1fbe\u2126\u212b"

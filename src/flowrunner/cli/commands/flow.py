@@ -11,7 +11,7 @@ from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lookup import flow_id
-from flowrunner.cli.output import print_text, show
+from flowrunner.cli.output import print_text, show, shown
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option
 
@@ -96,9 +96,10 @@ def update(flow: str, document: str | None, file: str | None, *, dry_run: bool, 
     if (text := _document(document, file, is_required=not body)) is not None:
         body["definition"] = text
     client = connect()
-    query = {"dry_run": True} if dry_run else None
-    answer = client.request("PUT", f"/flows/{flow_id(client, flow)}", json=body, query=query).object()
-    show(answer.get("plan") if dry_run else answer)
+    path, query = f"/flows/{flow_id(client, flow)}", {"dry_run": True} if dry_run else None
+    before = client.get(path) if dry_run else {}
+    answer = client.request("PUT", path, json=body, query=query).object()
+    show({**answer["plan"], **_changes(before, answer)} if dry_run else answer)
     if (
         text is not None
         and not dry_run
@@ -185,7 +186,7 @@ def move(flow: str, workspace: str, *, yes: bool) -> None:
     moved = client.request("POST", f"{path}/move", json={"workspace": workspace}).object()
     if moved["missing_secrets"]:
         say(f"Its new workspace lacks the secrets {', '.join(moved['missing_secrets'])}")
-    show(moved, name="workspace_id")
+    show(moved, "flow.id flow.name workspace_id missing_secrets", name="workspace_id")
 
 
 @flow.command(short_help="Copy a flow.", epilog=examples("flow copy order-sync --to data-team"))
@@ -213,6 +214,15 @@ def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
             warn(f"{fault['message']}, which the flow reads: 'flowrunner secret set NAME' creates it")
         elif fault["code"] in ("flow.unknown", "trigger.past"):
             warn(f"{fault['path']}: {fault['message']}; {fault['hint']}")
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return what a change does to each field beside the document: both values, or a line about them for people."""
+    pairs = {name: (before.get(name), after.get(name)) for name in ("name", "description", "tags", "disabled")}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if common().output in (None, "table") and not common().query:
+        return {name: " -> ".join(map(shown, pair)) for name, pair in changed.items()}
+    return {name: {"from": old, "to": new} for name, (old, new) in changed.items()}
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
