@@ -12,8 +12,8 @@
   if (base === "w" && segment === known && !/[^\w-]/.test(id ?? "")) {
     const isPlain = location.search === "";
     const own = {
-      overview: ["overview", "executions/histogram", "triggers?type=schedule&limit=200"],
-      flows: isPlain ? ["flows?cursor=&count=true&limit=50", "overview", "triggers?type=schedule&limit=200"] : [],
+      overview: ["overview", "executions/histogram"],
+      flows: isPlain ? ["flows?cursor=&count=true&limit=50"] : [],
       executions: isPlain ? ["executions?limit=50&cursor=&count=true"] : [],
       execution: [`executions/${id}?view=preview`, `executions/${id}/graph`, `executions/${id}/steps?scope=&limit=500`, ...(location.search === "?tab=logs" ? [`executions/${id}/logs?limit=200&offset=0`] : [])],
       "flow-edit": [`flows/${id}`],

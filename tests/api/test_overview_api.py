@@ -40,6 +40,29 @@ def test_an_overview_shows_what_runs_waits_and_fails(account: Client) -> None:
     assert "duration" not in flows["nap"]["executions"][0]
 
 
+def test_an_overview_has_the_flows_that_are_asked_for_and_counts_all_that_fail(account: Client, other: Client) -> None:
+    schedules = "triggers: {a: {type: schedule, cron: '0 0 1 1 *'}, b: {type: schedule, cron: '0 0 1 * *'}}\n"
+    ids = [account.new_flow(schedules + FAILS, name=f"flow {n}") for n in range(3)]
+    for id in ids:
+        account.ended(account.run(id))
+    account.put(f"/api/v1/flows/{ids[1]}", {"definition": SMALLEST})
+    account.ended(account.run(ids[1]))
+    account.put(f"/api/v1/flows/{ids[2]}", {"disabled": True})
+    foreign = other.new_flow(SMALLEST)
+
+    found = account.get(
+        f"{OVERVIEW}?" + "&".join(f"flow_id={id}" for id in (ids[0], ids[2], foreign, "flow-none"))
+    ).json
+
+    assert [flow["flow_id"] for flow in found["flows"]] == [ids[2], ids[0]]
+    assert found["failing_flows"] == 2
+    triggers = account.get("/api/v1/triggers", flow_id=ids[0]).json["triggers"]
+    assert found["flows"][1]["next_start_at"] == min(trigger["next_at"] for trigger in triggers)
+    assert "next_start_at" not in found["flows"][0]
+    assert account.get(OVERVIEW, flows=1).json["failing_flows"] == 2
+    assert_error(account.get(f"{OVERVIEW}?" + "&".join(["flow_id=flow"] * 101)), 422)
+
+
 def test_an_overview_is_of_one_workspace_and_as_long_as_asked_for(account: Client, other: Client) -> None:
     for name in ("one", "two"):
         account.new_flow(SMALLEST, name=name)

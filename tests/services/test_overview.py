@@ -33,7 +33,15 @@ class Given:
         self.most = most
         self.asked: list[IdRange] = []
 
-    async def activity(self, workspace_id: WorkspaceId, *, flows: int, of_each: int, open_ones: int) -> RecentActivity:
+    async def activity(
+        self,
+        workspace_id: WorkspaceId,
+        *,
+        flows: int,
+        of_each: int,
+        open_ones: int,
+        ids: Sequence[FlowId] | None = None,
+    ) -> RecentActivity:
         executions = [
             RecentExecution(
                 id=ExecutionId(f"exec-{n}"),
@@ -44,7 +52,7 @@ class Given:
             for n, status in enumerate(self.statuses)
         ]
         flow = RecentFlow(id=FlowId("flow-1"), name="F", is_disabled=False, executions=executions)
-        return RecentActivity(counts={}, waiting=[], running=[], flows=[flow])
+        return RecentActivity(counts={}, waiting=[], running=[], flows=[flow], failing_flows=0)
 
     async def counts(
         self, workspace_id: WorkspaceId, flow_id: FlowId | None, ranges: Sequence[IdRange], *, most: int

@@ -4,9 +4,10 @@ import re
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from support.client import Client
+from support.client import PASSWORD, Client
+from support.server import Server
 from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -142,3 +143,71 @@ def test_an_answer_that_takes_longer_than_from_one_look_to_the_next_is_waited_fo
     page.unroute_all()
     with page.expect_request("**/api/v1/overview*"):
         page.clock.run_for(6_000)
+
+
+def test_a_flow_beyond_the_fiftieth_is_not_said_to_have_never_run(
+    browser: Browser, server: Server, api: Client
+) -> None:
+    person = api.new_account()
+    failing = "nodes: {oops: {type: fail, params: {error: a.b}}}\n"
+    scheduled = "triggers: {yearly: {type: schedule, cron: '@yearly'}}\n"
+    person.ended(person.run(person.new_flow(scheduled + failing, name="fails since long")))
+    for n in range(51):
+        person.run(person.new_flow(SHORT, name=f"other {n}"))
+    tab = Tab(browser, server.url).log_in(person.email, PASSWORD)
+    page = tab.go("")
+    expect(page.get_by_role("link", name=re.compile("^Failing now"))).to_contain_text("1 flow")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/overview*", hold)
+    tab.go("/flows?q=fails")
+    row = page.get_by_role("row").filter(has_text="fails since long")
+    expect(row).to_be_visible()
+    expect(page.get_by_text("never run")).to_have_count(0)
+    assert held != []
+
+    page.unroute("**/api/v1/overview*")
+    page.reload()
+    expect(row.get_by_text("failed")).to_be_visible()
+    expect(row.locator("time").first).to_have_attribute("datetime", re.compile("-01-01T"))
+    assert tab.faults == []
+    tab.close()
+
+
+def test_the_palette_opens_what_was_typed_though_the_answer_is_late(tab: Tab, api: Client) -> None:
+    api.new_flow(SHORT, name="alpha of the palette")
+    beta = api.new_flow(
+        "triggers: {hourly_beta: {type: schedule, cron: '@hourly'}}\n" + SHORT, name="beta of the palette"
+    )
+    api.new_secret("BETA_PASSWORD", "a value of some length")
+    page = tab.go("/secrets")
+    page.get_by_role("button", name="Search or do").click()
+    find, results = page.get_by_role("combobox"), page.get_by_role("listbox")
+    find.fill("alpha of")
+    expect(results.get_by_role("option", name="alpha of the palette")).to_be_visible()
+
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/flows?q=gamma*", hold)
+    find.fill("gamma")
+    expect(page.get_by_text("Searching")).to_be_visible()
+    find.press("Enter")
+    expect(page).to_have_url(re.compile("/secrets$"))
+    for route in held:
+        route.continue_()
+    expect(page.get_by_text("No results")).to_be_visible()
+    find.fill("beta")
+    expect(results.get_by_role("option", name="beta of the palette Flow", exact=True)).to_be_visible()
+    for name in ("hourly_beta · beta of the palette", "BETA_PASSWORD"):
+        expect(results.get_by_role("option", name=name)).to_be_visible()
+    find.fill("hourly_beta")
+    find.press("Enter")
+    page.wait_for_url("**/triggers?trigger=*")
+    expect(page.get_by_role("dialog", name="hourly_beta")).to_contain_text("beta of the palette")
+    assert beta in (page.get_by_role("link", name="beta of the palette").first.get_attribute("href") or "")

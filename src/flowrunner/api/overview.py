@@ -117,6 +117,9 @@ class FlowActivityAnswer(Answer, frozen=True, kw_only=True):
     durations: Annotated[
         DurationsAnswer | UnsetType, Meta(description="Of those of the executions below that completed.")
     ] = UNSET
+    next_start_at: Annotated[
+        str | UnsetType, Meta(description="When a schedule starts it next. Absent if none does, or it is disabled.")
+    ] = UNSET
     executions: Annotated[
         list[RecentExecutionAnswer], Meta(description=f"The last {SHOWN_OF_A_FLOW}, the newest first.")
     ]
@@ -130,6 +133,7 @@ class FlowActivityAnswer(Answer, frozen=True, kw_only=True):
             disabled=flow.is_disabled,
             failing=LatestFailure.of(activity.failure),
             durations=DurationsAnswer.of(activity.durations),
+            next_start_at=UNSET if flow.next_start_at is None else rfc3339(flow.next_start_at),
             executions=[RecentExecutionAnswer.of(one) for one in flow.executions],
         )
 
@@ -141,6 +145,13 @@ class OverviewAnswer(Answer, frozen=True, kw_only=True):
         list[OpenExecutionAnswer], Meta(description="The newest that wait for a signal or an approval, at most 10.")
     ]
     running: Annotated[list[OpenExecutionAnswer], Meta(description="The newest that run, at most 10.")]
+    failing_flows: Annotated[
+        int,
+        Meta(
+            description="The number of flows whose last execution that has ended has failed,"
+            " among the 2,000 flows that were created last."
+        ),
+    ]
     flows: Annotated[list[FlowActivityAnswer], Meta(description="Those with the newest executions first.")]
 
     @classmethod
@@ -151,6 +162,7 @@ class OverviewAnswer(Answer, frozen=True, kw_only=True):
             counts=StatusCounts(**{status.value: activity.counts.get(status, 0) for status in Status}),
             waiting=[OpenExecutionAnswer.of(one) for one in activity.waiting],
             running=[OpenExecutionAnswer.of(one) for one in activity.running],
+            failing_flows=activity.failing_flows,
             flows=[FlowActivityAnswer.of(one) for one in overview.flows],
         )
 
@@ -193,9 +205,15 @@ class HistogramAnswer(Answer, frozen=True, kw_only=True):
 async def get_overview(
     request: Request,
     flows: Annotated[int, Query(ge=1, le=100, description="The maximum number of flows to return.")] = 50,
+    flow_id: Annotated[
+        list[str] | None,
+        Query(max_length=100, description="Ids of the flows to return, instead of those with the newest executions."),
+    ] = None,
 ) -> Reply[OverviewAnswer]:
     """Return what runs, waits and fails in the workspace, with the latest executions of each flow."""
-    return answer(OverviewAnswer.of(await services_of(request).overviews.of_workspace(caller_of(request), flows=flows)))
+    ids = None if flow_id is None else [FlowId(id) for id in flow_id]
+    found = await services_of(request).overviews.of_workspace(caller_of(request), flows=flows, ids=ids)
+    return answer(OverviewAnswer.of(found))
 
 
 @router.get("/executions/histogram", responses=errors(401, 403, 422))

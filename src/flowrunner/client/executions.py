@@ -219,9 +219,14 @@ class Executions(Group[K]):
         return call(PlannedJob, "POST", "/executions:batch", query={"dry_run": True}, body=body)
 
     @operation("getOverview")
-    def overview(self, *, flows: int | None = None) -> Call[Overview]:
-        """Return what runs, waits and fails in the workspace, with the latest executions of each flow."""
-        return call(Overview, "GET", "/overview", query={"flows": flows})
+    def overview(self, *, flows: int | None = None, flow_id: Sequence[str] | None = None) -> Call[Overview]:
+        """Return what runs, waits and fails in the workspace, with the latest executions of each flow.
+
+        Args:
+            flows: The maximum number of flows, those with the newest executions first; 50 by default.
+            flow_id: Ids of the flows to return instead.
+        """
+        return call(Overview, "GET", "/overview", query={"flows": flows, "flow_id": flow_id})
 
     @operation("getHistogram")
     def histogram(

@@ -528,6 +528,7 @@ class FlowActivity(Model):
     Attributes:
         failing: Absent unless the last execution that has ended has failed.
         durations: Of those of the executions below that completed.
+        next_start_at: When a schedule starts it next. Absent if none does, or it is disabled.
         executions: The last 20, the newest first.
     """
 
@@ -536,6 +537,7 @@ class FlowActivity(Model):
     disabled: bool
     failing: LatestFailure | None
     durations: Durations | None
+    next_start_at: datetime | None
     executions: list[RecentExecution]
 
 
@@ -1077,6 +1079,8 @@ class Overview(Model):
     Attributes:
         waiting: The newest that wait for a signal or an approval, at most 10.
         running: The newest that run, at most 10.
+        failing_flows: The number of flows whose last execution that has ended has failed, among the 2,000 flows
+            that were created last.
         flows: Those with the newest executions first.
     """
 
@@ -1084,6 +1088,7 @@ class Overview(Model):
     counts: StatusCounts
     waiting: list[OpenExecution]
     running: list[OpenExecution]
+    failing_flows: int
     flows: list[FlowActivity]
 
 

@@ -28,12 +28,17 @@ class RecentExecution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentFlow:
-    """A flow with its latest executions, the newest first."""
+    """A flow with its latest executions, the newest first.
+
+    Attributes:
+        next_start_at: When a schedule that is not paused starts it next; None if none does.
+    """
 
     id: FlowId
     name: str
     is_disabled: bool
     executions: Sequence[RecentExecution]
+    next_start_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +61,14 @@ class RecentActivity:
         waiting: The newest executions that wait for a signal or an approval.
         running: The newest of the other open executions.
         flows: Flows, those with the newest executions first.
+        failing_flows: The number of flows whose last execution that has ended has failed, among the newest 2,000 flows.
     """
 
     counts: Mapping[Status, int]
     waiting: Sequence[OpenExecution]
     running: Sequence[OpenExecution]
     flows: Sequence[RecentFlow]
+    failing_flows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +81,16 @@ class IdRange:
 
 class OverviewReader(Protocol):
     async def activity(
-        self, workspace_id: WorkspaceId, *, flows: int, of_each: int, open_ones: int
-    ) -> RecentActivity: ...
+        self,
+        workspace_id: WorkspaceId,
+        *,
+        flows: int,
+        of_each: int,
+        open_ones: int,
+        ids: Sequence[FlowId] | None = None,
+    ) -> RecentActivity:
+        """Return the activity, with at most ``flows`` flows, or with those that have the ids."""
+        ...
 
     async def counts(
         self, workspace_id: WorkspaceId, flow_id: FlowId | None, ranges: Sequence[IdRange], *, most: int

@@ -106,11 +106,16 @@ class Overviews:
         self._locks = AccountLocks()
         self._reading = asyncio.Semaphore(_AT_ONCE)
 
-    async def of_workspace(self, caller: Caller, *, flows: int) -> Overview:
-        """Return the overview of the workspace that the request acts in, with at most ``flows`` flows."""
+    async def of_workspace(self, caller: Caller, *, flows: int, ids: Sequence[FlowId] | None = None) -> Overview:
+        """Return the overview of the workspace that the request acts in.
+
+        Args:
+            flows: The maximum number of flows, those with the newest executions first.
+            ids: Ids of the flows to return, instead of the newest ones; of an unknown one there is nothing.
+        """
         async with self._locks.of(caller), self._reading:
             activity = await self._reader.activity(
-                caller.workspace_id, flows=flows, of_each=SHOWN_OF_A_FLOW, open_ones=_OPEN_ONES
+                caller.workspace_id, flows=flows, of_each=SHOWN_OF_A_FLOW, open_ones=_OPEN_ONES, ids=ids
             )
         return Overview(at=self._clock.now(), activity=activity, flows=[_activity_of(flow) for flow in activity.flows])
 

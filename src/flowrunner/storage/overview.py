@@ -30,6 +30,48 @@ SELECT id, name, disabled_at IS NOT NULL FROM (
 ) AS looked_at
  ORDER BY latest DESC NULLS LAST, id DESC LIMIT :flows
 """
+FLOWS_BY_ID: Final = Statement(
+    sqlite="""
+SELECT id, name, disabled_at IS NOT NULL FROM flows
+ WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND id IN (SELECT value FROM json_each(:ids))
+ ORDER BY id DESC
+""",
+    postgres="""
+SELECT id, name, disabled_at IS NOT NULL FROM flows
+ WHERE workspace_id = :workspace_id AND deleted_at IS NULL
+   AND id IN (SELECT json_array_elements_text(CAST(:ids AS json)))
+ ORDER BY id DESC
+""",
+)
+# The last execution in each status is the last entry of an index.
+FAILING_FLOWS: Final = """
+SELECT count(*) FROM (
+    SELECT (SELECT max(x.id) FROM executions x
+             WHERE x.workspace_id = :workspace_id AND x.flow_id = f.id AND x.status = 'failed') AS failed,
+           coalesce((SELECT max(x.id) FROM executions x
+                      WHERE x.workspace_id = :workspace_id AND x.flow_id = f.id AND x.status = 'completed'), '')
+               AS completed,
+           coalesce((SELECT max(x.id) FROM executions x
+                      WHERE x.workspace_id = :workspace_id AND x.flow_id = f.id AND x.status = 'cancelled'), '')
+               AS cancelled
+      FROM (SELECT id FROM flows
+             WHERE workspace_id = :workspace_id AND deleted_at IS NULL ORDER BY id DESC LIMIT :most_flows) AS f
+) AS ends
+ WHERE failed > completed AND failed > cancelled
+"""
+NEXT_STARTS: Final = Statement(
+    sqlite="""
+SELECT t.flow_id, min(t.next_at) FROM json_each(:ids) j CROSS JOIN triggers t
+ WHERE t.workspace_id = :workspace_id AND t.flow_id = j.value AND t.next_at IS NOT NULL AND t.paused_at IS NULL
+ GROUP BY t.flow_id
+""",
+    postgres="""
+SELECT t.flow_id, min(t.next_at) FROM triggers t
+ WHERE t.workspace_id = :workspace_id AND t.flow_id IN (SELECT json_array_elements_text(CAST(:ids AS json)))
+   AND t.next_at IS NOT NULL AND t.paused_at IS NULL
+ GROUP BY t.flow_id
+""",
+)
 RECENT: Final = Statement(
     sqlite="""
 SELECT j.value, x.id, x.status, x.started_at, x.completed_at, x.error_type, x.failed_node,
@@ -95,30 +137,38 @@ class SqlOverview:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def activity(self, workspace_id: WorkspaceId, *, flows: int, of_each: int, open_ones: int) -> RecentActivity:
+    async def activity(
+        self,
+        workspace_id: WorkspaceId,
+        *,
+        flows: int,
+        of_each: int,
+        open_ones: int,
+        ids: Sequence[FlowId] | None = None,
+    ) -> RecentActivity:
         values = {"workspace_id": workspace_id, "flows": flows, "most_flows": _MOST_FLOWS, "limit": open_ones}
 
         async def read(tx: Transaction) -> RecentActivity:
             counts = {Status(status): int(number) for status, number in await tx.rows(COUNTS, values)}
             waiting = await tx.rows(OPEN, {**values, "status": Status.WAITING.value})
             running = await tx.rows(OPEN, {**values, "status": Status.RUNNING.value})
-            found = await tx.rows(FLOWS, values)
+            ((failing,),) = await tx.rows(FAILING_FLOWS, values)
+            if ids is None:
+                found = await tx.rows(FLOWS, values)
+            else:
+                found = await tx.rows(FLOWS_BY_ID, {"workspace_id": workspace_id, "ids": _json(ids)})
             rows: list[Row] = []
+            starts: list[Row] = []
             if found:
-                rows = await tx.rows(
-                    RECENT,
-                    {
-                        "workspace_id": workspace_id,
-                        "ids": _json([id for id, *_ in found]),
-                        "of_each": of_each,
-                        "error_characters": _MOST_ERROR_CHARACTERS,
-                    },
-                )
+                shown = {"workspace_id": workspace_id, "ids": _json([id for id, *_ in found])}
+                rows = await tx.rows(RECENT, {**shown, "of_each": of_each, "error_characters": _MOST_ERROR_CHARACTERS})
+                starts = await tx.rows(NEXT_STARTS, shown)
             return RecentActivity(
                 counts=counts,
                 waiting=[_open(row) for row in waiting],
                 running=[_open(row) for row in running],
-                flows=_flows(found, rows),
+                flows=_flows(found, rows, dict(starts)),
+                failing_flows=failing,
             )
 
         return await self._database.read_long(read)
@@ -170,7 +220,7 @@ def _open(row: Row) -> OpenExecution:
     )
 
 
-def _flows(found: Sequence[Row], rows: Sequence[Row]) -> Sequence[RecentFlow]:
+def _flows(found: Sequence[Row], rows: Sequence[Row], starts: Mapping[str, int]) -> Sequence[RecentFlow]:
     of_flow: dict[str, list[RecentExecution]] = {id: [] for id, *_ in found}
     for flow_id, id, status, started_at, completed_at, error_type, failed_node, error in rows:
         of_flow[flow_id].append(
@@ -185,6 +235,12 @@ def _flows(found: Sequence[Row], rows: Sequence[Row]) -> Sequence[RecentFlow]:
             )
         )
     return [
-        RecentFlow(id=FlowId(id), name=name, is_disabled=bool(is_disabled), executions=of_flow[id])
+        RecentFlow(
+            id=FlowId(id),
+            name=name,
+            is_disabled=bool(is_disabled),
+            executions=of_flow[id],
+            next_start_at=None if is_disabled else from_ms_or_none(starts.get(id)),
+        )
         for id, name, is_disabled in found
     ]

@@ -3916,6 +3916,12 @@ export interface components {
             /** @description Of those of the executions below that completed. */
             durations?: components["schemas"]["DurationsAnswer"];
             /**
+             * Next Start At
+             * Format: date-time
+             * @description When a schedule starts it next. Absent if none does, or it is disabled.
+             */
+            next_start_at?: string;
+            /**
              * Executions
              * @description The last 20, the newest first.
              */
@@ -5036,6 +5042,11 @@ export interface components {
              * @description The newest that run, at most 10.
              */
             running: components["schemas"]["OpenExecutionAnswer"][];
+            /**
+             * Failing Flows
+             * @description The number of flows whose last execution that has ended has failed, among the 2,000 flows that were created last.
+             */
+            failing_flows: number;
             /**
              * Flows
              * @description Those with the newest executions first.
@@ -6864,6 +6875,8 @@ export interface operations {
             query?: {
                 /** @description The maximum number of flows to return. */
                 flows?: number;
+                /** @description Ids of the flows to return, instead of those with the newest executions. */
+                flow_id?: string[] | null;
             };
             header?: {
                 /** @description ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304. */

@@ -1,7 +1,7 @@
 /** The palette, which leads to everything, and the list of keys. Loaded when one of them is opened. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { api } from "../api/client";
+import { api, ApiError } from "../api/client";
 import { useQuery } from "../api/query";
 import { Dialog } from "../parts/dialog";
 import { Icon, type IconName } from "../parts/icons";
@@ -20,6 +20,29 @@ interface Choice {
 }
 
 const MOST = 12;
+/** Triggers, callbacks and secrets that are looked through, and those of each that are shown. */
+const LOOKED_THROUGH = 200;
+const SHOWN = 6;
+
+/** Return the list, or an empty one: what a reader may not see, or what cannot be had now, is no reason to find nothing else. */
+async function orNone<T>(list: Promise<T[]>): Promise<T[]> {
+  try {
+    return await list;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return [];
+  }
+}
+
+/** Return the triggers, callbacks and names of secrets of the workspace. */
+async function loadNamed(id: string, signal: AbortSignal): Promise<Choice[][]> {
+  const query = { limit: LOOKED_THROUGH };
+  return await Promise.all([
+    orNone(api.get("/api/v1/triggers", { query, signal }).then(({ triggers }) => triggers.map((each): Choice => ({ label: `${each.name} · ${each.flow_name}`, kind: texts.trigger, icon: "triggers", run: () => go(to("/triggers", { trigger: each.id })) })))),
+    orNone(api.get("/api/v1/callbacks", { query, signal }).then(({ callbacks }) => callbacks.map((each): Choice => ({ label: each.name, kind: texts.callback, icon: "callbacks", run: () => go(to("/callbacks", { callback: each.id })) })))),
+    orNone(api.get("/api/v1/workspaces/{id}/secrets", { path: { id }, query, signal }).then(({ secrets }) => secrets.map(({ key }): Choice => ({ label: key, kind: texts.secret, icon: "secrets", run: () => go(to("/secrets")) })))),
+  ]);
+}
 
 export function Palette({ onClose }: { onClose: () => void }) {
   const text = useSignal("");
@@ -27,7 +50,11 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const list = useRef<HTMLUListElement>(null);
   // The server finds flows: there may be more than a page can hold.
   const wanted = text.value.trim();
-  const flows = useQuery(`${workspace.value?.id} ${wanted}`, (signal) => api.get("/api/v1/flows", { query: { q: wanted || undefined, limit: MOST }, signal }));
+  const place = workspace.value?.id ?? "";
+  const found = useQuery(`${place} ${wanted}`, async (signal) => ({ wanted, ...(await api.get("/api/v1/flows", { query: { q: wanted || undefined, limit: MOST }, signal })) }));
+  const named = useQuery(`${place} ${wanted !== ""}`, async (signal) => (wanted === "" ? [] : loadNamed(place, signal)));
+  // Until the answer to this text is there, what is shown of another one must fit it.
+  const flows = (found.data?.flows ?? []).filter(({ name }) => found.data?.wanted === wanted || has(wanted, name));
   const choices = matching(text.value, [
     ...allowed().map((entry) => ({ label: entry.label, kind: texts.go, icon: entry.icon, run: () => go(to(entry.path)) })),
     ...(may("editor") ? [{ label: texts.newFlow, kind: "", icon: "plus" as const, run: () => go(to("/flows/new")) }] : []),
@@ -35,7 +62,10 @@ export function Palette({ onClose }: { onClose: () => void }) {
     { label: texts.api, kind: texts.go, icon: "docs", run: () => window.location.assign("/docs") },
     { label: texts.help, kind: "?", icon: "help", run: () => (open.value = "help") },
     { label: texts.logOut, kind: "", icon: "account", run: () => logOut() },
-  ], (flows.data?.flows ?? []).map(({ id, name }) => ({ label: name, kind: texts.flow, icon: "flows", run: () => go(to(`/flows/${id}`)) })));
+  ], [
+    ...flows.map(({ id, name }): Choice => ({ label: name, kind: texts.flow, icon: "flows", run: () => go(to(`/flows/${id}`)) })),
+    ...(wanted === "" ? [] : (named.data ?? []).flatMap((list) => list.filter(({ label, kind }) => has(wanted, `${label} ${kind}`)).slice(0, SHOWN))),
+  ]);
   const chosen = Math.min(at.value, choices.length - 1);
   useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [chosen]);
   function run(choice: Choice | undefined): void {
@@ -63,19 +93,23 @@ export function Palette({ onClose }: { onClose: () => void }) {
           </li>
         ))}
       </ul>
-      {choices.length === 0 && <p class="muted">{texts.nothing}</p>}
+      {choices.length === 0 && <p class="muted" role="status">{found.loading || named.loading ? texts.searching : texts.nothing}</p>}
     </Dialog>
   );
 }
 
-/** The choices with all words of the text, those that begin with it first, then the flows; an id leads to its execution. */
-function matching(text: string, choices: Choice[], flows: Choice[]): Choice[] {
+/** Return true if the text has all words of what is wanted. */
+function has(wanted: string, text: string): boolean {
+  return wanted.toLowerCase().split(/\s+/).every((word) => text.toLowerCase().includes(word));
+}
+
+/** The choices with all words of the text, those that begin with it first, then what was found; an id leads to its execution. */
+function matching(text: string, choices: Choice[], others: Choice[]): Choice[] {
   const wanted = text.trim().toLowerCase();
   if (/^exec-\w+$/.test(wanted)) return [{ label: wanted, kind: texts.execution, icon: "executions", run: () => go(to(`/executions/${wanted}`)) }];
-  const words = wanted.split(/\s+/);
-  const found = choices.filter(({ label, kind }) => words.every((word) => `${label} ${kind}`.toLowerCase().includes(word)));
+  const found = choices.filter(({ label, kind }) => has(wanted, `${label} ${kind}`));
   const rank = ({ label }: Choice) => (label.toLowerCase().startsWith(wanted) ? 0 : 1);
-  return [...found.sort((a, b) => rank(a) - rank(b)), ...flows].slice(0, MOST + flows.length);
+  return [...found.sort((a, b) => rank(a) - rank(b)), ...others].slice(0, MOST + others.length);
 }
 
 export function Help({ onClose }: { onClose: () => void }) {

@@ -1,6 +1,6 @@
 /** The flows of the workspace: found by name and tag, with their last results and next starts. */
 import { useSignal } from "@preact/signals";
-import { api, fileOf } from "../api/client";
+import { api, fileOf, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
@@ -13,22 +13,19 @@ import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { flows as texts } from "../texts/flows";
-import { nextStarts } from "./triggers/next";
 
 const PAGE = 50;
 
 const ImportDialog = later(async () => (await import("./flows/import")).ImportDialog, { isAbove: true });
 
-/** The last execution of each flow and the next start of each, by the flow's id. */
-function useActivity(place: string) {
-  return useQuery(
-    place,
-    async (signal) => {
-      const [overview, next] = await Promise.all([api.get("/api/v1/overview", { signal }), nextStarts(signal)]);
-      return { last: new Map(overview.flows.map(({ flow_id: id, executions }) => [id, executions[0]])), next };
-    },
+/** What the flows of the page have done last and do next, by the flow's id; undefined while that is not known. */
+function useActivity(place: string, ids: readonly string[]) {
+  const { data } = useQuery(
+    `${place} ${ids.join(" ")}`,
+    async (signal) => (ids.length === 0 ? [] : (await api.get("/api/v1/overview", { query: { flow_id: [...ids] }, signal })).flows),
     10_000,
-  ).data;
+  );
+  return new Map(data?.map((each) => [each.flow_id, each]));
 }
 
 export default function Flows() {
@@ -36,7 +33,7 @@ export default function Flows() {
   const [tag, text, cursor] = [query.get("tag") ?? undefined, query.get("q") ?? undefined, query.get("cursor") ?? ""];
   const place = workspace.value?.id ?? "";
   const list = useQuery(`${place} ${tag} ${text} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag: tag === undefined ? undefined : [tag], q: text, cursor, count: true, limit: PAGE }, signal }));
-  const activity = useActivity(place);
+  const activity = useActivity(place, list.data?.flows.map(({ id }) => id) ?? []);
   const isImporting = useSignal(false);
   const action = useAction();
   const save = () => action.run(async () => download("flows.zip", await fileOf("/api/v1/flows/export", "application/zip"), "application/zip"));
@@ -73,9 +70,9 @@ export default function Flows() {
                       {flows.map((flow) => (
                         <tr key={flow.id}>
                           <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.id}`)} title={flow.name}>{flow.name}</a>{flow.description !== "" && <span class="muted small cut block" title={flow.description}>{flow.description}</span>}</td>
-                          <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : <LastResult of={activity?.last.get(flow.id)} />}</td>
+                          <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : <LastResult of={activity.get(flow.id)} />}</td>
                           <td class="wide-only"><span class="row tight">{flow.tags.map((each) => <button key={each} class="chip" onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
-                          <td class="muted nowrap wide-only">{activity?.next.has(flow.id) && <Time at={activity.next.get(flow.id)!} />}</td>
+                          <td class="muted nowrap wide-only">{activity.get(flow.id)?.next_start_at !== undefined && <Time at={activity.get(flow.id)!.next_start_at!} />}</td>
                           <td class="num wide-only">{flow.revision}</td>
                           <td class="muted nowrap least"><Time at={flow.updated_at} how="relative" /></td>
                         </tr>
@@ -94,6 +91,8 @@ export default function Flows() {
   );
 }
 
-function LastResult({ of }: { of: { id: string; status: string } | undefined }) {
-  return of === undefined ? <span class="muted small">{texts.never}</span> : <a href={to(`/executions/${of.id}`)}><Status of={of.status} /></a>;
+function LastResult({ of }: { of: Schemas["FlowActivityAnswer"] | undefined }) {
+  if (of === undefined) return null;
+  const [last] = of.executions;
+  return last === undefined ? <span class="muted small">{texts.never}</span> : <a href={to(`/executions/${last.id}`)}><Status of={last.status} /></a>;
 }

@@ -11,7 +11,6 @@ import { Empty, Failure, Load, Status, Time, toneOf } from "../parts/parts";
 import { common, statuses } from "../texts/common";
 import { overview as texts } from "../texts/overview";
 import { Histogram } from "./overview/histogram";
-import { nextStarts } from "./triggers/next";
 
 type Overview = Schemas["OverviewAnswer"];
 type Activity = Schemas["FlowActivityAnswer"];
@@ -21,7 +20,6 @@ export default function OverviewScreen() {
   const place = workspace.value?.id ?? "";
   const overview = useQuery(place, (signal) => api.get("/api/v1/overview", { signal }), 5000);
   const numbers = useQuery(place, (signal) => api.get("/api/v1/executions/histogram", { signal }), 30_000);
-  const next = useQuery(place, nextStarts, 30_000);
   // What has ended since is in the numbers at once.
   const ended = overview.data && overview.data.counts.completed + overview.data.counts.failed;
   const before = useRef(ended);
@@ -44,7 +42,7 @@ export default function OverviewScreen() {
                 <h2>{texts.activity}</h2>
                 <Histogram buckets={numbers.data?.buckets} />
               </section>
-              <Flows flows={data.flows} next={next.data} />
+              <Flows flows={data.flows} />
             </>
           )}
         </Load>
@@ -54,8 +52,8 @@ export default function OverviewScreen() {
 }
 
 function Stats({ overview, numbers }: { overview: Overview; numbers: Numbers | undefined }) {
-  const failing = overview.flows.filter(({ failing: failure }) => failure !== undefined);
-  const first = failing[0];
+  const first = overview.flows.find(({ failing }) => failing !== undefined);
+  const failing = overview.failing_flows;
   const waiting = overview.waiting[0];
   const sums = sumOf(numbers);
   const share = sums.ended === 0 ? undefined : ((100 * sums.completed) / sums.ended).toFixed(sums.completed === sums.ended ? 0 : 1);
@@ -63,7 +61,7 @@ function Stats({ overview, numbers }: { overview: Overview; numbers: Numbers | u
     <div class="stats">
       <a class="card stat" href={first === undefined ? to("/executions", { status: "failed" }) : to(`/executions/${first.failing!.execution_id}`)}>
         <span class="muted small">{texts.failing}</span>
-        <b class={first === undefined ? "" : "bad"}>{first === undefined ? texts.none : texts.flows(failing.length)}</b>
+        <b class={failing === 0 ? "" : "bad"}>{failing === 0 ? texts.none : texts.flows(failing)}</b>
         <span class="small muted cut">{first !== undefined && <>{first.name}{first.failing!.failed_at !== undefined && <>, {texts.since} <Time at={first.failing!.failed_at} /></>}</>} </span>
       </a>
       <a class="card stat" href={to("/executions", { status: "waiting" })}>
@@ -95,7 +93,7 @@ function sumOf(numbers: Numbers | undefined): { all: number; ended: number; comp
   return sums;
 }
 
-function Flows({ flows, next }: { flows: Activity[]; next: ReadonlyMap<string, string> | undefined }) {
+function Flows({ flows }: { flows: Activity[] }) {
   return (
     <div class="card scroll">
       <table>
@@ -106,7 +104,7 @@ function Flows({ flows, next }: { flows: Activity[]; next: ReadonlyMap<string, s
               <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.flow_id}`)} title={flow.name}>{flow.name}</a></td>
               <td class="least"><Spark executions={flow.executions} /></td>
               <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error && causeFirst(flow.failing.error)}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{causeOf(flow.failing.error ?? flow.failing.error_type ?? "").what}</span></a>}</td>
-              <td class="muted nowrap wide-only">{!flow.disabled && next?.has(flow.flow_id) && <Time at={next.get(flow.flow_id)!} />}</td>
+              <td class="muted nowrap wide-only">{flow.next_start_at !== undefined && <Time at={flow.next_start_at} />}</td>
               <td class="num wide-only">{flow.durations && duration(flow.durations.p50)}</td>
               <td class="num wide-only">{flow.durations && duration(flow.durations.p95)}</td>
               <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : flow.executions[0] !== undefined ? <a href={to(`/executions/${flow.executions[0].id}`)}><Status of={flow.executions[0].status} /></a> : <span class="muted small">{texts.neverRun}</span>}</td>

@@ -1,1 +1,0 @@
-import{gt as e}from"./index.js";async function t(t){let{triggers:n}=await e.get(`/api/v1/triggers`,{query:{type:`schedule`,limit:200},signal:t}),r=new Map;for(let{flow_id:e,next_at:t}of n){let n=r.get(e);t!==null&&(n===void 0||t<n)&&r.set(e,t)}return r}export{t};
