@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from flowrunner.bootstrap.program import Program
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.ports.journal import StoredExecution, TakeEvents
@@ -345,3 +346,16 @@ async def test_s73_links_of_long_executions_are_read_within_the_share_of_their_w
 
     assert {reply.status for reply in replies} == {200}
     assert most == 2
+
+
+async def test_s73_an_outage_makes_no_link_unknown(links: Links, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unavailable(*args: object, **kwargs: object) -> None:
+        raise Unavailable("The database is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(SqlJournal, "load", unavailable)
+        replies = [await links.get(links.path()), await links.post(links.path())]
+
+    assert [reply.status for reply in replies] == [503, 503]
+    assert {reply.headers["content-type"] for reply in replies} == {"text/html; charset=utf-8"}
+    assert (await links.get(links.path())).status == 200

@@ -17,9 +17,9 @@ APPROVE, REJECT = "approve", "reject"
 # Fields of a form that are shown, and characters of their names; a longer form is one field of JSON.
 MOST_FIELDS: Final = 50
 _MOST_NAME: Final = 200
-# Choices of a field, and their size as `left_after` counts it; a field with more is written by hand.
+# Choices of a field, and the size of those of a form as `left_after` counts it; a field with more is written by hand.
 MOST_CHOICES: Final = 200
-_MOST_CHOICES_CHARACTERS: Final = 16 * 1024
+_MOST_CHOICES_CHARACTERS: Final = 32 * 1024
 # Characters of labels, hints and defaults that are shown. A longer default is applied if its field is left empty.
 _MOST_LABEL: Final = 200
 _MOST_HINT: Final = 2_000
@@ -71,12 +71,18 @@ def fields_of(schema: JSON) -> list[FormField]:
     assert isinstance(schema, Mapping), "it has properties"
     required = schema.get("required")
     names = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
-    return [_field(name, each, is_required=name in names) for name, each in properties.items()]
+    fields, left = list[FormField](), _MOST_CHOICES_CHARACTERS
+    for name, each in properties.items():
+        field = _field(name, each, left, is_required=name in names)
+        left = left_after(field.choices, left)
+        fields.append(field)
+    return fields
 
 
-def _field(name: str, schema: JSON, *, is_required: bool) -> FormField:
+def _field(name: str, schema: JSON, left: int, *, is_required: bool) -> FormField:
+    """Return the field of a property. Args: left: Size that its choices may have."""
     known: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
-    choices, kind, default = known.get("enum"), _kind_of(known), known.get("default")
+    choices, kind, default = known.get("enum"), _kind_of(known, left), known.get("default")
     return FormField(
         name=name,
         label=_cut(known.get("title"), _MOST_LABEL) or name,
@@ -95,10 +101,10 @@ def _cut(text: JSON, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def _kind_of(schema: Mapping[str, Any]) -> FieldKind:
+def _kind_of(schema: Mapping[str, Any], left: int) -> FieldKind:
     choices = schema.get("enum")
     is_few = isinstance(choices, list) and 0 < len(choices) <= MOST_CHOICES
-    if is_few and left_after(choices, _MOST_CHOICES_CHARACTERS) >= 0:
+    if is_few and left_after(choices, left) >= 0:
         return "choice"
     match schema.get("type"):
         case "string" if schema.get("format") == "date":

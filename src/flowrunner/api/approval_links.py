@@ -15,7 +15,7 @@ from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
-from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput
+from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.services.approval_links import LinkIsOver, LinkUnknown
 
@@ -36,6 +36,8 @@ async def show_approval(request: Request, token: str) -> HTMLResponse:
         return approval_page.unknown()
     except LinkIsOver as error:
         return approval_page.over(error.reason)
+    except Unavailable:
+        return approval_page.unavailable()
 
 
 @public.post("/approve/{token}")
@@ -62,6 +64,8 @@ async def answer_by_link(request: Request, token: str) -> HTMLResponse:
         return approval_page.unknown()
     except LinkIsOver as error:
         return approval_page.over(error.reason)
+    except Unavailable:
+        return approval_page.unavailable()
     except (Forbidden, Conflict) as error:
         return approval_page.refused(str(error), status=403 if isinstance(error, Forbidden) else 409)
     except InvalidRequest as error:

@@ -3,7 +3,6 @@
 All text that flows or people have written is escaped; nothing of it becomes markup, or reorders what is shown.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
@@ -40,7 +39,9 @@ _MOST_FAULTS: Final = 20
 # Characters of the message and of the place of a fault.
 _MOST_FAULT: Final = 500
 # Controls of the direction of text, with which "Pay 001" can be shown as "Pay 100".
-_REORDERS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_REORDERS: Final = {
+    code: f"[U+{code:04X}]" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 def question(
@@ -90,13 +91,17 @@ def unknown() -> HTMLResponse:
     return _page("Unknown link", f"<p>{text}</p>", status=404)
 
 
+def unavailable() -> HTMLResponse:
+    return refused("The server cannot answer at the moment: try again in a minute.", status=503)
+
+
 def refused(message: str, *, status: int) -> HTMLResponse:
     return _page("Not accepted", f"<p>{escape(message)}</p>", status=status)
 
 
 def _shown(text: str) -> str:
     """Return the text as HTML, with the characters that would reorder it by their names."""
-    return escape(_REORDERS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text))
+    return escape(text.translate(_REORDERS))
 
 
 def _is_in(fault: Fault, field: FormField) -> bool:
