@@ -16,7 +16,7 @@ from flowrunner.ports.flows import FlowFilter, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services import flow_changes
-from flowrunner.services.flow_changes import FlowDraft
+from flowrunner.services.flow_changes import FlowDraft, Precondition
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
@@ -211,27 +211,28 @@ async def test_a_change_to_a_stale_state_is_rejected(flows: Flows, mara: Caller)
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
     seen = {saved.state}
     # A change of the name alone makes no revision, but a stale one is still rejected.
-    renamed = await flows.update(mara, saved.id, FlowDraft(name="M"), if_states={*seen, "0.0"})
+    renamed = await flows.update(mara, saved.id, FlowDraft(name="M"), condition=Precondition(states={*seen, "0.0"}))
 
     for attempt in (
-        save(flows, mara, saved, SMALL + "# 2", if_states=seen),
-        flows.update(mara, saved.id, FlowDraft(name="O"), if_states=seen),
-        flows.restore(mara, saved.id, 1, if_states=seen),
-        flows.delete(mara, saved.id, if_states=seen),
-        flows.delete(mara, saved.id, if_states=()),
+        save(flows, mara, saved, SMALL + "# 2", condition=Precondition(states=seen)),
+        flows.update(mara, saved.id, FlowDraft(name="O"), condition=Precondition(states=seen)),
+        flows.restore(mara, saved.id, 1, condition=Precondition(states=seen)),
+        flows.delete(mara, saved.id, condition=Precondition(states=seen)),
+        flows.delete(mara, saved.id, condition=Precondition(states=())),
     ):
         with pytest.raises(PreconditionFailed) as error:
             await attempt
         assert (error.value.revision, error.value.state) == (1, renamed.state)
     assert replace(await flows.get(mara, saved.id), tags=()) == replace(renamed, tags=())
-    await flows.delete(mara, saved.id, if_states={renamed.state})
+    await flows.delete(mara, saved.id, condition=Precondition(states={renamed.state}))
 
 
 async def test_of_many_changes_of_one_state_one_wins(flows: Flows, mara: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
 
     results = await asyncio.gather(
-        *(save(flows, mara, saved, f"{SMALL}# {n}", if_states={saved.state}) for n in range(50)), return_exceptions=True
+        *(save(flows, mara, saved, f"{SMALL}# {n}", condition=Precondition(states={saved.state})) for n in range(50)),
+        return_exceptions=True,
     )
 
     won = [r for r in results if isinstance(r, SavedFlow)]
@@ -248,7 +249,9 @@ async def test_no_change_is_lost_if_each_concurrent_writer_retries(flows: Flows,
         while True:
             seen = await flows.get(mara, saved.id)
             try:
-                await save(flows, mara, seen, f"{seen.definition}# {line}\n", if_states={seen.state})
+                await save(
+                    flows, mara, seen, f"{seen.definition}# {line}\n", condition=Precondition(states={seen.state})
+                )
             except PreconditionFailed:
                 continue
             return

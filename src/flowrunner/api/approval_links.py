@@ -9,7 +9,7 @@ from flowrunner.api import approval_page
 from flowrunner.api.approval_form import data_of, decision_of, fields_of, parsed_form, whole_data_of
 from flowrunner.api.http.answers import Message, Reply, answer, errors
 from flowrunner.api.http.authentication import address_of, caller_of
-from flowrunner.api.http.bodies import StrictRequest
+from flowrunner.api.http.bodies import read_bounded
 from flowrunner.api.http.edge import OWN_HEADERS
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs
@@ -79,9 +79,7 @@ async def _form_of(request: Request) -> bytes:
         raise InvalidRequest(f"The answer must be a form: {_FORM}", status=415)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise InvalidRequest("The request body must not be compressed", status=415)
-    strict = StrictRequest(request.scope, request.receive)
-    strict.most_bytes = MAX_FORM_BYTES
-    return await strict.read_bounded()
+    return await read_bounded(request, MAX_FORM_BYTES)
 
 
 @router.delete(

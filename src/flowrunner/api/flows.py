@@ -26,9 +26,9 @@ from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
     NOT_MODIFIED,
+    change_condition_of,
     is_known,
     not_modified,
-    states_to_match,
     with_etag,
 )
 from flowrunner.api.http.errors import etag
@@ -356,10 +356,10 @@ async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
 async def update_flow(request: Request, id: str, body: UpdateFlow) -> Reply[FlowAnswer]:
     """Update a flow. A changed definition becomes a new revision; running executions keep theirs."""
     flows, caller, draft = services_of(request).flows, caller_of(request), draft_of(request, body)
-    if_states = states_to_match(request)
+    condition = change_condition_of(request)
     if is_dry_run(request):
-        return await planned(request, await flows.plan_update(caller, FlowId(id), draft, if_states=if_states))
-    return saved(await flows.update(caller, FlowId(id), draft, if_states=if_states))
+        return await planned(request, await flows.plan_update(caller, FlowId(id), draft, condition=condition))
+    return saved(await flows.update(caller, FlowId(id), draft, condition=condition))
 
 
 @router.delete(
@@ -371,7 +371,7 @@ async def delete_flow(request: Request, id: str) -> Reply[Message]:
     """Delete a flow. Running executions continue, and the history stays readable."""
     dry_run = is_dry_run(request)
     await services_of(request).flows.delete(
-        caller_of(request), FlowId(id), if_states=states_to_match(request), dry_run=dry_run
+        caller_of(request), FlowId(id), condition=change_condition_of(request), dry_run=dry_run
     )
     return answer(Message(message="The flow would be deleted" if dry_run else "Flow deleted successfully"))
 
@@ -471,10 +471,10 @@ async def compare_revisions(
 )
 async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Reply[FlowAnswer]:
     """Restore an old definition as a new revision. The history is unchanged."""
-    flows, caller, if_states = services_of(request).flows, caller_of(request), states_to_match(request)
+    flows, caller, condition = services_of(request).flows, caller_of(request), change_condition_of(request)
     if is_dry_run(request):
-        return await planned(request, await flows.plan_restore(caller, FlowId(id), number, if_states=if_states))
-    return saved(await flows.restore(caller, FlowId(id), number, if_states=if_states))
+        return await planned(request, await flows.plan_restore(caller, FlowId(id), number, condition=condition))
+    return saved(await flows.restore(caller, FlowId(id), number, condition=condition))
 
 
 @router.delete(

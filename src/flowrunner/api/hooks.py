@@ -24,7 +24,7 @@ from flowrunner.api.http.answers import (
     present,
 )
 from flowrunner.api.http.authentication import address_of, caller_of
-from flowrunner.api.http.bodies import MAX_BODY_BYTES, StrictRequest
+from flowrunner.api.http.bodies import MAX_BODY_BYTES, read_bounded
 from flowrunner.api.http.errors import error_answer
 from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import listed_of
@@ -135,9 +135,7 @@ async def _serve(request: Request, token: str) -> Response:
 
 async def _received(request: Request) -> HookRequest:
     """Read a body of any type. Raises: InvalidRequest if it is too large, before anything else is looked at."""
-    strict = StrictRequest(request.scope, request.receive)
-    strict.most_bytes = MAX_BODY_BYTES
-    body = await strict.read_bounded()
+    body = await read_bounded(request, MAX_BODY_BYTES)
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         headers[name] = f"{headers[name]}, {value}" if name in headers else value

@@ -19,7 +19,7 @@ from flowrunner.bootstrap.backup_file import (
     BackupFile,
     Manifest,
     NotBackup,
-    digest_of,
+    digest_of_file,
     is_backup,
     write_backup,
 )
@@ -73,7 +73,7 @@ async def back_up(settings: Settings, file: Path, *, passphrase: str | None) -> 
             database=SQLITE if settings.database_url is None else POSTGRESQL,
             schema=schema,
             size=copy.stat().st_size,
-            sha256=digest_of(copy),
+            sha256=digest_of_file(copy),
             has_keys=keys is not None,
         )
         draft = place / "backup"

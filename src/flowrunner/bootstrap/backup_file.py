@@ -53,7 +53,7 @@ class Manifest:
     has_keys: bool
 
 
-def digest_of(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
     """Return the SHA-256 digest of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.errors import FlowRunnerError, InvalidInput, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,7 @@ class ClaimedKey:
 
 class RequestKeyTaken(FlowRunnerError):
     """The rejection of a change: an earlier request with the key has been done."""
+
+
+def key_was_reused() -> InvalidInput:
+    return invalid("Idempotency-Key", "was used before, with another request", code="reused", hint="use another key")

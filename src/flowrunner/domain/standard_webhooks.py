@@ -31,7 +31,7 @@ def secret_of(key: bytes) -> str:
     return _OF_BASE64 + base64.b64encode(key).decode()
 
 
-def digest_of(key: bytes, id: str, timestamp: str, body: bytes) -> str:
+def body_signature(key: bytes, id: str, timestamp: str, body: bytes) -> str:
     """Return the signature of a message without its version."""
     signed = f"{id}.{timestamp}.".encode(errors="surrogateescape") + body
     return base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
@@ -49,5 +49,5 @@ def signature(secret: str, id: str, timestamp: str, body: bytes, *, previous: st
     return {
         "webhook-id": id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": " ".join(f"v1,{digest_of(key_of(each), id, timestamp, body)}" for each in secrets),
+        "webhook-signature": " ".join(f"v1,{body_signature(key_of(each), id, timestamp, body)}" for each in secrets),
     }

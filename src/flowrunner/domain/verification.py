@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, assert_never
 
-from flowrunner.domain.standard_webhooks import digest_of, key_of
+from flowrunner.domain.standard_webhooks import body_signature, key_of
 
 # Longest difference between the sender's clock and ours, in both directions.
 WINDOW_SECONDS: Final = 300
@@ -158,7 +158,7 @@ def _standard(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], n
             keys.append(key_of(secret))
         except ValueError:
             return NO_SECRET
-    expected = [digest_of(key, id, timestamp, body) for key in keys]
+    expected = [body_signature(key, id, timestamp, body) for key in keys]
     if "." in id:
         # Otherwise two ways to divide the signed text into id, time and body would have one signature.
         return WRONG

@@ -1,13 +1,10 @@
 """Executions: start, read and cancel."""
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from typing import Final
-
-import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
@@ -15,7 +12,6 @@ from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
 from flowrunner.domain.errors import (
     Conflict,
     FlowDisabled,
-    InvalidInput,
     QueueFull,
     StartsPaused,
     TooManyRequests,
@@ -27,6 +23,7 @@ from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
 from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.request_keys import key_was_reused
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -51,6 +48,7 @@ from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.ids import first_id, new_id, time_of
+from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
 from flowrunner.services.usage import StoredBytes
 
@@ -173,7 +171,9 @@ class Executions:
             caller=caller,
             labels=checked_labels(labels),
             idempotency_key=idempotency_key,
-            digest=None if idempotency_key is None else digest_of([flow_id, input, *([labels] if labels else [])]),
+            digest=None
+            if idempotency_key is None
+            else digest_of_request([flow_id, input, *([labels] if labels else [])]),
             id=id,
         )
         await self._slots.take(caller.workspace_id, caller.account_id)
@@ -386,15 +386,6 @@ class Executions:
                     await self._dispatcher.cancel(execution.id, reason="the workspace was deleted", force=True)
                 except Conflict:
                     continue
-
-
-def key_was_reused() -> InvalidInput:
-    return invalid("Idempotency-Key", "was used before, with another request", code="reused", hint="use another key")
-
-
-def digest_of(asked: JSON) -> str:
-    """Return the digest that tells whether two requests with the same idempotency key are equal."""
-    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
 def _start_of(id: ExecutionId, flow_id: FlowId, caller: Caller, cause: StartCause, *, at: datetime) -> AuditEntry:

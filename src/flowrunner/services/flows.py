@@ -242,13 +242,12 @@ class Flows:
         id: FlowId,
         draft: FlowDraft,
         *,
-        if_states: Collection[str] | None = None,
+        condition: Precondition = ANY,
         restores: int | None = None,
     ) -> SavedFlow:
         """Change the given fields. A new definition also sets the metadata that are not given.
 
         Args:
-            if_states: Required states of the flow; None accepts any.
             restores: The revision that the definition is taken from, for the audit log.
 
         Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput; LimitReached for a new definition.
@@ -257,7 +256,7 @@ class Flows:
         changer = await self.changer(caller, draft)
 
         def change(before: SavedFlow) -> SavedFlow:
-            Precondition(states=if_states).check(before)
+            condition.check(before)
             return changer.changed(before)
 
         def audit(after: SavedFlow) -> AuditEntry:
@@ -272,12 +271,12 @@ class Flows:
         return await self._store.update(caller.workspace_id, id, change, audit=audit)
 
     async def plan_update(
-        self, caller: Caller, id: FlowId, draft: FlowDraft, *, if_states: Collection[str] | None = None
+        self, caller: Caller, id: FlowId, draft: FlowDraft, *, condition: Precondition = ANY
     ) -> FlowChange:
         """Return what `update` would do, and save nothing. Raises: as `update`."""
         before = await self._store.get(caller.workspace_id, id)
         changer = await self.changer(caller, draft)
-        Precondition(states=if_states).check(before)
+        condition.check(before)
         after = changer.changed(before).after(before)
         await self._store.check_tool(caller.workspace_id, after)
         return FlowChange(before, after)
@@ -287,14 +286,11 @@ class Flows:
         flow = None if draft.definition is None else await self.read(caller, draft.definition)
         return FlowChanger.of(caller, draft, flow, at=self._clock.now())
 
-    async def delete(
-        self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None, dry_run: bool = False
-    ) -> None:
+    async def delete(self, caller: Caller, id: FlowId, *, condition: Precondition = ANY, dry_run: bool = False) -> None:
         """Delete a flow; its running executions continue. A dry run only checks.
 
         Raises: NotFound, PreconditionFailed.
         """
-        condition = Precondition(states=if_states)
         if dry_run:
             condition.check(await self._store.get(caller.workspace_id, id))
             return
@@ -352,21 +348,19 @@ class Flows:
         async with self._locks.of(caller), self._comparing:
             return await asyncio.to_thread(difference, old[0], new[0], names=(old[1], new[1]))
 
-    async def restore(
-        self, caller: Caller, id: FlowId, number: int, *, if_states: Collection[str] | None = None
-    ) -> SavedFlow:
+    async def restore(self, caller: Caller, id: FlowId, number: int, *, condition: Precondition = ANY) -> SavedFlow:
         """Save an old definition as a new revision, as `update` does.
 
         Raises: NotFound, PreconditionFailed, LimitReached; InvalidFlow if the language no longer accepts it.
         """
         draft = await self._draft_of(caller, id, number)
-        return await self.update(caller, id, draft, if_states=if_states, restores=number)
+        return await self.update(caller, id, draft, condition=condition, restores=number)
 
     async def plan_restore(
-        self, caller: Caller, id: FlowId, number: int, *, if_states: Collection[str] | None = None
+        self, caller: Caller, id: FlowId, number: int, *, condition: Precondition = ANY
     ) -> FlowChange:
         """Return what `restore` would do, and save nothing. Raises: as `restore`."""
-        return await self.plan_update(caller, id, await self._draft_of(caller, id, number), if_states=if_states)
+        return await self.plan_update(caller, id, await self._draft_of(caller, id, number), condition=condition)
 
     async def _draft_of(self, caller: Caller, id: FlowId, number: int) -> FlowDraft:
         return FlowDraft(definition=(await self._store.revision(caller.workspace_id, id, number)).definition)

@@ -1,16 +1,18 @@
 """Requests with an idempotency key: the first one is done, and its repeats get the first answer."""
 
 import asyncio
+import hashlib
 from datetime import timedelta
 from typing import Final
 
+import msgspec
+
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict
-from flowrunner.domain.request_keys import ClaimedKey, KeptAnswer, RequestKey
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.request_keys import ClaimedKey, KeptAnswer, RequestKey, key_was_reused
+from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.request_keys import RequestKeyStore
-from flowrunner.services.executions import key_was_reused
 
 KEPT_FOR: Final = timedelta(hours=24)
 # Longer answers are not kept.
@@ -18,6 +20,11 @@ MAX_ANSWER_CHARACTERS: Final = 8 * 1024
 # How long a repeat waits for the answer of a request that is being done.
 _LOOKS: Final = 20
 _LOOK_SECONDS: Final = 0.1
+
+
+def digest_of_request(asked: JSON) -> str:
+    """Return the digest that tells whether two requests with the same idempotency key are equal."""
+    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
 class RequestKeys:

@@ -21,8 +21,9 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows, FlowStore
 from flowrunner.ports.journal import JournalReader
-from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 from flowrunner.services.replays import Replays
+from flowrunner.services.request_keys import digest_of_request
 
 CURRENT: Final = "current"
 _LABEL: Final = "label:"
@@ -103,7 +104,7 @@ class Reruns:
                 # A list, as labels are none.
                 *([] if node_input is None else [[node_input.value]]),
             ]
-            digest = digest_of([id, from_step, input, revision, same_keys, *more])
+            digest = digest_of_request([id, from_step, input, revision, same_keys, *more])
             repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest)
             if repeated is not None:
                 return await self._with_revision(caller, repeated)

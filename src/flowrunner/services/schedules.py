@@ -25,7 +25,8 @@ from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import ScheduleStore, TriggerFire, TriggerHasMoved, TriggerView
 from flowrunner.services.batches import handle_all
-from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest
+from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.trigger_requests import request_of
 
 logger = structlog.get_logger()
@@ -155,7 +156,7 @@ class Schedules:
         now = self._clock.now()
         request = await self._request(trigger, now, now, TriggerFire(trigger_id=trigger.id, at=now))
         cause = Scheduled(trigger=trigger.id, name=trigger.name, due_at=now, by=caller.account_id)
-        digest = None if idempotency_key is None else digest_of([trigger.id])
+        digest = None if idempotency_key is None else digest_of_request([trigger.id])
         return await self._executions.accept(
             replace(request, caller=caller, cause=cause, idempotency_key=idempotency_key, digest=digest)
         )

@@ -36,7 +36,7 @@ from flowrunner.services.second_step import (
     CHALLENGE_LIFE,
     FactorCheck,
     SecondFactorAnswer,
-    digest_of,
+    digest_of_secret,
     recovery_digest,
     signed_challenge,
 )
@@ -113,7 +113,7 @@ class SecondFactors:
             if use.recovery_digest is not None:
                 change = "A recovery code of your account was used for a login."
                 entry = replace(entry, mails=self._login_mails.notice(account_id, change))
-            await self._store.accept(digest_of(challenge), account_id, use, session, at=now, audit=entry)
+            await self._store.accept(digest_of_secret(challenge), account_id, use, session, at=now, audit=entry)
             self._login_mails.count(entry.mails)
         except Unauthorized:
             self._audit.login_failed(account_id, address=address)
@@ -182,7 +182,7 @@ class SecondFactors:
         known = [f.view.credential_id for f in stored if f.view.credential_id is not None]
         options = passkeys.creation(signed_challenge(challenge), caller.account_id, name=account.email, known=known)
         await self._store.open_challenge(
-            digest_of(challenge), caller.account_id, purpose="passkey", expires_at=now + CHALLENGE_LIFE
+            digest_of_secret(challenge), caller.account_id, purpose="passkey", expires_at=now + CHALLENGE_LIFE
         )
         return NewPasskey(challenge=challenge, options=options)
 
@@ -218,7 +218,7 @@ class SecondFactors:
             caller.account_id,
             view,
             seal,
-            challenge=digest_of(challenge),
+            challenge=digest_of_secret(challenge),
             session=session,
             recovery=digests,
             most=MAX_FACTORS,

@@ -36,13 +36,13 @@ class SecondFactorAnswer:
     passkey: Mapping[str, Any] | None = None
 
 
-def digest_of(secret: str) -> str:
+def digest_of_secret(secret: str) -> str:
     """Return what is stored of a challenge, or of an account's recovery code."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def recovery_digest(account_id: AccountId, code: str) -> str:
-    return digest_of(f"{account_id}:{code}")
+    return digest_of_secret(f"{account_id}:{code}")
 
 
 def signed_challenge(challenge: str) -> bytes:
@@ -79,7 +79,7 @@ class LoginChallenges:
             request = self._passkeys.request(signed_challenge(challenge), known=known)
             methods.append("passkey")
         await self._store.open_challenge(
-            digest_of(challenge), account_id, purpose="login", expires_at=expires_at, password_hash=password_hash
+            digest_of_secret(challenge), account_id, purpose="login", expires_at=expires_at, password_hash=password_hash
         )
         return SecondFactorRequired(
             challenge=challenge, methods=(*methods, "recovery_code"), expires_at=expires_at, passkey=request
@@ -108,7 +108,7 @@ class FactorCheck:
         if sum(given is not None for given in (answer.code, answer.recovery_code, answer.passkey)) != 1:
             raise invalid("", "must have exactly one of code, recovery_code and passkey")
         return await self._store.count_attempt(
-            digest_of(challenge), is_code=answer.code is not None, most=MOST_ANSWERS, at=self._clock.now()
+            digest_of_secret(challenge), is_code=answer.code is not None, most=MOST_ANSWERS, at=self._clock.now()
         )
 
     async def run(self, account_id: AccountId, challenge: str, answer: SecondFactorAnswer) -> FactorUse:

@@ -9,6 +9,7 @@ from flowrunner.domain.approvals import LOWEST_ROLE, has_address, has_role, is_n
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
 from flowrunner.domain.events import SignalReceived
+from flowrunner.domain.request_keys import key_was_reused
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.step_state import StepState
 from flowrunner.domain.transitions import replay
@@ -21,8 +22,8 @@ from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
-from flowrunner.services.executions import digest_of, key_was_reused
 from flowrunner.services.replays import Replays
+from flowrunner.services.request_keys import digest_of_request
 
 MAX_KEY_CHARACTERS: Final = 200
 
@@ -206,7 +207,7 @@ def _request(idempotency_key: str | None, asked: JSON, *, of: AccountId | None =
     if idempotency_key is None:
         return None
     key: JSON = idempotency_key if of is None else [of, idempotency_key]
-    return f"{digest_of(key)[:32]}:{digest_of(asked)[:32]}"
+    return f"{digest_of_request(key)[:32]}:{digest_of_request(asked)[:32]}"
 
 
 def _asked_with(events: Sequence[Timed], key: str) -> str | None:

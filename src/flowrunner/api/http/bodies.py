@@ -48,21 +48,47 @@ def takes_zip() -> dict[str, Any]:
     return {TAKES_ZIP: True, "requestBody": {"required": True, "content": content}}
 
 
+async def read_bounded(request: Request, most: int) -> bytes:
+    """Return the body, of any type. Raises: InvalidRequest if it has more than ``most`` bytes, or was cut off."""
+    length = header_of(request.scope, b"content-length")
+    if length is not None and (not length.isdigit() or int(length[:20]) > most):
+        raise _too_large(most)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise _too_large(most)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise InvalidRequest("The request body was cut off") from None
+    return b"".join(chunks)
+
+
+def _too_large(most: int) -> InvalidRequest:
+    return InvalidRequest(f"The request body has more than {most} bytes", status=413)
+
+
 class StrictRequest(Request):
     """A request with a bounded body of strict JSON, or of YAML where the route takes flow documents.
 
+    Args:
+        room: The memory for long bodies.
+
     Attributes:
         is_document: The body is a flow document.
-        room: The memory for long bodies.
     """
 
-    most_bytes = MAX_BODY_BYTES
-    takes_yaml = False
-    takes_zip = False
     is_document = False
-    room: BodyRoom
     # Of an empty body.
     _value: Any = None
+
+    def __init__(self, request: Request, room: BodyRoom, *, most: int, takes_yaml: bool, takes_zip: bool) -> None:
+        super().__init__(request.scope, request.receive)
+        self._room = room
+        self._most = most
+        self._takes_yaml = takes_yaml
+        self._takes_zip = takes_zip
 
     @contextlib.asynccontextmanager
     async def parsed(self) -> AsyncIterator[Self]:
@@ -72,11 +98,11 @@ class StrictRequest(Request):
             InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if its content is not
                 JSON.
         """
-        self._body = await self.read_bounded()
-        if self.takes_zip:
+        self._body = await read_bounded(self, self._most)
+        if self._takes_zip:
             _check_is_zip(self.scope)
             # As much as it may hold, whatever its size: a short archive can be of long documents.
-            async with self.room.hold(self._share, 2 * MAX_BATCH_BODY_BYTES):
+            async with self._room.hold(self._share, 2 * MAX_BATCH_BODY_BYTES):
                 yield self
             return
         if len(self._body) <= LONG_BYTES:
@@ -84,7 +110,7 @@ class StrictRequest(Request):
             yield self
             return
         # Only authenticated callers can send this much. An estimate for JSON is none too small for a text.
-        async with self.room.hold(self._share, memory_of_json(self._body)):
+        async with self._room.hold(self._share, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
 
@@ -96,7 +122,7 @@ class StrictRequest(Request):
     async def _parse(self, data: bytes) -> None:
         if not data:
             return
-        self.is_document = _is_document(self.scope, takes_yaml=self.takes_yaml)
+        self.is_document = _is_document(self.scope, takes_yaml=self._takes_yaml)
         if self.is_document:
             self._value = {"definition": _text_of(data)}
             return
@@ -110,25 +136,6 @@ class StrictRequest(Request):
         # There are few threads, so an account uses one at a time.
         async with state_of(self).long_bodies.of(caller_of(self)):
             return await asyncio.to_thread(strict_json.loads, data)
-
-    async def read_bounded(self) -> bytes:
-        """Return the body, of any type. Raises: InvalidRequest if it is too large."""
-        length = header_of(self.scope, b"content-length")
-        if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
-            raise self._too_large()
-        chunks, size = [], 0
-        try:
-            async for chunk in self.stream():
-                size += len(chunk)
-                if size > self.most_bytes:
-                    raise self._too_large()
-                chunks.append(chunk)
-        except ClientDisconnect:
-            raise InvalidRequest("The request body was cut off") from None
-        return b"".join(chunks)
-
-    def _too_large(self) -> InvalidRequest:
-        return InvalidRequest(f"The request body has more than {self.most_bytes} bytes", status=413)
 
     async def json(self) -> Any:
         return self._value

@@ -76,6 +76,11 @@ def condition_of(request: Request) -> Precondition:
     return Precondition(states=states_to_match(request), must_exist=has_if_match, must_be_new=must_be_new is not None)
 
 
+def change_condition_of(request: Request) -> Precondition:
+    """Return the condition on a resource that exists and that the request changes. Raises: InvalidRequest."""
+    return Precondition(states=states_to_match(request))
+
+
 def is_known(request: Request, state: str) -> bool:
     """Return True if `If-None-Match` contains this state. Raises: InvalidRequest."""
     tags = _tags(request, b"if-none-match")

@@ -18,7 +18,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable, invalid
 from flowrunner.domain.request_keys import KeptAnswer, RequestKey, RequestKeyTaken
-from flowrunner.services.executions import digest_of
+from flowrunner.services.request_keys import digest_of_request
 from flowrunner.threads import on_thread_if
 
 IDEMPOTENCY_KEY: Final = {
@@ -114,11 +114,11 @@ async def _digest(request: Request, caller: Caller, repeats: Repeats, *, takes_b
     if repeats.omitted:
         value = await request.json()
         known = {k: v for k, v in value.items() if k not in repeats.omitted} if isinstance(value, dict) else None
-        return digest_of([*asked, known])
+        return digest_of_request([*asked, known])
     # The body of a route that takes none is not read, and has no limit.
     body = await request.body() if takes_body else b""
     digest = await on_thread_if(len(body), hashlib.sha256, body)
-    return digest_of([*asked, request.headers.get("content-type"), digest.hexdigest()])
+    return digest_of_request([*asked, request.headers.get("content-type"), digest.hexdigest()])
 
 
 def _kept(response: Response) -> KeptAnswer:

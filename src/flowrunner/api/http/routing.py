@@ -93,9 +93,9 @@ class BoundedRoute(APIRoute, ABC):
                 check_query_names(request, query_names)
             if not takes_body:
                 return await handle(request)
-            strict = StrictRequest(request.scope, request.receive)
-            strict.most_bytes, strict.takes_yaml, strict.takes_zip = most_bytes, may_be_yaml, takes_zip
-            strict.room = self.body_room(request)
+            strict = StrictRequest(
+                request, self.body_room(request), most=most_bytes, takes_yaml=may_be_yaml, takes_zip=takes_zip
+            )
             async with strict.parsed():
                 await self.admit_again(strict)
                 return await handle(strict)
