@@ -283,7 +283,7 @@ def test_a_failed_execution_opens_on_what_failed_and_goes_on_from_there(tab: Tab
     drawer = page.get_by_role("complementary")
     expect(drawer.locator(".alert b")).to_have_text("HTTP request failed with status 503")
     expect(drawer.locator(".alert")).to_contain_text("In line 3 of params.script")
-    expect(drawer).to_contain_text("push_all.1[1]/push.1")
+    expect(drawer).to_contain_text("push_all › round 2 › push")
     expect(drawer).to_contain_text("the warehouse answered 503")
     expect(drawer.get_by_role("group", name="Input")).to_contain_text("1002")
 

@@ -200,3 +200,75 @@ def test_the_timeline_counts_the_rounds_that_it_does_not_list(tab: Tab, api: Cli
     expect(panel(page)).to_contain_text("no 29")
     expect(panel(page).get_by_label("Round of the loop")).to_have_value("each.1[29]/push.1")
     expect(panel(page).locator(".rounds")).to_contain_text("of 40")
+
+
+def test_views_of_an_execution_keep_what_was_chosen(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(MANY_FAIL, name="keeps the view"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}?step=each.1%5B3%5D%2Fpush.1")
+    expect(panel(page)).to_contain_text("no 3")
+    views = page.get_by_role("navigation", name="Views of the execution")
+    views.get_by_role("link", name="Logs").click()
+    page.get_by_label("Level").select_option("error")
+    views.get_by_role("link", name="Timeline").click()
+    expect(panel(page)).to_contain_text("no 3")
+    views.get_by_role("link", name="Logs").click()
+    expect(page.get_by_label("Level")).to_have_value("error")
+    views.get_by_role("link", name="Graph").click()
+    expect(panel(page)).to_contain_text("no 3")
+
+    page.get_by_role("button", name="Zoom out").click()
+    scale = page.locator(".graph-scale").inner_text()
+    page.get_by_role("button", name="Replay").click()
+    expect(page.get_by_label("Moment of the execution")).to_be_visible()
+    assert page.locator(".graph-scale").inner_text() == scale
+
+
+def test_on_a_narrow_screen_what_is_chosen_comes_into_sight(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(MANY_FAIL, name="narrow"))
+    api.ended(id)
+    tab.page.set_viewport_size({"width": 390, "height": 700})
+    try:
+        page = tab.go(f"/executions/{id}?tab=timeline&node=each")
+        page.get_by_role("button", name="Show what each ran").click()
+        page.get_by_role("button", name=re.compile("^round 2, push, failed")).click()
+        expect(panel(page).locator("h2").first).to_be_in_viewport()
+    finally:
+        tab.page.set_viewport_size({"width": 1440, "height": 860})
+
+
+def test_back_shows_a_list_where_it_was_left(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="in a long list")
+    for id in [api.run(flow) for _ in range(45)]:
+        api.ended(id)
+    page = tab.go(f"/executions?flow={flow}")
+    row = page.get_by_role("link", name="in a long list").nth(35)
+    row.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    assert place > 0
+    row.click()
+    expect(page.locator("header .pill")).to_have_text("completed")
+    page.go_back()
+
+    expect(row).to_be_visible()
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == place
+
+
+def test_the_back_button_asks_before_a_text_is_lost_that_cannot_be_kept(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="too large")
+    page = tab.go("/flows")
+    page.get_by_role("link", name="too large").click()
+    expect(page.locator("[data-node=a]")).to_be_visible()
+    full = "throw new DOMException('full', 'QuotaExceededError')"
+    page.evaluate(f"() => {{ Storage.prototype.setItem = () => {{ {full} }} }}")
+    page.get_by_role("textbox", name="Flow definition").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.insert_text("# kept here alone")
+    expect(page.get_by_text("unsaved changes")).to_be_visible()
+    page.go_back()
+
+    expect(page.get_by_role("textbox", name="Flow definition")).to_contain_text("# kept here alone")
+    expect(page).to_have_url(re.compile(flow))
+    assert [fault[:7] for fault in tab.faults] == ["dialog:"]
+    tab.faults.clear()

@@ -73,12 +73,63 @@ export function guard(mayLeave: () => boolean): () => void {
   return () => guards.delete(mayLeave);
 }
 
+/** The number of the entry of the history that is shown, and where the entries of this page were scrolled to. */
+let at = 0;
+const places = new Map<number, number>();
+
+/** Milliseconds in which a screen loads what was scrolled to. */
+const SETTLING = 3000;
+
+/** Scroll to where an entry of the history was left, as soon as the screen is that long, unless the reader scrolls first. */
+function comeBack(place: number): void {
+  const scroll = () => {
+    if (document.documentElement.scrollHeight < place + window.innerHeight && performance.now() < end) return;
+    stop();
+    window.scrollTo(0, place);
+  };
+  const end = performance.now() + SETTLING;
+  const observer = new ResizeObserver(scroll);
+  const stop = () => {
+    observer.disconnect();
+    for (const name of ["wheel", "touchmove", "keydown", "popstate"]) window.removeEventListener(name, stop);
+  };
+  for (const name of ["wheel", "touchmove", "keydown", "popstate"]) window.addEventListener(name, stop, { passive: true });
+  observer.observe(document.body);
+  const content = document.getElementById("content");
+  if (content !== null) observer.observe(content);
+}
+
+/** Follow the browser's buttons, unless there is a reason to stay. */
+function travel(): void {
+  const next = (window.history.state as { at?: number } | null)?.at ?? 0;
+  const isSameScreen = window.location.pathname === location.peek().path;
+  if (isReturning) {
+    isReturning = false;
+    return;
+  }
+  if (!isSameScreen && next !== at && ![...guards].every((mayLeave) => mayLeave())) {
+    isReturning = true;
+    window.history.go(at - next);
+    return;
+  }
+  places.set(at, window.scrollY);
+  at = next;
+  location.value = here();
+  if (!isSameScreen) comeBack(places.get(next) ?? 0);
+}
+
+/** The browser has left an entry that must stay, and is on its way back to it. */
+let isReturning = false;
+
 export function go(address: string, options: { replace?: boolean } = {}): void {
   const target = new URL(address, window.location.href);
   const isSameScreen = target.pathname === location.peek().path;
   if (!isSameScreen && ![...guards].every((mayLeave) => mayLeave())) return;
-  if (options.replace) window.history.replaceState(null, "", target);
-  else window.history.pushState(null, "", target);
+  if (options.replace) window.history.replaceState({ at }, "", target);
+  else {
+    places.set(at, window.scrollY);
+    window.history.pushState({ at: ++at }, "", target);
+  }
   location.value = here();
   if (!isSameScreen) window.scrollTo(0, 0);
 }
@@ -127,9 +178,8 @@ function openRow(event: MouseEvent): void {
 
 /** Follow the links of the page without loading it again. */
 export function listen(): void {
-  window.addEventListener("popstate", () => {
-    location.value = here();
-  });
+  at = (window.history.state as { at?: number } | null)?.at ?? 0;
+  window.addEventListener("popstate", travel);
   document.addEventListener("click", openRow);
   document.addEventListener("auxclick", openRow);
   // The middle button would begin to scroll.

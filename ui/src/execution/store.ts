@@ -1,7 +1,7 @@
 /** One execution as its screen shows it: loaded once, and renewed by its events until it has ended. */
 import { computed, signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../api/client";
-import { GraphStates, type NodeStatus } from "../graph/states";
+import { GraphStates, type NodeState, type NodeStatus } from "../graph/states";
 import { duration } from "../parts/format";
 import { executions as texts } from "../texts/executions";
 import { pathOf } from "./names";
@@ -153,7 +153,8 @@ export class ExecutionStore {
     for (const event of events) {
       if (event.step === undefined) continue;
       const status = statusOf(event);
-      if (status !== undefined) this.states.setNode(pathOf(event.step), { status });
+      const isInScope = event.step.includes("/");
+      if (status !== undefined) this.states.change(pathOf(event.step), (before) => stateAfter(before, status, isInScope));
     }
     const hasEnded = events.some(({ type, status }) => type !== "log" && type !== "node_completed" && status !== undefined && FINAL.has(status));
     if (hasEnded) {
@@ -185,6 +186,15 @@ function merged(...lists: readonly (readonly Step[])[]): Step[] {
 function ignoreMissing(error: unknown): undefined {
   if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return undefined;
   throw error;
+}
+
+/**
+ * Return the state of a node after one of its runs has got a status. The sums over the rounds of a loop stay until they are counted
+ * again, and so does a failure of one of them.
+ */
+export function stateAfter(before: NodeState | undefined, status: NodeStatus, isInScope: boolean): NodeState {
+  if (isInScope && before?.status === "failed") return before;
+  return { status, detail: before?.detail };
 }
 
 export function statusOf(event: EventMessage): NodeStatus | undefined {

@@ -28,6 +28,10 @@ class InnerStates extends GraphStates {
     this.outer.setNode(this.prefix + id, state);
   }
 
+  override change(id: string, next: (before: NodeState | undefined) => NodeState): void {
+    this.outer.change(this.prefix + id, next);
+  }
+
   override setLink(source: string, target: string, isTaken: boolean): void {
     this.outer.setLink(this.prefix + source, this.prefix + target, isTaken);
   }

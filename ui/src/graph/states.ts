@@ -57,6 +57,11 @@ export class GraphStates implements StateSource {
     this.ask();
   }
 
+  /** Set the state that follows from the present one. */
+  change(id: string, next: (before: NodeState | undefined) => NodeState): void {
+    this.setNode(id, next(this.nextNodes.has(id) ? this.nextNodes.get(id) : this.node(id).peek()));
+  }
+
   setLink(source: string, target: string, isTaken: boolean): void {
     this.nextLinks.set(linkKey(source, target), isTaken);
     this.ask();

@@ -160,7 +160,7 @@ function Canvas({ camera, width, height, children }: { camera: Camera; width: nu
   const scale = camera.scale.value;
   return (
     <div class="graph-space" style={{ width: `${width * scale}px`, height: `${height * scale}px` }}>
-      <div class="graph-canvas" style={{ width: `${width}px`, height: `${height}px`, transform: `scale(${scale})` }}>{children}</div>
+      <div class="graph-canvas" style={{ width: `${width}px`, height: `${height}px`, transform: `scale(${scale})`, "--scale": String(scale) }}>{children}</div>
     </div>
   );
 }

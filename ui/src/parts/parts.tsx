@@ -42,7 +42,7 @@ export function Tabs({ label, tabs }: { label: string; tabs: Tab[] }) {
   return (
     <nav class="tabs" aria-label={label}>
       {tabs.map((tab) => (
-        <a key={tab.href} ref={tab.current ? current : undefined} href={tab.href} aria-current={tab.current ? "page" : undefined}>{tab.label}</a>
+        <a key={tab.label} ref={tab.current ? current : undefined} href={tab.href} aria-current={tab.current ? "page" : undefined}>{tab.label}</a>
       ))}
     </nav>
   );

@@ -43,12 +43,14 @@ function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
   const asked = location.value.query.get("tab");
   const tab = TABS.find((name) => name === asked) ?? "graph";
   const address = to(`/executions/${detail.id}`);
+  // What was chosen and filtered in one view is there when the reader comes back to it.
+  const kept = { ...Object.fromEntries(location.value.query), line: undefined };
   const isLoading = store.version.value === 0;
   const error = store.error.value;
   return (
     <>
       <ExecutionHead store={store} detail={detail}>
-        <Tabs label={texts.tabs} tabs={TABS.map((name) => ({ label: texts[name], href: withQuery(address, { tab: name === "graph" ? undefined : name }), current: name === tab }))} />
+        <Tabs label={texts.tabs} tabs={TABS.map((name) => ({ label: texts[name], href: withQuery(address, { ...kept, tab: name === "graph" ? undefined : name }), current: name === tab }))} />
       </ExecutionHead>
       {(tab === "graph" || tab === "timeline") && isLoading && <div class="content">{error ? <Failure error={error} retry={store.load} /> : <Skeleton rows={8} />}</div>}
       {tab === "graph" && !isLoading && <GraphTab store={store} detail={detail} />}

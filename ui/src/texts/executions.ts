@@ -165,6 +165,8 @@ export const executions = {
   untaken: "No path led here.",
   runsOf: (node: string) => `Runs of ${node}`,
   allLines: "All lines of this step",
+  waited: "waited to retry",
+  retriesIn: "retries after",
   linesOfAttempt: (attempt: number) => `Lines of attempt ${attempt}`,
   others: (count: number) => `${count.toLocaleString("en")} ${count === 1 ? "other" : "others"}`,
   some: (count: number, status: string) => `${count.toLocaleString("en")} ${status}`,

@@ -5,6 +5,7 @@ import { api, type Schemas } from "../../api/client";
 import { location, setQuery, to, withQuery } from "../../app/router";
 import { readable } from "../../execution/names";
 import type { ExecutionStore } from "../../execution/store";
+import { Lines, queryOf, type Filter, type Line } from "../../execution/lines";
 import { withoutSequences } from "../../parts/ansi";
 import { causeFirst } from "../../parts/causes";
 import { Coloured } from "../../parts/coloured";
@@ -19,24 +20,11 @@ import { withPerson } from "../../app/people";
 import { visible } from "../../parts/visible";
 import { executions as texts } from "../../texts/executions";
 
-type Line = Schemas["LogAnswer"];
 const HEIGHT = 22;
-const PAGE = 200;
 /** Characters of a message in its row. */
 const ROW = 2000;
 /** Attempts that can be chosen. */
 const MOST_ATTEMPTS = 100;
-
-/** What the lines are filtered by; it is in the address. */
-interface Filter {
-  level: string;
-  node: string;
-  /** The full name of a step, whose lines and those of the steps inside it are shown. */
-  step: string;
-  /** The number of an attempt; "" for all. */
-  attempt: string;
-  text: string;
-}
 
 function filterOf(query: URLSearchParams): Filter {
   return { level: query.get("level") ?? "", node: query.get("log_node") ?? "", step: query.get("log_step") ?? "", attempt: /^[1-9]\d{0,5}$/.exec(query.get("attempt") ?? "")?.[0] ?? "", text: query.get("q") ?? "" };
@@ -126,56 +114,6 @@ function SaveButton({ id, filter, total }: { id: string; filter: Filter; total: 
   return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
 }
 
-function queryOf({ level, node, step, attempt, text }: Filter) {
-  return { min_level: (level || undefined) as Line["level"] | undefined, node: node || undefined, step: step || undefined, attempt: attempt === "" ? undefined : Number(attempt), q: text || undefined };
-}
-
-/** Pages of lines by their number, loaded when they come into sight. */
-class Lines {
-  total: number | undefined;
-  error: unknown;
-  private readonly pages = new Map<number, Line[] | "loading">();
-  private readonly listeners = new Set<() => void>();
-
-  constructor(private readonly id: string, private readonly filter: Filter) {}
-
-  subscribe(listener: () => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
-
-  at(index: number): Line | undefined {
-    const page = this.pages.get(Math.floor(index / PAGE));
-    return page === undefined || page === "loading" ? undefined : page[index % PAGE];
-  }
-
-  /** The last page may have grown. */
-  async renew(): Promise<void> {
-    await this.load(this.total === undefined ? 0 : Math.floor(Math.max(0, this.total - 1) / PAGE));
-  }
-
-  need(from: number, to: number): void {
-    for (let page = Math.floor(from / PAGE); page <= Math.floor(to / PAGE); page++) {
-      if (!this.pages.has(page)) void this.load(page);
-    }
-  }
-
-  private async load(page: number): Promise<void> {
-    if (!this.pages.has(page)) this.pages.set(page, "loading");
-    try {
-      const query = { ...queryOf(this.filter), limit: PAGE, offset: page * PAGE };
-      const found = await api.get("/api/v1/executions/{id}/logs", { path: { id: this.id }, query });
-      this.pages.set(page, found.logs);
-      this.total = found.total;
-      this.error = undefined;
-    } catch (error) {
-      this.pages.delete(page);
-      this.error = error;
-    }
-    for (const listener of this.listeners) listener();
-  }
-}
-
 function useSubscription(lines: Lines): void {
   const version = useSignal(0);
   useEffect(() => lines.subscribe(() => (version.value += 1)), [lines]);
@@ -223,10 +161,12 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   }
   const first = Math.max(0, Math.floor(top.value / HEIGHT) - 10);
   const last = Math.min(total - 1, Math.ceil((top.value + height.value) / HEIGHT) + 10);
+  // After each load: a page may have grown while it was loaded.
   useEffect(() => {
     if (total > 0) lines.need(first, last);
-  }, [first, last, total, lines]);
-  if (lines.error !== undefined) return <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
+  });
+  const failure = lines.error !== undefined && <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
+  if (lines.total === undefined && failure) return failure;
   if (lines.total === 0) {
     if (!isFiltered) return <Empty title={texts.nothingLogged}><p>{texts.nothingLoggedHint}</p></Empty>;
     return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, log_step: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
@@ -234,6 +174,7 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (
     <>
+      {failure}
       <div class="log-window" ref={ref} role="group" aria-label={texts.logLabel} tabIndex={0} onKeyDown={onKeyDown} onScroll={({ currentTarget }) => {
         top.value = currentTarget.scrollTop;
         follow.value = currentTarget.scrollTop + currentTarget.clientHeight >= currentTarget.scrollHeight - HEIGHT;

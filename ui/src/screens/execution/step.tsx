@@ -9,7 +9,7 @@ import { nodeOf, pathOf, readable, scopeOf } from "../../execution/names";
 import { askedStep } from "../../execution/selection";
 import { FINAL, MOST_STEPS, type Detail, type ExecutionStore, type Preview, type Step } from "../../execution/store";
 import { childOf } from "../../execution/subflows";
-import { causeFirst } from "../../parts/causes";
+import { causeFirst, causeOf } from "../../parts/causes";
 import { Coloured } from "../../parts/coloured";
 import { clockOf, duration, shortId } from "../../parts/format";
 import { member } from "../../parts/paths";
@@ -142,17 +142,30 @@ function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Sc
       <h3>{texts.attempts}</h3>
       <table class="small">
         <tbody>
-          {attempts.map((attempt) => (
-            <tr key={attempt.attempt}>
-              <td><a class="link" title={texts.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
-              <td>{attempt.error !== undefined ? <span class="bad" title={causeFirst(attempt.error.message)}>{attempt.error.type}</span> : attempt.status}</td>
-              <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
-            </tr>
+          {attempts.map((attempt, i) => (
+            <>
+              <tr key={attempt.attempt}>
+                <td><a class="link" title={texts.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
+                <td class="whole">{attempt.error !== undefined ? <><span class="bad">{attempt.error.type}</span> <span class="muted">{causeOf(attempt.error.message).what.slice(0, LONGEST)}</span></> : statuses[attempt.status] ?? attempt.status}</td>
+                <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
+              </tr>
+              <Pause between={attempt} and={attempts[i + 1]} />
+            </>
           ))}
         </tbody>
       </table>
     </section>
   );
+}
+
+/** Characters of a message in the list of attempts. */
+const LONGEST = 300;
+
+/** How long it waited for the next attempt. */
+function Pause({ between: { completed_at: ended, retry_at: retry }, and: next }: { between: Schemas["AttemptAnswer"]; and: Schemas["AttemptAnswer"] | undefined }) {
+  const until = next?.started_at ?? retry;
+  if (ended === undefined || until === undefined) return null;
+  return <tr class="muted"><td /><td>{next === undefined ? texts.retriesIn : texts.waited}</td><td class="num">{duration(Math.max(0, Date.parse(until) - Date.parse(ended)))}</td></tr>;
 }
 
 const TAIL = 12;
