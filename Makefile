@@ -90,6 +90,10 @@ $(UI_INSTALLED): ui/package-lock.json | $(VENV)/.dev
 	@cd ui && $(NODE) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@cp ui/package-lock.json $@
 
+.PHONY: cli-reference
+cli-reference: $(VENV)/.dev ## Write docs/cli-reference.md from the help of the commands
+	@PYTHONPATH=tests $(RUN) -m docs.cli_reference
+
 .PHONY: site
 site: $(VENV)/.dev ## Build the documentation as a site, into build/site
 	@$(RUN) docs/site

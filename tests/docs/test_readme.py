@@ -60,8 +60,8 @@ def test_the_flags_that_documents_name_exist() -> None:
 
 
 def test_the_targets_that_documents_name_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for page in all_pages() for name in re.findall(r"^make ([a-z]+)|`make ([a-z]+)", page.read_text())}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in all_pages() for name in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", page.read_text())}
     named = {name for pair in named for name in pair if name}
 
     assert {"demo", "test", "serve", "check", "bench"} <= targets

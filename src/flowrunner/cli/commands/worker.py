@@ -15,7 +15,7 @@ def worker(**flags: str | None) -> None:
     """Start a worker, which advances the executions that Temporal assigns to it. Workers share the load.
 
     It needs FLOWRUNNER_DISPATCH and FLOWRUNNER_DATABASE_URL, and the keys of the servers. On its port it serves
-    /healthz, /readyz and /metrics. Ctrl-C or SIGTERM stops it in an orderly way; other workers continue its executions.
+    /healthz, /readyz and /metrics. Ctrl-C or SIGTERM shuts it down gracefully; other workers continue its executions.
     """
     settings = load_settings(flags, os.environ)
     import uvloop
