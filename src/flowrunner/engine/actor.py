@@ -264,7 +264,7 @@ class ExecutionActor:
             due_at = await self._decide()
             if self._cancel_requests and self._state.ending is None:
                 return None
-            if self._steps.has_quick:
+            if self._steps.quick:
                 if self._is_careful or self._events.is_much_unrecorded:
                     await self._flush()
                     self._steps.launch()
@@ -341,6 +341,9 @@ class ExecutionActor:
                     # Let other tasks run.
                     measured_bytes = self._state.measured_bytes
                     await asyncio.sleep(0)
+            if isinstance(decision, Evaluate) and self._steps.quick:
+                # Its value leads to the next decision.
+                return None
         return None
 
     def _act(self, decision: Action) -> None:

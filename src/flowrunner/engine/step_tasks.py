@@ -32,6 +32,7 @@ class StepTasks:
 
     Attributes:
         evaluating: The scopes whose value is being evaluated.
+        quick: Added steps and evaluations that are so short that the caller runs them itself.
     """
 
     def __init__(
@@ -43,14 +44,14 @@ class StepTasks:
         redactor: Redactor,
     ) -> None:
         self.evaluating: set[str] = set()
+        self.quick: dict[Step, None] = {}
         self._deps = deps
         self._execution = execution
         self._state = state
         self._mailbox = mailbox
         self._redactor = redactor
         self._running: dict[Step, asyncio.Task[None] | None] = {}
-        # Running steps without a task yet: those that the caller runs itself, and the others.
-        self._quick: dict[Step, None] = {}
+        # Running steps without a task yet, except quick ones.
         self._to_start: dict[Step, None] = {}
         # Steps that set variables: the ones that wait, and the running one.
         self._in_line: dict[Step, None] = {}
@@ -70,30 +71,25 @@ class StepTasks:
             self._in_line[step] = None
             self._take_next_in_line()
         else:
-            (self._quick if node.is_quick else self._to_start)[step] = None
+            (self.quick if node.is_quick else self._to_start)[step] = None
 
     def add_evaluation(self, last: Step) -> None:
         """Evaluate the value of the scope that ends with the step ``last``."""
         self._running[last] = None
         self.evaluating.add(last.scope)
         is_quick = evaluated_part(self._execution.flow, self._state, last).is_quick
-        (self._quick if is_quick else self._to_start)[last] = None
+        (self.quick if is_quick else self._to_start)[last] = None
 
     def _take_next_in_line(self) -> None:
         if self._setting is None and self._in_line:
             self._setting = step = next(iter(self._in_line))
             del self._in_line[step]
             is_quick = node_of(self._execution.flow, self._state, step).is_quick
-            (self._quick if is_quick else self._to_start)[step] = None
-
-    @property
-    def has_quick(self) -> bool:
-        """True if an added step is so short that the caller can run it itself."""
-        return bool(self._quick)
+            (self.quick if is_quick else self._to_start)[step] = None
 
     def begin_quick(self, report: Callable[[Logged], None]) -> tuple[Step, Coroutine[Any, Any, TaskOutcome]]:
         """Remove the first quick step, and return it with its run, which the caller awaits."""
-        step = next(iter(self._quick))
+        step = next(iter(self.quick))
         is_evaluation = step.scope in self.evaluating
         self._forget(step)
         if is_evaluation:
@@ -196,7 +192,7 @@ class StepTasks:
             await asyncio.wait(tasks, timeout=CANCEL_GRACE_SECONDS)
 
     def _forget(self, step: Step) -> "asyncio.Task[None] | None":
-        self._quick.pop(step, None)
+        self.quick.pop(step, None)
         self._to_start.pop(step, None)
         self._in_line.pop(step, None)
         if self.evaluating:
