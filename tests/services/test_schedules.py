@@ -19,7 +19,7 @@ from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.schedules import Schedules
 from flowrunner.storage.pause import SqlPause
-from flowrunner.storage.trigger_starts import SqlSchedules
+from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
 from support.databases import MARA, NOON, rows_of
 from support.dependencies import Machine

@@ -19,8 +19,8 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.hooks import SqlHooks
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.pause import SqlPause
+from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
-from flowrunner.storage.trigger_starts import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
 from support.databases import MARA, NOON, Place, change, completion, creation
 

@@ -113,12 +113,12 @@ from flowrunner.storage.overview import SqlOverview
 from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.preferences import SqlPreferences
 from flowrunner.storage.request_keys import SqlRequestKeys
+from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.step_events import SqlStepEvents
 from flowrunner.storage.system import SqlInspector
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
-from flowrunner.storage.trigger_starts import SqlSchedules
 from flowrunner.storage.triggers import SqlTriggers
 from flowrunner.storage.usage import SqlUsage
 from flowrunner.storage.workspaces import SqlWorkspaces

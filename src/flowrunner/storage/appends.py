@@ -21,7 +21,7 @@ from flowrunner.storage.concurrency import HAS_FREE_SLOT
 from flowrunner.storage.execution_terms import ADD_TERM, terms_of_start
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
-from flowrunner.storage.trigger_starts import record_fires
+from flowrunner.storage.trigger_fires import record_fires
 from flowrunner.storage.usage import STORED, FreeStorage
 
 # Creates nothing if another process has taken over the claim, or the flow or the revision was deleted: without the

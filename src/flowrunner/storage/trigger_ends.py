@@ -8,9 +8,10 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.triggers import EndedExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
+from flowrunner.storage.schedules import MOST_ERROR_CHARACTERS
 from flowrunner.storage.transaction import Transaction, one_row
 from flowrunner.storage.trigger_events import notify_if_failing
-from flowrunner.storage.trigger_starts import MOST_ERROR_CHARACTERS, TAKE_END
+from flowrunner.storage.trigger_fires import TAKE_END
 from flowrunner.storage.triggers import of_ids
 
 STATE: Final = """

@@ -1,0 +1,84 @@
+"""Due schedules, and what becomes of their triggers if no execution starts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.schedules import NextStart
+from flowrunner.domain.triggers import TriggerId
+from flowrunner.domain.values import rfc3339
+from flowrunner.ports.triggers import TriggerView
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms_or_none, to_ms
+from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.trigger_events import notify_if_failing, notify_of_trigger
+from flowrunner.storage.trigger_fires import next_start
+from flowrunner.storage.triggers import ALL, view
+
+ADVANCE: Final = """
+UPDATE triggers
+   SET due_at = :next_due_at, next_at = :next_at, missed = missed + :missed, skipped = skipped + :skipped
+ WHERE id = :id AND due_at = :due_at
+"""
+FAIL: Final = """
+UPDATE triggers
+   SET due_at = :next_due_at, next_at = :next_at, missed = missed + :missed, failures = failures + 1, error = :error
+ WHERE id = :id AND due_at = :due_at
+RETURNING failures
+"""
+# Nothing is due during a pause; missed due times are found after it.
+EARLIEST: Final = """
+SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL
+"""
+IS_DUE: Final = """
+ WHERE t.next_at <= :at AND t.next_at IS NOT NULL AND (SELECT paused_at IS NULL FROM engine)
+ ORDER BY t.next_at LIMIT :limit
+"""
+DUE: Final = f"{ALL}{IS_DUE}"
+
+MOST_ERROR_CHARACTERS: Final = 500
+
+
+class SqlSchedules:
+    """Implements `ports.ScheduleStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def earliest(self) -> datetime | None:
+        row = await self._database.read(lambda tx: tx.row(EARLIEST))
+        return None if row is None else from_ms_or_none(row[0])
+
+    async def due(self, *, at: datetime, limit: int) -> Sequence[TriggerView]:
+        rows = await self._database.read_long(lambda tx: tx.rows(DUE, {"at": to_ms(at), "limit": limit}))
+        return [view(row) for row in rows]
+
+    async def advance(
+        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, skipped: int = 0
+    ) -> bool:
+        values = next_start(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed, "skipped": skipped}
+
+        async def advance(tx: Transaction) -> bool:
+            has_changed = await tx.run(ADVANCE, values) == 1
+            if has_changed and missed:
+                await notify_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
+            return has_changed
+
+        return await self._database.write(advance)
+
+    async def fail(
+        self, id: TriggerId, *, due_at: datetime, next: NextStart | None, missed: int = 0, error: str
+    ) -> int:
+        values = next_start(next) | {"id": id, "due_at": to_ms(due_at), "missed": missed}
+        values["error"] = error[:MOST_ERROR_CHARACTERS]
+
+        async def fail(tx: Transaction) -> int:
+            row = await tx.row(FAIL, values)
+            if row is None:
+                return 0
+            if missed:
+                await notify_of_trigger(tx, "trigger.missed", id, at=due_at, due_at=rfc3339(due_at), missed=missed)
+            await notify_if_failing(tx, id, error=values["error"], at=due_at)
+            return int(row[0])
+
+        return await self._database.write(fail)
