@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import secrets
+import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,11 +17,13 @@ import pytest
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.approval_links import ApprovalPlace
 from flowrunner.ports.journal import StoredExecution, TakeEvents
 from flowrunner.security.approval_links import SignedApprovalLinks
 from flowrunner.security.keys import SIGNING, KeyRing
+from flowrunner.services import approval_links
 from flowrunner.services.approval_links import MOST_REQUESTS
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.transaction import Transaction
@@ -359,3 +363,28 @@ async def test_s73_an_outage_makes_no_link_unknown(links: Links, monkeypatch: py
     assert [reply.status for reply in replies] == [503, 503]
     assert {reply.headers["content-type"] for reply in replies} == {"text/html; charset=utf-8"}
     assert (await links.get(links.path())).status == 200
+
+
+async def test_s73_answers_by_links_of_a_workspace_are_checked_one_at_a_time(
+    links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, counting = approval_links.checked_data, threading.Lock()
+    checking = most = 0
+
+    def counted(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngine) -> JSON:
+        nonlocal checking, most
+        with counting:
+            checking += 1
+            most = max(most, checking)
+        time.sleep(0.02)
+        with counting:
+            checking -= 1
+        return check(form, data, approved=approved, schemas=schemas)
+
+    flow = (await links.api("GET", f"/api/v1/executions/{links.id}")).json["flow_id"]
+    ids = [await links.run(flow) for _ in range(4)]
+    monkeypatch.setattr(approval_links, "checked_data", counted)
+    replies = await asyncio.gather(*(links.post(links.path(id)) for id in ids))
+
+    assert {reply.status for reply in replies} == {200}
+    assert most == 1

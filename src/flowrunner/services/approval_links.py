@@ -86,6 +86,7 @@ class LinkedApprovals:
         self._schemas = schemas
         self._clock = clock
         self._locks: Locks[ExecutionId] = Locks()
+        self._checking: Locks[WorkspaceId] = Locks()
         self._requests: Allowance[ApprovalPlace] = Allowance(
             MOST_REQUESTS,
             limit="link_requests",
@@ -134,7 +135,9 @@ class LinkedApprovals:
             LinkIsOver: Another answer came first.
         """
         wait, now = approval.wait, self._clock.now()
-        data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
+        # Of the threads, the links of a workspace use one at a time.
+        async with self._checking.of(approval.workspace_id):
+            data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {"approved": approved, "by": BY_LINK, "at": rfc3339(now), "data": data}
         entry = AuditEntry(
             at=now,

@@ -19,6 +19,7 @@ from flowrunner.domain.workspace import WorkspaceRole
 from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.approvals import ApprovalReader, WaitingExecution
 from flowrunner.ports.secrets import LONG_BYTES
+from flowrunner.services.account_locks import AccountLocks
 
 # What one request examines at most; the account may answer only some of it.
 MOST_EXECUTIONS: Final = 1_000
@@ -90,6 +91,7 @@ class Approvals:
     def __init__(self, reader: ApprovalReader, accounts: AccountStore) -> None:
         self._reader = reader
         self._accounts = accounts
+        self._locks = AccountLocks()
 
     async def page(
         self, caller: Caller, *, after: str | None, limit: int, parameter: str = "after"
@@ -125,9 +127,10 @@ class Approvals:
             until = None if last is None else (last[0], ExecutionId(last[1]))
             portion = await self._reader.page(list(roles), until=until, limit=_PORTION, most_bytes=_PORTION_BYTES)
             portion_bytes = sum(len(execution.waiting_for) for execution in portion)
-            # A form may be long.
+            # A form may be long. An account uses one thread at a time.
             if portion_bytes > LONG_BYTES:
-                pending = await asyncio.to_thread(_pending_after, last, portion, may_answer)
+                async with self._locks.of(caller):
+                    pending = await asyncio.to_thread(_pending_after, last, portion, may_answer)
             else:
                 pending = _pending_after(last, portion, may_answer)
             for position, approval in pending:

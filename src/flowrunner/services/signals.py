@@ -22,6 +22,7 @@ from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.executions import ExecutionReader
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.replays import Replays
 from flowrunner.services.request_keys import digest_of_request
 
@@ -68,6 +69,7 @@ class Signals:
         self._dispatcher = dispatcher
         self._schemas = schemas
         self._clock = clock
+        self._checking = AccountLocks()
 
     async def send(
         self, caller: Caller, id: ExecutionId, key: str, payload: JSON, *, idempotency_key: str | None = None
@@ -132,8 +134,9 @@ class Signals:
         await self._check_may_answer(caller, wait)
         if any(given.by == caller.account_id for given in waiting.answers):
             raise Conflict("You have answered this approval already")
-        # On a thread: resolved expressions may make the form long.
-        data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
+        # On a thread: resolved expressions may make the form long. An account uses one of the threads at a time.
+        async with self._checking.of(caller):
+            data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
             "by": caller.account_id,
