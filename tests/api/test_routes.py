@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI
+import pytest
+from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from structlog.testing import capture_logs
 
 from api.shapes import assert_error, assert_refused
+from flowrunner.api.http.authentication import Place, place_of
 from flowrunner.api.http.routing import AdminRoute, ProbeRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.mcp.route import McpRoute
 from support.asgi import call, program_at
@@ -262,3 +265,22 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
 def test_no_route_that_requires_a_caller_inherits_from_one_that_does_not() -> None:
     assert not issubclass(ProtectedRoute, (PublicRoute, ProbeRoute))
     assert issubclass(AdminRoute, ProtectedRoute)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/things/{id}", "/api/v1/flows/{flow_id}", "/api/v1/flows/{id}s", "/api/v1/accounts/{account_id}"]
+)
+def test_a_route_with_an_id_says_where_it_acts(path: str) -> None:
+    async def serve(request: Request) -> Response:
+        return Response()
+
+    with pytest.raises(ValueError, match="Where does /api/v1/"):
+        ProtectedRoute(path, serve)
+    AdminRoute(path, serve)
+
+
+def test_a_route_acts_where_its_own_parameter_says() -> None:
+    assert place_of("/api/v1/flows/{id}/revisions/{number}/restore") == Place("flow", "id")
+    assert place_of("/api/v1/accounts/{account_id}/secrets/{key}") == Place("account", "account_id")
+    assert place_of("/api/v1/accounts/{id}") is None
+    assert place_of("/api/v1/flows/by-name/{name:path}") is None

@@ -1,9 +1,10 @@
 """The audit log over REST: all of it for admins, and the part of a workspace for its admins."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Self, TypeAlias
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from flowrunner.api.http.answers import (
     AS_LINES,
@@ -18,7 +19,7 @@ from flowrunner.api.http.answers import (
     part_of,
 )
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of
+from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of, text_filter
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
@@ -74,39 +75,18 @@ class AuditList(ListAnswer, frozen=True):
     entries: list[AuditEntryAnswer]
 
 
-Actor: TypeAlias = Annotated[
-    str | None, Query(min_length=1, max_length=200, description="Only actions of this account.")
-]
-Action: TypeAlias = Annotated[
-    str | None, Query(min_length=1, max_length=200, description="Only this action, such as `flow.created`.")
-]
-Part: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=200)]
-
-
-@admin.get("", responses={**AS_LINES, **errors(401, 403, 422)})
-async def list_entries(
-    request: Request,
+async def _wanted(
     *,
-    actor: Actor = None,
-    account_id: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only actions that concern this account.")
-    ] = None,
-    action: Action = None,
-    object_kind: Part = None,
-    object_id: Part = None,
+    actor: Annotated[str | None, text_filter("Only actions of this account.")] = None,
+    action: Annotated[str | None, text_filter("Only this action, such as `flow.created`.")] = None,
+    object_kind: Annotated[str | None, text_filter()] = None,
+    object_id: Annotated[str | None, text_filter()] = None,
     outcome: Outcome | None = None,
     since: Since = None,
     until: Until = None,
-    page: Paging,
-) -> Reply[AuditList]:
-    """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable.
-
-    With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
-    """
-    audit, caller = services_of(request).audit, caller_of(request)
-    wanted = AuditFilter(
+) -> AuditFilter:
+    return AuditFilter(
         actor=actor,
-        workspace_id=account_id,
         action=action,
         object_kind=object_kind,
         object_id=object_id,
@@ -114,6 +94,26 @@ async def list_entries(
         since=moment_of("since", since),
         until=moment_of("until", until),
     )
+
+
+# The entries that the query parameters of a list ask for.
+Wanted: TypeAlias = Annotated[AuditFilter, Depends(_wanted)]
+
+
+@admin.get("", responses={**AS_LINES, **errors(401, 403, 422)})
+async def list_entries(
+    request: Request,
+    *,
+    wanted: Wanted,
+    account_id: Annotated[str | None, text_filter("Only actions that concern this account.")] = None,
+    page: Paging,
+) -> Reply[AuditList]:
+    """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable.
+
+    With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
+    """
+    audit, caller = services_of(request).audit, caller_of(request)
+    wanted = replace(wanted, workspace_id=account_id)
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all(caller, wanted)))
     return _listing(request, page, await audit.page(caller, wanted, page))
@@ -124,13 +124,7 @@ async def list_entries_of_workspace(
     request: Request,
     id: str,
     *,
-    actor: Actor = None,
-    action: Action = None,
-    object_kind: Part = None,
-    object_id: Part = None,
-    outcome: Outcome | None = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: Wanted,
     page: Paging,
 ) -> Reply[AuditList]:
     """List the audit entries of a workspace, the newest first, for its admins.
@@ -138,15 +132,6 @@ async def list_entries_of_workspace(
     With `Accept: application/x-ndjson` the answer has all entries, one per line, whatever `limit` and `offset` are.
     """
     audit, caller = services_of(request).audit, caller_of(request)
-    wanted = AuditFilter(
-        actor=actor,
-        action=action,
-        object_kind=object_kind,
-        object_id=object_id,
-        outcome=outcome,
-        since=moment_of("since", since),
-        until=moment_of("until", until),
-    )
     if accepts(request, NDJSON):
         return await lines(_answers(audit.all_of_workspace(caller, wanted)))
     return _listing(request, page, await audit.page_of_workspace(caller, wanted, page))

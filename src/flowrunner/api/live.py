@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.event_feed import CHARACTERS_AT_A_STRETCH, EventFeed
 from flowrunner.api.execution_feed import ExecutionFeed
-from flowrunner.api.http.authentication import admit_socket
+from flowrunner.api.http.authentication import Place, admit_socket
 from flowrunner.api.http.errors import answer_to, record_refusal
 from flowrunner.api.http.query_names import check_query_names
 from flowrunner.api.open_streams import NORMAL_CLOSE, TRY_AGAIN, OpenStream, OpenStreams
@@ -27,6 +27,9 @@ SEND_SECONDS: Final = 30.0
 # The query parameters, each of which may be given once.
 _OF_ONE: Final = {"after": False}
 _OF_ALL: Final = {"after": False, "workspace": False}
+
+
+_PLACE: Final = Place("execution", "execution_id")
 
 
 class _Message(Protocol):
@@ -91,7 +94,7 @@ class Live:
         """Authenticate, send past events, then new ones, and close at the end of the execution."""
         id = ExecutionId(websocket.path_params["execution_id"])
         try:
-            caller, protocol = await admit_socket(websocket, Right.READ, "execution")
+            caller, protocol = await admit_socket(websocket, Right.READ, _PLACE)
             check_query_names(websocket, _OF_ONE)
             after = parse_after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)

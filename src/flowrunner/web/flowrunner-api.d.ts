@@ -24430,10 +24430,10 @@ export interface operations {
     listEntries: {
         parameters: {
             query?: {
-                /** @description Only actions of this account. */
-                actor?: string | null;
                 /** @description Only actions that concern this account. */
                 account_id?: string | null;
+                /** @description Only actions of this account. */
+                actor?: string | null;
                 /** @description Only this action, such as `flow.created`. */
                 action?: string | null;
                 object_kind?: string | null;

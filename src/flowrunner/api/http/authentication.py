@@ -1,7 +1,8 @@
 """Who sends a request or opens a WebSocket, and the workspace in which they act."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from fastapi import Request
@@ -21,34 +22,71 @@ SURFACE: Final = "surface"
 WORKSPACE_HEADER: Final = "Flowrunner-Workspace"
 _WORKSPACE_HEADER: Final = WORKSPACE_HEADER.lower().encode()
 PlaceKind: TypeAlias = ObjectKind | Literal["workspace", "account"]
-# Where the routes below a path act: in the workspace of the object that the path names, or in the one it names itself.
-_PLACES: Final[Mapping[str, PlaceKind]] = {
-    "/api/v1/flows/{id}": "flow",
-    "/api/v1/executions/{id}": "execution",
-    "/api/v1/jobs/{id}": "job",
-    "/api/v1/triggers/{id}": "trigger",
-    "/api/v1/callbacks/{id}": "callback",
-    "/api/v1/workspaces/{id}": "workspace",
-    "/api/v1/accounts/{account_id}/secrets": "account",
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What decides where a route acts: the workspace of the object that its path names, or the one it names itself.
+
+    Attributes:
+        parameter: The parameter of the path that has the id.
+    """
+
+    kind: PlaceKind
+    parameter: str
+
+
+# By the path that they and the routes below it have.
+_PLACES: Final[Mapping[str, Place]] = {
+    "/api/v1/flows/{id}": Place("flow", "id"),
+    "/api/v1/executions/{id}": Place("execution", "id"),
+    "/api/v1/jobs/{id}": Place("job", "id"),
+    "/api/v1/triggers/{id}": Place("trigger", "id"),
+    "/api/v1/callbacks/{id}": Place("callback", "id"),
+    "/api/v1/workspaces/{id}": Place("workspace", "id"),
+    "/api/v1/accounts/{account_id}/secrets": Place("account", "account_id"),
 }
+# Routes whose ids are those of accounts, and of what an account has everywhere: their paths decide nothing.
+_EVERYWHERE: Final = (
+    "/api/v1/accounts/{id}",
+    "/api/v1/identities/{id}",
+    "/api/v1/second-factors/{id}",
+    "/api/v1/sessions/{id}",
+    "/api/v1/tokens/{id}",
+)
+_API: Final = "/api/v1/"
+_ID: Final = re.compile(r"\{(?:\w+_)?id\}")
 
 
-def kind_of_place(path: str) -> PlaceKind | None:
-    """Return what decides where a route with this path acts; None if its path does not."""
-    return next((kind for prefix, kind in _PLACES.items() if path.startswith(prefix)), None)
+def place_of(path: str) -> Place | None:
+    """Return what decides where a route with this path acts; None if its path does not.
+
+    Raises:
+        ValueError: The path has an id, and nothing is declared about it.
+    """
+    for above, place in _PLACES.items():
+        if _is_at_or_below(path, above):
+            return place
+    if path.startswith(_API) and _ID.search(path) and not any(_is_at_or_below(path, above) for above in _EVERYWHERE):
+        raise ValueError(f"Where does {path} act? Declare it in _PLACES or _EVERYWHERE")
+    return None
 
 
-async def place(connection: HTTPConnection, caller: Caller, kind: PlaceKind | None) -> Caller:
+def _is_at_or_below(path: str, above: str) -> bool:
+    return path == above or path.startswith(f"{above}/")
+
+
+async def act_at(connection: HTTPConnection, caller: Caller, place: Place | None) -> Caller:
     """Return the caller acting in the workspace that the path names, or else the header, or else the credential.
 
     Args:
-        kind: What the path names: see `kind_of_place`.
+        place: What the path names: see `place_of`.
 
     Raises:
         NotFound: The credential does not reach the workspace that the header or the path names.
     """
     named = header_of(connection.scope, _WORKSPACE_HEADER)
-    if named is None and kind is None:
+    if named is None and place is None:
         return caller
     workspaces = services_of(connection).workspaces
     if named is not None:
@@ -56,9 +94,9 @@ async def place(connection: HTTPConnection, caller: Caller, kind: PlaceKind | No
         if is_repeated(connection.scope, _WORKSPACE_HEADER):
             raise NotFound("workspace")
         caller = workspaces.at(caller, named)
-    if kind is None:
+    if place is None:
         return caller
-    id = next(iter(connection.path_params.values()))
+    kind, id = place.kind, connection.path_params[place.parameter]
     if kind in ("flow", "execution", "trigger", "job", "callback"):
         return caller if named is not None else await workspaces.at_object(caller, kind, id)
     found = workspaces.at(caller, id) if kind == "workspace" else workspaces.at_account(caller, id)
@@ -105,11 +143,11 @@ PROTOCOL: Final = "flowrunner.v1"
 _TICKET: Final = "ticket."
 
 
-async def admit_socket(websocket: WebSocket, right: Right, kind: PlaceKind | None) -> tuple[Caller, str | None]:
+async def admit_socket(websocket: WebSocket, right: Right, place: Place | None) -> tuple[Caller, str | None]:
     """Authenticate a WebSocket by header, ticket or cookie; return the caller and the subprotocol to accept.
 
     Args:
-        kind: What the path names: see `kind_of_place`.
+        place: What the path names: see `place_of`.
 
     Raises: Unauthorized, Forbidden, TooManyRequests.
     """
@@ -128,7 +166,7 @@ async def admit_socket(websocket: WebSocket, right: Right, kind: PlaceKind | Non
     websocket.scope["caller"] = caller
     count(websocket.scope, services_of(websocket).rates.known(caller.account_id))
     authorise(caller, right)
-    caller = websocket.scope["caller"] = await place(websocket, caller, kind)
+    caller = websocket.scope["caller"] = await act_at(websocket, caller, place)
     authorise(caller, right)
     return caller, protocol
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.answers import Answer, answer_of, content_of
-from flowrunner.api.http.authentication import address_of, authenticate, count_unknown, kind_of_place, place
+from flowrunner.api.http.authentication import act_at, address_of, authenticate, count_unknown, place_of
 from flowrunner.api.http.bodies import (
     MAX_BODY_BYTES,
     TAKES_YAML,
@@ -236,7 +236,7 @@ class ProtectedRoute(BoundedRoute):
             extra["parameters"] = [*extra.get("parameters", ()), IF_NONE_MATCH]
             options["responses"] = with_etag_of_answer(options.get("responses", {}))
         super().__init__(path, endpoint, openapi_extra=extra, **options)
-        self._kind_of_place = kind_of_place(self.path_format)
+        self._place = place_of(self.path_format) if self.acts_in_workspace else None
         # The parameter that names an account.
         found = _ACCOUNT.match(self.path_format)
         self._account_parameter = None if found is None else found[1]
@@ -266,7 +266,7 @@ class ProtectedRoute(BoundedRoute):
         # Who may do this nowhere does not learn what exists.
         authorise(caller, self.right)
         if self.acts_in_workspace:
-            placed = await place(request, caller, self._kind_of_place)
+            placed = await act_at(request, caller, self._place)
             if placed is not caller:
                 caller = request.scope["caller"] = placed
                 authorise(caller, self.right)
