@@ -191,6 +191,20 @@ def test_executions_that_others_wait_for_are_told_on_request(account: Client, re
     assert [effect.json["subject"] for effect in arrived(receiver, roots)] == [id]
 
 
+def test_a_null_removes_what_a_callback_may_be_without_and_changes_nothing_else(
+    account: Client, receiver: Receiver
+) -> None:
+    before, _ = new_callback(account, receiver, name="N", tag="billing", children=True)
+    path = f"/api/v1/callbacks/{before['id']}"
+    fields = ("name", "url", "events", "tag", "children", "enabled")
+
+    untouched = account.put(path, {"name": None, "url": None, "events": None, "children": None, "enabled": None}).json
+    changed = account.put(path, {"tag": None}).json
+
+    assert [untouched[field] for field in fields] == [before[field] for field in fields]
+    assert (before["tag"], changed["tag"], changed["name"], changed["children"]) == ("billing", None, "N", True)
+
+
 def test_events_of_another_workspace_are_not_told(account: Client, other: Client, receiver: Receiver) -> None:
     _, path = new_callback(other, receiver)
     account.run_to_end(SMALLEST)

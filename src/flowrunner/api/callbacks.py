@@ -194,14 +194,21 @@ async def get_callback(request: Request, id: str) -> Reply[CallbackAnswer]:
 @router.put("/{id}", responses=errors(401, 403, 404, *BODY_ERRORS))
 async def change_callback(request: Request, id: str, body: ChangeCallback) -> Reply[CallbackAnswer]:
     """Change the fields that the body has. A callback that is enabled begins without its earlier failures."""
-    given = body.model_dump(exclude_unset=True)
-    url, enabled = given.pop("url", None), given.pop("enabled", None)
-    # These have no null: such a field changes nothing.
-    fields = {key: value for key, value in given.items() if value is not None or key in ("flow_id", "tag", "template")}
-    change = CallbackChange(fields=fields, url=url, is_enabled=enabled)
+    given = body.model_fields_set
+    # Those that a callback always has have no null: such a field changes nothing.
+    change = CallbackChange(
+        name=present(body.name),
+        events=present(body.events),
+        flow_id=(None if body.flow_id is None else FlowId(body.flow_id)) if "flow_id" in given else UNSET,
+        tag=body.tag if "tag" in given else UNSET,
+        children=present(body.children),
+        template=body.template if "template" in given else UNSET,
+        url=present(body.url),
+        is_enabled=present(body.enabled),
+    )
     callbacks = services_of(request).callbacks
     changed = await callbacks.change(caller_of(request), CallbackId(id), change)
-    warning = None if url is None else callbacks.warning_of(url, changed.format)
+    warning = None if body.url is None else callbacks.warning_of(body.url, changed.format)
     return answer(CallbackAnswer.of(changed, warning=present(warning)))
 
 

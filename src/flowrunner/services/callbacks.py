@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from msgspec import UNSET, UnsetType
+
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.callbacks import EVENTS, TEST_EVENT, Format
@@ -27,17 +29,29 @@ PREVIOUS_FOR: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackChange:
-    """A change of a callback; what is absent from ``fields`` stays as it is.
+    """A change of a callback: what is UNSET stays as it is, and None removes what the callback may be without.
 
     Attributes:
-        fields: New values of `CallbackView`'s `name`, `events`, `flow_id`, `tag`, `children` and `template`.
-        url: The new URL.
         is_enabled: Whether it tells of events.
     """
 
-    fields: dict[str, Any]
-    url: str | None = None
-    is_enabled: bool | None = None
+    name: str | UnsetType = UNSET
+    events: Sequence[str] | UnsetType = UNSET
+    flow_id: FlowId | UnsetType | None = UNSET
+    tag: str | UnsetType | None = UNSET
+    children: bool | UnsetType = UNSET
+    template: JSON | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    is_enabled: bool | UnsetType = UNSET
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return the new values of the fields of `CallbackView` with the same names."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return {name: value for name, value in values.items() if value is not UNSET}
+
+
+_FIELDS: Final = ("name", "events", "flow_id", "tag", "children", "template")
 
 
 class Callbacks:
@@ -146,8 +160,9 @@ class Callbacks:
         """Raises: NotFound; InvalidInput."""
         found = await self._store.get(caller.workspace_id, id)
         now = self._clock.now()
-        fields, seal = dict(asked.fields), None
-        if asked.url is not None:
+        given, seal = asked.fields, None
+        fields = dict(given)
+        if asked.url is not UNSET:
             fields["address"] = shown_address(asked.url, found.view.format)
             credentials = replace(Credentials.opened(self._vault, found), url=asked.url)
             seal = self._vault.sealer(caller.workspace_id, id, credentials.text)
@@ -155,9 +170,9 @@ class Callbacks:
 
         def change(before: CallbackView) -> CallbackView:
             after = replace(before, **fields, updated_at=now)
-            return after if asked.is_enabled is None else _enabled(after, now if not asked.is_enabled else None)
+            return after if asked.is_enabled is UNSET else _enabled(after, now if not asked.is_enabled else None)
 
-        names = sorted([*asked.fields, *(["url"] if asked.url else [])])
+        names = sorted([*given, *(["url"] if asked.url is not UNSET else [])])
         entry = act(caller, "callback.changed", "callback", id, at=now, details={"fields": names})
         return await self._store.change(
             caller.workspace_id, id, change, seal=seal, sealed=found.sealed.sealed, audit=entry
