@@ -1,17 +1,19 @@
 """The bounds on events in memory: one execution at a time for each account, and a share for each workspace."""
 
 import asyncio
+import weakref
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from flowrunner.domain.errors import NotFound
+from flowrunner.domain.events import Logged, Started
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.services.replays import Replays
 from services.callers import caller_of
-from support.databases import MARA, OMAR
+from support.databases import MARA, NOON, OMAR, REQUESTED
 
 
 class SlowJournal:
@@ -60,3 +62,28 @@ async def test_a_read_that_fails_releases_the_lock() -> None:
         await replays.of(caller_of(MARA), ExecutionId("mara-gone"), len)
 
     assert await replays.of(caller_of(MARA), ExecutionId("mara-1"), len) == 1
+
+
+class Line(Logged):
+    """A line that can be referred to weakly."""
+
+
+async def test_the_events_behind_a_state_are_not_kept() -> None:
+    class ManyPortions:
+        """A journal with an execution of many lines, which counts those that are in memory."""
+
+        async def load(self, id: ExecutionId, take: Any, loading: Any) -> None:
+            await take([(Started(node="a", node_type="wait", input=None, cause=REQUESTED), NOON)])
+            for _ in range(20):
+                lines = [(Line(level="info", message="hello"), NOON) for _ in range(50)]
+                seen.extend(weakref.ref(line) for line, _ in lines)
+                await take(lines)
+                del lines
+                most_alive.append(sum(line() is not None for line in seen))
+
+    seen: list[weakref.ref[Line]] = []
+    most_alive: list[int] = []
+    replays = Replays(ManyPortions(), FairMemory())  # type: ignore[arg-type] # as above
+
+    assert await replays.of_state(caller_of(MARA), ExecutionId("e"), lambda state: state.log_lines) == 1000
+    assert max(most_alive) <= 50

@@ -42,9 +42,14 @@ class IllegalEvent(FlowRunnerError):
 def replay(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
     """Return the state after a stored sequence of events."""
     state = ExecutionState()
+    apply_all(state, events)
+    return state
+
+
+def apply_all(state: ExecutionState, events: Sequence[tuple[Event, datetime]]) -> None:
+    """Change the state by the next events. Raises: IllegalEvent."""
     for event, at in events:
         apply(state, event, at)
-    return state
 
 
 def apply(state: ExecutionState, event: Event, at: datetime) -> None:

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.rerun import Timed
+from flowrunner.domain.transitions import apply_all
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.journal import JournalReader, StoredExecution, Unreadable, load_whole
 from flowrunner.ports.memory import MemoryRoom
@@ -45,6 +47,26 @@ class Replays:
             except Unreadable as error:
                 raise Conflict(str(error)) from error
             return result
+
+    async def of_state(self, caller: Caller, id: ExecutionId, evaluate: Callable[[ExecutionState], T]) -> T:
+        """Return the result of ``evaluate`` for the execution's state, as `of` does for its events.
+
+        The events are not kept: the state holds few of their values.
+        """
+        state = ExecutionState()
+
+        async def take(events: Sequence[Timed]) -> None:
+            await asyncio.to_thread(apply_all, state, events)
+
+        async with self._locks.of(caller):
+            loading = self._room.loading()
+            try:
+                await self._journal.load(id, take, loading)
+                return await asyncio.to_thread(evaluate, state)
+            except Unreadable as error:
+                raise Conflict(str(error)) from error
+            finally:
+                loading.give_back()
 
     async def read(self, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> tuple[StoredExecution, T]:
         """Return an execution, and the result of ``evaluate`` for its events.

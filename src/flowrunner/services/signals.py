@@ -8,11 +8,9 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.approvals import LOWEST_ROLE, has_address, has_role, is_named
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
-from flowrunner.domain.events import SignalReceived
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.request_keys import key_was_reused
-from flowrunner.domain.rerun import Timed
 from flowrunner.domain.step_state import StepState
-from flowrunner.domain.transitions import replay
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
@@ -182,13 +180,13 @@ class Signals:
     async def _was_taken(self, caller: Caller, id: ExecutionId, request: str) -> bool:
         """Return whether the request was taken before. Raises: InvalidInput if its key was used for another one."""
         key, _, asked = request.partition(":")
-        known = await self._replays.of(caller, id, lambda events: _asked_with(events, key))
+        known = await self._replays.of_state(caller, id, lambda state: state.requests.get(key))
         if known not in (None, asked):
             raise key_was_reused()
         return known is not None
 
     async def waiting_for_approval(self, caller: Caller, id: ExecutionId, node: str) -> StepState:
-        waiting, is_known = await self._replays.of(caller, id, lambda events: _approvals(events, node))
+        waiting, is_known = await self._replays.of_state(caller, id, lambda state: _approvals(state, node))
         found = [current for current in waiting if node in (current.step.node, str(current.step))]
         if len(found) == 1:
             return found[0]
@@ -213,14 +211,7 @@ def _request(idempotency_key: str | None, asked: JSON, *, of: AccountId | None =
     return f"{digest_of_request(key)[:32]}:{digest_of_request(asked)[:32]}"
 
 
-def _asked_with(events: Sequence[Timed], key: str) -> str | None:
-    """Return the digest of the earlier request with the key; None if the key is new."""
-    taken = (event.request for event, _ in events if isinstance(event, SignalReceived) and event.request is not None)
-    return next((request.partition(":")[2] for request in taken if request.startswith(f"{key}:")), None)
-
-
-def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[StepState], bool]:
+def _approvals(state: ExecutionState, node: str) -> tuple[Sequence[StepState], bool]:
     """Return the steps that wait for approval, and whether the node has started in any scope."""
-    state = replay(events)
     waiting = [current for current in map(state.at, state.timed) if isinstance(current.wait_for, ApprovalWait)]
     return waiting, any(node in frame.steps for frame in state.frames.values())
