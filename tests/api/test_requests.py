@@ -389,7 +389,7 @@ def test_an_unknown_query_parameter_is_an_error_that_names_the_nearest_one(accou
     assert (fault["path"], fault["code"], fault["hint"]) == ("staus", "unknown_parameter", "did you mean 'status'?")
 
     details = assert_error(account.get("/api/v1/flows?zzzz=1&tag=a"), 422)
-    assert "known parameters: name, q, limit" in details["errors"][0]["hint"]
+    assert "known parameters: name, q, sort, limit" in details["errors"][0]["hint"]
     assert_error(account.get("/api/v1/executions/none?x=1"), 422)
     assert_error(account.post("/api/v1/flows?dry-run=true", {}), 422)
     assert account.get("/api/v1/executions?limit=1&cursor=&count=true").status == 200

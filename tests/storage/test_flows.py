@@ -1,20 +1,30 @@
 """Flows in the database."""
 
 import asyncio
+import itertools
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
+import asyncpg
 import pytest
 
-from flowrunner.domain.errors import Conflict, LimitReached, NotFound
+from flowrunner.domain.errors import Conflict, InvalidInput, LimitReached, NotFound
 from flowrunner.domain.values import FlowId, RevisionId
-from flowrunner.ports.flows import FlowFilter, NamedChange, SavedFlow
+from flowrunner.ports.flows import FlowFilter, FlowSort, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.flow_pages import _page_of
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.postgres.transaction import translated
 from support.databases import MARA, NOON, OMAR, Place, open_database, rows_of
+from support.postgres import connected
 
 from .samples import ALL, flow
 
@@ -133,6 +143,80 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows, monkeypatch
     monkeypatch.setattr("flowrunner.storage.flow_pages._FLOWS_AT_ONCE", 2)
     page, total = await flows.page(MARA, page=ALL)
     assert ([f.id for f in page], total) == ([f"flow-{n}" for n in range(5)], 5)
+
+
+SORTS: Final[tuple[FlowSort, ...]] = ("created_at", "name", "updated_at")
+INDEXES: Final = {"created_at": "flows_workspace", "name": "flows_name", "updated_at": "flows_changed"}
+
+
+async def test_flows_are_sorted_in_both_directions_by_pages_that_follow_each_other(flows: SqlFlows) -> None:
+    # Equal names and moments; a name as long as any; letters whose order depends on the language, and one with a colon.
+    names = ["b", "a:1", "Z", "é", "b", "😀" * 200, "z", "e"]
+    changed = [3, 1, 2, 3, 3, 0, 1, 2]
+    for n, (name, at) in enumerate(zip(names, changed, strict=True)):
+        saved = flow(f"flow-{n}", revision=f"rev-{n}")
+        await flows.create(MARA, replace(saved, name=name, updated_at=NOON + timedelta(milliseconds=at)))
+    await flows.create(OMAR, flow("flow-other", revision="rev-other"))
+    keys: dict[FlowSort, Callable[[int], Any]] = {
+        "created_at": lambda n: n,
+        "name": lambda n: (names[n], n),
+        "updated_at": lambda n: (changed[n], n),
+    }
+
+    for sort, is_reversed in itertools.product(SORTS, (False, True)):
+        wanted = FlowFilter(sort=sort)
+        expected = [f"flow-{n}" for n in sorted(range(len(names)), key=keys[sort], reverse=is_reversed)]
+        page = Page(limit=100, is_reversed=is_reversed)
+        assert [f.id for f in (await flows.page(MARA, wanted, page=page))[0]] == expected, (sort, is_reversed)
+        found: list[str] = []
+        cursor = ""
+        while True:
+            page = Page(limit=3, cursor=cursor, is_reversed=is_reversed)
+            listed, total = await flows.page(MARA, wanted, page=page)
+            found += [f.id for f in listed]
+            assert total == len(names)
+            if len(listed) < 3:
+                break
+            cursor = wanted.position(listed[-1])
+        assert found == expected, (sort, is_reversed)
+
+
+async def test_a_cursor_of_another_order_is_rejected(flows: SqlFlows) -> None:
+    for sort, cursor in (("name", "flow-1"), ("updated_at", "flow-1"), ("updated_at", "flow-1:soon")):
+        with pytest.raises(InvalidInput):
+            await flows.page(MARA, FlowFilter(sort=cast("FlowSort", sort)), page=Page(limit=3, cursor=cursor))
+
+
+@pytest.mark.only("sqlite")
+def test_a_page_of_sorted_flows_reads_no_other_ones(path: Path) -> None:
+    """The rows of a page are found by an index in the order of the list."""
+    with closing(sqlite3.connect(path)) as connection:
+        for sort, is_reversed, is_first in itertools.product(SORTS, (False, True), (False, True)):
+            statement = _page_of(frozenset(), sort=sort, is_reversed=is_reversed, is_first=is_first).sqlite
+            names = set(re.findall(r":(\w+)", statement))
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", dict.fromkeys(names, 1))]
+            reads = [step for step in plan if "flows" in step and "COVERING" not in step]
+            assert any(INDEXES[sort] in step for step in reads), plan
+            assert not any(step.startswith("SCAN flows") for step in plan), plan
+            # Of flows with one name, the ids are sorted.
+            assert [step for step in plan if "B-TREE FOR ORDER BY" in step] == [], plan
+
+
+@pytest.mark.only("postgres")
+def test_postgresql_reads_a_page_of_sorted_flows_by_an_index(path: str) -> None:
+    values = {"workspace_id": "w", "counts": False, "limit": 5, "offset": 0, "after_updated_at": 1}
+
+    async def plan(connection: "asyncpg.Connection[Any]") -> str:
+        # Of few flows, a scan is as cheap.
+        await connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        given = [values.get(name, "a") for name in names]
+        return "\n".join([row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *given)])
+
+    for sort, is_reversed in itertools.product(SORTS, (False, True)):
+        statement, names = translated(_page_of(frozenset(), sort=sort, is_reversed=is_reversed))
+        found = connected(path, plan)
+        assert re.search(rf"Index.* using {INDEXES[sort]} on flows", found), found
+        assert "Seq Scan" not in found, found
 
 
 # Names of flows, and texts that are found in each, and not.

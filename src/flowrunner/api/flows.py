@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import UNSET, Meta, UnsetType
@@ -51,7 +51,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
-from flowrunner.ports.flows import FlowChange, FlowFilter, FlowView, RevisionView, SavedFlow
+from flowrunner.ports.flows import FlowChange, FlowFilter, FlowSort, FlowView, RevisionView, SavedFlow
 from flowrunner.services.flow_changes import FlowDraft
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -293,25 +293,29 @@ async def list_flows(
         str | None,
         Query(max_length=200, description="Only flows with this text in their name or description, in any case."),
     ] = None,
+    sort: Annotated[
+        Literal["created_at", "-created_at", "name", "-name", "updated_at", "-updated_at"],
+        Query(description="The order, which `-` reverses. Names sort by code point: capital letters come first."),
+    ] = "created_at",
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
     cursor: Cursor = None,
     count: Count = False,
 ) -> Reply[FlowList]:
-    """List the flows of the workspace, the oldest first, without their definitions."""
+    """List the flows of the workspace, the oldest first unless `sort` says otherwise, without their definitions."""
     tags = request.query_params.getlist("tag") if request.scope["query_string"] else []
     if len(tags) > _MOST_TAGS:
         raise invalid("tag", f"at most {_MOST_TAGS} tags can be named")
     if any(len(tag) > _LONGEST_TAG for tag in tags):
         raise invalid("tag", f"must be at most {_LONGEST_TAG} characters long", code="too_long")
-    wanted = FlowFilter(name=name, text=q, tags=tags)
+    wanted = FlowFilter(name=name, text=q, tags=tags, sort=cast("FlowSort", sort.removeprefix("-")))
     return await paged(
         request,
-        page_of(limit, offset, cursor, count=count),
+        page_of(limit, offset, cursor, count=count, is_reversed=sort.startswith("-")),
         lambda page: services_of(request).flows.page(caller_of(request), wanted, page=page),
         kind=FlowList,
         item=FlowAnswer.of,
-        position=lambda flow: flow.id,
+        position=wanted.position,
     )
 
 

@@ -1,7 +1,7 @@
 """Operations on flows and their revisions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from flowrunner.client.calls import Call, Listing, call, listing
 from flowrunner.client.models import (
@@ -32,14 +32,22 @@ class Flows(Group[K]):
     """Flows. A `definition` is a flow document, as YAML."""
 
     @list_operation("listFlows")
-    def list(self, *, name: str | None = None, q: str | None = None, tag: Sequence[str] | None = None) -> Listing[Flow]:
-        """List flows, the oldest first, without their definitions.
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        q: str | None = None,
+        tag: Sequence[str] | None = None,
+        sort: Literal["created_at", "-created_at", "name", "-name", "updated_at", "-updated_at"] | None = None,
+    ) -> Listing[Flow]:
+        """List flows, the oldest first unless `sort` says otherwise, without their definitions.
 
         Args:
             q: A text in the name or the description.
             tag: Only flows with all of these tags.
+            sort: The order, which `-` reverses.
         """
-        return listing("/flows", Flow, name=name, q=q, tag=tag)
+        return listing("/flows", Flow, name=name, q=q, tag=tag, sort=sort)
 
     @operation("getFlow")
     def get(self, id: str) -> Call[FlowDetail]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, assert_never
 
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tools import FlowTool, PublishedFlow
@@ -12,6 +12,9 @@ from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
+
+FlowSort: TypeAlias = Literal["created_at", "name", "updated_at"]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,17 +134,31 @@ class CurrentFlow(NamedTuple):
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFilter:
-    """The flows that a list selects.
+    """The flows that a list selects, and their order.
 
     Attributes:
         name: Those with this name.
         text: Those with this text in their name or description, regardless of case.
         tags: Those with all of these tags.
+        sort: The order, which `Page.is_reversed` reverses. Names sort by code point; equal ones by id.
     """
 
     name: str | None = None
     text: str | None = None
     tags: Sequence[str] = ()
+    sort: FlowSort = "created_at"
+
+    def position(self, flow: FlowView) -> str:
+        """Return the position of a flow in this order: the cursor of the page after it."""
+        match self.sort:
+            case "created_at":
+                return flow.id
+            case "name":
+                return f"{flow.id}:{flow.name}"
+            case "updated_at":
+                return f"{flow.id}:{(flow.updated_at - _EPOCH) // timedelta(milliseconds=1)}"
+            case _:
+                assert_never(self.sort)
 
 
 ALL_FLOWS: Final = FlowFilter()

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from flowrunner.domain.errors import invalid
 from flowrunner.domain.flow_names import composed
 from flowrunner.domain.values import FlowId, WorkspaceId
-from flowrunner.ports.flows import FlowFilter, FlowView
-from flowrunner.ports.page import Page
+from flowrunner.ports.flows import FlowFilter, FlowSort, FlowView
+from flowrunner.ports.page import Page, number_of
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.text_search import FoldedText, contains
@@ -40,16 +41,54 @@ SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND delete
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
                                    (SELECT number FROM revisions WHERE id = revision_id), disabled_at))
   FROM (SELECT * FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions}
-           AND id > :after ORDER BY id LIMIT :limit OFFSET :offset)
+           {after} ORDER BY {order} LIMIT :limit OFFSET :offset)
 """
 _PAGE_IN_POSTGRES: Final = """
 SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions} AND :counts),
        coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
                                                   (SELECT number FROM revisions WHERE id = revision_id), disabled_at)
-                                 ORDER BY id)
+                                 ORDER BY {order})
                    FROM (SELECT * FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL {conditions}
-                            AND id > :after ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+                            {after} ORDER BY {order} LIMIT :limit OFFSET :offset) AS page), '[]')
 """
+
+
+class _FlowOrder(NamedTuple):
+    """An order of the list, in one of its directions: the flows after a position, and the sorting."""
+
+    after: Statement
+    order: Statement
+
+
+def _by(*columns: str, comparison: str) -> _FlowOrder:
+    """Return the order by columns whose last values are `:after_…`. Args: comparison: `>`, or `<` for the reverse."""
+    direction = "" if comparison == ">" else " DESC"
+    values = [f":after_{column}" for column in columns]
+    # The order of names must not depend on where the database was made.
+    in_postgres = ['name COLLATE "C"' if column == "name" else column for column in columns]
+
+    def after(names: Sequence[str]) -> str:
+        return f"AND ({', '.join(names)}) {comparison} ({', '.join(values)})"
+
+    def order(names: Sequence[str]) -> str:
+        return ", ".join(f"{name}{direction}" for name in names)
+
+    return _FlowOrder(
+        Statement(sqlite=after(columns), postgres=after(in_postgres)),
+        Statement(sqlite=order(columns), postgres=order(in_postgres)),
+    )
+
+
+_COLUMNS: Final[Mapping[FlowSort, tuple[str, ...]]] = {
+    "created_at": ("id",),
+    "name": ("name", "id"),
+    "updated_at": ("updated_at", "id"),
+}
+_ORDERS: Final = {
+    (sort, is_reversed): _by(*columns, comparison="<" if is_reversed else ">")
+    for sort, columns in _COLUMNS.items()
+    for is_reversed in (False, True)
+}
 
 
 class _FlowRow(msgspec.Struct, array_like=True):
@@ -70,7 +109,7 @@ _ROWS: Final = msgspec.json.Decoder(list[_FlowRow])
 async def read_page(
     database: Database, workspace_id: WorkspaceId, wanted: FlowFilter, page: Page
 ) -> tuple[Sequence[FlowView], int]:
-    """Return a page of flows, the oldest first, and the total."""
+    """Return a page of flows and the total. Raises: InvalidInput: The cursor is of a list in another order."""
     # Descriptions and tags of 1,000 flows may be 100 MB as JSON, so long pages are read in portions.
     # A text is searched on another thread, because the database limits the rows that it reads, not their length.
     is_long = page.limit > _FLOWS_AT_ONCE or bool(wanted.text)
@@ -82,12 +121,18 @@ async def read_page(
         "composed": None if wanted.name is None else composed(wanted.name),
         "tags": msgspec.json.encode(wanted.tags).decode(),
         "counts": page.counts,
-        "after": page.after,
+        **_position(wanted.sort, page),
         **({} if text is None else text.values),
     }
     given = {"name"} if wanted.name is not None else set()
     given |= {"tags"} if wanted.tags else set()
-    statement = _page_of(frozenset(given), replaced=None if text is None else len(text.replaced))
+    statement = _page_of(
+        frozenset(given),
+        replaced=None if text is None else len(text.replaced),
+        sort=wanted.sort,
+        is_reversed=page.is_reversed,
+        is_first=not page.after,
+    )
     flows: list[FlowView] = []
     total = 0
     while True:
@@ -102,22 +147,50 @@ async def read_page(
         values["counts"] = False
 
 
+def _position(sort: FlowSort, page: Page) -> dict[str, str | int]:
+    """Return the values after which the page begins; none for the first one. Raises: InvalidInput."""
+    if not page.after:
+        return {}
+    if sort == "created_at":
+        return {"after_id": page.after}
+    id, other = page.pair
+    if sort == "updated_at":
+        return {"after_id": id, "after_updated_at": number_of(other)}
+    if ":" not in page.after:
+        raise invalid("cursor", "must be the `next_cursor` of an earlier page in this order")
+    return {"after_id": id, "after_name": other}
+
+
 @cache
-def _page_of(given: frozenset[str], *, replaced: int | None = None) -> Statement:
+def _page_of(
+    given: frozenset[str],
+    *,
+    replaced: int | None = None,
+    sort: FlowSort = "created_at",
+    is_reversed: bool = False,
+    is_first: bool = False,
+) -> Statement:
     """Return the statement for a page and the total.
 
     Args:
         given: The conditions of the filter.
         replaced: The number of letters to replace for the wanted text; None if there is none.
+        is_first: The page begins with the first flow.
     """
+    after, order = _ORDERS[sort, is_reversed]
     wanted = [_CONDITIONS[name] for name in sorted(given)]
     sqlite, postgres = [each.sqlite for each in wanted], [each.postgres for each in wanted]
     if replaced is not None:
         sqlite += ["AND", contains(_SEARCHED.sqlite, replaced).sqlite]
         postgres += ["AND", contains(_SEARCHED.postgres, replaced).postgres]
+
+    def filled(template: str, conditions: Sequence[str], beginning: str, sorting: str) -> str:
+        text = template.replace("{conditions}", " ".join(conditions)).replace("{order}", sorting)
+        return text.replace("{after}", "" if is_first else beginning)
+
     return Statement(
-        sqlite=_PAGE_IN_SQLITE.replace("{conditions}", " ".join(sqlite)),
-        postgres=_PAGE_IN_POSTGRES.replace("{conditions}", " ".join(postgres)),
+        sqlite=filled(_PAGE_IN_SQLITE, sqlite, after.sqlite, order.sqlite),
+        postgres=filled(_PAGE_IN_POSTGRES, postgres, after.postgres, order.postgres),
     )
 
 

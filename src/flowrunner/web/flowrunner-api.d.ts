@@ -793,8 +793,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the flows of the workspace, the oldest first, without their definitions
-         * @description List the flows of the workspace, the oldest first, without their definitions.
+         * List the flows of the workspace, the oldest first unless `sort` says otherwise, without their definitions
+         * @description List the flows of the workspace, the oldest first unless `sort` says otherwise, without their definitions.
          */
         get: operations["listFlows"];
         put?: never;
@@ -12623,6 +12623,8 @@ export interface operations {
                 name?: string | null;
                 /** @description Only flows with this text in their name or description, in any case. */
                 q?: string | null;
+                /** @description The order, which `-` reverses. Names sort by code point: capital letters come first. */
+                sort?: "created_at" | "-created_at" | "name" | "-name" | "updated_at" | "-updated_at";
                 /** @description The maximum number of entries to return. */
                 limit?: number;
                 /** @description The number of entries to skip. */

@@ -4,10 +4,10 @@ import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
 type Method = "get" | "post" | "put" | "delete";
-type PathsWith<M extends Method> = { [P in keyof paths]: paths[P] extends Record<M, { responses: unknown }> ? P : never }[keyof paths];
-type Operation<P extends keyof paths, M extends Method> = paths[P] extends Record<M, infer O> ? O : never;
+export type PathsWith<M extends Method> = { [P in keyof paths]: paths[P] extends Record<M, { responses: unknown }> ? P : never }[keyof paths];
+export type Operation<P extends keyof paths, M extends Method> = paths[P] extends Record<M, infer O> ? O : never;
 type Json<C> = C extends { content: { "application/json": infer T } } ? T : undefined;
-type Success<O> = O extends { responses: infer R } ? Json<{ [S in keyof R]: S extends 200 | 201 | 202 ? R[S] : never }[keyof R & (200 | 201 | 202)]> : never;
+export type Success<O> = O extends { responses: infer R } ? Json<{ [S in keyof R]: S extends 200 | 201 | 202 ? R[S] : never }[keyof R & (200 | 201 | 202)]> : never;
 type Query<O> = O extends { parameters: { query?: infer Q } } ? NonNullable<Q> : Record<string, never>;
 type PathParameters<O> = O extends { parameters: { path: infer Q } } ? Q : Record<string, never>;
 type Body<O> = O extends { requestBody?: { content: { "application/json": infer B } } } ? B : undefined;
@@ -124,7 +124,7 @@ export function addressOf(path: string, parameters: Record<string, unknown> = {}
 }
 
 /** Send a request and return its answer, a success. After a new login an unauthorized request is sent again. Raises: ApiError. */
-async function answerTo(method: Method, path: string, options: Options<unknown>): Promise<Response> {
+export async function answerTo(method: Method, path: string, options: Options<unknown>): Promise<Response> {
   const url = addressOf(path, options.path as Record<string, unknown>, options.query as Record<string, unknown>);
   let response = await send(method, url, options);
   if (response.status === 401 && logInAgain !== undefined && !/^\/api\/v1\/auth\/(login|second-factor)$/.test(url)) {
@@ -147,7 +147,7 @@ export async function request<M extends Method, P extends PathsWith<M>>(
 }
 
 /** Return what the answer holds. Raises: ApiError: The connection has ended within it, or something else has answered, such as a proxy. */
-async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
+export async function read(response: Response, signal: AbortSignal | undefined): Promise<unknown> {
   try {
     return await response.json();
   } catch (error) {
@@ -163,15 +163,3 @@ function call<M extends Method>(method: M): Call<M> {
 }
 
 export const api = { get: call("get"), post: call("post"), put: call("put"), delete: call("delete") };
-
-/** Return what an operation answers as a file, in the type of its header `Accept`. Raises: ApiError. */
-export async function fileOf<P extends PathsWith<"get">>(path: P, accept: string, options: Options<Operation<P, "get">> = {}): Promise<Blob> {
-  const headers = { ...options.headers, Accept: accept };
-  return (await answerTo("get", path as string, { ...options, headers } as Options<unknown>)).blob();
-}
-
-/** Send a file and return the answer. Raises: ApiError. */
-export async function sendFile<P extends PathsWith<"post">>(path: P, file: Blob, type: string, options: Pick<Options<Operation<P, "post">>, "query"> = {}): Promise<Success<Operation<P, "post">>> {
-  const response = await answerTo("post", path as string, { ...options, body: file, headers: { "Content-Type": type } } as unknown as Options<unknown>);
-  return (await read(response, undefined)) as Success<Operation<P, "post">>;
-}

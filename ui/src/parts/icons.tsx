@@ -17,6 +17,7 @@ const PATHS = {
   help: "M12 22a10 10 0 1 0 0-20 10 10 0 0 0 0 20zM9.5 9a2.5 2.5 0 1 1 3.5 2.3c-.7.4-1 1-1 1.7M12 17h.01",
   plus: "M12 5v14M5 12h14",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  filter: "M3 5h18l-7 8v6l-4-2v-4z",
   down: "M6 9l6 6 6-6",
   rerun: "M4 12a8 8 0 1 0 2.5-5.8M4 4v4h4",
   stop: "M7 7h10v10H7z",

@@ -76,7 +76,7 @@ function LiveMark({ store }: { store: ExecutionStore }) {
 function ExecutionHead({ store, detail, children }: { store: ExecutionStore; detail: Detail; children: preact.ComponentChildren }) {
   const dialog = useSignal<"rerun" | "cancel" | undefined>(undefined);
   const isFinal = FINAL.has(detail.status);
-  const triggers = useTriggers([detail]);
+  const triggers = useTriggers(detail.trigger !== undefined);
   const failedStep = detail.failure?.step;
   const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
   const waiting = detail.waiting_for?.find(({ type }) => type === "approval");

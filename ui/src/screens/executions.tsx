@@ -10,18 +10,25 @@ import { count, duration, now, shortId } from "../parts/format";
 import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { CurlButton } from "../parts/curl";
+import { SortHead } from "../parts/sort";
+import { Period } from "../parts/period";
 import { readTerm, termsOf } from "../forms/labels";
 import { common, statuses } from "../texts/common";
+import { executionList as ofList } from "../texts/execution-list";
 import { executions as texts } from "../texts/executions";
 import { LogLevels } from "./execution/log-levels";
 import { LabelTags } from "./executions/labels";
 import { StartedBy, useTriggers } from "./executions/started-by";
 import { isShown, ViewDialog, Views } from "./executions/views";
 import { BatchDialog, JobBars, type Batch } from "./executions/jobs";
+import { FlowChoice } from "./flow-choice";
 
 export type Execution = Schemas["ExecutionAnswer"];
 const STATUSES = ["failed", "waiting", "running", "completed", "cancelled"];
 const PAGE = 50;
+/** The value of the choice of a period, instead of a span until now. */
+const BETWEEN = "between";
+const OLDEST_FIRST = "started_at";
 /** Before any execution. */
 const BEGINNING = "2000-01-01T00:00:00Z";
 /** What a histogram counts exactly. */
@@ -39,7 +46,10 @@ function filtersOf(query: URLSearchParams) {
     node: value("node"),
     unrepaired: value("unrepaired") === undefined ? undefined : true,
     label: labels.length > 0 ? labels.map(({ name, value }) => `${name}:${value}`) : undefined,
-    since: last === undefined || !(last in SPANS) ? undefined : new Date(Date.now() - SPANS[last]!).toISOString(),
+    since: last === undefined || !(last in SPANS) ? value("since") : new Date(Date.now() - SPANS[last]!).toISOString(),
+    until: value("until"),
+    trigger: value("trigger"),
+    rerun_of: value("rerun_of"),
   };
 }
 
@@ -58,14 +68,14 @@ const SPANS: Record<string, number> = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 
 
 /** Numbers of executions by status, as far as the server has them at hand: of all, of a flow, and of a time. */
 function useCounts(query: URLSearchParams): Record<string, string> {
-  const { flow_id: flow, since, status: _, ...others } = listed(query);
+  const { flow_id: flow, since, until, status: _, ...others } = listed(query);
   const isCounted = Object.values(others).every((value) => value === undefined);
   const counts = useQuery(
-    `${workspace.value?.id} ${flow} ${query.get("last")} ${isCounted}`,
+    `${workspace.value?.id} ${flow} ${query.get("last")} ${query.get("since")} ${until} ${isCounted}`,
     async (signal): Promise<Record<string, string>> => {
       if (!isCounted) return {};
-      if (flow === undefined && since === undefined) return shown((await api.get("/api/v1/overview", { query: { flows: 1 }, signal })).counts, true);
-      const { buckets: [all] } = await api.get("/api/v1/executions/histogram", { query: { flow_id: flow, since: since ?? BEGINNING, buckets: 1 }, signal });
+      if (flow === undefined && since === undefined && until === undefined) return shown((await api.get("/api/v1/overview", { query: { flows: 1 }, signal })).counts, true);
+      const { buckets: [all] } = await api.get("/api/v1/executions/histogram", { query: { flow_id: flow, since: since ?? BEGINNING, until, buckets: 1 }, signal });
       return all === undefined ? {} : shown(all.counts, all.is_exact);
     },
     10_000,
@@ -85,9 +95,10 @@ export default function Executions() {
   const jobs = useSignal<readonly string[]>([]);
   const isViewOpen = useSignal(false);
   const cursor = query.get("cursor") ?? "";
+  const sort = query.get("sort") === OLDEST_FIRST ? OLDEST_FIRST : undefined;
   const list = useQuery(
     `${workspace.value?.id} ${query}`,
-    (signal) => api.get("/api/v1/executions", { query: { ...listed(query), limit: PAGE, cursor, count: true }, signal }),
+    (signal) => api.get("/api/v1/executions", { query: { ...listed(query), sort, limit: PAGE, cursor, count: true }, signal }),
     5000,
   );
   const isFirstUse = list.data?.executions.length === 0 && list.data.next_cursor === undefined && query.size === 0;
@@ -103,11 +114,11 @@ export default function Executions() {
       <Head
         title={texts.title}
         actions={!isFirstUse && <>
-          {selected.value.size > 0 && <span class="muted small" role="status">{texts.selected(selected.value.size)}</span>}
-          <button class="btn" onClick={() => (isViewOpen.value = true)}>{texts.view}</button>
+          {selected.value.size > 0 && <span class="muted small" role="status">{ofList.selected(selected.value.size)}</span>}
+          <button class="btn" onClick={() => (isViewOpen.value = true)}>{ofList.view}</button>
           {may("operator") && <>
-            <button class="btn" onClick={() => ask("cancel")}>{texts.cancelSelected}</button>
-            <button class="btn" onClick={() => ask("rerun")}>{texts.rerunSelected}</button>
+            <button class="btn" onClick={() => ask("cancel")}>{ofList.cancelSelected}</button>
+            <button class="btn" onClick={() => ask("rerun")}>{ofList.rerunSelected}</button>
           </>}
         </>}
       >
@@ -119,15 +130,15 @@ export default function Executions() {
           {/* A page without executions may be followed by others. */}
           {(page) => page.executions.length > 0 || page.next_cursor !== undefined ? (
             <>
-              {page.executions.length > 0 ? <Table executions={page.executions} selected={selected} /> : <div class="card"><Empty title={texts.noMatchYet} /></div>}
-              <Pager next={page.next_cursor} label={common.older} count={page.total !== undefined && texts.count(page.total, page.total_is_exact !== false)}><CurlButton path="/api/v1/executions" query={{ ...listed(query), limit: PAGE, cursor }} /></Pager>
+              {page.executions.length > 0 ? <Table executions={page.executions} selected={selected} /> : <div class="card"><Empty title={ofList.noMatchYet} /></div>}
+              <Pager next={page.next_cursor} label={common.older} count={page.total !== undefined && ofList.count(page.total, page.total_is_exact !== false)}><CurlButton path="/api/v1/executions" query={{ ...listed(query), sort, limit: PAGE, cursor }} /></Pager>
             </>
           ) : (
             <div class="card">
               {hasFilters ? (
-                <Empty title={texts.noMatch}><button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button></Empty>
+                <Empty title={ofList.noMatch}><button class="btn" onClick={() => go(to("/executions"), { replace: true })}>{texts.clear}</button></Empty>
               ) : (
-                <Empty title={texts.empty}><p>{texts.emptyHint}</p><a class="btn" href={to("/flows")}>{texts.toFlows}</a></Empty>
+                <Empty title={texts.empty}><p>{ofList.emptyHint}</p><a class="btn" href={to("/flows")}>{ofList.toFlows}</a></Empty>
               )}
             </div>
           )}
@@ -157,22 +168,29 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
     set({ status: next.join(",") || undefined });
   }
   const counts = useCounts(query);
-  const texted: [string, string | null, (value: string) => string][] = [["error", query.get("error"), texts.errorIs], ["node", query.get("node"), texts.nodeIs]];
+  const triggers = useTriggers(query.has("trigger"));
+  const texted: [string, string | null, (value: string) => string][] = [
+    ["error", query.get("error"), ofList.errorIs], ["node", query.get("node"), ofList.nodeIs],
+    ["trigger", query.get("trigger"), (id) => ofList.triggerIs(triggers.get(id)?.name ?? shortId(id))], ["rerun_of", query.get("rerun_of"), (id) => ofList.rerunOfIs(shortId(id))],
+  ];
+  const hasPeriod = query.has("since") || query.has("until") || query.get("last") === BETWEEN;
   return (
-    <div class="filters" role="group" aria-label={texts.withStatus}>
+    <div class="filters" role="group" aria-label={ofList.withStatus}>
       {STATUSES.map((status) => <button key={status} class="chip" aria-pressed={chosen.includes(status)} onClick={() => toggle(status)}>{statuses[status]}{counts[status] !== undefined && <> <b>{counts[status]}</b></>}</button>)}
-      <button class="chip" aria-pressed={isUnrepaired} onClick={() => set({ unrepaired: isUnrepaired ? undefined : "1" })}>{texts.unrepaired}</button>
+      <button class="chip" aria-pressed={isUnrepaired} onClick={() => set({ unrepaired: isUnrepaired ? undefined : "1" })}>{ofList.unrepaired}</button>
       {texted.map(([name, value, label]) => value && <button key={name} class="chip" aria-pressed="true" aria-label={texts.without(label(value))} onClick={() => set({ [name]: undefined })}>{label(value)} ×</button>)}
       {termsOf(query).map(({ key, kind, name, value }) => {
         const shown = kind === "label" ? `${name}: ${value}` : `${name} = ${value}`;
         return <button key={key} class="chip" aria-pressed="true" aria-label={texts.without(shown)} onClick={() => set({ [key]: undefined })}>{shown} ×</button>;
       })}
       <TermInput onTerm={([key, value]) => set({ [key]: value })} />
-      <FlowChoice value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
-      <select aria-label={texts.time} value={query.get("last") ?? ""} onChange={(event) => set({ last: event.currentTarget.value || undefined })}>
-        <option value="">{texts.anyTime}</option>
-        {Object.entries(texts.times).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+      <FlowChoice label={ofList.flow} placeholder={ofList.allFlows} value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
+      <select aria-label={ofList.time} value={hasPeriod ? BETWEEN : (query.get("last") ?? "")} onChange={(event) => set({ last: event.currentTarget.value || undefined, since: undefined, until: undefined })}>
+        <option value="">{ofList.anyTime}</option>
+        {Object.entries(ofList.times).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+        <option value={BETWEEN}>{ofList.between}</option>
       </select>
+      {hasPeriod && <Period since={query.get("since") ?? undefined} until={query.get("until") ?? undefined} onChange={(bound, moment) => set({ last: BETWEEN, [bound]: moment })} />}
       {hasFilters && <button class="btn quiet small" onClick={() => { onChange(); go(to("/executions"), { replace: true }); }}>{texts.clear}</button>}
     </div>
   );
@@ -192,25 +210,14 @@ function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
         onTerm(term);
       }}
     >
-      <input aria-label={texts.labelFilter} title={texts.labelFilter} placeholder={texts.labelExample} size={22} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
+      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={22} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
     </form>
-  );
-}
-
-function FlowChoice({ value, onChange }: { value: string; onChange: (flow: string | undefined) => void }) {
-  const flows = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/flows", { query: { limit: 500 }, signal }));
-  return (
-    <select aria-label={texts.flow} value={value} onChange={(event) => onChange(event.currentTarget.value || undefined)}>
-      <option value="">{texts.allFlows}</option>
-      {flows.data?.flows.map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
-      {value !== "" && !flows.data?.flows.some(({ id }) => id === value) && <option value={value}>{shortId(value)}</option>}
-    </select>
   );
 }
 
 function Table({ executions, selected }: { executions: Execution[]; selected: Signal<ReadonlySet<string>> }) {
   const canSelect = may("operator");
-  const triggers = useTriggers(executions);
+  const triggers = useTriggers(executions.some(({ trigger }) => trigger !== undefined));
   const hasLabels = isShown("labels") && executions.some(({ labels }) => labels !== undefined);
   const all = executions.every(({ id }) => selected.value.has(id));
   const select = (ids: string[], isOn: boolean) => {
@@ -223,14 +230,14 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
       <table>
         <thead>
           <tr>
-            {canSelect && <th class="tick"><input type="checkbox" aria-label={texts.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
-            <th>{texts.status}</th><th>{texts.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{hasLabels && <th class="wide-only">{texts.labels}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <th>{texts.started}</th>}{isShown("took") && <th class="num roomy-only">{texts.took}</th>}
+            {canSelect && <th class="tick"><input type="checkbox" aria-label={ofList.selectAll} checked={all} onChange={(event) => select(executions.map(({ id }) => id), event.currentTarget.checked)} /></th>}
+            <th>{texts.status}</th><th>{ofList.flow}</th>{isShown("where") && <th class="wide-only">{texts.where}</th>}{hasLabels && <th class="wide-only">{texts.labels}</th>}{isShown("startedBy") && <th class="wide-only">{texts.startedBy}</th>}{isShown("log") && <th class="wide-only">{texts.log}</th>}{isShown("started") && <SortHead label={texts.started} orders={["-started_at", OLDEST_FIRST]} usual="-started_at" />}{isShown("took") && <th class="num roomy-only">{texts.took}</th>}
           </tr>
         </thead>
         <tbody>
           {executions.map((execution) => (
             <tr key={execution.id}>
-              {canSelect && <td class="tick"><input type="checkbox" aria-label={texts.select(execution.flow_name ?? execution.id)} checked={selected.value.has(execution.id)} onChange={(event) => select([execution.id], event.currentTarget.checked)} /></td>}
+              {canSelect && <td class="tick"><input type="checkbox" aria-label={ofList.select(execution.flow_name ?? execution.id)} checked={selected.value.has(execution.id)} onChange={(event) => select([execution.id], event.currentTarget.checked)} /></td>}
               <td><Status of={execution.status} /></td>
               <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && execution.error !== undefined && <span class="narrow-only small muted cut">{execution.failed_node} · {causeOf(execution.error).what}</span>}</td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
@@ -252,8 +259,8 @@ export function Where({ of: { error, failed_node: node, error_type: type, repair
   if (error === undefined) return null;
   return (
     <span class="cut where-text" title={causeFirst(error)}>
-      {node !== undefined && <><b>{node}</b> </>}{type !== undefined && <><button class="muted" title={texts.onlyError(type)} onClick={() => setQuery({ error: type, cursor: undefined })}>{type}</button> · </>}<span class="muted">{causeOf(error).what}</span>
-      {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{texts.repaired}</a></>}
+      {node !== undefined && <><b>{node}</b> </>}{type !== undefined && <><button class="muted" title={ofList.onlyError(type)} onClick={() => setQuery({ error: type, cursor: undefined })}>{type}</button> · </>}<span class="muted">{causeOf(error).what}</span>
+      {repair !== undefined && <> · <a class="link" href={to(`/executions/${repair}`)}>{ofList.repaired}</a></>}
     </span>
   );
 }

@@ -12,6 +12,7 @@ import { LogLevels } from "./execution/log-levels";
 import { Where } from "./executions";
 import { StartedBy, useTriggers } from "./executions/started-by";
 import { FlowHead } from "./flow/head";
+import { Charts } from "./overview/charts";
 import { loadFlow } from "./flow/state";
 
 const PAGE = 50;
@@ -21,7 +22,8 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
   const cursor = location.value.query.get("cursor") ?? "";
   const flow = useQuery(id, (signal) => loadFlow(id, signal));
   const list = useQuery(`${id} ${cursor}`, (signal) => api.get("/api/v1/executions", { query: { flow_id: id, limit: PAGE, cursor }, signal }), 5000);
-  const triggers = useTriggers(list.data?.executions ?? []);
+  const numbers = useQuery(id, (signal) => api.get("/api/v1/executions/histogram", { query: { flow_id: id }, signal }), 30_000);
+  const triggers = useTriggers(list.data?.executions.some(({ trigger }) => trigger !== undefined) ?? false);
   return (
     <>
       <FlowHead id={id} name={flow.data?.flow.name ?? " "} actions={<a class="btn" href={to("/executions", { flow: id })}>{words.allFilters}</a>} />
@@ -32,9 +34,10 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
               <div class="card"><Empty title={texts.empty}><p>{words.neverRan}</p><a class="btn primary" href={to(`/flows/${encodeURIComponent(id)}`)}>{words.openEditor}</a></Empty></div>
             ) : (
               <>
+                {cursor === "" && <Charts numbers={numbers.data} flow={id} />}
                 <div class="card scroll">
                   <table>
-                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num roomy-only">{words.revisionShort}</th><th>{texts.started}</th><th class="num">{texts.took}</th></tr></thead>
+                    <thead><tr><th>{texts.status}</th><th>{words.execution}</th><th class="wide-only">{texts.where}</th><th class="wide-only">{texts.startedBy}</th><th class="wide-only">{texts.log}</th><th class="num roomy-only">{words.revisionShort}</th><th>{texts.started}</th><th class="num roomy-only">{texts.took}</th></tr></thead>
                     <tbody>
                       {executions.map((execution) => (
                         <tr key={execution.id}>
@@ -45,7 +48,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
                           <td class="wide-only">{execution.logs !== undefined && <LogLevels logs={execution.logs as unknown as Record<string, number>} />}</td>
                           <td class="num roomy-only"><a class="link" href={to(`/flows/${encodeURIComponent(id)}/revisions`, { number: String(execution.revision ?? "") })}>{execution.revision}</a></td>
                           <td class="muted nowrap"><Time at={execution.started_at} /></td>
-                          <td class="num">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
+                          <td class="num roomy-only">{duration(execution.duration ?? Math.max(0, now.value - Date.parse(execution.started_at)))}</td>
                         </tr>
                       ))}
                     </tbody>

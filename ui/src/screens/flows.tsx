@@ -1,6 +1,7 @@
 /** The flows of the workspace: found by name and tag, with their last results and next starts. */
 import { useSignal } from "@preact/signals";
-import { api, fileOf, type Schemas } from "../api/client";
+import { api } from "../api/client";
+import { fileOf } from "../api/files";
 import { useQuery } from "../api/query";
 import { location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
@@ -8,13 +9,16 @@ import { Head } from "../app/shell";
 import { download } from "../parts/download";
 import { later } from "../parts/later";
 import { Pager } from "../parts/pager";
-import { Empty, Load, Status, Time } from "../parts/parts";
+import { Empty, Load, Time } from "../parts/parts";
+import { SortHead } from "../parts/sort";
 import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
 import { flows as texts } from "../texts/flows";
+import { LastResult } from "./overview/last-result";
 
 const PAGE = 50;
+const SORTS = ["name", "-name", "-updated_at", "updated_at"] as const;
 
 const ImportDialog = later(async () => (await import("./flows/import")).ImportDialog, { isAbove: true });
 
@@ -32,7 +36,9 @@ export default function Flows() {
   const { query } = location.value;
   const [tag, text, cursor] = [query.get("tag") ?? undefined, query.get("q") ?? undefined, query.get("cursor") ?? ""];
   const place = workspace.value?.id ?? "";
-  const list = useQuery(`${place} ${tag} ${text} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag: tag === undefined ? undefined : [tag], q: text, cursor, count: true, limit: PAGE }, signal }));
+  const asked = query.get("sort");
+  const sort = SORTS.find((each) => each === asked);
+  const list = useQuery(`${place} ${tag} ${text} ${sort} ${cursor}`, (signal) => api.get("/api/v1/flows", { query: { tag: tag === undefined ? undefined : [tag], q: text, sort, cursor, count: true, limit: PAGE }, signal }));
   const activity = useActivity(place, list.data?.flows.map(({ id }) => id) ?? []);
   const isImporting = useSignal(false);
   const action = useAction();
@@ -65,12 +71,12 @@ export default function Flows() {
               <>
                 <div class="card scroll">
                   <table>
-                    <thead><tr><th>{texts.name}</th><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><th class="least">{texts.changed}</th></tr></thead>
+                    <thead><tr><SortHead label={texts.name} orders={["name", "-name"]} /><th>{texts.last}</th><th class="wide-only">{texts.tags}</th><th class="wide-only">{texts.next}</th><th class="num wide-only">{texts.revision}</th><SortHead class="least" label={texts.changed} orders={["-updated_at", "updated_at"]} /></tr></thead>
                     <tbody>
                       {flows.map((flow) => (
                         <tr key={flow.id}>
                           <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.id}`)} title={flow.name}>{flow.name}</a>{flow.description !== "" && <span class="muted small cut block" title={flow.description}>{flow.description}</span>}</td>
-                          <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : <LastResult of={activity.get(flow.id)} />}</td>
+                          <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : activity.has(flow.id) && <LastResult flow={flow.id} executions={activity.get(flow.id)!.executions} />}</td>
                           <td class="wide-only"><span class="row tight">{flow.tags.map((each) => <button key={each} class="chip" onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
                           <td class="muted nowrap wide-only">{activity.get(flow.id)?.next_start_at !== undefined && <Time at={activity.get(flow.id)!.next_start_at!} />}</td>
                           <td class="num wide-only">{flow.revision}</td>
@@ -89,10 +95,4 @@ export default function Flows() {
       {isImporting.value && <ImportDialog onImported={list.reload} onClose={() => (isImporting.value = false)} />}
     </>
   );
-}
-
-function LastResult({ of }: { of: Schemas["FlowActivityAnswer"] | undefined }) {
-  if (of === undefined) return null;
-  const [last] = of.executions;
-  return last === undefined ? <span class="muted small">{texts.never}</span> : <a href={to(`/executions/${last.id}`)}><Status of={last.status} /></a>;
 }

@@ -7,10 +7,11 @@ import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
 import { count, duration } from "../parts/format";
-import { Empty, Failure, Load, Status, Time, toneOf } from "../parts/parts";
+import { Empty, Failure, Load, Time, toneOf } from "../parts/parts";
 import { common, statuses } from "../texts/common";
 import { overview as texts } from "../texts/overview";
-import { Histogram } from "./overview/histogram";
+import { Charts } from "./overview/charts";
+import { LastResult } from "./overview/last-result";
 
 type Overview = Schemas["OverviewAnswer"];
 type Activity = Schemas["FlowActivityAnswer"];
@@ -38,10 +39,7 @@ export default function OverviewScreen() {
             <>
               <Stats overview={data} numbers={numbers.data} />
               {numbers.error && <Failure error={numbers.error} retry={numbers.reload} />}
-              <section class="card padded stack tight">
-                <h2>{texts.activity}</h2>
-                <Histogram buckets={numbers.data?.buckets} />
-              </section>
+              <Charts numbers={numbers.data} />
               <Flows flows={data.flows} />
             </>
           )}
@@ -59,10 +57,10 @@ function Stats({ overview, numbers }: { overview: Overview; numbers: Numbers | u
   const share = sums.ended === 0 ? undefined : ((100 * sums.completed) / sums.ended).toFixed(sums.completed === sums.ended ? 0 : 1);
   return (
     <div class="stats">
-      <a class="card stat" href={first === undefined ? to("/executions", { status: "failed" }) : to(`/executions/${first.failing!.execution_id}`)}>
+      <a class="card stat" href={failing === 1 && first !== undefined ? to(`/executions/${first.failing!.execution_id}`) : to("/executions", { status: "failed", unrepaired: failing > 0 ? "1" : undefined })}>
         <span class="muted small">{texts.failing}</span>
         <b class={failing === 0 ? "" : "bad"}>{failing === 0 ? texts.none : texts.flows(failing)}</b>
-        <span class="small muted cut">{first !== undefined && <>{first.name}{first.failing!.failed_at !== undefined && <>, {texts.since} <Time at={first.failing!.failed_at} /></>}</>} </span>
+        <span class="small muted cut">{first !== undefined && <>{first.name}{failing > 1 ? ` ${texts.andMore(failing - 1)}` : first.failing!.failed_at !== undefined && <>, {texts.since} <Time at={first.failing!.failed_at} /></>}</>} </span>
       </a>
       <a class="card stat" href={to("/executions", { status: "waiting" })}>
         <span class="muted small">{texts.waiting}</span>
@@ -93,21 +91,26 @@ function sumOf(numbers: Numbers | undefined): { all: number; ended: number; comp
   return sums;
 }
 
+/** Those that fail first; otherwise in their order. */
+function failingFirst(flows: readonly Activity[]): Activity[] {
+  return [...flows.filter(({ failing }) => failing !== undefined), ...flows.filter(({ failing }) => failing === undefined)];
+}
+
 function Flows({ flows }: { flows: Activity[] }) {
   return (
     <div class="card scroll">
       <table>
         <thead><tr><th>{texts.flow}</th><th class="least">{texts.last}</th><th class="wide-only">{texts.failedAt}</th><th class="wide-only">{texts.next}</th><th class="num wide-only" title={texts.p50Hint}>{texts.p50}</th><th class="num wide-only" title={texts.p95Hint}>p95</th><th>{texts.status}</th></tr></thead>
         <tbody>
-          {flows.map((flow) => (
+          {failingFirst(flows).map((flow) => (
             <tr key={flow.flow_id}>
               <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.flow_id}`)} title={flow.name}>{flow.name}</a></td>
               <td class="least"><Spark executions={flow.executions} /></td>
               <td class="wide-only where">{flow.failing !== undefined && <a class="where-text cut" href={to(`/executions/${flow.failing.execution_id}`)} title={flow.failing.error && causeFirst(flow.failing.error)}>{flow.failing.failed_node && <b>{flow.failing.failed_node} </b>}<span class="muted">{causeOf(flow.failing.error ?? flow.failing.error_type ?? "").what}</span></a>}</td>
-              <td class="muted nowrap wide-only">{flow.next_start_at !== undefined && <Time at={flow.next_start_at} />}</td>
-              <td class="num wide-only">{flow.durations && duration(flow.durations.p50)}</td>
-              <td class="num wide-only">{flow.durations && duration(flow.durations.p95)}</td>
-              <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : flow.executions[0] !== undefined ? <a href={to(`/executions/${flow.executions[0].id}`)}><Status of={flow.executions[0].status} /></a> : <span class="muted small">{texts.neverRun}</span>}</td>
+              <td class="muted nowrap wide-only">{flow.next_start_at === undefined ? common.none : <Time at={flow.next_start_at} />}</td>
+              <td class="num wide-only">{flow.durations === undefined ? common.none : duration(flow.durations.p50)}</td>
+              <td class="num wide-only">{flow.durations === undefined ? common.none : duration(flow.durations.p95)}</td>
+              <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : <LastResult flow={flow.flow_id} executions={flow.executions} />}</td>
             </tr>
           ))}
         </tbody>

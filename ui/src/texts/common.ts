@@ -22,6 +22,7 @@ export const common = {
   since: "From",
   until: "Until",
   none: "–",
+  sortBy: (column: string) => `Sort by ${column}`,
   saveFile: "Save as a file",
   shown: (count: number, total: number) => `${count.toLocaleString("en")} of ${total.toLocaleString("en")}`,
   forEditors: "Editors and admins of this workspace can add the first one.",

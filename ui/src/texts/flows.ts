@@ -4,7 +4,6 @@ export const flows = {
   find: "Find by name or description",
   name: "Flow",
   last: "Last result",
-  never: "never run",
   next: "Next start",
   tags: "Tags",
   revision: "Revision",

@@ -17,6 +17,7 @@ export const triggers = {
   type: "Type",
   state: "State",
   next: "Next",
+  itsExecutions: "All its executions",
   last: "Last",
   actions: "Actions",
   types: triggerTypes,

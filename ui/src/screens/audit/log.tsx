@@ -1,5 +1,6 @@
 /** The audit log of the installation or of a workspace, filtered by the server, with its filters in the address. */
-import { api, fileOf, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
+import { fileOf } from "../../api/files";
 import { useQuery } from "../../api/query";
 import { location, setQuery } from "../../app/router";
 import { download } from "../../parts/download";

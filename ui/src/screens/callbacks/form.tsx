@@ -1,14 +1,13 @@
 /** The form of a callback, new or to be changed, and the signing secret of a new one, which is shown once. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
-import { useQuery } from "../../api/query";
-import { workspace } from "../../app/session";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { done, warn } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { callbacks as texts } from "../../texts/callbacks";
+import { FlowChoice } from "../flow-choice";
 import { nameOf, SecretDialog, SIGNED, type Callback } from "./parts";
 
 type Body = Schemas["CreateCallback"];
@@ -60,6 +59,7 @@ function scopeOf(callback: Callback | undefined): "all" | "flow" | "tag" {
 function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title: string; action: string; old?: Callback; onSubmit: (body: Body) => Promise<void>; onClose: () => void }) {
   const format = useSignal<Format>(old?.format ?? "standard");
   const scope = useSignal<string>(scopeOf(old));
+  const flow = useSignal(old?.flow_id ?? "");
   const error = useSignal<unknown>(undefined);
   const action = useAction();
   const events = old?.events ?? ["execution.failed"];
@@ -69,7 +69,7 @@ function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title:
     const text = (name: string) => String(form.get(name) ?? "").trim();
     const body: Body = {
       name: text("name"), format: format.value, url: text("url"), events: form.getAll("event").map(String), children: form.has("children"),
-      flow_id: scope.value === "flow" ? text("flow_id") : null, tag: scope.value === "tag" ? text("tag") : null,
+      flow_id: scope.value === "flow" ? flow.value : null, tag: scope.value === "tag" ? text("tag") : null,
     };
     if (format.value === "template") body.template = templateOf(text("template"));
     action.run(() => onSubmit(body), (reason) => (error.value = reason));
@@ -98,27 +98,11 @@ function CallbackForm({ title, action: label, old, onSubmit, onClose }: { title:
             </select>
           )}
         </Field>
-        {scope.value === "flow" && <FlowChoice chosen={old?.flow_id ?? undefined} />}
+        {scope.value === "flow" && <Field label={texts.flow}>{(id) => <FlowChoice id={id} name="flow_id" required value={flow.value} onChange={(chosen) => (flow.value = chosen ?? "")} />}</Field>}
         {scope.value === "tag" && <Field label={texts.tag}>{(id) => <input id={id} name="tag" required defaultValue={old?.tag ?? ""} />}</Field>}
         <label class="check"><input type="checkbox" name="children" defaultChecked={old?.children} />{texts.children}</label>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{label}</button></div>
       </Form>
     </Dialog>
-  );
-}
-
-function FlowChoice({ chosen }: { chosen: string | undefined }) {
-  const flows = useQuery(workspace.value?.id ?? "", (signal) => api.get("/api/v1/flows", { query: { limit: 500 }, signal }));
-  const isListed = flows.data?.flows.some(({ id }) => id === chosen);
-  return (
-    <Field label={texts.flow}>
-      {(id) => (
-        <select key={String(flows.data !== undefined)} id={id} name="flow_id" required>
-          <option value="" />
-          {chosen !== undefined && !isListed && <option value={chosen} selected>{chosen}</option>}
-          {flows.data?.flows.map((flow) => <option key={flow.id} value={flow.id} selected={flow.id === chosen}>{flow.name}</option>)}
-        </select>
-      )}
-    </Field>
   );
 }

@@ -4,6 +4,7 @@ import { useQuery } from "../../api/query";
 import { to } from "../../app/router";
 import { workspace } from "../../app/session";
 import { shortId } from "../../parts/format";
+import { Icon } from "../../parts/icons";
 import { triggerTypes } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 
@@ -14,9 +15,8 @@ export type Triggers = ReadonlyMap<string, Trigger>;
 /** The most that one request returns; of others the id is shown. */
 const MOST = 1000;
 
-/** Return the triggers of the workspace by id, which are read when one of the executions was started by one. */
-export function useTriggers(executions: readonly Execution[]): Triggers {
-  const isNeeded = executions.some(({ trigger }) => trigger !== undefined);
+/** Return the triggers of the workspace by id. Args: isNeeded: False reads none. */
+export function useTriggers(isNeeded: boolean): Triggers {
   const found = useQuery(`${workspace.value?.id} ${isNeeded}`, async (signal): Promise<Triggers> => {
     if (!isNeeded) return new Map();
     const { triggers } = await api.get("/api/v1/triggers", { query: { limit: MOST }, signal });
@@ -26,8 +26,14 @@ export function useTriggers(executions: readonly Execution[]): Triggers {
 }
 
 export function StartedBy({ of: { rerun_of: original, trigger }, triggers }: { of: Execution; triggers: Triggers }) {
-  if (original !== undefined) return <a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a>;
+  if (original !== undefined) return <span class="row tight nowrap"><a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a><FilterLink name="rerun_of" value={original} label={texts.onlyReruns} /></span>;
   if (trigger === undefined) return <span class="faint">{texts.byNone}</span>;
   const known = triggers.get(trigger);
-  return <a class="quiet-link cut block" title={trigger} href={to("/triggers", { trigger })}>{known === undefined ? shortId(trigger) : <>{known.name} <span class="faint">{triggerTypes[known.type]}</span></>}</a>;
+  const words = known === undefined ? shortId(trigger) : known.name;
+  return <span class="row tight nowrap"><a class="quiet-link cut" title={trigger} href={to("/triggers", { trigger })}>{known === undefined ? shortId(trigger) : <>{known.name} <span class="faint">{triggerTypes[known.type]}</span></>}</a><FilterLink name="trigger" value={trigger} label={texts.onlyTrigger(words)} /></span>;
+}
+
+/** A link to the executions with the same value. */
+function FilterLink({ name, value, label }: { name: string; value: string; label: string }) {
+  return <a class="filter-link" href={to("/executions", { [name]: value })} title={label} aria-label={label}><Icon name="filter" /></a>;
 }

@@ -8,6 +8,7 @@ import { Field } from "../../parts/form";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
+import { executionList as ofList } from "../../texts/execution-list";
 import { executions as texts } from "../../texts/executions";
 
 export const COLUMNS = ["where", "labels", "startedBy", "log", "started", "took"] as const;
@@ -34,16 +35,16 @@ export function Views() {
   if (views.length === 0) return null;
   const current = location.value.query.toString();
   return (
-    <nav class="filters" aria-label={texts.views}>
+    <nav class="filters" aria-label={ofList.views}>
       {views.map((view) => (
         <span key={view.name} class="row tight">
           <a class="chip" href={`${to("/executions")}?${view.query}`} aria-current={view.query === current ? "page" : undefined}>{view.name}</a>
-          {view.query === current && <button class="btn quiet small" onClick={() => (deleted.value = view)}>{texts.deleteView(view.name)}</button>}
+          {view.query === current && <button class="btn quiet small" onClick={() => (deleted.value = view)}>{ofList.deleteView(view.name)}</button>}
         </span>
       ))}
       {deleted.value !== undefined && (
-        <Confirm title={texts.deleteViewTitle(deleted.value.name)} action={texts.deleteViewIt} busy={action.busy} onConfirm={() => remove(deleted.value!)} onClose={() => (deleted.value = undefined)}>
-          <p class="muted">{texts.deleteViewHint}</p>
+        <Confirm title={ofList.deleteViewTitle(deleted.value.name)} action={ofList.deleteViewIt} busy={action.busy} onConfirm={() => remove(deleted.value!)} onClose={() => (deleted.value = undefined)}>
+          <p class="muted">{ofList.deleteViewHint}</p>
         </Confirm>
       )}
     </nav>
@@ -65,23 +66,23 @@ export function ViewDialog({ onClose }: { onClose: () => void }) {
     action.run(async () => {
       const saved = { name: name.value.trim(), query: query.toString() };
       await prefer(({ views = [] }) => ({ views: [...views.filter((view) => view.name !== saved.name), saved] }));
-      done(texts.viewSaved(saved.name));
+      done(ofList.viewSaved(saved.name));
       onClose();
     });
   }
   return (
-    <Dialog title={texts.view} onClose={onClose}>
+    <Dialog title={ofList.view} onClose={onClose}>
       <fieldset class="plain stack tight">
-        <legend class="label">{texts.columns}</legend>
+        <legend class="label">{ofList.columns}</legend>
         {COLUMNS.map((column) => <label key={column} class="check"><input type="checkbox" checked={isShown(column)} onChange={() => toggle(column)} />{texts[column]}</label>)}
       </fieldset>
       {hasFilters && (
         <form class="stack tight" onSubmit={save}>
-          <Field label={texts.viewName} hint={texts.viewHint}>{(id, note) => <input id={id} aria-describedby={note} required maxLength={60} value={name.value} onInput={(event) => (name.value = event.currentTarget.value)} />}</Field>
-          <div class="row"><button class="btn primary right" disabled={action.busy}>{texts.saveView}</button></div>
+          <Field label={ofList.viewName} hint={ofList.viewHint}>{(id, note) => <input id={id} aria-describedby={note} required maxLength={60} value={name.value} onInput={(event) => (name.value = event.currentTarget.value)} />}</Field>
+          <div class="row"><button class="btn primary right" disabled={action.busy}>{ofList.saveView}</button></div>
         </form>
       )}
-      {!hasFilters && <p class="muted small">{texts.viewNeedsFilters}</p>}
+      {!hasFilters && <p class="muted small">{ofList.viewNeedsFilters}</p>}
       <div class="row"><button class="btn right" onClick={onClose}>{common.close}</button></div>
     </Dialog>
   );

@@ -1,6 +1,7 @@
 /** The import of flows from a zip archive, as an export writes it: shown first, then done. */
 import { useSignal } from "@preact/signals";
-import { sendFile, type Schemas } from "../../api/client";
+import type { Schemas } from "../../api/client";
+import { sendFile } from "../../api/files";
 import { Dialog } from "../../parts/dialog";
 import { Failure } from "../../parts/parts";
 import { done } from "../../parts/toast";

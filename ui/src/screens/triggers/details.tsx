@@ -33,7 +33,7 @@ export function TriggerDialog({ trigger, reload, onClose }: { trigger: Trigger; 
         {trigger.schedule !== null && <><dt>{texts.schedule}</dt><dd><ScheduleWords schedule={trigger.schedule} />{trigger.schedule.cron !== null && <code class="muted small block">{trigger.schedule.cron}</code>}</dd></>}
         <dt>{texts.state}</dt>
         <dd class="row"><TriggerState of={trigger} />{trigger.skipped > 0 && <span class="muted small">{texts.skipped(trigger.skipped)}</span>}{trigger.missed > 0 && <span class="muted small">{texts.missed(trigger.missed)}</span>}</dd>
-        <dt>{texts.last}</dt><dd><LastStart of={trigger} /></dd>
+        <dt>{texts.last}</dt><dd class="row"><LastStart of={trigger} /><a class="link small" href={to("/executions", { trigger: trigger.id })}>{texts.itsExecutions}</a></dd>
       </dl>
       {trigger.error !== null && <div class="alert"><b>{texts.lastError}</b><span>{trigger.error}</span></div>}
       {trigger.type === "schedule" && <NextTimes trigger={trigger} />}

@@ -1,6 +1,7 @@
 /** The settings of a workspace: its name, retention, archive, and how to leave or delete it. */
 import { useSignal } from "@preact/signals";
-import { api, fileOf } from "../../api/client";
+import { api } from "../../api/client";
+import { fileOf } from "../../api/files";
 import { go, homeOf } from "../../app/router";
 import { isOwnAccount, isPersonal, may, open, openElsewhere, withRecentLogin, workspaces, type Workspace } from "../../app/session";
 import { Confirm, ConfirmByName } from "../../parts/dialog";

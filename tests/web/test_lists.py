@@ -1,0 +1,179 @@
+"""Lists, their order and filters, and the charts that lead to them, in a real Chromium against a real server."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from support.client import Client
+from support.server import Server
+from web import sample
+from web.browser import Tab, needs_chromium, opened_browser
+
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+
+FLOW: Final = "metadata: {name: NAME}\nnodes: {done: {type: return, params: {value: 1}}}\n"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("site"), {"ANONYMOUS_LOGINS": "0"})
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def api(site: Server) -> Client:
+    return site.admin()
+
+
+@pytest.fixture(scope="module")
+def ids(api: Client) -> dict[str, Any]:
+    return sample.fill(api)
+
+
+@pytest.fixture(scope="module")
+def one_tab(browser: Browser, site: Server) -> Iterator[Tab]:
+    opened = Tab(browser, site.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tab(one_tab: Tab) -> Iterator[Tab]:
+    yield one_tab.renew().log_in()
+    assert one_tab.faults == []
+
+
+def names(page: Page) -> list[str]:
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    return page.locator("tbody td.name a").all_inner_texts()
+
+
+def test_flows_are_sorted_by_the_heads_of_their_columns(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("/flows")
+    saved = ["order-sync", "approve-expense", "report-weekly", "triage-mail"]
+    expect(page.locator("tbody tr")).to_have_count(4)
+    assert names(page) == saved
+    head = page.get_by_role("columnheader", name=re.compile("^Flow"))
+
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    expect(page.locator("tbody tr").first).to_contain_text("approve-expense")
+    page.reload()
+    expect(page.locator("tbody tr").first).to_contain_text("approve-expense")
+    assert names(page) == sorted(saved)
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("tbody tr").first).to_contain_text("triage-mail")
+    assert names(page) == sorted(saved, reverse=True)
+    head.get_by_role("button").click()
+    expect(page.locator("tbody tr").first).to_contain_text("order-sync")
+    assert "sort=" not in page.url
+
+
+def test_a_sorted_list_is_read_in_pages(tab: Tab, api: Client) -> None:
+    made = api.post("/api/v1/workspaces", {"name": "Many", "slug": "many"}).json
+    for n in range(60):
+        body = {"name": f"n{n * 7 % 60:02}", "definition": FLOW.replace("NAME", f"n{n * 7 % 60:02}")}
+        assert api.post("/api/v1/flows", body, Flowrunner_Workspace=made["id"]).status == 201
+    page = tab.page
+    page.goto("/w/many/flows?sort=-name")
+    pages = page.get_by_role("navigation", name="Pages")
+    expect(pages).to_contain_text("50 of 60")
+    assert names(page) == [f"n{n:02}" for n in range(59, 9, -1)]
+    pages.get_by_role("link", name="Next page").click()
+    expect(pages).to_contain_text("10 of 60")
+    assert names(page) == [f"n{n:02}" for n in range(9, -1, -1)]
+    pages.get_by_role("link", name="First page").click()
+    expect(pages).to_contain_text("50 of 60")
+
+
+def test_executions_are_filtered_by_their_trigger_and_reruns_and_listed_from_the_oldest(
+    tab: Tab, api: Client, ids: dict[str, Any]
+) -> None:
+    again = api.post(f"/api/v1/executions/{ids['failed']}/rerun", {}).json["execution_id"]
+    api.ended(again)
+    page = tab.go("/executions")
+    rows = page.locator("tbody tr")
+    page.get_by_role("link", name="Only executions that asked has started").click()
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("button", name="Remove the filter: Started by asked")).to_be_visible()
+    page.get_by_role("button", name="Remove the filter: Started by asked").click()
+    page.get_by_role("link", name="Only re-runs of the same execution").click()
+    expect(rows).to_have_count(1)
+    assert f"rerun_of={ids['failed']}" in page.url
+
+    page.goto(f"{tab.home}/executions?sort=started_at")
+    first = api.get("/api/v1/executions", sort="started_at", limit=1).json["executions"][0]
+    expect(rows.first.get_by_role("link").first).to_have_attribute("href", re.compile(first["id"]))
+    page.get_by_role("columnheader", name=re.compile("^Started")).get_by_role("button").click()
+    expect(rows.first.get_by_role("link").first).to_have_attribute("href", re.compile(again))
+    page.get_by_label("Started", exact=True).select_option("between")
+    page.get_by_label("Until").fill("2020-01-01T00:00")
+    expect(page.get_by_text("No execution matches these filters")).to_be_visible()
+    page.get_by_role("button", name="Clear the filters").last.click()
+    expect(rows.first).to_be_visible()
+
+
+def test_a_flow_is_found_by_its_name_where_one_is_chosen(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.go("/executions")
+    field = page.get_by_role("combobox", name="Flow", exact=True)
+    field.click()
+    options = page.get_by_role("listbox").get_by_role("option")
+    expect(options).to_have_text(["approve-expense", "order-sync", "report-weekly", "triage-mail"])
+    field.press_sequentially("MAIL")
+    expect(options).to_have_text(["triage-mail"])
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+    field.press("Enter")
+    expect(field).to_have_value("triage-mail")
+    page.reload()
+    expect(field).to_have_value("triage-mail")
+    expect(page.locator("tbody td.name a").first).to_have_text("triage-mail")
+    # What was typed and not chosen changes nothing; an empty field is no filter.
+    field.fill("none of them")
+    expect(options).to_have_text(["No flow matches"])
+    field.blur()
+    expect(field).to_have_value("triage-mail")
+    field.fill("")
+    field.blur()
+    expect(page).not_to_have_url(re.compile("flow="))
+
+    page.goto(f"{tab.home}/callbacks")
+    page.get_by_role("button", name="New callback").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Flows", exact=True).select_option("flow")
+    dialog.get_by_role("combobox", name="Flow", exact=True).click()
+    dialog.get_by_role("option", name="order-sync").click()
+    expect(dialog.get_by_role("combobox", name="Flow", exact=True)).to_have_value("order-sync")
+
+
+def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, Any]) -> None:
+    page = tab.page
+    bars = page.get_by_role("group", name=re.compile("executions in the last 24 hours")).get_by_role("link")
+    expect(bars.last).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Durations of the last"))).to_be_visible()
+    # One that fails is first, with its last end, although one of its executions waits.
+    row = page.locator("tbody tr", has_text="order-sync")
+    expect(row.locator(".pill")).to_have_text("failed")
+    expect(row).to_contain_text("1 open")
+    expect(page.locator("a.stat").first).to_contain_text("and 1 more")
+    legend = page.get_by_role("list", name="Executions by status").get_by_role("link", name=re.compile("^failed"))
+    assert "status=failed" in (legend.get_attribute("href") or "")
+
+    label = bars.last.get_attribute("aria-label") or ""
+    counted = sum(int(number) for number in re.findall(r"(\d+) (?:completed|failed|waiting|running|cancelled)", label))
+    bars.last.press("Enter")
+    expect(page.get_by_role("heading", name="Executions")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Pages")).to_contain_text(f"{counted} execution")

@@ -1,0 +1,20 @@
+/** How the last execution of a flow that has ended ended, and how many have not. */
+import type { Schemas } from "../../api/client";
+import { to } from "../../app/router";
+import { Status } from "../../parts/parts";
+import { overview as texts } from "../../texts/overview";
+
+const OPEN = ["running", "waiting"];
+
+/** Args: executions: The last ones, the newest first. */
+export function LastResult({ flow, executions }: { flow: string; executions: Schemas["FlowActivityAnswer"]["executions"] }) {
+  const ended = executions.find(({ status }) => !OPEN.includes(status));
+  const open = executions.filter(({ status }) => OPEN.includes(status)).length;
+  if (executions.length === 0) return <span class="muted small">{texts.neverRun}</span>;
+  return (
+    <span class="row tight">
+      {ended !== undefined && <a href={to(`/executions/${ended.id}`)}><Status of={ended.status} /></a>}
+      {open > 0 && <a class="quiet-link muted small nowrap" href={to("/executions", { flow, status: OPEN.join(",") })}>{texts.open(open)}</a>}
+    </span>
+  );
+}
