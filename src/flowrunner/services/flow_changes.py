@@ -215,5 +215,5 @@ def _checked_name(name: str, before: str | None = None) -> str:
         return before
     if (unseen := unseen_in(saved)) is not None:
         hint = "leave out control characters, line breaks and characters that set the direction of text"
-        raise invalid("name", f"has the character U+{ord(unseen):04X}, which nobody sees", hint=hint)
+        raise invalid("name", f"has the invisible character U+{ord(unseen):04X}", hint=hint)
     return saved

@@ -91,13 +91,13 @@ class PasswordResets:
         self._asked: SlidingWindow[str] = SlidingWindow(
             MOST_ASKED,
             limit="reset_requests",
-            message="More than {most} links an hour are asked for from this address: wait before the next one",
+            message="This address has requested more than {most} links in an hour: wait before the next one",
             length=hour,
         )
         self._set: SlidingWindow[str] = SlidingWindow(
             _MOST_SET,
             limit="new_passwords",
-            message="More than {most} passwords an hour are set from this address: wait before the next one",
+            message="This address has set more than {most} passwords in an hour: wait before the next one",
             length=hour,
         )
 

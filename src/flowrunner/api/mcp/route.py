@@ -103,7 +103,7 @@ def _check(message: dict[str, Any]) -> None:
     )
     if not is_one:
         hint = 'send one request or notification: {"jsonrpc": "2.0", "id": 1, "method": …, "params": {…}}'
-        raise InvalidMessage("The body is no message of JSON-RPC 2.0", hint=hint)
+        raise InvalidMessage("The body is not a JSON-RPC 2.0 message", hint=hint)
 
 
 async def _load() -> Any:
