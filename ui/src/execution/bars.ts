@@ -54,12 +54,12 @@ export interface Axis {
   ticks: { at: number; moment: number }[];
 }
 
-/** Return the ticks whose labels have room on an axis. Args: share: The share of the axis that a label takes. */
-export function labelled(ticks: Axis["ticks"], share: number): Axis["ticks"] {
+/** Return the ticks whose labels have room on an axis. Args: share: The share of the axis that a label takes. beyond: By how much the last one may be longer than the axis. */
+export function labelled(ticks: Axis["ticks"], share: number, beyond = 0): Axis["ticks"] {
   const found: Axis["ticks"] = [];
   for (const tick of ticks) {
     const before = found.at(-1);
-    if (before === undefined || (tick.at - before.at >= share && tick.at + share <= 1.02)) found.push(tick);
+    if (before === undefined || (tick.at - before.at >= share && tick.at + share <= 1 + beyond)) found.push(tick);
   }
   return found;
 }

@@ -1,5 +1,6 @@
 /** The data of an execution: input, result, error. */
 import { api } from "../../api/client";
+import { readable } from "../../execution/names";
 import { FINAL, type Detail, type Preview } from "../../execution/store";
 import { executions as texts } from "../../texts/executions";
 import { Fault } from "./fault";
@@ -26,7 +27,7 @@ export function DataTab({ detail }: { detail: Detail }) {
         {detail.failure !== undefined && (
           <section class="stack tight">
             <h2>{texts.result}</h2>
-            <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <code>{detail.failure.step}</code></>}</Fault>
+            <Fault detail={detail} message={detail.failure.message} step={detail.failure.step ?? undefined}><code>{detail.failure.type}</code>{detail.failure.step && <> · <span title={detail.failure.step}>{readable(detail.failure.step)}</span></>}</Fault>
             {data !== undefined && <Value label={texts.errorData} preview={data} href={href} />}
           </section>
         )}

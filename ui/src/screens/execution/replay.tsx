@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { api } from "../../api/client";
 import { linkKey } from "../../graph/model";
 import { GraphStates } from "../../graph/states";
+import { readable } from "../../execution/names";
 import { momentAfter } from "../../execution/replay";
 import type { Place, SubFlows } from "../../execution/subflows";
 import type { EventMessage } from "../../execution/stream";
@@ -142,7 +143,7 @@ export function ReplayPanel({ replayed }: { replayed: Replayed }) {
     <aside class="drawer" aria-label={texts.replay}>
       {event === undefined ? <p class="muted">{texts.notBegun}</p> : (
         <div class="stack tight">
-          <h2 class="cut">{event.step ?? event.node_id ?? texts.title}</h2>
+          <h2 class="cut" title={event.step}>{event.step === undefined ? event.node_id ?? texts.title : readable(event.step)}</h2>
           <p class="muted small">{texts.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
           {event.error !== undefined && <div class="alert"><b>{causeFirst(event.error)}</b></div>}
           {event.type === "log" && <p>{causeFirst(event.message ?? "")}</p>}

@@ -47,7 +47,9 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
 }
 
 /** Pixels that a label takes. */
-const LABEL = 76;
+const LABEL = 68;
+/** Pixels of the empty column beside the axis into which its last label may reach. */
+const BEYOND = 48;
 
 /** Moments on the clock; within seconds, the time since the start. Only labels that have room are there, so that each can be read by those beside it. */
 function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: boolean }) {
@@ -59,7 +61,7 @@ function AxisLine({ axis, from, isShort }: { axis: Axis; from: number; isShort: 
     if (track.current !== null) observer.observe(track.current);
     return () => observer.disconnect();
   }, []);
-  const ticks = labelled(axis.ticks, LABEL / Math.max(width.value, 1));
+  const ticks = labelled(axis.ticks, LABEL / Math.max(width.value, 1), BEYOND / Math.max(width.value, 1));
   const labels = labelsOf(ticks.map(({ moment: time }) => time), (time) => (isShort ? `+${duration(time - from)}` : moment(new Date(time).toISOString(), time)), duration);
   return (
     <div class="axis" aria-hidden="true">
