@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from api.shapes import SMALLEST, assert_error
-from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
+from flowrunner.ports.dispatch import CANCEL_UNKNOWN, OUTCOME_UNKNOWN
 from support.asgi import call, program_at
 from support.client import Client
 from support.databases import rows_of
@@ -104,8 +104,8 @@ def test_who_tells_an_execution_something_while_the_disk_is_full_is_answered_in_
             asking: account.post(f"/api/v1/executions/{asking}/approvals/ask", {"approved": True}),
             delayed: account.delete(f"/api/v1/executions/{delayed}"),
         }
-        for reply in asked.values():
-            assert_error(reply, 503, OUTCOME_UNKNOWN)
+        for id, reply in asked.items():
+            assert_error(reply, 503, CANCEL_UNKNOWN if id == delayed else OUTCOME_UNKNOWN)
 
         (small_disk / "filler").unlink()
         # What was on its way to the disk gets there, as the answers say that it may.
