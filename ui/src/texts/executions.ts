@@ -71,7 +71,7 @@ export const executions = {
   rerunFrom: (node: string) => `Re-run from ${node}`,
   inField: (field: string) => `In ${field}`,
   inLine: (line: number, field: string) => `In line ${line.toLocaleString("en")} of ${field}`,
-  openFlow: "Edit",
+  openFlow: "Edit the flow",
   openEditor: "Open it in the editor",
   rerunFromHere: "Re-run from here",
   rerunStarted: "The re-run has started",
