@@ -184,3 +184,43 @@ def test_the_focus_stays_in_a_dialog_whose_content_is_replaced(tab: Tab) -> None
 
     expect(page.get_by_role("dialog").get_by_role("heading", level=2)).to_be_focused()
     expect(page.get_by_role("dialog").locator("pre")).to_be_visible()
+
+
+def test_another_screen_has_the_focus_at_its_title(tab: Tab) -> None:
+    page = tab.go("")
+    main = page.get_by_role("navigation", name="Main", exact=True)
+    for name, title in (("Flows", "Flows"), ("Secrets", "Secrets"), ("Overview", "Overview")):
+        main.get_by_role("link", name=name, exact=True).press("Enter")
+        expect(page.get_by_role("heading", name=title, level=1)).to_be_focused()
+
+    # A field that waits for keys keeps them.
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox").press("Escape")
+    page.go_back()
+    expect(page.get_by_role("heading", name="Secrets", level=1)).to_be_focused()
+
+
+def test_keys_without_ctrl_are_switched_off(tab: Tab) -> None:
+    page = tab.go("/flows")
+    expect(page.get_by_role("heading", name="Flows", level=1)).to_be_visible()
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_label("Keys without Ctrl").uncheck()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_role("heading", name="Flows", level=1)).to_be_visible()
+
+    for key in ("?", "g", "s", "g", "e", "/"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page).to_have_url(re.compile("/flows$"))
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox")).to_be_focused()
+    page.keyboard.press("Escape")
+
+    page.get_by_role("button", name="Keyboard").click()
+    page.get_by_role("dialog").get_by_label("Keys without Ctrl").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    page.wait_for_url("**/executions")

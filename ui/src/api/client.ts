@@ -1,5 +1,6 @@
 /** Requests to the API: typed by its OpenAPI document, in the workspace of the address, with the session's cookie. */
 import { signal } from "@preact/signals";
+import { common } from "../texts/common";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -92,7 +93,7 @@ async function send(method: string, url: string, options: Options<unknown>): Pro
 }
 
 export function unreachable(): ApiError {
-  return new ApiError(0, "unreachable", "The server does not answer", "check that it runs, and that you are online");
+  return new ApiError(0, "unreachable", common.unreachable, common.unreachableHint);
 }
 
 async function errorOf(response: Response): Promise<ApiError> {
@@ -105,7 +106,7 @@ async function errorOf(response: Response): Promise<ApiError> {
     const hint = only ?? known ?? (error.hint && (words?.forPeople[error.hint] ?? error.hint));
     return new ApiError(response.status, error.code, error.message, hint, error.details, error.request_id);
   } catch {
-    const [message, hint] = words?.foreign[response.status] ?? [`The server answered with status ${response.status}`, "try again, and tell the operator if it stays"];
+    const [message, hint] = words?.foreign[response.status] ?? [common.status(response.status), common.statusHint];
     return new ApiError(response.status, "unknown", message, hint);
   }
 }

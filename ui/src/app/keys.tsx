@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { later } from "../parts/later";
 import { go, slug, to } from "./router";
+import { singleKeys } from "./single-keys";
 
 export const open = signal<"palette" | "help" | undefined>(undefined);
 
@@ -38,6 +39,7 @@ export function listenToKeys(): () => void {
     }
     // Composed, because an editor has its text in a shadow root.
     if (event.metaKey || event.ctrlKey || event.altKey || isTyping(event.composedPath()[0] ?? event.target) || document.querySelector("dialog[open]") !== null) return;
+    if (!singleKeys.peek()) return;
     const follows = Date.now() < waitsUntil;
     waitsUntil = 0;
     if (follows && event.key in PLACES) go(to(PLACES[event.key]!));

@@ -10,6 +10,7 @@ import { open } from "./keys";
 import { allowed } from "./navigation";
 import { go, to } from "./router";
 import { logOut, may, workspace } from "./session";
+import { setSingleKeys, singleKeys } from "./single-keys";
 import { setTheme, type Theme } from "./theme";
 
 interface Choice {
@@ -112,12 +113,17 @@ function matching(text: string, choices: Choice[], others: Choice[]): Choice[] {
   return [...found.sort((a, b) => rank(a) - rank(b)), ...others].slice(0, MOST + others.length);
 }
 
+function SingleKeys() {
+  return <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => setSingleKeys(event.currentTarget.checked)} />{texts.singleKeys}</label>;
+}
+
 export function Help({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={texts.helpTitle} onClose={onClose}>
       <dl class="facts-list">
         {texts.shortcuts.map(([key, what]) => [<dt key={key}><kbd>{key}</kbd></dt>, <dd key={what}>{what}</dd>])}
       </dl>
+      <SingleKeys />
     </Dialog>
   );
 }

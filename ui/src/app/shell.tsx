@@ -1,7 +1,7 @@
 /** The frame of each screen: navigation beside it, or below it on narrow screens. */
 import type { ComponentChildren } from "preact";
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
 import { shell } from "../texts/shell";
@@ -87,16 +87,25 @@ export function Shell({ children }: { children: ComponentChildren }) {
   );
 }
 
+/** The path whose screen has had its title read aloud. */
+let readFor = location.peek().path;
+
 /** The head of a screen, which also names the tab of the browser. */
 export function Head({ title, crumbs, beside, actions, children }: { title: string; crumbs?: ComponentChildren; beside?: ComponentChildren; actions?: ComponentChildren; children?: ComponentChildren }) {
+  const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${title} · ${common.product}`;
+    const { path } = location.peek();
+    if (path === readFor || title.trim() === "") return;
+    readFor = path;
+    // A page that is loaded whole begins at its top, and has its title read; unless a field of the screen waits for keys.
+    if (!document.activeElement?.closest("main")) heading.current?.focus({ preventScroll: true });
   }, [title]);
   return (
     <header class="head">
       {crumbs && <div class="crumbs">{crumbs}</div>}
       <div class="title">
-        <h1>{title}</h1>
+        <h1 ref={heading} tabIndex={-1}>{title}</h1>
         {beside}
         {actions && <div class="row right">{actions}</div>}
       </div>

@@ -1,6 +1,7 @@
 /** Fields of a form, made from a JSON Schema, and what people type in them as values. */
 import { parse, stringify } from "yaml";
 import { isMap } from "../graph/document";
+import { forms as texts } from "../texts/forms";
 import { choicesOf, describe, type Applied } from "../editor/schema";
 
 export type FieldKind = "text" | "lines" | "number" | "boolean" | "choice" | "date" | "structure";
@@ -82,10 +83,10 @@ export function valueOf(field: FormField, text: string): Typed {
       return { value: text === "true" };
     case "number": {
       const number = Number(text);
-      if (!Number.isFinite(number)) return { fault: "This is not a number" };
-      if (field.isInteger && !Number.isInteger(number)) return { fault: "This is not a whole number" };
-      if (field.minimum !== undefined && number < field.minimum) return { fault: `At least ${field.minimum}` };
-      if (field.maximum !== undefined && number > field.maximum) return { fault: `At most ${field.maximum}` };
+      if (!Number.isFinite(number)) return { fault: texts.notANumber };
+      if (field.isInteger && !Number.isInteger(number)) return { fault: texts.notWhole };
+      if (field.minimum !== undefined && number < field.minimum) return { fault: texts.atLeast(field.minimum) };
+      if (field.maximum !== undefined && number > field.maximum) return { fault: texts.atMost(field.maximum) };
       return { value: number };
     }
     case "structure":
@@ -103,8 +104,8 @@ function structure(field: FormField, text: string): Typed {
     if (field.types.length === 0 || field.types.includes("string")) return { value };
     if (field.types.includes("object") && isMap(value)) return { value };
     if (field.types.includes("array") && Array.isArray(value)) return { value };
-    return field.types.some((type) => type !== "object" && type !== "array") ? { value } : { fault: field.types.includes("array") ? "Write a list: [a, b]" : "Write a map: {a: 1}" };
+    return field.types.some((type) => type !== "object" && type !== "array") ? { value } : { fault: field.types.includes("array") ? texts.writeList : texts.writeMap };
   } catch {
-    return { fault: "This is not valid JSON or YAML" };
+    return { fault: texts.notYaml };
   }
 }

@@ -8,7 +8,7 @@ import { ConfirmByName, Dialog } from "../parts/dialog";
 import { download } from "../parts/download";
 import { Field, Form } from "../parts/form";
 import { Load } from "../parts/parts";
-import { done, failed } from "../parts/toast";
+import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { common } from "../texts/common";
 import { flow as words } from "../texts/flow";
@@ -16,18 +16,6 @@ import { settings as texts } from "../texts/settings";
 import { FlowHead } from "./flow/head";
 import { loadFlow, type Saved } from "./flow/state";
 import { Retention } from "./retention";
-
-/** Do something and say why it failed; return true if it did not. */
-async function attempt(run: () => Promise<void>): Promise<boolean> {
-  try {
-    await run();
-    return true;
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    failed(error);
-    return false;
-  }
-}
 
 export default function FlowSettings({ parameters }: { parameters: Parameters }) {
   const id = parameters.id!;
@@ -67,7 +55,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
     await query.reload();
   }
   const describe = (body: { name: string; tags: string[] }) =>
-    change(body, texts.saved).then(() => (fault.value = undefined), (error: unknown) => (fault.value = error));
+    action.run(() => change(body, texts.saved).then(() => (fault.value = undefined)), (error) => (fault.value = error));
   const others = workspaces.value.filter(({ id }) => id !== workspace.value?.id);
   return (
     <div class="stack">
@@ -75,7 +63,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
       <fieldset class="stack" disabled={!mayEdit}>
         <section class="card padded setting">
           <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
-          <button class="btn" onClick={() => void attempt(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>
+          <button class="btn" disabled={action.busy} onClick={() => action.run(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>
         </section>
         <section class="card padded">
           <Form
@@ -85,13 +73,13 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
               event.preventDefault();
               const form = new FormData(event.currentTarget);
               const tags = String(form.get("tags")).split(",").map((tag) => tag.trim()).filter(Boolean);
-              void describe({ name: String(form.get("name")), tags });
+              describe({ name: String(form.get("name")), tags });
             }}
           >
             <h2>{texts.details}</h2>
             <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
             <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
-            <div class="row"><button class="btn right">{texts.save}</button></div>
+            <div class="row"><button class="btn right" disabled={action.busy}>{texts.save}</button></div>
           </Form>
         </section>
       </fieldset>
@@ -127,20 +115,20 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
 
 function Move({ id, others }: { id: string; others: readonly { slug: string; name: string }[] }) {
   const target = useSignal("");
-  const move = (slug: string) =>
-    attempt(async () => {
-      const { missing_secrets: missing } = await api.post("/api/v1/flows/{id}/move", { path: { id }, body: { workspace: slug } });
-      const name = others.find((each) => each.slug === slug)?.name ?? slug;
-      done(missing.length > 0 ? `${texts.moved(name)}. ${texts.missing(missing.join(", "))}` : texts.moved(name));
-      go(`/w/${encodeURIComponent(slug)}/flows/${id}/settings`, { replace: true });
-    });
+  const action = useAction();
+  async function move(slug: string): Promise<void> {
+    const { missing_secrets: missing } = await api.post("/api/v1/flows/{id}/move", { path: { id }, body: { workspace: slug } });
+    const name = others.find((each) => each.slug === slug)?.name ?? slug;
+    done(missing.length > 0 ? `${texts.moved(name)}. ${texts.missing(missing.join(", "))}` : texts.moved(name));
+    go(`/w/${encodeURIComponent(slug)}/flows/${id}/settings`, { replace: true });
+  }
   return (
     <span class="row">
       <select class="narrow-input" aria-label={texts.moveTo} value={target.value} onChange={(event) => (target.value = event.currentTarget.value)}>
         <option value="">{texts.moveTo}…</option>
         {others.map(({ slug, name }) => <option key={slug} value={slug}>{name}</option>)}
       </select>
-      <button class="btn" disabled={target.value === ""} onClick={() => void move(target.value)}>{texts.move}</button>
+      <button class="btn" disabled={action.busy || target.value === ""} onClick={() => action.run(() => move(target.value))}>{texts.move}</button>
     </span>
   );
 }

@@ -6,6 +6,7 @@ import type { Workspace } from "../app/session";
 import { Confirm, Dialog } from "../parts/dialog";
 import { Field, Form } from "../parts/form";
 import { Load, Time } from "../parts/parts";
+import { RoleOptions } from "../parts/roles";
 import { done } from "../parts/toast";
 import { CopyButton, useAction } from "../parts/tools";
 import { common } from "../texts/common";
@@ -13,7 +14,6 @@ import { invitation as texts } from "../texts/invitation";
 import { workspace as workspaceTexts } from "../texts/workspace";
 
 type Role = Schemas["InvitationInList"]["role"];
-const ROLES: Role[] = ["viewer", "operator", "editor", "admin"];
 
 export function Invitations({ place }: { place: Workspace }) {
   const list = useQuery(place.id, (signal) => api.get("/api/v1/workspaces/{id}/invitations", { path: { id: place.id }, query: { limit: 100 }, signal }));
@@ -88,7 +88,7 @@ function NewInvitation({ place, onMade, onClose }: { place: Workspace; onMade: (
     <Dialog title={texts.invite} onClose={onClose}>
       <Form error={error.value} onSubmit={invite}>
         <Field label={texts.email} hint={texts.inviteHint}>{(id, note) => <input id={id} aria-describedby={note} name="email" type="email" required autofocus autocomplete="off" />}</Field>
-        <Field label={workspaceTexts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "editor"}>{workspaceTexts.roles[role]}: {workspaceTexts.roleHints[role]}</option>)}</select>}</Field>
+        <Field label={workspaceTexts.role}>{(id) => <select id={id} name="role"><RoleOptions chosen="editor" explained /></select>}</Field>
         <Field label={texts.life}>{(id) => <select id={id} name="expires_in">{Object.entries(texts.lives).map(([value, label]) => <option key={value} value={value} selected={value === "7d"}>{label}</option>)}</select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.invite}</button></div>
       </Form>

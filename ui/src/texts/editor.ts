@@ -11,8 +11,6 @@ export const editor = {
   goTo: (line: number, column: number) => `${line}:${column}`,
   fix: (text: string) => (text === "" ? "Remove it" : `Change to ${text}`),
   stale: "Syntax error: the graph shows the last valid text",
-  required: "required",
-  deprecated: "older form",
   defaultIs: (value: string) => `Default: ${value}`,
   oneOf: (values: string) => `One of: ${values}`,
   unsaved: "unsaved changes",

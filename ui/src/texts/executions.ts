@@ -61,7 +61,6 @@ export const executions = {
   id: "Id",
   parent: "Parent",
   rerunOf: "Re-run of",
-  failedAt: "Failed at",
   live: "live",
   connecting: "connecting",
   reconnecting: "reconnecting",

@@ -11,12 +11,12 @@ export const keys = {
   secret: "Secret",
   searching: "Searching…",
   newFlow: "New flow",
-  theme: "Appearance",
   themes: { auto: "Appearance: as the system", light: "Appearance: light", dark: "Appearance: dark" } as Record<string, string>,
   logOut: "Log out",
   api: "API",
   help: "Keyboard",
   helpTitle: "Keyboard",
+  singleKeys: "Keys without Ctrl or ⌘ work, such as ?, j, k, g and /",
   shortcuts: [
     ["⌘K or Ctrl K", "Search or do anything"],
     ["?", "This help"],

@@ -3,7 +3,6 @@ export const revisions = {
   count: (count: number) => `${count.toLocaleString("en")} revisions`,
   list: "Revisions",
   current: "current",
-  by: (name: string) => `by ${name}`,
   first: "The first revision",
   compare: (number: number, against: number) => `Revision ${number} compared with ${against}`,
   against: "Compare with",

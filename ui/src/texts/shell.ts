@@ -33,7 +33,6 @@ export const shell = {
   recentHint: "Passwords, second factors and linked accounts can be changed for 15 minutes after a login.",
   logInWith: (name: string) => `Log in with ${name}`,
   or: "or",
-  secondStep: "Second step",
   secondStepHint: "The password is correct. Now confirm that it is you.",
   code: "Code of the authenticator app",
   recoveryCode: "Recovery code",

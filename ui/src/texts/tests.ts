@@ -6,11 +6,9 @@ export const tests = {
   none: "The text has no tests. Write them below the key tests: an input, mocks, and what to expect.",
   passed: (count: number) => `${count} passed`,
   failed: (count: number) => `${count} failed`,
-  again: "Run again",
   path: "Path",
   expected: "Expected",
   actual: "Actual",
   coverage: (taken: number, edges: number) => `${taken} of ${edges} edges taken`,
   never: "Never taken",
-  edge: (source: string, action: string, target: string) => `${source} · ${action} → ${target}`,
 };

@@ -1,1 +1,1 @@
-import{gt as e,vt as t}from"./index.js";async function n(t,n,r={}){let i={...r.headers,Accept:n};return(await e(`get`,t,{...r,headers:i})).blob()}async function r(n,r,i,a={}){let o=await e(`post`,n,{...a,body:r,headers:{"Content-Type":i}});return await t(o,void 0)}export{r as n,n as t};
+import{_t as e,ht as t}from"./index.js";async function n(e,n,r={}){let i={...r.headers,Accept:n};return(await t(`get`,e,{...r,headers:i})).blob()}async function r(n,r,i,a={}){let o=await t(`post`,n,{...a,body:r,headers:{"Content-Type":i}});return await e(o,void 0)}export{r as n,n as t};

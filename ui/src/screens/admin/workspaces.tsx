@@ -10,6 +10,7 @@ import { count } from "../../parts/format";
 import { Pager } from "../../parts/pager";
 import { Empty, Load, Time } from "../../parts/parts";
 import { done } from "../../parts/toast";
+import { RoleOptions } from "../../parts/roles";
 import { useAction } from "../../parts/tools";
 import { admin as texts } from "../../texts/admin";
 import { common } from "../../texts/common";
@@ -73,7 +74,7 @@ function AppointDialog({ place, onAdded, onClose }: { place: Shared; onAdded: ()
       <Form error={error.value} conflict="account" onSubmit={add}>
         <p class="muted">{texts.joinHint}</p>
         <Field label={texts.account}>{(id) => <input id={id} name="account" required autofocus autocomplete="off" defaultValue={account.value?.email} />}</Field>
-        <Field label={texts.role}>{(id) => <select id={id} name="role">{Object.entries(words.roles).map(([role, label]) => <option key={role} value={role}>{label}: {words.roleHints[role]}</option>)}</select>}</Field>
+        <Field label={texts.role}>{(id) => <select id={id} name="role"><RoleOptions explained /></select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{words.add}</button></div>
       </Form>
     </Dialog>

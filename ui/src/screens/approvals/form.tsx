@@ -6,6 +6,7 @@ import { fieldOf, textOf, valueOf, type FormField } from "../../forms/fields";
 import { visible } from "../../parts/visible";
 import { isMap } from "../../graph/document";
 import { approvals as texts } from "../../texts/approvals";
+import { forms as words } from "../../texts/forms";
 import type { FormProps } from "./answering";
 
 export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: FormProps) {
@@ -24,7 +25,7 @@ export function ApprovalForm({ approval, busy, refused, onAnswer, onReject }: Fo
       const typed = valueOf(field, written.value[key] ?? "");
       if ("fault" in typed) found[key] = typed.fault;
       else if (typed.value !== undefined) data[key] = typed.value;
-      else if (field.isRequired) found[key] = "This is required";
+      else if (field.isRequired) found[key] = words.missing;
     }
     faults.value = found;
     if (Object.keys(found).length === 0) onAnswer(data);

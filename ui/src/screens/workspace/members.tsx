@@ -7,13 +7,13 @@ import { Confirm, Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { Load, Time } from "../../parts/parts";
 import { done, failed } from "../../parts/toast";
+import { RoleOptions } from "../../parts/roles";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
 import { workspace as texts } from "../../texts/workspace";
 
 type Member = Schemas["MemberAnswer"];
 type Role = Member["role"];
-const ROLES: Role[] = ["viewer", "operator", "editor", "admin"];
 
 export function Members({ place, members }: { place: Workspace; members: Query<Schemas["MemberList"]> }) {
   const removed = useSignal<Member | undefined>(undefined);
@@ -54,7 +54,7 @@ export function Members({ place, members }: { place: Workspace; members: Query<S
                     <td>
                       {mayChange && !member.owner ? (
                         <select class="compact" aria-label={texts.roleOf(member.name)} value={member.role} disabled={action.busy} onChange={(event) => change(member, event.currentTarget.value as Role)}>
-                          {ROLES.map((role) => <option key={role} value={role}>{texts.roles[role]}</option>)}
+                          <RoleOptions chosen={member.role} />
                         </select>
                       ) : <span class="muted">{member.owner ? texts.owner : texts.roles[member.role]}</span>}
                     </td>
@@ -94,7 +94,7 @@ function NewMember({ place, onAdded, onClose }: { place: Workspace; onAdded: () 
     <Dialog title={texts.add} onClose={onClose}>
       <Form error={error.value} conflict="account" onSubmit={add}>
         <Field label={texts.account} hint={texts.addHint}>{(id, note) => <input id={id} aria-describedby={note} name="account" required autofocus autocomplete="off" />}</Field>
-        <Field label={texts.role}>{(id) => <select id={id} name="role">{ROLES.map((role) => <option key={role} value={role} selected={role === "editor"}>{texts.roles[role]}: {texts.roleHints[role]}</option>)}</select>}</Field>
+        <Field label={texts.role}>{(id) => <select id={id} name="role"><RoleOptions chosen="editor" explained /></select>}</Field>
         <div class="row"><span class="grow" /><button class="btn" type="button" onClick={onClose}>{common.cancel}</button><button class="btn primary" disabled={action.busy}>{texts.add}</button></div>
       </Form>
     </Dialog>
