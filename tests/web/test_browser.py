@@ -767,7 +767,7 @@ def test_a_callback_is_made_tested_disabled_and_deleted(tab: Tab, receiver: Rece
     form.get_by_role("button", name="Create the callback").click()
     secret = page.get_by_role("dialog", name="Copy the signing secret now")
     expect(secret.locator("pre")).to_have_text(re.compile("^whsec_"))
-    secret.get_by_role("button", name="Close").last.click()
+    secret.locator(".dialog-foot").get_by_role("button", name="Close").click()
 
     page.get_by_role("link", name="To the office").click()
     dialog = page.get_by_role("dialog", name="To the office")
@@ -790,7 +790,7 @@ def test_a_callback_is_made_tested_disabled_and_deleted(tab: Tab, receiver: Rece
     dialog.get_by_role("button", name="New secret…").click()
     page.get_by_role("button", name="Replace the secret").click()
     expect(page.get_by_role("dialog")).to_contain_text("whsec_")
-    page.get_by_role("dialog").get_by_role("button", name="Close").last.click()
+    page.get_by_role("dialog").locator(".dialog-foot").get_by_role("button", name="Close").click()
     dialog.get_by_role("button", name="Change…").click()
     form.get_by_label("Address").fill("http://10.0.0.1/")
     form.get_by_role("button", name="Save").click()

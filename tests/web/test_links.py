@@ -70,7 +70,7 @@ def test_a_person_is_invited_and_makes_an_account(tab: Tab, admin: Client, brows
     page.get_by_role("dialog").get_by_role("button", name="Invite", exact=True).click()
     link = page.get_by_role("dialog").locator("pre").inner_text()
     look(page, "invited")
-    page.get_by_role("dialog").get_by_role("button", name="Close").last.click()
+    page.get_by_role("dialog").locator(".dialog-foot").get_by_role("button", name="Close").click()
     expect(page.get_by_role("button", name=f"Revoke {email}")).to_be_visible()
 
     guest = Tab(browser, site.url, width=390, height=800)
