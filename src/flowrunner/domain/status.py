@@ -43,12 +43,17 @@ class StepStatus(StrEnum):
 
 
 # Every legal change of a step's status; `transitions.apply` rejects any other. An attempt that a crash cut off runs
-# again from RUNNING, and a loop opens its next scopes from OPEN.
+# again from RUNNING; a step whose continuation a crash cut off keeps its status, also in the events of a rerun, which
+# have no signals. A loop opens its next scopes from OPEN.
 STEP_TRANSITIONS: Final[Mapping[StepStatus, frozenset[StepStatus]]] = {
     StepStatus.RUNNING: frozenset(set(StepStatus) - {StepStatus.RESUMING}),
     StepStatus.RETRYING: frozenset({StepStatus.RUNNING}),
-    StepStatus.WAITING: frozenset({StepStatus.RESUMING, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}),
-    StepStatus.RESUMING: frozenset({StepStatus.WAITING, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}),
+    StepStatus.WAITING: frozenset(
+        {StepStatus.WAITING, StepStatus.RESUMING, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}
+    ),
+    StepStatus.RESUMING: frozenset(
+        {StepStatus.RESUMING, StepStatus.WAITING, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}
+    ),
     StepStatus.OPEN: frozenset({StepStatus.OPEN, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}),
     StepStatus.COMPLETED: frozenset(),
     StepStatus.SKIPPED: frozenset(),
