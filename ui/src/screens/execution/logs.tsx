@@ -19,6 +19,7 @@ import { CopyButton, useAction } from "../../parts/tools";
 import { withPerson } from "../../app/people";
 import { visible } from "../../parts/visible";
 import { executions as texts } from "../../texts/executions";
+import { logs as ofLogs } from "../../texts/logs";
 
 const HEIGHT = 22;
 /** Characters of a message in its row. */
@@ -50,18 +51,18 @@ export function LogsTab({ store }: { store: ExecutionStore }) {
     <div>
       <div class="log-tools">
         <select aria-label={texts.level} value={level} onChange={(event) => setFilter({ level: event.currentTarget.value || undefined })}>
-          {Object.entries(texts.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+          {Object.entries(ofLogs.levels).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
         <select aria-label={texts.node} value={node} onChange={(event) => setFilter({ log_node: event.currentTarget.value || undefined })}>
-          <option value="">{texts.anyNode}</option>
+          <option value="">{ofLogs.anyNode}</option>
           {nodes.map((id) => <option key={id} value={id}>{id}</option>)}
           {node !== "" && !nodes.includes(node) && <option value={node}>{node}</option>}
         </select>
         {attempts > 1 && (
           <select aria-label={texts.attempt} value={attempt} onChange={(event) => setFilter({ attempt: event.currentTarget.value || undefined })}>
-            <option value="">{texts.anyAttempt}</option>
-            {Array.from({ length: attempts }, (_, i) => <option key={i} value={String(i + 1)}>{texts.attemptNumber(i + 1)}</option>)}
-            {Number(attempt) > attempts && <option value={attempt}>{texts.attemptNumber(Number(attempt))}</option>}
+            <option value="">{ofLogs.anyAttempt}</option>
+            {Array.from({ length: attempts }, (_, i) => <option key={i} value={String(i + 1)}>{ofLogs.attemptNumber(i + 1)}</option>)}
+            {Number(attempt) > attempts && <option value={attempt}>{ofLogs.attemptNumber(Number(attempt))}</option>}
           </select>
         )}
         {step !== "" && <button class="chip" aria-label={texts.without(readable(step))} onClick={() => setFilter({ log_step: undefined })}>{readable(step)} ×</button>}
@@ -85,12 +86,12 @@ function Search({ text }: { text: string }) {
     clearTimeout(timer.current);
     timer.current = window.setTimeout(() => setFilter({ q: value || undefined }), PAUSE);
   }
-  return <input ref={ref} type="search" aria-label={texts.search} placeholder={texts.search} maxLength={200} onInput={wait} />;
+  return <input ref={ref} type="search" aria-label={ofLogs.search} placeholder={ofLogs.search} maxLength={200} onInput={wait} />;
 }
 
 function Count({ lines }: { lines: Lines }) {
   useSubscription(lines);
-  return <span class="muted small" role="status">{lines.total === undefined ? "" : texts.lines(lines.total)}</span>;
+  return <span class="muted small" role="status">{lines.total === undefined ? "" : ofLogs.lines(lines.total)}</span>;
 }
 
 /** Lines of a file at most. */
@@ -108,10 +109,10 @@ function SaveButton({ id, filter, total }: { id: string; filter: Filter; total: 
       saved.push(...page.logs.map((line) => [line.timestamp, line.level, line.step ?? line.node_id ?? "-", withoutSequences(line.message), ...(line.data === undefined ? [] : [JSON.stringify(line.data)])].join(" ")));
       cursor = page.next_cursor ?? undefined;
     } while (cursor !== undefined && saved.length < MOST_SAVED);
-    if (cursor !== undefined) warn(texts.moreLines(saved.length, total() ?? saved.length));
+    if (cursor !== undefined) warn(ofLogs.moreLines(saved.length, total() ?? saved.length));
     download(`${id}.log`, `${saved.join("\n")}\n`, "text/plain");
   }
-  return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{texts.saveLog}</button>;
+  return <button class="btn quiet small-btn right" disabled={action.busy} onClick={() => action.run(save)}>{ofLogs.saveLog}</button>;
 }
 
 function useSubscription(lines: Lines): void {
@@ -168,14 +169,14 @@ function Window({ lines, isFiltered, isLive }: { lines: Lines; isFiltered: boole
   const failure = lines.error !== undefined && <div class="content"><Failure error={lines.error} retry={() => void lines.renew()} /></div>;
   if (lines.total === undefined && failure) return failure;
   if (lines.total === 0) {
-    if (!isFiltered) return <Empty title={texts.nothingLogged}><p>{texts.nothingLoggedHint}</p></Empty>;
-    return <Empty title={texts.noLog}><p>{texts.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, log_step: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
+    if (!isFiltered) return <Empty title={ofLogs.nothingLogged}><p>{ofLogs.nothingLoggedHint}</p></Empty>;
+    return <Empty title={ofLogs.noLog}><p>{ofLogs.noLogHint}</p><button class="btn" onClick={() => setFilter({ level: undefined, log_node: undefined, log_step: undefined, attempt: undefined, q: undefined })}>{texts.clear}</button></Empty>;
   }
   const shown = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
   return (
     <>
       {failure}
-      <div class="log-window" ref={ref} role="group" aria-label={texts.logLabel} tabIndex={0} onKeyDown={onKeyDown} onScroll={({ currentTarget }) => {
+      <div class="log-window" ref={ref} role="group" aria-label={ofLogs.logLabel} tabIndex={0} onKeyDown={onKeyDown} onScroll={({ currentTarget }) => {
         top.value = currentTarget.scrollTop;
         follow.value = currentTarget.scrollTop + currentTarget.clientHeight >= currentTarget.scrollHeight - HEIGHT;
       }}>
@@ -215,9 +216,9 @@ function numberOf(text: string | null): number | undefined {
 function LineDialog({ line, onClose }: { line: Line; onClose: () => void }) {
   return (
     <Dialog title={line.step ?? line.node_id ?? line.level} wide onClose={onClose} actions={<>
-      <CopyButton text={window.location.href} label={texts.copyLink} />
+      <CopyButton text={window.location.href} label={ofLogs.copyLink} />
       <CopyButton text={withoutSequences(line.message)} />
-      {line.step !== undefined && <a class="btn" href={withQuery(to(location.value.path.replace(/^\/w\/[^/]*/, "")), { step: line.step })}>{texts.showStep}</a>}
+      {line.step !== undefined && <a class="btn" href={withQuery(to(location.value.path.replace(/^\/w\/[^/]*/, "")), { step: line.step })}>{ofLogs.showStep}</a>}
     </>}>
       <p class="muted small">{exact(line.timestamp).split("\n")[0]} · <span class={`l-${line.level}`}>{line.level}</span>{line.attempt !== undefined && ` · ${texts.attemptOf(line.attempt)}`}</p>
       <pre><Coloured text={causeFirst(withPerson(line.message))} /></pre>

@@ -10,6 +10,7 @@ import { Icon } from "../../parts/icons";
 import { Empty } from "../../parts/parts";
 import { statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
+import { timeline as ofTimeline } from "../../texts/timeline";
 import { choose, chosenStep } from "../execution";
 import { Drawer } from "./drawer";
 
@@ -32,12 +33,12 @@ export function TimelineTab({ store, detail }: { store: ExecutionStore; detail: 
   return (
     <div class="split">
       <div class="lanes">
-        {rows.length === 0 && <Empty title={texts.timelineEmpty} />}
+        {rows.length === 0 && <Empty title={ofTimeline.timelineEmpty} />}
         {rows.length > 0 && <AxisLine axis={axis} from={from} isShort={present - from < 10_000} />}
         <ul>{rows.map((row) => <Lane key={row.key} row={row} axis={axis} isChosen={row.step !== undefined && row.step.id === chosen?.id && !(row.opens !== undefined && row.key === row.opens && opened.value.has(row.opens))} isOpen={row.opens !== undefined && opened.value.has(row.opens)} onToggle={toggle} />)}</ul>
         <div class="legend">
-          {kinds.map((kind) => <span key={kind}><i class={`b-${kind}`} />{texts.kinds[kind]}</span>)}
-          <label class="check right"><input type="checkbox" checked={isFolded.value} onChange={(event) => (isFolded.value = event.currentTarget.checked)} />{texts.fold}</label>
+          {kinds.map((kind) => <span key={kind}><i class={`b-${kind}`} />{ofTimeline.kinds[kind]}</span>)}
+          <label class="check right"><input type="checkbox" checked={isFolded.value} onChange={(event) => (isFolded.value = event.currentTarget.checked)} />{ofTimeline.fold}</label>
         </div>
         {steps.length >= MOST_STEPS && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
       </div>
@@ -99,7 +100,7 @@ function Lane({ row, axis, isChosen, isOpen, onToggle }: LaneProps) {
   return (
     <li class="lane-row">
       {row.opens !== undefined && (
-        <button class="lane-fold" style={{ marginLeft: `${row.depth * 16}px` }} aria-expanded={isOpen} aria-label={texts.open(row.label)} onClick={() => onToggle(row.opens!)}><Icon name="down" /></button>
+        <button class="lane-fold" style={{ marginLeft: `${row.depth * 16}px` }} aria-expanded={isOpen} aria-label={ofTimeline.open(row.label)} onClick={() => onToggle(row.opens!)}><Icon name="down" /></button>
       )}
       <button ref={lane} class="lane" aria-current={isChosen ? "true" : undefined} aria-label={[row.label, row.note, status, row.took].filter(Boolean).join(", ")} title={`${row.label} · ${row.note}`} onClick={() => (row.step !== undefined ? choose({ step: row.step.step }) : row.opens && onToggle(row.opens))}>
         <span class="lane-name" style={indent}><b class="cut">{row.label}</b><span class="cut">{row.note}</span></span>
@@ -118,7 +119,7 @@ function Track({ row, axis }: { row: Row; axis: Axis }) {
         const left = axis.place(span.from);
         return <i key={i} class={`b-${span.kind}`} style={{ left: `${left * 100}%`, width: `${Math.max(0, axis.place(span.to) - left) * 100}%` }} />;
       })}
-      {axis.folds.map((fold) => <i key={fold.at} class="gap" title={texts.folded(duration(fold.length))} style={{ left: `${fold.at * 100}%`, width: `${fold.width * 100}%` }} />)}
+      {axis.folds.map((fold) => <i key={fold.at} class="gap" title={ofTimeline.folded(duration(fold.length))} style={{ left: `${fold.at * 100}%`, width: `${fold.width * 100}%` }} />)}
     </span>
   );
 }
