@@ -382,7 +382,7 @@ def test_a_trial_takes_the_values_of_the_execution_that_was_chosen_last(tab: Tab
     page.locator("[data-node=greet]").click()
     page.get_by_role("button", name="Try", exact=True).click()
     held: list[Route] = []
-    page.route(f"**/api/v1/executions/{slow}", held.append)
+    page.route(f"**/api/v1/executions/{slow}", lambda route: held.append(route))  # noqa: PLW0108 # no built-in
     chosen = page.get_by_label("Values of a past execution")
     with page.expect_request(f"**/api/v1/executions/{slow}"):
         chosen.select_option(slow)
@@ -398,7 +398,7 @@ def test_a_trial_takes_the_values_of_the_execution_that_was_chosen_last(tab: Tab
 def test_a_trial_finds_the_run_of_a_node_after_a_long_loop(tab: Tab, api: Client) -> None:
     flow = api.new_flow(
         "nodes:\n"
-        "  each:\n    type: loop\n    params: {times: 250}\n"
+        '  each:\n    type: foreach\n    params: {items: "${Array.from({length: 250}, () => 1)}"}\n'
         "    nodes: {a: {type: transform, params: {value: 1}}}\n    next: last\n"
         '  last: {type: transform, params: {value: "${input}"}}\n',
         name="long before",

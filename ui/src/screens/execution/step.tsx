@@ -16,6 +16,7 @@ import { member } from "../../parts/paths";
 import { Empty, Failure, Status, Time } from "../../parts/parts";
 import { common, statuses } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
+import { step as words } from "../../texts/step";
 import { choose } from "../execution";
 import type { DrawerProps } from "./drawer";
 import { rerun, RerunDialog, starting } from "./rerun";
@@ -47,7 +48,7 @@ function Whole({ detail }: { detail: Detail }) {
     <>
       {result !== undefined && <Value heading="h2" label={texts.result} preview={result} load={load("result")} href={href} />}
       <Value heading="h2" label={texts.input} preview={detail.input as unknown as Preview} load={load("input")} href={href} path="flow.input" />
-      <p class="muted small">{texts.stepHint}</p>
+      <p class="muted small">{words.stepHint}</p>
     </>
   );
 }
@@ -56,7 +57,7 @@ function Whole({ detail }: { detail: Detail }) {
 function Missing({ store, step }: { store: ExecutionStore; step: string }) {
   const found = useQuery(`${store.id} ${step}`, () => store.scope(scopeOf(step)));
   if (found.error) return <Failure error={found.error} retry={found.reload} />;
-  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={texts.noStep(readable(step))}><p>{texts.stepHint}</p></Empty>;
+  return found.data === undefined ? <p class="muted" aria-busy="true">{common.loading}</p> : <Empty title={words.noStep(readable(step))}><p>{words.stepHint}</p></Empty>;
 }
 
 /** Runs of a node that are listed. */
@@ -65,12 +66,12 @@ const MOST_RUNS = 100;
 /** The runs of a node, failed ones first. */
 function NodePanel({ store, node }: { store: ExecutionStore; node: string }) {
   const steps = store.steps.value.filter(({ step }) => pathOf(step) === node);
-  if (steps.length === 0) return <Empty title={texts.notRun}><p>{texts.untaken}</p></Empty>;
+  if (steps.length === 0) return <Empty title={words.notRun}><p>{words.untaken}</p></Empty>;
   const rank = ({ status }: Step) => (status === "failed" ? 0 : status === "completed" ? 2 : 1);
   const sorted = [...steps].sort((a, b) => rank(a) - rank(b) || a.id - b.id);
   return (
     <section class="stack tight">
-      <h2>{texts.runsOf(node)} <span class="muted small">{countsOf(steps)}</span></h2>
+      <h2>{words.runsOf(node)} <span class="muted small">{countsOf(steps)}</span></h2>
       {store.isCut.value && <p class="muted small">{texts.moreSteps(MOST_STEPS)}</p>}
       <ul class="runs">
         {sorted.slice(0, MOST_RUNS).map((step) => (
@@ -111,20 +112,20 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
       {step.error !== undefined && step.status !== "completed" && <Fault detail={detail} message={step.error.message} step={step.step}><code>{step.error.type}</code>{step.attempts > 1 && ` · ${texts.attemptOf(step.attempts)}`}</Fault>}
       {FINAL.has(detail.status) && may("operator") && (
         <div class="row">
-          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : texts.rerunFromHere}</button>
-          <button class="btn" onClick={() => (isEditing.value = true)}>{texts.rerunEditInput}</button>
+          <button class={step.status === "failed" ? "btn primary" : "btn"} disabled={starting.busy} onClick={() => rerun(detail.id, { from: step.step })}>{step.status === "failed" ? texts.rerunFrom(nodeOf(step.step)) : words.rerunFromHere}</button>
+          <button class="btn" onClick={() => (isEditing.value = true)}>{words.rerunEditInput}</button>
         </div>
       )}
       {isEditing.value && <RerunDialog detail={detail} steps={store.steps.value} begin={step.step} onClose={() => (isEditing.value = false)} />}
       <dl>
         <dt>{texts.started}</dt><dd><Time at={step.started_at} /></dd>
-        {step.duration !== undefined && <><dt>{texts.duration}</dt><dd>{duration(step.duration)}</dd></>}
-        {step.input_edited_by !== undefined && <><dt>{texts.inputEdited}</dt><dd>{texts.by(personOf(step.input_edited_by))}</dd></>}
-        {step.queued > 20 && <><dt>{texts.queued}</dt><dd>{duration(step.queued)}</dd></>}
-        {step.action !== undefined && step.action !== "default" && <><dt>{texts.action}</dt><dd><code>{step.action}</code></dd></>}
-        {child !== undefined && <><dt>{texts.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
+        {step.duration !== undefined && <><dt>{words.duration}</dt><dd>{duration(step.duration)}</dd></>}
+        {step.input_edited_by !== undefined && <><dt>{words.inputEdited}</dt><dd>{words.by(personOf(step.input_edited_by))}</dd></>}
+        {step.queued > 20 && <><dt>{words.queued}</dt><dd>{duration(step.queued)}</dd></>}
+        {step.action !== undefined && step.action !== "default" && <><dt>{words.action}</dt><dd><code>{step.action}</code></dd></>}
+        {child !== undefined && <><dt>{words.subFlow}</dt><dd><a class="link" href={to(`/executions/${child}`)}>{shortId(child)}</a></dd></>}
         {step.wait !== undefined && child === undefined && <><dt>{texts.waits}</dt><dd>{texts.waitsFor[step.wait.waiting_for.type] ?? step.wait.waiting_for.type}</dd></>}
-        {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? texts.answered : texts.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? texts.byLink : texts.by(personOf(step.wait.received.by))}`}</dd></>}
+        {step.wait?.received !== undefined && <><dt>{step.node_type === "approval" ? words.answered : words.received}</dt><dd><Time at={step.wait.received.at} />{step.wait.received.by !== undefined && ` ${step.wait.received.by === "link" ? words.byLink : words.by(personOf(step.wait.received.by))}`}</dd></>}
       </dl>
       {step.status === "waiting" && <Answer detail={detail} step={step} reload={store.load} />}
       {whole.data !== undefined && whole.data.each_attempt.length > 1 && <Attempts id={detail.id} step={step} attempts={whole.data.each_attempt} />}
@@ -139,13 +140,13 @@ function StepPanel({ store, detail, step }: { store: ExecutionStore; detail: Det
 function Attempts({ id, step, attempts }: { id: string; step: Step; attempts: Schemas["AttemptAnswer"][] }) {
   return (
     <section class="stack tight">
-      <h3>{texts.attempts}</h3>
+      <h3>{words.attempts}</h3>
       <table class="small">
         <tbody>
           {attempts.map((attempt, i) => (
             <>
               <tr key={attempt.attempt}>
-                <td><a class="link" title={texts.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
+                <td><a class="link" title={words.linesOfAttempt(attempt.attempt)} href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step, attempt: String(attempt.attempt) })}>{attempt.attempt}</a></td>
                 <td class="whole">{attempt.error !== undefined ? <><span class="bad">{attempt.error.type}</span> <span class="muted">{causeOf(attempt.error.message).what.slice(0, LONGEST)}</span></> : statuses[attempt.status] ?? attempt.status}</td>
                 <td class="num">{attempt.duration !== undefined && duration(attempt.duration)}</td>
               </tr>
@@ -165,7 +166,7 @@ const LONGEST = 300;
 function Pause({ between: { completed_at: ended, retry_at: retry }, and: next }: { between: Schemas["AttemptAnswer"]; and: Schemas["AttemptAnswer"] | undefined }) {
   const until = next?.started_at ?? retry;
   if (ended === undefined || until === undefined) return null;
-  return <tr class="muted"><td /><td>{next === undefined ? texts.retriesIn : texts.waited}</td><td class="num">{duration(Math.max(0, Date.parse(until) - Date.parse(ended)))}</td></tr>;
+  return <tr class="muted"><td /><td>{next === undefined ? words.retriesIn : words.waited}</td><td class="num">{duration(Math.max(0, Date.parse(until) - Date.parse(ended)))}</td></tr>;
 }
 
 const TAIL = 12;
@@ -181,8 +182,8 @@ function LogTail({ store, step }: { store: ExecutionStore; step: Step }) {
   if (lines.data === undefined) return null;
   return (
     <section class="stack tight">
-      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step })}>{texts.allLines}</a></div>
-      {lines.data.length === 0 ? <p class="muted small">{texts.noLines}</p> : (
+      <div class="row"><h3>{texts.lastLines}</h3><a class="link small right" href={withQuery(to(`/executions/${id}`), { tab: "logs", log_step: step.step })}>{words.allLines}</a></div>
+      {lines.data.length === 0 ? <p class="muted small">{words.noLines}</p> : (
         <ul class="log-tail">
           {lines.data.map((line, i) => <li key={i}><span class="muted">{clockOf(line.timestamp)}</span><span class={`l-${line.level}`}>{line.level}</span><span><Coloured text={causeFirst(withPerson(line.message))} /></span></li>)}
         </ul>
