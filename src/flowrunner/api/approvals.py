@@ -27,7 +27,9 @@ class ApprovalInList(Answer, frozen=True, kw_only=True):
     prompt: str
     form: Annotated[Any, Meta(description="JSON Schema of the data in the answer; null for any data.")]
     since: str
-    until: Annotated[str | None, Meta(description="The time at which it is no longer waited for; null for never.")]
+    until: Annotated[
+        str | None, Meta(description="The time at which it ends without an answer; null if it never does.")
+    ]
     needed: Annotated[int, Meta(description="The number of approvals that are needed.")]
     given: Annotated[int, Meta(description="The number of approvals so far.")]
     link: Annotated[bool, Meta(description="A link answers it, too, until it is revoked.")]

@@ -47,7 +47,7 @@ class ChangeCallback(Body):
     tag: str | None = Field(default=None, max_length=200)
     children: bool | None = None
     template: Any = Field(default=None, description=_TEMPLATE)
-    enabled: bool | None = Field(default=None, description="False tells of nothing until it is true again.")
+    enabled: bool | None = Field(default=None, description="False stops its messages until it is true again.")
 
 
 class CallbackAnswer(Answer, frozen=True, kw_only=True):
@@ -214,7 +214,7 @@ async def change_callback(request: Request, id: str, body: ChangeCallback) -> Re
 
 @router.delete("/{id}", responses=errors(401, 403, 404))
 async def delete_callback(request: Request, id: str) -> Reply[Message]:
-    """Delete a callback and its deliveries; what it has not told is dropped."""
+    """Delete a callback with its deliveries; messages that are not sent yet are dropped."""
     await services_of(request).callbacks.delete(caller_of(request), CallbackId(id))
     return answer(Message(message="Callback deleted successfully"))
 
@@ -251,7 +251,7 @@ async def list_callback_deliveries(
 
 @router.post("/{id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=errors(401, 403, 404))
 async def redeliver(request: Request, id: str, delivery_id: str) -> Reply[DeliveryAnswer]:
-    """Send a message again, under its id; it is tried for a day as a new one is."""
+    """Send a message again with the same id; it is retried for a day, as a new one is."""
     callbacks = services_of(request).callbacks
     found = await callbacks.redeliver(caller_of(request), CallbackId(id), DeliveryId(delivery_id))
     return answer(DeliveryAnswer.of(found), 202)

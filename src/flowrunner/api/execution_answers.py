@@ -121,9 +121,9 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
     flow_name: Annotated[str | UnsetType, Meta(description="The present name of the flow.")] = UNSET
     revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
     error_type: Annotated[str | UnsetType, Meta(description="The type of the error, such as http.500.")] = UNSET
-    failed_node: Annotated[str | UnsetType, Meta(description="The node whose error it is. Absent if no node's.")] = (
-        UNSET
-    )
+    failed_node: Annotated[
+        str | UnsetType, Meta(description="The node that failed. Absent if the error belongs to no node.")
+    ] = UNSET
     logs: Annotated[LogCounts | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
     trigger: Annotated[str | UnsetType, Meta(description="The id of the trigger that has started it.")] = UNSET
     parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET

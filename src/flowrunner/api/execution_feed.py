@@ -51,7 +51,7 @@ class ExecutionMessage(ExecutionAnswer, frozen=True, kw_only=True, tag_field="ty
     """The summary of an execution that has changed."""
 
     workspace_id: str
-    cursor: Annotated[str, Meta(description="Send it as `after` to go on after this message.")]
+    cursor: Annotated[str, Meta(description="Send it as `after` to continue after this message.")]
 
 
 class ReadyMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ready"):

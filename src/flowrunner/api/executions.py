@@ -56,7 +56,7 @@ async def list_executions(
     until: Until = None,
     error_type: Annotated[str | None, text_filter("Only failures with this `error_type`.")] = None,
     node: Annotated[str | None, text_filter("Only failures at this `failed_node`.")] = None,
-    trigger: Annotated[str | None, text_filter("Only what this trigger has started.")] = None,
+    trigger: Annotated[str | None, text_filter("Only executions that this trigger started.")] = None,
     rerun_of: Annotated[str | None, text_filter("Only reruns of this execution.")] = None,
     unrepaired: Annotated[
         bool, Query(description="Only failed executions that have no `repaired_by`, the completed rerun.")
@@ -146,6 +146,6 @@ async def cancel_execution(
 
 @router.delete("/executions/{id}/record", responses=errors(401, 403, 404, 409))
 async def delete_record(request: Request, id: str) -> Reply[Message]:
-    """Delete an execution that has ended, with its events and logs. It is in the audit log that it was deleted."""
+    """Delete an execution that has ended, with its events and logs. The audit log records the deletion."""
     await services_of(request).records.delete(caller_of(request), ExecutionId(id))
     return answer(Message(message="Execution deleted successfully"))

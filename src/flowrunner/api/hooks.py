@@ -308,7 +308,7 @@ async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Repl
     openapi_extra={**needs(Right.RUN), **repeatable()},
 )
 async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookAnswer]:
-    """Start another execution with a stored request. `when` is asked again, and `dedupe` is not."""
+    """Start another execution with a stored request. `when` is evaluated again, `dedupe` is not."""
     deliveries = services_of(request).hook_deliveries
     outcome = await deliveries.replay(caller_of(request), TriggerId(id), HookDeliveryId(delivery_id))
     started = outcome.started

@@ -122,11 +122,11 @@ class JobErrorAnswer(Answer, frozen=True, kw_only=True):
 
 class JobAnswer(Answer, frozen=True, kw_only=True):
     id: str
-    type: Annotated[str, Meta(description="What it does: `executions.rerun`, `executions.cancel`, …")]
+    type: Annotated[str, Meta(description="The action: `executions.rerun`, `executions.cancel`, …")]
     status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in JobStatus]})]
     total: int
     done: int
-    failed: Annotated[int, Meta(description="How many could not be done.")]
+    failed: Annotated[int, Meta(description="The number of items that failed.")]
     errors: Annotated[list[JobErrorAnswer], Meta(description=f"The first {MAX_ERRORS}.")]
     created_at: str
     completed_at: Annotated[str | UnsetType, Meta(description="Absent until the job has ended.")] = UNSET

@@ -49,7 +49,7 @@ class ReceivedAnswer(Answer, frozen=True, kw_only=True):
     at: str
     by: Annotated[
         str | UnsetType,
-        Meta(description="The account that sent it; `link` for the link of an approval. Absent if nobody did."),
+        Meta(description="The account that sent it; `link` for the link of an approval. Absent if no account sent it."),
     ] = UNSET
     payload: PreviewAnswer
 

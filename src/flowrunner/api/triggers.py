@@ -135,7 +135,7 @@ async def list_triggers(
     type: Literal["schedule", "webhook", "execution"] | None = None,
     page: Paging,
 ) -> Reply[TriggerList]:
-    """List the triggers of the workspace's flows, with those that their documents have no more."""
+    """List the triggers of the workspace's flows, including those that their documents no longer have."""
     caller = caller_of(request)
     of_flow = None if flow_id is None else FlowId(flow_id)
     return await paged(
@@ -156,14 +156,14 @@ async def get_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
 
 @router.post("/{id}/pause", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN, is_change=True))
 async def pause_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
-    """Let a trigger start nothing, also after the flow is saved again, until it is resumed."""
+    """Pause a trigger: it starts nothing until it is resumed, even if the flow is saved again."""
     triggers = services_of(request).triggers
     return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=True), request)
 
 
 @router.post("/{id}/resume", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN, is_change=True))
 async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
-    """Let a paused trigger start the flow again; what would have started it during the pause is left out."""
+    """Resume a trigger; starts that were due during the pause are not made up for."""
     triggers = services_of(request).triggers
     return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=False), request)
 
@@ -175,7 +175,7 @@ async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
 async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
-    """Start what a schedule would start now, also if it is paused. Its due times stay as they are."""
+    """Fire a schedule now, even if it is paused. Its due times stay as they are."""
     key = idempotency_key_of(request)
     started = await services_of(request).triggers.run(caller_of(request), TriggerId(id), idempotency_key=key)
     return accepted(started, RunAnswer.of(started))
@@ -195,7 +195,7 @@ async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
     openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN, is_change=True)},
 )
 async def backfill_trigger(request: Request, id: str, body: Backfill) -> Reply[JobAnswer]:
-    """Start what a schedule would have started in a period, and has not, in a job."""
+    """Start, in a job, what a schedule has not started in a period."""
     backfills, caller = services_of(request).backfills, caller_of(request)
     first, end = body.period()
     if is_dry_run(request):

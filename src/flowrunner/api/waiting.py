@@ -24,7 +24,7 @@ PREFER: Final = {
     "name": "Prefer",
     "in": "header",
     "required": False,
-    "description": f"`wait=30` waits up to so many seconds, at most {MOST_SECONDS}, for the end of the execution.",
+    "description": f"`wait=30` waits up to 30 seconds for the end of the execution; {MOST_SECONDS} at most.",
     "schema": {"type": "string", "maxLength": 200},
 }
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)

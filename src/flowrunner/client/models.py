@@ -43,7 +43,7 @@ class Approval(Model):
     Attributes:
         step: The step, by which it can be answered.
         form: JSON Schema of the data in the answer; null for any data.
-        until: The time at which it is no longer waited for; null for never.
+        until: The time at which it ends without an answer; null if it never does.
         needed: The number of approvals that are needed.
         given: The number of approvals so far.
         link: A link answers it, too, until it is revoked.
@@ -352,7 +352,7 @@ class Execution(Model):
         flow_name: The present name of the flow.
         revision: The flow revision that this execution runs.
         error_type: The type of the error, such as http.500.
-        failed_node: The node whose error it is. Absent if no node's.
+        failed_node: The node that failed. Absent if the error belongs to no node.
         logs: Absent until the execution has ended.
         trigger: The id of the trigger that has started it.
         parent_id: The parent execution, which waits for this one.
@@ -390,7 +390,7 @@ class ExecutionDetail(Model):
         flow_name: The present name of the flow.
         revision: The flow revision that this execution runs.
         error_type: The type of the error, such as http.500.
-        failed_node: The node whose error it is. Absent if no node's.
+        failed_node: The node that failed. Absent if the error belongs to no node.
         logs: Absent until the execution has ended.
         trigger: The id of the trigger that has started it.
         parent_id: The parent execution, which waits for this one.
@@ -734,8 +734,8 @@ class Job(Model):
     """The schema `JobAnswer` of the API.
 
     Attributes:
-        type: What it does: `executions.rerun`, `executions.cancel`, …
-        failed: How many could not be done.
+        type: The action: `executions.rerun`, `executions.cancel`, …
+        failed: The number of items that failed.
         errors: The first 100.
         completed_at: Absent until the job has ended.
     """
@@ -1191,7 +1191,7 @@ class Received(Model):
     """The schema `ReceivedAnswer` of the API.
 
     Attributes:
-        by: The account that sent it; `link` for the link of an approval. Absent if nobody did.
+        by: The account that sent it; `link` for the link of an approval. Absent if no account sent it.
     """
 
     at: datetime

@@ -39,7 +39,7 @@ class Triggers(Group[K]):
 
     @operation("pauseTrigger")
     def pause(self, id: str) -> Call[Trigger]:
-        """Let a trigger start nothing until it is resumed."""
+        """Pause a trigger: it starts nothing until it is resumed."""
         return call(Trigger, "POST", f"{_trigger(id)}/pause")
 
     @operation("resumeTrigger")

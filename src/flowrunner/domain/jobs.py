@@ -40,7 +40,7 @@ class Job:
         type: A dotted name, such as `executions.rerun`.
         total: The number of its items.
         done: How many of them are done.
-        failed: How many could not be done.
+        failed: The number of items that failed.
         errors: The first of these, at most `MAX_ERRORS`.
     """
 

@@ -70,7 +70,7 @@ class HookDeliveries:
         return await self._store.get(caller.workspace_id, id, delivery_id)
 
     async def replay(self, caller: Caller, id: TriggerId, delivery_id: HookDeliveryId) -> HookOutcome:
-        """Start another execution with a stored request; `when` is asked again, and `dedupe` is not.
+        """Start another execution with a stored request; `when` is evaluated again, `dedupe` is not.
 
         Raises: NotFound; Conflict if the trigger starts nothing; as `IncomingHooks.receive`.
         """

@@ -65,7 +65,7 @@ class Triggers:
         return await self._store.rotate(caller.workspace_id, id, audit=entry)
 
     async def run(self, caller: Caller, id: TriggerId, *, idempotency_key: str | None) -> StartedExecution:
-        """Start what a schedule would start now, also if it is paused; its due times stay as they are.
+        """Fire a schedule now, even if it is paused; its due times stay as they are.
 
         Raises: NotFound; Conflict if the flow's document has it no more, or it is no schedule; as `Executions.run`.
         """

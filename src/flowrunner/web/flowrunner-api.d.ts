@@ -144,7 +144,7 @@ export interface paths {
         post?: never;
         /**
          * Delete an execution that has ended, with its events and logs
-         * @description Delete an execution that has ended, with its events and logs. It is in the audit log that it was deleted.
+         * @description Delete an execution that has ended, with its events and logs. The audit log records the deletion.
          */
         delete: operations["deleteRecord"];
         options?: never;
@@ -359,8 +359,8 @@ export interface paths {
         put: operations["changeCallback"];
         post?: never;
         /**
-         * Delete a callback and its deliveries; what it has not told is dropped
-         * @description Delete a callback and its deliveries; what it has not told is dropped.
+         * Delete a callback with its deliveries; messages that are not sent yet are dropped
+         * @description Delete a callback with its deliveries; messages that are not sent yet are dropped.
          */
         delete: operations["deleteCallback"];
         options?: never;
@@ -438,8 +438,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Send a message again, under its id; it is tried for a day as a new one is
-         * @description Send a message again, under its id; it is tried for a day as a new one is.
+         * Send a message again with the same id; it is retried for a day, as a new one is
+         * @description Send a message again with the same id; it is retried for a day, as a new one is.
          */
         post: operations["redeliver"];
         delete?: never;
@@ -499,7 +499,7 @@ export interface paths {
         put?: never;
         /**
          * Start another execution with a stored request
-         * @description Start another execution with a stored request. `when` is asked again, and `dedupe` is not.
+         * @description Start another execution with a stored request. `when` is evaluated again, `dedupe` is not.
          */
         post: operations["replayHookDelivery"];
         delete?: never;
@@ -1037,8 +1037,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the triggers of the workspace's flows, with those that their documents have no more
-         * @description List the triggers of the workspace's flows, with those that their documents have no more.
+         * List the triggers of the workspace's flows, including those that their documents no longer have
+         * @description List the triggers of the workspace's flows, including those that their documents no longer have.
          */
         get: operations["listTriggers"];
         put?: never;
@@ -1079,8 +1079,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Let a trigger start nothing, also after the flow is saved again, until it is resumed
-         * @description Let a trigger start nothing, also after the flow is saved again, until it is resumed.
+         * Pause a trigger: it starts nothing until it is resumed, even if the flow is saved again
+         * @description Pause a trigger: it starts nothing until it is resumed, even if the flow is saved again.
          */
         post: operations["pauseTrigger"];
         delete?: never;
@@ -1099,8 +1099,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Let a paused trigger start the flow again; what would have started it during the pause is left out
-         * @description Let a paused trigger start the flow again; what would have started it during the pause is left out.
+         * Resume a trigger; starts that were due during the pause are not made up for
+         * @description Resume a trigger; starts that were due during the pause are not made up for.
          */
         post: operations["resumeTrigger"];
         delete?: never;
@@ -1119,8 +1119,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Start what a schedule would start now, also if it is paused
-         * @description Start what a schedule would start now, also if it is paused. Its due times stay as they are.
+         * Fire a schedule now, even if it is paused
+         * @description Fire a schedule now, even if it is paused. Its due times stay as they are.
          */
         post: operations["runTrigger"];
         delete?: never;
@@ -1139,8 +1139,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Start what a schedule would have started in a period, and has not, in a job
-         * @description Start what a schedule would have started in a period, and has not, in a job.
+         * Start, in a job, what a schedule has not started in a period
+         * @description Start, in a job, what a schedule has not started in a period.
          */
         post: operations["backfillTrigger"];
         delete?: never;
@@ -2730,7 +2730,7 @@ export interface components {
             since: string;
             /**
              * Until
-             * @description The time at which it is no longer waited for; null for never.
+             * @description The time at which it ends without an answer; null if it never does.
              */
             until: string | null;
             /**
@@ -3048,7 +3048,7 @@ export interface components {
             template?: unknown;
             /**
              * Enabled
-             * @description False tells of nothing until it is true again.
+             * @description False stops its messages until it is true again.
              */
             enabled?: boolean | null;
         };
@@ -3663,7 +3663,7 @@ export interface components {
             error_type?: string;
             /**
              * Failed Node
-             * @description The node whose error it is. Absent if no node's.
+             * @description The node that failed. Absent if the error belongs to no node.
              */
             failed_node?: string;
             /** @description Absent until the execution has ended. */
@@ -3745,7 +3745,7 @@ export interface components {
             error_type?: string;
             /**
              * Failed Node
-             * @description The node whose error it is. Absent if no node's.
+             * @description The node that failed. Absent if the error belongs to no node.
              */
             failed_node?: string;
             /** @description Absent until the execution has ended. */
@@ -4410,7 +4410,7 @@ export interface components {
             id: string;
             /**
              * Type
-             * @description What it does: `executions.rerun`, `executions.cancel`, …
+             * @description The action: `executions.rerun`, `executions.cancel`, …
              */
             type: string;
             /**
@@ -4424,7 +4424,7 @@ export interface components {
             done: number;
             /**
              * Failed
-             * @description How many could not be done.
+             * @description The number of items that failed.
              */
             failed: number;
             /**
@@ -5182,7 +5182,7 @@ export interface components {
             at: string;
             /**
              * By
-             * @description The account that sent it; `link` for the link of an approval. Absent if nobody did.
+             * @description The account that sent it; `link` for the link of an approval. Absent if no account sent it.
              */
             by?: string;
             payload: components["schemas"]["PreviewAnswer"];
@@ -7124,7 +7124,7 @@ export interface operations {
             header?: {
                 /** @description A key starts at most one execution. */
                 "Idempotency-Key"?: string;
-                /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
+                /** @description `wait=30` waits up to 30 seconds for the end of the execution; 60 at most. */
                 Prefer?: string;
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
@@ -7302,7 +7302,7 @@ export interface operations {
             header?: {
                 /** @description A key starts at most one execution. */
                 "Idempotency-Key"?: string;
-                /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
+                /** @description `wait=30` waits up to 30 seconds for the end of the execution; 60 at most. */
                 Prefer?: string;
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
@@ -7491,7 +7491,7 @@ export interface operations {
                 error_type?: string | null;
                 /** @description Only failures at this `failed_node`. */
                 node?: string | null;
-                /** @description Only what this trigger has started. */
+                /** @description Only executions that this trigger started. */
                 trigger?: string | null;
                 /** @description Only reruns of this execution. */
                 rerun_of?: string | null;
@@ -11168,7 +11168,7 @@ export interface operations {
             header?: {
                 /** @description A key starts at most one execution. */
                 "Idempotency-Key"?: string;
-                /** @description `wait=30` waits up to so many seconds, at most 60, for the end of the execution. */
+                /** @description `wait=30` waits up to 30 seconds for the end of the execution; 60 at most. */
                 Prefer?: string;
                 /** @description The workspace in which the request acts, by its id or slug; that of the credential if absent. */
                 "Flowrunner-Workspace"?: string;
