@@ -29,7 +29,8 @@ def test_the_package_works_as_the_page_says(tmp_path: Path) -> None:
         ["bash", "-euo", "pipefail", "-c", script.replace("pip install .", _INSTALL, 1)],
         cwd=tmp_path,
         env=clean_environment(
-            HOME=str(tmp_path), PATH=path, PYTHONPATH=str(tmp_path / "packages"), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"
+            HOME=str(tmp_path), PATH=path, PYTHONPATH=str(tmp_path / "packages"), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+            PYTEST_ADDOPTS="",
         ),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
     )  # fmt: skip

@@ -181,9 +181,9 @@ BUGS: Final[Sequence[Bug]] = (
     Bug(
         "a socket opens without the second factor that its workspace requires",
         [Change("api/http/authentication.py",
-                "    caller = websocket.scope[\"caller\"] = await place(websocket, caller, kind)\n"
+                "    caller = websocket.scope[\"caller\"] = await act_at(websocket, caller, place)\n"
                 "    authorise(caller, right)\n",
-                "    caller = websocket.scope[\"caller\"] = await place(websocket, caller, kind)\n")],
+                "    caller = websocket.scope[\"caller\"] = await act_at(websocket, caller, place)\n")],
         "tests/security/test_second_factor.py::test_s71_a_workspace_requires_a_second_factor_of_its_members",
     ),
     Bug(

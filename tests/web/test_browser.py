@@ -195,11 +195,12 @@ def test_nothing_is_asked_for_before_a_login(browser: Browser, site: Server) -> 
     home, page = tab.home, tab.page
     page.get_by_role("link", name=ADMIN_EMAIL).click()
     page.get_by_role("button", name="Log out").click()
-    page.get_by_label("E-mail address").wait_for()
+    # The screen that is left has a field for the address, too.
+    page.wait_for_url("**/login")
 
     page.goto(f"{home}/executions")
 
-    page.get_by_label("E-mail address").wait_for()
+    page.get_by_role("button", name="Log in", exact=True).wait_for()
     assert page.evaluate("window.early") is None
     tab.close()
 
@@ -209,7 +210,7 @@ def test_lists_say_when_flows_start_next_and_an_empty_one_has_no_filters(
 ) -> None:
     row = tab.go("").get_by_role("row").filter(has_text="report-weekly")
     expect(row.get_by_text("Mon ")).to_be_visible()
-    expect(tab.page.locator(".histogram")).to_have_attribute("data-most", re.compile(r"^[1-9]"))
+    expect(tab.page.locator(".histogram").first).to_have_attribute("data-most", re.compile(r"^[1-9]"))
 
     newcomer = Tab(browser, site.url).log_in(api.new_account().email, PASSWORD)
     page = newcomer.go("/executions")
@@ -527,7 +528,8 @@ def test_a_row_is_a_link_also_for_the_middle_button(tab: Tab, ids: dict[str, Any
 def test_filters_survive_a_reload(tab: Tab, ids: dict[str, Any]) -> None:
     page = tab.go("/executions")
     page.get_by_role("button", name="failed").click()
-    page.get_by_label("Flow", exact=True).select_option("approve-expense")
+    page.get_by_label("Flow", exact=True).fill("approve-exp")
+    page.get_by_role("option", name="approve-expense").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     # How many there are of each, before one is chosen.
     expect(page.get_by_role("button", name="waiting 2")).to_be_visible()
@@ -536,7 +538,7 @@ def test_filters_survive_a_reload(tab: Tab, ids: dict[str, Any]) -> None:
 
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.get_by_role("button", name="failed")).to_have_attribute("aria-pressed", "true")
-    assert f"flow={page.get_by_label('Flow', exact=True).input_value()}" in page.url
+    expect(page.get_by_label("Flow", exact=True)).to_have_value("approve-expense")
 
 
 def test_a_run_is_labelled_and_found_by_its_labels_and_inputs(tab: Tab, api: Client) -> None:

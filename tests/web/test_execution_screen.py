@@ -243,7 +243,7 @@ def test_back_shows_a_list_where_it_was_left(tab: Tab, api: Client) -> None:
         api.ended(id)
     page = tab.go(f"/executions?flow={flow}")
     row = page.get_by_role("link", name="in a long list").nth(35)
-    row.scroll_into_view_if_needed()
+    row.hover()
     place = page.evaluate("scrollY")
     assert place > 0
     row.click()

@@ -78,7 +78,7 @@ def saved(page: Page, button: str, directory: Path) -> Path:
 
 
 def toast(page: Page, text: str) -> None:
-    expect(page.locator(".toasts")).to_contain_text(text)
+    expect(page.locator(".toast", has_text=text)).to_be_visible()
 
 
 def test_a_workspace_is_kept_and_deleted_by_its_settings(tab: Tab, api: Client, spare: dict[str, Any]) -> None:

@@ -80,20 +80,31 @@ const places = new Map<number, number>();
 /** Milliseconds in which a screen loads what was scrolled to. */
 const SETTLING = 3000;
 
-/** Scroll to where an entry of the history was left, as soon as the screen is that long, unless the reader scrolls first. */
+/** What the reader does to be somewhere else than where an entry was left. */
+const OWN_MOVES = ["wheel", "touchmove", "keydown", "pointerdown", "popstate"];
+let stopSettling: (() => void) | undefined;
+
+/** Scroll to where an entry of the history was left, and stay there while the screen loads, unless the reader moves first. */
 function comeBack(place: number): void {
+  let isThere = false;
   const scroll = () => {
-    if (document.documentElement.scrollHeight < place + window.innerHeight && performance.now() < end) return;
-    stop();
+    // What loads above later would otherwise move the rows away.
+    if (!isThere && document.documentElement.scrollHeight < place + window.innerHeight) return;
+    isThere = true;
     window.scrollTo(0, place);
   };
-  const end = performance.now() + SETTLING;
   const observer = new ResizeObserver(scroll);
+  const timer = setTimeout(() => {
+    stop();
+    if (!isThere) window.scrollTo(0, place);
+  }, SETTLING);
   const stop = () => {
+    clearTimeout(timer);
     observer.disconnect();
-    for (const name of ["wheel", "touchmove", "keydown", "popstate"]) window.removeEventListener(name, stop);
+    for (const name of OWN_MOVES) window.removeEventListener(name, stop);
   };
-  for (const name of ["wheel", "touchmove", "keydown", "popstate"]) window.addEventListener(name, stop, { passive: true });
+  stopSettling = stop;
+  for (const name of OWN_MOVES) window.addEventListener(name, stop, { passive: true });
   observer.observe(document.body);
   const content = document.getElementById("content");
   if (content !== null) observer.observe(content);
@@ -131,7 +142,10 @@ export function go(address: string, options: { replace?: boolean } = {}): void {
     window.history.pushState({ at: ++at }, "", target);
   }
   location.value = here();
-  if (!isSameScreen) window.scrollTo(0, 0);
+  if (!isSameScreen) {
+    stopSettling?.();
+    window.scrollTo(0, 0);
+  }
 }
 
 /** Change some values of the query, without a new entry in the history. Undefined removes one. */
