@@ -104,6 +104,9 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
         assert printed is not None
         page.goto(printed[0])
         page.get_by_label("Your name").fill("Ada")
+        page.wait_for_load_state("networkidle")
+        # No account exists that could log in.
+        expect(page.get_by_role("link", name="Log in")).to_have_count(0)
         page.get_by_label("E-mail address").fill("ada@example.com")
         page.get_by_label("Password").fill("five-blue-otters-swim")
         page.get_by_role("button", name="Create and log in").click()
@@ -113,6 +116,8 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
         page.locator("button.sample").first.click()
         page.get_by_role("button", name="Save", exact=True).click()
         page.get_by_role("button", name=re.compile("^Run")).first.click()
+        page.wait_for_load_state("networkidle")
+        expect(page.get_by_role("dialog").get_by_role("button", name="Use the input of the last run")).to_have_count(0)
         page.get_by_role("dialog").get_by_role("button", name=re.compile("^Run|^Start")).last.click()
 
         expect(page.locator("header .pill")).to_have_text("completed")
@@ -251,6 +256,16 @@ def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client, ids: dic
     tab.page.set_viewport_size({"width": 320, "height": 700})
     page = tab.go(f"/flows/{ids['flow']}/settings")
     expect(page.get_by_role("link", name="Settings")).to_be_in_viewport(ratio=1)
+    page = tab.go(f"/flows/{ids['flow']}")
+    add = page.get_by_role("button", name="Add a node").bounding_box()
+    zoom = page.get_by_role("group", name="Zoom").bounding_box()
+    assert add is not None
+    assert zoom is not None
+    assert add["x"] + add["width"] <= zoom["x"]
+    page = tab.go("/executions?status=failed")
+    flow_name = page.locator("tbody").get_by_text("approve-expense").first
+    expect(flow_name).to_be_visible()
+    assert flow_name.evaluate("name => name.scrollWidth <= name.clientWidth")
 
 
 def test_a_personal_workspace_has_a_short_address_and_older_ones_lead_there(tab: Tab, api: Client) -> None:
@@ -701,6 +716,7 @@ def test_the_calendar_shows_what_is_due(tab: Tab, api: Client) -> None:
     expect(due.first).to_contain_text("12:00")
     # Four weeks from Monday: some days are over.
     assert 20 <= due.count() <= 28
+    assert due.first.evaluate("name => name.scrollWidth <= name.clientWidth")
     # More than one page of times: whole days, up to the last one.
     api.new_flow(SCHEDULED.replace("yearly", "quarters").replace("@quarters", "*/15 * * * *"), name="is often due")
     page = tab.go("/triggers?view=calendar")

@@ -2,16 +2,18 @@
 import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { api, ApiError } from "../api/client";
+import { useQuery } from "../api/query";
 import { Field, Form } from "../parts/form";
 import { common } from "../texts/common";
 import { shell } from "../texts/shell";
 import { go } from "./router";
-import { logIn, open } from "./session";
+import { logIn, open, setUpState } from "./session";
 
 export default function SetUpPage() {
   document.title = `${shell.setUp} · ${common.product}`;
   const fault = useSignal<ApiError | undefined>(undefined);
   const busy = useSignal(false);
+  const state = useQuery("set-up", setUpState);
   async function submit(event: TargetedEvent<HTMLFormElement, Event>): Promise<void> {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
@@ -47,7 +49,7 @@ export default function SetUpPage() {
           </Field>
           <button class="btn primary" disabled={busy.value}>{shell.setUpDone}</button>
         </Form>
-        <a class="btn quiet" href="/login">{shell.toLogIn}</a>
+        {state.data?.is_set_up && <a class="btn quiet" href="/login">{shell.toLogIn}</a>}
       </div>
     </main>
   );

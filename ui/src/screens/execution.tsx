@@ -103,7 +103,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
         <div class="facts">
           <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
           <span>{texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
-          <a class="link" href={to(`/flows/${detail.flow_id}`)}>{texts.openFlow}</a>
+          <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
           {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
           {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
           {detail.trigger !== undefined && <span>{texts.startedBy} <StartedBy of={detail} triggers={triggers} /></span>}

@@ -67,6 +67,7 @@ export const executions = {
   inField: (field: string) => `In ${field}`,
   inLine: (line: number, field: string) => `In line ${line.toLocaleString("en")} of ${field}`,
   openFlow: "Edit the flow",
+  readFlow: "Open the flow",
   openEditor: "Open it in the editor",
   rerunStarted: "The re-run has started",
   rerunTitle: "Re-run with edits",

@@ -8,7 +8,6 @@ export const run = {
   tabs: { form: "Form", json: "JSON", curl: "curl", cli: "CLI", python: "Python" },
   input: "Input",
   fill: "Use the input of the last run",
-  neverRan: "This flow has not run yet",
   labels: "Labels",
   labelsHint: "One per line, such as team:core. They help to find the execution in lists.",
   notALabel: (line: string) => `Not a label: ${line}. Write name:value`,

@@ -35,7 +35,7 @@ export function Palette({ title, types, onChoose, onClose }: Props) {
           if (event.key === "Enter" && found[0] !== undefined) onChoose(found[0]);
         }}
       />
-      <ul class="palette">
+      <ul class="type-choice">
         {found.map((type) => (
           <li key={type.name}>
             <button onClick={() => onChoose(type)}>

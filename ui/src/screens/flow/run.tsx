@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { parse } from "yaml";
 import { api } from "../../api/client";
+import { useQuery } from "../../api/query";
 import { go, to } from "../../app/router";
 import { namedWorkspace } from "../../app/session";
 import { cli, curl, python, type Call, type Run } from "../../forms/commands";
@@ -15,7 +16,7 @@ import { fieldFaults } from "../../parts/field-faults";
 import { Field } from "../../parts/form";
 import { Failure } from "../../parts/parts";
 import { useStart } from "../../parts/start";
-import { done, warn } from "../../parts/toast";
+import { done } from "../../parts/toast";
 import { CopyButton, useAction } from "../../parts/tools";
 import { run as texts } from "../../texts/run";
 import { common } from "../../texts/common";
@@ -96,12 +97,12 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
     }, (reason) => (error.value = reason));
   }
 
+  const latest = useQuery(flow.id, async (signal) => (await api.get("/api/v1/executions", { query: { flow_id: flow.id, limit: 1 }, signal })).executions[0]?.id);
   const filling = useAction();
   /** Fill in the input of the latest execution; as JSON, if the form has no field for a part of it. */
   async function fill(): Promise<void> {
-    const { executions } = await api.get("/api/v1/executions", { query: { flow_id: flow.id, limit: 1 } });
-    const id = executions[0]?.id;
-    if (id === undefined) return warn(texts.neverRan);
+    const id = latest.data;
+    if (id === undefined) return;
     const { input: last } = await api.get("/api/v1/executions/{id}", { path: { id } });
     const values = isMap(last) ? last : {};
     error.value = undefined;
@@ -126,7 +127,7 @@ export function RunDialog({ flow, definition, save, onClose }: Props) {
           <button key={each} role="tab" class="chip" aria-selected={tab.value === each} aria-pressed={undefined} aria-controls="run-panel" onClick={() => (tab.value = each)}>{texts.tabs[each]}</button>
         ))}
       </div>
-      <div><button type="button" class="btn small-btn" disabled={filling.busy} onClick={() => filling.run(fill)}>{texts.fill}</button></div>
+      {latest.data !== undefined && <div><button type="button" class="btn small-btn" disabled={filling.busy} onClick={() => filling.run(fill)}>{texts.fill}</button></div>}
       <form
         id="run-form"
         class="stack"

@@ -73,7 +73,7 @@ function DayCell({ day: { date, entries }, byId }: { day: Day; byId: ReadonlyMap
     <li class={isToday ? "today" : isPast ? "past" : entries.length === 0 ? "free" : undefined} aria-current={isToday ? "date" : undefined}>
       <span class="small muted">{dayName.format(date)}</span>
       {entries.slice(0, SHOWN).map(({ trigger: id, first, count, isOpen }) => (
-        <button key={id} class="link small cut" title={`${byId.get(id)?.flow_name}: ${byId.get(id)?.name}`} onClick={() => setQuery({ trigger: id })}>
+        <button key={id} class="link small" title={`${byId.get(id)?.flow_name}: ${byId.get(id)?.name}`} onClick={() => setQuery({ trigger: id })}>
           <span class="muted">{count === 1 && !isOpen ? clock.format(first) : `${count}${isOpen ? "+" : ""} ×`}</span> {byId.get(id)?.flow_name} <span class="muted">{byId.get(id)?.name}</span>
         </button>
       ))}
