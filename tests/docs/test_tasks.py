@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from docs.pages import DOCS
+from docs.pages import DOCS, blocks
 from support.client import Client
 from support.receiver import Receiver
 from support.server import clean_environment
@@ -47,3 +49,30 @@ def test_every_task_is_done_as_written(account: Client, receiver: Receiver, tmp_
     seen = done.stdout.split("----\n")
     assert [one for one in seen if one] == [text for _, text in printed], done.stderr
     assert done.returncode == 0
+
+
+def test_the_other_server_of_the_page_answers_what_the_tasks_expect(tmp_path: Path) -> None:
+    [program] = blocks(PAGE, "python")
+    own_port = '("127.0.0.1", 9000), Other).serve_forever()'
+    assert own_port in program
+    # A free port, which it prints.
+    free_port = (
+        'server = HTTPServer(("127.0.0.1", 0), Other)\nprint(server.server_port, flush=True)\nserver.serve_forever()\n'
+    )
+    (tmp_path / "other.py").write_text(program.replace(f"HTTPServer({own_port}\n", free_port))
+    process = subprocess.Popen(
+        [sys.executable, "other.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )  # fmt: skip
+    with process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            answers = []
+            for method, path, body in (("GET", "/ok", None), ("POST", "/ok", b"{}"), ("GET", "/status/404", None)):
+                with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                    connection.request(method, path, body)
+                    answers.append(connection.getresponse().status)
+        finally:
+            process.kill()
+
+    assert answers == [200, 200, 404]
