@@ -250,6 +250,43 @@ async def test_a_node_that_keeps_ending_the_process_when_it_resumes_is_given_up(
     assert check_database(path) == []
 
 
+class _Rounds(_Resuming):
+    """A node type that begins another round each second time that it resumes."""
+
+    child_scopes = "nodes"
+
+    async def on_scopes_ended(self, params: Any, context: StepContext, ended: ScopesEnded) -> Any:
+        if self.resumptions % 2:
+            self.resumptions += 1
+            (key,) = ended.keys
+            if int(key) == decide.MAX_INTERRUPTIONS:
+                return "done"
+            return RunScopes(keys=[str(int(key) + 1)], inputs=[None], concurrency=1)
+        return await super().on_scopes_ended(params, context, ended)
+
+
+async def test_a_loop_that_goes_on_after_each_crash_is_not_given_up(path: Path) -> None:
+    begun = asyncio.Event()
+    rounds = _Rounds(begun, RunScopes(keys=["0"], inputs=[None], concurrency=1))
+    async with machine(path, types=[rounds]) as engine:
+        await engine.save("nodes: {a: {type: act, nodes: {b: {type: transform, params: {value: 1}}}}}")
+        await engine.start()
+        await begun.wait()
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
+        begun.clear()
+        async with machine(path, types=[rounds]) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            await asyncio.wait((ended, asyncio.create_task(begun.wait())), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                break
+            ended.cancel()
+
+    async with machine(path, types=[rounds]) as engine:
+        assert ending(await engine.events()) == Completed(result="done")
+    assert rounds.resumptions > 2 * decide.MAX_INTERRUPTIONS
+    assert check_database(path) == []
+
+
 async def test_a_context_has_no_public_attribute_beside_the_contract(path: Path) -> None:
     seen: set[str] = set()
 

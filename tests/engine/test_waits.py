@@ -14,6 +14,7 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.engine import actor
 from flowrunner.fair_slots import FairSlots
 from flowrunner.plugin import StepContext, Suspend, TimeWait
+from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
@@ -297,3 +298,28 @@ async def test_a_signal_whose_sender_has_given_up_while_it_was_redacted_is_not_r
 
     assert await engine.until_ended() is Status.COMPLETED
     assert [signal.payload for signal in of_type(SignalReceived, await engine.events())] == ["again"]
+
+
+async def test_a_signal_that_comes_while_all_slots_are_taken_is_no_interruption(path: Path) -> None:
+    async with machine(path, most_active=1) as engine:
+        peer, let_go = "http://peer/", asyncio.Event()
+
+        async def slow(request: Request) -> HttpAnswer:
+            await let_go.wait()
+            return answer()
+
+        engine.http.at(peer, slow)
+        await engine.save("nodes: {a: {type: wait, params: {key: go}}}", "waits")
+        await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}", "runs")
+        await engine.start("waits", id="waiting")
+        await engine.until_parked("waiting")
+        await engine.start("runs", id="running")
+        await engine.until_requested(peer)
+
+        assert await engine.dispatcher.signal(ExecutionId("waiting"), Signal(key="signal:go", payload=1))
+        let_go.set()
+
+        assert await engine.until_ended("waiting") is Status.COMPLETED
+        starts = of_type(NodeStarted, await engine.events("waiting"))
+        assert [(start.attempt, start.interrupted) for start in starts] == [(1, False)]
+    assert check_database(path) == []

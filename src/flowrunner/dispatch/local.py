@@ -120,6 +120,8 @@ class LocalDispatcher(LinkingDispatcher):
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
+        # Loaded without a free slot: they resume at their next load, and were not interrupted.
+        self._held: set[ExecutionId] = set()
         self._timers = Timers(
             due, clock, self._take_up, in_memory=self._slots, queued=self._queue, put_off=self._retries
         )
@@ -358,6 +360,8 @@ class LocalDispatcher(LinkingDispatcher):
     def _leave(self, id: ExecutionId, slot: _Slot) -> None:
         del self._slots[id]
         self._active_limit.leave(slot.workspace_id)
+        if slot.execution is not None and slot.execution.status.is_final:
+            self._held.discard(id)
         slot.has_left.set()
         if not self._slots:
             self._is_empty.set()
@@ -403,6 +407,7 @@ class LocalDispatcher(LinkingDispatcher):
             slot.execution = await self._engine.load(id)
         except NotFound:
             self._retries.pop(id, None)
+            self._held.discard(id)
             self._leave(id, slot)
             return
         except Unavailable as error:
@@ -416,15 +421,19 @@ class LocalDispatcher(LinkingDispatcher):
             self._retry_later(id, slot)
             return
         self._retries.pop(id, None)
+        was_held = id in self._held
+        self._held.discard(id)
         if slot.execution is None:
             self._leave(id, slot)
             return
+        if was_held:
+            slot.execution.resume_after_hold()
         if slot.workspace_id is None:
-            self._count(slot, slot.execution)
+            self._count(id, slot, slot.execution)
         slot.deliver()
         await self._advance(id, slot)
 
-    def _count(self, slot: _Slot, execution: ActiveExecution) -> None:
+    def _count(self, id: ExecutionId, slot: _Slot, execution: ActiveExecution) -> None:
         """Count an execution that a call has loaded; without a free slot it only processes its messages."""
         if self._active_limit.has_free_slot(execution.workspace_id):
             slot.workspace_id = execution.workspace_id
@@ -432,6 +441,7 @@ class LocalDispatcher(LinkingDispatcher):
         else:
             execution.hold()
             slot.reload = True
+            self._held.add(id)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.execution is not None, "an execution is loaded before it advances"

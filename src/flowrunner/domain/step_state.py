@@ -84,7 +84,7 @@ class StepState:
         attempted_at: The start of the current attempt.
         attempts: Attempts so far, the current one included.
         failures: Attempts that ended with an error, which retries are counted by.
-        interruptions: Attempts that a crash interrupted.
+        interruptions: Attempts that a crash interrupted; of a loop, since its last round began.
         due_at: The moment of a retry, of the end of a wait, or of its scopes' start or timeout.
         waiting: The event of its wait.
         wait_seq: The number of that event.

@@ -318,6 +318,8 @@ def _open(state: ExecutionState, event: ScopesOpened) -> None:
     inputs = dict(zip(event.keys, event.inputs, strict=True))
     before, current.open = current.open, ScopeProgress(event, inputs)
     if before is not None:
+        # It has got further since they were counted.
+        current.interruptions = 0
         current.open.parts, current.open.part_bytes = before.parts, before.part_bytes
         current.open.held_part_bytes = before.held_part_bytes
         state.held_bytes -= before.held_bytes + before.failed_bytes

@@ -148,6 +148,9 @@ class ExecutionActor:
     def hold(self) -> None:
         self._is_held = True
 
+    def resume_after_hold(self) -> None:
+        self._cut_off = {}
+
     def nudge(self) -> None:
         self._mailbox.wake()
 

@@ -334,6 +334,10 @@ class ActiveExecution(Protocol):
         """Process received messages, and start no step: the execution continues after its next load."""
         ...
 
+    def resume_after_hold(self) -> None:
+        """Resume steps as usual: they were held, and no crash has cut them off."""
+        ...
+
     def nudge(self) -> None:
         """Check again whether the engine is stopping."""
         ...

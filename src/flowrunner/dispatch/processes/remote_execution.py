@@ -92,6 +92,9 @@ class RemoteExecution:
     def hold(self) -> None:
         self._channel.notify("hold", self._number)
 
+    def resume_after_hold(self) -> None:
+        self._channel.notify("resume_after_hold", self._number)
+
     def nudge(self) -> None:
         self._channel.notify("nudge", self._number)
 

@@ -32,6 +32,7 @@ class ServedEngine:
             "cancel": self._cancel,
             "receive": self._receive,
             "hold": self._hold,
+            "resume_after_hold": self._resume_after_hold,
             "nudge": self._nudge,
             "drop": self._drop,
             "stop": self._stop,
@@ -86,6 +87,10 @@ class ServedEngine:
     def _hold(self, number: int) -> None:
         if (execution := self._executions.get(number)) is not None:
             execution.hold()
+
+    def _resume_after_hold(self, number: int) -> None:
+        if (execution := self._executions.get(number)) is not None:
+            execution.resume_after_hold()
 
     def _nudge(self, number: int) -> None:
         if (execution := self._executions.get(number)) is not None:
