@@ -251,6 +251,11 @@ def test_a_narrow_screen_has_what_a_wide_one_has(tab: Tab, api: Client, ids: dic
     boxes = [labels.nth(n).bounding_box() for n in range(labels.count())]
     places = [(box["x"], box["x"] + box["width"]) for box in boxes if box is not None]
     assert all(end <= start for (_, end), (start, _) in pairwise(places)), places
+    failed = tab.page.locator(".lane[aria-current=true]")
+    expect(failed).to_be_in_viewport(ratio=1)
+    lowest = failed.bounding_box()
+    assert lowest is not None
+    assert lowest["y"] + lowest["height"] <= 844 - 60
     page = tab.go("/executions?status=failed")
     expect(page.locator("tbody").get_by_text("push · HTTP request failed with status 503")).to_be_visible()
     tab.page.set_viewport_size({"width": 320, "height": 700})
