@@ -14,6 +14,7 @@ import { Json } from "../../parts/json";
 import { failed } from "../../parts/toast";
 import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
+import { replay as words } from "../../texts/replay";
 
 /** Longer executions are shown from their beginning up to here. */
 const MOST_EVENTS = 5000;
@@ -125,11 +126,11 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
   const event = now.events[Math.max(0, at - 1)];
   return (
     <div class="scrub">
-      <button class="btn quiet" onClick={() => { if (at >= now.events.length) replayed.value = { ...now, at: 0 }; isPlaying.value = !isPlaying.value; }}>{isPlaying.value ? texts.pauseReplay : texts.play}</button>
+      <button class="btn quiet" onClick={() => { if (at >= now.events.length) replayed.value = { ...now, at: 0 }; isPlaying.value = !isPlaying.value; }}>{isPlaying.value ? words.pauseReplay : words.play}</button>
       <span class="mono">{event === undefined ? "" : clockOf(event.timestamp)}</span>
-      <input ref={slider} type="range" aria-label={texts.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${texts.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
-      <span class="muted small">{texts.eventOf(at, now.events.length)}{now.isCut && <b class="wait"> · {texts.moreEvents(now.events.length)}</b>}</span>
-      <button class="btn quiet" onClick={onEnd}>{texts.endReplay}</button>
+      <input ref={slider} type="range" aria-label={words.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${words.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
+      <span class="muted small">{words.eventOf(at, now.events.length)}{now.isCut && <b class="wait"> · {words.moreEvents(now.events.length)}</b>}</span>
+      <button class="btn quiet" onClick={onEnd}>{words.endReplay}</button>
     </div>
   );
 }
@@ -141,7 +142,7 @@ export function ReplayPanel({ replayed }: { replayed: Replayed }) {
   const result = (event as { result?: unknown } | undefined)?.result;
   return (
     <aside class="drawer" aria-label={texts.replay}>
-      {event === undefined ? <p class="muted">{texts.notBegun}</p> : (
+      {event === undefined ? <p class="muted">{words.notBegun}</p> : (
         <div class="stack tight">
           <h2 class="cut" title={event.step}>{event.step === undefined ? event.node_id ?? texts.title : readable(event.step)}</h2>
           <p class="muted small">{texts.events[event.type] ?? event.type}{event.action !== undefined && event.action !== "default" && ` (${event.action})`}</p>
