@@ -98,6 +98,8 @@ def settle(page: Page) -> None:
     page.evaluate("document.fonts.ready.then(() => {})")
     # What a screen loads after its frame, such as an editor.
     page.wait_for_timeout(700)
+    # A screen may have scrolled to the step that failed.
+    page.evaluate("scrollTo(0, 0)")
 
 
 if __name__ == "__main__":
