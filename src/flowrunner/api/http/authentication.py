@@ -26,7 +26,7 @@ PlaceKind: TypeAlias = ObjectKind | Literal["workspace", "account"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What decides where a route acts: the workspace of the object that its path names, or the one it names itself.
+    """The place where a route acts: the workspace of the object that its path names, or the one it names itself.
 
     Attributes:
         parameter: The parameter of the path that has the id.
