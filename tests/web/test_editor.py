@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from playwright.sync_api import Browser, Error, Locator, Page, Route, expect
 
 from support.client import Client
 from support.server import Server
-from web.browser import Tab, fill_login, needs_chromium, opened_browser
+from web.browser import Tab, fill_login, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
@@ -32,30 +31,6 @@ tests:
   ada: {input: {who: Ada}, expect: {result: Hello Ada}}
   wrong: {input: {who: Ada}, expect: {result: Hello Bo}}
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def api(server: Server) -> Client:
-    return server.admin()
-
-
-@pytest.fixture(scope="module")
-def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    opened = Tab(browser, server.url, width=1440)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def tab(one_tab: Tab) -> Iterator[Tab]:
-    yield one_tab.renew().log_in()
-    assert one_tab.faults == []
 
 
 @pytest.fixture

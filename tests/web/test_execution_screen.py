@@ -1,41 +1,15 @@
 """The screen of one execution, and the ways to it and from it, in a real Chromium."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from support.client import Client
-from support.server import Server
-from web.browser import Tab, needs_chromium, opened_browser
+from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def api(server: Server) -> Client:
-    return server.admin()
-
-
-@pytest.fixture(scope="module")
-def one_tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    opened = Tab(browser, server.url, width=1440)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def tab(one_tab: Tab) -> Iterator[Tab]:
-    yield one_tab.renew().log_in()
-    assert one_tab.faults == []
 
 
 def panel(page: Page) -> Locator:
