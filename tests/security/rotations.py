@@ -98,7 +98,7 @@ async def check(data_dir: Path, known: dict[str, Any]) -> None:
             for token in known["tokens"]:
                 caller: Caller = await program.services.identity.authenticate(token)
                 assert caller.account_id in known["secrets"]
-                program.services.identity._kept.forget(token)
+                program.services.known_callers.forget(token)
 
 
 def forked(run: Callable[[], None]) -> int:

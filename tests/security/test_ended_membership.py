@@ -286,7 +286,7 @@ async def test_s71_a_slug_names_its_new_workspace_at_once(tmp_path: Path) -> Non
 
 async def test_s71_many_memberships_take_the_room_of_other_cached_callers(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
-        cache = team.accounts.program.services.identity._kept
+        cache = team.accounts.program.services.known_callers._kept
         await team.mara.request("GET", "/api/v1/workspaces")
         one = cache.weight
         for n in range(9):

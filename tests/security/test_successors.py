@@ -107,7 +107,7 @@ async def test_s66_the_body_of_the_reference_is_enough_for_the_rest(tmp_path: Pa
         path = f"{ACCOUNTS}/{omar['id']}"
         same = {"email": omar["email"].upper(), "role": "user"}
         age_logins(tmp_path)
-        accounts.program.services.identity.revalidate_sessions()
+        accounts.program.services.known_callers.drop_all()
 
         for number, client in enumerate((managing, accounts.mara, accounts.omar)):
             assert (await client.request("PUT", path, {"name": f"O{number}", **same})).json["name"] == f"O{number}"
@@ -165,7 +165,7 @@ async def test_s66_a_session_of_an_earlier_login_does_not_take_the_address_over(
     async with two_accounts_at(tmp_path / "data") as accounts:
         path = f"{ACCOUNTS}/{(await account_of(accounts, accounts.omar))['id']}"
         age_logins(tmp_path)
-        accounts.program.services.identity.revalidate_sessions()
+        accounts.program.services.known_callers.drop_all()
         renewed = (await accounts.omar.request("POST", "/api/v1/auth/refresh")).json["token"]
 
         for thief in (accounts.omar, ApiClient(accounts.app, renewed)):

@@ -16,6 +16,7 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.identity import AccessToken, Authentication
+from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.password_check import PasswordCheck
@@ -40,8 +41,9 @@ class AccountServices:
         self.audit = AuditLog(SqlAudit(engine.database), self.clock)
         self.passwords = PasswordCheck(store, audit=self.audit, hasher=self.hasher, clock=self.clock)
         self.uses = TokenUses(self.token_store)
-        self.identity = self.new_identity()
-        self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.identity.sessions_ended)
+        self.known_callers = KnownCallers()
+        self.identity = self._identity_with(self.known_callers)
+        self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.known_callers.sessions_ended)
         self.deleted: list[AccountId] = []
 
         async def on_delete(id: AccountId) -> None:
@@ -54,17 +56,21 @@ class AccountServices:
             LoginMails(mails := Mails(self.clock, are_possible=False), self.clock),
             self.clock,
             confirmations=EmailConfirmations(store, mails, SignedMailedTokens(KeyRing(SIGNING, b"k" * 32)), self.clock),
-            on_sessions_end=self.identity.sessions_ended,
+            on_sessions_end=self.known_callers.sessions_ended,
             on_delete=on_delete,
         )
 
     def new_identity(self) -> Authentication:
         """Return the service as after a restart, with empty caches."""
+        return self._identity_with(KnownCallers())
+
+    def _identity_with(self, known: KnownCallers) -> Authentication:
         return Authentication(
             SqlAccounts(self.engine.database),
             SqlSessions(self.engine.database),
             self.token_store,
             self.uses,
+            known,
             audit=self.audit,
             passwords=self.passwords,
             hasher=self.hasher,

@@ -133,9 +133,9 @@ async def test_the_listener_is_called_when_sessions_end(services: AccountService
         told.append(id)
 
     caller = await services.add("omar")
-    services.identity.on_end(listen)
+    services.known_callers.on_end(listen)
     await services.identity.logout(caller)
-    await services.identity.sessions_ended(caller.account_id)
+    await services.known_callers.sessions_ended(caller.account_id)
 
     assert told == [caller.account_id] * 2
 

@@ -147,7 +147,7 @@ async def test_a_revoked_token_ends_at_once_and_the_listener_is_called(services:
     (id, token), (_, other) = await make(services, omar), await make(services, omar)
     family = await services.identity.family_of(await services.identity.authenticate(token))
     assert await services.identity.present(family) is not None
-    services.identity.on_end(listen)
+    services.known_callers.on_end(listen)
 
     await services.tokens.revoke(omar, id)
 

@@ -26,7 +26,7 @@ class OpenStream:
 
     Attributes:
         workspaces: The workspaces that it shows something of.
-        since: `Identity.changes` when the caller was authenticated; None if the caller has to be looked up again.
+        since: `KnownCallers.changes` when the caller was authenticated; None if the caller has to be looked up again.
         ended: It is done when the server has ended the stream.
         close_code: The reason of that, as a close code of WebSockets.
     """
@@ -73,7 +73,7 @@ class OpenStreams:
 
         Args:
             workspaces: The workspaces that it shows something of, if not of the one that the request acts in.
-            since: `Identity.changes` when the caller was authenticated. Without a change since, nobody has lost access.
+            since: `KnownCallers.changes` when the caller was authenticated. Without a change since, nobody has lost access.
 
         Raises: Unauthorized, TooManyRequests.
         """
@@ -114,7 +114,7 @@ class OpenStreams:
             The close code; None if the client is gone.
         """
         # The session may have ended before this stream was counted.
-        if stream.since != self._services.identity.changes:
+        if stream.since != self._services.known_callers.changes:
             try:
                 await self.end_unless_alive(stream)
             except Unavailable:

@@ -21,6 +21,7 @@ from flowrunner.services.audit import AuditLog
 from flowrunner.services.command_logins import CommandLogins
 from flowrunner.services.email_confirmations import EmailConfirmations
 from flowrunner.services.identity import Authentication
+from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
 from flowrunner.services.outgoing_mails import OutgoingMails
@@ -48,6 +49,7 @@ _SIGN_ON: Final = WorkspaceId("sign-on")
 class LoginServices:
     passwords: PasswordCheck
     identity: Authentication
+    known_callers: KnownCallers
     second_factors: SecondFactors
     sign_on: SignOn
     command_logins: CommandLogins
@@ -87,11 +89,13 @@ def assemble_logins(
         throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
     sessions = SqlSessions(stored.database)
+    known = KnownCallers()
     identity = Authentication(
         accounts,
         sessions,
         api_tokens,
         uses,
+        known,
         audit=audit,
         passwords=passwords,
         hasher=hasher,
@@ -105,6 +109,7 @@ def assemble_logins(
     return LoginServices(
         passwords=passwords,
         identity=identity,
+        known_callers=known,
         second_factors=SecondFactors(
             factors,
             accounts,
@@ -116,7 +121,7 @@ def assemble_logins(
             passkeys=passkeys,
             audit=audit,
             login_mails=login_mails,
-            on_sessions_end=identity.sessions_ended,
+            on_sessions_end=known.sessions_ended,
         ),
         sign_on=SignOn(
             settings.sign_on,
@@ -131,7 +136,7 @@ def assemble_logins(
             clock=clock,
             public_url=origin,
             most_of_address=settings.anonymous_logins,
-            on_access_change=identity.sessions_ended,
+            on_access_change=known.sessions_ended,
         ),
         command_logins=CommandLogins(sessions, identity, clock),
         mails=mails,
@@ -155,6 +160,6 @@ def assemble_logins(
             tokens=mailed_tokens,
             audit=SqlAudit(stored.database),
             public_url=origin,
-            on_sessions_end=identity.sessions_ended,
+            on_sessions_end=known.sessions_ended,
         ),
     )

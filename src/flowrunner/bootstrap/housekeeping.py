@@ -142,7 +142,7 @@ def session_jobs(program: Program) -> Sequence[Background]:
     """Return the job by which a server finds sessions that another process has ended, even if that was a command."""
 
     async def revalidate_sessions() -> None:
-        program.services.identity.revalidate_sessions()
+        program.services.known_callers.drop_all()
         await program.streams.revalidate_sessions()
 
     return (Background(name="sessions.refresh", every=REFRESH_SECONDS, run=revalidate_sessions),)

@@ -238,10 +238,10 @@ def assemble(
         mailer=(mailer := None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url)),
         clock=clock,
     )
-    identity = logins.identity
+    known = logins.known_callers
 
     async def on_workspace_delete(id: WorkspaceId) -> None:
-        await identity.workspace_changed(id)
+        await known.workspace_changed(id)
         await executions.cancel_all(id)
         vault.forget(id)
 
@@ -255,7 +255,7 @@ def assemble(
         logins.login_mails,
         clock,
         confirmations=logins.confirmations,
-        on_sessions_end=identity.sessions_ended,
+        on_sessions_end=known.sessions_ended,
         on_delete=on_delete,
     )
     reruns = Reruns(executions, reader, journal, flow_store, library, replays=replays, clock=clock)
@@ -289,7 +289,8 @@ def assemble(
     hook_starts = HookStarts(hook_store, executions, sandbox, clock, on_outcome=metrics.hook_requested)
     signals = Signals(reader, replays, dispatcher, accounts=account_store, schemas=schemas, clock=clock)
     services = Services(
-        identity=identity,
+        identity=logins.identity,
+        known_callers=known,
         rates=Rates(
             clock,
             most=settings.account_requests,
@@ -301,17 +302,17 @@ def assemble(
         second_factors=logins.second_factors,
         sign_on=logins.sign_on,
         command_logins=logins.command_logins,
-        logins=Logins(SqlSessions(database), clock, on_end=identity.sessions_ended),
+        logins=Logins(SqlSessions(database), clock, on_end=known.sessions_ended),
         preferences=Preferences(SqlPreferences(database), clock),
-        tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
+        tokens=Tokens(token_store, uses, clock, on_end=known.sessions_ended),
         accounts=accounts,
         workspaces=Workspaces(
             workspace_store,
             clock,
             limits=limits,
             most=settings.account_workspaces,
-            on_access_change=identity.sessions_ended,
-            on_change=identity.workspace_changed,
+            on_access_change=known.sessions_ended,
+            on_change=known.workspace_changed,
             on_delete=on_workspace_delete,
         ),
         invitations=Invitations(
@@ -325,7 +326,7 @@ def assemble(
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
             public_url=settings.public_url,
-            on_access_change=identity.sessions_ended,
+            on_access_change=known.sessions_ended,
         ),
         password_resets=logins.password_resets,
         email_confirmations=logins.confirmations,
@@ -425,7 +426,7 @@ def assemble(
     )
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     feed = EventFeed(journal, broadcast)
-    identity.on_end(streams.end_sessions, on_workspace_change=streams.revalidate_workspace)
+    known.on_end(streams.end_sessions, on_workspace_change=streams.revalidate_workspace)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
     add_gauges(

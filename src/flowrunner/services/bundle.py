@@ -27,6 +27,7 @@ from flowrunner.services.identity import Authentication
 from flowrunner.services.invitations import Invitations
 from flowrunner.services.jobs import Jobs
 from flowrunner.services.keys import KeyRotations
+from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.language import Language
 from flowrunner.services.logins import Logins
 from flowrunner.services.node_trials import NodeTrialService
@@ -54,6 +55,7 @@ from flowrunner.services.workspaces import Workspaces
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     identity: Authentication
+    known_callers: KnownCallers
     rates: Rates
     logins: Logins
     second_factors: SecondFactors

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +11,7 @@ from flowrunner.domain.account import Account, ApiToken, Caller, Proof, Role, Se
 from flowrunner.domain.audit import AuditEntry, act_on_account, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import PasswordLoginDisabled, QueueFull, Unauthorized
-from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
+from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
 from flowrunner.ports.accounts import (
     AccountStore,
     NewSession,
@@ -25,8 +24,8 @@ from flowrunner.ports.accounts import (
 from flowrunner.ports.clock import Clock
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.known_callers import KnownCallers
 from flowrunner.services.logins import SessionUses, session_of
-from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.second_step import LoginChallenges
@@ -37,9 +36,6 @@ REFRESH_GRACE: Final = timedelta(seconds=10)
 TICKET_LIFE: Final = timedelta(seconds=30)
 # Refreshes and tickets of an account in a minute: each writes a row that stays for a while.
 MOST_RENEWED: Final = 600
-# Weights of cached callers: an account may be a member of many workspaces.
-_KEPT_CALLERS: Final = 40_000
-_WEIGHT_OF_A_CALLER: Final = 4
 _MOST_AGENT_CHARACTERS: Final = 300
 
 
@@ -74,6 +70,7 @@ class Authentication:
         sessions: SessionStore,
         api_tokens: TokenStore,
         uses: TokenUses,
+        known: KnownCallers,
         *,
         audit: AuditLog,
         passwords: PasswordCheck,
@@ -89,6 +86,7 @@ class Authentication:
         self._sessions = sessions
         self._api_tokens = api_tokens
         self._uses = uses
+        self._known = known
         self.session_uses = SessionUses(sessions)
         self._audit = audit
         self._passwords = passwords
@@ -104,26 +102,6 @@ class Authentication:
             limit="account_renewals",
             message="This account refreshes tokens or gets tickets more than {most} times a minute: renew less often",
         )
-        # Callers by token. Code that ends a session or an API token calls `sessions_ended` right afterwards, which
-        # removes the entry.
-        self._kept: LruCache[str, Caller] = LruCache(_KEPT_CALLERS)
-        # The number of times that access has ended somewhere, or may have: what was found before may be outdated.
-        self.changes = 0
-        self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
-        self._on_workspace_change: Callable[[WorkspaceId], Awaitable[None]] | None = None
-
-    def on_end(
-        self,
-        listener: Callable[[AccountId], Awaitable[None]],
-        *,
-        on_workspace_change: Callable[[WorkspaceId], Awaitable[None]] | None = None,
-    ) -> None:
-        """Have ``listener`` called with every account whose sessions or API tokens have ended.
-
-        Args:
-            on_workspace_change: Called with every workspace that `workspace_changed` is called with.
-        """
-        self._on_end, self._on_workspace_change = listener, on_workspace_change
 
     async def login(self, username: str, password: str, *, address: str, agent: str = "") -> AccessToken:
         """Open a session. A call that is cancelled while its password is queued leaves the queue.
@@ -191,32 +169,29 @@ class Authentication:
 
     async def authenticate(self, token: str, *, address: str = "") -> Caller:
         """Return the caller of a session's token or an API token, at this address. Raises: Unauthorized."""
-        caller = self._kept.get(token)
+        caller = self._known.get(token)
         if caller is None:
-            changes = self.changes
+            changes = self._known.changes
             if tokens.is_api_token(token):
                 caller = await self._find_api_token(token)
             else:
                 caller = await self._find(self._tokens.verify(token))
             caller = replace(caller, address=address)
             # The session or token may have ended while it was looked up.
-            if changes == self.changes:
-                self._keep(token, caller)
+            if changes == self._known.changes:
+                self._known.keep(token, caller)
         elif caller.address != address:
             caller = replace(caller, address=address)
-            self._keep(token, caller)
+            self._known.keep(token, caller)
         now = self._clock.now()
         if caller.expires_at <= now:
-            self._kept.forget(token)
+            self._known.forget(token)
             raise Unauthorized("The token has expired: get a new one")
         if isinstance(caller.credential, ApiToken):
             self._uses.note(caller.credential.id, now)
         elif isinstance(caller.credential, Session):
             self.session_uses.note(caller.credential.id, now, address)
         return caller
-
-    def _keep(self, token: str, caller: Caller) -> None:
-        self._kept.keep(token, caller, _WEIGHT_OF_A_CALLER + len(caller.memberships))
 
     async def _find_api_token(self, token: str) -> Caller:
         digest = tokens.digest(token)
@@ -265,12 +240,12 @@ class Authentication:
             return replace(reuse, outcome="denied") if renewal is Renewal.REUSED else None
 
         renewal = await self._sessions.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE, audit=audit)
-        self._forget(lambda kept: kept.credential == caller.credential)
+        self._known.credential_replaced(caller)
         if renewal is Renewal.REPLACED:
             return self.token_of(new)
         self._renewed.give_back(caller.account_id)
         if renewal is Renewal.REUSED:
-            await self.sessions_ended(caller.account_id)
+            await self._known.sessions_ended(caller.account_id)
         raise Unauthorized("The token was refreshed before: use the newer one, or log in again")
 
     async def refuse_refresh(self, token: str, *, address: str = "") -> None:
@@ -293,7 +268,7 @@ class Authentication:
 
         account_id = await self._sessions.end_if_replaced(id, audit=audit)
         if account_id is not None:
-            await self.sessions_ended(account_id)
+            await self._known.sessions_ended(account_id)
 
     async def logout(self, caller: Caller) -> None:
         """End the session, together with the ones that it was refreshed from or into."""
@@ -301,28 +276,7 @@ class Authentication:
         now, id = self._clock.now(), caller.account_id
         entry = act_on_account(caller, "logout", "session", credential_of(caller), at=now, account_id=id)
         await self._sessions.end(session, audit=entry)
-        await self.sessions_ended(caller.account_id)
-
-    async def sessions_ended(self, account_id: AccountId) -> None:
-        """Drop cached callers of an account whose sessions or API tokens have ended in the store."""
-        self._forget(lambda kept: kept.account_id == account_id)
-        if self._on_end is not None:
-            await self._on_end(account_id)
-
-    async def workspace_changed(self, id: WorkspaceId) -> None:
-        """Drop cached callers that are members of a workspace which was deleted, or has another slug or other rules."""
-        self._forget(lambda kept: any(joined.workspace_id == id for joined in kept.memberships))
-        if self._on_workspace_change is not None:
-            await self._on_workspace_change(id)
-
-    def revalidate_sessions(self) -> None:
-        """Drop all cached callers: other processes may have ended sessions."""
-        self._forget(lambda kept: True)
-
-    def _forget(self, concerns: Callable[[Caller], bool]) -> None:
-        self.changes += 1
-        for token in [token for token, kept in self._kept if concerns(kept)]:
-            self._kept.forget(token)
+        await self._known.sessions_ended(caller.account_id)
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
         """Raises: TooManyRequests."""

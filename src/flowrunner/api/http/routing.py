@@ -208,7 +208,7 @@ _IS_CHANGE: Final = "x-is-change"
 _ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")
 # Stands for the caller's own account in a path.
 OWN_ACCOUNT: Final = "me"
-# In the scope of a request: `Identity.changes` when its caller was authenticated.
+# In the scope of a request: `KnownCallers.changes` when its caller was authenticated.
 ADMITTED_AT: Final = "admitted_at"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({
@@ -252,7 +252,7 @@ class ProtectedRoute(BoundedRoute):
         return handler
 
     async def admit(self, request: Request) -> None:
-        request.scope[ADMITTED_AT] = services_of(request).identity.changes
+        request.scope[ADMITTED_AT] = services_of(request).known_callers.changes
         try:
             caller = await authenticate(request, is_safe=request.method in _READING)
         except (Unauthorized, Forbidden):
@@ -275,7 +275,7 @@ class ProtectedRoute(BoundedRoute):
             count(request.scope, rates.change(caller.account_id))
 
     async def admit_again(self, request: Request) -> None:
-        if request.scope[ADMITTED_AT] != services_of(request).identity.changes:
+        if request.scope[ADMITTED_AT] != services_of(request).known_callers.changes:
             request.scope.pop(RATES, None)
             await self.admit(request)
 
