@@ -16,9 +16,10 @@ from flowrunner.ports.flows import FlowFilter, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services import flow_changes
-from flowrunner.services.flow_changes import FlowDraft, Precondition
+from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
+from flowrunner.services.preconditions import Precondition
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage

@@ -12,9 +12,9 @@ from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
     NOT_MODIFIED,
+    change_condition_of,
     is_known,
     not_modified,
-    states_to_match,
     with_etag,
 )
 from flowrunner.api.http.errors import etag
@@ -112,7 +112,7 @@ async def get_preferences(request: Request) -> Reply[PreferencesAnswer]:
 async def set_preferences(request: Request, body: SetPreferences) -> Reply[PreferencesAnswer]:
     """Replace what the account prefers in the interface, such as saved views, columns and the theme."""
     saved = await services_of(request).preferences.put(
-        caller_of(request), body.preferences, if_states=states_to_match(request)
+        caller_of(request), body.preferences, condition=change_condition_of(request)
     )
     return _answered(saved)
 

@@ -73,7 +73,8 @@ class OpenStreams:
 
         Args:
             workspaces: The workspaces that it shows something of, if not of the one that the request acts in.
-            since: `KnownCallers.changes` when the caller was authenticated. Without a change since, nobody has lost access.
+            since: `KnownCallers.changes` when the caller was authenticated. While it stays the same, nobody has lost
+                access.
 
         Raises: Unauthorized, TooManyRequests.
         """

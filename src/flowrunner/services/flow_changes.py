@@ -1,6 +1,6 @@
 """Changes of flows: the fields that a request gives, and the flow that they make of the stored one."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ from flowrunner.domain.values import FlowId, RevisionId
 from flowrunner.language.inputs import tool_schema
 from flowrunner.ports.flows import SavedFlow
 from flowrunner.services.ids import new_id
+from flowrunner.services.preconditions import Precondition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,34 +59,21 @@ class Metadata(NamedTuple):
         return cls(flow.name, flow.description, flow.version, flow.tags, triggers, flow.secrets, inputs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Precondition:
-    """A condition on the stored flow.
-
-    Attributes:
-        states: The states of which it has one; None is any.
-        must_exist: There is such a flow.
-        must_be_new: There is none.
-    """
-
-    states: Collection[str] | None = None
-    must_exist: bool = False
-    must_be_new: bool = False
-
-    def check(self, flow: SavedFlow | None) -> None:
-        """Raises: PreconditionFailed."""
-        if flow is None:
-            if self.must_exist or self.states is not None:
-                raise PreconditionFailed("There is no such flow")
-        elif self.must_be_new:
-            raise PreconditionFailed("There is such a flow already", revision=flow.revision, state=flow.state)
-        elif self.states is not None and flow.state not in self.states:
-            message = f"The flow has changed since: it is at revision {flow.revision} now"
-            raise PreconditionFailed(message, revision=flow.revision, state=flow.state)
-
-
-ANY: Final = Precondition()
 MAX_NAME_CHARACTERS: Final = 200
+
+
+def check_precondition(condition: Precondition, flow: SavedFlow | None) -> None:
+    """Raises: PreconditionFailed if the stored flow does not meet the condition."""
+    if condition.allows(None if flow is None else flow.state):
+        return
+    if flow is None:
+        raise PreconditionFailed("There is no such flow")
+    message = (
+        "There is such a flow already"
+        if condition.must_be_new
+        else f"The flow has changed since: it is at revision {flow.revision} now"
+    )
+    raise PreconditionFailed(message, revision=flow.revision, state=flow.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

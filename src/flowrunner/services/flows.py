@@ -33,8 +33,9 @@ from flowrunner.ports.flows import (
 from flowrunner.ports.page import Page
 from flowrunner.ports.secrets import SecretStore
 from flowrunner.services.account_locks import AccountLocks, Locks
-from flowrunner.services.flow_changes import ANY, FlowChanger, FlowDraft, Metadata, Precondition, check_name
+from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name, check_precondition
 from flowrunner.services.language import Language, past_schedules, secrets_missing, unclear_calls, unknown_sources
+from flowrunner.services.preconditions import ANY, Precondition
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
@@ -117,7 +118,7 @@ class Flows:
         changer = (await self.changer(caller, draft)).named(name)
 
         def change(before: SavedFlow | None) -> SavedFlow:
-            condition.check(before)
+            check_precondition(condition, before)
             return changer.deployed(before)
 
         size = None if draft.definition is None else len(draft.definition.encode())
@@ -256,7 +257,7 @@ class Flows:
         changer = await self.changer(caller, draft)
 
         def change(before: SavedFlow) -> SavedFlow:
-            condition.check(before)
+            check_precondition(condition, before)
             return changer.changed(before)
 
         def audit(after: SavedFlow) -> AuditEntry:
@@ -276,7 +277,7 @@ class Flows:
         """Return what `update` would do, and save nothing. Raises: as `update`."""
         before = await self._store.get(caller.workspace_id, id)
         changer = await self.changer(caller, draft)
-        condition.check(before)
+        check_precondition(condition, before)
         after = changer.changed(before).after(before)
         await self._store.check_tool(caller.workspace_id, after)
         return FlowChange(before, after)
@@ -292,11 +293,13 @@ class Flows:
         Raises: NotFound, PreconditionFailed.
         """
         if dry_run:
-            condition.check(await self._store.get(caller.workspace_id, id))
+            check_precondition(condition, await self._store.get(caller.workspace_id, id))
             return
         now = self._clock.now()
         entry = act(caller, "flow.deleted", "flow", id, at=now)
-        await self._store.delete(caller.workspace_id, id, at=now, check=condition.check, audit=entry)
+        await self._store.delete(
+            caller.workspace_id, id, at=now, check=partial(check_precondition, condition), audit=entry
+        )
 
     async def get(self, caller: Caller, id: FlowId) -> SavedFlow:
         """Raises: NotFound."""

@@ -1,6 +1,6 @@
 """What an account prefers in the interface: saved views, columns, the theme. The server does not read it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -11,6 +11,7 @@ from flowrunner.domain.errors import PreconditionFailed, invalid
 from flowrunner.domain.values import JSON
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.preferences import PreferenceStore
+from flowrunner.services.preconditions import ANY, Precondition
 
 MOST_BYTES: Final = 64 * 1024
 _NONE: Final = b"{}"
@@ -25,23 +26,15 @@ class Preferences:
         """Return the preferences of the caller's account, an empty object at first, as a JSON text."""
         return await self._store.get(caller.account_id) or _NONE
 
-    async def put(
-        self, caller: Caller, preferences: Mapping[str, JSON], *, if_states: Collection[str] | None = None
-    ) -> bytes:
-        """Replace the preferences and return them.
-
-        Args:
-            if_states: The states in which they may be replaced; None for any.
-
-        Raises: InvalidInput if they are too large; PreconditionFailed.
-        """
+    async def put(self, caller: Caller, preferences: Mapping[str, JSON], *, condition: Precondition = ANY) -> bytes:
+        """Replace the preferences and return them. Raises: InvalidInput if they are too large; PreconditionFailed."""
         data = msgspec.json.encode(preferences)
         if len(data) > MOST_BYTES:
             raise invalid("preferences", f"must have at most {MOST_BYTES} bytes", code="too_large")
 
         def check(present: bytes | None) -> None:
             state = state_of(present or _NONE)
-            if if_states is not None and state not in if_states:
+            if not condition.allows(state):
                 raise PreconditionFailed("The preferences have changed since", state=state)
 
         await self._store.put(caller.account_id, data, at=self._clock.now(), check=check)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from flowrunner.api.http.answers import Reply, encoded, errors
 from flowrunner.api.http.errors import InvalidRequest, etag
-from flowrunner.services.flow_changes import Precondition
+from flowrunner.services.preconditions import Precondition
 
 IF_MATCH: Final = {
     "name": "If-Match",
@@ -48,7 +48,7 @@ def with_etag_of_answer(responses: Mapping[int | str, Any]) -> dict[int | str, A
     return {**errors(400), **responses, 200: {**responses.get(200, {}), "headers": _ETAG_HEADER}, 304: NOT_MODIFIED}
 
 
-def states_to_match(request: Request) -> frozenset[str] | None:
+def _states_to_match(request: Request) -> frozenset[str] | None:
     """Return the states that `If-Match` allows; None allows any.
 
     Raises:
@@ -73,12 +73,12 @@ def condition_of(request: Request) -> Precondition:
     if (must_be_new := _tags(request, b"if-none-match")) not in (None, "*"):
         raise InvalidRequest("The If-None-Match of a change can only be *")
     has_if_match = "if-match" in request.headers
-    return Precondition(states=states_to_match(request), must_exist=has_if_match, must_be_new=must_be_new is not None)
+    return Precondition(states=_states_to_match(request), must_exist=has_if_match, must_be_new=must_be_new is not None)
 
 
 def change_condition_of(request: Request) -> Precondition:
     """Return the condition on a resource that exists and that the request changes. Raises: InvalidRequest."""
-    return Precondition(states=states_to_match(request))
+    return Precondition(states=_states_to_match(request))
 
 
 def is_known(request: Request, state: str) -> bool:
