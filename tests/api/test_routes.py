@@ -16,8 +16,10 @@ from structlog.testing import capture_logs
 
 from api.shapes import assert_error, assert_refused
 from flowrunner.api.http.authentication import Place, place_of
-from flowrunner.api.http.routing import AdminRoute, ProbeRoute, ProtectedRoute, PublicRoute
+from flowrunner.api.http.policies import policy_of
+from flowrunner.api.http.routing import AdminRoute, BoundedRoute, ProbeRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.mcp.route import McpRoute
+from flowrunner.api.server import ROUTERS
 from support.asgi import call, program_at
 from support.client import PASSWORD
 
@@ -277,6 +279,13 @@ def test_a_route_with_an_id_says_where_it_acts(path: str) -> None:
     with pytest.raises(ValueError, match="Where does /api/v1/"):
         ProtectedRoute(path, serve)
     AdminRoute(path, serve)
+
+
+def test_every_policy_stands_below_the_decorator_of_the_router() -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, BoundedRoute)]
+
+    # Above it, it comes too late: the route has been made without it.
+    assert [route.path for route in routes if route.policy is not policy_of(route.endpoint)] == []
 
 
 def test_a_route_acts_where_its_own_parameter_says() -> None:

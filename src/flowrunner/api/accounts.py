@@ -8,10 +8,10 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Account, Right, Role
 from flowrunner.domain.values import AccountId, rfc3339
@@ -110,8 +110,8 @@ async def list_accounts(
     "",
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.CREATE_ACCOUNT), **repeatable(omitted=("password",))},
 )
+@RoutePolicy(right=Right.CREATE_ACCOUNT, repeats=Repeats(omitted=("password",)))
 async def create_account(request: Request, body: CreateAccount) -> Reply[AccountAnswer]:
     """Create an account. This requires an admin's login session; API tokens are rejected."""
     account = await services_of(request).accounts.create(
@@ -134,8 +134,8 @@ async def get_account(request: Request, id: str) -> Reply[AccountAnswer]:
 @router.put(
     "/{id}",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.ACCOUNT),
 )
+@RoutePolicy(right=Right.ACCOUNT)
 async def update_account(request: Request, id: str, body: UpdateAccount) -> Reply[AccountAnswer]:
     """Change the given fields. Only admins can change roles, disable accounts, confirm addresses or change others.
 

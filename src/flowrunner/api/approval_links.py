@@ -12,7 +12,8 @@ from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.bodies import read_bounded
 from flowrunner.api.http.edge import OWN_HEADERS
 from flowrunner.api.http.errors import InvalidRequest
-from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs
+from flowrunner.api.http.policies import RoutePolicy
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, Unavailable
@@ -85,8 +86,8 @@ async def _form_of(request: Request) -> bytes:
 @router.delete(
     "/executions/{id}/approvals/{node:path}/link",
     responses=errors(401, 403, 404, 409),
-    openapi_extra=needs(Right.RUN),
 )
+@RoutePolicy(right=Right.RUN)
 async def revoke_link(request: Request, id: str, node: str) -> Reply[Message]:
     """Revoke the link that answers an approval. The approval goes on to wait for members."""
     await services_of(request).linked_approvals.revoke(caller_of(request), ExecutionId(id), node)

@@ -19,8 +19,9 @@ from flowrunner.api.http.answers import (
     part_of,
 )
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of, text_filter
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome
@@ -119,7 +120,8 @@ async def list_entries(
     return _listing(request, page, await audit.page(caller, wanted, page))
 
 
-@router.get("", responses={**AS_LINES, **errors(401, 403, 404, 422)}, openapi_extra=needs(Right.MEMBERS))
+@router.get("", responses={**AS_LINES, **errors(401, 403, 404, 422)})
+@RoutePolicy(right=Right.MEMBERS)
 async def list_entries_of_workspace(
     request: Request,
     id: str,

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
@@ -164,8 +164,8 @@ async def list_callbacks(request: Request, page: Paging) -> Reply[CallbackList]:
     "",
     status_code=201,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=repeatable(keeps_answer=False),
 )
+@RoutePolicy(repeats=Repeats(keeps_answer=False))
 async def create_callback(request: Request, body: CreateCallback) -> Reply[NewCallback]:
     """Create a callback. Its signing secret is in this answer only."""
     callbacks = services_of(request).callbacks

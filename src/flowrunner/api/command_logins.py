@@ -5,9 +5,9 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
 from flowrunner.api.http.authentication import address_of, caller_of
-from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.identity import TokenAnswer, agent_of, token_answer
 from flowrunner.domain.account import Right
@@ -34,7 +34,8 @@ class CommandLoginAnswer(Answer, frozen=True, kw_only=True):
     expires_at: str
 
 
-@router.post("", responses=errors(401, 403, *BODY_ERRORS), openapi_extra=needs(Right.SESSION))
+@router.post("", responses=errors(401, 403, *BODY_ERRORS))
+@RoutePolicy(right=Right.SESSION)
 async def allow_command_login(request: Request, body: AllowCommandLogin) -> Reply[CommandLoginAnswer]:
     """Allow a login of the command line; the code that is returned works once, for the command that asked.
 
@@ -44,7 +45,7 @@ async def allow_command_login(request: Request, body: AllowCommandLogin) -> Repl
     return answer(CommandLoginAnswer(code=made.code, expires_at=rfc3339(made.expires_at)))
 
 
-@public.post("/token", responses=errors(401, *BODY_ERRORS), openapi_extra={"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES})
+@public.post("/token", responses=errors(401, *BODY_ERRORS))
 async def finish_command_login(request: Request, body: FinishCommandLogin) -> Reply[TokenAnswer]:
     """Exchange the code of an allowed login for a token of a login of its own."""
     token = await services_of(request).command_logins.finish(

@@ -11,7 +11,6 @@ from starlette.responses import Response, StreamingResponse
 
 from flowrunner.api.execution_answers import RunAnswer
 from flowrunner.api.flows import (
-    LARGE,
     FlowAnswer,
     FlowDetail,
     Name,
@@ -26,7 +25,7 @@ from flowrunner.api.flows import (
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
 from flowrunner.api.http.archives import ArchiveWriter, documents_of
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.bodies import MAX_BATCH_BODY_BYTES, takes_zip
+from flowrunner.api.http.bodies import MAX_BATCH_BODY_BYTES, MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -38,9 +37,10 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, repeatable
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER
@@ -57,8 +57,8 @@ _BY_NAME = "/by-name/{name:path}"
 @router.get(
     _BY_NAME,
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 404, 409)},
-    openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
+@RoutePolicy(parameters=[IF_NONE_MATCH])
 async def get_flow_by_name(request: Request, name: str) -> Reply[FlowDetail]:
     """Return the flow with this name, with its definition."""
     flow = await services_of(request).flows.named(caller_of(request), name)
@@ -75,8 +75,8 @@ async def get_flow_by_name(request: Request, name: str) -> Reply[FlowDetail]:
         201: {"description": "The flow was created", **with_etag(201)[201]},
         **errors(401, 403, 404, 409, 412, *BODY_ERRORS),
     },
-    openapi_extra={**LARGE, "parameters": [IF_MATCH, IF_NONE_MATCH_ANY, DRY_RUN]},
 )
+@RoutePolicy(most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True, parameters=[IF_MATCH, IF_NONE_MATCH_ANY, DRY_RUN])
 async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Reply[FlowAnswer]:
     """Create the flow with this name, or change it. A flow that has all of the changes stays as it is."""
     dry_run = is_dry_run(request)
@@ -95,9 +95,9 @@ async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Rep
         200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
     tags=["Executions"],
 )
+@RoutePolicy(right=Right.RUN, parameters=[IDEMPOTENCY_KEY, PREFER])
 async def run_flow_by_name(request: Request, name: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
     """Start an execution of the flow with this name."""
     return await run(request, (await services_of(request).flows.named(caller_of(request), name)).id, body)
@@ -141,8 +141,8 @@ class DeployedFlows(Answer, frozen=True, kw_only=True):
 @router.post(
     ":batch",
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={"x-max-bytes": MAX_BATCH_BODY_BYTES, **repeatable(DRY_RUN)},
 )
+@RoutePolicy(most_bytes=MAX_BATCH_BODY_BYTES, repeats=Repeats(), parameters=[DRY_RUN])
 async def save_flows(request: Request, body: FlowBatch) -> Reply[DeployedFlows]:
     """Create or change the flow of each name, all of them or none. Each document is whole."""
     documents = [
@@ -155,8 +155,8 @@ async def save_flows(request: Request, body: FlowBatch) -> Reply[DeployedFlows]:
 @router.post(
     "/import",
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={**takes_zip(), "x-max-bytes": MAX_BATCH_BODY_BYTES, **repeatable(DRY_RUN)},
 )
+@RoutePolicy(most_bytes=MAX_BATCH_BODY_BYTES, takes_zip=True, repeats=Repeats(), parameters=[DRY_RUN])
 async def import_flows(request: Request) -> Reply[DeployedFlows]:
     """Create or change the flow of each file of a zip, all of them or none.
 

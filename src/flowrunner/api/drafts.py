@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
 
-from flowrunner.api.flows import LARGE
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ErrorEntry, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.errors import MOST_FAULTS, entry_of
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, needs, while_connected
+from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Fault
@@ -160,8 +161,8 @@ class FlowTestsAnswer(Answer, frozen=True, kw_only=True):
 @router.post(
     "/validate",
     responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={**LARGE, **needs(Right.READ)},
 )
+@RoutePolicy(right=Right.READ, most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True)
 async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validation]:
     """Report all errors and warnings of a definition without saving it."""
     faults = await services_of(request).flows.validate(caller_of(request), body.definition)
@@ -172,8 +173,8 @@ async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validatio
 @router.post(
     "/graph",
     responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={**LARGE, **needs(Right.READ)},
 )
+@RoutePolicy(right=Right.READ, most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True)
 async def sketch_flow(request: Request, body: ValidateFlow) -> Reply[SketchAnswer]:
     """Return the nodes and edges of a definition as far as it can be read, and its errors and warnings."""
     sketch, faults = await services_of(request).flows.sketch(caller_of(request), body.definition)
@@ -192,8 +193,8 @@ async def sketch_flow(request: Request, body: ValidateFlow) -> Reply[SketchAnswe
 @router.post(
     "/test",
     responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={**LARGE, **needs(Right.RUN)},
 )
+@RoutePolicy(right=Right.RUN, most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True)
 async def test_flow(request: Request, body: ValidateFlow) -> Reply[FlowTestsAnswer]:
     """Run the tests of a definition as `flowrunner test` does: offline, by a clock of their own.
 

@@ -18,6 +18,7 @@ from flowrunner.api.http.answers import Message, Reply, answer, errors, link_to_
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.query_names import Repeatable
 from flowrunner.api.http.requests import (
     DEFAULT_LIMIT,
@@ -31,7 +32,7 @@ from flowrunner.api.http.requests import (
     page_of,
     text_filter,
 )
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import VIEW, most_of_view, viewed
 from flowrunner.domain.account import Right
@@ -41,7 +42,8 @@ from flowrunner.ports.executions import ExecutionDetail
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
 
-@router.get("/executions", responses=errors(401, 403, 422), openapi_extra={"parameters": [LABEL, INPUT]})
+@router.get("/executions", responses=errors(401, 403, 422))
+@RoutePolicy(parameters=[LABEL, INPUT])
 async def list_executions(
     request: Request,
     *,
@@ -102,8 +104,8 @@ def _state_of(execution: ExecutionDetail, most: int | None) -> str:
 @router.get(
     "/executions/{id}",
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 403, 404, 422)},
-    openapi_extra={"parameters": [VIEW, IF_NONE_MATCH]},
 )
+@RoutePolicy(parameters=[VIEW, IF_NONE_MATCH])
 async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
     """Return an execution with its input, result and failure, and what it waits for."""
     most = most_of_view(request)
@@ -127,8 +129,8 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
 @router.delete(
     "/executions/{id}",
     responses=errors(401, 403, 404, 409, 422),
-    openapi_extra=needs(Right.RUN),
 )
+@RoutePolicy(right=Right.RUN)
 async def cancel_execution(
     request: Request,
     id: str,

@@ -21,7 +21,7 @@ from flowrunner.api.http.answers import (
     errors,
 )
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES, is_document, takes_yaml
+from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES, is_document
 from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -32,8 +32,8 @@ from flowrunner.api.http.conditions import (
     with_etag,
 )
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import (
     DEFAULT_LIMIT,
     DRY_RUN,
@@ -269,8 +269,6 @@ def saved(flow: SavedFlow, status: int = 200, *, same_name: Sequence[str] = ()) 
     return answer(body, status, headers)
 
 
-LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES, **takes_yaml()}
-
 RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 
 
@@ -284,7 +282,8 @@ _TAG: Final = {
 }
 
 
-@router.get("", responses=errors(401, 403, 422), openapi_extra={"parameters": [_TAG]})
+@router.get("", responses=errors(401, 403, 422))
+@RoutePolicy(parameters=[_TAG])
 async def list_flows(
     request: Request,
     *,
@@ -322,8 +321,8 @@ async def list_flows(
 @router.get(
     "/{id}",
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 404)},
-    openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
+@RoutePolicy(parameters=[IF_NONE_MATCH])
 async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
     """Return a flow with its definition."""
     flow = await services_of(request).flows.get(caller_of(request), FlowId(id))
@@ -340,8 +339,8 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
         **with_etag(201),
         **errors(401, 403, 409, *BODY_ERRORS),
     },
-    openapi_extra={**LARGE, **repeatable(DRY_RUN)},
 )
+@RoutePolicy(most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True, repeats=Repeats(), parameters=[DRY_RUN])
 async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
     """Save a new flow. A dry run is answered with 200."""
     caller, flows, dry_run = caller_of(request), services_of(request).flows, is_dry_run(request)
@@ -355,8 +354,8 @@ async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
 @router.put(
     "/{id}",
     responses={**with_etag(), **errors(401, 403, 404, 409, 412, *BODY_ERRORS)},
-    openapi_extra={**LARGE, "parameters": [IF_MATCH, DRY_RUN]},
 )
+@RoutePolicy(most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True, parameters=[IF_MATCH, DRY_RUN])
 async def update_flow(request: Request, id: str, body: UpdateFlow) -> Reply[FlowAnswer]:
     """Update a flow. A changed definition becomes a new revision; running executions keep theirs."""
     flows, caller, draft = services_of(request).flows, caller_of(request), draft_of(request, body)
@@ -369,8 +368,8 @@ async def update_flow(request: Request, id: str, body: UpdateFlow) -> Reply[Flow
 @router.delete(
     "/{id}",
     responses=errors(400, 401, 404, 412, 422),
-    openapi_extra={"parameters": [IF_MATCH, DRY_RUN]},
 )
+@RoutePolicy(parameters=[IF_MATCH, DRY_RUN])
 async def delete_flow(request: Request, id: str) -> Reply[Message]:
     """Delete a flow. Running executions continue, and the history stays readable."""
     dry_run = is_dry_run(request)
@@ -380,7 +379,8 @@ async def delete_flow(request: Request, id: str) -> Reply[Message]:
     return answer(Message(message="The flow would be deleted" if dry_run else "Flow deleted successfully"))
 
 
-@router.post("/{id}/move", responses=errors(401, 403, 404, 409, *BODY_ERRORS), openapi_extra={"parameters": [DRY_RUN]})
+@router.post("/{id}/move", responses=errors(401, 403, 404, 409, *BODY_ERRORS))
+@RoutePolicy(parameters=[DRY_RUN])
 async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnswer]:
     """Move a flow with its revisions and executions to another workspace. Secrets are not moved.
 
@@ -406,8 +406,8 @@ async def move_flow(request: Request, id: str, body: MoveFlow) -> Reply[MoveAnsw
         **with_etag(201),
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra=repeatable(DRY_RUN),
 )
+@RoutePolicy(repeats=Repeats(), parameters=[DRY_RUN])
 async def copy_flow(request: Request, id: str, body: CopyFlow | None = None) -> Reply[FlowAnswer]:
     """Save the current definition as a new flow, in the same or in another workspace.
 
@@ -471,8 +471,8 @@ async def compare_revisions(
 @router.post(
     "/{id}/revisions/{number}/restore",
     responses={**with_etag(), **errors(400, 401, 404, 409, 412, 422)},
-    openapi_extra=repeatable(IF_MATCH, DRY_RUN),
 )
+@RoutePolicy(repeats=Repeats(), parameters=[IF_MATCH, DRY_RUN])
 async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Reply[FlowAnswer]:
     """Restore an old definition as a new revision. The history is unchanged."""
     flows, caller, condition = services_of(request).flows, caller_of(request), change_condition_of(request)
@@ -484,8 +484,8 @@ async def restore_revision(request: Request, id: str, number: RevisionNumber) ->
 @router.delete(
     "/{id}/revisions/{number}",
     responses=errors(401, 403, 404, 409, 422),
-    openapi_extra={"parameters": [DRY_RUN]},
 )
+@RoutePolicy(parameters=[DRY_RUN])
 async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Reply[Message]:
     """Delete an old revision. Its finished executions stay readable."""
     dry_run = is_dry_run(request)

@@ -26,10 +26,10 @@ from flowrunner.api.http.answers import (
 from flowrunner.api.http.authentication import address_of, caller_of
 from flowrunner.api.http.bodies import MAX_BODY_BYTES, read_bounded
 from flowrunner.api.http.errors import error_answer
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import listed_of
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Paging
-from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, needs, until_disconnected
+from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute, until_disconnected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.triggers import HOOKS_PATH, TriggerAnswer
 from flowrunner.domain.account import Right
@@ -305,8 +305,8 @@ async def get_hook_delivery(request: Request, id: str, delivery_id: str) -> Repl
     "/deliveries/{delivery_id}/replay",
     status_code=202,
     responses=errors(401, 403, 404, 409, 422),
-    openapi_extra={**needs(Right.RUN), **repeatable()},
 )
+@RoutePolicy(right=Right.RUN, repeats=Repeats())
 async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> Reply[HookAnswer]:
     """Start another execution with a stored request. `when` is evaluated again, `dedupe` is not."""
     deliveries = services_of(request).hook_deliveries

@@ -9,9 +9,9 @@ from pydantic import Field
 from flowrunner.api.accounts import AccountAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import address_of, caller_of, is_by_cookie, token_of
-from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs, while_connected
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, while_connected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized
@@ -69,9 +69,6 @@ class SetupState(Answer, frozen=True, kw_only=True):
     mails_resets: Annotated[bool, Meta(description="Whether the server sends links to set a new password.")]
 
 
-_SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
-
-
 def agent_of(request: Request) -> str:
     """Return what the client calls itself, without characters that do not print."""
     return "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
@@ -91,7 +88,7 @@ def token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Re
     return reply
 
 
-@public.post("/auth/login", responses=errors(401, 403, *BODY_ERRORS), openapi_extra=_SMALL)
+@public.post("/auth/login", responses=errors(401, 403, *BODY_ERRORS))
 async def login(request: Request, body: Login) -> Reply[TokenAnswer]:
     """Log in and get a token.
 
@@ -105,7 +102,8 @@ async def login(request: Request, body: Login) -> Reply[TokenAnswer]:
     return token_answer(request, token, as_cookie=body.cookie)
 
 
-@renewing.post("/refresh", responses=errors(401, 403), openapi_extra=needs(Right.LOGIN))
+@renewing.post("/refresh", responses=errors(401, 403))
+@RoutePolicy(right=Right.LOGIN)
 async def refresh(request: Request) -> Reply[TokenAnswer]:
     """Get a new token. The current one stays valid for at most ten seconds.
 
@@ -115,7 +113,8 @@ async def refresh(request: Request) -> Reply[TokenAnswer]:
     return token_answer(request, token, as_cookie=is_by_cookie(request))
 
 
-@router.post("/logout", responses=errors(401, 403), openapi_extra=needs(Right.LOGIN))
+@router.post("/logout", responses=errors(401, 403))
+@RoutePolicy(right=Right.LOGIN)
 async def logout(request: Request) -> Reply[Message]:
     """Revoke the current token and every token of the same session."""
     await services_of(request).identity.logout(caller_of(request))
@@ -129,8 +128,8 @@ async def logout(request: Request) -> Reply[Message]:
     "/ws-ticket",
     status_code=201,
     responses=errors(401, 403),
-    openapi_extra=needs(Right.SESSION),
 )
+@RoutePolicy(right=Right.SESSION)
 async def ticket(request: Request) -> Reply[TicketAnswer]:
     """Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers."""
     made = await services_of(request).identity.issue_ticket(caller_of(request))
@@ -150,7 +149,6 @@ async def get_setup(request: Request) -> Reply[SetupState]:
     "/setup",
     status_code=201,
     responses=errors(401, 409, *BODY_ERRORS),
-    openapi_extra=_SMALL,
 )
 async def setup(request: Request, body: Setup) -> Reply[AccountAnswer]:
     """Create the first admin, with the token that the server printed at its first start."""

@@ -1,6 +1,6 @@
 """Invitations to workspaces over REST."""
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request
 from msgspec import Meta
@@ -9,11 +9,10 @@ from pydantic import Field
 from flowrunner.api.accounts import AccountAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import address_of, caller_of
-from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body, Paging, life_of
-from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, needs, while_connected
+from flowrunner.api.http.routing import ProtectedRoute, PublicRoute, while_connected
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import InvitationId, rfc3339
@@ -24,8 +23,6 @@ from flowrunner.services.invitations import NewInvitation
 router = APIRouter(prefix="/api/v1/workspaces/{id}/invitations", tags=["Workspaces"], route_class=ProtectedRoute)
 invited = APIRouter(prefix="/api/v1/invitations", tags=["Workspaces"], route_class=ProtectedRoute)
 public = APIRouter(prefix="/api/v1/invitations", tags=["Workspaces"], route_class=PublicRoute)
-
-_SMALL: Final[dict[str, Any]] = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
 
 
 class CreateInvitation(Body):
@@ -104,8 +101,8 @@ def _fields(invitation: Invitation) -> dict[str, Any]:
     "",
     status_code=201,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.INVITE), **repeatable(keeps_answer=False)},
 )
+@RoutePolicy(right=Right.INVITE, repeats=Repeats(keeps_answer=False))
 async def create_invitation(request: Request, id: str, body: CreateInvitation) -> Reply[NewInvitationAnswer]:
     """Invite an e-mail address, whether it has an account or not; an earlier invitation of it ends.
 
@@ -117,7 +114,8 @@ async def create_invitation(request: Request, id: str, body: CreateInvitation) -
     return created(NewInvitationAnswer.of_new(new), f"/api/v1/workspaces/{id}/invitations/{new.invitation.id}")
 
 
-@router.get("", responses=errors(401, 403, 404, 422), openapi_extra=needs(Right.MEMBERS))
+@router.get("", responses=errors(401, 403, 404, 422))
+@RoutePolicy(right=Right.MEMBERS)
 async def list_invitations(request: Request, id: str, page: Paging) -> Reply[InvitationList]:
     """List the invitations that are neither accepted nor expired, the oldest first."""
     return await paged(
@@ -130,14 +128,15 @@ async def list_invitations(request: Request, id: str, page: Paging) -> Reply[Inv
     )
 
 
-@router.delete("/{invitation_id}", responses=errors(401, 403, 404), openapi_extra=needs(Right.MEMBERS))
+@router.delete("/{invitation_id}", responses=errors(401, 403, 404))
+@RoutePolicy(right=Right.MEMBERS)
 async def revoke_invitation(request: Request, id: str, invitation_id: str) -> Reply[Message]:
     """Revoke an invitation. Its link is worthless from now on."""
     await services_of(request).invitations.revoke(caller_of(request), InvitationId(invitation_id))
     return answer(Message(message="Invitation revoked successfully"))
 
 
-@public.post("/lookup", responses=errors(404, *BODY_ERRORS), openapi_extra=_SMALL)
+@public.post("/lookup", responses=errors(404, *BODY_ERRORS))
 async def look_up_invitation(request: Request, body: UseInvitation) -> Reply[OpenInvitationAnswer]:
     """Return the invitation of a link, without using it."""
     invitations = services_of(request).invitations
@@ -154,7 +153,7 @@ async def look_up_invitation(request: Request, body: UseInvitation) -> Reply[Ope
     )
 
 
-@public.post("/sign-up", status_code=201, responses=errors(403, 404, 409, *BODY_ERRORS), openapi_extra=_SMALL)
+@public.post("/sign-up", status_code=201, responses=errors(403, 404, 409, *BODY_ERRORS))
 async def sign_up(request: Request, body: SignUp) -> Reply[AccountAnswer]:
     """Create an account for the invited address, and make it a member. Log in with it afterwards.
 
@@ -173,8 +172,8 @@ async def sign_up(request: Request, body: SignUp) -> Reply[AccountAnswer]:
 @invited.post(
     "/accept",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.SESSION),
 )
+@RoutePolicy(right=Right.SESSION)
 async def accept_invitation(request: Request, body: UseInvitation) -> Reply[AcceptedAnswer]:
     """Become a member, with the account that has the invited address.
 

@@ -21,10 +21,10 @@ from flowrunner.api.http.answers import (
     present,
 )
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, at_most, is_dry_run, moment_of
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
@@ -177,8 +177,8 @@ class JobList(ListAnswer, frozen=True):
         },
         **errors(401, 403, 409, *BODY_ERRORS),
     },
-    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN, is_change=True)},
 )
+@RoutePolicy(right=Right.RUN, is_change=True, repeats=Repeats(), parameters=[DRY_RUN])
 async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
     """Re-run, cancel or delete many executions, in a job. To delete requires the right to write."""
     bulk, caller, selection = services_of(request).bulk, caller_of(request), body.selection()
@@ -208,7 +208,8 @@ async def get_job(request: Request, id: str) -> Reply[JobAnswer]:
     return answer(JobAnswer.of(await services_of(request).jobs.get(caller_of(request), JobId(id))))
 
 
-@router.delete("/jobs/{id}", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN))
+@router.delete("/jobs/{id}", responses=errors(401, 403, 404, 409))
+@RoutePolicy(right=Right.RUN)
 async def stop_job(request: Request, id: str) -> Reply[Message]:
     """Stop a job. What it has done stays done."""
     await services_of(request).jobs.cancel(caller_of(request), JobId(id))

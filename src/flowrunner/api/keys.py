@@ -8,8 +8,8 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, errors
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body, Paging
 from flowrunner.api.http.routing import AdminRoute
 from flowrunner.api.http.state import services_of
@@ -54,7 +54,8 @@ class StartedRotations(Answer, frozen=True, kw_only=True):
     rotations: list[RotationAnswer]
 
 
-@admin.post("", status_code=202, responses=errors(401, 403, 409, *BODY_ERRORS), openapi_extra=repeatable())
+@admin.post("", status_code=202, responses=errors(401, 403, 409, *BODY_ERRORS))
+@RoutePolicy(repeats=Repeats())
 async def rotate_keys(request: Request, body: RotateKeys) -> Reply[StartedRotations]:
     """Replace keys in the background. Stored data stays readable, and sessions stay valid."""
     kinds = list(dict.fromkeys(body.kinds))

@@ -19,8 +19,9 @@ from flowrunner.api.http.conditions import (
 )
 from flowrunner.api.http.errors import etag
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body, Paging
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import rfc3339
@@ -66,7 +67,8 @@ class SetPreferences(Body):
     preferences: dict[str, Any] = Field(description="An object of at most 64 KiB, which replaces the present one.")
 
 
-@router.get("", responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
+@router.get("", responses=errors(401, 403, 422))
+@RoutePolicy(right=Right.SESSION)
 async def list_sessions(request: Request, page: Paging) -> Reply[SessionList]:
     """List the logins of the account that have not ended, the newest first. API tokens are not among them."""
     return await paged(
@@ -79,14 +81,16 @@ async def list_sessions(request: Request, page: Paging) -> Reply[SessionList]:
     )
 
 
-@router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=needs(Right.SESSION))
+@router.delete("/{id}", responses=errors(401, 403, 404))
+@RoutePolicy(right=Right.SESSION)
 async def end_session(request: Request, id: str) -> Reply[Message]:
     """End a login of the account at once, with its tokens and WebSockets."""
     await services_of(request).logins.end(caller_of(request), id)
     return answer(Message(message="Session ended successfully"))
 
 
-@router.delete("", responses=errors(401, 403), openapi_extra=needs(Right.SESSION, is_change=True))
+@router.delete("", responses=errors(401, 403))
+@RoutePolicy(right=Right.SESSION, is_change=True)
 async def end_other_sessions(request: Request) -> Reply[Message]:
     """End all logins of the account but the one that makes the request."""
     await services_of(request).logins.end_others(caller_of(request))
@@ -96,8 +100,8 @@ async def end_other_sessions(request: Request) -> Reply[Message]:
 @preferences.get(
     "",
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 403)},
-    openapi_extra={**needs(Right.SESSION), "parameters": [IF_NONE_MATCH]},
 )
+@RoutePolicy(right=Right.SESSION, parameters=[IF_NONE_MATCH])
 async def get_preferences(request: Request) -> Reply[PreferencesAnswer]:
     """Return what the account prefers in the interface. The server does not read it."""
     found = await services_of(request).preferences.get(caller_of(request))
@@ -107,8 +111,8 @@ async def get_preferences(request: Request) -> Reply[PreferencesAnswer]:
 @preferences.put(
     "",
     responses={**with_etag(), **errors(401, 403, 404, 412, *BODY_ERRORS)},
-    openapi_extra={**needs(Right.SESSION), "parameters": [IF_MATCH]},
 )
+@RoutePolicy(right=Right.SESSION, parameters=[IF_MATCH])
 async def set_preferences(request: Request, body: SetPreferences) -> Reply[PreferencesAnswer]:
     """Replace what the account prefers in the interface, such as saved views, columns and the theme."""
     saved = await services_of(request).preferences.put(

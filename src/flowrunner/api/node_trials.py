@@ -9,6 +9,7 @@ from pydantic import Field
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors, present
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, while_connected
 from flowrunner.api.http.state import services_of
@@ -94,8 +95,8 @@ class TrialAnswer(Answer, frozen=True, kw_only=True):
 @router.post(
     "/try",
     responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={"x-max-bytes": MAX_FLOW_BODY_BYTES},
 )
+@RoutePolicy(most_bytes=MAX_FLOW_BODY_BYTES)
 async def try_node(request: Request, body: TryNode) -> Reply[TrialAnswer]:
     """Run one attempt of a node of a definition that is not saved, for at most 60 s.
 

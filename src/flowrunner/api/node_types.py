@@ -16,6 +16,7 @@ from flowrunner.api.http.conditions import (
     state_of_answer,
     with_etag,
 )
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.flow import COMMON_ERRORS, ChildScopesKey, NodeTypeSpec
@@ -75,8 +76,8 @@ class NodeTypeList(Answer, frozen=True, kw_only=True):
 @router.get(
     "",
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 403)},
-    openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
+@RoutePolicy(parameters=[IF_NONE_MATCH])
 async def list_node_types(request: Request) -> Reply[NodeTypeList]:
     """List the node types of this server, those of installed packages included, by name."""
     # They do not change while the server runs.

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Reply, answer, errors
 from flowrunner.api.http.authentication import caller_of
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, is_dry_run
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.retention import LONGEST_AGE, MOST_KEPT, SHORTEST_AGE, RetentionRule
@@ -71,7 +72,8 @@ async def get_flow_retention(request: Request, id: str) -> Reply[RetentionAnswer
     return answer(RetentionAnswer.in_answer(found))
 
 
-@of_flows.put("", responses=errors(401, 403, 404, *BODY_ERRORS), openapi_extra={"parameters": [DRY_RUN]})
+@of_flows.put("", responses=errors(401, 403, 404, *BODY_ERRORS))
+@RoutePolicy(parameters=[DRY_RUN])
 async def set_flow_retention(request: Request, id: str, body: SetRetention) -> Reply[RetentionAnswer]:
     """Replace the rule of a flow. The next purge deletes what has outlived it."""
     found = await services_of(request).retention.set_of_flow(
@@ -86,9 +88,8 @@ async def get_workspace_retention(request: Request, id: str) -> Reply[RetentionA
     return answer(RetentionAnswer.in_answer(await services_of(request).retention.of_workspace(caller_of(request))))
 
 
-@of_workspaces.put(
-    "", responses=errors(401, 403, 404, *BODY_ERRORS), openapi_extra={**needs(Right.MEMBERS), "parameters": [DRY_RUN]}
-)
+@of_workspaces.put("", responses=errors(401, 403, 404, *BODY_ERRORS))
+@RoutePolicy(right=Right.MEMBERS, parameters=[DRY_RUN])
 async def set_workspace_retention(request: Request, id: str, body: SetRetention) -> Reply[RetentionAnswer]:
     """Replace the rule of a workspace, for those of its flows that have none."""
     found = await services_of(request).retention.set_of_workspace(

@@ -14,6 +14,7 @@ from flowrunner.api.http.conditions import (
     state_of_answer,
     with_etag,
 )
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.values import JSON
@@ -41,8 +42,8 @@ class FlowSchema(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False)
 @router.get(
     "/flow",
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401)},
-    openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
+@RoutePolicy(parameters=[IF_NONE_MATCH])
 async def get_flow_schema(request: Request) -> Reply[FlowSchema]:
     """Return the JSON Schema of flow documents, with the parameters of this server's node types."""
     # Node types do not change while the server runs.

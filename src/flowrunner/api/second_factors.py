@@ -8,9 +8,9 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import address_of, caller_of
-from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.identity import TokenAnswer, agent_of, token_answer
 from flowrunner.domain.account import Right
@@ -99,7 +99,6 @@ class NewRecoveryCodes(Answer, frozen=True, kw_only=True):
 @public.post(
     "/auth/second-factor",
     responses=errors(401, 403, *BODY_ERRORS),
-    openapi_extra={"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES},
 )
 async def finish_login(request: Request, body: SecondStep) -> Reply[TokenAnswer]:
     """Finish a login with a second factor: with exactly one of `code`, `passkey` and `recovery_code`."""
@@ -113,7 +112,8 @@ async def finish_login(request: Request, body: SecondStep) -> Reply[TokenAnswer]
     return token_answer(request, token, as_cookie=body.cookie)
 
 
-@router.get("", responses=errors(401, 403), openapi_extra=needs(Right.LOGIN))
+@router.get("", responses=errors(401, 403))
+@RoutePolicy(right=Right.LOGIN)
 async def list_second_factors(request: Request) -> Reply[FactorList]:
     """List the second factors of the account."""
     service = services_of(request).second_factors
@@ -127,10 +127,8 @@ async def list_second_factors(request: Request) -> Reply[FactorList]:
     )
 
 
-_CHANGES = needs(Right.LOGIN, is_change=True)
-
-
-@router.post("/totp", status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS), openapi_extra=_CHANGES)
+@router.post("/totp", status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def start_totp(request: Request, body: NewFactor) -> Reply[TotpAnswer]:
     """Make a key for an authenticator app. It counts once a code of it has confirmed it.
 
@@ -142,7 +140,8 @@ async def start_totp(request: Request, body: NewFactor) -> Reply[TotpAnswer]:
     )
 
 
-@router.post("/{id}/confirm", responses=errors(401, 403, 404, *BODY_ERRORS), openapi_extra=_CHANGES)
+@router.post("/{id}/confirm", responses=errors(401, 403, 404, *BODY_ERRORS))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def confirm_totp(request: Request, id: str, body: Confirmation) -> Reply[NewRecoveryCodes]:
     """Confirm a key with a code of it.
 
@@ -152,14 +151,16 @@ async def confirm_totp(request: Request, id: str, body: Confirmation) -> Reply[N
     return answer(NewRecoveryCodes(recovery_codes=list(codes)))
 
 
-@router.post("/passkeys/options", responses=errors(401, 403, 409), openapi_extra=_CHANGES)
+@router.post("/passkeys/options", responses=errors(401, 403, 409))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def start_passkey(request: Request) -> Reply[PasskeyOptions]:
     """Return what a browser needs to make a passkey."""
     made = await services_of(request).second_factors.start_passkey(caller_of(request))
     return answer(PasskeyOptions(challenge=made.challenge, options=dict(made.options)))
 
 
-@router.post("/passkeys", status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS), openapi_extra=_CHANGES)
+@router.post("/passkeys", status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def add_passkey(request: Request, body: AddPasskey) -> Reply[NewRecoveryCodes]:
     """Add the passkey that the browser has made. The first second factor comes with recovery codes."""
     view, codes = await services_of(request).second_factors.add_passkey(
@@ -168,14 +169,16 @@ async def add_passkey(request: Request, body: AddPasskey) -> Reply[NewRecoveryCo
     return created(NewRecoveryCodes(recovery_codes=list(codes)), f"{_PREFIX}/{view.id}")
 
 
-@router.post("/recovery-codes", status_code=201, responses=errors(401, 403, 409), openapi_extra=_CHANGES)
+@router.post("/recovery-codes", status_code=201, responses=errors(401, 403, 409))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def new_recovery_codes(request: Request) -> Reply[NewRecoveryCodes]:
     """Replace the recovery codes. The earlier ones become invalid."""
     codes = await services_of(request).second_factors.new_recovery_codes(caller_of(request))
     return created(NewRecoveryCodes(recovery_codes=list(codes)), _PREFIX)
 
 
-@router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=_CHANGES)
+@router.delete("/{id}", responses=errors(401, 403, 404))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def remove_second_factor(request: Request, id: str) -> Reply[Message]:
     """Remove a second factor. The recovery codes go with the last one."""
     await services_of(request).second_factors.remove(caller_of(request), FactorId(id))

@@ -9,8 +9,8 @@ from pydantic import Field
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH_ANY, condition_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import MAX_LIMIT, Body, Count, Cursor, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
@@ -115,17 +115,15 @@ async def _list(request: Request, page: Page) -> Reply[SecretList]:
     )
 
 
-@router.post(
-    "", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(IF_NONE_MATCH_ANY, omitted=("value",))
-)
+@router.post("", status_code=201, responses=_CREATE_RESPONSES)
+@RoutePolicy(repeats=Repeats(omitted=("value",)), parameters=[IF_NONE_MATCH_ANY])
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret (201), or replace the value of an existing one (200)."""
     return await _create(request, body)
 
 
-@of_workspaces.post(
-    "", status_code=201, responses=_CREATE_RESPONSES, openapi_extra=repeatable(IF_NONE_MATCH_ANY, omitted=("value",))
-)
+@of_workspaces.post("", status_code=201, responses=_CREATE_RESPONSES)
+@RoutePolicy(repeats=Repeats(omitted=("value",)), parameters=[IF_NONE_MATCH_ANY])
 async def create_workspace_secret(request: Request, id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret of a workspace (201), or replace the value of an existing one (200)."""
     return await _create(request, body)

@@ -9,8 +9,9 @@ from starlette.responses import RedirectResponse, Response
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
 from flowrunner.api.http.authentication import address_of, caller_of
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.identity import agent_of
 from flowrunner.domain.account import Right
@@ -137,14 +138,16 @@ def _to_login_page(error: SignOnFailed) -> Response:
     return RedirectResponse(f"{_LOGIN_PAGE}?sign_on={error.fault}", 303)
 
 
-@router.get("", responses=errors(401, 403), openapi_extra=needs(Right.LOGIN))
+@router.get("", responses=errors(401, 403))
+@RoutePolicy(right=Right.LOGIN)
 async def list_identities(request: Request) -> Reply[IdentityList]:
     """List the accounts of providers that the account is linked to."""
     found = await services_of(request).sign_on.list(caller_of(request))
     return answer(IdentityList(identities=[IdentityAnswer.of(identity) for identity in found]))
 
 
-@router.post("", responses=errors(401, 403, 503, *BODY_ERRORS), openapi_extra=needs(Right.LOGIN, is_change=True))
+@router.post("", responses=errors(401, 403, 503, *BODY_ERRORS))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def link_identity(request: Request, body: Link) -> Reply[LinkAnswer]:
     """Begin to link the account to one of a provider, by which it logs in from then on.
 
@@ -156,7 +159,8 @@ async def link_identity(request: Request, body: Link) -> Reply[LinkAnswer]:
     return reply
 
 
-@router.delete("/{id}", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.LOGIN, is_change=True))
+@router.delete("/{id}", responses=errors(401, 403, 404, 409))
+@RoutePolicy(right=Right.LOGIN, is_change=True)
 async def unlink_identity(request: Request, id: str) -> Reply[Message]:
     """End the link to an account of a provider, unless the account could not log in any more."""
     await services_of(request).sign_on.unlink(caller_of(request), id)

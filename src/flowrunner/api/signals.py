@@ -8,8 +8,9 @@ from pydantic import Field
 from flowrunner.api.http.answers import BODY_ERRORS, Message, Reply, answer, errors
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import REPEATABLE, idempotency_key_of
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import ExecutionId
@@ -30,8 +31,8 @@ class ApprovalBody(Body):
 @router.post(
     "/executions/{id}/signals/{key:path}",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
+@RoutePolicy(right=Right.RUN, parameters=[REPEATABLE])
 async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Reply[Message]:
     """Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node."""
     payload = None if body is None else body.payload
@@ -44,8 +45,8 @@ async def send_signal(request: Request, id: str, key: str, body: SignalBody | No
 @router.post(
     "/executions/{id}/approvals/{node:path}",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
+@RoutePolicy(right=Right.RUN, parameters=[REPEATABLE])
 async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Reply[Message]:
     """Answer an `approval` node. The first answer counts; later ones are rejected."""
     await services_of(request).signals.answer(

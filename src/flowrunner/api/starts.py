@@ -9,8 +9,9 @@ from flowrunner.api.execution_answers import RerunAnswer, RunAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Body, at_most
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.api.waiting import PREFER, start_and_wait, wait_preferred
 from flowrunner.domain.account import Right
@@ -46,8 +47,8 @@ class RunFlow(Body):
         200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
 )
+@RoutePolicy(right=Right.RUN, parameters=[IDEMPOTENCY_KEY, PREFER])
 async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
     """Start an execution. It is stored durably before this answers, so a crash does not lose it."""
     return await run(request, FlowId(id), body)
@@ -114,8 +115,8 @@ class RerunBody(Body):
         200: {"description": "Ended within the time of `Prefer: wait`, or already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **needs(Right.RUN)},
 )
+@RoutePolicy(right=Right.RUN, parameters=[IDEMPOTENCY_KEY, PREFER])
 async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Reply[RerunAnswer]:
     """Start a new execution that repeats this one: completely, with another input, or from one of its steps."""
     wanted, key, caller = body or RerunBody(), idempotency_key_of(request), caller_of(request)

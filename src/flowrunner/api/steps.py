@@ -14,6 +14,7 @@ from flowrunner.api.execution_answers import WaitingFor
 from flowrunner.api.http.answers import Answer, Reply, answer, encoded, errors, present, stored
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.previews import PreviewAnswer
@@ -307,8 +308,8 @@ _AS_FILE: Final = {"Content-Disposition": 'attachment; filename="result.json"'}
     responses=with_etag_of_answer(
         {200: {"content": {"application/json": {"schema": {}}}}, **errors(401, 403, 404, 409, 422)}
     ),
-    openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
+@RoutePolicy(parameters=[IF_NONE_MATCH])
 async def get_step_result(request: Request, id: str, step_id: _StepId) -> Response:
     """Return the result of a step as it is stored."""
     async with services_of(request).steps.result(caller_of(request), ExecutionId(id), step_id) as result:

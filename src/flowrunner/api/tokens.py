@@ -9,10 +9,10 @@ from pydantic import Field
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import Body, Paging, life_of
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right, Scope
 from flowrunner.domain.values import TokenId, rfc3339
@@ -67,7 +67,8 @@ class TokenList(ListAnswer, frozen=True):
     tokens: list[TokenInList]
 
 
-@router.get("", responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
+@router.get("", responses=errors(401, 403, 422))
+@RoutePolicy(right=Right.SESSION)
 async def list_tokens(request: Request, page: Paging) -> Reply[TokenList]:
     """List the account's API tokens without their secret part."""
     return await paged(
@@ -84,8 +85,8 @@ async def list_tokens(request: Request, page: Paging) -> Reply[TokenList]:
     "",
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.TOKENS), **repeatable(keeps_answer=False)},
 )
+@RoutePolicy(right=Right.TOKENS, repeats=Repeats(keeps_answer=False))
 async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     """Create an API token for a program. This requires a login session; API tokens are rejected.
 
@@ -107,7 +108,8 @@ async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     return created(new, f"/api/v1/tokens/{made.id}")
 
 
-@router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=needs(Right.TOKENS))
+@router.delete("/{id}", responses=errors(401, 403, 404))
+@RoutePolicy(right=Right.TOKENS)
 async def revoke_token(request: Request, id: str) -> Reply[Message]:
     """Revoke a token immediately and close the WebSockets that it opened."""
     await services_of(request).tokens.revoke(caller_of(request), TokenId(id))

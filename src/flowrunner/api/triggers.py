@@ -11,10 +11,11 @@ from pydantic import Field
 from flowrunner.api.execution_answers import RunAnswer
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, encoded, errors
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of, repeatable
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run, moment_of, text_filter
-from flowrunner.api.http.routing import ProtectedRoute, needs
+from flowrunner.api.http.routing import ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.jobs import JobAnswer
 from flowrunner.api.starts import accepted
@@ -154,14 +155,16 @@ async def get_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     return _answer(await services_of(request).triggers.get(caller_of(request), TriggerId(id)), request)
 
 
-@router.post("/{id}/pause", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN, is_change=True))
+@router.post("/{id}/pause", responses=errors(401, 403, 404, 409))
+@RoutePolicy(right=Right.RUN, is_change=True)
 async def pause_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     """Pause a trigger: it starts nothing until it is resumed, even if the flow is saved again."""
     triggers = services_of(request).triggers
     return _answer(await triggers.set_paused(caller_of(request), TriggerId(id), paused=True), request)
 
 
-@router.post("/{id}/resume", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN, is_change=True))
+@router.post("/{id}/resume", responses=errors(401, 403, 404, 409))
+@RoutePolicy(right=Right.RUN, is_change=True)
 async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     """Resume a trigger; starts that were due during the pause are not made up for."""
     triggers = services_of(request).triggers
@@ -172,8 +175,8 @@ async def resume_trigger(request: Request, id: str) -> Reply[TriggerAnswer]:
     "/{id}/run",
     status_code=201,
     responses={200: {"description": "Already started by the same Idempotency-Key"}, **errors(401, 403, 404, 409, 422)},
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
+@RoutePolicy(right=Right.RUN, parameters=[IDEMPOTENCY_KEY])
 async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
     """Fire a schedule now, even if it is paused. Its due times stay as they are."""
     key = idempotency_key_of(request)
@@ -192,8 +195,8 @@ async def run_trigger(request: Request, id: str) -> Reply[RunAnswer]:
         },
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={**repeatable(DRY_RUN), **needs(Right.RUN, is_change=True)},
 )
+@RoutePolicy(right=Right.RUN, is_change=True, repeats=Repeats(), parameters=[DRY_RUN])
 async def backfill_trigger(request: Request, id: str, body: Backfill) -> Reply[JobAnswer]:
     """Start, in a job, what a schedule has not started in a period."""
     backfills, caller = services_of(request).backfills, caller_of(request)

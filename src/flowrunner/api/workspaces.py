@@ -9,10 +9,10 @@ from starlette.responses import StreamingResponse
 
 from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, created, errors
 from flowrunner.api.http.authentication import caller_of
-from flowrunner.api.http.idempotency import repeatable
 from flowrunner.api.http.paging import paged
+from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, is_dry_run
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, needs
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from flowrunner.api.http.state import services_of
 from flowrunner.api.tokens import TokenInList, TokenList
 from flowrunner.domain.account import Right
@@ -171,8 +171,8 @@ async def list_workspaces(request: Request, page: Paging) -> Reply[WorkspaceList
     "",
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.CREATE_WORKSPACE), **repeatable()},
 )
+@RoutePolicy(right=Right.CREATE_WORKSPACE, repeats=Repeats())
 async def create_workspace(request: Request, body: CreateWorkspace) -> Reply[WorkspaceAnswer]:
     """Create a workspace, with the caller as its admin. This requires a login session; API tokens are rejected."""
     workspace = await services_of(request).workspaces.create(caller_of(request), name=body.name, slug=body.slug)
@@ -188,8 +188,8 @@ async def get_workspace(request: Request, id: str) -> Reply[WorkspaceAnswer]:
 @router.put(
     "/{id}",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.MEMBERS), "parameters": [DRY_RUN]},
 )
+@RoutePolicy(right=Right.MEMBERS, parameters=[DRY_RUN])
 async def update_workspace(request: Request, id: str, body: UpdateWorkspace) -> Reply[WorkspaceAnswer]:
     """Change the given fields. A personal workspace is called after its account."""
     workspace = await services_of(request).workspaces.update(
@@ -205,8 +205,8 @@ async def update_workspace(request: Request, id: str, body: UpdateWorkspace) -> 
 @router.delete(
     "/{id}",
     responses=errors(401, 403, 404, 409, 422),
-    openapi_extra=needs(Right.DELETE_WORKSPACE),
 )
+@RoutePolicy(right=Right.DELETE_WORKSPACE)
 async def delete_workspace(
     request: Request,
     id: str,
@@ -249,8 +249,8 @@ class _Archive(StreamingResponse):
     "/{id}/export",
     response_class=_Archive,
     responses=errors(401, 403, 404),
-    openapi_extra=needs(Right.EXPORT, is_change=True),
 )
+@RoutePolicy(right=Right.EXPORT, is_change=True)
 async def export_workspace(request: Request, id: str) -> _Archive:
     """Return all that the workspace holds as a zip archive, without the values of secrets.
 
@@ -281,8 +281,8 @@ async def list_members(
     "/{id}/members",
     status_code=201,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.MEMBERS), **repeatable()},
 )
+@RoutePolicy(right=Right.MEMBERS, repeats=Repeats())
 async def add_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
     """Add an account as a member."""
     member = await services_of(request).workspaces.add(caller_of(request), body.account, body.role)
@@ -296,8 +296,8 @@ def _added(workspace_id: str, member: Member) -> Reply[MemberAnswer]:
 @router.put(
     "/{id}/members/{account_id}",
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.MEMBERS),
 )
+@RoutePolicy(right=Right.MEMBERS)
 async def change_member(request: Request, id: str, account_id: str, body: ChangeMember) -> Reply[MemberAnswer]:
     """Change the role of a member."""
     member = await services_of(request).workspaces.change(caller_of(request), AccountId(account_id), body.role)
@@ -307,15 +307,16 @@ async def change_member(request: Request, id: str, account_id: str, body: Change
 @router.delete(
     "/{id}/members/{account_id}",
     responses=errors(401, 403, 404, 409),
-    openapi_extra=needs(Right.MEMBERS),
 )
+@RoutePolicy(right=Right.MEMBERS)
 async def remove_member(request: Request, id: str, account_id: str) -> Reply[Message]:
     """Remove a member. Its tokens and sockets for the workspace end at once."""
     await services_of(request).workspaces.remove(caller_of(request), AccountId(account_id))
     return answer(Message(message="Member removed successfully"))
 
 
-@router.post("/{id}/leave", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.SESSION))
+@router.post("/{id}/leave", responses=errors(401, 403, 404, 409))
+@RoutePolicy(right=Right.SESSION)
 async def leave_workspace(request: Request, id: str) -> Reply[Message]:
     """End the caller's own membership. This requires a login session; API tokens are rejected."""
     await services_of(request).workspaces.leave(caller_of(request))
@@ -325,8 +326,8 @@ async def leave_workspace(request: Request, id: str) -> Reply[Message]:
 @router.get(
     "/{id}/tokens",
     responses=errors(401, 403, 404, 422),
-    openapi_extra=needs(Right.MEMBERS),
 )
+@RoutePolicy(right=Right.MEMBERS)
 async def list_workspace_tokens(
     request: Request,
     id: str,
@@ -346,8 +347,8 @@ async def list_workspace_tokens(
 @router.delete(
     "/{id}/tokens/{token_id}",
     responses=errors(401, 403, 404),
-    openapi_extra=needs(Right.MEMBERS),
 )
+@RoutePolicy(right=Right.MEMBERS)
 async def revoke_workspace_token(request: Request, id: str, token_id: str) -> Reply[Message]:
     """Revoke an API token that reaches the workspace, of any member."""
     await services_of(request).tokens.revoke_of_workspace(caller_of(request), TokenId(token_id))
@@ -371,8 +372,8 @@ async def list_all_workspaces(request: Request, page: Paging) -> Reply[SharedWor
     "/{id}/members",
     status_code=201,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={**needs(Right.APPOINT), **repeatable()},
 )
+@RoutePolicy(right=Right.APPOINT, repeats=Repeats())
 async def appoint_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
     """Add an account, such as the caller's own, to any workspace. This requires a login session of an admin.
 

@@ -29,23 +29,7 @@ MAX_BATCH_BODY_BYTES: Final = 16 * 1024 * 1024
 
 # The media types of a flow document: RFC 9512, and two that are older.
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
-TAKES_YAML: Final = "x-takes-yaml"
-
-
-def takes_yaml() -> dict[str, Any]:
-    """Return the `openapi_extra` of a route whose body may also be a flow document, instead of its `definition`."""
-    content = {"application/yaml": {"schema": {"type": "string", "description": "The flow document itself."}}}
-    return {TAKES_YAML: True, "requestBody": {"content": content}}
-
-
 _ZIP: Final = "application/zip"
-TAKES_ZIP: Final = "x-takes-zip"
-
-
-def takes_zip() -> dict[str, Any]:
-    """Return the `openapi_extra` of a route whose body is an archive, which the route's function reads."""
-    content = {_ZIP: {"schema": {"type": "string", "format": "binary"}}}
-    return {TAKES_ZIP: True, "requestBody": {"required": True, "content": content}}
 
 
 async def read_bounded(request: Request, most: int) -> bytes:

@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from fastapi import Request
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from flowrunner.api.http.answers import encoded
 from flowrunner.api.http.headers import header_of
+from flowrunner.api.http.policies import Repeats
 from flowrunner.api.http.requests import is_dry_run
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Caller
@@ -32,23 +33,9 @@ REPEATABLE: Final = IDEMPOTENCY_KEY | {
     "description": "A repeated request with the same key has no further effect and gets the first answer."
 }
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_REPEATS: Final = "x-repeats"
 _KEPT_HEADERS: Final = ("ETag", "Location")
 
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Repeats:
-    """The way in which a route recognizes a repeated request.
-
-    Attributes:
-        omitted: Fields of the body that are not compared: of what is secret no digest is kept.
-        keeps_answer: False for an answer that is secret.
-    """
-
-    omitted: Sequence[str] = ()
-    keeps_answer: bool = True
 
 
 def idempotency_key_of(request: Request) -> str | None:
@@ -57,27 +44,6 @@ def idempotency_key_of(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
     return key
-
-
-def repeatable(
-    *parameters: Mapping[str, Any], omitted: Sequence[str] = (), keeps_answer: bool = True
-) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route whose repeated requests get the first answer.
-
-    Its changes are audited: the audit entry of the first one claims the key, in the transaction of the change.
-
-    Args:
-        parameters: Further parameters of the route.
-        omitted: See `Repeats`.
-        keeps_answer: See `Repeats`.
-    """
-    return {_REPEATS: Repeats(omitted, keeps_answer), "parameters": [REPEATABLE, *parameters]}
-
-
-def repeats_of(extra: dict[str, Any]) -> Repeats | None:
-    """Return how a route recognizes repeated requests, and remove that from its `openapi_extra`."""
-    found: Repeats | None = extra.pop(_REPEATS, None)
-    return found
 
 
 def once(handle: Handler, repeats: Repeats, *, takes_body: bool) -> Handler:

@@ -11,8 +11,9 @@ from starlette.routing import BaseRoute
 from flowrunner import __version__
 from flowrunner.api.http.answers import LOCATION, REF, Answer, ErrorAnswer, errors
 from flowrunner.api.http.authentication import WORKSPACE_HEADER
+from flowrunner.api.http.bodies import MAX_BODY_BYTES
 from flowrunner.api.http.examples import EXAMPLES
-from flowrunner.api.http.routing import SECURITY_SCHEME, BoundedRoute, ProtectedRoute
+from flowrunner.api.http.routing import BoundedRoute, ProtectedRoute
 
 Schema = dict[str, Any]
 
@@ -33,6 +34,9 @@ TAGS: Final[Mapping[str, str]] = {
     "Keys": "The replacement of keys.",
     "Operation": "Health, metrics and the state of the installation.",
 }
+_SECURITY_SCHEME: Final = "token"
+_DOCUMENT: Final = {"application/yaml": {"schema": {"type": "string", "description": "The flow document itself."}}}
+_ARCHIVE: Final = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 _WORKSPACE: Final = {
     "name": WORKSPACE_HEADER,
     "in": "header",
@@ -58,7 +62,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     )
     components = document["components"]
     components["securitySchemes"] = {
-        SECURITY_SCHEME: {
+        _SECURITY_SCHEME: {
             "type": "http",
             "scheme": "bearer",
             "description": "A session token or an API token. The `x-right` of a route names the required right.",
@@ -88,17 +92,30 @@ def _operations(document: Schema, routes: Sequence[BaseRoute]) -> Iterator[tuple
 
 
 def _describe(route: BoundedRoute, operation: Schema) -> None:
-    """Add what follows from the class of the route, and the examples."""
+    """Add what follows from the policy and the class of the route, and the examples."""
     operation["operationId"] = _operation_id(route)
     # The framework makes titles of functions' names.
     operation["summary"] = re.split(r"\.\s", operation["description"] + " ", maxsplit=1)[0]
-    operation.setdefault("security", [])
-    possible = errors(is_limited=False)
+    policy, parameters = route.policy, [*operation.get("parameters", ()), *route.parameters]
+    if route.takes_body and route.most_bytes != MAX_BODY_BYTES:
+        operation["x-max-bytes"] = route.most_bytes
+    if policy.takes_yaml:
+        operation["x-takes-yaml"] = True
+        operation["requestBody"]["content"] |= _DOCUMENT
+    if policy.takes_zip:
+        operation["x-takes-zip"] = True
+        operation["requestBody"] = {"required": True, "content": _ARCHIVE}
     if isinstance(route, ProtectedRoute):
+        operation |= {"x-right": route.right.value, "security": [{_SECURITY_SCHEME: []}]}
         possible = errors(401, 403)
         if route.acts_in_workspace:
             possible |= errors(404)
-            operation["parameters"] = [*operation.get("parameters", ()), _WORKSPACE]
+            parameters.append(_WORKSPACE)
+    else:
+        operation["security"] = []
+        possible = errors(is_limited=False)
+    if parameters:
+        operation["parameters"] = parameters
     possible = {str(status): response for status, response in possible.items()}
     operation["responses"] = dict(sorted((possible | operation["responses"]).items()))
     if (created := operation["responses"].get("201")) is not None:

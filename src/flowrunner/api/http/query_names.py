@@ -4,7 +4,7 @@ A filter that is misspelled would select everything, and of two values one would
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -25,13 +25,16 @@ class Repeatable:
     """The mark of a parameter of a route's function that is a text, and may be given several times all the same."""
 
 
-def query_names_of(route: APIRoute) -> Mapping[str, bool] | None:
-    """Return whether each query parameter that a route takes may be given several times; None if it takes any."""
+def query_names_of(route: APIRoute, described: Iterable[Mapping[str, Any]]) -> Mapping[str, bool] | None:
+    """Return whether each query parameter that a route takes may be given several times; None if it takes any.
+
+    Args:
+        described: Parameters that the framework does not read, in the form of OpenAPI.
+    """
     if not route.path.startswith(_PREFIX):
         return None
-    written = (route.openapi_extra or {}).get("parameters", ())
     return {field.alias: _may_repeat(field) for field in _fields_of(route.dependant)} | {
-        each["name"]: _is_written_as_several(each) for each in written if each["in"] == "query"
+        each["name"]: _is_written_as_several(each) for each in described if each["in"] == "query"
     }
 
 

@@ -7,7 +7,7 @@ leaves the route closed. Only `domain.account.authorise` decides which rights a 
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
@@ -17,16 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowrunner.api.http.answers import Answer, answer_of, content_of
 from flowrunner.api.http.authentication import act_at, address_of, authenticate, count_unknown, place_of
-from flowrunner.api.http.bodies import (
-    MAX_BODY_BYTES,
-    TAKES_YAML,
-    TAKES_ZIP,
-    StrictRequest,
-    validated,
-)
+from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES, MAX_BODY_BYTES, StrictRequest, validated
 from flowrunner.api.http.conditions import IF_NONE_MATCH, tagged, with_etag_of_answer
 from flowrunner.api.http.errors import InvalidRequest
-from flowrunner.api.http.idempotency import Handler, once, repeats_of
+from flowrunner.api.http.idempotency import REPEATABLE, Handler, once
+from flowrunner.api.http.policies import policy_of
 from flowrunner.api.http.queries import query_reader_of
 from flowrunner.api.http.query_names import check_query_names, query_names_of
 from flowrunner.api.http.rate_headers import RATES, count
@@ -36,8 +31,6 @@ from flowrunner.domain.errors import Forbidden, Unauthorized
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.tasks import begin
 
-SECURITY_SCHEME: Final = "token"
-
 T = TypeVar("T")
 
 
@@ -45,13 +38,15 @@ class BoundedRoute(APIRoute, ABC):
     """A route with a bounded body, which admits each request before anything of it is read.
 
     Attributes:
+        usual_most_bytes: The limit of the body if the policy has none.
+        policy: The policy that its function declares.
         is_direct: It needs nothing of the framework when it serves a request.
     """
 
+    usual_most_bytes = MAX_BODY_BYTES
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        extra = dict(options.pop("openapi_extra", None) or {})
-        self._repeats = repeats_of(extra)
-        options["openapi_extra"] = extra
+        self.policy = policy_of(endpoint)
         self.answer = answer_of(endpoint)
         self.answers = set[type[Answer]]()
         if self.answer is not None:
@@ -76,16 +71,27 @@ class BoundedRoute(APIRoute, ABC):
         self.answers.add(kind)
         return {**described, "content": content_of(kind)["content"] | described.get("content", {})}
 
+    @property
+    def parameters(self) -> Sequence[Mapping[str, Any]]:
+        """Headers and query parameters that the framework does not read, in the form of OpenAPI."""
+        return [*(() if self.policy.repeats is None else (REPEATABLE,)), *self.policy.parameters]
+
+    @property
+    def takes_body(self) -> bool:
+        return self.policy.takes_zip or self.body_field is not None
+
+    @property
+    def most_bytes(self) -> int:
+        """The limit of the body."""
+        return self.usual_most_bytes if self.policy.most_bytes is None else self.policy.most_bytes
+
     def get_route_handler(self) -> Handler:
         handle = self._direct() or super().get_route_handler()
-        extra = self.openapi_extra or {}
-        most_bytes, may_be_yaml = extra.get("x-max-bytes", MAX_BODY_BYTES), extra.get(TAKES_YAML, False)
-        takes_zip = extra.get(TAKES_ZIP, False)
-        takes_body = takes_zip or self.body_field is not None
-        if self._repeats is not None:
-            handle = once(handle, self._repeats, takes_body=takes_body)
+        policy, takes_body, most_bytes = self.policy, self.takes_body, self.most_bytes
+        if policy.repeats is not None:
+            handle = once(handle, policy.repeats, takes_body=takes_body)
 
-        query_names = query_names_of(self)
+        query_names = query_names_of(self, self.parameters)
 
         async def handler(request: Request) -> Response:
             await self.admit(request)
@@ -94,7 +100,11 @@ class BoundedRoute(APIRoute, ABC):
             if not takes_body:
                 return await handle(request)
             strict = StrictRequest(
-                request, self.body_room(request), most=most_bytes, takes_yaml=may_be_yaml, takes_zip=takes_zip
+                request,
+                self.body_room(request),
+                most=most_bytes,
+                takes_yaml=policy.takes_yaml,
+                takes_zip=policy.takes_zip,
             )
             async with strict.parsed():
                 await self.admit_again(strict)
@@ -154,6 +164,8 @@ def _answering(handler: Handler) -> ASGIApp:
 class PublicRoute(BoundedRoute):
     """A route for unauthenticated callers."""
 
+    usual_most_bytes = MAX_ANONYMOUS_BODY_BYTES
+
     async def admit(self, request: Request) -> None:
         count(request.scope, services_of(request).rates.anonymous(address_of(request)))
 
@@ -192,19 +204,6 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(doing, listening, return_exceptions=True)
 
 
-def needs(right: Right, *, is_change: bool = False) -> dict[str, Any]:
-    """Return the `openapi_extra` that makes a route require this right.
-
-    Without it, `GET` and `HEAD` require `Right.READ` and other methods `Right.WRITE`.
-
-    Args:
-        is_change: Each request adds an audit entry, which other requests that require this right do not.
-    """
-    return {_RIGHT: right.value, _IS_CHANGE: is_change}
-
-
-_RIGHT: Final = "x-right"
-_IS_CHANGE: Final = "x-is-change"
 _ACCOUNT: Final = re.compile(r"/api/v1/accounts/\{(\w+)\}")
 # Stands for the caller's own account in a path.
 OWN_ACCOUNT: Final = "me"
@@ -218,28 +217,35 @@ _CHANGING: Final = frozenset({
 
 
 class ProtectedRoute(BoundedRoute):
-    """A route for accounts that have a right where the request acts."""
+    """A route for accounts that have a right where the request acts.
+
+    Without a right in its policy, `GET` and `HEAD` require `Right.READ` and other methods `Right.WRITE`.
+
+    Attributes:
+        usual_right: The right that it requires instead of those two.
+    """
 
     acts_in_workspace = True
+    usual_right: Right | None = None
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        extra = dict(options.pop("openapi_extra", None) or {})
-        by_method = Right.READ if set(options.get("methods") or ("GET",)) <= _READING else Right.WRITE
-        self.right = Right(extra.get(_RIGHT, by_method))
-        self._is_change = extra.pop(_IS_CHANGE, False) or (by_method is not Right.READ and self.right in _CHANGING)
-        extra |= {_RIGHT: self.right.value, "security": [{SECURITY_SCHEME: []}]}
+        is_reading = set(options.get("methods") or ("GET",)) <= _READING
+        policy = policy_of(endpoint)
+        self.right = policy.right or self.usual_right or (Right.READ if is_reading else Right.WRITE)
+        self._is_change = policy.is_change or (not is_reading and self.right in _CHANGING)
         # A route that describes a 304 compares the state of its object itself.
-        self._is_tagged = (
-            by_method is Right.READ and answer_of(endpoint) is not None and 304 not in options.get("responses", {})
-        )
+        self._is_tagged = is_reading and answer_of(endpoint) is not None and 304 not in options.get("responses", {})
         if self._is_tagged:
-            extra["parameters"] = [*extra.get("parameters", ()), IF_NONE_MATCH]
             options["responses"] = with_etag_of_answer(options.get("responses", {}))
-        super().__init__(path, endpoint, openapi_extra=extra, **options)
+        super().__init__(path, endpoint, **options)
         self._place = place_of(self.path_format) if self.acts_in_workspace else None
         # The parameter that names an account.
         found = _ACCOUNT.match(self.path_format)
         self._account_parameter = None if found is None else found[1]
+
+    @property
+    def parameters(self) -> Sequence[Mapping[str, Any]]:
+        return [*super().parameters, *((IF_NONE_MATCH,) if self._is_tagged else ())]
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -283,11 +289,8 @@ class ProtectedRoute(BoundedRoute):
 class AdminRoute(ProtectedRoute):
     """A route for admins of the installation.
 
-    It requires `Right.ADMIN` unless it names another right that only admins have, and acts in no workspace.
+    It requires `Right.ADMIN` unless its policy has another right that only admins have, and acts in no workspace.
     """
 
     acts_in_workspace = False
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        extra = {**needs(Right.ADMIN), **(options.pop("openapi_extra", None) or {})}
-        super().__init__(path, endpoint, openapi_extra=extra, **options)
+    usual_right = Right.ADMIN

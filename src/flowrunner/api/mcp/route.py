@@ -13,7 +13,8 @@ from flowrunner.api.http.authentication import SURFACE, count_unknown
 from flowrunner.api.http.bodies import MAX_FLOW_BODY_BYTES
 from flowrunner.api.http.errors import InvalidRequest, answer_of_error
 from flowrunner.api.http.idempotency import Handler
-from flowrunner.api.http.routing import ProtectedRoute, needs, until_disconnected
+from flowrunner.api.http.policies import RoutePolicy
+from flowrunner.api.http.routing import ProtectedRoute, until_disconnected
 from flowrunner.api.http.state import state_of
 from flowrunner.api.mcp.calls import AgentCall, manual_of
 from flowrunner.api.mcp.errors import InvalidMessage, refusal
@@ -70,8 +71,8 @@ router = APIRouter(route_class=McpRoute)
     "/mcp",
     # The protocol describes its messages itself, and its tools with `tools/list`.
     include_in_schema=False,
-    openapi_extra={"x-max-bytes": MAX_FLOW_BODY_BYTES, **needs(Right.MCP)},
 )
+@RoutePolicy(right=Right.MCP, most_bytes=MAX_FLOW_BODY_BYTES)
 async def mcp(request: Request, message: Annotated[dict[str, Any], BodyOf()]) -> Response:
     """Answer a message of the Model Context Protocol."""
     _check(message)
