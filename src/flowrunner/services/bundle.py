@@ -1,6 +1,7 @@
-"""The bundle of all use cases that the API receives."""
+"""All use cases that the API receives, in groups by their subject."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.approval_links import LinkedApprovals
@@ -52,53 +53,117 @@ from flowrunner.services.triggers import Triggers
 from flowrunner.services.workspaces import Workspaces
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+@dataclass(frozen=True, kw_only=True)
+class AccountServices:
+    """Logins, accounts, workspaces, and what belongs to a workspace as a whole."""
+
     identity: Authentication
     known_callers: KnownCallers
-    rates: Rates
     logins: Logins
     second_factors: SecondFactors
     sign_on: SignOn
     command_logins: CommandLogins
+    password_resets: PasswordResets
+    email_confirmations: EmailConfirmations
+    outgoing_mails: OutgoingMails
     preferences: Preferences
     audit: AuditLog
     tokens: Tokens
     accounts: Accounts
     workspaces: Workspaces
     invitations: Invitations
-    password_resets: PasswordResets
-    email_confirmations: EmailConfirmations
-    outgoing_mails: OutgoingMails
     exports: WorkspaceExports
     secrets: Secrets
     keys: KeyRotations
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowServices:
+    """Flows, their language and their tests."""
+
+    language: Language
     flows: Flows
     flow_batches: FlowBatches
     moves: FlowMoves
-    language: Language
     flow_tests: FlowTests
     node_trials: NodeTrialService
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionServices:
+    """Executions, their steps, and the answers that they wait for."""
+
     executions: Executions
-    hooks: IncomingHooks
-    hook_deliveries: HookDeliveries
-    refused_hooks: RefusedHooks
-    callbacks: Callbacks
-    callback_deliveries: CallbackDeliveries
-    signals: Signals
-    approvals: Approvals
-    linked_approvals: LinkedApprovals
     reruns: Reruns
     records: ExecutionRecords
-    jobs: Jobs
-    request_keys: RequestKeys
-    bulk: BulkExecutions
+    signals: Signals
+    linked_approvals: LinkedApprovals
+    approvals: Approvals
     steps: Steps
-    pause: Pause
-    retention: Retention
-    system: System
     overviews: Overviews
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerServices:
+    """Starts of flows without a caller."""
+
     triggers: Triggers
     schedules: Schedules
     chains: Chains
+    hooks: IncomingHooks
+    hook_deliveries: HookDeliveries
+    refused_hooks: RefusedHooks
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobServices:
+    """Changes of many executions in the background."""
+
+    jobs: Jobs
+    bulk: BulkExecutions
     backfills: Backfills
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbackServices:
+    """Notifications that are sent when executions end or wait."""
+
+    callbacks: Callbacks
+    callback_deliveries: CallbackDeliveries
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationServices:
+    """Limits of requests, and the operation of the installation."""
+
+    rates: Rates
+    request_keys: RequestKeys
+    pause: Pause
+    retention: Retention
+    system: System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services(
+    AccountServices,
+    FlowServices,
+    ExecutionServices,
+    TriggerServices,
+    JobServices,
+    CallbackServices,
+    OperationServices,
+):
+    @classmethod
+    def of(
+        cls,
+        *,
+        accounts: AccountServices,
+        flows: FlowServices,
+        executions: ExecutionServices,
+        triggers: TriggerServices,
+        jobs: JobServices,
+        callbacks: CallbackServices,
+        operation: OperationServices,
+    ) -> Self:
+        groups = (accounts, flows, executions, triggers, jobs, callbacks, operation)
+        return cls(**{name: service for group in groups for name, service in vars(group).items()})

@@ -1,0 +1,122 @@
+"""The services around accounts and workspaces, and their assembly."""
+
+from flowrunner.bootstrap.authentication import assemble_logins
+from flowrunner.bootstrap.data import OpenStorage
+from flowrunner.bootstrap.stores import Stores
+from flowrunner.clock import SystemClock
+from flowrunner.domain.limits import WorkspaceLimits
+from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
+from flowrunner.mail import SmtpMailer
+from flowrunner.security.credentials import Argon2Hasher
+from flowrunner.security.egress import EgressClients
+from flowrunner.services.accounts import Accounts
+from flowrunner.services.audit import AuditLog
+from flowrunner.services.bundle import AccountServices
+from flowrunner.services.executions import Executions
+from flowrunner.services.exports import WorkspaceExports
+from flowrunner.services.invitations import Invitations
+from flowrunner.services.logins import Logins
+from flowrunner.services.preferences import Preferences
+from flowrunner.services.secrets import Secrets
+from flowrunner.services.tokens import Tokens, TokenUses
+from flowrunner.services.workspaces import Workspaces
+from flowrunner.settings import Settings
+from flowrunner.storage.exports import SqlExports
+from flowrunner.storage.invitations import SqlInvitations
+from flowrunner.storage.preferences import SqlPreferences
+from flowrunner.storage.sessions import SqlSessions
+
+
+def assemble_accounts(
+    settings: Settings,
+    stored: OpenStorage,
+    stores: Stores,
+    executions: Executions,
+    uses: TokenUses,
+    *,
+    limits: WorkspaceLimits,
+    hasher: Argon2Hasher,
+    sign_on_http: EgressClients,
+    mailer: SmtpMailer | None,
+    clock: SystemClock,
+) -> AccountServices:
+    database, audit = stored.database, AuditLog(stores.audit, clock)
+    logins = assemble_logins(
+        settings,
+        stored,
+        accounts=stores.accounts,
+        api_tokens=stores.tokens,
+        uses=uses,
+        audit=audit,
+        hasher=hasher,
+        http=sign_on_http,
+        mailer=mailer,
+        clock=clock,
+    )
+    known = logins.known_callers
+
+    async def on_workspace_delete(id: WorkspaceId) -> None:
+        await known.workspace_changed(id)
+        await executions.cancel_all(id)
+        stored.vault.forget(id)
+
+    async def on_delete(account_id: AccountId) -> None:
+        await on_workspace_delete(personal_workspace(account_id))
+
+    return AccountServices(
+        identity=logins.identity,
+        known_callers=known,
+        logins=Logins(SqlSessions(database), clock, on_end=known.sessions_ended),
+        second_factors=logins.second_factors,
+        sign_on=logins.sign_on,
+        command_logins=logins.command_logins,
+        password_resets=logins.password_resets,
+        email_confirmations=logins.confirmations,
+        outgoing_mails=logins.outgoing_mails,
+        preferences=Preferences(SqlPreferences(database), clock),
+        audit=audit,
+        tokens=Tokens(stores.tokens, uses, clock, on_end=known.sessions_ended),
+        accounts=Accounts(
+            stores.accounts,
+            logins.passwords,
+            hasher,
+            logins.login_mails,
+            clock,
+            confirmations=logins.confirmations,
+            on_sessions_end=known.sessions_ended,
+            on_delete=on_delete,
+        ),
+        workspaces=Workspaces(
+            stores.workspaces,
+            clock,
+            limits=limits,
+            most=settings.account_workspaces,
+            on_access_change=known.sessions_ended,
+            on_change=known.workspace_changed,
+            on_delete=on_workspace_delete,
+        ),
+        invitations=Invitations(
+            SqlInvitations(database),
+            stores.accounts,
+            hasher,
+            logins.mails,
+            clock,
+            mailed=logins.mailed_tokens,
+            confirmations=logins.confirmations,
+            sign_up=settings.sign_up,
+            accepts_passwords=settings.password_login,
+            public_url=settings.public_url,
+            on_access_change=known.sessions_ended,
+        ),
+        exports=WorkspaceExports(
+            SqlExports(database),
+            stores.workspaces,
+            secrets=stored.secrets,
+            triggers=stores.triggers,
+            callbacks=stores.callbacks,
+            audit=stores.audit,
+            clock=clock,
+        ),
+        secrets=Secrets(stored.secrets, stored.vault, clock),
+        keys=stored.keys,
+    )

@@ -1,0 +1,77 @@
+"""The services around executions and jobs, and their assembly."""
+
+from flowrunner.bootstrap.engine import EngineParts
+from flowrunner.bootstrap.stores import Stores
+from flowrunner.clock import SystemClock
+from flowrunner.schemas import RustSchemas
+from flowrunner.security.memory_room import FairBodies, FairMemory
+from flowrunner.services.approval_links import LinkedApprovals
+from flowrunner.services.approvals import Approvals
+from flowrunner.services.backfills import Backfills, BackfillTrigger
+from flowrunner.services.bulk_executions import BulkExecutions, execution_jobs
+from flowrunner.services.bundle import ExecutionServices, JobServices, TriggerServices
+from flowrunner.services.execution_records import ExecutionRecords
+from flowrunner.services.executions import Executions
+from flowrunner.services.jobs import Jobs
+from flowrunner.services.overview import Overviews
+from flowrunner.services.replays import Replays
+from flowrunner.services.reruns import Reruns
+from flowrunner.services.signals import Signals
+from flowrunner.services.steps import Steps
+from flowrunner.storage.approvals import SqlApprovals
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.database import Database
+from flowrunner.storage.jobs import SqlJobs
+from flowrunner.storage.overview import SqlOverview
+from flowrunner.storage.step_events import SqlStepEvents
+
+
+def assemble_executions(
+    database: Database, stores: Stores, engine: EngineParts, schemas: RustSchemas, *, clock: SystemClock
+) -> ExecutionServices:
+    reader, journal, library, dispatcher = stores.executions, stores.journal, engine.library, engine.dispatcher
+    replays = Replays(journal, FairMemory())
+    executions = Executions(
+        reader,
+        stores.flows,
+        library,
+        dispatcher,
+        concurrency=SqlConcurrencyLimits(database),
+        usage=stores.usage,
+        limits=engine.limits,
+        clock=clock,
+        sandbox=engine.deps.sandbox,
+        schemas=schemas,
+    )
+    signals = Signals(reader, replays, dispatcher, accounts=stores.accounts, schemas=schemas, clock=clock)
+    return ExecutionServices(
+        executions=executions,
+        reruns=Reruns(executions, reader, journal, stores.flows, library, replays=replays, clock=clock),
+        records=ExecutionRecords(stores.records, clock),
+        signals=signals,
+        linked_approvals=LinkedApprovals(
+            engine.approval_links, reader, replays, dispatcher, signals, schemas=schemas, clock=clock
+        ),
+        approvals=Approvals(SqlApprovals(database), stores.accounts),
+        # Separate from the room of bodies, which must not wait for reads.
+        steps=Steps(journal, SqlStepEvents(database), library, FairBodies()),
+        overviews=Overviews(SqlOverview(database), clock),
+    )
+
+
+def assemble_jobs(
+    database: Database, stores: Stores, executions: ExecutionServices, triggers: TriggerServices, *, clock: SystemClock
+) -> JobServices:
+    jobs = Jobs(
+        SqlJobs(database),
+        (
+            *execution_jobs(executions.executions, executions.reruns, executions.records),
+            BackfillTrigger(triggers.schedules, triggers.triggers),
+        ),
+        clock,
+    )
+    return JobServices(
+        jobs=jobs,
+        bulk=BulkExecutions(executions.executions, stores.records, jobs),
+        backfills=Backfills(triggers.triggers, jobs, stores.executions, clock),
+    )

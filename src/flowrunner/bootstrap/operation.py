@@ -1,0 +1,55 @@
+"""The services around the operation of the installation, and their assembly."""
+
+from collections.abc import Callable
+
+from flowrunner.bootstrap.engine import EngineParts
+from flowrunner.bootstrap.online_maintenance import retention_of
+from flowrunner.bootstrap.ownership import is_shared
+from flowrunner.bootstrap.stores import Stores
+from flowrunner.clock import SystemClock
+from flowrunner.services.bundle import OperationServices
+from flowrunner.services.pause import Pause
+from flowrunner.services.rates import Rates
+from flowrunner.services.request_keys import RequestKeys
+from flowrunner.services.system import System, SystemParts
+from flowrunner.settings import Settings
+from flowrunner.storage.database import Database
+from flowrunner.storage.request_keys import SqlRequestKeys
+from flowrunner.storage.system import SqlInspector
+
+
+def assemble_operation(
+    settings: Settings,
+    database: Database,
+    stores: Stores,
+    engine: EngineParts,
+    *,
+    clock: SystemClock,
+    streams: Callable[[], int],
+) -> OperationServices:
+    """Return the services around operation. Args: streams: Returns the number of open streams."""
+    return OperationServices(
+        rates=Rates(
+            clock,
+            most=settings.account_requests,
+            most_anonymous=settings.anonymous_requests,
+            most_changes=settings.account_changes,
+            most_of_hook=settings.hook_requests,
+        ),
+        request_keys=RequestKeys(SqlRequestKeys(database), clock),
+        pause=Pause(stores.pause, clock),
+        retention=retention_of(settings, database, clock),
+        system=System(
+            SystemParts(
+                database="sqlite" if settings.database_url is None else "postgresql",
+                dispatcher="temporal" if is_shared(settings) else "local",
+                most_active=settings.max_active,
+                script_workers=settings.script_workers,
+            ),
+            SqlInspector(database),
+            clock,
+            active=lambda: engine.advancing.active,
+            queued=lambda: engine.dispatcher.queued,
+            streams=streams,
+        ),
+    )

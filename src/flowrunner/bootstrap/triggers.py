@@ -1,0 +1,81 @@
+"""The services around triggers, and their assembly."""
+
+from flowrunner.bootstrap.engine import EngineParts
+from flowrunner.bootstrap.stores import Stores
+from flowrunner.clock import SystemClock
+from flowrunner.metrics import Metrics
+from flowrunner.security.vault import AesVault
+from flowrunner.services.bundle import TriggerServices
+from flowrunner.services.chains import Chains
+from flowrunner.services.executions import Executions
+from flowrunner.services.hook_deliveries import HookDeliveries
+from flowrunner.services.hook_refusals import RefusedHooks
+from flowrunner.services.hook_starts import HookStarts
+from flowrunner.services.hooks import IncomingHooks
+from flowrunner.services.schedules import Schedules
+from flowrunner.services.triggers import Triggers
+from flowrunner.services.usage import StoredBytes
+from flowrunner.storage.database import Database
+from flowrunner.storage.schedules import SqlSchedules
+from flowrunner.storage.trigger_ends import SqlTriggerEnds
+
+
+def assemble_triggers(
+    database: Database,
+    stores: Stores,
+    engine: EngineParts,
+    executions: Executions,
+    *,
+    vault: AesVault,
+    clock: SystemClock,
+    metrics: Metrics,
+) -> TriggerServices:
+    library, sandbox = engine.library, engine.deps.sandbox
+    schedules = Schedules(
+        SqlSchedules(database),
+        executions,
+        library,
+        sandbox,
+        clock,
+        changed=stores.flows.armed,
+        on_outcome=metrics.due_time,
+    )
+    refused_hooks = RefusedHooks(stores.hooks)
+    hook_starts = HookStarts(stores.hooks, executions, sandbox, clock, on_outcome=metrics.hook_requested)
+    return TriggerServices(
+        triggers=Triggers(stores.triggers, schedules, clock),
+        schedules=schedules,
+        chains=Chains(
+            SqlTriggerEnds(database),
+            executions,
+            reader=stores.executions,
+            journal=stores.journal,
+            library=library,
+            sandbox=sandbox,
+            clock=clock,
+            changed=stores.flows.listening,
+        ),
+        hooks=IncomingHooks(
+            stores.hooks,
+            stores.triggers,
+            hook_starts,
+            library=library,
+            executions=executions,
+            reader=stores.executions,
+            vault=vault,
+            refused=refused_hooks,
+            stored=StoredBytes(stores.usage, engine.limits, clock),
+            clock=clock,
+            on_outcome=metrics.hook_requested,
+        ),
+        hook_deliveries=HookDeliveries(
+            stores.hooks,
+            stores.triggers,
+            hook_starts,
+            library=library,
+            executions=executions,
+            refused=refused_hooks,
+            clock=clock,
+        ),
+        refused_hooks=refused_hooks,
+    )
