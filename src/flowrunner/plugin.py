@@ -355,7 +355,7 @@ class NodeType(ABC, Generic[P]):
             then the result of the scope that has ended, and their `index` the number of ended scopes.
         keeps_params: Parameters without expressions are read once for all runs of a node, because `Params` gives equal
             parameters for equal values and `run` does not change them.
-        collects: The parameter `collect` is resolved after each run of the inner nodes, with `result`. The node
+        collects: The parameter `collect` is resolved after each round of the inner nodes, with `result`. The node
             receives only `StepContext.collects`.
         sets_variables: An `Outcome` of the type may have `vars`. These nodes of an execution run one after the other,
             so that each reads the values that the previous one has set.

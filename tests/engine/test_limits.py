@@ -127,7 +127,7 @@ async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
         [[]] * 3000,
     )
 
-    assert "The results of 5 runs take more than" in str(ending(events).result)
+    assert "The results of 5 rounds or branches take more than" in str(ending(events).result)
 
 
 async def test_what_many_runs_hold_at_the_same_time_is_bounded(
@@ -352,7 +352,7 @@ async def test_parts_that_are_too_large_together_are_an_error_of_the_loop(
     events = await engine.run(GATHER.format(type="foreach", params=params, collect="${flow.input}"), "x" * 900_000)
 
     assert isinstance(end := ending(events), Completed)
-    assert "'collect' has more than 3000000 bytes for 4 runs together" in str(end.result)
+    assert "'collect' has more than 3000000 bytes for 4 rounds together" in str(end.result)
     assert check_database(engine.path) == []
 
 
@@ -376,7 +376,7 @@ async def test_parts_count_together_over_a_restart(path: Path, monkeypatch: pyte
                 break
 
     async with machine(path, clock=clock) as engine:
-        assert "for 5 runs together" in str(ending(await engine.events()).result)
+        assert "for 5 rounds together" in str(ending(await engine.events()).result)
 
 
 @pytest.mark.parametrize(("more", "is_kept"), [(0, True), (200_000, False)])

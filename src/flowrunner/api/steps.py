@@ -29,7 +29,9 @@ router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedR
 STATUSES: Final = ("running", "retrying", "waiting", "completed", "skipped", "failed", "cancelled")
 _StepStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATUSES)})]
 _STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
-_SCOPE: Final = Meta(description="The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.")
+_SCOPE: Final = Meta(
+    description="The round of a loop or the branch that it belongs to. Absent for the flow's own nodes."
+)
 _DURATION: Final = Meta(description="Milliseconds. Absent until it has ended.")
 _StepId: TypeAlias = Annotated[int, Path(ge=1, le=2**53, description="The number of the step's first event.")]
 
@@ -74,7 +76,7 @@ class StepWait(Answer, frozen=True, kw_only=True):
 
 
 class ScopesAnswer(Answer, frozen=True, kw_only=True):
-    """The number of runs of a loop, or of branches."""
+    """The number of rounds of a loop, or of branches."""
 
     total: int
     completed: int

@@ -89,7 +89,7 @@ class _Node:
 
     Attributes:
         began: When it began, on the monotonic clock.
-        runs: The number of the runs of a loop or of branches, and how many of them have ended.
+        runs: The number of the rounds of a loop or of branches, and how many of them have ended.
     """
 
     began: float

@@ -1527,7 +1527,7 @@ class StepDetail(Model):
     Attributes:
         id: The number of its first event.
         step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
-        scope: The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.
+        scope: The round of a loop or the branch that it belongs to. Absent for the flow's own nodes.
         parent: The id of the step whose scope it belongs to.
         completed_at: Absent until it has ended.
         duration: Milliseconds. Absent until it has ended.
@@ -1583,7 +1583,7 @@ class StepListItem(Model):
     Attributes:
         id: The number of its first event.
         step: The step, such as fetch.1, or each.1[4]/push.1 in a loop.
-        scope: The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.
+        scope: The round of a loop or the branch that it belongs to. Absent for the flow's own nodes.
         parent: The id of the step whose scope it belongs to.
         completed_at: Absent until it has ended.
         duration: Milliseconds. Absent until it has ended.
@@ -1710,7 +1710,7 @@ class Trial(Model):
         has_effects: A node of this type may have had effects outside.
         params: The evaluated parameters. Null if they could not be evaluated.
         result: Only of a completed or skipped node.
-        scopes: The keys of the runs of the nodes inside it.
+        scopes: The rounds or branches that it would begin.
         duration: Milliseconds.
     """
 

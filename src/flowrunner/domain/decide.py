@@ -174,12 +174,12 @@ def _collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Record, ...]:
     if ended.part_bytes is None or owner.open is None:
         return (Record(ended),)
     if ended.part_bytes > MAX_PART_BYTES:
-        size = f"'collect' has {ended.part_bytes} bytes for one run; the limit is {MAX_PART_BYTES}"
+        size = f"'collect' has {ended.part_bytes} bytes for one round; the limit is {MAX_PART_BYTES}"
         error = ErrorValue(type="limit.collect", node=step.node, message=f"{size}. Collect only the part that you need")
         return (Record(ScopeEnded(scope=ended.scope, outcome="failed", error=error)),)
     if owner.open.part_bytes + ended.part_bytes > MAX_COLLECTED_BYTES:
-        size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {len(owner.open.parts) + 1} runs together"
-        message = f"{size}. Collect less of each run, or process the data within the loop"
+        size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {len(owner.open.parts) + 1} rounds together"
+        message = f"{size}. Collect less of each round, or process the data within the loop"
         error = ErrorValue(type="limit.collect", node=step.node, message=message)
         return (*_cancel_scopes(owner), Record(_node_failed(owner, error)))
     return (Record(ended),)
@@ -248,8 +248,9 @@ def _with_open_scopes(
         return (*_cancel_scopes(current), Record(_node_failed(current, scopes.fatal)))
     if scopes.is_over_limit:
         ended = len(scopes.results) + len(scopes.errors)
-        size = f"The results of {ended} runs take more than {MAX_HELD_BYTES // 1024**2} MiB of memory together"
-        message = f"{size}. Return only the part that you need from each run, or collect it with 'collect'"
+        most = MAX_HELD_BYTES // 1024**2
+        size = f"The results of {ended} rounds or branches take more than {most} MiB of memory together"
+        message = f"{size}. Return only the part that you need from each, or collect it with 'collect'"
         error = ErrorValue(type="limit.collect", node=current.step.node, message=message)
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
     if scopes.may_continue:

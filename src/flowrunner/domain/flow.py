@@ -44,12 +44,12 @@ class NodeTypeSpec:
         child_scopes: The key of the node that holds its own nodes, if there is one.
         repeatable: Function that returns whether a node with these parameters may safely run twice.
         params: The names of its parameters.
-        reevaluate_params: Its parameters are evaluated before each run of its own nodes, with the run's number as
-            `index` and the previous run's result as `input`.
+        reevaluate_params: Its parameters are evaluated before each round of its own nodes, with the round's number as
+            `index` and the previous round's result as `input`.
         sets_variables: It may set variables of the flow.
         starts_executions: It starts executions of the flow that its parameter `flow` names.
         notifies: Its parameter `notify` names a node of the same scope that runs when it begins to wait.
-        collects: Its parameter `collect` is evaluated after each run of its own nodes, and the values are collected.
+        collects: Its parameter `collect` is evaluated after each round of its own nodes, and the values are collected.
         pure: It has no effect outside the execution, so its start need not be durable before it runs, nor its result
             before the next node starts.
         timeout_of: Function that returns the default timeout, in seconds, of a node with these parameters as written;
@@ -118,8 +118,8 @@ class Node:
         timeout_seconds: Time limit of one attempt; None for no limit.
         repeatable: An attempt that a crash interrupted may run again.
         child_scopes: The node's own scopes: by name, or one under "" that may run many times.
-        collect: The part that it collects from each run of its own nodes, whose list is its result; None if it does not
-            collect.
+        collect: The part that it collects from each round of its own nodes, whose list is its result; None if it does
+            not collect.
         item: Name of the scope's input in expressions within the scope.
         sets_variables: It may change variables; at most one such node runs at a time.
         unreadable: Reason why it fails when it runs: this version cannot read what an earlier version accepted.

@@ -10,13 +10,11 @@ from flowrunner.plugin import JSON, NodeFailure, NodeType, Outcome, Params, Step
 
 
 class ReturnParams(Params):
-    value: Any = Field(
-        default=None, description="Result of the flow, or of the loop run or branch that holds the node."
-    )
+    value: Any = Field(default=None, description="Result of the flow, or of the round or branch that holds the node.")
 
 
 class Return(NodeType[ReturnParams]):
-    """Ends the flow with a result. Inside a loop or a branch it ends only that run or branch."""
+    """Ends the flow with a result. Inside a loop or a branch it ends only that round or branch."""
 
     type = "return"
     examples = ("type: return\nparams:\n  value: {paid: '${input.amount}'}\n",)

@@ -25,7 +25,7 @@ MAX_CONCURRENCY: Final = 1000
 MAX_ITEMS: Final = 100_000
 DEFAULT_ITERATIONS: Final = 1000
 _MOST_SHOWN: Final = 60
-_COLLECT: Final = "Value to collect from each run, whose result is `result`: ${result.id}. The node returns the list."
+_COLLECT: Final = "Value to collect from each round, whose result is `result`: ${result.id}. The node returns the list."
 
 
 class ForeachParams(Params):
@@ -33,10 +33,10 @@ class ForeachParams(Params):
         description="The list. The nodes inside run once for each element."
     )
     as_: str | None = Field(default=None, alias="as", description="Name of the element in expressions, besides `item`.")
-    concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="How many runs at the same time.")
+    concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="How many elements at the same time.")
     on_error: Literal["fail", "continue", "collect"] = Field(
         default="fail",
-        description="After a failed run: fail the node; put null in its place; put {error: …} in its place.",
+        description="After a failed round: fail the node; put null in its place; put {error: …} in its place.",
     )
     collect: Any = Field(default=None, description=_COLLECT)
 
@@ -105,7 +105,7 @@ def _kind(value: JSON) -> str:
 class WhileParams(Params):
     when: When = Field(description="Runs again as long as this expression, without braces, is true: vars.page != null")
     max_iterations: int = Field(default=DEFAULT_ITERATIONS, ge=1, le=1_000_000)
-    delay: Duration | None = Field(default=None, description="How long to wait between two runs.")
+    delay: Duration | None = Field(default=None, description="How long to wait between two rounds.")
     collect: Any = Field(default=None, description=_COLLECT)
 
 

@@ -20,7 +20,7 @@ _STEP: Final[Mapping[str, Any]] = {
     "node_id": _TEXT,
     "node_type": _TEXT,
     "step": {"type": "string", "description": "The step, such as fetch.1, or each.1[4]/push.1 in a loop."},
-    "scope": {"type": "string", "description": "The run of a loop, or the branch."},
+    "scope": {"type": "string", "description": "The round of a loop, or the branch."},
 }
 # By type: what the message says, its own fields, and those that it always has.
 _MESSAGES: Final[Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]]] = {
@@ -34,7 +34,7 @@ _MESSAGES: Final[Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]]] =
             "until": {**_TIME, "type": ["string", "null"]},
             "error": _ANY,
             "retry_at": _TIME,
-            "scopes": {"type": "integer", "description": "So many runs of a loop or branches begin."},
+            "scopes": {"type": "integer", "description": "So many rounds of a loop or branches begin."},
             "scope_outcome": _ANY,
             "received": _ANY,
             "input_edited": {
