@@ -7,7 +7,7 @@ import ipaddress
 import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
@@ -25,6 +25,7 @@ from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.standby import STANDBY, AppSwitch, OnlyHealth, Standby
 from flowrunner.api.http.websockets import FrameReading, SocketProtocol
+from flowrunner.api.open_streams import TRY_AGAIN
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
 from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
@@ -277,7 +278,11 @@ class _Serving:
     async def _be_standby(self, program: Program, ownership: Ownership) -> Exit:
         self._serve_with(Standby(program.app, self._proxies, self._hosts))
         self._log_standby()
-        why = await self._first((Exit.ROLE, ownership.until(lambda: ownership.is_held)), (Exit.STOP, self._stop.wait()))
+        async with _ending_silent_streams(program, ownership):
+            why = await self._first(
+                (Exit.ROLE, ownership.until(lambda: ownership.is_held)),
+                (Exit.STOP, self._stop.wait()),
+            )
         await self._close(program)
         return why
 
@@ -299,7 +304,7 @@ class _Serving:
             return await self._serve_until_it_ends(program, ownership)
 
     async def _serve_until_it_ends(self, program: Program, ownership: Ownership) -> Exit:
-        async with run_jobs(active_jobs(self._settings, program), program):
+        async with run_jobs(active_jobs(self._settings, program), program), _ending_silent_streams(program, ownership):
             why = await self._first(
                 (Exit.STOP, self._stop.wait()),
                 (Exit.ENGINE_DIED, _until_nothing_advances(program)),
@@ -376,6 +381,26 @@ class _Server(uvicorn.Server):
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:
     """Return when another process has taken over the database, or when others share it."""
     await ownership.until(lambda: (ownership.epoch or 0) > program.deps.epoch or ownership.is_lost)
+
+
+@contextlib.asynccontextmanager
+async def _ending_silent_streams(program: Program, ownership: Ownership) -> AsyncIterator[None]:
+    """End the open streams whenever the database is silent: a process that reaches it may have recorded more events."""
+    ending = asyncio.create_task(_end_silent_streams(program, ownership), name="silent streams")
+    try:
+        yield
+    finally:
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+
+
+async def _end_silent_streams(program: Program, ownership: Ownership) -> None:
+    while True:
+        await ownership.until(lambda: ownership.is_silent)
+        if program.streams.count:
+            logger.warning("streams.ended", hint="the database does not answer: subscribers have to connect again")
+            program.streams.end_all(TRY_AGAIN)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _until_nothing_advances(program: Program) -> None:

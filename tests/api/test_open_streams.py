@@ -1,8 +1,11 @@
 """Streams that end with what their callers may no longer read."""
 
+import asyncio
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from flowrunner.api.open_streams import TRY_AGAIN, OpenStreams
 from flowrunner.clock import SystemClock
@@ -65,3 +68,31 @@ async def test_a_stream_that_begins_as_the_database_goes_away_asks_its_client_to
 
     assert code == TRY_AGAIN
     assert begun == []
+
+
+class SlowIdentity(Identity):
+    """It looks a session up only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+
+    async def family_of(self, caller: Caller) -> str:
+        await self.may_answer.wait()
+        return "alive"
+
+
+async def test_a_stream_that_is_about_to_be_admitted_as_all_are_closed_is_refused() -> None:
+    """A server that steps down would never send it anything, and never close it."""
+    identity = SlowIdentity()
+    services: Any = SimpleNamespace(identity=identity)
+    streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
+    admitted = asyncio.create_task(streams.admit(CALLER, [WorkspaceId("w")]))
+    await asyncio.sleep(0)
+
+    await streams.close()
+    identity.may_answer.set()
+
+    with pytest.raises(Unavailable, match="connect again"):
+        await admitted
+    assert streams.count == 0

@@ -173,6 +173,7 @@ async def campaign(
         healing_since = time.monotonic()
         stuck = await _until_ended(installation, loading, patience)
         report.healed_after = round(time.monotonic() - healing_since, 1)
+        still_waiting = _who_waits(installation, load)
         looking.cancel()
         told = await asyncio.to_thread(_what_is_told, installation, admin)
         wrong_stops = await asyncio.to_thread(installation.stop)
@@ -187,7 +188,7 @@ async def campaign(
             *wrong_stops,
             *lost,
             *(f"{id} is stuck" for id in stuck),
-            *(["clients and subscribers still wait"] if not loading.done() else []),
+            *([f"clients and subscribers still wait: {still_waiting}"] if not loading.done() else []),
             *(f"a client was answered {answer}" for answer in ledger.refused),
             *check_database(place),
             *foreign,
@@ -222,6 +223,12 @@ async def campaign(
 
 def _at(installation: Installation, definition: str) -> str:
     return definition.replace("RECEIVER", installation.receiver.url)
+
+
+def _who_waits(installation: Installation, load: Load) -> dict[str, str]:
+    """Return the subscribers that have not got the end of their execution, with the server that they wait at."""
+    names = {machine.server.find_url(): f"{machine.name}, {machine.readiness()}" for machine in installation.servers}
+    return {id: f"{names.get(at.split()[0], 'gone')}: {at}" for id, at in load.subscribed.items()}
 
 
 def _what_is_told(installation: Installation, admin: Client) -> Told | None:

@@ -82,6 +82,8 @@ class Load:
         self._executions = executions
         self._numbers = iter(range(1, 1_000_000))
         self._watchers: list[asyncio.Task[None]] = []
+        # By the id of an execution, the address at which its subscriber waits.
+        self.subscribed: dict[str, str] = {}
         self.ledger = Ledger()
         self.is_over = False
         # What is called at the next answer of a server at an address.
@@ -197,6 +199,7 @@ class Load:
             bearer = {"Authorization": f"Bearer {self._token}"}
             try:
                 async with connect(address, additional_headers=bearer, proxy=None, open_timeout=10) as socket:
+                    self.subscribed[id] = f"{url} after {after}"
                     async for text in socket:
                         seen.append(json.loads(text))
                     if socket.close_code == 1000:
@@ -208,4 +211,6 @@ class Load:
                     return
             except (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, TimeoutError, EOFError):
                 pass
+            finally:
+                self.subscribed.pop(id, None)
             await asyncio.sleep(0.05)

@@ -11,6 +11,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed, SignalReceived
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.engine.engine import FlowEngine
 from flowrunner.ports.concurrency import ConcurrencyLimits
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from flowrunner.ports.journal import Append
@@ -131,6 +132,21 @@ async def test_a_cancellation_whose_append_was_not_answered_is_reported_and_show
         assert await engine.status() is Status.CANCELLED
         await until_shown(engine)
     assert check_database(path) == []
+
+
+async def test_an_end_by_the_engine_itself_whose_append_was_not_answered_is_shown(path: Path) -> None:
+    async with machine(path, wrap=lambda journal, _: LosingAnswers(journal, at=3)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("nodes: {ask: {type: wait, params: {key: go}}}")
+        id = await engine.start()
+        await engine.until_parked()
+        itself = FlowEngine(engine.deps)
+        with pytest.raises(Unavailable):
+            await itself.give_up(id)
+        assert unseen(engine)
+
+        assert await itself.load(id) is None
+
+        assert unseen(engine) == []
 
 
 async def test_an_admission_that_was_not_answered_is_found_and_the_execution_goes_on(path: Path) -> None:

@@ -61,6 +61,7 @@ class OpenStreams:
         self._open: dict[AccountId, set[OpenStream]] = {}
         self._all_closed = asyncio.Event()
         self._all_closed.set()
+        self._is_closed = False
 
     @property
     def count(self) -> int:
@@ -76,9 +77,12 @@ class OpenStreams:
             since: `KnownCallers.changes` when the caller was authenticated. While it stays the same, nobody has lost
                 access.
 
-        Raises: Unauthorized, TooManyRequests.
+        Raises: Unauthorized, TooManyRequests; Unavailable after `close`.
         """
         family = await self._services.identity.family_of(caller)
+        if self._is_closed:
+            # Its program ends, and nothing would reach it any more.
+            raise Unavailable("The server is stopping or another one has become active: connect again")
         # Checked last, because other streams may open during an await. From here on this one counts.
         check_account_sockets(len(self._open.get(caller.account_id, ())), self._most_of_account)
         check_all_sockets(self.count, self._most)
@@ -166,10 +170,15 @@ class OpenStreams:
             if caller is None or not stream.workspaces.issubset(caller.admitted_to):
                 stream.end(SESSION_ENDED)
 
-    async def close(self) -> None:
-        """End all streams because the server shuts down."""
+    def end_all(self, code: int) -> None:
+        """End all open streams with the close code."""
         for stream in [stream for streams in self._open.values() for stream in streams]:
-            stream.end(GOING_AWAY)
+            stream.end(code)
+
+    async def close(self) -> None:
+        """End all streams because their program ends, and admit no further ones."""
+        self._is_closed = True
+        self.end_all(GOING_AWAY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._all_closed.wait()

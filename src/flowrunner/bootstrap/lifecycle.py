@@ -82,7 +82,10 @@ async def open_program(
             ):
                 if is_standby:
                     program.readiness.is_standby = True
-                    yield program
+                    try:
+                        yield program
+                    finally:
+                        await program.streams.close()
                     return
                 await program.dispatcher.open()
                 try:
@@ -90,6 +93,8 @@ async def open_program(
                         await program.advancing.open()
                     yield program
                 finally:
+                    # However it ends: nothing more would reach a subscriber of this program.
+                    await program.streams.close()
                     if program.advancing is not program.dispatcher:
                         await program.advancing.close()
                     await program.dispatcher.close()

@@ -129,6 +129,8 @@ class FlowEngine:
         # The previous owner may have died before it published its last events.
         self._deps.journal.announce(id)
         if stored.status.is_final:
+            # Its end may have become durable without an answer, and no further event shows subscribers the gap.
+            self._deps.broadcast.mark_stale(id)
             notify_links(self._deps, stored.id, stored.parent_id, stored.slot, [replay.first, replay.last])
             return None
         if stored.workspace_is_gone:

@@ -9,6 +9,7 @@ Processes that are active together share the lock, so that none of them runs bes
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ EPOCH: Final = "SELECT epoch FROM engine"
 SILENCE_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 2.0
+# A restart of the database takes less.
+_SILENT_SECONDS: Final = 10.0
 
 logger = structlog.get_logger()
 
@@ -49,6 +52,7 @@ class PostgresOwnership:
         is_held: True while this process may claim the database.
         epoch: The epoch of the last claim by any process, as last read; None before the first.
         is_lost: True if this process requests the lock exclusively and processes that share the work hold it.
+        is_silent: True if the database has not answered for longer than another process needs to take over.
     """
 
     def __init__(self, url: str, *, is_shared: bool = False) -> None:
@@ -59,6 +63,11 @@ class PostgresOwnership:
         self.is_held = False
         self.epoch: int | None = None
         self.is_lost = False
+        self._answered_at = time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        return time.monotonic() - self._answered_at > _SILENT_SECONDS
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; it is evaluated after every check of the lock."""
@@ -90,6 +99,7 @@ class PostgresOwnership:
                     self.is_lost = is_taken and await self._connection.fetchval(IS_SHARED)
                 if await self._connection.fetchval(HAS_EPOCH):
                     self.epoch = await self._connection.fetchval(EPOCH)
+            self._answered_at = time.monotonic()
         except BaseException:
             self.is_held = False
             self._drop()

@@ -20,6 +20,7 @@ class SoleOwnership:
 
     is_held = True
     is_lost = False
+    is_silent = False
     epoch: int | None = None
 
     async def until(self, condition: Callable[[], bool]) -> None:
