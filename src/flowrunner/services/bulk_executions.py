@@ -33,7 +33,7 @@ _STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {
 }
 _ALL: Final = ExecutionFilter()
 _ROWS_AT_ONCE: Final = 1_000
-# A page may look at 2,500 executions and find none.
+# A page looks at 1,000 executions, or at 500 until one was found, and may find none.
 _MOST_PAGES: Final = 40
 # Shown by a dry run.
 _FIRST: Final = 10
