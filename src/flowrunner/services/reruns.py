@@ -112,15 +112,10 @@ class Reruns:
         revision_id = await self._revision_named(caller, before, revision)
         kept: Sequence[Timed] = ()
         if from_step is not None:
-            # The revision that ran needs no check.
-            flow = None
-            if revision_id != before.revision_id:
-                flow = await self._library.get(caller.workspace_id, revision_id)
             edit = None if node_input is None else _Edit(node_input.value, caller.account_id, self._clock.now())
-            try:
-                kept, misfits = await self._replays.of(caller, id, lambda events: _kept(events, from_step, flow, edit))
-            except NoSuchStep as error:
-                raise invalid("from", str(error)) from None
+            # The revision that ran needs no check.
+            changed = None if revision_id == before.revision_id else revision_id
+            kept, misfits = await self._kept_before(caller, id, from_step, edit, changed)
             if misfits is not None:
                 raise _does_not_fit(revision, misfits)
         try:
@@ -147,6 +142,16 @@ class Reruns:
         except IllegalEvent as error:
             raise _does_not_fit(revision, str(error)) from None
         return await self._with_revision(caller, accepted)
+
+    async def _kept_before(
+        self, caller: Caller, id: ExecutionId, step: str, edit: _Edit | None, revision_id: RevisionId | None
+    ) -> tuple[Sequence[Timed], str | None]:
+        """Return the events before a step, and what does not fit a revision, or None. Raises: InvalidInput."""
+        flow = None if revision_id is None else await self._library.get(caller.workspace_id, revision_id)
+        try:
+            return await self._replays.of(caller, id, lambda events: _kept(events, step, flow, edit))
+        except NoSuchStep as error:
+            raise invalid("from", str(error)) from None
 
     async def _revision_named(self, caller: Caller, before: ExecutionDetail, revision: int | str) -> RevisionId:
         """Raises: NotFound, InvalidInput."""
