@@ -171,24 +171,24 @@ class _StreamedEvents(Reply[EventList]):
                     await _send_body(send, b"", more=False)
 
     async def _send_all(self, send: Send) -> int:
-        pages, turn = self._pages, None
+        pages, reading = self._pages, None
         try:
             while True:
-                turn = turn or asyncio.ensure_future(_next_of(pages))
-                done, _ = await asyncio.wait({turn}, timeout=_SILENT_SECONDS)
+                reading = reading or asyncio.ensure_future(_next_of(pages))
+                done, _ = await asyncio.wait({reading}, timeout=_SILENT_SECONDS)
                 if not done:
                     await _send_body(send, self._silence)
                     continue
-                messages, turn = turn.result(), None
+                messages, reading = reading.result(), None
                 if messages is None:
                     return NORMAL_CLOSE
                 await self._send_messages(send, messages)
         except (TimeoutError, Unavailable, OSError):
             return TRY_AGAIN
         finally:
-            if turn is not None:
-                turn.cancel()
-                await asyncio.gather(turn, return_exceptions=True)
+            if reading is not None:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
             await pages.aclose()
 
     async def _send_messages(self, send: Send, messages: Iterable[EventMessage]) -> None:

@@ -17,7 +17,7 @@ _BYTES_A_HEADER: Final = 4
 MAX_HEADERS: Final = 500
 MAX_URL_BYTES: Final = 16 * 1024
 MAX_PARAMETERS: Final = 1000
-# A request with a longer head waits for its turn to begin.
+# Requests with longer heads begin a few at a time.
 _LONG_HEAD_BYTES: Final = 4 * 1024
 _IS_LONG: Final = "is_long"
 # Pieces that a body may have, whatever their size. More have this many bytes on average.
@@ -127,7 +127,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             # An answer to the request before, in the same data, has begun to wait for this one.
             self._unset_keepalive_if_required()
             if _IS_LONG in cycle.scope:
-                self._open_connections.turns.wait(partial(super()._start_asgi_task, cycle, app))
+                self._open_connections.long_heads.add(partial(super()._start_asgi_task, cycle, app))
             else:
                 super()._start_asgi_task(cycle, app)
             return

@@ -9,13 +9,14 @@ from typing import Final
 _MOST_AT_ONCE: Final = 4
 
 
-class Turns:
-    """A queue of work that begins in later iterations of the event loop, in order, and a few pieces in each."""
+class PacedStarts:
+    """A queue of requests that begin in later iterations of the event loop, in order and a few in each."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def wait(self, begin: Callable[[], None]) -> None:
+    def add(self, begin: Callable[[], None]) -> None:
+        """Call ``begin`` in a later iteration."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._begin)
         self._waiting.append(begin)
