@@ -27,7 +27,7 @@ _MOST_DEFAULT: Final = 16 * 1024
 # From this length on, a text is edited in several lines.
 _LONG_TEXT: Final = 200
 _NUMBERS: Final = {"number": "a number, such as 12 or 0.5", "integer": "a whole number, such as 12"}
-# Of a schema that is no object with properties.
+# Name of the one field of a schema that is no object with properties.
 _WHOLE: Final = ""
 
 

@@ -173,7 +173,7 @@ async def _deploy(request: Request, documents: Sequence[FlowDocument]) -> Reply[
     for change, missing_secrets in deployed:
         plan: PlanAnswer | UnsetType = UNSET
         if dry_run:
-            # Of what is beyond the limit, only the action is told.
+            # Beyond the limit, the plan has the action alone.
             left -= len(change.after.definition) + (_COMPARED_AT_LEAST if action_of(change) == "update" else 0)
             plan = await plan_of(request, change if left >= 0 else None, action_of(change))
         flows.append(_deployed(change, plan, missing_secrets))

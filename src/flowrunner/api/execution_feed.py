@@ -224,7 +224,7 @@ class ExecutionFeed:
                     logger.warning("execution_feed.unavailable", reason=str(error))
                     self._miss()
                 except asyncio.CancelledError:
-                    # Whoever listens next reads them.
+                    # The next listener reads them.
                     self._changed |= dict.fromkeys(together)
                     raise
                 await asyncio.sleep(0)

@@ -129,7 +129,7 @@ class JwtIssuer:
         return claims
 
 
-# Of the state of a login by a provider, which is no token of a session.
+# Keeps the state of a login by a provider from being accepted as the token of a session.
 _STATE_AUDIENCE: Final = "flowrunner-sign-on"
 _OF_STATE: Final = ("exp", "iss", "aud", "provider", "state", "nonce", "verifier", "next", "session")
 

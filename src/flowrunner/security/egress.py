@@ -313,7 +313,7 @@ class EgressClient:
             request.error_type = error.type
             raise
         except BaseException as error:
-            # Of a cancellation, too, such as by the time-out of the step.
+            # A cancellation, such as by the step's timeout, is recorded too.
             request.error_type = type(error).__name__
             raise
         finally:

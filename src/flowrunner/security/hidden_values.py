@@ -1,4 +1,4 @@
-"""The values to redact for one account: its secrets, and replaced values that may still appear."""
+"""The values to redact for one workspace: its secrets, and replaced values that may still appear."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Set

@@ -6,7 +6,7 @@ from typing import Final
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.fair_slots import FairSlots
 
-# MiB of decoded values: of all accounts, of one account at most, and guaranteed to each. Executions and bodies have
+# MiB of decoded values: of all workspaces, of one at most, and guaranteed to each. Executions and bodies have
 # separate limits of this size.
 _MEMORY: Final = 192
 _MEMORY_OF_A_WORKSPACE: Final = 64

@@ -1,4 +1,4 @@
-"""DNS lookups for the requests of accounts, with a share for each account."""
+"""DNS lookups for the requests of flows, with a share for each workspace."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ def lookup_slots(processes: int = 1) -> FairSlots:
 
 
 class WorkspaceResolver(AbstractResolver):
-    """The resolver for requests of one account. It rejects a name if any of its addresses is closed."""
+    """The resolver for requests of one workspace. It rejects a name if any of its addresses is closed."""
 
     def __init__(self, policy: EgressPolicy, slots: FairSlots, workspace_id: WorkspaceId) -> None:
         self._policy = policy

@@ -14,14 +14,14 @@ _BUDGET_SECONDS: Final = 0.02
 class ParsingBudget:
     """The time for parsing answers in one iteration of the event loop; the rest is parsed in later iterations.
 
-    Deferred work is served round-robin over accounts, so one account's answers delay another's by one piece each.
+    Deferred work is served round-robin over workspaces, so one's answers delay another's by one piece each.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._spent = 0.0
         self._is_resetting = False
-        # Ordered: the account that is served next comes first.
+        # Ordered: the workspace that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId, deque[Callable[[], None]]] = OrderedDict()
 
     @property

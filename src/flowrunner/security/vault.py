@@ -1,4 +1,4 @@
-"""Encrypted secrets: each account has its own data key, which the master key encrypts."""
+"""Encrypted secrets: each workspace has its own data key, which the master key encrypts."""
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -191,7 +191,7 @@ class AesVault:
             await self.watcher.hide(workspace_id, values)
 
     async def _readable(self, workspace_id: WorkspaceId) -> list[str]:
-        """Return all values that can be decrypted. The others are unusable, and must not block the account's flows."""
+        """Return all values that can be decrypted. The others must not block the workspace's flows."""
         values = []
         for secret, data_key in await self._store.sealed(workspace_id):
             try:

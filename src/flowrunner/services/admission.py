@@ -17,7 +17,7 @@ from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
-# Memory for compiled input schemas: of all accounts together, and of one.
+# Memory for compiled input schemas: of all workspaces together, and of one.
 _READY_BYTES: Final = 64 * 1024 * 1024
 _READY_BYTES_OF_A_WORKSPACE: Final = 32 * 1024 * 1024
 # Measured upper bounds: bytes of a compiled schema and its source per byte of the source, and bytes of a pattern whose

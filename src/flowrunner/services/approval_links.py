@@ -135,7 +135,7 @@ class LinkedApprovals:
             LinkIsOver: Another answer came first.
         """
         wait, now = approval.wait, self._clock.now()
-        # Of the threads, the links of a workspace use one at a time.
+        # There are few threads, so the links of a workspace use one at a time.
         async with self._checking.of(approval.workspace_id):
             data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {"approved": approved, "by": BY_LINK, "at": rfc3339(now), "data": data}

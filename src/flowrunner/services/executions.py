@@ -160,7 +160,7 @@ class Executions:
                 another request.
             Conflict: If the flow is disabled, its concurrency limit is reached, or the workspace's storage limit
                 (LimitReached).
-            TooManyRequests: If the execution would be queued, and the account's queue is full.
+            TooManyRequests: If the execution would be queued, and the workspace's queue is full.
             Unavailable, also as QueueFull if too many starts of the workspace wait.
         """
         asked = StartRequest(
@@ -376,13 +376,13 @@ class Executions:
         await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry, force=force)
 
     async def cancel_all(self, workspace_id: WorkspaceId) -> None:
-        """Cancel all open executions of the account."""
+        """Cancel all open executions of a workspace that was deleted."""
         is_open = ExecutionFilter(statuses=(Status.RUNNING, Status.WAITING))
         page = Page(limit=_CANCELLED_AT_ONCE, cursor="", counts=False)
         while open_ones := (await self._reader.page(workspace_id, is_open, page)).items:
             for execution in open_ones:
                 try:
-                    # Nothing may start for a deleted account, handlers included.
+                    # Nothing may start in a deleted workspace, handlers included.
                     await self._dispatcher.cancel(execution.id, reason="the workspace was deleted", force=True)
                 except Conflict:
                     continue

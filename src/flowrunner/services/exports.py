@@ -24,7 +24,7 @@ from flowrunner.ports.secrets import SecretStore
 from flowrunner.ports.triggers import TriggerStore
 from flowrunner.ports.workspaces import WorkspaceStore
 
-# Of one workspace, in one process: each reads the database and compresses.
+# Exports of one workspace at a time in one process: each reads the database and compresses.
 MAX_OPEN: Final = 2
 _FLOWS_AT_ONCE: Final = 50
 _EXECUTIONS_AT_ONCE: Final = 100

@@ -20,7 +20,7 @@ from flowrunner.services.flows import Flows, acts
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 MAX_FLOWS: Final = 500
-# Of all definitions together.
+# Bytes of all definitions together.
 MAX_BYTES: Final = 16 * 1024 * 1024
 # Faults of an answer; beyond them the rest is not looked at.
 MAX_FAULTS: Final = 1_000

@@ -41,7 +41,7 @@ from flowrunner.services.weighed_cache import WeighedCache, memory_of
 _MOST_CALLED: Final = 100
 _MOST_NAME_CHARACTERS: Final = 200
 _COPY_OF: Final = "Copy of "
-# Memory for compiled flows: of all accounts together, and of one. The largest flow takes about 8 MiB.
+# Memory for compiled flows: of all workspaces together, and of one. The largest flow takes about 8 MiB.
 _READY_BYTES: Final = 128 * 1024 * 1024
 _READY_BYTES_OF_A_WORKSPACE: Final = 32 * 1024 * 1024
 # Definitions per batch; each has up to 1 MiB.
@@ -94,7 +94,7 @@ class Flows:
         return saved
 
     async def _check_count(self, caller: Caller) -> None:
-        """Raises: LimitReached if the account may not have another flow."""
+        """Raises: LimitReached if the workspace may not have another flow."""
         _, count = await self._store.page(caller.workspace_id, page=Page(limit=1, offset=0))
         check_count("flows", count, self._limits.flows, limit="workspace_flows")
 
@@ -164,7 +164,7 @@ class Flows:
             return await self._language.read(definition)
 
     async def _check_stored(self, caller: Caller) -> None:
-        """Raises: LimitReached if the account may not save another definition."""
+        """Raises: LimitReached if the workspace may not save another definition."""
         if self._limits.stored is not None:
             self._limits.check_stored(await self._usage.stored(caller.workspace_id))
 

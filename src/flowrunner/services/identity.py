@@ -1,7 +1,6 @@
 """Authentication: login, refresh, logout, tickets, and the caller behind a token."""
 
 import contextlib
-import hashlib
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from flowrunner.ports.clock import Clock
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.known_callers import KnownCallers
+from flowrunner.services.links import digest_of_token, new_token
 from flowrunner.services.logins import SessionUses, session_of
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
@@ -280,15 +280,15 @@ class Authentication:
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
         """Raises: TooManyRequests."""
-        session, ticket, now = session_of(caller), secrets.token_urlsafe(32), self._clock.now()
+        session, ticket, now = session_of(caller), new_token(), self._clock.now()
         self._renewed.take(caller.account_id, at=now)
         expires_at = now + TICKET_LIFE
-        await self._sessions.save_ticket(_digest(ticket), session, expires_at=expires_at)
+        await self._sessions.save_ticket(digest_of_token(ticket), session, expires_at=expires_at)
         return Ticket(ticket=ticket, expires_at=expires_at)
 
     async def redeem_ticket(self, ticket: str) -> Caller:
         """Raises: Unauthorized if it was used, has expired, or its session has ended."""
-        session_id = await self._sessions.take_ticket(_digest(ticket), now=self._clock.now())
+        session_id = await self._sessions.take_ticket(digest_of_token(ticket), now=self._clock.now())
         if session_id is None:
             raise Unauthorized("The ticket is not valid: it can be used once, within 30 seconds")
         caller = await self._find(session_id)
@@ -328,7 +328,3 @@ def _of_session(id: SessionId, account_id: AccountId, action: str, *, at: dateti
 
 def _new_session_id() -> SessionId:
     return SessionId(secrets.token_urlsafe(18))
-
-
-def _digest(ticket: str) -> str:
-    return hashlib.sha256(ticket.encode()).hexdigest()

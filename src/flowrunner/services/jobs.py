@@ -20,7 +20,7 @@ from flowrunner.services.ids import new_id
 
 logger = structlog.get_logger()
 
-# Of one workspace.
+# Jobs of one workspace: running, and kept.
 MAX_RUNNING: Final = 5
 MAX_KEPT: Final = 1_000
 # JobProgress is recorded after so many items, some of which are done at a time.

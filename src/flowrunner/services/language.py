@@ -86,7 +86,7 @@ class Language:
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
-    """Return a warning for each secret that a flow names and the account does not have."""
+    """Return a warning for each secret that a flow names and the workspace does not have."""
     hint = "the flow fails there if it runs without the secret"
     return [
         _warning(place, "secret.unknown", f"there is no secret '{name}'", hint)
@@ -99,7 +99,7 @@ def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault
     """Return a warning for each called flow that does not exist, or whose name several flows have.
 
     Args:
-        called: The number of the account's flows with each name.
+        called: The number of the workspace's flows with each name.
     """
     warnings = []
     for name, count in called.items():
@@ -117,7 +117,7 @@ def unknown_sources(reading: Reading, known: Mapping[str, int]) -> Sequence[Faul
     """Return a warning for each flow that does not exist and whose ends would start this one.
 
     Args:
-        known: The number of the account's flows with each name.
+        known: The number of the workspace's flows with each name.
     """
     hint = "nothing starts this flow until a flow has that name or id"
     return [

@@ -164,7 +164,7 @@ class PasswordResets:
             # An address that is not confirmed may be anybody's, who would get the account with the link.
             if found is None or not found.account.is_email_confirmed:
                 return
-            # Nobody can flood the mailbox of another person.
+            # This keeps people from flooding the mailbox of another person.
             self._sent.check(email, at=self._clock.now())
             self._sent.add(email, at=self._clock.now())
             account = found.account

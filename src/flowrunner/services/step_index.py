@@ -221,7 +221,7 @@ class StepIndex:
                 own.active.add(key)
                 entered = OpenScope(StoredValue((own.inputs.take(key),)), own.opened_at, owner)
             elif owner.status == "waiting":
-                # Of the node that its approval notifies.
+                # The scope of the node that its approval notifies.
                 entered = OpenScope(owner.input, owner.waits[-1].since, owner)
             else:
                 raise ValueError(scope)

@@ -30,7 +30,7 @@ _FEW: Final = 3000
 # Events that the database looks at together for some scopes, and their bytes.
 _SEARCHED_AT_MOST: Final = 20_000
 _SEARCHED_BYTES: Final = 8 * 1024 * 1024
-# Bytes of the indexes that are kept, of all accounts and of one.
+# Bytes of the indexes that are kept, of all workspaces and of one.
 _KEPT_BYTES: Final = 96 * 1024 * 1024
 _KEPT_BYTES_OF_A_WORKSPACE: Final = 24 * 1024 * 1024
 
@@ -38,7 +38,7 @@ _Key: TypeAlias = tuple[ExecutionId, frozenset[str] | None]
 
 
 class StepIndexes:
-    """The indexes that accounts have used last."""
+    """The indexes of the executions that were looked at last."""
 
     def __init__(self, events: StepEvents, room: BodyRoom) -> None:
         self._events = events

@@ -1,4 +1,4 @@
-"""The check of an account's storage limit."""
+"""The check of a workspace's storage limit."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,13 +9,13 @@ from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
 from flowrunner.services.lru_cache import LruCache
 
-# The age up to which a known size is used: an account stores little in a second compared with its limit.
+# The age up to which a known size is used: a workspace stores little in a second compared with its limit.
 _FRESH: Final = timedelta(seconds=1)
 _KEPT: Final = 10_000
 
 
 class StoredBytes:
-    """The stored bytes of accounts, read from the store at most once a second each."""
+    """The stored bytes of workspaces, read from the store at most once a second each."""
 
     def __init__(self, usage: UsageReader, limits: WorkspaceLimits, clock: Clock) -> None:
         self._usage = usage
@@ -24,7 +24,7 @@ class StoredBytes:
         self._known: LruCache[WorkspaceId, tuple[int, datetime]] = LruCache(_KEPT)
 
     async def check(self, workspace_id: WorkspaceId) -> None:
-        """Raises: LimitReached if the account may not store more."""
+        """Raises: LimitReached if the workspace may not store more."""
         if self._limits.stored is None:
             return
         now = self._clock.now()

@@ -64,7 +64,7 @@ class StrictRequest(Request):
     """
 
     is_document = False
-    # Of an empty body.
+    # The value of an empty body.
     _value: Any = None
 
     def __init__(self, request: Request, room: BodyRoom, *, most: int, takes_yaml: bool, takes_zip: bool) -> None:

@@ -45,11 +45,11 @@ class _Full(Protocol):
 class EarlyRefusals:
     """The clients whose starts were refused a moment ago, and the answers to those that repeat them.
 
-    The first refusal of a client takes the usual way, with authentication and the whole body. The same request with the
-    same token within a second is refused from its head alone, while there is still no room.
+    The first start of a client is refused after authentication and the whole body, as any request is. The same request
+    with the same token within a second is refused from its head alone, while the queue is still full.
 
     Args:
-        full: Returns the error of a start that cannot wait; ``more`` starts are about to.
+        full: Returns the error of a start if the queue is full; ``more`` starts are about to be queued.
         on_request, is_behind_tls: As of `Edge`.
         refused: Called with the name of the limit of each refusal.
     """
@@ -79,7 +79,7 @@ class EarlyRefusals:
             self._known.keep(key, _RefusedClient(caller.workspace_id, caller.account_id, route, until))
 
     def answer_to(self, scope: Scope, default_headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes | None:
-        """Return the refusal of a request; None for one that takes the usual way."""
+        """Return the refusal of a request; None if it has to be served as any other."""
         if not len(self._known) or scope["method"] != "POST" or (key := _key(scope)) is None:
             return None
         client = self._known.get(key)
@@ -121,7 +121,7 @@ def _key(scope: Scope) -> tuple[bytes, ...] | None:
 
 @lru_cache(maxsize=8)
 def _parts(message: str, limit: str, most: int) -> tuple[bytes, bytes, bytes]:
-    """Return the head of the answer without what differs, and the body before and after the id of the request."""
+    """Return the head of the answer without the headers that differ, and the body before and after the request id."""
     answer = answer_to(_REQUEST_ID_HERE, QueueFull(message, limit=limit, most=most))
     lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers if name != b"content-length"]
     before, _, after = bytes(answer.body).partition(_REQUEST_ID_HERE.encode())

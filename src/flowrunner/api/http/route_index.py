@@ -162,7 +162,7 @@ async def _serve_head(route: Route, scope: Scope, receive: Receive, send: Send) 
     has_head = False
 
     async def receive_until_head() -> Message:
-        # To what would stream a body, the client is gone.
+        # An answer that would stream a body sees that the client is gone, and ends.
         return {"type": "http.disconnect"} if has_head else await receive()
 
     async def send_head(message: Message) -> None:

@@ -269,7 +269,7 @@ class ProtectedRoute(BoundedRoute):
             request.path_params[self._account_parameter] = caller.account_id
         rates = services_of(request).rates
         count(request.scope, rates.known(caller.account_id))
-        # Who may do this nowhere does not learn what exists.
+        # A caller without the right in any workspace does not learn what exists.
         authorise(caller, self.right)
         if self.acts_in_workspace:
             placed = await act_at(request, caller, self._place)

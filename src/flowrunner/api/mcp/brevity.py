@@ -55,7 +55,7 @@ def picked(value: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value[name] for name in names if name in value}
 
 
-# Of characters in a name or a description that move the cursor, end the line, or turn the direction of the text.
+# False for characters that move the cursor, end the line, or change the direction of the text.
 _IS_SHOWN: Final[Callable[[str], bool]] = str.isprintable
 
 

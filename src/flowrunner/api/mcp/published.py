@@ -50,7 +50,7 @@ async def run(call: AgentCall, name: str, arguments: Mapping[str, Any]) -> Mappi
     found = next(
         (flow for flow in await services_of(call.request).flows.tools(call.caller) if flow.tool.name == name), None
     )
-    # Whoever may not run flows does not learn which there are.
+    # A caller who may not run flows does not learn which exist.
     await call.admit("tool", "flow", _RIGHTS, {} if found is None else {"flow_id": found.id})
     if found is None:
         raise ToolError("not_found", "No flow of this workspace is a tool of this name", "list the tools")

@@ -60,7 +60,7 @@ class McpRoute(ProtectedRoute):
             raise UnknownAgent(str(error)) from None
 
     def body_room(self, request: Request) -> BodyRoom:
-        # Of its own: what its requests hold must not wait for what it holds itself.
+        # A separate room: the inner requests must not wait for memory that this message holds.
         return state_of(request).message_room
 
 
