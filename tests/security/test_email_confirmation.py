@@ -12,8 +12,8 @@ import pytest
 from flowrunner.domain.account import Account
 from flowrunner.domain.values import AccountId
 from flowrunner.services.email_confirmations import MOST_LINKS, MOST_SENT_AGAIN
-from flowrunner.services.links import digest_of_token
 from flowrunner.services.login_mails import MOST_MAILS
+from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.storage import mail_queue
 from flowrunner.storage.accounts import SqlAccounts
 from support.asgi import program_at

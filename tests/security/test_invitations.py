@@ -16,7 +16,7 @@ from flowrunner.mail import SmtpMailer
 from flowrunner.ports.outgoing_mails import MailFailed
 from flowrunner.services import invitations
 from flowrunner.services.invitations import MOST_OPEN, MOST_SENT
-from flowrunner.services.links import digest_of_token
+from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply

@@ -14,8 +14,8 @@ import pytest
 
 from flowrunner.bootstrap.program import Program
 from flowrunner.services import password_resets
-from flowrunner.services.links import digest_of_token
 from flowrunner.services.password_resets import MOST_ASKED, MOST_LINKS, MOST_MAILS
+from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.storage.transaction import Transaction
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply

@@ -11,9 +11,9 @@ from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.ports.accounts import AccountStore, ConfirmationLink
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.outgoing_mails import MailedTokens
-from flowrunner.services.links import digest_of_token
 from flowrunner.services.logins import session_of
 from flowrunner.services.mails import Mails, shown_name
+from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.services.rates import SlidingWindow
 
 PAGE: Final = "/confirm-email"

@@ -24,9 +24,9 @@ from flowrunner.ports.clock import Clock
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.known_callers import KnownCallers
-from flowrunner.services.links import digest_of_token, new_token
 from flowrunner.services.logins import SessionUses, session_of
 from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.second_step import LoginChallenges
 from flowrunner.services.tokens import TokenUses

@@ -27,9 +27,10 @@ from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.ports.page import Page
 from flowrunner.services.email_confirmations import CONFIRMED, EmailConfirmations
 from flowrunner.services.ids import new_id
-from flowrunner.services.links import digest_of_token, link_to
+from flowrunner.services.links import link_to
 from flowrunner.services.logins import session_of
 from flowrunner.services.mails import Mails, shown_name
+from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.services.rates import SlidingWindow, source_of
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 

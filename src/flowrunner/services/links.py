@@ -1,19 +1,4 @@
-"""Tokens in links, each of which gives a right to its owner, and the addresses of the pages that take them."""
-
-import hashlib
-import secrets
-from typing import Final
-
-_RANDOM_BYTES: Final = 32
-
-
-def new_token() -> str:
-    return secrets.token_urlsafe(_RANDOM_BYTES)
-
-
-def digest_of_token(token: str) -> str:
-    """Return what is stored of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+"""Addresses of the pages of the interface that take a token."""
 
 
 def link_to(public_url: str | None, page: str, token: str) -> str:

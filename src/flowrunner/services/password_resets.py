@@ -26,9 +26,10 @@ from flowrunner.ports.audit import AuditStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.ports.password_resets import PasswordReset, PasswordResetStore
-from flowrunner.services.links import digest_of_token, link_to, new_token
+from flowrunner.services.links import link_to
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.mails import Mails
+from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.rates import SlidingWindow, source_of
 
 logger = structlog.get_logger()

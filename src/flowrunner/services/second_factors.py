@@ -32,11 +32,11 @@ from flowrunner.services.identity import AccessToken, Authentication, login_entr
 from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
+from flowrunner.services.random_tokens import digest_of_token, new_token
 from flowrunner.services.second_step import (
     CHALLENGE_LIFE,
     FactorCheck,
     SecondFactorAnswer,
-    digest_of_secret,
     recovery_digest,
     signed_challenge,
 )
@@ -113,7 +113,7 @@ class SecondFactors:
             if use.recovery_digest is not None:
                 change = "A recovery code of your account was used for a login."
                 entry = replace(entry, mails=self._login_mails.notice(account_id, change))
-            await self._store.accept(digest_of_secret(challenge), account_id, use, session, at=now, audit=entry)
+            await self._store.accept(digest_of_token(challenge), account_id, use, session, at=now, audit=entry)
             self._login_mails.count(entry.mails)
         except Unauthorized:
             self._audit.login_failed(account_id, address=address)
@@ -177,12 +177,12 @@ class SecondFactors:
         check_recent_login(caller, at=now)
         passkeys = self._passkeys_or_raise()
         account = await self._accounts.get(caller.account_id)
-        challenge = secrets.token_urlsafe(32)
+        challenge = new_token()
         stored = await self._store.of_account(caller.account_id)
         known = [f.view.credential_id for f in stored if f.view.credential_id is not None]
         options = passkeys.creation(signed_challenge(challenge), caller.account_id, name=account.email, known=known)
         await self._store.open_challenge(
-            digest_of_secret(challenge), caller.account_id, purpose="passkey", expires_at=now + CHALLENGE_LIFE
+            digest_of_token(challenge), caller.account_id, purpose="passkey", expires_at=now + CHALLENGE_LIFE
         )
         return NewPasskey(challenge=challenge, options=options)
 
@@ -218,7 +218,7 @@ class SecondFactors:
             caller.account_id,
             view,
             seal,
-            challenge=digest_of_secret(challenge),
+            challenge=digest_of_token(challenge),
             session=session,
             recovery=digests,
             most=MAX_FACTORS,

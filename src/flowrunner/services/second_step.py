@@ -1,7 +1,6 @@
 """The second step of a login, after a right password: a one-time code, a passkey or a recovery code."""
 
 import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +19,7 @@ from flowrunner.ports.second_factors import (
     StoredFactor,
 )
 from flowrunner.ports.secrets import ValueSealer
+from flowrunner.services.random_tokens import digest_of_token, new_token
 
 CHALLENGE_LIFE: Final = timedelta(minutes=5)
 # Answers that one challenge takes; after that the password is asked for again.
@@ -36,13 +36,9 @@ class SecondFactorAnswer:
     passkey: Mapping[str, Any] | None = None
 
 
-def digest_of_secret(secret: str) -> str:
-    """Return what is stored of a challenge, or of an account's recovery code."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def recovery_digest(account_id: AccountId, code: str) -> str:
-    return digest_of_secret(f"{account_id}:{code}")
+    """Return what is stored of an account's recovery code."""
+    return digest_of_token(f"{account_id}:{code}")
 
 
 def signed_challenge(challenge: str) -> bytes:
@@ -70,7 +66,7 @@ class LoginChallenges:
 
         Raises: Unauthorized if the account has changed since.
         """
-        challenge, expires_at = secrets.token_urlsafe(32), self._clock.now() + CHALLENGE_LIFE
+        challenge, expires_at = new_token(), self._clock.now() + CHALLENGE_LIFE
         factors = [stored.view for stored in await self._store.of_account(account_id)]
         known = [view.credential_id for view in factors if view.credential_id is not None]
         methods = ["totp"] if any(view.type == "totp" and view.confirmed_at is not None for view in factors) else []
@@ -79,7 +75,7 @@ class LoginChallenges:
             request = self._passkeys.request(signed_challenge(challenge), known=known)
             methods.append("passkey")
         await self._store.open_challenge(
-            digest_of_secret(challenge), account_id, purpose="login", expires_at=expires_at, password_hash=password_hash
+            digest_of_token(challenge), account_id, purpose="login", expires_at=expires_at, password_hash=password_hash
         )
         return SecondFactorRequired(
             challenge=challenge, methods=(*methods, "recovery_code"), expires_at=expires_at, passkey=request
@@ -108,7 +104,7 @@ class FactorCheck:
         if sum(given is not None for given in (answer.code, answer.recovery_code, answer.passkey)) != 1:
             raise invalid("", "must have exactly one of code, recovery_code and passkey")
         return await self._store.count_attempt(
-            digest_of_secret(challenge), is_code=answer.code is not None, most=MOST_ANSWERS, at=self._clock.now()
+            digest_of_token(challenge), is_code=answer.code is not None, most=MOST_ANSWERS, at=self._clock.now()
         )
 
     async def run(self, account_id: AccountId, challenge: str, answer: SecondFactorAnswer) -> FactorUse:

@@ -1,7 +1,6 @@
 """Single sign-on: logins by OpenID Connect providers, and the accounts that they are linked to."""
 
 import contextlib
-import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +27,7 @@ from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.lru_cache import LruCache
+from flowrunner.services.random_tokens import digest_of_token
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.workspaces import MAX_JOINED, MAX_MEMBERS
 
@@ -193,7 +193,7 @@ class SignOn:
         is_open = await self._store.open(
             identity,
             session,
-            state_digest=_digest(state.state),
+            state_digest=digest_of_token(state.state),
             state_expires_at=now + STATE_LIFE,
             at=now,
             audit=lambda _: _by_provider(login_entry(session, at=now), provider),
@@ -211,7 +211,7 @@ class SignOn:
         given = (returned.state or "").encode("utf-8", "surrogatepass")
         if state.provider != provider.id or not hmac.compare_digest(state.state.encode(), given):
             raise SignOnFailed("expired", "The state is that of another login")
-        digest = _digest(state.state)
+        digest = digest_of_token(state.state)
         if self._returned.get(digest):
             raise SignOnFailed("expired", "The state was used before")
         self._returned.keep(digest, True)
@@ -288,7 +288,7 @@ class SignOn:
             await self._store.add(
                 identity,
                 session=session,
-                state_digest=_digest(state.state),
+                state_digest=digest_of_token(state.state),
                 state_expires_at=now + STATE_LIFE,
                 most=_MOST_IDENTITIES,
                 audit=entry,
@@ -396,7 +396,3 @@ def _is_address(text: str, email: str) -> bool:
 def _name_of(found: ProviderAccount, email: str) -> str:
     name = "".join(filter(str.isprintable, found.name or "")).strip()[:_MOST_NAME_CHARACTERS]
     return name or email.partition("@")[0]
-
-
-def _digest(state: str) -> str:
-    return hashlib.sha256(state.encode()).hexdigest()

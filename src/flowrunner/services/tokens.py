@@ -1,7 +1,6 @@
 """API tokens, with which programs authenticate."""
 
 import contextlib
-import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from flowrunner.ports.accounts import TokenStore, TokenView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
+from flowrunner.services.random_tokens import digest_of_token
 
 PREFIX: Final = "fr_pat_"
 MAX_TOKENS: Final = 100
@@ -103,7 +103,12 @@ class Tokens:
         details: dict[str, JSON] = {"scopes": view.scopes, "has_end": life is not None}
         entry = act(caller, "token.created", "token", view.id, at=now, details=details)
         await self._store.create(
-            caller.account_id, view, digest=_sha256(token), by=caller.credential.id, most=MAX_TOKENS, audit=entry
+            caller.account_id,
+            view,
+            digest=digest_of_token(token),
+            by=caller.credential.id,
+            most=MAX_TOKENS,
+            audit=entry,
         )
         return view, token
 
@@ -155,8 +160,4 @@ def digest(token: str) -> str | None:
     """Return the digest that a token is stored by; None for a text that cannot be a token."""
     if len(token) != len(PREFIX) + _CHARACTERS or not token.isascii():
         return None
-    return _sha256(token)
-
-
-def _sha256(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return digest_of_token(token)
