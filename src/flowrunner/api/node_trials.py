@@ -66,7 +66,9 @@ class TrialAnswer(Answer, frozen=True, kw_only=True):
     action: str | UnsetType = UNSET
     error: TrialError | UnsetType = UNSET
     wait: TrialWait | UnsetType = UNSET
-    scopes: Annotated[list[str] | UnsetType, Meta(description="The rounds or branches that it would begin.")] = UNSET
+    scopes: Annotated[
+        list[str] | UnsetType, Meta(description="The keys of the rounds or branches that it would begin.")
+    ] = UNSET
     logs: list[TrialLineAnswer]
     duration: Annotated[int, Meta(description="Milliseconds.")]
 

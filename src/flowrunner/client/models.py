@@ -1710,7 +1710,7 @@ class Trial(Model):
         has_effects: A node of this type may have had effects outside.
         params: The evaluated parameters. Null if they could not be evaluated.
         result: Only of a completed or skipped node.
-        scopes: The rounds or branches that it would begin.
+        scopes: The keys of the rounds or branches that it would begin.
         duration: Milliseconds.
     """
 
