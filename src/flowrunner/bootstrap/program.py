@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from flowrunner.api.http.early_refusals import EarlyRefusals
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.bootstrap.accounts import assemble_accounts
+from flowrunner.bootstrap.api import assemble_api
 from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.callbacks import assemble_callbacks
 from flowrunner.bootstrap.data import OpenStorage
@@ -21,7 +22,6 @@ from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.bootstrap.stores import Stores
 from flowrunner.bootstrap.telemetry import add_gauges
 from flowrunner.bootstrap.triggers import assemble_triggers
-from flowrunner.bootstrap.web import assemble_web
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.processes.engine_processes import EngineProcesses, StartProcess
@@ -146,13 +146,13 @@ def assemble(
         ),
         # The streams are opened by the application, which is built from the services.
         operation=assemble_operation(
-            settings, database, stores, engine, clock=clock, streams=lambda: web.streams.count
+            settings, database, stores, engine, clock=clock, streams=lambda: api.streams.count
         ),
     )
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(services.accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
     readiness = Readiness(engine.dispatcher, database, engine.processes)
-    web = assemble_web(
+    api = assemble_api(
         settings,
         services,
         stores,
@@ -174,16 +174,16 @@ def assemble(
         clock=clock,
     )
     metrics.gauge(
-        "flowrunner_sockets_open", "Open WebSockets, event streams and waiting requests.", lambda: web.streams.count
+        "flowrunner_sockets_open", "Open WebSockets, event streams and waiting requests.", lambda: api.streams.count
     )
     metrics.gauge(
         "flowrunner_standby", "1 while another server is active and this one waits.", lambda: readiness.is_standby
     )
     return Program(
-        app=web.app,
+        app=api.app,
         services=services,
         setup=setup,
-        streams=web.streams,
+        streams=api.streams,
         broadcast=engine.broadcast,
         dispatcher=engine.dispatcher,
         advancing=engine.advancing,
@@ -197,5 +197,5 @@ def assemble(
         token_uses=uses,
         readiness=readiness,
         metrics=metrics,
-        early_refusals=web.early_refusals,
+        early_refusals=api.early_refusals,
     )

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebParts:
+class ApiParts:
     app: FastAPI
     streams: OpenStreams
     early_refusals: EarlyRefusals
 
 
-def assemble_web(
+def assemble_api(
     settings: Settings,
     services: Services,
     stores: Stores,
@@ -48,7 +48,7 @@ def assemble_web(
     clock: SystemClock,
     metrics: Metrics,
     exporters: "Exporters | None",
-) -> WebParts:
+) -> ApiParts:
     streams = OpenStreams(services, clock, most=settings.max_sockets, most_of_account=settings.account_sockets)
     services.known_callers.on_end(streams.end_sessions, on_workspace_change=streams.revalidate_workspace)
     feed, browser = EventFeed(stores.journal, broadcast), Browser(settings.public_url)
@@ -79,4 +79,4 @@ def assemble_web(
         on_request=metrics.requests.count,
         reads_traces=exporters is not None and exporters.spans is not None,
     )
-    return WebParts(app=app, streams=streams, early_refusals=early_refusals)
+    return ApiParts(app=app, streams=streams, early_refusals=early_refusals)
