@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from api.shapes import assert_error, assert_refused
 from flowrunner.api.http.authentication import Place, place_of
+from flowrunner.api.http.bodies import MAX_ANONYMOUS_BODY_BYTES
 from flowrunner.api.http.policies import policy_of
 from flowrunner.api.http.routing import AdminRoute, BoundedRoute, ProbeRoute, ProtectedRoute, PublicRoute
 from flowrunner.api.mcp.route import McpRoute
@@ -281,11 +282,18 @@ def test_a_route_with_an_id_says_where_it_acts(path: str) -> None:
     AdminRoute(path, serve)
 
 
-def test_every_policy_stands_below_the_decorator_of_the_router() -> None:
-    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, BoundedRoute)]
+ROUTES: Final = [route for router in ROUTERS for route in router.routes if isinstance(route, BoundedRoute)]
 
+
+def test_every_policy_stands_below_the_decorator_of_the_router() -> None:
     # Above it, it comes too late: the route has been made without it.
-    assert [route.path for route in routes if route.policy is not policy_of(route.endpoint)] == []
+    assert [route.path for route in ROUTES if route.policy is not policy_of(route.endpoint)] == []
+
+
+def test_a_route_that_needs_no_caller_parses_short_bodies_alone() -> None:
+    open_ones = [route for route in ROUTES if not isinstance(route, ProtectedRoute) and route.takes_body]
+
+    assert {route.most_bytes for route in open_ones} == {MAX_ANONYMOUS_BODY_BYTES}
 
 
 def test_a_route_acts_where_its_own_parameter_says() -> None:

@@ -165,5 +165,6 @@ class Services(
         callbacks: CallbackServices,
         operation: OperationServices,
     ) -> Self:
+        """Return the services of all groups."""
         groups = (accounts, flows, executions, triggers, jobs, callbacks, operation)
         return cls(**{name: service for group in groups for name, service in vars(group).items()})
