@@ -638,6 +638,17 @@ def test_s63_one_workspace_cannot_take_all_places_of_requests_that_wait_for_a_re
     assert waiting.is_free(mara)
 
 
+def test_requests_that_prove_their_sender_do_not_count_for_their_address(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"ANONYMOUS_REQUESTS": "20"})
+    try:
+        url, _ = new_hook(server.start().admin())
+        replies = [send(Client(server.url), url, b"{}") for _ in range(40)]
+    finally:
+        server.stop()
+
+    assert {reply.status for reply in replies} == {202}
+
+
 def test_s54_challenges_count_for_the_address_that_asks_for_them(tmp_path: Path) -> None:
     server = Server(tmp_path, {"ANONYMOUS_REQUESTS": "20"})
     try:

@@ -166,10 +166,14 @@ async def test_without_its_answer_a_request_is_still_done_once(tmp_path: Path, m
     async with team_at(tmp_path) as team:
         first = await create(team.mara, Idempotency_Key="k")
         second = await create(team.mara, Idempotency_Key="k")
+        different = await team.mara.request(
+            "POST", "/api/v1/flows", {"name": "Other", "definition": SMALLEST}, Idempotency_Key="k"
+        )
         total = (await team.mara.request("GET", "/api/v1/flows")).json["total"]
 
     assert first.status == 201
     assert_error(second, 409)
+    assert_error(different, 422)
     assert "its answer was not kept" in second.error["message"]
     assert total == 1
 

@@ -171,6 +171,7 @@ def test_the_time_to_wait_is_limited(user: User) -> None:
 
     assert done.stdout == ""
     assert "after 0.3 s. It continues: flowrunner watch exec-" in done.stderr
+    assert "after 0 s. It continues" in user("run", "asking", "--timeout", "0s", code=8).stderr
 
 
 def test_executions_are_cancelled(user: User) -> None:

@@ -26,7 +26,7 @@ from flowrunner.client import (
     UnreadableAnswer,
 )
 from flowrunner.client.answers import Answer
-from flowrunner.client.following import EventPosition
+from flowrunner.client.following import EventPosition, Lines
 from flowrunner.client.requests import Origin, request
 from flowrunner.client.retries import Attempts, Retries
 from support.tls import Issuer
@@ -290,6 +290,15 @@ def test_a_certificate_of_somebody_unknown_is_refused(ask: Ask, tmp_path: Path) 
 # Events
 
 
+def test_lines_may_be_longer_together_than_one_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowrunner.client.following.LONGEST_LINE_BYTES", 100)
+    lines = Lines()
+
+    found = [line for _ in range(10) for chunk in (b"x" * 60, b"y\n") for line in lines.of(chunk)]
+
+    assert found == [b"x" * 60 + b"y"] * 10
+
+
 def events(url: str, *, is_async: bool) -> list[int]:
     if not is_async:
         with Client(url, TOKEN) as client:
@@ -341,6 +350,18 @@ def test_events_that_arrive_between_two_losses_begin_the_time_for_attempts_again
         now += 60.0
 
     position.after_loss(ServerUnreachable("cut off", was_sent=True))
+    now += 60.0
+    with pytest.raises(ServerUnreachable):
+        position.after_loss(ServerUnreachable("cut off", was_sent=True))
+
+
+def test_a_loss_after_a_long_quiet_stream_begins_the_time_for_attempts() -> None:
+    now = 0.0
+    position = EventPosition("exec-1", 0, Retries(10.0), lambda: now)
+    position.event(b'{"seq": 1}')
+    now += 3600.0
+
+    assert position.after_loss(ServerUnreachable("cut off", was_sent=True)) < 10.0
     now += 60.0
     with pytest.raises(ServerUnreachable):
         position.after_loss(ServerUnreachable("cut off", was_sent=True))

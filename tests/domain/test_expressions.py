@@ -316,6 +316,15 @@ def test_the_values_filled_in_are_bounded_together() -> None:
             rendered(template_of(value), scope)
 
 
+def test_the_text_of_a_value_counts_where_it_is_longer_than_the_value() -> None:
+    # Six characters of the text for each of the value.
+    scope = {"input": ["\x01" * (MAX_RENDERED // 4)]}
+
+    assert rendered(template_of("${input}"), scope) == scope["input"]
+    with pytest.raises(TooMuchFilledIn, match=r"reached at \$\{input\}"):
+        rendered(template_of("as text: ${input}"), scope)
+
+
 @pytest.mark.parametrize("value", ["x" * 1_000_000, [0] * 250_000, {"a": ["x" * 1000] * 1000}])
 @pytest.mark.parametrize("text", ["${input}", "${input} "])
 def test_naming_a_long_value_often_takes_no_more_memory_than_naming_it_until_it_is_too_much(

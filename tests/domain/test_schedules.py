@@ -324,10 +324,29 @@ def test_the_policy_decides_what_an_outage_leaves() -> None:
     assert steps(quarterly("latest", missed_window_seconds=120), NOON, now)[:2] == ([], 5)
 
 
+def test_an_outage_leaves_nothing_after_the_end_of_a_schedule() -> None:
+    due = [NOON, NOON + HOUR / 4, NOON + HOUR / 2]
+    kept: dict[Missed, list[datetime]] = {"none": [], "latest": due[-1:], "all": due}
+    for missed, started in kept.items():
+        schedule = Schedule(every_seconds=900, missed=missed, end=due[-1])
+
+        assert steps(schedule, NOON, NOON + 2 * HOUR) == (started, 3 - len(started), None)
+
+
 def test_what_is_due_at_the_end_of_an_outage_is_not_missed() -> None:
     now = NOON + HOUR + timedelta(seconds=20)
 
     assert steps(quarterly("none"), NOON, now)[:2] == ([NOON + HOUR], 4)
+
+
+def test_a_due_time_as_old_as_the_window_is_started() -> None:
+    now = NOON + HOUR
+
+    assert steps(quarterly("all", missed_window_seconds=1800), NOON, now)[:2] == (
+        [now - HOUR / 2, now - HOUR / 4, now],
+        2,
+    )
+    assert steps(quarterly("latest", missed_window_seconds=300), NOON, now + 5 * MINUTE)[:2] == ([now], 4)
 
 
 def test_a_long_outage_leaves_a_bounded_number_of_starts() -> None:

@@ -122,6 +122,35 @@ async def test_a_branch_that_was_cancelled_runs_anew_when_its_sibling_is_run_aga
     assert sorted(requests) == ["http://peer/fast", "http://peer/slow"]
 
 
+async def test_a_branch_that_was_cancelled_after_a_step_goes_on_after_it(engine: Machine) -> None:
+    engine.http.at("http://peer/slow", never, answer())
+    await engine.run(
+        """
+        nodes:
+          race:
+            type: parallel
+            params: {join: any}
+            branches:
+              slow:
+                nodes:
+                  begin: {type: webhook, params: {url: "http://peer/begin"}, next: push}
+                  push: {type: webhook, params: {url: "http://peer/slow"}, output: slow}
+              fast:
+                nodes:
+                  begin: {type: webhook, params: {url: "http://peer/other"}, next: push}
+                  push: {type: webhook, params: {url: "http://peer/fast"}, output: fast}
+        """,
+        {},
+    )
+    assert "http://peer/slow" in [request.url for request in engine.http.requests]
+    engine.http.at("http://peer/fast", never)
+
+    end, requests = await rerun(engine, "race.1[fast]/push.1")
+
+    assert end.result == {"slow": "slow"}
+    assert sorted(requests) == ["http://peer/fast", "http://peer/slow"]
+
+
 async def test_steps_that_are_kept_are_no_steps_of_the_new_execution_s_own(engine: Machine) -> None:
     await engine.run(
         """

@@ -46,6 +46,46 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
     assert engine.http.requests[0].body == b'{"n":1}'
 
 
+async def test_a_wait_that_is_longer_than_its_flow_may_take_ends_with_the_flow(engine: Machine) -> None:
+    await engine.save("limits: {timeout: 1h}\nnodes: {a: {type: delay, params: {duration: 2h}}}")
+    await engine.start()
+    await engine.until_parked()
+
+    engine.clock.advance(hours=1)
+    engine.look_at_timers()
+
+    assert await engine.until_ended() is Status.FAILED
+
+
+async def test_a_wait_that_is_tried_again_later_waits_for_nothing_until_then(engine: Machine) -> None:
+    await engine.save(
+        """
+        nodes:
+          ask:
+            type: wait
+            params: {key: go}
+            output: "${result.number.toFixed()}"
+            retry: {max: 1, delay: 1h, errors: [expression]}
+        """
+    )
+    await engine.start()
+    await engine.until_parked()
+    await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", "no number")
+    await engine.until_parked()
+    retrying = rows_of(engine.path, "SELECT status, waiting_for FROM executions")[0]
+    # It is for the next attempt.
+    await engine.signals.send(caller_of(MARA), ExecutionId("exec-1"), "go", {"number": 7})
+    await engine.until_parked()
+
+    engine.clock.advance(hours=1)
+    engine.look_at_timers()
+
+    assert await engine.until_ended() is Status.COMPLETED
+    assert ending(await engine.events()).result == "7"
+    assert retrying[0] == "running"
+    assert [wait["type"] for wait in json.loads(retrying[1])] == ["retry"]
+
+
 @pytest.mark.parametrize("deadline", [None, timedelta(hours=1), timedelta(hours=3)])
 async def test_a_node_type_waits_until_its_moment_or_fails_at_an_earlier_deadline(
     path: Path, deadline: timedelta | None

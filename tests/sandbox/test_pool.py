@@ -699,6 +699,18 @@ async def test_one_worker_serves_all_accounts_round_robin() -> None:
     assert [one.value for (one,) in found] == list(range(50))
 
 
+async def test_the_workers_of_the_workspaces_that_were_last_active_are_kept() -> None:
+    sandbox = JailedSandbox(workers=2)
+    try:
+        for name in ("a", "b", "c", "d"):
+            await sandbox.evaluate(WorkspaceId(name), [Script("1")], {})
+        kept = [worker.workspace_id for worker in sandbox._idle]
+    finally:
+        await sandbox.close()
+
+    assert kept == ["c", "d"]
+
+
 async def test_a_fork_server_that_is_killed_is_replaced(sandbox: JailedSandbox) -> None:
     killed: set[int] = set()
     for _ in range(3):

@@ -345,17 +345,23 @@ async def test_s73_invitations_are_bounded(team: Team) -> None:
         "new@example.com", by="omar", to=str((await team.go("omar", "GET", "/api/v1/workspaces/omars")).json["id"])
     )
     assert (full.status, str(MOST_OPEN) in full.error["message"]) == (409, True)
+    # One that has expired is not open, although it was not purged yet.
+    await team.change("UPDATE invitations SET expires_at = 1 WHERE id = 'i1'")
+    omars_id = str((await team.go("omar", "GET", "/api/v1/workspaces/omars")).json["id"])
+    assert (await team.invite("new@example.com", by="omar", to=omars_id)).status == 201
 
 
+@pytest.mark.parametrize("addresses", [["127.0.0.1"] * 3, ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:3"]])
 async def test_s73_one_address_makes_a_bounded_number_of_accounts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
     monkeypatch.setattr(invitations, "MOST_SIGN_UPS", 2)
     async with program_at(tmp_path / "data", sign_up="admins") as program:
         team = await Team(program).begin()
         tokens = [await team.token(f"new{n}@example.com") for n in range(3)]
 
-        assert [(await team.sign_up(token)).status for token in tokens] == [201, 201, 429]
+        replies = [await team.sign_up(token, address=at) for token, at in zip(tokens, addresses, strict=True)]
+        assert [reply.status for reply in replies] == [201, 201, 429]
         assert (await team.sign_up(tokens[2], address="198.51.100.9")).status == 201
 
 

@@ -35,3 +35,17 @@ async def test_a_secret_of_another_process_is_hidden_before_a_flow_uses_it_here(
         async with asyncio.timeout(10):
             while await shown() != "***":  # noqa: ASYNC110 # the program looks by itself
                 await asyncio.sleep(0.01)
+
+
+async def test_a_secret_of_another_process_is_hidden_as_soon_as_a_step_has_read_it(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        owner = await program.services.accounts.create(
+            name="Omar", email="omar@example.com", password=PASSWORD, role="user"
+        )
+        elsewhere = AesVault(SqlSecrets(program.database), program.vault._master_keys, SystemClock())
+        redactor = await program.vault.redactor(owner.id)
+        await elsewhere.set(owner.id, "KEY", VALUE, at=SystemClock().now())
+
+        assert await program.vault.reveal(owner.id, ["KEY"]) == {"KEY": VALUE}
+
+        assert redactor.redact(VALUE) == "***"

@@ -245,6 +245,21 @@ async def test_a_trigger_that_fails_again_and_again_says_why(engine: Machine, fl
     assert (repaired.state, repaired.error, repaired.failures) == ("armed", None, 0)
 
 
+async def test_a_pause_of_a_trigger_and_its_end_begin_a_new_count_of_failures(
+    engine: Machine, flows: Flows, mara: Caller
+) -> None:
+    one = await world(engine, flows, mara, 'every: 15m, input: {n: "${trigger.due_at.x.y}"}')
+    triggers = SqlTriggers(engine.database)
+    counts = []
+    for paused in (True, False):
+        await one.advance(minutes=15)
+        before = await one.trigger()
+        after = await triggers.set_paused(MARA, before.id, paused=paused, at=engine.clock.now())
+        counts.append((before.failures, after.failures, after.error))
+
+    assert counts == [(1, 0, None), (0, 0, None)]
+
+
 async def test_a_due_time_is_not_started_again_after_a_save_and_a_clock_that_goes_back(
     engine: Machine, flows: Flows, mara: Caller
 ) -> None:

@@ -59,6 +59,15 @@ def test_a_success_forgets_the_failures_before_it() -> None:
     throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
 
 
+def test_logins_that_succeed_take_nothing_from_their_address() -> None:
+    throttle = Throttle(most_of_address=2)
+    for n in range(10):
+        throttle.attempt(f"name-{n}@example.com", "192.0.2.1", now=NOON)
+        throttle.succeeded(f"name-{n}@example.com", "192.0.2.1")
+
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+
+
 def test_many_different_names_from_one_address_wait_and_those_from_another_do_not() -> None:
     throttle = Throttle(most_of_address=100)
     for n in range(100):

@@ -1,6 +1,63 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { api, ApiError } from "../api/client";
 import { GraphStates } from "../graph/states";
-import { stateAfter } from "./store";
+import { ExecutionStore, stateAfter } from "./store";
+
+const DETAIL = { id: "exec-1", status: "completed" };
+const GRAPH = { nodes: [], edges: [] };
+const STEPS: Record<string, unknown[]> = { "": [{ id: 2, scope: "" }], "each.1[0]": [{ id: 5, scope: "each.1[0]" }] };
+
+/** Answer requests from these values; return the paths that were asked for, and a way to let the next steps fail. */
+function server(): { asked: string[]; fail: () => void } {
+  const asked: string[] = [];
+  let isFailing = false;
+  vi.spyOn(api, "get").mockImplementation((async (path: string, { query }: { query?: { scope?: string } }) => {
+    asked.push(path);
+    if (path.endsWith("/graph")) return GRAPH;
+    if (!path.endsWith("/steps")) return DETAIL;
+    if (isFailing) {
+      isFailing = false;
+      throw new ApiError(503, "unavailable", "Try again");
+    }
+    return { steps: STEPS[query?.scope ?? ""] };
+  }) as typeof api.get);
+  return { asked, fail: () => (isFailing = true) };
+}
+
+async function loaded(): Promise<ExecutionStore> {
+  const store = new ExecutionStore("exec-1", new GraphStates(() => undefined));
+  await vi.waitFor(() => expect(store.version.value).toBe(1));
+  return store;
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe("an execution that is shown", () => {
+  it("asks again for the steps of a round that could not be read", async () => {
+    const { fail } = server();
+    const store = await loaded();
+    fail();
+    await expect(store.scope("each.1[0]")).rejects.toThrow("Try again");
+
+    expect(await store.scope("each.1[0]")).toEqual(STEPS["each.1[0]"]);
+    expect(store.steps.value.map(({ id }) => id)).toEqual([2, 5]);
+  });
+
+  it("asks for nothing more once it is closed", async () => {
+    const { asked } = server();
+    const store = await loaded();
+    const under = store.load();
+    void store.load();
+    store.close();
+    asked.length = 0;
+    await under;
+    await new Promise((done) => setTimeout(done, 10));
+
+    expect(asked).toEqual([]);
+  });
+});
 
 describe("the state of a node after an event", () => {
   it("keeps the sums and the failure of a loop's rounds", () => {

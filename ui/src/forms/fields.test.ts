@@ -29,6 +29,12 @@ test("what is typed becomes a value of the type, or a fault", () => {
   expect(valueOf(any!, '{"a": null}')).toEqual({ value: { a: null } });
 });
 
+test("a number that JSON cannot hold is no number", () => {
+  const [amount] = inputFields({ amount: { type: "number" } });
+  for (const text of ["1e999", "-1e999", "Infinity", "NaN"]) expect(valueOf(amount!, text)).toEqual({ fault: "This is not a number" });
+  expect(valueOf(amount!, "1e300")).toEqual({ value: 1e300 });
+});
+
 test("a value is shown as it can be typed again", () => {
   for (const value of [["a", 1], { a: { b: [1] } }, 3, true, "text"]) expect(valueOf(any!, textOf(any!, value))).toEqual({ value });
 });

@@ -1,0 +1,19 @@
+"""The wait for an execution while its server goes away and comes back."""
+
+import pytest
+
+from client.scripted import answer, scripted
+from client.test_hostile_servers import TOKEN, cut, stream
+from flowrunner.cli import waiting
+from flowrunner.client import Client
+
+
+def test_each_absence_of_the_server_is_waited_for_from_its_own_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_AWAY_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "_AGAIN_SECONDS", 0.2)
+    over = {"events": [], "after": 3, "has_ended": True}
+    steps = cut('{"seq": 1}'), cut('{"seq": 2}'), stream('{"seq": 3}', ends=True), answer(200, over)
+    with scripted(*steps) as server, Client(server.url, TOKEN, retry_seconds=0) as client:
+        events = list(waiting._events(client, "exec-1"))
+
+    assert [event.get("seq", "away") for event in events] == [1, "away", 2, "away", 3]
