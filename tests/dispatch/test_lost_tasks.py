@@ -8,6 +8,7 @@ from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, Poll
 from temporalio.client import Client
 
 from dispatch.cluster import Cluster, Front
+from flowrunner.bootstrap.dispatching import temporal_jobs
 from flowrunner.dispatch.temporal import dispatcher, lost_tasks, workflow_client
 from flowrunner.domain.status import Status
 
@@ -42,6 +43,28 @@ async def test_an_execution_does_not_wait_for_the_last_of_many_workers_that_died
     again = await dying_worker(front.client, machines.url.queue)
     assert again.attempt == 1, "the fifth attempt of the same task would come seconds later"
     assert again.workflow_execution.workflow_id == id
+    async with machines.worker():
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def test_an_execution_that_a_worker_had_acquired_does_not_wait_either(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was begun and is not due, so nothing but its task shows that it waits."""
+    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(lost_tasks, "_LOST_AFTER_SECONDS", 0.0)
+    await front.save("nodes: {a: {type: return, params: {value: 1}}}")
+    id = await front.start()
+    await front.side.journal.acquire(id, await front.side.journal.epoch())
+    for _ in range(4):
+        await dying_worker(front.client, machines.url.queue)
+
+    for job in temporal_jobs(front.side.dispatcher):
+        if job.name in ("temporal.sweep", "temporal.running", "temporal.suspects"):
+            await job.run()
+
+    again = await dying_worker(front.client, machines.url.queue)
+    assert (again.attempt, again.workflow_execution.workflow_id) == (1, id)
     async with machines.worker():
         assert await front.until_ended(id) == [Status.COMPLETED]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 
 _SWEEP_SECONDS: Final = 5.0
+_RUNNING_SECONDS: Final = 30.0
 _RESTART_SECONDS: Final = 300.0
 
 # The dispatcher, the part that advances executions in this process, and the background jobs of the two.
@@ -107,6 +108,10 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
 def temporal_jobs(dispatcher: "TemporalDispatcher") -> Sequence[Background]:
     return (
         Background(name="temporal.sweep", every=_SWEEP_SECONDS, run=dispatcher.sweep, where="one", first_after=0.0),
+        # Workers may die one after the other with an execution that one of them has acquired.
+        Background(name="temporal.running", every=_RUNNING_SECONDS, run=dispatcher.revive_running, where="one"),
+        # Each process knows only the suspects that it has found.
+        Background(name="temporal.suspects", every=_SWEEP_SECONDS, run=dispatcher.revive_suspects),
         # At the start of each process, too: it may be another Temporal than before.
         Background(name="temporal.restart", every=_RESTART_SECONDS, run=dispatcher.restart_all, first_after=0.0),
         Background(name="temporal.queued", every=_SWEEP_SECONDS, run=dispatcher.count_queued, first_after=0.0),

@@ -191,15 +191,14 @@ class TemporalDispatcher(LinkingDispatcher):
             await self._workflows.nudge(id, workspace_id)
         for id, workspace_id in await self._due.unowned(since=now - _LATE, limit=_PAGE):
             await self._workflows.revive(id, workspace_id)
-        await self._workflows.revive_suspects()
         await self._admission.sweep(late=now - _LATE, limit=_PAGE)
         await self._inbox.purge(before=now - _FORGOTTEN)
 
-    async def count_queued(self) -> None:
-        """Count the executions that wait for an active slot or for a worker."""
-        self._queued = await self._admission.waiting()
+    async def revive_suspects(self) -> None:
+        """Check again the executions that, as this process has found, may wait for a dead worker."""
+        await self._workflows.revive_suspects()
 
-    async def restart_all(self) -> None:
+    async def revive_running(self) -> None:
         """Start the workflow of every running execution that Temporal has lost, or whose worker has died."""
         after: ExecutionId | None = None
         while True:
@@ -207,7 +206,15 @@ class TemporalDispatcher(LinkingDispatcher):
             for id, workspace_id in page:
                 await self._workflows.revive(id, workspace_id)
             if len(page) < _PAGE:
-                break
+                return
             after = page[-1][0]
+
+    async def count_queued(self) -> None:
+        """Count the executions that wait for an active slot or for a worker."""
+        self._queued = await self._admission.waiting()
+
+    async def restart_all(self) -> None:
+        """Repeat every start and notification that may be lost: Temporal may be another one than before."""
+        await self.revive_running()
         await self._admission.sweep_lost(limit=_PAGE)
         await self._reconcile_all()
