@@ -160,6 +160,17 @@ async def test_answers_on_a_kept_connection_are_read_to_their_end(
     assert receiver.connections == [1, 1, 1]
 
 
+async def test_each_answer_on_a_kept_connection_may_be_as_long_as_the_first(
+    client: EgressClient, receiver: ByteReceiver
+) -> None:
+    receiver.answers = [_answer(b"x" * MAX_ANSWER_BYTES) for _ in range(4)]
+
+    answers = [await ask(client, receiver.url) for _ in range(4)]
+
+    assert [len(answer.body) for answer in answers] == [MAX_ANSWER_BYTES] * 4
+    assert receiver.connections == [1] * 4
+
+
 async def test_a_connection_that_the_answer_closes_is_not_kept(client: EgressClient, receiver: ByteReceiver) -> None:
     receiver.answers = [OK, _answer(b"last", "Connection: close")]
 
