@@ -3,6 +3,7 @@
 #
 #   apt install mmdebstrap buildah netavark        # as root, or with user namespaces
 #   make release && deploy/image.sh dist/flowrunner_server-0.1.0-py3-none-any.whl dist/flowrunner-0.1.0.oci.tar
+#   EXTRAS='mcp otel temporal' deploy/image.sh …            # which extras are in it; without the variable, temporal
 #   podman load --input dist/flowrunner-0.1.0.oci.tar       # or skopeo copy oci-archive:… to a registry
 #
 # deploy/Dockerfile makes the same from an image of Python; what is said there about running it holds here. The Python of
@@ -12,6 +13,7 @@ set -eu
 wheel=$1
 target=$2
 suite=${SUITE:-trixie}
+extras=${EXTRAS-temporal}
 here=$(cd "$(dirname "$0")" && pwd)
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
@@ -28,7 +30,9 @@ mmdebstrap --quiet --variant=minbase --include=python3-minimal,python3,ca-certif
 python3 -m venv --without-pip "$root/opt/flowrunner"
 ln -sf /usr/bin/python3 "$root/opt/flowrunner/bin/python3"
 install="python3 -m pip --disable-pip-version-check --python $root/opt/flowrunner/bin/python3 install --quiet"
-$install --require-hashes --requirement "$here/../requirements/temporal.txt"
+for each in runtime $extras; do set -- "$@" --requirement "$here/../requirements/$each.txt"; done
+shift 2
+$install --require-hashes "$@"
 $install --no-deps "$wheel"
 python3 -m pip --python "$root/opt/flowrunner/bin/python3" uninstall --quiet --yes \
     editables hatchling packaging pathspec pluggy tomlkit trove-classifiers

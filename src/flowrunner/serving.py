@@ -230,6 +230,9 @@ class _Serving:
             if is_standby and (not await has_usable_schema(self._settings) or self._is_worker):
                 # Either this version cannot read the database yet, or a worker would have nothing to serve.
                 return await self._wait_on_fallback(STANDBY)
+            if is_standby:
+                # Before the program is opened, which takes a moment, or longer if the database is slow.
+                self._log_standby()
             async with open_program(
                 self._settings,
                 own_ports=own_ports,
@@ -237,9 +240,9 @@ class _Serving:
                 is_worker=self._is_worker,
                 exporters=self._exporters,
             ) as program:
-                self._last_problem = None
                 if is_standby:
                     return await self._be_standby(program, ownership)
+                self._last_problem = None
                 url = _url(self._settings.host, self._listener.getsockname()[1])
                 await first_admin(self._settings, program, url)
                 return await self._be_active(program, ownership)
@@ -277,7 +280,6 @@ class _Serving:
 
     async def _be_standby(self, program: Program, ownership: Ownership) -> Exit:
         self._serve_with(Standby(program.app, self._proxies, self._hosts))
-        self._log_standby()
         async with _ending_silent_streams(program, ownership):
             why = await self._first(
                 (Exit.ROLE, ownership.until(lambda: ownership.is_held)),
@@ -290,9 +292,15 @@ class _Serving:
         if self._last_problem == STANDBY:
             return
         self._last_problem = STANDBY
-        hint = "another server is active on the database; this one takes over when it ends"
+        hint = (
+            "another server is active on the database, and this one takes over when it ends: "
+            "stop that one, or name another database in FLOWRUNNER_DATABASE_URL"
+        )
         if is_shared(self._settings):
-            hint = "a server without Temporal is active on the database; this one continues when that server ends"
+            hint = (
+                "a server without Temporal is active on the database, and this one continues when it ends: "
+                "stop that one, or start it with FLOWRUNNER_DISPATCH"
+            )
         logger.info("server.standby", hint=hint)
 
     async def _be_active(self, program: Program, ownership: Ownership) -> Exit:

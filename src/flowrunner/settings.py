@@ -319,7 +319,8 @@ class Settings:
     account_requests: int | None = setting(_limit, "Requests of an account per minute; 0 is no limit.", default=120_000)
     account_changes: int | None = setting(
         _limit,
-        "Changes of an account to flows, secrets, API tokens and itself per hour; 0 is no limit.",
+        "Requests of an account per hour that change anything but executions, jobs, and calls of MCP tools; 0 is no "
+        "limit.",
         default=10_000,
     )
     anonymous_requests: int | None = setting(

@@ -118,6 +118,9 @@ def test_faults_are_shown_at_their_place_in_the_file_and_nothing_is_changed(user
 
     assert "flows/bad/one.yaml:2:13: error node.type: nodes.a.type: unknown node type 'webhok'" in done.stderr
     assert "did you mean 'webhook'?" in done.stderr
+    write(user.home, {"bad/one.yaml": document(1).replace("nodes:", 'metadata: {name: "a\\tb"}\nnodes:', 1)})
+    done = user("apply", "-f", "flows", code=6)
+    assert "flows/bad/one.yaml:1:1: error invalid: name: has the invisible character U+0009" in done.stderr
     assert stored(user.client) == {}
 
 
@@ -264,6 +267,8 @@ def test_the_file_of_a_flow_is_read_as_the_same_name(name: str, tmp_path: Path) 
         ("metadata: {name: x}\nnodes: {}\n", "x"),
         ("nodes: {metadata: {name: y}}\nmetadata:\n  tags: [name, z]\n  name: 'x y'\n", "x y"),
         ('{"metadata": {"name": "x"}, "nodes": {}}', "x"),
+        (r'{"metadata": {"name": "run \ud83c\udf89"}, "nodes": {}}', "run \U0001f389"),
+        (r"metadata: {name: 'run \ud83c\udf89'}", r"run \ud83c\udf89"),
         ("metadata: {name: ''}\nnodes: {}\n", None),
         ("nodes: {}\n", None),
         ("metadata: {version: '1'}\nname: x\nnodes: {}\n", None),

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
+from flowrunner.bootstrap.dev_account import FILE, open_dev_account
 from support.client import Client
 from support.server import Server
 
@@ -80,6 +82,16 @@ def test_one_command_makes_an_account_a_token_and_a_flow_and_the_next_start_keep
     data = tmp_path / ".local" / "share" / "flowrunner-dev"
     assert [path for path in (data, *data.rglob("*")) if path.stat().st_mode & 0o077] == []
     assert json.loads((data / "dev-account.json").read_text())["password"] == first["password"]
+
+
+def test_servers_that_start_at_once_have_one_account(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            place = tmp_path / str(number)
+            accounts = set(pool.map(lambda _, at=place: open_dev_account(at), range(8)))  # type: ignore[misc]
+            assert len(accounts) == 1
+            assert [path.name for path in place.iterdir()] == [FILE]
+            assert json.loads((place / FILE).read_text())["password"] == accounts.pop().password
 
 
 def test_a_data_directory_with_accounts_of_its_own_stays_as_it_is(tmp_path: Path) -> None:

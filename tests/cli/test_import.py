@@ -36,7 +36,7 @@ def test_each_operation_of_an_api_becomes_a_flow(tmp_path: Path) -> None:
     names, report = imported("openapi", DOCUMENTS / "shop.yaml", tmp_path)
 
     assert names == ["list_orders", "create_order", "get_order", "delete_orders_order_id", "login"]
-    assert report == "5 flows in flows, 0 need review\n"
+    assert report == "5 flows in flows, 0 places need review\n"
     listed = document("list_orders", tmp_path)
     assert listed["metadata"] == {"name": "list_orders", "description": "List orders", "tags": ["orders"]}
     assert listed["inputs"]["state"] == {"type": "string", "enum": ["open", "paid", "no", "010"]}

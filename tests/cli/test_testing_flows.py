@@ -237,7 +237,7 @@ def test_what_differs_is_shown_with_what_ran(tmp_path: Path) -> None:
         "expected the type http.5xx, but it is http.401: go away",
         "expected a message with 'come', but it is 'go away'",
     ]
-    assert blocks["tries"][0] == "tries: expected 2 attempts of 'fetch', but there were 1"
+    assert blocks["tries"][0] == "tries: expected 2 attempts of 'fetch', got 1"
     assert blocks["logs"][:2] == ["logs:", "no line of the level warn contains 'careful'; the lines are:"]
 
 
@@ -288,7 +288,7 @@ def test_mocks_that_do_not_fit_fail_the_test_whatever_it_expects(tmp_path: Path)
     )
 
     assert (report["exit"], report["failed"]) == (1, 2)
-    assert report["by_name"]["too_few"]["problems"] == ["the mock of 'fetch' has 1 answers, but the node ran once more"]
+    assert report["by_name"]["too_few"]["problems"] == ["the mock of 'fetch' has 1 answer, but the node ran once more"]
     assert report["by_name"]["no_answer"]["problems"] == [
         "the node 'push' (webhook) would reach outside, and tests run offline. "
         "Give it a mock: mocks: {push: {result: …}}"
@@ -451,7 +451,7 @@ def test_the_results_are_junit_that_readers_accept(tmp_path: Path) -> None:
         ("tests: {a: {expect: {result: 2}}, b: {}}", ("-k", "b"), 0, "1 passed, 0 failed"),
         ("tests: {a: {}}", ("-k", "zzz"), 2, "no test name contains 'zzz'"),
         ("", (), 2, "no tests: write them under the key 'tests' of a flow"),
-        ("tests: {a: {expct: 1}}", (), 6, "0 passed, 0 failed; 1 of 1 flows invalid"),
+        ("tests: {a: {expct: 1}}", (), 6, "0 passed, 0 failed; 1 of 1 flow invalid"),
         ("tests: {a: {}}", ("--timeout", "soon"), 2, "Error: --timeout: 'soon' is not a duration"),
         ("tests: {a: {}}", ("--junit", "no/such/place.xml"), 2, "Error: --junit: no/such/place.xml cannot be written"),
     ],
@@ -550,7 +550,7 @@ tests:
     done = flowrunner("test", "flow.yaml", "--junit", "results.xml", at=tmp_path)
 
     assert done.returncode == 1
-    assert "expected 3 lines, but there are 9002; the first difference is in line 2:" in done.stdout
+    assert "expected 3 lines, got 9002; the first difference is in line 2:" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 600
     assert len(done.stdout.splitlines()) < 60
     assert (tmp_path / "results.xml").stat().st_size < 50_000

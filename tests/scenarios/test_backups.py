@@ -199,15 +199,23 @@ def test_nothing_is_restored_into_a_directory_in_use_or_with_data(
 
 
 @pytest.mark.parametrize("passphrase", ["", "nine brown hare", "x" * 100_000], ids=["none", "wrong", "long"])
-def test_a_wrong_passphrase_restores_nothing(passphrase: str, backup: Path, tmp_path: Path) -> None:
-    target = tmp_path / "new"
+def test_a_wrong_passphrase_leaves_nothing(passphrase: str, backup: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "data"
 
     refused = flowrunner("restore", backup, "--passphrase-file", "-", "--data-dir", target, input=passphrase)
 
     assert refused.returncode == 1
     assert "The passphrase does not open the keys" in refused.stderr
-    assert not (target / "flowrunner.db").exists()
-    assert not (target / "keys").exists()
+    assert not target.parent.exists()
+
+    # Repeated at the same place, which may also be a directory that was there before.
+    target.mkdir(parents=True, mode=0o700)
+    refused = flowrunner("restore", backup, "--passphrase-file", "-", "--data-dir", target, input=passphrase)
+    assert refused.returncode == 1
+    assert list(target.iterdir()) == []
+    restored = flowrunner("restore", backup, "--passphrase-file", "-", "--data-dir", target, input=PASSPHRASE)
+    assert restored.returncode == 0, restored.stderr
+    assert (target / "flowrunner.db").exists()
 
 
 def test_without_a_terminal_the_passphrase_has_to_be_in_a_file(backup: Path, tmp_path: Path) -> None:
@@ -294,8 +302,7 @@ def test_a_damaged_backup_is_refused_completely(kind: str, backup: Path, tmp_pat
     assert refused.returncode == 1
     assert "is damaged" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not (target / "flowrunner.db").exists()
-    assert not (target / "restore.new").exists()
+    assert not target.exists()
 
 
 def test_a_backup_that_has_no_room_is_not_unpacked(backup: Path, tmp_path: Path) -> None:

@@ -83,15 +83,15 @@ def test_a_newer_version_says_before_an_upgrade_what_it_refuses(tmp_path: Path) 
         server.stop()
 
     assert (same.returncode, same.stdout) == (0, ""), same
-    assert "2 stored flows and revisions: this version would save them all" in same.stderr
+    assert "2 stored flows and revisions: this version would save all of them" in same.stderr
     assert stricter.returncode == 6, stricter
     told = {file["file"]: [fault["code"] for fault in file["faults"]] for file in json.loads(stricter.stdout)["files"]}
     assert [codes for name, codes in told.items() if f"{flow}, revision 1, " in name] == [["too_long", "node.type"]]
     assert [codes for name, codes in told.items() if f"{flow}, revision 3, " in name] == [[]]
     assert len(told) == 2
-    assert "1 of which this version would not save; 1 of their executions are running" in stricter.stderr
+    assert "this version would not save 1 of them, with 1 running execution" in stricter.stderr
     assert forgetful.returncode == 6
-    assert "1 executions have events of the type 'node.waiting', which this version does not know" in forgetful.stdout
+    assert "1 execution has events of the type 'node.waiting', which this version does not know" in forgetful.stdout
 
 
 @pytest.mark.parametrize(

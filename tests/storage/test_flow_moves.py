@@ -182,7 +182,7 @@ async def test_a_flow_with_open_executions_does_not_move(moves: Moves) -> None:
     await moves.set_up()
     await moves.journal.append(moves.creation("open"))
 
-    with pytest.raises(Conflict, match=r"1 executions of this flow have not ended: cancel them"):
+    with pytest.raises(Conflict, match=r"The flow has 1 open execution: cancel"):
         await moves.begin(MARA, MOVED, OMAR, limits=UNLIMITED)
 
     assert len(await moves.listed(MARA)) == 6

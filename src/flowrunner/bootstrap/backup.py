@@ -24,7 +24,7 @@ from flowrunner.bootstrap.backup_file import (
     write_backup,
 )
 from flowrunner.bootstrap.location import DATABASE_FILE, existing, stored_at
-from flowrunner.bootstrap.ownership import locked
+from flowrunner.bootstrap.ownership import LOCK_FILE, locked
 from flowrunner.clock import SystemClock
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import rfc3339
@@ -127,16 +127,34 @@ async def restore(settings: Settings, file: Path, *, ask_passphrase: Callable[[]
         _check_target(settings, backup.manifest)
         # Before the directory is created, so that a refusal leaves nothing.
         _check_is_empty(settings.data_dir)
-        open_data_dir(settings.data_dir)
-        with locked(settings.data_dir), explain_unwritable(settings.data_dir):
-            _check_is_empty(settings.data_dir)
-            draft = settings.data_dir / _DRAFT
-            # The rest of an interrupted restoration.
-            draft.unlink(missing_ok=True)
-            try:
-                return await _restore(settings, backup, draft, ask_passphrase)
-            finally:
+        with _undoing_creation(settings.data_dir):
+            open_data_dir(settings.data_dir)
+            with locked(settings.data_dir), explain_unwritable(settings.data_dir):
+                _check_is_empty(settings.data_dir)
+                draft = settings.data_dir / _DRAFT
+                # The rest of an interrupted restoration.
                 draft.unlink(missing_ok=True)
+                try:
+                    return await _restore(settings, backup, draft, ask_passphrase)
+                except BaseException:
+                    # While it is held: a lock that is deleted later may be that of a server.
+                    (settings.data_dir / LOCK_FILE).unlink(missing_ok=True)
+                    raise
+                finally:
+                    draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _undoing_creation(directory: Path) -> Iterator[None]:
+    """Delete the directories that were created in this context and are empty, if it ends with an error."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def _check_target(settings: Settings, manifest: Manifest) -> None:
@@ -159,7 +177,7 @@ def _check_is_empty(data_dir: Path) -> None:
     """Raise FlowRunnerError if the directory has anything but keys, which may be put there in advance."""
     with explain_unwritable(data_dir):
         found = {path.name for path in data_dir.iterdir()} if data_dir.is_dir() else set()
-    if others := sorted(found - {"keys", "lock", _DRAFT}):
+    if others := sorted(found - {"keys", LOCK_FILE, _DRAFT}):
         raise FlowRunnerError(
             f"{data_dir} is not empty ({', '.join(others[:3])}): name an empty or new directory with --data-dir. "
             "Nothing is ever restored over existing data"

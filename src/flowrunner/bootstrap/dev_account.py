@@ -1,6 +1,8 @@
 """The account of `flowrunner dev`, which is kept in a file of its data directory."""
 
+import contextlib
 import json
+import os
 import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,9 +35,8 @@ def open_dev_account(data_dir: Path) -> DevAccount:
         document = json.loads(path.read_text())
         return DevAccount(**{name: str(document[name]) for name in ("email", "password", "token")})
     except FileNotFoundError:
-        account = DevAccount(email=_EMAIL, password=secrets.token_urlsafe(16))
-        _write(path, account)
-        return account
+        _create(path, DevAccount(email=_EMAIL, password=secrets.token_urlsafe(16)))
+        return open_dev_account(data_dir)
     except (ValueError, KeyError, TypeError, OSError):
         # The server finds out whether the new password is the account's.
         path.unlink(missing_ok=True)
@@ -48,6 +49,17 @@ def with_token(data_dir: Path, account: DevAccount, token: str) -> DevAccount:
     (data_dir / FILE).unlink(missing_ok=True)
     _write(data_dir / FILE, kept)
     return kept
+
+
+def _create(path: Path, account: DevAccount) -> None:
+    """Write the file, unless another process does so at the same time."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    _write(draft, account)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
 
 
 def _write(path: Path, account: DevAccount) -> None:

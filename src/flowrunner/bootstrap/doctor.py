@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, read_keys
 from flowrunner.settings import CONFIG_FILE, PREFIX, Settings, without_credentials
@@ -152,9 +153,11 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         if any(len(set(key)) < _LEAST_VARIED for key in keys):
             yield Finding(name, "fail", f"{path} is not random", f"run 'flowrunner keys rotate {kind}'")
         elif age > _OLDEST_KEY:
-            yield Finding(name, "warn", f"{path} is {age.days} days old", f"run 'flowrunner keys rotate {kind}'")
+            yield Finding(
+                name, "warn", f"{path} is {counted(age.days, 'day')} old", f"run 'flowrunner keys rotate {kind}'"
+            )
         else:
-            yield Finding(name, "ok", f"256 bits, {max(age.days, 0)} days old")
+            yield Finding(name, "ok", f"256 bits, {counted(max(age.days, 0), 'day')} old")
 
 
 async def _database(settings: Settings) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from flowrunner.storage.location import Location
 
 logger = structlog.get_logger()
 
+LOCK_FILE: Final = "lock"
 _CHECK_SECONDS: Final = 60.0
 
 
@@ -88,15 +90,19 @@ class _DatabaseCheck:
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
     """Lock the data directory. Only one server may use it at a time."""
-    path = data_dir / "lock"
+    path = data_dir / LOCK_FILE
     make_private(path)
     with explain_unwritable(path):
         file = path.open("w")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # A failed restoration deletes its lock, which another process may have opened before.
+            is_current = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            is_current = False
+        if not is_current:
             raise FlowRunnerError(
                 f"Another FlowRunner server is using {data_dir}: stop it, or choose another --data-dir"
-            ) from None
+            )
         yield

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from flowrunner.bootstrap.maintenance import verify_audit
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import Settings
 
@@ -23,8 +24,12 @@ def verify(settings: Settings, *, database: str | None, expect: str | None) -> b
     report = asyncio.run(verify_audit(settings, copy=copy, expected=expected))
     if report.broken is not None:
         seq, reason = report.broken
-        click.echo(f"BROKEN at entry {seq}: {reason}. The {report.rows} entries before it are intact.")
+        click.echo(f"BROKEN at entry {seq}: {reason}. {_intact(report.rows, ' before it')}.")
         return False
     seq, hash = report.last
-    click.echo(f"{report.rows} entries are intact. The last is {seq}:{hash.hex()}")
+    click.echo(f"{_intact(report.rows)}. The last is {seq}:{hash.hex()}")
     return True
+
+
+def _intact(entries: int, which: str = "") -> str:
+    return f"{counted(entries, 'entry', 'entries')}{which} {'is' if entries == 1 else 'are'} intact"

@@ -9,8 +9,8 @@ import click
 from flowrunner.cli.common import ask, say
 from flowrunner.cli.exits import FAILED, INTERRUPTED, OK
 from flowrunner.cli.output import show
-from flowrunner.cli.text import count
 from flowrunner.client import Client
+from flowrunner.domain.counted import counted
 
 _POLL_SECONDS: Final = 0.5
 _PATH: Final = "/executions:batch"
@@ -29,7 +29,7 @@ def change_many(client: Client, action: str, selected: Mapping[str, Any], *, yes
     if not plan["total"]:
         say("There is nothing to do: no execution is selected")
         return OK
-    ask(f"{action.capitalize()} {count(plan['total'], 'execution')}, such as {plan['executions'][0]['id']}?", yes=yes)
+    ask(f"{action.capitalize()} {counted(plan['total'], 'execution')}, such as {plan['executions'][0]['id']}?", yes=yes)
     job = client.request("POST", _PATH, json=body, idempotency_key=True).object()
     return follow_job(client, job)
 

@@ -9,6 +9,7 @@ import click
 from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.bootstrap.maintenance import copy_installation, schema_of
 from flowrunner.bootstrap.maintenance import migrate as migrate_database
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import Settings, postgres_url
 
@@ -57,4 +58,4 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
 
 
 def _print_count(table: str, rows: int) -> None:
-    click.echo(f"  {table}: {rows} row{'' if rows == 1 else 's'}")
+    click.echo(f"  {table}: {counted(rows, 'row')}")

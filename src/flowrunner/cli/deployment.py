@@ -18,8 +18,8 @@ from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.flow_files import FlowFile, read_flow_files, write_flow_file
 from flowrunner.cli.output import print_text as print_lines
 from flowrunner.cli.output import show
-from flowrunner.cli.text import count
 from flowrunner.client import Client, ServerUnreachable, ValidationError
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow_names import composed
 
@@ -72,7 +72,7 @@ def export(directory: Path) -> None:
             rows.append({"name": name, "action": "written" if is_new else "unchanged"})
     _show_rows(rows, "name action")
     written = sum(row["action"] == "written" for row in rows)
-    say(f"{count(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
+    say(f"{counted(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
 
 
 def _read(places: Sequence[str], *, prune: bool) -> Sequence[FlowFile]:
@@ -148,7 +148,7 @@ def _prune(client: Client, files: Sequence[FlowFile], *, dry_run: bool, yes: boo
     extra = [flow for flow in client.entries("/flows") if flow["name"] not in kept]
     if extra and not dry_run:
         names = ", ".join(f"'{flow['name']}'" for flow in extra[:10]) + (", …" if len(extra) > 10 else "")
-        ask(f"Delete {count(len(extra), 'flow')} without a file: {names}?", yes=yes)
+        ask(f"Delete {counted(len(extra), 'flow')} without a file: {names}?", yes=yes)
     for flow in extra:
         if not dry_run:
             client.flows.delete(flow["id"])
@@ -189,7 +189,7 @@ def _summarize(done: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
     """Print the numbers, and the secrets that are missing, for people."""
     counts = Counter(flow["action"] for flow in done)
     numbers = ", ".join(f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action])
-    say(f"{count(len(done), 'flow')}: {numbers}{' (dry run: nothing was changed)' if dry_run else ''}")
+    say(f"{counted(len(done), 'flow')}: {numbers}{' (dry run: nothing was changed)' if dry_run else ''}")
     readers: dict[str, list[str]] = {}
     for flow in done:
         for secret in flow.get("missing_secrets", ()):

@@ -12,6 +12,7 @@ import click
 import yaml
 
 from flowrunner.cli.documents import ENDINGS, read_documents
+from flowrunner.domain.surrogates import Surrogates
 from flowrunner.language.yaml_source import MAX_BYTES
 
 SUFFIX: Final = ".yaml"
@@ -119,14 +120,15 @@ def named_in(text: str) -> str | None:
     """Return the name in the metadata of a document; None if it has none that can be read."""
     path: list[str] = []
     key: str | None = None
+    surrogates = Surrogates(text)
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(surrogates.set_apart(), Loader=yaml.CSafeLoader):
             match event:
                 case yaml.ScalarEvent(value=value) if key is None and path:
                     key = value
                     continue
                 case yaml.ScalarEvent(value=value) if path == ["", _METADATA] and key == _NAME:
-                    return value or None
+                    return surrogates.put_back(value, is_escaped=event.style == '"') or None
                 case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                     path.append(key or "")
                 case yaml.MappingEndEvent() | yaml.SequenceEndEvent():

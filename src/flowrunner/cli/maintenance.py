@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from flowrunner.bootstrap import online_maintenance
+from flowrunner.domain.counted import counted
 from flowrunner.settings import Settings
 
 
@@ -26,7 +27,7 @@ def prune(settings: Settings, *, dry_run: bool) -> None:
     found = asyncio.run(online_maintenance.outlived(settings))
     for part in found:
         which = "older than the installation keeps any" if part.flow_id is None else f"of the flow {part.flow_id}"
-        click.echo(f"{which}: {part.count} executions, {part.size:,} bytes of events")
+        click.echo(f"{which}: {counted(part.count, 'execution')}, {part.size:,} bytes of events")
     click.echo(f"Executions to delete: {sum(part.count for part in found)}")
 
 

@@ -11,6 +11,7 @@ from flowrunner.cli.documents import log_errors_only
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.text import wants_colour
 from flowrunner.cli.validate import INVALID, OK
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.local.language import open_language
 from flowrunner.settings import Settings
@@ -32,11 +33,11 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
     refused = [flow for flow in checked if any(not fault.is_warning for fault in flow.faults)]
     executions = sum(flow.stored.executions for flow in refused)
     verdict = (
-        f", {len(refused)} of which this version would not save; {executions} of their executions are running"
+        f"; this version would not save {len(refused)} of them, with {counted(executions, 'running execution')}"
         if refused
-        else ": this version would save them all"
+        else ": this version would save all of them"
     )
-    click.echo(f"{len(checked)} stored flows and revisions{verdict}", err=True)
+    click.echo(f"{counted(len(checked), 'stored flow or revision', 'stored flows and revisions')}{verdict}", err=True)
     has_errors, has_warnings = any(each.errors for each in found), any(each.warnings for each in found)
     return INVALID if has_errors or (strict and has_warnings) else OK
 
@@ -52,7 +53,7 @@ def _as_document(flow: CheckedFlow) -> ValidationReport:
     name = f"{stored.name} ({stored.id}, revision {stored.number}, {stored.account})"
     if flow.unreadable is None or not stored.executions:
         return ValidationReport(name, flow.faults)
-    message = f"{stored.executions} running executions would fail: {flow.unreadable}"
+    message = f"{counted(stored.executions, 'running execution')} would fail: {flow.unreadable}"
     hint = "let them end, or cancel them, before the upgrade"
     return ValidationReport(name, [Fault(path="", code="stored.unreadable", message=message, hint=hint), *flow.faults])
 
@@ -61,6 +62,7 @@ def _unknown_event(type: str, executions: int) -> Fault:
     return Fault(
         path="",
         code="stored.event",
-        message=f"{executions} executions have events of the type '{type}', which this version does not know",
+        message=f"{counted(executions, 'execution has', 'executions have')} events of the type '{type}', "
+        "which this version does not know",
         hint="let them end before the upgrade, or use the version that wrote them",
     )

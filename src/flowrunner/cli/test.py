@@ -16,6 +16,7 @@ from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
 from flowrunner.cli.tested import FlowTestReport, explain
 from flowrunner.cli.text import plain, wants_colour
+from flowrunner.domain.counted import counted
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.values import JSON
 from flowrunner.flowtest.memory import GivenFlows
@@ -139,11 +140,7 @@ class _Printer:
             if one.given is None:
                 continue
             total, never = len(edges_of(one.given.flow)), one.never_taken
-            taken = (
-                f"{total - len(never)} of {total} edge{'' if total == 1 else 's'} taken"
-                if total
-                else "no edges to take"
-            )
+            taken = f"{total - len(never)} of {counted(total, 'edge')} taken" if total else "no edges to take"
             self.line(f"{plain(one.file)}: {taken}")
             for (path, action), target in never:
                 self.line(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
@@ -159,7 +156,7 @@ class _Printer:
         else:
             text = "no tests: write them under the key 'tests' of a flow"
         if invalid:
-            text += f"; {invalid} of {len(tested)} flows invalid"
+            text += f"; {invalid} of {counted(len(tested), 'flow')} invalid"
         click.echo(text, err=True)
 
 

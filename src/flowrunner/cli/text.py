@@ -53,10 +53,6 @@ def relative(moment: str, now: datetime) -> str:
     return f"{distance} ago" if seconds > 0 else f"in {distance}"
 
 
-def count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def short_duration(seconds: float) -> str:
     """Return a duration with one unit that fits: `250 ms`, `3.2 s`, `5 min`, `2 h`, `40 d`."""
     if seconds < 1:

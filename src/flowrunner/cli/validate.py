@@ -12,6 +12,7 @@ from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.text import wants_colour
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.expression.script import Script, ScriptError
 from flowrunner.language import Reading
@@ -104,8 +105,5 @@ def missing_secrets(reading: Reading, given: Collection[str]) -> Sequence[Fault]
 
 
 def _summary(files: int, errors: int, warnings: int, left_out: int) -> str:
-    def count(number: int, what: str) -> str:
-        return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-    text = f"{count(files, 'flow')}: {count(errors, 'error')}, {count(warnings, 'warning')}"
-    return text if not left_out else f"{text} ({count(left_out, 'file')} without 'nodes' left out)"
+    text = f"{counted(files, 'flow')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}"
+    return text if not left_out else f"{text} ({counted(left_out, 'file')} without 'nodes' left out)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, cast
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Event, Failed, Logged
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.retry import matches_error
@@ -78,7 +79,7 @@ def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation, waits:
         actual_count = was.tries.get(path, 0)
         if actual_count != count:
             name = dotted_path(path)
-            line = f"expected {count} attempts of '{name}', but there were {actual_count}"
+            line = f"expected {counted(count, 'attempt')} of '{name}', got {actual_count}"
             yield Mismatch("tries", {name: count}, {name: actual_count}, (line,))
 
 
@@ -148,7 +149,7 @@ def _difference(expected: Sequence[str], actual: Sequence[str]) -> tuple[str, ..
         pairs = enumerate(zip_longest(expected, actual, fillvalue=""), 1)
         number, (wanted, got) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
         return (
-            f"expected {len(expected)} lines, but there are {len(actual)}; the first difference is in line {number}:",
+            f"expected {counted(len(expected), 'line')}, got {len(actual)}; the first difference is in line {number}:",
             f"-{wanted}",
             f"+{got}",
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.flow import DEFAULT_ACTION
 from flowrunner.domain.values import ExecutionId, RevisionId
 from flowrunner.flowtest.memory import GivenFlows, MemoryJournal
@@ -59,7 +60,9 @@ class MockRegistry:
         if mock.repeats:
             return mock.answers[0]
         if count > len(mock.answers):
-            raise self.problem(f"the mock of '{name}' has {len(mock.answers)} answers, but the node ran once more")
+            raise self.problem(
+                f"the mock of '{name}' has {counted(len(mock.answers), 'answer')}, but the node ran once more"
+            )
         return mock.answers[count - 1]
 
     def problem(self, message: str) -> NodeFailure:

@@ -13,7 +13,7 @@ from flowrunner.domain.flow_names import composed
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import UsageReader
-from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange
+from flowrunner.ports.flows import FlowChange, FlowStore, NamedChange, SavedFlow
 from flowrunner.ports.page import Page
 from flowrunner.services.flow_changes import FlowChanger, FlowDraft, Metadata, check_name
 from flowrunner.services.flows import Flows, acts
@@ -86,7 +86,7 @@ class FlowBatches:
         now = self._clock.now()
         changers = await self._changers(caller, documents)
         changes = [
-            NamedChange(name=document.name, change=changer.deployed, size=size)
+            NamedChange(name=document.name, change=partial(_deployed, document, changer), size=size)
             for document, changer, size in zip(documents, changers, sizes, strict=True)
         ]
         most = self._limits.flows
@@ -154,6 +154,14 @@ class FlowBatches:
                 # Renamed or deleted since.
                 continue
             yield FlowDocument(name=name, definition=flow.definition)
+
+
+def _deployed(document: FlowDocument, changer: FlowChanger, before: SavedFlow | None) -> SavedFlow:
+    """Return the new flow. Raises: InvalidFlows: The stored flow cannot get it, or no flow can have its new name."""
+    try:
+        return changer.deployed(before)
+    except InvalidInput as error:
+        raise InvalidFlows([(document.name, document.place, fault) for fault in error.faults]) from None
 
 
 def _check_names(documents: Sequence[FlowDocument]) -> None:

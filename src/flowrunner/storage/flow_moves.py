@@ -7,6 +7,7 @@ so that an interrupted move can be completed.
 from collections.abc import Sequence
 from typing import Any, Final
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import WorkspaceLimits, check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
@@ -133,7 +134,7 @@ async def _check_can_move(tx: Transaction, values: dict[str, Any], size: int, li
         raise Conflict("An earlier move of this flow is not complete: repeat the request in a moment")
     (count,) = await one_row(tx, OPEN_OF_FLOW, values)
     if count:
-        raise Conflict(f"{count} executions of this flow have not ended: cancel them, or wait for their end")
+        raise Conflict(f"The flow has {counted(count, 'open execution')}: cancel what is open, or wait for its end")
     tool, target = await tx.row(TOOL, values), values["target"]
     if tool is not None:
         await check_tool(tx, {"workspace_id": target, "id": values["id"], "tool_name": tool[0]})

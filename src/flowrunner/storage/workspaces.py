@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from flowrunner.domain.counted import counted
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.domain.workspace import Member, Membership, SharedWorkspace, Workspace, WorkspaceRole, includes
@@ -254,8 +255,9 @@ class SqlWorkspaces:
             found = await _contents(tx, id)
             if only_if_empty and (found["flows"] or found["secrets"] or found["open_executions"]):
                 raise Conflict(
-                    f"The workspace has {found['flows']} flows, {found['secrets']} secrets and "
-                    f"{found['open_executions']} open executions: send its name to delete it with all of them"
+                    f"The workspace has {counted(found['flows'], 'flow')}, {counted(found['secrets'], 'secret')} and "
+                    f"{counted(found['open_executions'], 'open execution')}: "
+                    "send its name to delete it with all of them"
                 )
             values = {"id": id, "at": to_ms(at)}
             await tx.run(DELETE, values)

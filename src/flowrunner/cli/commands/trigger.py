@@ -17,7 +17,8 @@ from flowrunner.cli.lookup import flow_id, object_id, trigger_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
 from flowrunner.cli.shared_options import limit_option, wait_options
-from flowrunner.cli.text import count, relative
+from flowrunner.cli.text import relative
+from flowrunner.domain.counted import counted
 
 trigger_argument = click.argument("trigger", shell_complete=complete_triggers)
 _STATE = "flow_name name state next_at"
@@ -129,7 +130,7 @@ def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
         {"from": moment_of(start, "--from"), "to": moment_of(end, "--to")},
     )
     plan = client.request("POST", path, json=body, query={"dry_run": True}).object()
-    ask(f"Start {count(plan['total'], 'execution')}?", yes=yes)
+    ask(f"Start {counted(plan['total'], 'execution')}?", yes=yes)
     sys.exit(follow_job(client, client.request("POST", path, json=body, idempotency_key=True).object()))
 
 
@@ -151,7 +152,7 @@ def deliveries(trigger: str, limit: int) -> None:
 
 
 def _tell_of_refusals(refused: Mapping[str, Any]) -> None:
-    say(f"{refused['count']} {'request was' if refused['count'] == 1 else 'requests were'} rejected; the last reasons:")
+    say(f"{counted(refused['count'], 'request was', 'requests were')} rejected; the last reasons:")
     for one in refused["last"]:
         say(f"  {one['at']}  {one['reason']}")
 

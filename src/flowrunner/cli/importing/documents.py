@@ -11,6 +11,7 @@ import yaml
 
 from flowrunner.cli.common import say, unusable
 from flowrunner.cli.flow_files import write_flow_file
+from flowrunner.domain.counted import counted
 
 MAX_SPEC_BYTES: Final = 16 * 1024 * 1024
 _LONGEST_NAME: Final = 60
@@ -95,4 +96,4 @@ def write_all(flows: Collection[Imported], directory: Path) -> None:
         for note in flow.notes:
             say(f"{flow.name}: {note}")
     left = sum(len(flow.notes) for flow in flows)
-    say(f"{len(flows)} flow{'s' * (len(flows) != 1)} in {directory}, {left} need review")
+    say(f"{counted(len(flows), 'flow')} in {directory}, {counted(left, 'place needs', 'places need')} review")
