@@ -250,6 +250,26 @@ async def test_a_node_that_keeps_ending_the_process_when_it_resumes_is_given_up(
     assert check_database(path) == []
 
 
+async def test_a_node_that_must_not_run_twice_is_not_resumed_twice(path: Path) -> None:
+    begun = asyncio.Event()
+    acting = _Resuming(begun, Suspend(wait_for=SignalWait("go")))
+    async with machine(path, types=[acting]) as engine:
+        await engine.save("nodes: {a: {type: act, idempotent: false}}")
+        id = await engine.start()
+        await engine.until_parked()
+        assert await engine.dispatcher.signal(id, Signal(key="signal:go", payload=1))
+        await begun.wait()
+
+    async with machine(path, types=[acting]) as engine:
+        await engine.until_ended()
+        end = ending(await engine.events())
+
+    assert isinstance(end, Failed)
+    assert end.error.type == "interrupted"
+    assert acting.resumptions == 1
+    assert check_database(path) == []
+
+
 class _Rounds(_Resuming):
     """A node type that begins another round each second time that it resumes."""
 

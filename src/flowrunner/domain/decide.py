@@ -219,7 +219,7 @@ def _in_scope(
         case StepStatus.FAILED:
             return (_after_failure(flow, state, frame, current),)
         case StepStatus.RESUMING:
-            return () if current.step in running else (*_cancel_notice(current), _resume(current, cut_off))
+            return () if current.step in running else (*_cancel_notice(current), _resume(flow, state, current, cut_off))
         case StepStatus.OPEN:
             return () if current.step in running else _with_open_scopes(flow, state, current, cut_off)
         case StepStatus.WAITING:
@@ -230,9 +230,13 @@ def _in_scope(
             assert_never(current.status)
 
 
-def _resume(current: StepState, cut_off: Mapping[Step, int]) -> Decision:
+def _resume(flow: Flow, state: ExecutionState, current: StepState, cut_off: Mapping[Step, int]) -> Decision:
     if cut_off.get(current.step) != current.attempts:
         return Resume(current.step)
+    node = node_of(flow, state, current.step)
+    if not (node.repeatable or node.resumes_purely):
+        # The process before may have resumed it, and no event shows that.
+        return Record(_node_failed(current, _interrupted(node)))
     # Recorded as another attempt, so that a step that ends the process each time it resumes is given up.
     if current.interruptions < MAX_INTERRUPTIONS:
         return _next_attempt(current, interrupted=True)
@@ -254,7 +258,7 @@ def _with_open_scopes(
         error = ErrorValue(type="limit.collect", node=current.step.node, message=message)
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
     if scopes.may_continue:
-        return (*_cancel_scopes(current), _resume(current, cut_off))
+        return (*_cancel_scopes(current), _resume(flow, state, current, cut_off))
     if not scopes.has_begun and scopes.opened.not_before is not None:
         return ()
     return _begin_scopes(flow, state, current)
@@ -355,15 +359,16 @@ def _after_interruption(flow: Flow, state: ExecutionState, current: StepState) -
     node = node_of(flow, state, current.step)
     if node.repeatable and current.interruptions < MAX_INTERRUPTIONS:
         return _next_attempt(current, interrupted=True)
-    if node.repeatable:
-        error = _crashed(current)
-    else:
-        error = ErrorValue(
-            type="interrupted",
-            node=node.name,
-            message="A crash interrupted this node, and it must not run twice (idempotent: false)",
-        )
+    error = _crashed(current) if node.repeatable else _interrupted(node)
     return Record(_node_failed(current, error))
+
+
+def _interrupted(node: Node) -> ErrorValue:
+    return ErrorValue(
+        type="interrupted",
+        node=node.name,
+        message="A crash interrupted this node, and it must not run twice (idempotent: false)",
+    )
 
 
 def _crashed(current: StepState) -> ErrorValue:

@@ -117,6 +117,7 @@ class Node:
         output: The part of the result that later nodes see; None for the whole result.
         timeout_seconds: Time limit of one attempt; None for no limit.
         repeatable: An attempt that a crash interrupted may run again.
+        resumes_purely: What it does after its signal or its scopes has no effect outside the execution.
         child_scopes: The node's own scopes: by name, or one under "" that may run many times.
         collect: The part that it collects from each round of its own nodes, whose list is its result; None if it does
             not collect.
@@ -138,6 +139,7 @@ class Node:
     hooks: Hooks | None = None
     repeatable: bool = True
     pure: bool = False
+    resumes_purely: bool = False
     sets_variables: bool = False
     child_scopes: Mapping[str, Graph] = field(default_factory=dict)
     collect: Prepared | None = None

@@ -219,6 +219,8 @@ class NodeReader:
             hooks=hooks,
             repeatable=idempotent is not False,
             pure=spec.pure,
+            # A type that starts executions has no other effect.
+            resumes_purely=spec.pure or spec.starts_executions,
             sets_variables=spec.sets_variables,
             child_scopes=child_scopes,
             collect=collect,
