@@ -12,14 +12,13 @@ from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.services.known_callers import KnownCallers
 
 CALLER = cast("Caller", SimpleNamespace(account_id=AccountId("a"), admitted_to={"w"}))
 
 
 class Identity:
     """Two sessions of one account, of which one has ended."""
-
-    changes = 0
 
     def __init__(self) -> None:
         self.admitted = 0
@@ -36,7 +35,7 @@ class Identity:
 
 async def test_s61_each_session_is_looked_up_once_for_all_of_its_streams() -> None:
     identity = Identity()
-    services: Any = SimpleNamespace(identity=identity)
+    services: Any = SimpleNamespace(identity=identity, known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     opened = [await streams.admit(CALLER, [WorkspaceId("w")]) for _ in range(40)]
 
@@ -52,7 +51,7 @@ class IdentityWithoutDatabase(Identity):
 
 
 async def test_a_stream_that_begins_as_the_database_goes_away_asks_its_client_to_come_again() -> None:
-    services: Any = SimpleNamespace(identity=IdentityWithoutDatabase())
+    services: Any = SimpleNamespace(identity=IdentityWithoutDatabase(), known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     stream = await streams.admit(CALLER, [WorkspaceId("w")])
     begun: list[str] = []
@@ -85,7 +84,7 @@ class SlowIdentity(Identity):
 async def test_a_stream_that_is_about_to_be_admitted_as_all_are_closed_is_refused() -> None:
     """A server that steps down would never send it anything, and never close it."""
     identity = SlowIdentity()
-    services: Any = SimpleNamespace(identity=identity)
+    services: Any = SimpleNamespace(identity=identity, known_callers=KnownCallers())
     streams = OpenStreams(services, SystemClock(), most=100, most_of_account=100)
     admitted = asyncio.create_task(streams.admit(CALLER, [WorkspaceId("w")]))
     await asyncio.sleep(0)
