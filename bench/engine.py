@@ -28,6 +28,7 @@ from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.ids import new_id
 from flowrunner.language import read_flow
 from flowrunner.logs import configure_logging
 from flowrunner.metrics.executions import ExecutionMetrics
@@ -43,7 +44,6 @@ from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache
-from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.settings import load_settings
 from flowrunner.storage.accounts import SqlAccounts

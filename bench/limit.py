@@ -20,8 +20,8 @@ import uvloop
 from bench.engine import IN_FLIGHT, NoOp, definition, open_engine, save_flow
 from bench.processes import BenchFailed
 from flowrunner.clock import SystemClock
+from flowrunner.ids import new_id
 from flowrunner.ports.journal import Append, Journal
-from flowrunner.services.ids import new_id
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.database import SqliteDatabase, finish

@@ -26,7 +26,7 @@ import asyncpg
 from bench.processes import BenchFailed, Server, cpu_seconds, running_server, scratch
 from bench.rest import percentile
 from bench.services import running_postgres
-from flowrunner.services.ids import new_id
+from flowrunner.ids import new_id
 
 _CLIENTS: Final = 8
 _ACCOUNTS: Final = 50

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from flowrunner.services.ids import first_id, new_id, time_of
+from flowrunner.ids import first_id, new_id, time_of
 
 AT = datetime(2026, 11, 28, 12, 30, 15, 250_000, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ def test_a_forked_process_makes_other_ids() -> None:
 _IDS_OF_TWO_PROCESSES: Final = """
 import os
 from datetime import UTC, datetime
-from flowrunner.services.ids import new_id
+from flowrunner.ids import new_id
 
 new_id("exec", datetime.now(UTC))
 child = os.fork()

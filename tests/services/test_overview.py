@@ -11,8 +11,8 @@ from flowrunner.domain.account import NEVER, Caller, Session
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, SessionId, WorkspaceId
+from flowrunner.ids import first_id
 from flowrunner.ports.overview import IdRange, RecentActivity, RecentExecution, RecentFlow
-from flowrunner.services.ids import first_id
 from flowrunner.services.overview import MOST_IN_A_BUCKET, Overviews, Percentiles
 from support.databases import MARA, NOON
 

@@ -12,8 +12,8 @@ import pytest
 from flowrunner.domain.events import ErrorValue, Failed
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId
+from flowrunner.ids import first_id, new_id
 from flowrunner.ports.overview import IdRange
-from flowrunner.services.ids import first_id, new_id
 from flowrunner.storage import overview
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal

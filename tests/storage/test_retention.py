@@ -7,7 +7,7 @@ import pytest
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import FlowId, WorkspaceId
-from flowrunner.services.ids import new_id
+from flowrunner.ids import new_id
 from flowrunner.services.retention import Retention
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions

@@ -29,6 +29,7 @@ from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot
 from flowrunner.engine.recorder import LinkHidingRedactor, hidden_soon, storable_soon
 from flowrunner.engine.step import run_step, timed_out
+from flowrunner.ids import new_id
 from flowrunner.plugin import (
     Collected,
     NodeType,
@@ -40,7 +41,6 @@ from flowrunner.plugin import (
 )
 from flowrunner.ports.node_trials import Trial, TrialContext, TrialLine
 from flowrunner.ports.secrets import Redactor
-from flowrunner.services.ids import new_id
 
 MOST_SECONDS: Final = 60.0
 _MOST_LINES: Final = 100

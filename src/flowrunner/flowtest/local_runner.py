@@ -12,12 +12,12 @@ from flowrunner.domain.events import Event, NodeWaiting, Step
 from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, SignalWait
 from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
+from flowrunner.ids import new_id
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import Dispatcher, Signal
 from flowrunner.ports.journal import Recorded, load_whole
 from flowrunner.services.admission import InputForms
-from flowrunner.services.ids import new_id
 from flowrunner.services.signals import checked_data
 
 # Receives events as they are recorded.

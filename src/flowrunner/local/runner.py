@@ -20,10 +20,10 @@ from flowrunner.flowtest.memory import (
 )
 from flowrunner.flowtest.run_test import Runtime
 from flowrunner.flowtest.subflows import GivenSubFlows
+from flowrunner.ids import new_id
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.services.admission import InputForms
-from flowrunner.services.ids import new_id
 
 _MOST_ACTIVE: Final = 1000
 

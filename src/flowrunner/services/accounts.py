@@ -12,11 +12,11 @@ from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput,
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.domain.workspace import OfDeletedAccount
+from flowrunner.ids import new_id
 from flowrunner.ports.accounts import AccountStore, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.services.email_confirmations import EmailConfirmations
-from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login
 from flowrunner.services.password_check import PasswordCheck

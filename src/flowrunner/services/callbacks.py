@@ -12,6 +12,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.callbacks import EVENTS, TEST_EVENT, Format
 from flowrunner.domain.errors import Fault, InvalidInput, NotFound, invalid
 from flowrunner.domain.values import JSON, FlowId
+from flowrunner.ids import new_id
 from flowrunner.ports.callbacks import CallbackId, CallbackStore, CallbackView, DeliveryId, DeliveryView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.flows import FlowStore
@@ -20,7 +21,6 @@ from flowrunner.ports.secrets import ValueSealer
 from flowrunner.services.callback_deliveries import CallbackDeliveries
 from flowrunner.services.callback_messages import compiled
 from flowrunner.services.callback_secrets import Credentials, shown_address
-from flowrunner.services.ids import new_id
 
 MAX_CALLBACKS: Final = 100
 # A message is retried for a day, and its receiver may be told of the new secret after it was made.

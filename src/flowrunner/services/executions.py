@@ -27,6 +27,7 @@ from flowrunner.domain.request_keys import key_was_reused
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ids import first_id, new_id, time_of
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits, ConcurrencySlot
@@ -47,7 +48,6 @@ from flowrunner.ports.page import Listed, Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.triggers import TriggerFire
 from flowrunner.services.admission import InputForms, concurrency_slot_of
-from flowrunner.services.ids import first_id, new_id, time_of
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
 from flowrunner.services.usage import StoredBytes

@@ -12,9 +12,9 @@ from flowrunner.domain.flow_names import composed, unseen_in
 from flowrunner.domain.flow_tools import FlowTool, tool_name
 from flowrunner.domain.triggers import Trigger, TriggerId
 from flowrunner.domain.values import FlowId, RevisionId
+from flowrunner.ids import new_id
 from flowrunner.language.inputs import tool_schema
 from flowrunner.ports.flows import SavedFlow
-from flowrunner.services.ids import new_id
 from flowrunner.services.preconditions import Precondition
 
 

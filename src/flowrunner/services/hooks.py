@@ -30,6 +30,7 @@ from flowrunner.domain.verification import (
     Verified,
     verify,
 )
+from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
 from flowrunner.ports.flows import CompiledFlows
@@ -40,7 +41,6 @@ from flowrunner.services.executions import Executions, StartedExecution
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook, has_code, key_of
-from flowrunner.services.ids import new_id
 from flowrunner.services.usage import StoredBytes
 from flowrunner.threads import LONG_BYTES, on_thread_if
 

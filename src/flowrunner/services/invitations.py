@@ -20,13 +20,13 @@ from flowrunner.domain.errors import (
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import JSON, AccountId, InvitationId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ids import new_id
 from flowrunner.ports.accounts import AccountStore, ConfirmationLink, PasswordHasher
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.invitations import Invitation, InvitationStore, OpenInvitation
 from flowrunner.ports.outgoing_mails import MailedTokens
 from flowrunner.ports.page import Page
 from flowrunner.services.email_confirmations import CONFIRMED, EmailConfirmations
-from flowrunner.services.ids import new_id
 from flowrunner.services.links import link_to
 from flowrunner.services.logins import session_of
 from flowrunner.services.mails import Mails, shown_name

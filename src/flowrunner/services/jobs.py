@@ -13,10 +13,10 @@ from flowrunner.domain.audit import act
 from flowrunner.domain.errors import FlowRunnerError, Forbidden, TooManyRequests, Unavailable, invalid
 from flowrunner.domain.jobs import MAX_ITEMS, Job, JobError, JobStatus, RunningJob
 from flowrunner.domain.values import JSON, JobId
+from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.jobs import JobProgress, JobStore, JobType
 from flowrunner.ports.page import Page
-from flowrunner.services.ids import new_id
 
 logger = structlog.get_logger()
 

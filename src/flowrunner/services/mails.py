@@ -5,8 +5,8 @@ from typing import Final
 
 from flowrunner.domain.mails import OutgoingMail
 from flowrunner.domain.values import AccountId
+from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
-from flowrunner.services.ids import new_id
 
 MOST_NAME_CHARACTERS: Final = 80
 # An e-mail without a link is still of use after a long outage of the mail server.

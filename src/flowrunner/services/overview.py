@@ -12,10 +12,10 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.status import FINAL, Status
 from flowrunner.domain.values import FlowId
+from flowrunner.ids import first_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.overview import IdRange, OverviewReader, RecentActivity, RecentExecution, RecentFlow
 from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.ids import first_id
 
 # Executions of a flow that are shown, and that its percentiles are of.
 SHOWN_OF_A_FLOW: Final = 20

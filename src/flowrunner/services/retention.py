@@ -12,10 +12,10 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.retention import RetentionRule
 from flowrunner.domain.values import JSON, FlowId
+from flowrunner.ids import first_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.executions import ExecutionReader
 from flowrunner.ports.retention import EndedExecutions, RetentionStore, RuledFlow
-from flowrunner.services.ids import first_id
 
 _BATCH: Final = 200
 _FLOWS_AT_ONCE: Final = 500

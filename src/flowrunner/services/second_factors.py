@@ -18,6 +18,7 @@ from flowrunner.domain.second_factor import (
     shown_recovery_code,
 )
 from flowrunner.domain.values import JSON, AccountId, FactorId, personal_workspace
+from flowrunner.ids import new_id
 from flowrunner.ports.accounts import AccountStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.second_factors import (
@@ -29,7 +30,6 @@ from flowrunner.ports.second_factors import (
 from flowrunner.ports.secrets import ValueSealer
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
-from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.random_tokens import digest_of_token, new_token

@@ -17,13 +17,13 @@ from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound, 
 from flowrunner.domain.sign_on import Provider, ProviderAccount, SignOnFailed, own_path
 from flowrunner.domain.values import JSON, AccountId, SessionId, personal_workspace
 from flowrunner.domain.workspace import WorkspaceRole
+from flowrunner.ids import new_id
 from flowrunner.ports.accounts import AccountStore, SessionStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.sign_on import Identity, IdentityStore, LoginState, OpenIdClient, StateSigner
 from flowrunner.ports.workspaces import WorkspaceStore
 from flowrunner.services.email_confirmations import confirmation_of
 from flowrunner.services.identity import AccessToken, Authentication, login_entry
-from flowrunner.services.ids import new_id
 from flowrunner.services.login_mails import LoginMails
 from flowrunner.services.logins import check_recent_login, session_of
 from flowrunner.services.lru_cache import LruCache

@@ -19,10 +19,10 @@ from flowrunner.domain.workspace import (
     slug_of,
     workspace_faults,
 )
+from flowrunner.ids import new_id
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
 from flowrunner.ports.workspaces import ObjectKind, WorkspaceStore
-from flowrunner.services.ids import new_id
 from flowrunner.services.rates import SlidingWindow
 
 MAX_MEMBERS: Final = 1_000

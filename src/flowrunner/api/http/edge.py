@@ -16,8 +16,8 @@ from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.rate_headers import RATES, rate_headers
 from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
 from flowrunner.domain.traces import read_traceparent
+from flowrunner.ids import random_digits
 from flowrunner.ports.telemetry import TRACEPARENT
-from flowrunner.services.ids import random_digits
 
 logger = structlog.get_logger()
 
