@@ -45,6 +45,7 @@ from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.services.usage import UsageLimits
 from flowrunner.settings import load_settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.appends import AppendOp, append_together
@@ -169,8 +170,8 @@ async def open_engine(
     )
     flows, schemas = SqlFlows(database), RustSchemas()
     executions = Executions(
-        SqlExecutions(database), flows, deps.library, dispatcher, concurrency=concurrency, usage=SqlUsage(database),
-        limits=UNLIMITED, sandbox=sandbox, schemas=schemas, clock=clock,
+        SqlExecutions(database), flows, deps.library, dispatcher, concurrency=concurrency,
+        usage=UsageLimits(SqlUsage(database), UNLIMITED, clock), sandbox=sandbox, schemas=schemas, clock=clock,
     )  # fmt: skip
     deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:

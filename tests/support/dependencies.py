@@ -34,6 +34,7 @@ from flowrunner.services.replays import Replays
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
@@ -381,8 +382,8 @@ async def machine(
         )
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, library, dispatcher, concurrency=concurrency, usage=SqlUsage(database), limits=UNLIMITED,
-            sandbox=scripts, schemas=schemas, clock=clock,
+            reader, flows, library, dispatcher, concurrency=concurrency,
+            usage=UsageLimits(SqlUsage(database), UNLIMITED, clock), sandbox=scripts, schemas=schemas, clock=clock,
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         replays = Replays(journal, FairMemory())

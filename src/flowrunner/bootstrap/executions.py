@@ -18,6 +18,7 @@ from flowrunner.services.replays import Replays
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.steps import Steps
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.approvals import SqlApprovals
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
@@ -27,7 +28,13 @@ from flowrunner.storage.step_events import SqlStepEvents
 
 
 def assemble_executions(
-    database: Database, stores: Stores, engine: EngineParts, schemas: RustSchemas, *, clock: SystemClock
+    database: Database,
+    stores: Stores,
+    engine: EngineParts,
+    schemas: RustSchemas,
+    *,
+    usage: UsageLimits,
+    clock: SystemClock,
 ) -> ExecutionServices:
     reader, journal, library, dispatcher = stores.executions, stores.journal, engine.library, engine.dispatcher
     replays = Replays(journal, FairMemory())
@@ -37,8 +44,7 @@ def assemble_executions(
         library,
         dispatcher,
         concurrency=SqlConcurrencyLimits(database),
-        usage=stores.usage,
-        limits=engine.limits,
+        usage=usage,
         clock=clock,
         sandbox=engine.deps.sandbox,
         schemas=schemas,

@@ -39,6 +39,7 @@ from flowrunner.services.bundle import Services
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.tokens import TokenUses
+from flowrunner.services.usage import UsageLimits
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 
@@ -103,10 +104,11 @@ def assemble(
         exporters=exporters,
         start_process=start_process,
     )
-    executions = assemble_executions(database, stores, engine, schemas, clock=clock)
+    usage = UsageLimits(stores.usage, engine.limits, clock)
+    executions = assemble_executions(database, stores, engine, schemas, usage=usage, clock=clock)
     engine.deps.connect(links=engine.dispatcher, flows=SubFlowExecutions(executions.executions, stores.flows))
     triggers = assemble_triggers(
-        database, stores, engine, executions.executions, vault=vault, clock=clock, metrics=metrics
+        database, stores, engine, executions.executions, usage=usage, vault=vault, clock=clock, metrics=metrics
     )
     mailer = None if settings.smtp_url is None else SmtpMailer.of(settings.smtp_url)
     services = Services.of(

@@ -14,7 +14,7 @@ from flowrunner.services.hook_starts import HookStarts
 from flowrunner.services.hooks import IncomingHooks
 from flowrunner.services.schedules import Schedules
 from flowrunner.services.triggers import Triggers
-from flowrunner.services.usage import StoredBytes
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.schedules import SqlSchedules
 from flowrunner.storage.trigger_ends import SqlTriggerEnds
@@ -26,6 +26,7 @@ def assemble_triggers(
     engine: EngineParts,
     executions: Executions,
     *,
+    usage: UsageLimits,
     vault: AesVault,
     clock: SystemClock,
     metrics: Metrics,
@@ -64,7 +65,7 @@ def assemble_triggers(
             reader=stores.executions,
             vault=vault,
             refused=refused_hooks,
-            stored=StoredBytes(stores.usage, engine.limits, clock),
+            usage=usage,
             clock=clock,
             on_outcome=metrics.hook_requested,
         ),

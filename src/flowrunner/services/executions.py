@@ -22,7 +22,6 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow, OnLimit
 from flowrunner.domain.labels import NO_LABELS, checked_labels
-from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.request_keys import key_was_reused
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
@@ -40,7 +39,6 @@ from flowrunner.ports.executions import (
     ListedLines,
     LogFilter,
     LogLine,
-    UsageReader,
 )
 from flowrunner.ports.flows import CompiledFlows, CurrentFlow, FlowStore
 from flowrunner.ports.journal import DuplicateRequest, NewExecution
@@ -50,7 +48,7 @@ from flowrunner.ports.triggers import TriggerFire
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.request_keys import digest_of_request
 from flowrunner.services.start_slots import StartSlots
-from flowrunner.services.usage import StoredBytes
+from flowrunner.services.usage import UsageLimits
 
 # A line may have 64 KiB: longer pages are read and sent in portions.
 LINES_AT_ONCE: Final = 50
@@ -119,8 +117,7 @@ class Executions:
         dispatcher: Dispatcher,
         *,
         concurrency: ConcurrencyLimits,
-        usage: UsageReader,
-        limits: WorkspaceLimits,
+        usage: UsageLimits,
         sandbox: Sandbox,
         schemas: SchemaEngine,
         clock: Clock,
@@ -132,9 +129,7 @@ class Executions:
         self._concurrency = concurrency
         self._sandbox = sandbox
         self._inputs = InputForms(schemas)
-        self._limits = limits
         self._usage = usage
-        self._stored = StoredBytes(usage, limits, clock)
         self._slots = StartSlots()
         self._clock = clock
 
@@ -212,7 +207,7 @@ class Executions:
         on_limit = None if flow.limits.concurrency is None else flow.limits.concurrency.on_limit
         if slot is None and asked.overlap is not None and asked.fire is not None:
             slot, on_limit = ConcurrencySlot(asked.fire.trigger_id, 1), asked.overlap
-        await self._stored.check(workspace_id)
+        await self._usage.check_stored(workspace_id)
         # Lists find executions by the time in their ids, which is therefore that of the start.
         id = asked.id or self.new_execution_id()
         now = time_of(id)
@@ -267,8 +262,7 @@ class Executions:
                 return
         if on_limit == "reject":
             raise Conflict(f"Concurrency limit reached: {slot.most} executions of this flow are already running")
-        if self._limits.queued is not None:
-            self._limits.check_queued(await self._usage.queued(new.workspace_id))
+        await self._usage.check_queued(new.workspace_id)
         try:
             await self._dispatcher.start(replace(new, slot=replace(slot, is_queued=True)), flow, input)
         finally:

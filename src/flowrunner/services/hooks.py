@@ -41,7 +41,7 @@ from flowrunner.services.executions import Executions, StartedExecution
 from flowrunner.services.hook_refusals import RefusedHooks
 from flowrunner.services.hook_requests import HookRequest, challenge_of, trigger_values
 from flowrunner.services.hook_starts import HookOutcome, HookStarts, OpenHook, has_code, key_of
-from flowrunner.services.usage import StoredBytes
+from flowrunner.services.usage import UsageLimits
 from flowrunner.threads import LONG_BYTES, on_thread_if
 
 logger = structlog.get_logger()
@@ -73,7 +73,7 @@ class IncomingHooks:
         reader: ExecutionReader,
         vault: Vault,
         refused: RefusedHooks,
-        stored: StoredBytes,
+        usage: UsageLimits,
         clock: Clock,
         on_outcome: Callable[[str], None],
     ) -> None:
@@ -89,7 +89,7 @@ class IncomingHooks:
         self._reader = reader
         self._vault = vault
         self._refused = refused
-        self._stored = stored
+        self._usage = usage
         self._clock = clock
         self._count = on_outcome
 
@@ -176,7 +176,7 @@ class IncomingHooks:
             if before is not None:
                 self._count("repeated")
                 return HookOutcome(delivery_id=None, started=before)
-        await self._stored.check(trigger.workspace_id)
+        await self._usage.check_stored(trigger.workspace_id)
         values, encoded = await self._read(hook, request)
         delivery = HookDelivery(
             id=delivery_id,

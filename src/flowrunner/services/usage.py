@@ -1,4 +1,4 @@
-"""The check of a workspace's storage limit."""
+"""The checks of what workspaces store and queue against their limits."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,23 +14,28 @@ _FRESH: Final = timedelta(seconds=1)
 _KEPT: Final = 10_000
 
 
-class StoredBytes:
-    """The stored bytes of workspaces, read from the store at most once a second each."""
+class UsageLimits:
+    """The checks of usage against limits. Stored bytes are read at most once a second for each workspace."""
 
     def __init__(self, usage: UsageReader, limits: WorkspaceLimits, clock: Clock) -> None:
         self._usage = usage
         self._limits = limits
         self._clock = clock
-        self._known: LruCache[WorkspaceId, tuple[int, datetime]] = LruCache(_KEPT)
+        self._stored: LruCache[WorkspaceId, tuple[int, datetime]] = LruCache(_KEPT)
 
-    async def check(self, workspace_id: WorkspaceId) -> None:
+    async def check_stored(self, workspace_id: WorkspaceId) -> None:
         """Raises: LimitReached if the workspace may not store more."""
         if self._limits.stored is None:
             return
         now = self._clock.now()
-        size, at = self._known.get(workspace_id) or (0, None)
+        size, at = self._stored.get(workspace_id) or (0, None)
         # The absolute value: the clock may have been set back.
         if at is None or abs(now - at) >= _FRESH:
             size = await self._usage.stored(workspace_id)
-            self._known.keep(workspace_id, (size, now))
+            self._stored.keep(workspace_id, (size, now))
         self._limits.check_stored(size)
+
+    async def check_queued(self, workspace_id: WorkspaceId) -> None:
+        """Raises: TooManyRequests if no further execution of the workspace may be queued for a concurrency slot."""
+        if self._limits.queued is not None:
+            self._limits.check_queued(await self._usage.queued(workspace_id))
