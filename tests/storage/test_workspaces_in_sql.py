@@ -93,8 +93,6 @@ def unscoped() -> list[tuple[str, str, set[str]]]:
     return [
         (file, name, tables)
         for file, name, text in statements()
-        # The registry reads whole tables to copy them.
-        if (file, name) != ("tables.py", "TABLES")
         if (tables := {*TABLE.findall(text)} & OF_WORKSPACES) and not NAMED.search(text)
     ]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.postgres.connections import CannotConnect, connected
 from flowrunner.storage.postgres.transaction import storable
-from flowrunner.storage.tables import TABLES, Untouched
+from flowrunner.storage.tables import TABLES, Table, Untouched
 
 
 class NotCopied(FlowRunnerError):
@@ -32,11 +32,16 @@ class ComparedRows:
     booleans: Sequence[bool]
 
 
-COPIED: Final = tuple(
-    ComparedRows(table.name, table.columns, table.copied, [column in table.booleans for column in table.columns])
-    for table in TABLES
-    if not isinstance(table.copied, Untouched)
-)
+ALL_ROWS: Final = "SELECT {columns} FROM {table} ORDER BY {key}"
+
+
+def _copied(table: Table, key: Sequence[str]) -> ComparedRows:
+    read = ALL_ROWS.replace("{columns}", ", ".join(table.columns)).replace("{table}", table.name)
+    booleans = [column in table.booleans for column in table.columns]
+    return ComparedRows(table.name, table.columns, read.replace("{key}", ", ".join(key)), booleans)
+
+
+COPIED: Final = tuple(_copied(table, table.key) for table in TABLES if not isinstance(table.key, Untouched))
 # The target computes the sums: one for each workspace, in any number of parts.
 USAGE: Final = ComparedRows(
     "usage",

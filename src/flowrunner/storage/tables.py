@@ -42,7 +42,7 @@ class Table:
     Attributes:
         columns: All columns except generated ones.
         booleans: The columns that SQLite stores as 0 and 1.
-        copied: The statement that reads all rows, with these columns, in the order of the primary key.
+        key: The columns of the primary key, in whose order the rows are copied; or why they are not copied.
         on_deletion: The statements to execute when an account, together with its personal workspace, or a workspace is
             deleted; `:id` is its id, `:at` the time.
         sealed: The values that a rotation of data keys seals again; None if there are none.
@@ -50,7 +50,7 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
-    copied: str | Untouched
+    key: tuple[str, ...] | Untouched
     on_deletion: Mapping[Owner, Sql] | Untouched
     booleans: frozenset[str] = frozenset()
     sealed: SealedValues | None = None
@@ -89,7 +89,7 @@ TABLES: Final = (
     Table(
         name="engine",
         columns=("only", "epoch", "compatible_with", "paused_at"),
-        copied=Untouched("A migration creates its only row; `copying` sets the epoch and the pause"),
+        key=Untouched("A migration creates its only row; `copying` sets the epoch and the pause"),
         on_deletion=Untouched("It belongs to the installation"),
     ),
     Table(
@@ -99,10 +99,7 @@ TABLES: Final = (
             "id", "created_at", "name", "slug", "deleted_at", "second_factor_required_at", "retention_age",
             "retention_count",
         ),
-        copied="""
-SELECT id, created_at, name, slug, deleted_at, second_factor_required_at, retention_age, retention_count
-  FROM workspaces ORDER BY id
-""",
+        key=("id",),
         on_deletion=Untouched("Executions refer to it"),
     ),
     Table(
@@ -111,17 +108,13 @@ SELECT id, created_at, name, slug, deleted_at, second_factor_required_at, retent
             "id", "name", "email", "role", "password_hash", "created_at", "updated_at", "disabled_at", "deleted_at",
             "email_confirmed_at", "confirmation_digest", "confirmation_expires_at",
         ),
-        copied="""
-SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at, email_confirmed_at,
-       confirmation_digest, confirmation_expires_at
-  FROM accounts ORDER BY id
-""",
+        key=("id",),
         on_deletion=Untouched("`accounts.DELETE` removes the personal data first; executions refer to the row"),
     ),
     Table(
         name="members",
         columns=("workspace_id", "account_id", "role", "added_at"),
-        copied="SELECT workspace_id, account_id, role, added_at FROM members ORDER BY workspace_id, account_id",
+        key=("workspace_id", "account_id"),
         on_deletion={
             "account": "DELETE FROM members WHERE account_id = :id",
             "workspace": "DELETE FROM members WHERE workspace_id = :id",
@@ -130,7 +123,7 @@ SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at
     Table(
         name="usage",
         columns=("workspace_id", "part", "stored"),
-        copied=Untouched("Triggers compute it from the copied rows; `copying` compares the sums"),
+        key=Untouched("Triggers compute it from the copied rows; `copying` compares the sums"),
         on_deletion=Untouched("Triggers subtract what is deleted"),
     ),
     Table(
@@ -139,23 +132,19 @@ SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at
             "id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by",
             "last_used_at", "address", "agent", "proof",
         ),
-        copied="""
-SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by, last_used_at, address, agent,
-       proof
-  FROM sessions ORDER BY id
-""",
+        key=("id",),
         on_deletion={"account": "DELETE FROM sessions WHERE account_id = :id"},
     ),
     Table(
         name="preferences",
         columns=("account_id", "data", "updated_at"),
-        copied="SELECT account_id, data, updated_at FROM preferences ORDER BY account_id",
+        key=("account_id",),
         on_deletion={"account": "DELETE FROM preferences WHERE account_id = :id"},
     ),
     Table(
         name="tickets",
         columns=("digest", "session_id", "expires_at"),
-        copied="SELECT digest, session_id, expires_at FROM tickets ORDER BY digest",
+        key=("digest",),
         on_deletion=Untouched("A ticket is worthless without its session, and expires within seconds"),
     ),
     Table(
@@ -163,10 +152,7 @@ SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, repla
         columns=(
             "id", "account_id", "name", "digest", "scopes", "created_at", "expires_at", "last_used_at", "workspace_id",
         ),
-        copied="""
-SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_at, workspace_id
-  FROM api_tokens ORDER BY id
-""",
+        key=("id",),
         on_deletion={
             "account": "DELETE FROM api_tokens WHERE account_id = :id",
             "workspace": "DELETE FROM api_tokens WHERE workspace_id = :id",
@@ -175,16 +161,14 @@ SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_a
     Table(
         name="invitations",
         columns=("id", "workspace_id", "email", "role", "digest", "invited_by", "created_at", "expires_at"),
-        copied="""
-SELECT id, workspace_id, email, role, digest, invited_by, created_at, expires_at FROM invitations ORDER BY id
-""",
+        key=("id",),
         # Those of a deleted account are void: one that invites must still be an admin when they are accepted.
         on_deletion={"workspace": "DELETE FROM invitations WHERE workspace_id = :id"},
     ),
     Table(
         name="password_resets",
         columns=("digest", "account_id", "created_at", "expires_at"),
-        copied="SELECT digest, account_id, created_at, expires_at FROM password_resets ORDER BY digest",
+        key=("digest",),
         on_deletion={"account": "DELETE FROM password_resets WHERE account_id = :id"},
     ),
     Table(
@@ -193,18 +177,13 @@ SELECT id, workspace_id, email, role, digest, invited_by, created_at, expires_at
             "id", "account_id", "recipient", "subject", "text", "page", "seed", "created_at", "expires_at", "failures",
             "next_at",
         ),
-        copied="""
-SELECT id, account_id, recipient, subject, text, page, seed, created_at, expires_at, failures, next_at
-  FROM outgoing_mails ORDER BY id
-""",
+        key=("id",),
         on_deletion={"account": "DELETE FROM outgoing_mails WHERE account_id = :id"},
     ),
     Table(
         name="request_keys",
         columns=("account_id", "key", "workspace_id", "request_id", "digest", "created_at", "answer"),
-        copied="""
-SELECT account_id, key, workspace_id, request_id, digest, created_at, answer FROM request_keys ORDER BY account_id, key
-""",
+        key=("account_id", "key"),
         on_deletion={
             "account": "DELETE FROM request_keys WHERE account_id = :id",
             "workspace": "DELETE FROM request_keys WHERE workspace_id = :id",
@@ -215,18 +194,13 @@ SELECT account_id, key, workspace_id, request_id, digest, created_at, answer FRO
         columns=(
             "id", "kind", "replaces", "replaced_by", "switched_at", "requested_at", "needed_until", "completed_at",
         ),
-        copied="""
-SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at
-  FROM key_rotations ORDER BY id
-""",
+        key=("id",),
         on_deletion=Untouched("They belong to the installation"),
     ),
     Table(
         name="data_keys",
         columns=("workspace_id", "version", "master_key_id", "wrapped", "rotation"),
-        copied="""
-SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY workspace_id, version
-""",
+        key=("workspace_id", "version"),
         # Without the data key, no copy of the workspace's secrets can be read.
         on_deletion={"workspace": "DELETE FROM data_keys WHERE workspace_id = :id"},
     ),
@@ -236,46 +210,38 @@ SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys OR
             "id", "account_id", "type", "name", "created_at", "confirmed_at", "last_used_at", "counter",
             "credential_id", "key_version", "sealed",
         ),
-        copied="""
-SELECT id, account_id, type, name, created_at, confirmed_at, last_used_at, counter, credential_id, key_version, sealed
-  FROM second_factors ORDER BY id
-""",
+        key=("id",),
         on_deletion={"account": "DELETE FROM second_factors WHERE account_id = :id"},
         sealed=SealedValues(read=SEALED_FACTORS, replace=RESEAL_FACTOR),
     ),
     Table(
         name="recovery_codes",
         columns=("account_id", "digest", "created_at"),
-        copied="SELECT account_id, digest, created_at FROM recovery_codes ORDER BY account_id, digest",
+        key=("account_id", "digest"),
         on_deletion={"account": "DELETE FROM recovery_codes WHERE account_id = :id"},
     ),
     Table(
         name="wrong_codes",
         columns=("account_id", "number", "not_before"),
-        copied="SELECT account_id, number, not_before FROM wrong_codes ORDER BY account_id",
+        key=("account_id",),
         on_deletion={"account": "DELETE FROM wrong_codes WHERE account_id = :id"},
     ),
     Table(
         name="login_challenges",
         columns=("digest", "account_id", "purpose", "attempts", "expires_at"),
-        copied="SELECT digest, account_id, purpose, attempts, expires_at FROM login_challenges ORDER BY digest",
+        key=("digest",),
         on_deletion={"account": "DELETE FROM login_challenges WHERE account_id = :id"},
     ),
     Table(
         name="identities",
         columns=("id", "account_id", "provider", "issuer", "subject", "created_at", "last_used_at"),
-        copied="""
-SELECT id, account_id, provider, issuer, subject, created_at, last_used_at FROM identities ORDER BY id
-""",
+        key=("id",),
         on_deletion={"account": "DELETE FROM identities WHERE account_id = :id"},
     ),
     Table(
         name="secrets",
         columns=("workspace_id", "key", "key_version", "sealed", "created_at", "updated_at", "last_used_at"),
-        copied="""
-SELECT workspace_id, key, key_version, sealed, created_at, updated_at, last_used_at
-  FROM secrets ORDER BY workspace_id, key
-""",
+        key=("workspace_id", "key"),
         on_deletion={"workspace": "DELETE FROM secrets WHERE workspace_id = :id"},
         sealed=SealedValues(read=SEALED_SECRETS, replace=RESEAL),
     ),
@@ -286,11 +252,7 @@ SELECT workspace_id, key, key_version, sealed, created_at, updated_at, last_used
             "updated_at", "deleted_at", "moving_from", "disabled_at", "secret_names", "secrets_of", "retention_age",
             "retention_count", "tool_name", "tool_inputs",
         ),
-        copied="""
-SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at,
-       moving_from, disabled_at, secret_names, secrets_of, retention_age, retention_count, tool_name, tool_inputs
-  FROM flows ORDER BY id
-""",
+        key=("id",),
         # Retention deletes them once no execution is left.
         on_deletion={"workspace": "UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL"},
     ),
@@ -300,10 +262,7 @@ SELECT id, workspace_id, name, description, version, tags, revision_id, edition,
             "id", "workspace_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
             "created_by",
         ),
-        copied="""
-SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at, definition, created_by
-  FROM revisions ORDER BY id
-""",
+        key=("id",),
         on_deletion=Untouched("Retention deletes them with their flows"),
     ),
     Table(
@@ -315,14 +274,7 @@ SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at,
             "approval_at", "error_type", "failed_node", "log_counts", "trigger_id", "original_id", "labels",
         ),
         booleans=frozenset({"is_idle", "is_queued", "is_active"}),
-        copied="""
-SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error,
-       CASE WHEN is_idle THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
-       size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
-       CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at,
-       approval_at, error_type, failed_node, log_counts, trigger_id, original_id, labels
-  FROM executions ORDER BY id
-""",
+        key=("id",),
         # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open
         # executions, because very many of the workspace may have ended.
         on_deletion={"workspace": Statement(
@@ -338,9 +290,7 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
     Table(
         name="execution_terms",
         columns=("workspace_id", "name", "value", "execution_id"),
-        copied="""
-SELECT workspace_id, name, value, execution_id FROM execution_terms ORDER BY workspace_id, name, value, execution_id
-""",
+        key=("workspace_id", "name", "value", "execution_id"),
         on_deletion=Untouched("They are deleted with their executions"),
     ),
     Table(
@@ -352,12 +302,7 @@ SELECT workspace_id, name, value, execution_id FROM execution_terms ORDER BY wor
             "last_execution_id", "failures", "error", "skipped", "missed",
         ),
         booleans=frozenset({"is_of_children"}),
-        copied="""
-SELECT id, workspace_id, flow_id, name, type, spec, url_token, created_at, paused_at, removed_at, due_at, next_at,
-       listens_to, listens_status, CASE WHEN is_of_children THEN true ELSE false END, last_at, last_execution_id,
-       failures, error, skipped, missed
-  FROM triggers ORDER BY id
-""",
+        key=("id",),
         on_deletion={"workspace": "DELETE FROM triggers WHERE workspace_id = :id"},
     ),
     Table(
@@ -365,41 +310,38 @@ SELECT id, workspace_id, flow_id, name, type, spec, url_token, created_at, pause
         columns=(
             "id", "workspace_id", "trigger_id", "received_at", "state", "execution_id", "error", "request", "size",
         ),
-        copied="""
-SELECT id, workspace_id, trigger_id, received_at, state, execution_id, error, request, size
-  FROM hook_deliveries ORDER BY id
-""",
+        key=("id",),
         on_deletion={"workspace": "DELETE FROM hook_deliveries WHERE workspace_id = :id"},
     ),
     Table(
         name="hook_refusals",
         columns=("trigger_id", "count", "last"),
-        copied="SELECT trigger_id, count, last FROM hook_refusals ORDER BY trigger_id",
+        key=("trigger_id",),
         on_deletion=Untouched("A background job deletes those of triggers that are gone"),
     ),
     Table(
         name="trigger_outbox",
         columns=("trigger_id", "execution_id"),
-        copied="SELECT trigger_id, execution_id FROM trigger_outbox ORDER BY trigger_id, execution_id",
+        key=("trigger_id", "execution_id"),
         on_deletion=Untouched("The row of a trigger that is gone is removed when it is read"),
     ),
     Table(
         name="execution_counts",
         columns=("workspace_id", "flow_id", "status", "part", "number"),
-        copied=Untouched("Triggers count the copied rows"),
+        key=Untouched("Triggers count the copied rows"),
         on_deletion=Untouched("Triggers count what is deleted"),
     ),
     Table(
         name="events",
         columns=("execution_id", "seq", "at", "type", "data"),
-        copied="SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",
+        key=("execution_id", "seq"),
         on_deletion=Untouched("Retention deletes them with their executions"),
     ),
     Table(
         name="execution_inbox",
         columns=("number", "execution_id", "workspace_id", "sent_at", "kind", "content", "is_rejected"),
         booleans=frozenset({"is_rejected"}),
-        copied=Untouched("A single process uses a file, and sends no messages"),
+        key=Untouched("A single process uses a file, and sends no messages"),
         on_deletion=Untouched("Messages are deleted when they are taken, or when their executions have ended"),
     ),
     Table(
@@ -408,16 +350,13 @@ SELECT id, workspace_id, trigger_id, received_at, state, execution_id, error, re
             "id", "workspace_id", "created_by", "type", "status", "total", "done", "failed", "position", "created_at",
             "completed_at", "errors", "work",
         ),
-        copied="""
-SELECT id, workspace_id, created_by, type, status, total, done, failed, position, created_at, completed_at, errors, work
-  FROM jobs ORDER BY id
-""",
+        key=("id",),
         on_deletion={"workspace": "DELETE FROM jobs WHERE workspace_id = :id"},
     ),
     Table(
         name="deleted_executions",
         columns=("id",),
-        copied="SELECT id FROM deleted_executions ORDER BY id",
+        key=("id",),
         on_deletion=Untouched("A background job deletes their events, and then the rows"),
     ),
     Table(
@@ -429,12 +368,7 @@ SELECT id, workspace_id, created_by, type, status, total, done, failed, position
             "failures", "failing_since", "paused_until",
         ),
         booleans=frozenset({"is_for_children"}),
-        copied="""
-SELECT id, workspace_id, name, events, format, address, flow_id, tag,
-       CASE WHEN is_for_children THEN true ELSE false END, template, key_version, sealed, created_at, updated_at,
-       disabled_at, disabled_reason, failures, failing_since, paused_until
-  FROM callbacks ORDER BY id
-""",
+        key=("id",),
         on_deletion={"workspace": "DELETE FROM callbacks WHERE workspace_id = :id"},
         sealed=SealedValues(read=SEALED_CALLBACKS, replace=RESEAL_CALLBACK),
     ),
@@ -444,11 +378,7 @@ SELECT id, workspace_id, name, events, format, address, flow_id, tag,
             "id", "workspace_id", "callback_id", "event", "execution_id", "seq", "subject", "details", "noted_at",
             "state", "attempts", "retry_until", "next_at", "last_at", "status_code", "error",
         ),
-        copied="""
-SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details, noted_at, state, attempts,
-       retry_until, next_at, last_at, status_code, error
-  FROM callback_deliveries ORDER BY id
-""",
+        key=("id",),
         on_deletion={"workspace": "DELETE FROM callback_deliveries WHERE workspace_id = :id"},
     ),
     Table(
@@ -456,7 +386,7 @@ SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details
         columns=(
             "name", "fencing_token", "claimed_until", "not_before", "last_run_at", "failures", "last_error",
         ),
-        copied=Untouched("The servers on the new database create these rows"),
+        key=Untouched("The servers on the new database create these rows"),
         on_deletion=Untouched("The jobs belong to no account"),
     ),
     Table(
@@ -465,17 +395,13 @@ SELECT id, workspace_id, callback_id, event, execution_id, seq, subject, details
             "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "workspace_id",
             "outcome", "details", "previous", "hash",
         ),
-        copied="""
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details, previous,
-       hash
-  FROM audit ORDER BY seq
-""",
+        key=("seq",),
         on_deletion=Untouched("The log is append-only"),
     ),
     Table(
         name="audit_anchor",
         columns=("only", "seq", "hash"),
-        copied=Untouched("A migration creates its only row; `copying` sets it"),
+        key=Untouched("A migration creates its only row; `copying` sets it"),
         on_deletion=Untouched("The log is append-only"),
     ),
 )  # fmt: skip
