@@ -222,7 +222,8 @@ async def remote(handlers: Mapping[str, Any]) -> AsyncIterator[tuple[RemoteExecu
     async with connected(handlers) as (server, process):
         requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
         held = requests.hold(ExecutionId("exec-1"), None)
-        yield RemoteExecution(requests, server, held, number=1, epoch=1), process
+        execution = RemoteExecution(requests, server, held, number=1, workspace_id=WorkspaceId("w"), fencing_token=1)
+        yield execution, process
 
 
 async def test_a_signal_to_a_process_that_dies_has_an_unknown_outcome_and_a_cancellation_none() -> None:

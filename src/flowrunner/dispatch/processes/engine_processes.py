@@ -16,11 +16,10 @@ import structlog
 
 from flowrunner.dispatch.processes.channel import Channel
 from flowrunner.dispatch.processes.packed import pack_start, pack_texts
-from flowrunner.dispatch.processes.remote_execution import RemoteExecution
+from flowrunner.dispatch.processes.remote_execution import Entry, RemoteExecution
 from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.status import Status
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports.dispatch import Engine, Signal
 from flowrunner.ports.journal import NewExecution
@@ -185,27 +184,24 @@ class EngineProcesses:
         )
         start = pack_start(new, new.first_event(flow, input, traceparent))
         while True:
-            execution = await self._choose(new.id, observed, new)
+            entry = await self._choose(new.id, observed, new)
             try:
-                stays = await execution.enter("begin", start, returns=bool)
+                return await entry.begin(start)
             except Unavailable:
-                if not execution.is_lost:
+                if not entry.is_lost:
                     raise
-                if await execution.was_created():
+                if await entry.was_created():
                     # It is loaded in another process.
                     return None
-                # Nothing of it is durable, nor will be.
-                continue
-            return execution.entered(new.workspace_id, execution.status) if stays else None
+                # Nothing of it is durable, nor will be: another process begins it.
 
     async def load(self, id: ExecutionId) -> RemoteExecution | None:
-        execution = await self._choose(id, None)
-        found = await execution.enter("load", id, returns=tuple[WorkspaceId, Status] | None)
-        return None if found is None else execution.entered(*found)
+        entry = await self._choose(id, None)
+        return await entry.load()
 
     async def _choose(
         self, id: ExecutionId, observed: ObservedExecution | None, new: NewExecution | None = None
-    ) -> RemoteExecution:
+    ) -> Entry:
         """Choose the process with the fewest executions, and a silent one only if all are silent.
 
         Raises: Unavailable if there is none for some seconds.
@@ -220,7 +216,7 @@ class EngineProcesses:
                 raise Unavailable(_NONE)
         chosen = min(processes, key=lambda process: (process.is_silent, len(process.requests.executions)))
         held = chosen.requests.hold(id, observed, new)
-        return RemoteExecution(
+        return Entry(
             chosen.requests, chosen.started.channel, held, number=next(self._numbers), epoch=self._parts.deps.epoch
         )
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from flowrunner.dispatch.processes.channel import Channel
-from flowrunner.dispatch.processes.packed import pack_signal
+from flowrunner.dispatch.processes.packed import PackedStart, pack_signal
 from flowrunner.dispatch.processes.requests import HeldExecution, ProcessRequests
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.status import Status
@@ -13,11 +13,12 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN, Cancel, Signal
 
 
-class RemoteExecution:
-    """Implements `ports.ActiveExecution`.
+class Entry:
+    """The entry of an execution into the memory of an engine process.
 
     Args:
         number: The name of this stay in memory between the two processes.
+        epoch: The fencing token of its appends.
     """
 
     def __init__(
@@ -27,15 +28,33 @@ class RemoteExecution:
         self._channel = channel
         self._held = held
         self._number = number
-        self.fencing_token = epoch
-        self.workspace_id = WorkspaceId("")
+        self._epoch = epoch
 
-    @property
-    def status(self) -> Status:
-        return self._held.status
+    async def begin(self, start: PackedStart) -> "RemoteExecution | None":
+        """Have the process begin the execution; return None if it does not stay in memory."""
+        assert self._held.new is not None, "chosen for a new execution"
+        stays = await self._call("begin", start, returns=bool)
+        return self._entered(self._held.new.workspace_id) if stays else None
 
-    async def enter(self, name: str, argument: object, *, returns: Any) -> Any:
-        """Have the process begin or load the execution; return its answer, falsy if the execution does not stay."""
+    async def load(self) -> "RemoteExecution | None":
+        """Have the process load the execution; return None if it has ended."""
+        found = await self._call("load", self._held.id, returns=tuple[WorkspaceId, Status] | None)
+        if found is None:
+            return None
+        workspace_id, self._held.status = found
+        return self._entered(workspace_id)
+
+    def _entered(self, workspace_id: WorkspaceId) -> "RemoteExecution":
+        return RemoteExecution(
+            self._requests,
+            self._channel,
+            self._held,
+            number=self._number,
+            workspace_id=workspace_id,
+            fencing_token=self._epoch,
+        )
+
+    async def _call(self, name: str, argument: object, *, returns: Any) -> Any:
         answer = None
         try:
             answer = await self._channel.call(name, self._number, argument, returns=returns)
@@ -53,11 +72,11 @@ class RemoteExecution:
 
     @property
     def is_lost(self) -> bool:
-        """Return whether its process has ended."""
+        """Return whether the process has ended."""
         return self._channel.lost.done()
 
     async def was_created(self) -> bool:
-        """Return whether it is durable although its process has ended. Raises: the error of its append."""
+        """Return whether the execution is durable although the process has ended. Raises: the error of its append."""
         # All that the process sent has arrived by now.
         if self._held.creating is None:
             return False
@@ -66,9 +85,34 @@ class RemoteExecution:
             raise self._held.refusal
         return True
 
-    def entered(self, workspace_id: WorkspaceId, status: Status) -> "RemoteExecution":
-        self.workspace_id, self._held.status = workspace_id, status
-        return self
+
+class RemoteExecution:
+    """Implements `ports.ActiveExecution`.
+
+    Args:
+        number: See `Entry`.
+    """
+
+    def __init__(
+        self,
+        requests: ProcessRequests,
+        channel: Channel,
+        held: HeldExecution,
+        *,
+        number: int,
+        workspace_id: WorkspaceId,
+        fencing_token: int,
+    ) -> None:
+        self._requests = requests
+        self._channel = channel
+        self._held = held
+        self._number = number
+        self.workspace_id = workspace_id
+        self.fencing_token = fencing_token
+
+    @property
+    def status(self) -> Status:
+        return self._held.status
 
     async def advance(self) -> datetime | None:
         try:
