@@ -18,6 +18,7 @@ from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecut
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
+from flowrunner.storage.execution_columns import with_columns
 from flowrunner.storage.execution_terms import ADD_TERM, terms_of_start
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
@@ -28,16 +29,9 @@ from flowrunner.storage.usage import STORED, FreeStorage
 # definition the execution could not continue after a crash. (Deleting an account deletes its flows.) The last queue
 # position of a key is at one of two places of an index, however many executions wait.
 CREATE: Final = Statement(
-    sqlite="""
-INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
-                        request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
-                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, labels, original_id,
-                        queue_position)
-SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :is_idle, :wake_at, :waiting_for, :approval_at, :epoch, :last_seq, :size, :idempotency_key,
-       :request_digest, :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
-       :error_type, :failed_node, :log_counts, :trigger_id, :labels,
+    sqlite=with_columns("""
+INSERT INTO executions ({new_columns}, original_id, queue_position)
+SELECT {new_values},
        coalesce((SELECT original_id FROM executions WHERE id = :rerun_of), :rerun_of),
        CASE WHEN :concurrency_key IS NOT NULL
             THEN 1 + max(coalesce((SELECT max(queue_position) FROM executions
@@ -52,13 +46,9 @@ SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :comple
    AND (:concurrency_key IS NULL OR :is_queued
         OR :concurrency_limit > (SELECT count(*) FROM executions
                           WHERE concurrency_key = :concurrency_key AND completed_at IS NULL))
-""",
-    postgres="""
-INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, is_idle, wake_at, waiting_for, approval_at, epoch, last_seq, size, idempotency_key,
-                        request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
-                        is_active, queued_at, error_type, failed_node, log_counts, trigger_id, labels, original_id,
-                        queue_position)
+"""),
+    postgres=with_columns("""
+INSERT INTO executions ({new_columns}, original_id, queue_position)
 SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.rerun_of), new.rerun_of),
        CASE WHEN new.concurrency_key IS NOT NULL
             THEN 1 + coalesce(
@@ -68,17 +58,7 @@ SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.
                          (SELECT max(x.queue_position) FROM executions x
                            WHERE x.concurrency_key = new.concurrency_key
                              AND x.completed_at IS NULL AND x.is_queued)), 0) END
-  FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
-              :started_at::bigint[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
-              :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :epoch::bigint[], :last_seq::bigint[],
-              :size::bigint[], :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
-              :concurrency_key::text[], :concurrency_limit::bigint[], :is_queued::boolean[], :is_active::boolean[],
-              :queued_at::bigint[], :error_type::text[], :failed_node::text[], :log_counts::text[],
-              :trigger_id::text[], :labels::text[])
-    AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at,
-            waiting_for, approval_at, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of,
-            concurrency_key, concurrency_limit, is_queued, is_active, queued_at, error_type, failed_node, log_counts,
-            trigger_id, labels)
+  FROM {new_rows}
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
                 WHERE f.id = new.flow_id AND f.workspace_id = new.workspace_id AND f.deleted_at IS NULL)
@@ -86,7 +66,7 @@ SELECT new.*, coalesce((SELECT x.original_id FROM executions x WHERE x.id = new.
    AND (new.concurrency_key IS NULL OR new.is_queued
         OR new.concurrency_limit > (SELECT count(*) FROM executions x
                              WHERE x.concurrency_key = new.concurrency_key AND x.completed_at IS NULL))
-""",
+"""),
 )
 FLOW_EXISTS: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND workspace_id = :workspace_id AND deleted_at IS NULL
@@ -98,31 +78,20 @@ SELECT 1 FROM revisions WHERE id = :revision_id AND workspace_id = :workspace_id
 # Advances a summary only from the expected last event, and only for the owner of the execution: a late write finds no
 # row. An execution that was acquired before the last claim has no owner.
 ADVANCE: Final = Statement(
-    sqlite="""
+    sqlite=with_columns("""
 UPDATE executions
-   SET status = :status, completed_at = :completed_at, error = :error, is_idle = :is_idle, wake_at = :wake_at,
-       waiting_for = :waiting_for, approval_at = :approval_at, last_seq = :last_seq, size = size + :size,
-       error_type = :error_type, failed_node = :failed_node, log_counts = :log_counts
+   SET {summary_values}, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
-""",
-    postgres="""
+"""),
+    postgres=with_columns("""
 UPDATE executions
-   SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
-       wake_at = new.wake_at,
-       waiting_for = new.waiting_for, approval_at = new.approval_at, last_seq = new.last_seq,
-       size = executions.size + new.size,
-       error_type = new.error_type, failed_node = new.failed_node, log_counts = new.log_counts
-  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
-              :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :last_seq::bigint[], :size::bigint[],
-              :after::bigint[], :epoch::bigint[], :is_queued::boolean[], :error_type::text[], :failed_node::text[],
-              :log_counts::text[])
-    AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, approval_at, last_seq, size, after, epoch,
-            is_queued, error_type, failed_node, log_counts)
+   SET {summary_of_row}, last_seq = new.last_seq, size = executions.size + new.size
+  FROM {appends_with_summary}
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
-""",
+"""),
 )
 
 # The same if the rest of the row is unchanged. Otherwise SQLite would write all indexes of the columns again.
@@ -132,15 +101,13 @@ UPDATE executions SET last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
-    postgres="""
+    postgres=with_columns("""
 UPDATE executions SET last_seq = new.last_seq, size = executions.size + new.size
-  FROM unnest(:id::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
-              :is_queued::boolean[])
-    AS new (id, last_seq, size, after, epoch, is_queued)
+  FROM {appends}
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
-""",
+"""),
 )
 
 # With `OR FAIL`, SQLite keeps no copy of the pages for undoing a single row: the transaction is undone in any case.

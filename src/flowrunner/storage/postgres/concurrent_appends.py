@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.storage.appends import AcquireOp, AppendOp, event_rows, summary_row
+from flowrunner.storage.execution_columns import with_columns
 from flowrunner.storage.transaction import Transaction
 
 # Appends all events of many steps. An execution that cannot be advanced gets no events, keeps its messages and is not
@@ -17,7 +18,7 @@ from flowrunner.storage.transaction import Transaction
 # the message had no effect. Messages are locked first, so that none can be cancelled meanwhile. If a workspace would
 # exceed its quota, none of its executions is advanced here, and each append is tried alone. The quota may miss at most
 # one concurrent statement of each other process.
-APPEND_CONCURRENTLY: Final = """
+APPEND_CONCURRENTLY: Final = with_columns("""
 WITH cited AS MATERIALIZED (
     SELECT execution_inbox.number
       FROM execution_inbox JOIN unnest(:message::bigint[], :message_to::text[]) AS read (number, id)
@@ -31,18 +32,9 @@ WITH cited AS MATERIALIZED (
                                         WHERE usage.workspace_id = quota.workspace_id)
 ), advanced AS (
     UPDATE executions
-       SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
-           wake_at = new.wake_at,
-           waiting_for = new.waiting_for, approval_at = new.approval_at, last_seq = new.last_seq,
-           size = executions.size + new.size,
-           error_type = new.error_type, failed_node = new.failed_node, log_counts = new.log_counts
+       SET {summary_of_row}, last_seq = new.last_seq, size = executions.size + new.size
       FROM flowrunner_lock_shared() AS engine (epoch),
-           unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
-                  :wake_at::bigint[], :waiting_for::text[], :approval_at::bigint[], :last_seq::bigint[],
-                  :size::bigint[], :after::bigint[], :epoch::bigint[], :is_queued::boolean[], :error_type::text[],
-                  :failed_node::text[], :log_counts::text[])
-        AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, approval_at, last_seq, size, after,
-                epoch, is_queued, error_type, failed_node, log_counts)
+           {appends_with_summary}
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)
@@ -62,7 +54,7 @@ WITH cited AS MATERIALIZED (
      WHERE execution_inbox.number = read.number AND execution_inbox.execution_id = read.id
 )
 SELECT id FROM advanced
-"""
+""")
 ACQUIRE_CONCURRENTLY: Final = """
 UPDATE executions SET epoch = new.fencing_token
   FROM flowrunner_lock_shared() AS engine (epoch),
