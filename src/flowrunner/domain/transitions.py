@@ -1,6 +1,6 @@
 """Transitions of the state of an execution, one for each type of event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from heapq import heappush
 from typing import Final, assert_never
@@ -29,9 +29,24 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, budget_of
+from flowrunner.domain.memory_use import (
+    hold_early_signal,
+    hold_end,
+    hold_error,
+    hold_failure,
+    hold_input,
+    hold_inputs,
+    hold_payload,
+    hold_result,
+    hold_variables,
+    hold_wait,
+    release_early_signal,
+    release_frame,
+    release_scopes,
+)
 from flowrunner.domain.status import STEP_TRANSITIONS, StepStatus
 from flowrunner.domain.step_state import Frame, ScopeProgress, StepState
-from flowrunner.domain.values import JSON, memory_of
+from flowrunner.domain.values import JSON
 from flowrunner.domain.waits import parse_signal_key, signal_key
 
 
@@ -86,10 +101,10 @@ def apply(state: ExecutionState, event: Event, at: datetime) -> None:
             state.is_queued, state.flow_name = event.is_queued, event.flow_name
             state.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
             state.ready = {ROOT: None}
-            state.held_bytes = _measure(state, event.input)
+            hold_input(state, event.input)
         case InputEdited(input=input):
             state.edited[event.step] = input
-            state.held_bytes += _measure(state, input)
+            hold_input(state, input)
         case Admitted():
             if not state.is_queued:
                 raise IllegalEvent("admitted, and not queued")
@@ -168,13 +183,11 @@ def _complete(state: ExecutionState, event: NodeCompleted) -> None:
     current.action, current.result, current.is_last = event.action, result, event.is_last
     current.error = None
     current.collected_bytes = current.open.part_bytes if event.collected is not None and current.open else 0
-    size = _measure(state, event.result if event.collected is None else event.collected)
-    if event.collected is not None and current.open is not None:
-        size += current.open.held_part_bytes
-    _hold(state, current, size)
+    hold_result(state, current, event)
     state.frames[event.scope].flowing = result
     if event.vars:
-        _set(state, event.vars)
+        state.vars = {**state.vars, **event.vars}
+        hold_variables(state, event.vars)
     _finish_step(state, current)
 
 
@@ -184,11 +197,9 @@ def _fail(state: ExecutionState, event: NodeFailed) -> None:
     current.status = status
     current.error = event.error
     current.failures += 1
-    size = _measure(state, event.error.data)
     if event.retry_at is None and current.open is not None and current.open.fatal == event.error:
         current.failed_at = current.open.failed_at
-        size += current.open.failed_bytes
-    _hold(state, current, size)
+    hold_error(state, current, event)
     if event.retry_at is None:
         state.frames[event.scope].error = event.error
         _finish_step(state, current)
@@ -202,20 +213,12 @@ def _fail(state: ExecutionState, event: NodeFailed) -> None:
 
 def _finish_step(state: ExecutionState, current: StepState) -> None:
     """Clear the waits of an ended step, and mark its scope as ready."""
-    state.held_bytes -= current.all_held_bytes - current.held_bytes
+    release_scopes(state, current)
     current.due_at, current.waiting, current.signal, current.open = None, None, None, None
     current.before = None
     state.running.pop(current.step, None)
     state.timed.pop(current.step, None)
     state.ready[current.step.scope] = None
-
-
-def _set(state: ExecutionState, vars: Mapping[str, JSON]) -> None:
-    state.vars = {**state.vars, **vars}
-    for name, value in vars.items():
-        size = _measure(state, value)
-        state.held_bytes += size - state.var_bytes.get(name, 0)
-        state.var_bytes[name] = size
 
 
 def _current(
@@ -238,8 +241,7 @@ def _wait(state: ExecutionState, event: NodeWaiting) -> None:
     current = _current(state, event, StepStatus.WAITING)
     current.status, current.due_at, current.waiting = StepStatus.WAITING, event.due_at, event
     current.answers, current.wait_seq = (), state.seq + 1
-    details = event.wait_for.describe()
-    _hold(state, current, _measure(state, event.result) + _measure(state, details))
+    hold_wait(state, current, event)
     current.is_link_revoked, current.notices, current.noticed_at = False, 0, None
     state.running.pop(current.step, None)
     state.ready.pop(event.scope, None)
@@ -250,7 +252,7 @@ def _wait(state: ExecutionState, event: NodeWaiting) -> None:
     early = state.signals.get(key) if key is not None else None
     if early and key is not None:
         payload = early.pop(0)
-        state.signal_bytes -= memory_of(payload)
+        release_early_signal(state, payload)
         if not early:
             del state.signals[key]
         _signal(state, current, payload)
@@ -281,11 +283,11 @@ def _receive(state: ExecutionState, event: SignalReceived) -> None:
     current = state.waiting_for(event.key)
     if current is None:
         state.signals.setdefault(event.key, []).append(event.payload)
-        state.signal_bytes += memory_of(event.payload)
+        hold_early_signal(state, event.payload)
         return
     if (wait := current.approval) is not None:
         current.answers = (*current.answers, event)
-        _hold(state, current, current.held_bytes + _measure(state, event.payload))
+        hold_payload(state, current, event.payload)
         if not is_settled(wait, [answer.payload for answer in current.answers]):
             return
     _signal(state, current, event.payload)
@@ -294,7 +296,7 @@ def _receive(state: ExecutionState, event: SignalReceived) -> None:
 def _signal(state: ExecutionState, current: StepState, payload: JSON) -> None:
     current.status, current.signal, current.due_at = StepStatus.RESUMING, payload, None
     if not current.answers:
-        _hold(state, current, current.held_bytes + _measure(state, payload))
+        hold_payload(state, current, payload)
     state.timed.pop(current.step)
     state.ready[current.step.scope] = None
 
@@ -321,9 +323,7 @@ def _open(state: ExecutionState, event: ScopesOpened) -> None:
         # It has got further since they were counted.
         current.interruptions = 0
         current.open.parts, current.open.part_bytes = before.parts, before.part_bytes
-        current.open.held_part_bytes = before.held_part_bytes
-        state.held_bytes -= before.held_bytes + before.failed_bytes
-    _hold(state, current, _measure(state, event.inputs))
+    hold_inputs(state, current, event, current.open, before)
     current.status = StepStatus.OPEN
     current.due_at = min((at for at in (event.not_before, event.until) if at is not None), default=None)
     state.running.pop(current.step, None)
@@ -403,22 +403,15 @@ def _end_scope(state: ExecutionState, event: ScopeEnded) -> None:
         # A loop that reads its run's result opens one scope at a time. Of many scopes, only the parts are kept.
         is_kept = event.part_bytes is None or len(owner.open.opened.keys) == 1
         owner.open.results[key] = frame.flowing if is_kept else None
-        last = frame.current
-        _keep(state, owner.open, last.held_bytes if is_kept and last is not None else 0)
         if event.part_bytes is not None:
             owner.open.parts[key] = event.result
             owner.open.part_bytes += event.part_bytes
-            size = _measure(state, event.result)
-            owner.open.held_part_bytes += size
-            state.held_bytes += size
+        hold_end(state, owner.open, event, frame.current if is_kept else None)
     elif event.outcome == "failed" and event.error is not None:
         owner.open.errors[key] = event.error
-        _keep(state, owner.open, _measure(state, event.error.data))
-        at = frame.current
-        at = at if at is None or at.failed_at is None else at.failed_at
-        size = 0 if at is None else _measure(state, at.input)
-        state.held_bytes += size - owner.open.failed_bytes
-        owner.open.failed_at, owner.open.failed_bytes = at, size
+        last = frame.current
+        owner.open.failed_at = last if last is None or last.failed_at is None else last.failed_at
+        hold_failure(state, owner.open, event.error, owner.open.failed_at)
     _mark_ready(state, owner)
 
 
@@ -452,7 +445,7 @@ def _leave(state: ExecutionState, frame: Frame) -> None:
         state.timed.pop(step.step, None)
     state.ready.pop(frame.scope, None)
     if frame.owner is not None:
-        state.held_bytes -= sum(step.all_held_bytes for step in frame.steps.values())
+        release_frame(state, frame)
         del state.frames[frame.scope]
 
 
@@ -464,23 +457,3 @@ def _mark_ready(state: ExecutionState, owner: StepState) -> None:
         state.ready[owner.step.scope] = None
     else:
         state.ready.pop(owner.step.scope, None)
-
-
-# Memory
-
-
-def _measure(state: ExecutionState, value: JSON) -> int:
-    size = memory_of(value)
-    state.measured_bytes += size
-    return size
-
-
-def _hold(state: ExecutionState, current: StepState, size: int) -> None:
-    """Count the values of a step's last event in place of those of the one before."""
-    state.held_bytes += size - current.held_bytes
-    current.held_bytes = size
-
-
-def _keep(state: ExecutionState, scopes: ScopeProgress, size: int) -> None:
-    scopes.held_bytes += size
-    state.held_bytes += size
