@@ -133,7 +133,7 @@ class LocalDispatcher(LinkingDispatcher):
 
     @property
     def is_open(self) -> bool:
-        """True while executions advance."""
+        """Return whether executions advance."""
         return self._owner is not None and not self._owner.done()
 
     @property

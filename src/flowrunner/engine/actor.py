@@ -57,7 +57,7 @@ from flowrunner.engine.mailbox import (
     is_repeat,
     step_waiting_for,
 )
-from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
+from flowrunner.engine.recorder import redacted_key, storable_again, storable_error_soon, storable_soon
 from flowrunner.engine.replay import Replay
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.ports.dispatch import Cancel, Signal
@@ -470,7 +470,7 @@ class ExecutionActor:
     async def _record_outcome(self, step: Step, outcome: TaskOutcome) -> None:
         match outcome:
             case ErrorValue():
-                error = await hidden_soon(outcome, self._redactor)
+                error = await storable_error_soon(outcome, self._redactor)
                 current, now, draw = self._state.at(step), self._deps.clock.now(), self._deps.draw()
                 self._record_failed_attempt(fail_attempt(self._flow, self._state, current, error, now=now, draw=draw))
             case NodeCompleted() | NodeWaiting() | ScopesOpened():

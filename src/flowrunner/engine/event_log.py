@@ -93,7 +93,7 @@ class PendingAppend:
 
     @property
     def last_node(self) -> str | None:
-        """The node of the last result."""
+        """Return the node of the last result; None if there is none."""
         results = (NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened)
         return next((r.event.node for r in reversed(self.records) if isinstance(r.event, results)), None)
 
@@ -162,7 +162,7 @@ class EventLog:
 
     @property
     def is_awaited(self) -> bool:
-        """True if a caller waits until the recorded events are durable."""
+        """Return whether a caller waits until the recorded events are durable."""
         return bool(self._pending.answers)
 
     def record(self, event: Event | Storable, at: datetime | None = None) -> Event:

@@ -30,9 +30,9 @@ class MemoryShare:
     """The counted memory of one execution.
 
     Attributes:
-        bytes: What it holds.
-        chosen: How often it was chosen to end: the first time its flow ends, the second time its handlers too.
-        excess: Which bound it was chosen for.
+        bytes: Memory that it holds.
+        chosen: Number of times that it was chosen to end: first its flow ends, then its handlers, too.
+        excess: The exceeded limit for which it was chosen.
         on_chosen: Called when it was chosen.
     """
 
@@ -46,7 +46,7 @@ class MemoryShare:
         self._has_left = False
 
     def count(self, size: int) -> None:
-        """Set what the execution holds; if that is too much together, the largest execution is chosen to end."""
+        """Set the memory that the execution holds; if all hold too much, the largest execution is chosen to end."""
         if not self._has_left:
             self._held.change(self, size)
 
@@ -121,7 +121,7 @@ class ExecutionMemory:
         self._workspace_id = workspace_id
         self._state = state
         self._on_excess: Callable[[], object] = _nothing
-        # Of most executions it is None: they hold little.
+        # None for most executions, which hold little.
         self._share: MemoryShare | None = None
         self.counted_bytes = 0
         self.count()

@@ -80,11 +80,11 @@ async def storable_soon(event: Event, redactor: Redactor) -> Storable:
         return await asyncio.to_thread(_storable, event, encoded, redactor)
 
 
-async def hidden_soon(error: ErrorValue, redactor: Redactor) -> ErrorValue:
+async def storable_error_soon(error: ErrorValue, redactor: Redactor) -> ErrorValue:
     """Return the stored form of an error."""
     event = NodeFailed(node="", node_type="", iteration=0, attempt=0, error=error)
     stored = (await storable_soon(event, redactor)).event
-    assert isinstance(stored, NodeFailed), "the kind of an event that failed stays"
+    assert isinstance(stored, NodeFailed), "a failure stays one"
     return stored.error
 
 

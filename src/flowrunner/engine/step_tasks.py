@@ -98,7 +98,7 @@ class StepTasks:
 
     @property
     def are_pure(self) -> bool:
-        """True if there are steps to start, and none of them has an effect outside."""
+        """Return whether there are steps to start, and none of them has an effect outside."""
         return bool(self._to_start) and all(map(self._is_pure, self._to_start))
 
     def launch(self) -> None:

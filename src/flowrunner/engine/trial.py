@@ -27,7 +27,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, Works
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.mailbox import StepResult
 from flowrunner.engine.node_context import LongValueSlot
-from flowrunner.engine.recorder import LinkHidingRedactor, hidden_soon, storable_soon
+from flowrunner.engine.recorder import LinkHidingRedactor, storable_error_soon, storable_soon
 from flowrunner.engine.step import run_step, timed_out
 from flowrunner.ids import new_id
 from flowrunner.plugin import (
@@ -245,7 +245,7 @@ class _RecordingType(NodeType[Any]):
 async def _fields(outcome: StepResult, redactor: Redactor) -> dict[str, Any]:
     """Return the fields of a trial that its outcome decides."""
     if isinstance(outcome, ErrorValue):
-        return {"status": "failed", "error": (await hidden_soon(outcome, redactor)).as_json()}
+        return {"status": "failed", "error": (await storable_error_soon(outcome, redactor)).as_json()}
     stored = (await storable_soon(outcome, redactor)).event
     match stored:
         case NodeCompleted():

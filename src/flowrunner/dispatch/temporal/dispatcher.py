@@ -64,17 +64,17 @@ class TemporalDispatcher(LinkingDispatcher):
 
     @property
     def is_open(self) -> bool:
-        """True while executions are accepted."""
+        """Return whether executions are accepted."""
         return self._is_open
 
     @property
     def active(self) -> int:
-        """Number of executions that this process advances."""
+        """Return 0: workers advance the executions."""
         return 0
 
     @property
     def queued(self) -> int:
-        """Number of queued executions of all processes, as last counted."""
+        """Return the number of queued executions of all processes, as last counted."""
         return self._queued
 
     @property

@@ -126,7 +126,7 @@ class TemporalWorker:
 
     @property
     def queued(self) -> int:
-        """Zero, as executions wait in Temporal."""
+        """Return 0: executions wait in Temporal."""
         return 0
 
     @property
