@@ -29,6 +29,15 @@ MOST_SAMPLED: Final = 6_000
 # A page with this offset is read from its far end: the entries before it are counted, and few are sorted.
 FAR: Final = 1_000
 
+# The executions that repair an execution `x` which failed or was cancelled: completed repeats of it, or later ones of
+# its chain of reruns.
+REPAIRS: Final = """
+FROM executions later
+WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
+  AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
+  AND later.workspace_id = x.workspace_id
+"""
+_IS_UNREPAIRED: Final = "AND (SELECT count(*) FROM (SELECT 1 {repairs} LIMIT 1) AS repairs) = 0"
 # Conditions that are columns of an index between the workspace and the id. Statuses have one alone and with the flow.
 _INDEXED: Final[Mapping[str, str]] = {
     "rerun_of": "AND e.rerun_of = :rerun_of",
@@ -45,13 +54,7 @@ _EXAMINED: Final[Mapping[str, str]] = {
     "failed_node": "AND x.failed_node = :failed_node",
     "flow_id": "AND x.flow_id = :flow_id",
     "statuses": "AND :statuses LIKE '%,' || x.status || ',%'",
-    "is_unrepaired": """
-AND (SELECT count(*) FROM (
-        SELECT 1 FROM executions later
-         WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
-           AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
-           AND later.workspace_id = x.workspace_id LIMIT 1) AS repairs) = 0
-""",
+    "is_unrepaired": _IS_UNREPAIRED.replace("{repairs}", REPAIRS),
 }
 # Lookups of one row each. They count it, because PostgreSQL would turn an EXISTS into a join with the whole table.
 _EXAMINED_EXECUTION: Final = "AND (SELECT count(*) FROM executions x WHERE x.id = {id} {conditions}) = 1"

@@ -25,7 +25,7 @@ from flowrunner.ports.page import Listed, Page, number_of
 from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
 from flowrunner.storage.execution_logs import log_line, log_search
-from flowrunner.storage.execution_search import Listing, search
+from flowrunner.storage.execution_search import REPAIRS, Listing, search
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Row, Statement, Transaction, one_row
 
@@ -33,18 +33,14 @@ KEYS: Final = """
 SELECT idempotency_key FROM executions
  WHERE workspace_id = :workspace_id AND idempotency_key >= :first AND idempotency_key < :end
 """
-# The columns of `_view`. An execution that failed or was cancelled is repaired if it, or another one of its chain of
-# reruns, was later repeated with success.
+# The columns of `_view`.
 _COLUMNS: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 1, :error_characters), f.name, r.number,
        x.error_type, x.failed_node, x.log_counts, x.trigger_id, x.rerun_of,
        CASE WHEN x.status IN ('failed', 'cancelled')
-            THEN (SELECT min(later.id) FROM executions later
-                   WHERE later.original_id = coalesce(x.original_id, x.id) AND later.status = 'completed'
-                     AND later.id > CASE WHEN x.original_id IS NULL THEN '' ELSE x.id END
-                     AND later.workspace_id = x.workspace_id) END,
+            THEN (SELECT min(later.id) {repairs}) END,
        x.labels, x.parent_id
-"""
+""".replace("{repairs}", REPAIRS)
 # While a flow is being moved, its name belongs to another workspace.
 _JOINS: Final = """
   LEFT JOIN flows f ON f.id = x.flow_id AND f.workspace_id = x.workspace_id
