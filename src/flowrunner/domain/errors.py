@@ -106,7 +106,7 @@ class Conflict(FlowRunnerError):
 
 
 class LimitReached(Conflict):
-    """The account has reached a limit on what it may store.
+    """A workspace or an account has reached a limit on what it may store.
 
     Attributes:
         limit: Name of the limit; the setting's name if there is one.

@@ -1,4 +1,4 @@
-"""Active slots, which limit the executions of an account in the memory of several processes."""
+"""Active slots, which limit the executions of a workspace in the memory of several processes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -54,7 +54,7 @@ UPDATE executions SET is_active = false WHERE id = :id AND epoch = :fencing_toke
 IS_WAITING: Final = """
 SELECT 1 FROM executions WHERE id = :id AND queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL
 """
-ACCOUNTS_WAITING: Final = """
+WORKSPACES_WAITING: Final = """
 SELECT DISTINCT workspace_id FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL
 """
 HAS_WAITING: Final = """
@@ -119,14 +119,14 @@ class SqlActiveSlots:
 
     async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
         values = {"workspace_id": workspace_id, "most": _or_no_limit(most)}
-        # Most accounts have no waiting execution.
+        # Most workspaces have no waiting execution.
         if await self._database.read(lambda tx: tx.row(HAS_WAITING, values)) is None:
             return None
         row = await self._database.write(lambda tx: tx.row(ADMIT_NEXT, values))
         return None if row is None else ExecutionId(row[0])
 
     async def workspaces_waiting(self) -> Sequence[WorkspaceId]:
-        rows = await self._database.read_long(lambda tx: tx.rows(ACCOUNTS_WAITING))
+        rows = await self._database.read_long(lambda tx: tx.rows(WORKSPACES_WAITING))
         return [WorkspaceId(row[0]) for row in rows]
 
     async def waiting(self) -> int:

@@ -26,7 +26,7 @@ from flowrunner.storage.trigger_fires import record_fires
 from flowrunner.storage.usage import STORED, FreeStorage
 
 # Creates nothing if another process has taken over the claim, or the flow or the revision was deleted: without the
-# definition the execution could not continue after a crash. (Deleting an account deletes its flows.) The last queue
+# definition the execution could not continue after a crash. (Deleting a workspace deletes its flows.) The last queue
 # position of a key is at one of two places of an index, however many executions wait.
 CREATE: Final = Statement(
     sqlite=with_columns("""
@@ -145,7 +145,7 @@ class AppendOp:
     """An append as a write operation.
 
     Attributes:
-        free: The known free storage of accounts.
+        free: The known free storage of workspaces.
     """
 
     append: Append
@@ -190,8 +190,8 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     """Do all the appends.
 
     Raises:
-        TooManyRequests: If an account has the maximum number of executions that wait for an active slot.
-        LimitReached: If an account would exceed its quota. `AppendOp.run` finds out by which append.
+        TooManyRequests: If a workspace has the maximum number of executions that wait for an active slot.
+        LimitReached: If a workspace would exceed its quota. `AppendOp.run` finds out by which append.
         TriggerHasMoved: If the trigger of a new execution has changed.
         Fenced: If at least one append is not allowed. `AppendOp.run` finds out which one, and why.
     """
@@ -247,7 +247,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
 async def _check_quotas(
     tx: Transaction, grown: Mapping[WorkspaceId, tuple[WorkspaceLimits, int]], free: FreeStorage
 ) -> None:
-    """Compare the storage of accounts, including the bytes of these writes, with their quotas. Raises: LimitReached."""
+    """Compare the storage of workspaces, with the bytes of these writes, with their quotas. Raises: LimitReached."""
     for workspace_id, (limits, size) in grown.items():
         if limits.stored is None or free.covers(workspace_id, size):
             continue

@@ -12,18 +12,18 @@ QUEUED: Final = """
 SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND is_queued AND completed_at IS NULL
 """
 
-# The share of an account's free storage that one process uses between two readings, so that as many processes together
-# cannot exceed it. Another process, or a flow, may use the rest meanwhile, so a reading is valid for a second.
+# The share of a workspace's free storage that one process uses between two readings, so that as many processes
+# together cannot exceed it. Another process, or a flow, may use the rest meanwhile, so a reading is valid for a second.
 _SHARE_OF_A_READING: Final = 64
 _READING_SECONDS: Final = 1.0
 _MOST_READINGS: Final = 10_000
 
 
 class FreeStorage:
-    """Bytes that accounts may store before their usage has to be read again."""
+    """Bytes that workspaces may store before their usage has to be read again."""
 
     def __init__(self) -> None:
-        # The bytes of each account, and when they were read.
+        # The bytes of each workspace, and when they were read.
         self._left: dict[WorkspaceId, tuple[int, float]] = {}
 
     def covers(self, workspace_id: WorkspaceId, size: int) -> bool:
@@ -35,7 +35,7 @@ class FreeStorage:
         return True
 
     def note(self, workspace_id: WorkspaceId, free: int) -> None:
-        """Record a reading of the account's free storage."""
+        """Record a reading of the workspace's free storage."""
         if len(self._left) >= _MOST_READINGS:
             self._left.clear()
         self._left[workspace_id] = free // _SHARE_OF_A_READING, time.monotonic()
