@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from flowrunner.storage.execution_columns import NEW
 from flowrunner.storage.tables import TABLES, Owner, Table, Untouched, deletions
 from support.databases import new_database_file
 
@@ -41,6 +42,13 @@ def test_rows_are_copied_in_the_order_of_the_primary_key(schema: sqlite3.Connect
     ]
 
     assert isinstance(table.key, Untouched) or table.key == tuple(key)
+
+
+def test_a_new_execution_sets_every_column_of_its_row() -> None:
+    (executions,) = (table for table in TABLES if table.name == "executions")
+
+    # The statement computes the last two.
+    assert {*NEW, "original_id", "queue_position"} == {*executions.columns}
 
 
 def test_a_table_stands_after_those_that_it_refers_to(schema: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ _SUMMARY: Final = {
     "failed_node": "text",
     "log_counts": "text",
 }
-_NEW: Final = {
+NEW: Final = {
     "id": "text",
     "workspace_id": "text",
     "flow_id": "text",
@@ -56,9 +56,9 @@ def _rows(columns: Mapping[str, str]) -> str:
 
 
 _PARTS: Final = {
-    "{new_columns}": ", ".join(_NEW),
-    "{new_values}": ", ".join(f":{name}" for name in _NEW),
-    "{new_rows}": _rows(_NEW),
+    "{new_columns}": ", ".join(NEW),
+    "{new_values}": ", ".join(f":{name}" for name in NEW),
+    "{new_rows}": _rows(NEW),
     "{summary_values}": ", ".join(f"{name} = :{name}" for name in _SUMMARY),
     "{summary_of_row}": ", ".join(f"{name} = new.{name}" for name in _SUMMARY),
     "{appends}": _rows(_APPEND),
