@@ -180,26 +180,6 @@ async def test_the_log_says_nothing_where_nothing_was_left_behind(
     assert [level for level, _, _ in context.lines] == ["info"]
 
 
-# RFC 9110, 15.4: 303 asks for another resource, and 301 and 302 turn a POST into a GET as browsers do.
-FOLLOWED_AS: Final = {
-    (status, method): "HEAD" if method == "HEAD" else "GET" if status == 303 or method == "POST" else method
-    for status in (301, 302, 303)
-    for method in METHODS
-} | {(status, method): method for status in (307, 308) for method in METHODS}
-
-
-@pytest.mark.parametrize(("status", "method"), FOLLOWED_AS)
-async def test_a_redirect_is_followed_by_the_method_of_its_status(
-    context: PlainContext, origins: tuple[Origin, Origin], status: int, method: str
-) -> None:
-    first, other = origins
-    first.status, first.location = status, f"{other.url}/there"
-
-    await request(context, first, method=method)
-
-    assert [head.split()[0] for head in first.heads + other.heads] == [method, FOLLOWED_AS[status, method]]
-
-
 async def test_within_one_origin_a_redirect_carries_everything(
     context: PlainContext, origins: tuple[Origin, Origin]
 ) -> None:
