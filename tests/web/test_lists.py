@@ -177,3 +177,26 @@ def test_bars_of_the_overview_lead_to_their_executions(tab: Tab, ids: dict[str, 
     bars.last.press("Enter")
     expect(page.get_by_role("heading", name="Executions")).to_be_visible()
     expect(page.get_by_role("navigation", name="Pages")).to_contain_text(f"{counted} execution")
+
+
+def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, site: Server, api: Client) -> None:
+    flow = api.new_flow("nodes: {done: {type: return, params: {value: 1}}}\n", name="has tabs")
+    narrow = Tab(browser, site.url, width=320).log_in()
+    tabs = narrow.go(f"/flows/{flow}/executions").get_by_role("navigation", name="Flow", exact=True)
+
+    def faded() -> tuple[str, ...]:
+        style = "(row) => ['before', 'after'].map((name) => getComputedStyle(row).getPropertyValue(`--more-${name}`))"
+        return tuple(tabs.evaluate(style))
+
+    expect(tabs.get_by_role("link", name="Settings")).to_be_visible()
+    tabs.evaluate("(row) => { row.scrollLeft = 0 }")
+    narrow.page.wait_for_timeout(200)
+    assert faded() == ("0px", "40px")
+    tabs.evaluate("(row) => { row.scrollLeft = 1000 }")
+    narrow.page.wait_for_timeout(200)
+    assert faded() == ("40px", "0px")
+    narrow.page.set_viewport_size({"width": 1200, "height": 800})
+    narrow.page.wait_for_timeout(200)
+    assert faded() == ("0px", "0px")
+    assert narrow.faults == []
+    narrow.close()

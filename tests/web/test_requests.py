@@ -211,3 +211,84 @@ def test_the_palette_opens_what_was_typed_though_the_answer_is_late(tab: Tab, ap
     page.wait_for_url("**/triggers?trigger=*")
     expect(page.get_by_role("dialog", name="hourly_beta")).to_contain_text("beta of the palette")
     assert beta in (page.get_by_role("link", name="beta of the palette").first.get_attribute("href") or "")
+
+
+def refuse(page: Page, pattern: str, *, seconds: int) -> list[str]:
+    """Answer requests to an address as if the caller had sent too many; return those that came."""
+    asked: list[str] = []
+    message = "This account makes more than 600 requests a minute: send requests less often"
+    error = {"code": "too_many_requests", "message": message, "details": {}, "request_id": "r"}
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.method)
+        route.fulfill(status=429, json={"error": error}, headers={"Retry-After": str(seconds)})
+
+    page.route(pattern, answer)
+    return asked
+
+
+def test_a_limit_that_was_reached_is_waited_for_as_long_as_the_server_says(tab: Tab) -> None:
+    page = tab.page
+    pattern = "**/api/v1/workspaces/*/secrets*"
+    asked = refuse(page, pattern, seconds=40)
+    page.clock.install()
+    tab.go("/secrets")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(re.compile(r"This page tries again by itself at \d\d:\d\d:\d\d"))
+    expect(alert).not_to_contain_text("then try again")
+    page.clock.run_for(39_000)
+    assert asked == ["GET"]
+
+    page.unroute(pattern)
+    page.clock.run_for(12_000)
+    expect(alert).to_have_count(0)
+    asked = refuse(page, pattern, seconds=90)
+    new_secret = page.get_by_role("button", name="New secret").first
+    new_secret.click()
+    page.get_by_label("Name").fill("IS_REFUSED")
+    page.get_by_label("Value").fill("a value of some length")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(alert).to_contain_text("Wait 1 m 30 s, then try again.")
+    expect(page.get_by_label("Name")).to_have_value("IS_REFUSED")
+
+
+def test_what_is_shown_stays_in_its_place_while_the_server_is_away(tab: Tab, api: Client) -> None:
+    api.run(api.new_flow(SHORT, name="stays in its place"))
+    page = tab.go("")
+    heading = page.get_by_role("heading", name="Executions of the last 24 hours")
+    expect(heading).to_be_visible()
+    before = heading.bounding_box()
+    page.route("**/api/v1/overview*", lambda route: route.abort())
+
+    expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself")
+    assert heading.bounding_box() == before
+
+    page.unroute_all()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert heading.bounding_box() == before
+
+
+def test_the_navigation_of_an_unknown_workspace_leads_nowhere_else(tab: Tab) -> None:
+    tab.page.goto("/w/nowhere/flows")
+
+    expect(tab.page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    expect(tab.page.get_by_role("navigation", name="Main").get_by_role("link", name="Flows")).to_have_count(0)
+    tab.page.get_by_role("link", name="Go to the overview").click()
+    tab.page.wait_for_url("**/w/~*")
+    expect(tab.page.get_by_role("navigation", name="Main").get_by_role("link", name="Flows")).to_be_visible()
+
+
+def test_the_login_is_offered_whole_once_the_server_can_say_how(browser: Browser, server: Server) -> None:
+    tab = Tab(browser, server.url)
+    methods = "**/api/v1/auth/methods"
+    tab.page.route(methods, lambda route: route.fulfill(status=503, body="<title>a proxy</title>"))
+    tab.page.goto("/login")
+    expect(tab.page.get_by_role("alert")).to_contain_text("This page tries again by itself")
+    offered = {"password": True, "providers": [{"id": "corp", "name": "Corp", "start": "/sign-on/corp"}]}
+
+    tab.page.unroute(methods)
+    tab.page.route(methods, lambda route: route.fulfill(json=offered))
+
+    expect(tab.page.get_by_role("link", name="Log in with Corp")).to_be_visible()
+    expect(tab.page.get_by_role("alert")).to_have_count(0)
+    tab.close()

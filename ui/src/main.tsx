@@ -3,6 +3,7 @@ import { App, preload } from "./app/app";
 import { listen, location } from "./app/router";
 import { open } from "./app/session";
 import { Failure } from "./parts/parts";
+import { common } from "./texts/common";
 import "./style/tokens.css";
 import "./style/base.css";
 import "./style/shell.css";
@@ -23,7 +24,7 @@ async function begin(): Promise<void> {
     await open();
     show(<App />);
   } catch (error) {
-    show(<main class="alone"><Failure error={error} retry={begin} /></main>);
+    show(<main class="alone"><div class="card"><div class="brand">{common.product}</div><Failure error={error} retry={begin} /></div></main>);
   }
 }
 

@@ -5579,7 +5579,7 @@ export interface components {
         };
         /**
          * ScopesAnswer
-         * @description The number of runs of a loop, or of branches.
+         * @description The number of rounds of a loop, or of branches.
          */
         ScopesAnswer: {
             /** Total */
@@ -6108,7 +6108,7 @@ export interface components {
             node_type: string;
             /**
              * Scope
-             * @description The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.
+             * @description The round of a loop or the branch that it belongs to. Absent for the flow's own nodes.
              */
             scope?: string;
             /**
@@ -6220,7 +6220,7 @@ export interface components {
             node_type: string;
             /**
              * Scope
-             * @description The run of a loop or the branch that it belongs to. Absent for the flow's own nodes.
+             * @description The round of a loop or the branch that it belongs to. Absent for the flow's own nodes.
              */
             scope?: string;
             /**
@@ -6468,7 +6468,7 @@ export interface components {
             wait?: components["schemas"]["TrialWait"];
             /**
              * Scopes
-             * @description The keys of the runs of the nodes inside it.
+             * @description The keys of the rounds or branches that it would begin.
              */
             scopes?: string[];
             /** Logs */

@@ -30,6 +30,8 @@ export class ApiError extends Error {
     readonly hint?: string,
     readonly details: Partial<Schemas["ErrorDetails"]> = {},
     readonly requestId?: string,
+    /** Seconds after which the server may be asked again; undefined if it has named none. */
+    readonly retryAfter?: number,
   ) {
     super(message);
   }
@@ -43,11 +45,21 @@ export class ApiError extends Error {
 /** The workspace in which requests act: its id or slug, as in the address. */
 export const workspaceHeader = signal<string | undefined>(undefined);
 
-/** How a request whose session has ended gets a new one; set by the session. It resolves after a new login. */
-let logInAgain: (() => Promise<void>) | undefined;
-export function onExpired(ask: () => Promise<void>): void {
-  logInAgain = ask;
+interface Login {
+  /** Ask for a new login, after an answer that the session has ended. It resolves after one. */
+  again(): Promise<void>;
+  /** The login that is asked for because the session has ended; undefined if none is. */
+  pending(): Promise<void> | undefined;
 }
+
+/** How a request whose session has ended gets a new one; set by the session. */
+let login: Login | undefined;
+export function onExpired(session: Login): void {
+  login = session;
+}
+
+/** What is asked for before a login. */
+const OPEN = /^\/api\/v1\/(setup|auth\/(login|second-factor|methods|password-reset))$/;
 
 export interface Answered<T> {
   data: T;
@@ -99,15 +111,19 @@ export function unreachable(): ApiError {
 async function errorOf(response: Response): Promise<ApiError> {
   // Most pages meet no error, and their first load is the smaller.
   const words = await import("../texts/hints").catch(() => undefined);
+  // A proxy may give a date, which is not read.
+  const retryAfter = Number(response.headers.get("Retry-After") ?? undefined) || undefined;
   try {
     const { error } = (await response.json()) as Schemas["ErrorAnswer"];
     const only = error.details.errors?.length === 1 ? error.details.errors[0]?.hint : undefined;
-    const known = error.code === "not_found" ? words?.hintOfMissing(error.message) : words?.hints[error.code];
+    const known = error.code === "not_found" ? words?.hintOfMissing(error.message)
+      : error.code === "too_many_requests" ? words?.hintOfLimit(error.message, retryAfter)
+      : words?.hints[error.code];
     const hint = only ?? known ?? (error.hint && (words?.forPeople[error.hint] ?? error.hint));
-    return new ApiError(response.status, error.code, error.message, hint, error.details, error.request_id);
+    return new ApiError(response.status, error.code, error.message, hint, error.details, error.request_id, retryAfter);
   } catch {
     const [message, hint] = words?.foreign[response.status] ?? [common.status(response.status), common.statusHint];
-    return new ApiError(response.status, "unknown", message, hint);
+    return new ApiError(response.status, "unknown", message, hint, {}, undefined, retryAfter);
   }
 }
 
@@ -127,9 +143,12 @@ export function addressOf(path: string, parameters: Record<string, unknown> = {}
 /** Send a request and return its answer, a success. After a new login an unauthorized request is sent again. Raises: ApiError. */
 export async function answerTo(method: Method, path: string, options: Options<unknown>): Promise<Response> {
   const url = addressOf(path, options.path as Record<string, unknown>, options.query as Record<string, unknown>);
+  const session = OPEN.test(url) ? undefined : login;
+  // Another account may be logged in meanwhile.
+  await session?.pending();
   let response = await send(method, url, options);
-  if (response.status === 401 && logInAgain !== undefined && !/^\/api\/v1\/auth\/(login|second-factor)$/.test(url)) {
-    await logInAgain();
+  if (response.status === 401 && session !== undefined) {
+    await session.again();
     response = await send(method, url, options);
   }
   if (!response.ok) throw await errorOf(response);

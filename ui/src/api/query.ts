@@ -1,6 +1,7 @@
 /** What a screen reads: loaded once for its key, kept while it is loaded again, and abandoned with the screen. */
 import { signal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
+import { tick } from "../parts/format";
 import { ApiError } from "./client";
 
 export interface Query<T> {
@@ -35,7 +36,7 @@ class Loaded<T> implements Query<T> {
     this.state.value = { ...this.state.peek(), loading: true };
     try {
       const data = await this.load(controller.signal);
-      if (!controller.signal.aborted) this.state.value = { data, loading: false };
+      if (!controller.signal.aborted) this.set(data);
     } catch (error) {
       if (controller.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
@@ -49,6 +50,7 @@ class Loaded<T> implements Query<T> {
   }
 
   set = (data: T): void => {
+    tick();
     this.state.value = { data, loading: false };
   };
 

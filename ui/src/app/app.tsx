@@ -11,7 +11,7 @@ import { KeyDialogs, listenToKeys } from "./keys";
 import { NotFound } from "./not-found";
 import { go, homeOf, location, match, segmentOf, slug, withQuery, type Parameters, type Route } from "./router";
 import { routes } from "./routes";
-import { account, askedFor, keepSession, mustEnrol, rememberPlace, unsaved, workspace, workspaces } from "./session";
+import { account, askedFor, followTabs, keepSession, mustEnrol, rememberPlace, unsaved, workspace, workspaces } from "./session";
 import { Head, Shell } from "./shell";
 
 /** Milliseconds after which the code of a screen that could not be loaded is asked for again. */
@@ -138,6 +138,7 @@ export function App() {
   }, [path, mustEnrol.value]);
   useEffect(listenToKeys, []);
   useEffect(keepSession, []);
+  useEffect(followTabs, []);
   if (mustEnrol.value) return <Enrolment />;
   if (openPages[path] !== undefined) return <LinkPage key={path} load={openPages[path]} />;
   if (account.value === undefined) return null;

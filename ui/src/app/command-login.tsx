@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { api } from "../api/client";
 import { Failure } from "../parts/parts";
-import { CopyButton } from "../parts/tools";
+import { CopyButton, useSubmission } from "../parts/tools";
 import { commandLogin as texts } from "../texts/command-login";
 import { common } from "../texts/common";
 import { location } from "./router";
@@ -22,31 +22,24 @@ function read(query: URLSearchParams): { challenge: string; machine: string; sta
 export default function CommandLoginPage() {
   document.title = `${texts.title} · ${common.product}`;
   const asked = read(location.value.query);
-  const fault = useSignal<unknown>(undefined);
-  const busy = useSignal(false);
+  const { fault, busy, run } = useSubmission();
   const code = useSignal<string | undefined>(undefined);
   const denied = useSignal(false);
-  async function allow(): Promise<void> {
-    if (asked === undefined) return;
-    busy.value = true;
-    try {
+  const allow = () =>
+    run(async () => {
+      if (asked === undefined) return;
       const { challenge } = asked;
       const answer = await withRecentLogin(() => api.post("/api/v1/auth/command-logins", { body: { challenge } }));
       if (asked.port === undefined) code.value = answer.code;
       // Nowhere but to this computer.
       else window.location.assign(`http://127.0.0.1:${asked.port}/?${new URLSearchParams({ state: asked.state, code: answer.code })}`);
-    } catch (error) {
-      fault.value = error;
-    } finally {
-      busy.value = false;
-    }
-  }
+    });
   return (
     <main class="alone">
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{texts.title}</h1>
-        {fault.value !== undefined && <Failure error={fault.value} />}
+        {fault !== undefined && <Failure error={fault} />}
         {asked === undefined ? <p role="alert">{texts.faulty}</p>
           : denied.value ? <p role="status">{texts.denied}</p>
           : code.value !== undefined ? (
@@ -62,8 +55,8 @@ export default function CommandLoginPage() {
               <p class="shown-code mono">{asked.challenge.slice(0, 4)}-{asked.challenge.slice(4, 8)}</p>
               <p class="muted">{texts.warning}</p>
               <div class="row">
-                <button class="btn primary" disabled={busy.value} onClick={() => void allow()}>{texts.allow}</button>
-                <button class="btn right" disabled={busy.value} onClick={() => (denied.value = true)}>{texts.deny}</button>
+                <button class="btn primary" disabled={busy} onClick={allow}>{texts.allow}</button>
+                <button class="btn right" disabled={busy} onClick={() => (denied.value = true)}>{texts.deny}</button>
               </div>
             </div>
           )}

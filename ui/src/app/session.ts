@@ -18,8 +18,12 @@ export const isPersonal = ({ id, slug: name }: Workspace): boolean => name === i
 export const isOwnAccount = ({ id }: Workspace): boolean => id === account.value?.id;
 /** The slug that a command must name to act in the workspace; undefined for the personal one, where commands act anyway. */
 export const namedWorkspace = computed(() => (workspace.value?.id === account.value?.id ? undefined : workspace.value?.slug));
-/** Why a login is asked for over the screen: the session has ended, or is too old for what was asked. */
-export const askedFor = signal<"expired" | "recent" | undefined>(undefined);
+/**
+ * Why a login is asked for over the screen: the session has ended, or is too old for what was asked; another tab has logged
+ * out, or has logged another account in.
+ */
+export type Reason = "expired" | "recent" | "left" | "other";
+export const askedFor = signal<Reason | undefined>(undefined);
 /** True if the installation requires a second factor, and the login has shown none. */
 export const mustEnrol = signal(false);
 
@@ -35,14 +39,50 @@ export function may(role: (typeof RANKS)[number]): boolean {
 let waiting: { promise: Promise<void>; resolve: () => void; reject: () => void } | undefined;
 
 /** Ask for a login. The promise rejects if the reader does not want to log in again, which an ended session does not allow. */
-function askForLogin(why: "expired" | "recent"): Promise<void> {
+function askForLogin(why: Reason): Promise<void> {
   if (waiting === undefined) {
     let [resolve, reject] = [() => {}, () => {}];
     const promise = new Promise<void>((done, failed) => ([resolve, reject] = [done, failed]));
     waiting = { promise, resolve, reject };
   }
-  if (askedFor.peek() !== "expired") askedFor.value = why;
+  // What another tab has done says more than that the session has ended.
+  if (why === "left" || why === "other" || askedFor.peek() === undefined || askedFor.peek() === "recent") askedFor.value = why;
   return waiting.promise;
+}
+
+/** Go on with what waits for a login. */
+function goOn(): void {
+  askedFor.value = undefined;
+  waiting?.resolve();
+  waiting = undefined;
+}
+
+type News = { event: "in" | "ended"; account: string } | { event: "out"; account: string; forgets: boolean };
+
+/** The other tabs of this browser, which have the same cookie. */
+const tabs = typeof window === "undefined" ? undefined : new BroadcastChannel("flowrunner.session");
+
+function tell(news: News): void {
+  tabs?.postMessage(news);
+}
+
+/** Follow what other tabs do with the session; what is typed here stays. Return how to stop. */
+export function followTabs(): () => void {
+  function hear({ data: news }: MessageEvent<News>): void {
+    const own = account.peek()?.id;
+    if (own === undefined) return;
+    // Nobody waits for the promise; the requests of this page do.
+    const ask = (why: Reason) => void askForLogin(why).catch(() => {});
+    if (news.event === "ended") ask("expired");
+    else if (news.event === "out" && news.forgets && news.account === own) {
+      drafts.forgetAll(`${own}.`);
+      window.location.assign("/login");
+    } else if (news.event === "out") ask("left");
+    else if (news.account !== own) ask("other");
+    else if (askedFor.peek() !== "recent") goOn();
+  }
+  tabs?.addEventListener("message", hear);
+  return () => tabs?.removeEventListener("message", hear);
 }
 
 /** Do not log in again: what needed a recent login is not done. */
@@ -79,7 +119,8 @@ export async function open(): Promise<boolean> {
     if (own === undefined) return false;
     account.value = last?.id === own.id ? last : await api.get("/api/v1/accounts/{id}", { path: { id: own.id } });
     workspaces.value = all.workspaces;
-    onExpired(() => askForLogin("expired"));
+    onExpired({ again: expire, pending: () => (askedFor.peek() === "recent" ? undefined : waiting?.promise) });
+    tell({ event: "in", account: own.id });
     mustEnrol.value = false;
     return true;
   } catch (error) {
@@ -88,6 +129,11 @@ export async function open(): Promise<boolean> {
     else if (!(error instanceof ApiError && error.status === 401)) throw error;
     return false;
   }
+}
+
+function expire(): Promise<void> {
+  if (askedFor.peek() !== "expired") tell({ event: "ended", account: account.peek()?.id ?? "" });
+  return askForLogin("expired");
 }
 
 /** Load again who is logged in, after the workspace of the address is left or deleted: no request may name it. */
@@ -112,14 +158,12 @@ export function secondStepOf(error: unknown): Schemas["SecondStepNeeded"] | unde
   return error instanceof ApiError && error.code === "second_factor_required" ? error.details.second_factor : undefined;
 }
 
-/** Return the error of a login in words for people. */
-export function wrongLogin(error: unknown): unknown {
-  return error instanceof ApiError && error.status === 401 ? new ApiError(401, error.code, shell.wrongLogin) : error;
-}
-
-/** Log in. Requests that wait for a new login continue, and what is on the screen stays. */
+/** Log in. Requests that wait for a new login continue, and what is on the screen stays. Raises: ApiError: In words for people. */
 export async function logIn(username: string, password: string): Promise<void> {
-  enter(await api.post("/api/v1/auth/login", { body: { username, password, cookie: true } }));
+  enter(await api.post("/api/v1/auth/login", { body: { username, password, cookie: true } }).catch((error: unknown) => {
+    const isWrong = error instanceof ApiError && error.status === 401 && secondStepOf(error) === undefined;
+    throw isWrong ? new ApiError(401, error.code, shell.wrongLogin) : error;
+  }));
 }
 
 /** Finish a login with a code, a recovery code or a passkey. */
@@ -129,13 +173,12 @@ export async function finishLogIn(answer: Omit<Schemas["SecondStep"], "cookie">)
 
 function enter({ account_id: id }: Schemas["TokenAnswer"]): void {
   if (account.peek() !== undefined && account.peek()?.id !== id) {
-    // Another account: nothing of the first one's screens may remain.
+    // Another account: nothing of the first one's screens may remain. Its own page tells the other tabs.
     window.location.assign("/");
     return;
   }
-  askedFor.value = undefined;
-  waiting?.resolve();
-  waiting = undefined;
+  tell({ event: "in", account: id });
+  goOn();
 }
 
 /** The number of unsaved texts of the account in this browser, while it is asked what becomes of them. */
@@ -156,6 +199,7 @@ export function leave(forgets: boolean): void {
 
 async function leaveNow(forgets: boolean): Promise<void> {
   await api.post("/api/v1/auth/logout");
+  tell({ event: "out", account: account.peek()?.id ?? "", forgets });
   localStorage.removeItem(START);
   if (forgets) drafts.forgetAll(`${account.peek()?.id}.`);
   window.location.assign("/login");

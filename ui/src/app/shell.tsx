@@ -36,9 +36,10 @@ function WorkspaceChoice() {
   return (
     <select
       aria-label={shell.workspace}
-      value={workspace.value && segmentOf(workspace.value)}
+      value={workspace.value === undefined ? "" : segmentOf(workspace.value)}
       onChange={(event) => go(`/w/${event.currentTarget.value}`)}
     >
+      {workspace.value === undefined && <option value="">{common.none}</option>}
       {workspaces.value.map((each) => <option key={each.id} value={segmentOf(each)}>{each.name}</option>)}
     </select>
   );
@@ -59,7 +60,8 @@ function MoreDialog({ onClose }: { onClose: () => void }) {
 export function Shell({ children }: { children: ComponentChildren }) {
   const more = useSignal(false);
   useEffect(watchApprovals, []);
-  const entries = allowed();
+  // Without a workspace, their addresses would lead nowhere.
+  const entries = workspace.value === undefined ? [] : allowed();
   return (
     <div class="shell">
       <a class="skip" href="#content">{shell.skip}</a>

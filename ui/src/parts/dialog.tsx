@@ -9,6 +9,8 @@ import { openLayer, Toasts } from "./toast";
 interface Props {
   title: string;
   wide?: boolean;
+  /** Nothing of the page is seen behind it. */
+  isAlone?: boolean;
   /** Called when the dialog is closed by the user; without it, the dialog cannot be closed. */
   onClose?: () => void;
   /** Buttons at the bottom. */
@@ -16,7 +18,7 @@ interface Props {
   children: ComponentChildren;
 }
 
-export function Dialog({ title, wide, onClose, actions, children }: Props) {
+export function Dialog({ title, wide, isAlone, onClose, actions, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useRef<HTMLHeadingElement>(null);
   const layer = useRef({}).current;
@@ -40,7 +42,7 @@ export function Dialog({ title, wide, onClose, actions, children }: Props) {
   return (
     <dialog
       ref={ref}
-      class={wide ? "wide" : undefined}
+      class={wide ? "wide" : isAlone ? "is-alone" : undefined}
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault();

@@ -30,13 +30,16 @@ export function Form({ error, conflict, children, class: look = "stack", ...rest
   useEffect(() => {
     if (!form.current?.contains(document.activeElement)) form.current?.querySelector<HTMLElement>("[autofocus]")?.focus();
   }, []);
+  // A failure that is the same as the last is read aloud again.
+  const failures = useRef({ last: undefined as unknown, count: 0 }).current;
+  if (failures.last !== error) Object.assign(failures, { last: error, count: failures.count + 1 });
   useEffect(() => {
     if (error !== undefined) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
   }, [error]);
   return (
     <form ref={form} class={look} {...rest}>
       <Context.Provider value={{ faults, fields }}>
-        {error !== undefined && !isBeside && <Failure error={error} />}
+        {error !== undefined && !isBeside && <Failure key={failures.count} error={error} />}
         {children}
       </Context.Provider>
     </form>

@@ -3,7 +3,12 @@ import { signal } from "@preact/signals";
 
 /** The time, in steps of ten seconds, so that relative times stay right. */
 export const now = signal(Date.now());
-if (typeof window !== "undefined") setInterval(() => (now.value = Date.now()), 10_000);
+if (typeof window !== "undefined") setInterval(tick, 10_000);
+
+/** Take the present time, such as when an answer has come: what it says has happened is not in the future. */
+export function tick(): void {
+  now.value = Date.now();
+}
 
 export function duration(milliseconds: number): string {
   if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;

@@ -1,4 +1,5 @@
 /** The base components: status, time, tabs, empty states, errors, skeletons. */
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
@@ -55,43 +56,56 @@ export function Empty({ title, children }: { title: string; children?: Component
 /** Milliseconds after which it is tried again, with the number of failures. */
 const AGAIN = [1500, 3000, 6000, 10_000];
 
-/** Try again by itself while the reason is one that passes, and the page is seen. */
-function useRetries(error: unknown, retry: (() => unknown) | undefined): boolean {
+/** Milliseconds from which on it is said when it is tried again. */
+const LONG = 15_000;
+
+/** Try again by itself while the reason is one that passes, and the page is seen. Return what is said of it. */
+function useRetries(error: unknown, retry: (() => unknown) | undefined): string | undefined {
   const failures = useRef(0);
+  const said = useSignal<string | undefined>(undefined);
   const passes = retry !== undefined && error instanceof ApiError && error.passes;
   useEffect(() => {
+    said.value = undefined;
     if (!passes) return;
     const delay = AGAIN[Math.min(failures.current++, AGAIN.length - 1)]!;
     const again = () => {
       if (document.visibilityState === "visible") void retry();
       else timer = setTimeout(again, delay);
     };
-    // Pages that have lost the same server do not come back at the same moment.
-    let timer = setTimeout(again, delay * (0.75 + Math.random() / 2));
+    // Pages that have lost the same server do not come back at the same moment, and none before the server wants it.
+    const first = Math.max(delay * (0.75 + Math.random() / 2), (error.retryAfter ?? 0) * 1000 * (1 + Math.random() / 4));
+    let timer = setTimeout(again, first);
+    said.value = first < LONG ? common.isRetried : common.isRetriedAt(moment(new Date(Date.now() + first).toISOString(), Date.now()));
     return () => clearTimeout(timer);
   }, [error]);
-  return passes;
+  return said.value;
 }
 
-/** Why a request failed, in the server's words, with a hint, and for a fault of the server the id that its log has. */
-export function Failure({ error, retry }: { error: unknown; retry?: () => unknown }) {
+/**
+ * Why a request failed, in the server's words, with a hint, and for a fault of the server the id that its log has.
+ *
+ * `isAbove`: It concerns what is still shown, above which it floats, so that nothing moves when it comes and goes.
+ */
+export function Failure({ error, retry, isAbove }: { error: unknown; retry?: () => unknown; isAbove?: boolean }) {
   const known = error instanceof ApiError ? error : undefined;
-  const isRetried = useRetries(error, retry);
+  const retries = useRetries(error, retry);
   // The message of a single fault may be all of it.
   const faults = (known?.details.errors ?? [])
     .map((fault) => ({ ...fault, place: fault.path || fault.pointer.slice(1) }))
     .filter((fault) => `${fault.place}: ${fault.message}` !== known?.message);
+  // What the page does by itself, nobody is told to do.
+  const hint = retries !== undefined && known?.hint?.endsWith("then try again") ? undefined : known?.hint;
   return (
-    <div class="alert" role="alert">
+    <div class={isAbove ? "alert above" : "alert"} role="alert">
       <b>{known?.message ?? common.broken}</b>
-      {known?.hint && <span>{common.hint(known.hint)}</span>}
+      {hint && <span>{common.hint(hint)}</span>}
       {faults.length > 0 && (
         <ul class="small">
           {faults.map((fault) => <li key={fault.pointer + fault.path}><code>{fault.place}</code>: {fault.message}{fault.hint && ` (${fault.hint})`}</li>)}
         </ul>
       )}
       {known?.requestId && known.status >= 500 && <span class="small muted">{common.requestId(known.requestId)}</span>}
-      {retry && <span class="row"><button class="btn" onClick={() => void retry()}>{common.retry}</button>{isRetried && <span class="small muted">{common.isRetried}</span>}</span>}
+      {retry && <span class="row"><button class="btn" onClick={() => void retry()}>{common.retry}</button>{retries && <span class="small muted">{retries}</span>}</span>}
     </div>
   );
 }
@@ -101,7 +115,7 @@ export function Load<T>({ query, rows = 5, children }: { query: Query<T>; rows?:
   const { data, error } = query;
   return (
     <>
-      {error && <Failure error={error} retry={query.reload} />}
+      {error && <Failure error={error} retry={query.reload} isAbove={data !== undefined} />}
       {data !== undefined ? children(data) : !error && <Skeleton rows={rows} />}
     </>
   );

@@ -1,5 +1,6 @@
 /** Small controls that several screens use: copying, and the state of a request that a button sends. */
 import { useSignal } from "@preact/signals";
+import { ApiError } from "../api/client";
 import { common } from "../texts/common";
 import { Icon } from "./icons";
 import { failed } from "./toast";
@@ -29,6 +30,30 @@ export interface Action {
   readonly busy: boolean;
   /** Run it, unless it runs already; a failure is shown as a toast, or passed to `onError`. */
   run(work: () => Promise<void>, onError?: (error: unknown) => void): void;
+}
+
+export interface Submission {
+  readonly busy: boolean;
+  /** Why the last run failed; what the form shows. */
+  readonly fault: unknown;
+  run(work: () => Promise<void>): void;
+  /** Show no fault, such as that of another form in the same place. */
+  clear(): void;
+}
+
+/** The request of a form, whose failure is shown in the form; it stays until the next one has been answered. */
+export function useSubmission(): Submission {
+  const { busy, run } = useAction();
+  const fault = useSignal<unknown>(undefined);
+  return {
+    busy,
+    get fault() { return fault.value; },
+    run: (work) => run(() => work().then(() => void (fault.value = undefined)), (error) => {
+      fault.value = error;
+      if (!(error instanceof ApiError)) throw error;
+    }),
+    clear: () => (fault.value = undefined),
+  };
 }
 
 export function useAction(): Action {

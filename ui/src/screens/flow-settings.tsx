@@ -63,7 +63,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
       <fieldset class="stack" disabled={!mayEdit}>
         <section class="card padded setting">
           <div><h2>{texts.starts}</h2><p class="muted small">{flow.disabled ? texts.disabledHint : texts.enabledHint}</p></div>
-          <button class="btn" disabled={action.busy} onClick={() => action.run(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>
+          {mayEdit && <button class="btn" disabled={action.busy} onClick={() => action.run(() => change({ disabled: !flow.disabled }, flow.disabled ? texts.enabled : texts.disabled))}>{flow.disabled ? texts.enable : texts.disable}</button>}
         </section>
         <section class="card padded">
           <Form
@@ -79,7 +79,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
             <h2>{texts.details}</h2>
             <Field label={texts.name}>{(field) => <input id={field} name="name" required maxLength={200} defaultValue={flow.name} />}</Field>
             <Field label={texts.tags} hint={texts.tagsHint}>{(field, note) => <input id={field} name="tags" aria-describedby={note} defaultValue={flow.tags.join(", ")} />}</Field>
-            <div class="row"><button class="btn right" disabled={action.busy}>{texts.save}</button></div>
+            {mayEdit && <div class="row"><button class="btn right" disabled={action.busy}>{texts.save}</button></div>}
           </Form>
         </section>
       </fieldset>
@@ -88,10 +88,10 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
         <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
         <span class="row">
           <button class="btn" onClick={() => download(`${flow.name}.yaml`, flow.definition, "application/yaml")}>{texts.download}</button>
-          <button class="btn" disabled={!mayEdit} onClick={() => (isCopying.value = true)}>{texts.copy}</button>
+          {mayEdit && <button class="btn" onClick={() => (isCopying.value = true)}>{texts.copy}</button>}
         </span>
       </section>
-      <fieldset class="stack" disabled={!mayEdit}>
+      {mayEdit && <>
         {others.length > 0 && may("admin") && (
           <section class="card padded setting">
             <div><h2>{texts.move}</h2><p class="muted small">{texts.moveHint}</p></div>
@@ -102,7 +102,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
           <div><h2>{texts.delete}</h2><p class="muted small">{texts.deleteHint}</p></div>
           <button class="btn danger" onClick={() => (isDeleting.value = true)}>{texts.deleteAction}</button>
         </section>
-      </fieldset>
+      </>}
       {isDeleting.value && (
         <ConfirmByName title={texts.deleteTitle(flow.name)} name={flow.name} action={texts.deleteAction} busy={action.busy} onConfirm={() => action.run(remove)} onClose={() => (isDeleting.value = false)}>
           <p>{texts.deleteHint}</p>

@@ -38,7 +38,7 @@ export default function OverviewScreen() {
           ) : (
             <>
               <Stats overview={data} numbers={numbers.data} />
-              {numbers.error && <Failure error={numbers.error} retry={numbers.reload} />}
+              {numbers.error && <Failure error={numbers.error} retry={numbers.reload} isAbove={numbers.data !== undefined} />}
               <Charts numbers={numbers.data} />
               <Flows flows={data.flows} />
             </>

@@ -16,5 +16,7 @@ export const audit = {
   showAll: "Show all entries",
   details: "Details",
   onlyObject: (object: string) => `Only entries about ${object}`,
+  open: "Open",
+  openObject: (object: string) => `Open ${object}`,
   without: (filter: string) => `Remove the filter: ${filter}`,
 };

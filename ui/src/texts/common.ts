@@ -4,6 +4,7 @@ export const common = {
   loading: "Loading",
   retry: "Try again",
   isRetried: "This page tries again by itself.",
+  isRetriedAt: (time: string) => `This page tries again by itself at ${time}.`,
   cancel: "Cancel",
   confirmBy: (name: string) => `Type ${name} to confirm`,
   close: "Close",

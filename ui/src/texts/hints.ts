@@ -1,10 +1,17 @@
+import { duration } from "../parts/format";
+
 /** What a reader of a screen does about an error, by its code: the server's hints for these are for programs. An empty one says nothing more. */
 export const hints: Record<string, string> = {
   unauthorized: "",
   validation_error: "",
   forbidden: "ask an admin of the workspace for a role that may do this",
-  too_many_requests: "wait a moment, then try again",
 };
+
+/** Return what a reader does about a limit that was reached, by its message, and the seconds that the server has named. */
+export function hintOfLimit(message: string, seconds: number | undefined): string {
+  if (/try again|wait for one|close some/i.test(message)) return "";
+  return seconds === undefined ? "wait a moment, then try again" : `wait ${duration(seconds * 1000)}, then try again`;
+}
 
 const OF_WORKSPACES = /^(Flow|Revision|Execution|Step|Trigger|Delivery|Callback|Job|Secret|Approval .*) not found$/;
 const OTHERS: Record<string, string> = {

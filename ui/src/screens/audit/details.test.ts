@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { detailsOf, objectOf } from "./details";
+import { detailsOf, objectOf, placeOf } from "./details";
 
 it.each([
   [{ kind: "execution", id: "exec-01m8abcdefgh68p" }, "exec-01m8…68p"],
@@ -17,4 +17,13 @@ it.each([
   [{ range: { from: 1 } }, 'range: {"from":1}'],
 ])("writes details in words: %o", (details, text) => {
   expect(detailsOf(details)).toBe(text);
+});
+
+it.each([
+  ["execution.started", { kind: "execution", id: "exec-1" }, "/executions/exec-1"],
+  ["callback.created", { kind: "callback", id: "callback-1" }, "/callbacks?callback=callback-1"],
+  ["flow.deleted", { kind: "flow", id: "flow-1" }, undefined],
+  ["secret.created", { kind: "secret", id: "KEY" }, undefined],
+])("leads from an entry to its object: %s of %o", (action, object, path) => {
+  expect(placeOf({ action, object })).toBe(path);
 });

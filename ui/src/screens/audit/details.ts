@@ -9,6 +9,18 @@ export function objectOf({ kind, id }: { kind: string; id: string }): string {
   return NAMES_ITS_KIND.test(id) ? shortId(id) : `${kind} ${id}`.trim();
 }
 
+const PLACES: Record<string, (id: string) => string> = {
+  flow: (id) => `/flows/${id}`,
+  execution: (id) => `/executions/${id}`,
+  trigger: (id) => `/triggers?trigger=${id}`,
+  callback: (id) => `/callbacks?callback=${id}`,
+};
+
+/** Return the path of the screen of an entry's object; undefined if there is none, or the entry says that it was deleted. */
+export function placeOf({ action, object: { kind, id } }: { action: string; object: { kind: string; id: string } }): string | undefined {
+  return action.endsWith(".deleted") ? undefined : PLACES[kind]?.(encodeURIComponent(id));
+}
+
 /** Return details as "role: operator · scopes: read, run". */
 export function detailsOf(details: Record<string, unknown>): string {
   return Object.entries(details).map(([name, value]) => `${name.replaceAll("_", " ")}: ${valueOf(value)}`).join(" · ");

@@ -2,7 +2,7 @@
 import { api, type Schemas } from "../../api/client";
 import { fileOf } from "../../api/files";
 import { useQuery } from "../../api/query";
-import { location, setQuery } from "../../app/router";
+import { location, setQuery, to } from "../../app/router";
 import { download } from "../../parts/download";
 import { shortId } from "../../parts/format";
 import { Pager } from "../../parts/pager";
@@ -11,7 +11,7 @@ import { Period } from "../../parts/period";
 import { useAction } from "../../parts/tools";
 import { audit as texts } from "../../texts/audit";
 import { common } from "../../texts/common";
-import { detailsOf, objectOf } from "./details";
+import { detailsOf, objectOf, placeOf } from "./details";
 
 type Entry = Schemas["AuditEntryAnswer"];
 interface Actor { id: string; name: string; email: string }
@@ -43,6 +43,8 @@ export function AuditLog({ of }: { of?: string }) {
   const set = (values: Record<string, string | undefined>) => setQuery({ ...values, cursor: undefined });
   const change = (name: string) => (event: { currentTarget: { value: string } }) => set({ [name]: event.currentTarget.value.trim() || undefined });
   const object = filters.object_id === undefined ? undefined : named({ kind: filters.object_kind ?? "", id: filters.object_id });
+  // The log of the installation has entries of all workspaces.
+  const placed = (entry: Entry) => (of === undefined ? undefined : placeOf(entry));
   function save(): void {
     action.run(async () => {
       const lines = of === undefined ? await fileOf("/api/v1/audit", NDJSON, { query: filters }) : await fileOf("/api/v1/workspaces/{id}/audit", NDJSON, { path: { id: of }, query: filters });
@@ -80,7 +82,7 @@ export function AuditLog({ of }: { of?: string }) {
                         <td class="name"><code>{entry.action}</code></td>
                         <td><span class={entry.outcome === "done" ? "muted" : "bad"}>{texts.outcomes[entry.outcome]}</span></td>
                         <td class="wide-only muted" data-label={texts.who} title={entry.actor ?? undefined}>{entry.actor === null ? texts.anonymous : nameOf(entry.actor)}{entry.address !== "" && ` · ${entry.address}`}</td>
-                        <td class="wide-only muted" data-label={texts.object} title={entry.object.id}><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button></td>
+                        <td class="wide-only muted" data-label={texts.object} title={entry.object.id}><button class="quiet-link" aria-label={texts.onlyObject(named(entry.object))} onClick={() => set({ object_kind: entry.object.kind, object_id: entry.object.id })}>{named(entry.object)}</button>{placed(entry) && <> <a class="link small" href={to(placed(entry)!)} aria-label={texts.openObject(named(entry.object))}>{texts.open}</a></>}</td>
                         <td class="wide-only muted where whole"><span class="cut block small" title={JSON.stringify(entry.details, null, 1)}>{detailsOf(entry.details)}</span></td>
                       </tr>
                     ))}

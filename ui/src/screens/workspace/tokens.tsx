@@ -34,7 +34,7 @@ export function WorkspaceTokens({ place, members }: { place: Workspace; members:
     <>
       <p class="muted">{texts.tokensHint}</p>
       <Load query={list} rows={3}>
-        {({ tokens, total, next_cursor: next }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens} /></div> : (
+        {({ tokens, total, next_cursor: next }) => tokens.length === 0 ? <div class="card"><Empty title={texts.noTokens}><p>{texts.noTokensHint}</p></Empty></div> : (
           <>
             <div class="card scroll">
               <table class="stacked">
