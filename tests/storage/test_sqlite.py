@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.sqlite.database import TURNS_A_COMMIT, SqliteDatabase
 from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import open_database
 
@@ -42,6 +43,32 @@ async def _read_long(database: SqliteDatabase, rows: int = 300_000) -> tuple[int
             return counted
 
     return await database.read(read), threads
+
+
+async def test_what_is_submitted_in_a_few_turns_of_the_event_loop_shares_a_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowrunner.storage.sqlite.database._LONGEST_TURNS_SECONDS", 60.0)
+    sizes: list[int] = []
+    database = open_database(path, on_commit=sizes.append)
+    writes = []
+    for n in range(TURNS_A_COMMIT - 1):
+        writes.append(insert(database, str(n)))
+        await asyncio.sleep(0)
+        # Time in which the writer could begin.
+        time.sleep(0.01)  # noqa: ASYNC251
+    await asyncio.gather(*writes)
+    await database.close()
+
+    assert sizes == [TURNS_A_COMMIT - 1]
+
+
+async def test_long_turns_do_not_delay_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowrunner.storage.sqlite.database.TURNS_A_COMMIT", 1_000_000_000)
+    database = open_database(path)
+
+    await asyncio.wait_for(insert(database, "a"), 10)
+    await database.close()
 
 
 async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database: SqliteDatabase, path: Path) -> None:

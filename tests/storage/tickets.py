@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from flowrunner.storage.database import Database
+from flowrunner.storage.sqlite.database import TURNS_A_COMMIT
 from flowrunner.storage.transaction import Transaction
 from support.databases import Place, rows_of
 
@@ -39,8 +40,9 @@ async def held(database: Database) -> AsyncIterator[None]:
     while not entered.is_set():  # noqa: ASYNC110 # it may be set by another thread
         await asyncio.sleep(0.001)
     yield
-    # First the submitted operations must reach the writer.
-    await asyncio.sleep(0)
+    # First the operations must be submitted, and handed over some turns later.
+    for _ in range(1 + TURNS_A_COMMIT):
+        await asyncio.sleep(0)
     released.set()
     released_here.set()
     await holding

@@ -1,7 +1,9 @@
 """A SQLite file with one writer, whose transactions are shared by many tasks.
 
 Every operation goes into the next transaction, and its caller continues once that is durable. While one commit waits
-for the disk, the next batch accumulates, so concurrent operations share the cost of a commit.
+for the disk, the next batch accumulates, so concurrent operations share the cost of a commit. So do all operations of
+a few turns of the event loop: on a fast disk a commit costs more than the rows of an operation, and turns are short
+while there is little to do.
 """
 
 import asyncio
@@ -40,6 +42,10 @@ GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
 # Other writes wait meanwhile, and a moved page is written twice: into the log, and from there into the file.
 _PAGES_A_COMMIT: Final = 500
 _SECONDS_A_COMMIT: Final = 0.01
+# The turns of the event loop whose operations are handed to the writer together, and the time after which those of
+# longer turns are. The writer also competes with the event loop for the interpreter's lock, once for each row.
+TURNS_A_COMMIT: Final = 10
+_LONGEST_TURNS_SECONDS: Final = 0.01
 OLDEST_SQLITE: Final = (3, 38, 0)
 _UNREADABLE: Final = (
     sqlite3.SQLITE_IOERR_READ,
@@ -155,7 +161,9 @@ class SqliteDatabase:
         self._on_duration = on_duration
         self._long_reads = 0
         self._loop = asyncio.get_running_loop()
-        self._writes: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
+        # Operations that are not handed over yet.
+        self._submitted: list[Pending] = []
         self._reads: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._done: deque[Pending] = deque()
         self._wakeup_is_due = False
@@ -187,7 +195,24 @@ class SqliteDatabase:
         Raises:
             Unavailable: If the transaction could not be committed; nothing was written.
         """
-        return self._send(self._writes, work)
+        return self._send(self._add, work)
+
+    def _add(self, pending: Pending) -> None:
+        if not self._submitted:
+            self._loop.call_soon(self._end_turn, TURNS_A_COMMIT, time.monotonic() + _LONGEST_TURNS_SECONDS)
+        self._submitted.append(pending)
+
+    def _end_turn(self, turns: int, until: float) -> None:
+        """Hand over what was submitted, unless there are turns left."""
+        if turns > 1 and time.monotonic() < until:
+            self._loop.call_soon(self._end_turn, turns - 1, until)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Pass the submitted operations to the writer."""
+        submitted, self._submitted = self._submitted, []
+        self._writes.put(submitted)
 
     async def write(self, function: Callable[[Transaction], Awaitable[T]], *, audit: Audit = None) -> T:
         """Call ``function`` in the next transaction. If it raises, its own changes alone are rolled back.
@@ -234,18 +259,18 @@ class SqliteDatabase:
         began = time.perf_counter()
         self._long_reads += 1
         try:
-            result: T = await self._send(self._reads, Call(function))
+            result: T = await self._send(self._reads.put, Call(function))
         finally:
             self._long_reads -= 1
             self._on_duration("read", time.perf_counter() - began)
         return result
 
-    def _send(self, to: queue.SimpleQueue[Pending | None], work: WriteOp) -> asyncio.Future[Any]:
+    def _send(self, put: Callable[[Pending], None], work: WriteOp) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._closed:
             future.set_exception(Unavailable("The database is closed"))
         else:
-            to.put(Pending(work, future))
+            put(Pending(work, future))
         return future
 
     async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
@@ -278,6 +303,7 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Commit what was submitted, then stop the threads."""
         self._closed = True
+        self._hand_over()
         self._writes.put(None)
         for _ in range(READERS):
             self._reads.put(None)
@@ -311,10 +337,10 @@ class SqliteDatabase:
         """Collect submitted operations, waiting for one if there is none; return False once the database is closed."""
         # Nothing else takes from the queue, so that `get` waits only while there is nothing to do.
         while not waiting or (len(waiting) < MAX_BATCH and not self._writes.empty()):
-            pending = self._writes.get()
-            if pending is None:
+            submitted = self._writes.get()
+            if submitted is None:
                 return False
-            waiting.append(pending)
+            waiting += submitted
         return True
 
     def _commit(self, connection: sqlite3.Connection, files: DatabaseFiles, batch: list[Pending]) -> None:
