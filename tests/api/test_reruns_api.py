@@ -34,6 +34,26 @@ def steps(account: Client, id: str) -> list[str]:
 # Whole
 
 
+def test_an_execution_names_the_account_that_has_started_it(account: Client, admin: Client) -> None:
+    member = admin.new_account()
+    account.post(f"/api/v1/workspaces/{account.account_id}/members", {"account": member.email, "role": "operator"})
+    flow_id = account.new_flow(
+        "triggers: {daily: {type: schedule, cron: '0 6 * * *'}, asked: {type: webhook, verify: {scheme: none}}}\n"
+        "nodes: {r: {type: return, params: {value: 1}}}\n"
+    )
+    first = account.ended(account.run(flow_id))["id"]
+    path = f"/api/v1/executions/{first}/rerun"
+    again = member.post(path, {}, Flowrunner_Workspace=account.account_id).json["execution_id"]
+    triggers = {each["name"]: each for each in account.get("/api/v1/triggers", flow_id=flow_id).json["triggers"]}
+    fired = account.post(f"/api/v1/triggers/{triggers['daily']['id']}/run").json["execution_id"]
+    hooked = account.post(triggers["asked"]["url"], {}).json["execution_id"]
+
+    assert account.execution(first)["started_by"] == account.account_id
+    assert account.execution(again)["started_by"] == member.account_id
+    assert account.execution(fired)["started_by"] == account.account_id
+    assert "started_by" not in account.execution(hooked)
+
+
 def test_a_rerun_is_an_execution_of_its_own_that_names_the_one_it_repeats(account: Client) -> None:
     flow_id = account.new_flow("nodes:\n  r: {type: return, params: {value: '${flow.input}'}}\n")
     first = account.ended(account.run(flow_id, {"a": [1, "2"]}))

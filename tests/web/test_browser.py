@@ -506,7 +506,7 @@ def test_an_approval_is_answered_with_its_form(tab: Tab, api: Client) -> None:
     navigation.get_by_role("link", name=re.compile(r"^Approvals ?\d")).click()
     item = page.get_by_role("listitem").filter(has_text="Refund 30 € to Cy?")
 
-    item.get_by_role("button", name="Answer…").click()
+    item.get_by_role("button", name="Approve…").click()
     item.get_by_role("button", name="Approve").click()
     expect(item).to_contain_text("required")
     item.get_by_label("Amount").fill("25")
@@ -1021,7 +1021,7 @@ def test_the_keyboard_is_enough(tab: Tab) -> None:
     walk_to(page, page.get_by_role("button", name="ask, approval, waiting"))
     keys.press("ArrowUp")
     expect(page.get_by_role("button", name="route, switch, completed")).to_be_focused()
-    walk_to(page, page.get_by_role("button", name="Answer…"))
+    walk_to(page, page.get_by_role("button", name="Approve…"))
     keys.press("Enter")
     walk_to(page, page.get_by_role("complementary").get_by_role("button", name="Approve"))
     keys.press("Enter")

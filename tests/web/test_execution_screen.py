@@ -4,9 +4,12 @@ import re
 from typing import Final
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from support.client import Client
+from support.client import PASSWORD, Client
+from support.server import Server
+from web import sample
 from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -246,3 +249,143 @@ def test_the_back_button_asks_before_a_text_is_lost_that_cannot_be_kept(tab: Tab
     expect(page).to_have_url(re.compile(flow))
     assert [fault[:7] for fault in tab.faults] == ["dialog:"]
     tab.faults.clear()
+
+
+def member_of(api: Client, role: str) -> Client:
+    member = api.new_account()
+    added = api.post(f"/api/v1/workspaces/{api.account_id}/members", {"account": member.email, "role": role})
+    assert added.status == 201, added
+    return member
+
+
+def test_an_execution_says_who_started_and_cancelled_it_and_is_deleted(tab: Tab, api: Client) -> None:
+    flow = api.new_flow(sample.LONG, name="is deleted")
+    lee = member_of(api, "operator")
+    run = lee.post(f"/api/v1/flows/{flow}/run", {"input": {}}, Flowrunner_Workspace=api.account_id)
+    id = run.json["execution_id"]
+    api.until_it_waits(id)
+    own = api.get(f"/api/v1/accounts/{api.account_id}").json["name"]
+    page = tab.go(f"/executions/{id}")
+    expect(page.locator(".facts")).to_contain_text("By Somebody")
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the execution").click()
+    expect(page.locator(".facts")).to_contain_text(f"Cancelled by {own}")
+
+    page.get_by_role("button", name="Delete…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("cannot be restored")
+    page.get_by_role("dialog").get_by_role("button", name="Delete the execution").click()
+    expect(page.get_by_role("status").filter(has_text="The execution is deleted")).to_be_visible()
+    expect(page).to_have_url(re.compile("/executions$"))
+    assert api.get(f"/api/v1/executions/{id}").status == 404
+
+
+def test_only_editors_delete_executions_and_viewers_read(browser: Browser, server: Server, api: Client) -> None:
+    flow = api.new_flow(BROKEN, name="is only read")
+    id = api.run(flow)
+    api.ended(id)
+    home = f"/w/~{api.account_id[-8:]}"
+    for role in ("viewer", "operator"):
+        other = Tab(browser, server.url).log_in(member_of(api, role).email, PASSWORD)
+        other.page.goto(f"{home}/executions/{id}")
+        panel(other.page).get_by_role("link", name="Show it in the flow").wait_for()
+        expect(other.page.get_by_role("button", name="Delete…")).to_have_count(0)
+        other.page.goto(f"{home}/executions?flow={flow}")
+        expect(other.page.get_by_role("navigation", name="Pages")).to_contain_text("1 execution")
+        expect(other.page.get_by_role("button", name="Delete…")).to_have_count(0)
+        assert other.faults == []
+        other.close()
+
+
+def test_many_executions_are_deleted_after_a_preview(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="deleted in bulk")
+    for id in [api.run(flow) for _ in range(6)]:
+        api.ended(id)
+    page = tab.go("/executions")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    # Not all that there are, by one button.
+    expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
+    page.goto(f"{tab.home}/executions?flow={flow}")
+    page.get_by_role("button", name="Delete…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("All that match the filters")
+    dialog.get_by_role("button", name="Delete 6 executions").click()
+
+    expect(page.get_by_role("status").filter(has_text="6 of 6 done")).to_be_visible()
+    expect(page.get_by_text("No execution matches these filters")).to_be_visible()
+    assert api.get("/api/v1/executions", flow_id=flow).json["total"] == 0
+
+
+def test_back_shows_the_list_at_once_with_what_was_selected(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="is come back to")
+    for id in [api.run(flow) for _ in range(3)]:
+        api.ended(id)
+    page = tab.go(f"/executions?flow={flow}")
+    page.get_by_role("checkbox", name="Select the execution of is come back to").nth(1).check()
+    page.locator("tbody td.name a").first.click()
+    expect(page.locator("header .pill")).to_have_text("completed")
+    # Whoever asks again gets no answer.
+    page.route("**/api/v1/executions?*", lambda route: None)
+    page.go_back()
+
+    expect(page.locator("tbody td.name a")).to_have_count(3)
+    expect(page.get_by_role("checkbox", name="Select the execution of is come back to").nth(1)).to_be_checked()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    page.unroute("**/api/v1/executions?*")
+    # Another visit of the list begins anew.
+    page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Flows").click()
+    page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Executions").click()
+    expect(page.locator("tbody td.name a").first).to_be_visible()
+    expect(page.get_by_text("1 selected")).to_have_count(0)
+
+
+def test_the_time_slider_shows_the_course_in_colour_and_in_words(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow(MANY_FAIL, name="is replayed in colour"))
+    api.ended(id)
+    page = tab.go(f"/executions/{id}")
+    page.get_by_role("button", name="Replay").click()
+    slider = page.get_by_role("slider", name="Moment of the execution")
+    expect(slider).to_be_focused()
+    page.get_by_role("button", name="Pause").click()
+    for kind in ("queued", "completed", "failed"):
+        expect(page.locator(f".course .b-{kind}").first).to_be_visible()
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", re.compile("event 0 of"))
+    words: set[str] = set()
+    for _ in range(12):
+        slider.press("ArrowRight")
+        words.add((slider.get_attribute("aria-valuetext") or "").split(", ")[-1])
+    assert words == {"queued", "failed attempt"}
+    slider.press("End")
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(r"event (\d+) of \1$"))
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+
+
+def test_messages_stand_clear_of_the_tools_of_the_graph(tab: Tab, api: Client) -> None:
+    flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="has tools")
+    tab.page.set_viewport_size({"width": 1280, "height": 860})
+    page = tab.go(f"/flows/{flow}")
+    page.get_by_role("textbox", name="Flow definition").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.insert_text("# more")
+    page.keyboard.press("Control+S")
+    toast = page.locator(".toast")
+    expect(toast).to_be_visible()
+    tools = page.locator(".graph-tools").bounding_box()
+    shown = toast.bounding_box()
+    assert tools is not None
+    assert shown is not None
+    assert shown["y"] + shown["height"] <= tools["y"]
+
+
+def test_keys_without_ctrl_are_switched_off_in_the_account_too(tab: Tab) -> None:
+    page = tab.go("/account")
+    page.get_by_label("Keys without Ctrl").uncheck()
+    page.keyboard.press("Escape")
+    page.locator("body").click(position={"x": 700, "y": 5})
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_label("Keys without Ctrl").check()
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog").get_by_label("Keys without Ctrl")).to_be_checked()

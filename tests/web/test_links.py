@@ -199,7 +199,7 @@ def test_the_link_of_an_approval_is_revoked_and_a_member_who_answers_is_named(br
     inbox = tab.go("/approvals").get_by_role("listitem").filter(has=page.locator(f"a[href$='{id}']"))
     inbox.get_by_role("button", name="Revoke the link…").click()
     page.get_by_role("button", name="Revoke the link", exact=True).click()
-    expect(inbox.get_by_role("button", name="Answer…")).to_be_visible()
+    expect(inbox.get_by_role("button", name="Approve…")).to_be_visible()
     expect(inbox.get_by_role("button", name="Revoke the link…")).to_have_count(0)
     tab.go(f"/executions/{id}")
     expect(panel).to_contain_text("Ship order 7 to Ada?")

@@ -222,6 +222,13 @@ def _viewed_again(value: Any, most: int | None) -> Any:
 
 
 class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
+    started_by: Annotated[
+        str | UnsetType,
+        Meta(
+            description="The account that has started it, re-run it, or fired its trigger by hand."
+            " Absent if no account asked for it."
+        ),
+    ] = UNSET
     input: Any
     result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
     waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET

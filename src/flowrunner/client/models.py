@@ -397,6 +397,8 @@ class ExecutionDetail(Model):
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
+        started_by: The account that has started it, re-run it, or fired its trigger by hand. Absent if no account
+            asked for it.
         result: Absent until the execution has completed.
         waiting_for: Absent unless the execution waits.
         failure: Absent unless the execution failed.
@@ -419,6 +421,7 @@ class ExecutionDetail(Model):
     rerun_of: str | None
     repaired_by: str | None
     labels: dict[str, str] | None
+    started_by: str | None
     input: Any
     result: Any
     waiting_for: list[WaitingFor] | None

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from flowrunner.domain.log_levels import LogLevel
 from flowrunner.domain.static_dataclass import static_dataclass
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Listed, Page
 
 # Characters of an error in a list; the execution itself has the whole error.
@@ -86,6 +86,7 @@ class ExecutionDetail(ExecutionView):
 
     Attributes:
         last_seq: The number of its last event.
+        started_by: The account whose request has started it; None if no account asked for it.
         revision_id: The revision of the flow that it runs, which may have been deleted.
         waiting_for: The waits of its steps or of the execution itself, as a JSON text.
         failure: The `Failed` event of a failed execution, as a JSON text.
@@ -95,6 +96,7 @@ class ExecutionDetail(ExecutionView):
     input: bytes
     result: bytes | None
     revision_id: RevisionId
+    started_by: AccountId | None = None
     waiting_for: bytes | None = None
     failure: bytes | None = None
 

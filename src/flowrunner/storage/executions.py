@@ -10,7 +10,7 @@ import msgspec
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.event_codec import PartialDecoder
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,
@@ -110,11 +110,13 @@ class SqlExecutions:
             raise NotFound("execution")
         first_type, first, last_type, last, waiting_for, revision_id, waits_for_room, last_seq = row[_WIDTH:]
         status = _STATUSES[row[2]]
+        start = _ENDS.decode(first_type, first)
         return _view(
             row,
             ExecutionDetail,
             last_seq=last_seq,
-            input=bytes(_ENDS.decode(first_type, first).input),
+            started_by=start.by if start.trigger is None else start.trigger.by,
+            input=bytes(start.input),
             result=bytes(_ENDS.decode(last_type, last).result) if status is Status.COMPLETED else None,
             failure=last.encode() if status is Status.FAILED else None,
             waiting_for=FOR_ROOM if waits_for_room else None if waiting_for is None else waiting_for.encode(),
@@ -248,11 +250,17 @@ def _view(row: Row, kind: type[V], **more: Any) -> V:
 _NULL: Final = msgspec.Raw(b"null")
 
 
+class _Fired(msgspec.Struct):
+    by: AccountId | None = None
+
+
 class _Ends(msgspec.Struct):
-    """Input and result of an execution, not decoded."""
+    """Input and result of an execution, not decoded; and the account that has started it, as in `StoredCause`."""
 
     input: msgspec.Raw = _NULL
     result: msgspec.Raw = _NULL
+    by: AccountId | None = None
+    trigger: _Fired | None = None
 
 
 _ENDS: Final = PartialDecoder(_Ends)

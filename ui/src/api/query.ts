@@ -1,6 +1,7 @@
 /** What a screen reads: loaded once for its key, kept while it is loaded again, and abandoned with the screen. */
 import { signal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
+import { keepInEntry, keptInEntry } from "../app/router";
 import { tick } from "../parts/format";
 import { ApiError } from "./client";
 
@@ -20,10 +21,17 @@ export interface Query<T> {
 const PATIENCE = 30_000;
 
 class Loaded<T> implements Query<T> {
-  private readonly state = signal<{ data?: T; error?: ApiError; loading: boolean }>({ loading: true });
+  private readonly state;
   private controller: AbortController | undefined;
   private since = 0;
   load: (signal: AbortSignal) => Promise<T> = () => new Promise(() => {});
+  key = "";
+
+  /** Args: name: See `useQuery`. */
+  constructor(key: string, private readonly name: string | undefined) {
+    const kept = name === undefined ? undefined : keptInEntry<{ key: string; data: T }>(name);
+    this.state = signal<{ data?: T; error?: ApiError; loading: boolean }>({ data: kept?.key === key ? kept.data : undefined, loading: true });
+  }
 
   get data() { return this.state.value.data; }
   get error() { return this.state.value.error; }
@@ -36,7 +44,9 @@ class Loaded<T> implements Query<T> {
     this.state.value = { ...this.state.peek(), loading: true };
     try {
       const data = await this.load(controller.signal);
-      if (!controller.signal.aborted) this.set(data);
+      if (controller.signal.aborted) return;
+      this.set(data);
+      if (this.name !== undefined) keepInEntry(this.name, { key: this.key, data });
     } catch (error) {
       if (controller.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
@@ -65,10 +75,12 @@ class Loaded<T> implements Query<T> {
  * @param key What is loaded, as text: when it changes, it is loaded again.
  * @param load The request; it should pass on its signal.
  * @param every Milliseconds after which it is loaded again while the page is visible.
+ * @param name Under which the answer is kept for when the reader comes back to this screen; by default it is not.
  */
-export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<T>, every?: number): Query<T> {
-  const query = useMemo(() => new Loaded<T>(), []);
+export function useQuery<T>(key: string, load: (signal: AbortSignal) => Promise<T>, every?: number, name?: string): Query<T> {
+  const query = useMemo(() => new Loaded<T>(key, name), []);
   query.load = load;
+  query.key = key;
   useEffect(() => {
     void query.reload();
     return () => query.forget();

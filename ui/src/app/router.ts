@@ -77,6 +77,24 @@ export function guard(mayLeave: () => boolean): () => void {
 let at = 0;
 const places = new Map<number, number>();
 
+/** What screens keep for when the reader comes back to an entry of the history, by its number. */
+const kept = new Map<number, Map<string, unknown>>();
+/** Entries for which something is kept. */
+const MOST_KEPT = 20;
+
+/** Return what was kept under a name for the entry that is shown; undefined if nothing was. */
+export function keptInEntry<T>(name: string): T | undefined {
+  return kept.get(at)?.get(name) as T | undefined;
+}
+
+/** Keep something for the entry that is shown. */
+export function keepInEntry(name: string, value: unknown): void {
+  const values = kept.get(at) ?? new Map<string, unknown>();
+  kept.delete(at);
+  kept.set(at, values.set(name, value));
+  if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value!);
+}
+
 /** Milliseconds in which a screen loads what was scrolled to. */
 const SETTLING = 3000;
 
@@ -140,6 +158,8 @@ export function go(address: string, options: { replace?: boolean } = {}): void {
   else {
     places.set(at, window.scrollY);
     window.history.pushState({ at: ++at }, "", target);
+    // That of an entry that was gone back from.
+    kept.delete(at);
   }
   location.value = here();
   if (!isSameScreen) {

@@ -58,6 +58,27 @@ function overlaps(layout: Layout): string[] {
   return found;
 }
 
+interface Rectangle { x: number; y: number; width: number; height: number }
+
+/** The places that the labels take, as wide as the layout reckons. */
+function labelBoxes(layout: Layout): (Rectangle & { of: string; source: string })[] {
+  return layout.links.flatMap(({ link, label }) => {
+    if (label === null) return [];
+    const width = label.text.length * 6.2;
+    return [{ x: label.anchor === "start" ? label.x : label.x - width, y: label.y - 10, width, height: 13, of: label.text, source: link.source }];
+  });
+}
+
+function meet(a: Rectangle, b: Rectangle): boolean {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+/** Pairs of labels that lie over each other. */
+function labelsThatMeet(layout: Layout): string[] {
+  const boxes = labelBoxes(layout);
+  return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => meet(a, b)).map((b) => `${a.of} ${b.of}`));
+}
+
 function at(layout: Layout, id: string) {
   return layout.nodes.find((placed) => placed.node.id === id)!;
 }
@@ -123,6 +144,23 @@ describe("a picture of any graph", () => {
     );
   });
 
+  test("puts no label over a node, and each below the row of its source", () => {
+    fc.assert(
+      fc.property(graphs, (graph) => {
+        const layout = layoutGraph(graph);
+        const closed = layout.nodes.filter(({ node }) => !layout.frames.some(({ owner }) => owner === node.id));
+        for (const label of labelBoxes(layout)) {
+          for (const placed of closed) expect(meet(label, placed)).toBe(false);
+          const source = at(layout, label.source);
+          const siblings = layout.nodes.filter(({ rank, node }) => node.parent === source.node.parent && node.branch === source.node.branch && rank === source.rank + 1);
+          expect(label.y).toBeGreaterThan(source.y + source.height);
+          for (const below of siblings) expect(label.y + label.height).toBeLessThan(below.y);
+          expect(label.x + label.width).toBeLessThanOrEqual(layout.width + 0.5);
+        }
+      }),
+    );
+  });
+
   test("shows one node for a collapsed loop and counts what it hides", () => {
     const graph = { nodes: [node("each", null, null, true), node("each/a", "each"), node("each/b", "each/a")], edges: [] };
     const layout = layoutGraph(graph, new Set(["each"]));
@@ -180,6 +218,34 @@ describe("a usual flow", () => {
     const layout = layoutGraph(flow([...steps, "handler"].join(" "), ...edges));
     expect(new Set(steps.map((step) => middle(layout, step))).size).toBe(1);
     expect(layout.width).toBeLessThan(560);
+  });
+
+  test("names each of the branches that leave a node, also where they meet again", () => {
+    const actions = ["east", "west", "north", "south", "default", "an_action_with_a_long_name"];
+    for (let count = 2; count <= actions.length; count++) {
+      const own = actions.slice(0, count);
+      const names = own.map((_, i) => `t${i}`);
+      const layout = layoutGraph(flow(["a", ...names, "z"].join(" "), ...own.map((action, i) => `a t${i} ${action}`), ...names.map((name) => `${name} z`), ...names.map((name) => `${name} z error`)));
+      expect(labelsThatMeet(layout)).toEqual([]);
+      const labels = layout.links.filter(({ link }) => link.source === "a");
+      expect(labels.map(({ label }) => label!.text.slice(0, 4)).sort()).toEqual(own.map((action) => action.slice(0, 4)).sort());
+    }
+  });
+
+  test("tells apart the labels of two nodes that lead to the same one", () => {
+    const layout = layoutGraph(flow("a b c d e f", "a b x", "a c y", "b d accepted", "b e declined", "c d accepted", "c f declined"));
+    const labels = layout.links.filter(({ link, label }) => link.target === "d" && label !== null);
+    for (const { link, label } of labels) {
+      const to = (id: string) => Math.abs(label!.x - middle(layout, id));
+      expect(to(link.source)).toBeLessThan(to(link.source === "b" ? "c" : "b"));
+    }
+    expect(labelsThatMeet(layout)).toEqual([]);
+  });
+
+  test("keeps the labels of two loops that leave a node apart", () => {
+    const layout = layoutGraph(flow("a b c", "a b", "b c", "c a again", "c b retry"));
+    expect(labelsThatMeet(layout)).toEqual([]);
+    expect(labelBoxes(layout).map(({ of }) => of)).toEqual(["again", "retry"]);
   });
 
   test("leads a loop back at the left", () => {

@@ -92,6 +92,7 @@ class Picture {
         target: index.get(link.target)!,
         isError: link.isError,
         labelWidth: (labels[number]?.length ?? 0) * LETTER_WIDTH,
+        isPlainError: labels[number] === "error",
       })),
       start,
     );
@@ -107,13 +108,14 @@ class Picture {
 
   private putLinks(links: readonly Link[], labels: readonly (string | null)[], layout: ScopeLayout, x: number, y: number) {
     links.forEach((link, number) => {
-      const { segments, label, isLoop } = layout.routes[number]!;
-      // A dashed line into a handler of errors says enough.
-      const text = layout.isShared[number] && labels[number] === "error" ? null : (labels[number] ?? null);
+      const { segments, isLoop } = layout.routes[number]!;
+      // Without a place, a dashed line into a handler of errors says enough.
+      const label = layout.labels[number];
+      const text = labels[number];
       this.lines.push({
         link,
         path: pathOf(segments, x, y),
-        label: text === null ? null : { ...label, x: label.x + x, y: label.y + y, text },
+        label: !label || !text ? null : { ...label, x: label.x + x, y: label.y + y, text },
         isLoop,
       });
     });

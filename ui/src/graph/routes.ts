@@ -10,10 +10,12 @@ export interface Box {
 export interface Row {
   readonly top: number;
   readonly bottom: number;
+  /** The top of the row below. */
+  readonly below: number;
 }
 
 /** A virtual node: the line passes its row straight down. */
-export interface Hop extends Row {
+export interface Hop extends Pick<Row, "top" | "bottom"> {
   readonly x: number;
 }
 
@@ -28,9 +30,22 @@ export interface LabelPlace {
   readonly anchor: "start" | "end";
 }
 
+/** The piece of a line in the gap below the row of its source, beside which its label stands. */
+export interface Start {
+  readonly x: number;
+  readonly y: number;
+  /** Where it reaches the row below. */
+  readonly toX: number;
+  readonly toY: number;
+  /** The bottom of the row: lines with the same one are in one gap. */
+  readonly gap: number;
+  /** The side of its source at which it leads along the gap; undefined if it leads down. */
+  readonly side?: "left" | "right";
+}
+
 export interface Route {
   readonly segments: readonly Segment[];
-  readonly label: LabelPlace;
+  readonly start: Start;
   readonly isLoop: boolean;
 }
 
@@ -57,6 +72,7 @@ export function layeredRoute(source: Box, target: Box, row: Row, hops: readonly 
     if (y < row.bottom) segments.push(["L", x, row.bottom]);
     y = row.bottom;
   }
+  const start: Start = { x, y, toX: first.x, toY: first.top, gap: row.bottom };
   for (const stop of stops) {
     const middle = (y + stop.top) / 2;
     if (x === stop.x) segments.push(["L", stop.x, stop.top]);
@@ -64,7 +80,7 @@ export function layeredRoute(source: Box, target: Box, row: Row, hops: readonly 
     if (stop.bottom > stop.top) segments.push(["L", stop.x, stop.bottom]);
     [x, y] = [stop.x, stop.bottom];
   }
-  return { segments, label: { x: first.x + 8, y: first.top - 9, anchor: "start" }, isLoop: false };
+  return { segments, start, isLoop: false };
 }
 
 /** Return a route around the nodes: out at a side, along the gap below, in the gutter, and into the target's top. */
@@ -85,11 +101,8 @@ export function gutterRoute(source: Box, target: Box, row: Row, targetRow: Row, 
     [entry, above],
     [entry, target.y],
   ];
-  const label: LabelPlace =
-    side === "left"
-      ? { x: source.x + 2, y: channel + 13, anchor: "start" }
-      : { x: source.x + source.width - 2, y: channel + 13, anchor: "end" };
-  return { segments: rounded(corners), label, isLoop: side === "left" };
+  const start: Start = { x: out, y: channel - 2, toX: out, toY: row.below, gap: row.bottom, side };
+  return { segments: rounded(corners), start, isLoop: side === "left" };
 }
 
 /** Return a line through the corners with rounded turns. */

@@ -3,7 +3,8 @@
 import { reduceCrossings, type Layers } from "./order";
 import { centres } from "./place";
 import { backEdges, longestPathRanks, lowerSources } from "./ranks";
-import { gutterRoute, layeredRoute, type Box, type Hop, type Route, type Row } from "./routes";
+import { LABEL_HEIGHT, placeLabels } from "./labels";
+import { gutterRoute, layeredRoute, type Box, type Hop, type LabelPlace, type Route, type Row } from "./routes";
 
 export const COLUMN_GAP = 32;
 export const RANK_GAP = 56;
@@ -19,6 +20,8 @@ export interface ScopeLink {
   readonly isError: boolean;
   /** The room that its label needs, 0 without one. */
   readonly labelWidth: number;
+  /** Its label is left out where it runs together with others in the gutter. */
+  readonly isPlainError: boolean;
 }
 
 export interface ScopeLayout {
@@ -26,9 +29,9 @@ export interface ScopeLayout {
   readonly height: number;
   readonly boxes: Box[];
   readonly ranks: number[];
-  /** Links that run together with others in the gutter. */
-  readonly isShared: readonly boolean[];
   readonly routes: Route[];
+  /** The places of the labels; null for a link without one. */
+  readonly labels: readonly (LabelPlace | null)[];
 }
 
 type Way = "layers" | "right" | "left";
@@ -50,7 +53,7 @@ export function layoutScope(
 
   const lanes = { left: assignLanes(links, ranks, ways, "left"), right: assignLanes(links, ranks, ways, "right") };
   const shift = gutterWidth(lanes.left);
-  const rows = rowsOf(layers.rows, sizes);
+  const rows = rowsOf(layers.rows, sizes, gapsBelow(links, ranks, ways, layers.rows.length));
   const boxes = sizes.map((size, node) => ({
     x: shift + centre[node]! - size.width / 2,
     y: rows[ranks[node]!]!.top,
@@ -76,8 +79,14 @@ export function layoutScope(
     const x = way === "left" ? shift - distance : inner + distance;
     return gutterRoute(source, target, sourceRow, targetRow, x, way);
   });
-  const width = inner + gutterWidth(lanes.right);
-  return { width, height: rows[rows.length - 1]?.bottom ?? 0, boxes, ranks, routes, isShared: links.map((link) => handlers.has(link.target)) };
+  const labelWidths = links.map((link) => (link.isPlainError && handlers.has(link.target) ? 0 : link.labelWidth));
+  const places = placeLabels(routes.map(({ start: from }, index) => ({ start: from, width: labelWidths[index]! })));
+  const labels = places.map((place, index) => (labelWidths[index]! > 0 ? place : null));
+  let width = inner + gutterWidth(lanes.right);
+  labels.forEach((label, index) => {
+    if (label?.anchor === "start") width = Math.max(width, label.x + labelWidths[index]!);
+  });
+  return { width, height: rows[rows.length - 1]?.bottom ?? 0, boxes, ranks, routes, labels };
 }
 
 /** Return the rank of each node; mark the links that close a loop as `left`. */
@@ -208,12 +217,29 @@ function gutterWidth(lanes: ReadonlyMap<number, number>): number {
   return lanes.size === 0 ? 0 : FIRST_LANE + Math.max(...lanes.values()) * LANE_GAP + 6;
 }
 
-function rowsOf(rows: readonly number[][], sizes: readonly { readonly height: number }[]): Row[] {
+/** Labels of one node that find a place in the usual gap; and those for which the gap is made larger. */
+const LABELS_IN_GAP = 3;
+const MOST_LABELS = 9;
+
+/** Return the gap below each rank: larger below nodes with many labels. */
+function gapsBelow(links: readonly ScopeLink[], ranks: readonly number[], ways: readonly Way[], count: number): number[] {
+  const labels = new Map<number, number>();
+  const most = new Array<number>(count).fill(0);
+  links.forEach(({ source, labelWidth }, index) => {
+    if (labelWidth === 0 || ways[index] === "right") return;
+    const own = (labels.get(source) ?? 0) + 1;
+    labels.set(source, own);
+    most[ranks[source]!] = Math.max(most[ranks[source]!]!, own);
+  });
+  return most.map((number) => RANK_GAP + Math.max(0, Math.min(number, MOST_LABELS) - LABELS_IN_GAP) * LABEL_HEIGHT);
+}
+
+function rowsOf(rows: readonly number[][], sizes: readonly { readonly height: number }[], gaps: readonly number[]): Row[] {
   let top = 0;
-  return rows.map((row) => {
-    const height = Math.max(0, ...row.map((node) => sizes[node]?.height ?? 0));
-    const placed = { top, bottom: top + height };
-    top = placed.bottom + RANK_GAP;
+  return rows.map((row, rank) => {
+    const bottom = top + Math.max(0, ...row.map((node) => sizes[node]?.height ?? 0));
+    const placed = { top, bottom, below: bottom + gaps[rank]! };
+    top = placed.below;
     return placed;
   });
 }

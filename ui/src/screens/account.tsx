@@ -4,6 +4,7 @@ import { api } from "../api/client";
 import { location, to, withQuery } from "../app/router";
 import { account, logOut, withRecentLogin } from "../app/session";
 import { Head } from "../app/shell";
+import { setSingleKeys, singleKeys } from "../app/single-keys";
 import { setTheme, theme, type Theme } from "../app/theme";
 import { Field, Form } from "../parts/form";
 import { Tabs } from "../parts/parts";
@@ -11,6 +12,7 @@ import { done } from "../parts/toast";
 import { useAction } from "../parts/tools";
 import { account as texts } from "../texts/account";
 import { common } from "../texts/common";
+import { keys } from "../texts/keys";
 import { DeleteAccount } from "./account/deletion";
 import { Security } from "./account/security";
 import { Sessions } from "./account/sessions";
@@ -37,6 +39,7 @@ function Profile() {
     <div class="content narrow">
       <ProfileForm />
       <Appearance />
+      <Keyboard />
       <PasswordForm />
       <Deletion />
     </div>
@@ -88,6 +91,15 @@ function Appearance() {
         </span>
       </div>
     </fieldset>
+  );
+}
+
+function Keyboard() {
+  return (
+    <section class="card padded stack tight">
+      <h2>{keys.helpTitle}</h2>
+      <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => setSingleKeys(event.currentTarget.checked)} />{keys.singleKeys}</label>
+    </section>
   );
 }
 

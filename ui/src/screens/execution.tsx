@@ -1,8 +1,11 @@
 /** One execution: as a graph, on a timeline, by its log lines, and by its data. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
+import { api } from "../api/client";
+import { useQuery } from "../api/query";
 import { location, to, go, withQuery } from "../app/router";
-import { may } from "../app/session";
+import { personOf } from "../app/people";
+import { may, workspace } from "../app/session";
 import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
 import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
@@ -37,6 +40,7 @@ const DataTab = later<{ detail: Detail }>(() => import("./execution/data").then(
 const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs").then((module) => module.LogsTab));
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
 const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
+const DeleteDialog = later<{ id: string; onClose: () => void }>(() => import("./execution/actions").then((module) => module.DeleteDialog), { isAbove: true });
 const TABS = ["graph", "timeline", "logs", "data"] as const;
 
 function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
@@ -74,15 +78,16 @@ function LiveMark({ store }: { store: ExecutionStore }) {
 }
 
 function ExecutionHead({ store, detail, children }: { store: ExecutionStore; detail: Detail; children: preact.ComponentChildren }) {
-  const dialog = useSignal<"rerun" | "cancel" | undefined>(undefined);
+  const dialog = useSignal<"rerun" | "cancel" | "delete" | undefined>(undefined);
   const isFinal = FINAL.has(detail.status);
   const triggers = useTriggers(detail.trigger !== undefined);
   const failedStep = detail.failure?.step;
   const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
   const waiting = detail.waiting_for?.find(({ type }) => type === "approval");
-  // The panel of the failed step has the same button, beside the error.
+  // The panel of the failed step has the same button, beside the error, and that of an approval the answers.
   const { query } = location.value;
-  const isBeside = !["logs", "data"].includes(query.get("tab") ?? "") && askedStep(query, store.decisive.value) === failedStep;
+  const shownStep = ["logs", "data"].includes(query.get("tab") ?? "") ? undefined : askedStep(query, store.decisive.value);
+  const isBeside = shownStep === failedStep;
   const logs = detail.logs as Record<string, number> | undefined;
   return (
     <>
@@ -93,7 +98,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
         actions={may("operator") && (
           <>
             {!isFinal && <button class="btn" onClick={() => (dialog.value = "cancel")}>{texts.cancel}</button>}
-            {waiting?.step && <button class="btn primary" onClick={() => go(withQuery(to(`/executions/${detail.id}`), { step: waiting.step ?? undefined }))}>{texts.answer}</button>}
+            {waiting?.step && waiting.step !== shownStep && <button class="btn primary" onClick={() => go(withQuery(to(`/executions/${detail.id}`), { step: waiting.step ?? undefined }))}>{texts.toApproval}</button>}
             {isFinal && <button class="btn" onClick={() => (dialog.value = "rerun")}>{texts.rerunEdited}</button>}
             {isFinal && failedStep !== undefined && !isBeside && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, { from: failedStep })}>{texts.rerunFrom(failedNode ?? failedStep)}</button>}
             {isFinal && failedStep === undefined && <button class="btn primary" disabled={starting.busy} onClick={() => rerun(detail.id, {})}>{texts.rerun}</button>}
@@ -107,6 +112,8 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
           {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
           {detail.trigger !== undefined && <span>{texts.startedBy} <StartedBy of={detail} triggers={triggers} /></span>}
+          {detail.started_by !== undefined && <span>{texts.by} <b>{personOf(detail.started_by)}</b></span>}
+          {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
           {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
           {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
           {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
@@ -115,13 +122,22 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
           <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
           <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
+          {isFinal && may("editor") && <button class="btn quiet small-btn" onClick={() => (dialog.value = "delete")}>{texts.deleteRecord}</button>}
         </div>
         {children}
       </Head>
       {dialog.value === "rerun" && <RerunDialog detail={detail} steps={store.steps.value} onClose={() => (dialog.value = undefined)} />}
+      {dialog.value === "delete" && <DeleteDialog id={detail.id} onClose={() => (dialog.value = undefined)} />}
       {dialog.value === "cancel" && <CancelDialog id={detail.id} onDone={store.load} onClose={() => (dialog.value = undefined)} />}
     </>
   );
+}
+
+/** Who has cancelled it, which the audit log of the workspace tells its admins. */
+function CancelledBy({ id }: { id: string }) {
+  const found = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/audit", { path: { id: workspace.peek()!.id }, query: { object_id: id, action: "execution.cancelled", outcome: "done", limit: 1 }, signal }));
+  const actor = found.data?.entries[0]?.actor;
+  return actor ? <span>{texts.cancelledBy} <b>{personOf(actor)}</b></span> : null;
 }
 
 /** Choose a step or a node: it is in the address, so that it survives a reload and can be sent to somebody. */

@@ -1,8 +1,9 @@
 /** The list of executions: filtered by the server, with its filters in the address. */
 import { useSignal, type Signal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { useQuery } from "../api/query";
-import { go, location, setQuery, to } from "../app/router";
+import { go, keepInEntry, keptInEntry, location, setQuery, to } from "../app/router";
 import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
@@ -28,6 +29,7 @@ const STATUSES = ["failed", "waiting", "running", "completed", "cancelled"];
 const PAGE = 50;
 /** The value of the choice of a period, instead of a span until now. */
 const BETWEEN = "between";
+const SELECTED = "selected";
 const OLDEST_FIRST = "started_at";
 /** Before any execution. */
 const BEGINNING = "2000-01-01T00:00:00Z";
@@ -90,7 +92,8 @@ function shown(counts: Schemas["StatusCounts"], isExact: boolean): Record<string
 
 export default function Executions() {
   const { query } = location.value;
-  const selected = useSignal<ReadonlySet<string>>(new Set());
+  const selected = useSignal<ReadonlySet<string>>(useMemo(() => keptInEntry<ReadonlySet<string>>(SELECTED) ?? new Set(), []));
+  useEffect(() => keepInEntry(SELECTED, selected.value), [selected.value]);
   const batch = useSignal<Batch | undefined>(undefined);
   const jobs = useSignal<readonly string[]>([]);
   const isViewOpen = useSignal(false);
@@ -100,6 +103,7 @@ export default function Executions() {
     `${workspace.value?.id} ${query}`,
     (signal) => api.get("/api/v1/executions", { query: { ...listed(query), sort, limit: PAGE, cursor, count: true }, signal }),
     5000,
+    "executions",
   );
   const isFirstUse = list.data?.executions.length === 0 && list.data.next_cursor === undefined && query.size === 0;
   const hasFilters = Object.values(listed(query)).some((value) => value !== undefined);
@@ -120,6 +124,8 @@ export default function Executions() {
             <button class="btn" onClick={() => ask("cancel")}>{ofList.cancelSelected}</button>
             <button class="btn" onClick={() => ask("rerun")}>{ofList.rerunSelected}</button>
           </>}
+          {/* Not all that there are, by one button. */}
+          {may("editor") && (selected.value.size > 0 || hasFilters) && <button class="btn" onClick={() => ask("delete")}>{ofList.deleteSelected}</button>}
         </>}
       >
         {!isFirstUse && <><Views /><Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} /></>}

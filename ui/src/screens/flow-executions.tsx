@@ -2,6 +2,7 @@
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { location, to, type Parameters } from "../app/router";
+import { may } from "../app/session";
 import { duration, now, shortId } from "../parts/format";
 import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
@@ -31,7 +32,7 @@ export default function FlowExecutions({ parameters }: { parameters: Parameters 
         <Load query={list} rows={10}>
           {({ executions, next_cursor: next }) =>
             executions.length === 0 ? (
-              <div class="card"><Empty title={texts.empty}><p>{words.neverRan}</p><a class="btn primary" href={to(`/flows/${encodeURIComponent(id)}`)}>{words.openEditor}</a></Empty></div>
+              <div class="card"><Empty title={texts.empty}><p>{words.neverRan}</p><a class="btn primary" href={to(`/flows/${encodeURIComponent(id)}`)}>{may("editor") ? words.openEditor : words.readFlow}</a></Empty></div>
             ) : (
               <>
                 {cursor === "" && <Charts numbers={numbers.data} flow={id} />}

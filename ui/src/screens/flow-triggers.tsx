@@ -2,6 +2,7 @@
 import { api } from "../api/client";
 import { useQuery } from "../api/query";
 import { to, type Parameters } from "../app/router";
+import { may } from "../app/session";
 import { Empty, Load } from "../parts/parts";
 import { flow as words } from "../texts/flow";
 import { triggers as texts } from "../texts/triggers";
@@ -20,7 +21,7 @@ export default function FlowTriggers({ parameters }: { parameters: Parameters })
         <Load query={list} rows={4}>
           {({ triggers }) =>
             triggers.length === 0 ? (
-              <div class="card"><Empty title={texts.none}><p>{texts.noneHint}</p><a class="btn" href={to(`/flows/${encodeURIComponent(id)}`)}>{words.openEditor}</a></Empty></div>
+              <div class="card"><Empty title={texts.none}><p>{texts.noneHint}</p><a class="btn" href={to(`/flows/${encodeURIComponent(id)}`)}>{may("editor") ? words.openEditor : words.readFlow}</a></Empty></div>
             ) : (
               <TriggerTable triggers={triggers} reload={list.reload} />
             )

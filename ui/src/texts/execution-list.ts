@@ -37,5 +37,6 @@ export const executionList = {
   selected: (count: number) => `${count} selected`,
   cancelSelected: "Cancel…",
   rerunSelected: "Re-run…",
+  deleteSelected: "Delete…",
   repaired: "repaired since",
 };

@@ -17,6 +17,7 @@ export const flow = {
   allFilters: "All filters",
   neverRan: "This flow has not run yet.",
   openEditor: "Open the editor",
+  readFlow: "Open the flow",
   execution: "Execution",
   revisionShort: "Rev.",
   // Conflict

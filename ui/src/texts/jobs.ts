@@ -1,13 +1,15 @@
 /** Words of what is done to many executions at once. */
 export const jobs = {
-  titles: { rerun: "Re-run these executions?", cancel: "Cancel these executions?" } as Record<string, string>,
+  titles: { rerun: "Re-run these executions?", cancel: "Cancel these executions?", delete: "Delete these executions?" } as Record<string, string>,
   hints: {
     rerun: "Each runs again as a whole, with its input and the current revision of its flow.",
     cancel: "Running nodes are stopped, and waiting ones are abandoned. The on_finish of each flow still runs.",
+    delete: "Input, result, steps, log and events of each are deleted, and cannot be restored. The audit log keeps that you have deleted them.",
   } as Record<string, string>,
   confirm: {
     rerun: (count: number) => `Re-run ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,
     cancel: (count: number) => `Cancel ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,
+    delete: (count: number) => `Delete ${count.toLocaleString("en")} ${count === 1 ? "execution" : "executions"}`,
   } as Record<string, (count: number) => string>,
   none: "No execution matches: there is nothing to do.",
   counting: "Counting…",

@@ -44,7 +44,7 @@ export function Answering({ approval, onAnswered }: { approval: Answerable; onAn
   if (hasForm && isOpen.value) return <LazyForm approval={approval} busy={starting.busy} refused={refused.value} onAnswer={(data) => answer(true, data)} onReject={() => answer(false)} />;
   return (
     <div class="row">
-      <button class="btn primary" disabled={starting.busy} onClick={() => (hasForm ? (isOpen.value = true) : answer(true))}>{hasForm ? texts.answer : texts.approve}</button>
+      <button class="btn primary" disabled={starting.busy} onClick={() => (hasForm ? (isOpen.value = true) : answer(true))}>{hasForm ? texts.approveByForm : texts.approve}</button>
       <button class="btn" disabled={starting.busy} onClick={() => answer(false)}>{texts.reject}</button>
     </div>
   );

@@ -1,4 +1,4 @@
-/** The dialogs that re-run an execution with edits and that cancel it, loaded when they are opened. */
+/** The dialogs that re-run an execution with edits, cancel it and delete it, loaded when they are opened. */
 import { useSignal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { useQuery } from "../../api/query";
@@ -115,6 +115,22 @@ export function CancelDialog({ id, onDone, onClose }: { id: string; onDone: () =
     <Confirm title={texts.cancelTitle} action={texts.cancelIt} busy={action.busy} onConfirm={() => action.run(cancel)} onClose={onClose}>
       <p class="muted">{texts.cancelHint}</p>
       <label class="check"><input type="checkbox" checked={isForced.value} onChange={(event) => (isForced.value = event.currentTarget.checked)} />{texts.cancelForce}</label>
+    </Confirm>
+  );
+}
+
+export function DeleteDialog({ id, onClose }: { id: string; onClose: () => void }) {
+  const action = useAction();
+  async function remove(): Promise<void> {
+    await api.delete("/api/v1/executions/{id}/record", { path: { id } });
+    onClose();
+    go(to("/executions"), { replace: true });
+    done(texts.deleted);
+  }
+  return (
+    <Confirm title={texts.deleteTitle} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={onClose}>
+      <p>{texts.deleteHint}</p>
+      <p class="muted small">{texts.deleteAudited}</p>
     </Confirm>
   );
 }

@@ -1,6 +1,7 @@
 /** An error of a step: what went wrong, where in the script, and the way to that place in the editor. */
 import type { ComponentChildren } from "preact";
 import { to } from "../../app/router";
+import { may } from "../../app/session";
 import { pathOf } from "../../execution/names";
 import type { Detail } from "../../execution/store";
 import { causeOf } from "../../parts/causes";
@@ -15,7 +16,7 @@ export function Fault({ detail, message, step, children }: { detail: Detail; mes
       <b>{what}</b>
       {place !== undefined && <span class="small">{place.within === undefined ? texts.inField(place.field) : texts.inLine(place.within, place.field)}</span>}
       <span class="small">{children}</span>
-      {node !== undefined && <a class="link small" href={editorAt(detail, node, place)}>{texts.openEditor}</a>}
+      {node !== undefined && <a class="link small" href={editorAt(detail, node, place)}>{may("editor") ? texts.openEditor : texts.showInFlow}</a>}
     </div>
   );
 }

@@ -1,9 +1,10 @@
 /** The time slider, loaded when it is opened: the graph, the log and the data of an execution as they were after each event. */
 import { batch, useSignal, type Signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { api } from "../../api/client";
 import { linkKey } from "../../graph/model";
 import { GraphStates } from "../../graph/states";
+import { courseOf, kindsAfter } from "../../execution/course";
 import { readable } from "../../execution/names";
 import { momentAfter } from "../../execution/replay";
 import type { Place, SubFlows } from "../../execution/subflows";
@@ -15,6 +16,7 @@ import { failed } from "../../parts/toast";
 import { common } from "../../texts/common";
 import { executions as texts } from "../../texts/executions";
 import { replay as words } from "../../texts/replay";
+import { timeline as ofTimeline } from "../../texts/timeline";
 
 /** Longer executions are shown from their beginning up to here. */
 const MOST_EVENTS = 5000;
@@ -96,6 +98,7 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
   const slider = useRef<HTMLInputElement>(null);
   const now = replayed.value;
   useStates(subs, replay);
+  const kinds = useMemo(() => kindsAfter(now?.events ?? [], (event) => (event as Placed).prefix), [now?.events]);
   useEffect(() => {
     loadAll(subs.places).then(({ events, isCut }) => {
       batch(() => {
@@ -103,7 +106,6 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
         replayed.value = { events, isCut, at: 0 };
       });
       isPlaying.value = true;
-      slider.current?.focus();
     }, (error: unknown) => {
       failed(error);
       onEnd();
@@ -112,6 +114,8 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
       batch(() => (replay.states.value = replayed.value = undefined));
     };
   }, []);
+  // The button that had the focus is gone, and the slider has just come.
+  useEffect(() => slider.current?.focus(), [now === undefined]);
   useEffect(() => {
     if (!isPlaying.value) return;
     const timer = setInterval(() => {
@@ -124,12 +128,17 @@ export function Scrubber({ subs, replay, onEnd }: { subs: SubFlows; replay: Repl
   if (now === undefined) return <div class="scrub" aria-busy="true"><span class="muted small">{common.loading}</span></div>;
   const at = Math.min(now.at, now.events.length);
   const event = now.events[Math.max(0, at - 1)];
+  const kind = at === 0 || at === kinds.length ? undefined : ofTimeline.kinds[kinds[at - 1] ?? ""];
+  const place = words.eventOf(at, now.events.length);
   return (
     <div class="scrub">
       <button class="btn quiet" onClick={() => { if (at >= now.events.length) replayed.value = { ...now, at: 0 }; isPlaying.value = !isPlaying.value; }}>{isPlaying.value ? words.pauseReplay : words.play}</button>
       <span class="mono">{event === undefined ? "" : clockOf(event.timestamp)}</span>
-      <input ref={slider} type="range" aria-label={words.slider} aria-valuetext={event === undefined ? undefined : `${clockOf(event.timestamp)}, ${words.eventOf(at, now.events.length)}`} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
-      <span class="muted small">{words.eventOf(at, now.events.length)}{now.isCut && <b class="wait"> · {words.moreEvents(now.events.length)}</b>}</span>
+      <span class="course">
+        <span aria-hidden="true">{courseOf(kinds).map((piece) => <i key={piece.from} class={`b-${piece.kind}`} title={ofTimeline.kinds[piece.kind]} style={{ left: `${(piece.from / kinds.length) * 100}%`, width: `${((piece.to - piece.from) / kinds.length) * 100}%` }} />)}</span>
+        <input ref={slider} type="range" aria-label={words.slider} aria-valuetext={event === undefined ? undefined : [clockOf(event.timestamp), place, kind].filter(Boolean).join(", ")} min={0} max={now.events.length} value={at} onInput={(input) => { isPlaying.value = false; replayed.value = { ...now, at: Number(input.currentTarget.value) }; }} />
+      </span>
+      <span class="muted small scrub-place">{place}{kind !== undefined && ` · ${kind}`}{now.isCut && <b class="wait"> · {words.moreEvents(now.events.length)}</b>}</span>
       <button class="btn quiet" onClick={onEnd}>{words.endReplay}</button>
     </div>
   );

@@ -15,7 +15,7 @@ import { jobs as texts } from "../../texts/jobs";
 const MOST_JOBS = 20;
 
 export interface Batch {
-  action: "rerun" | "cancel";
+  action: "rerun" | "cancel" | "delete";
   ids?: string[];
   filter?: Schemas["SelectExecutions"];
 }
@@ -38,7 +38,7 @@ export function BatchDialog({ batch, onStarted, onClose }: { batch: Batch; onSta
       onClose={onClose}
       actions={<>
         <button class="btn" onClick={onClose}>{common.cancel}</button>
-        <button class={batch.action === "cancel" ? "btn danger" : "btn primary"} disabled={starting.busy || !total} onClick={start}>{texts.confirm[batch.action]!(total ?? 0)}</button>
+        <button class={batch.action === "rerun" ? "btn primary" : "btn danger"} disabled={starting.busy || !total} onClick={start}>{texts.confirm[batch.action]!(total ?? 0)}</button>
       </>}
     >
       <p class="muted">{texts.hints[batch.action]} {batch.ids === undefined ? `${texts.allMatching}.` : `${texts.onlySelected(batch.ids.length)}.`}</p>
