@@ -3777,6 +3777,11 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
+            /**
+             * Started By
+             * @description The account that has started it, re-run it, or fired its trigger by hand. Absent if no account asked for it.
+             */
+            started_by?: string;
             /** Input */
             input: unknown;
             /**

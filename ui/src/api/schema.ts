@@ -6473,7 +6473,7 @@ export interface components {
             wait?: components["schemas"]["TrialWait"];
             /**
              * Scopes
-             * @description The rounds or branches that it would begin.
+             * @description The keys of the rounds or branches that it would begin.
              */
             scopes?: string[];
             /** Logs */

@@ -1,25 +1,17 @@
 /** One execution: as a graph, on a timeline, by its log lines, and by its data. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { api } from "../api/client";
-import { useQuery } from "../api/query";
 import { location, to, go, withQuery } from "../app/router";
-import { personOf } from "../app/people";
-import { may, workspace } from "../app/session";
+import { may } from "../app/session";
 import { NotFound } from "../app/not-found";
 import { Head } from "../app/shell";
 import { ExecutionStore, FINAL, type Detail, type Step } from "../execution/store";
 import { pathOf } from "../execution/names";
 import { askedStep, selectedStep } from "../execution/selection";
-import { CurlButton } from "../parts/curl";
 import { later } from "../parts/later";
-import { duration, now, shortId } from "../parts/format";
-import { Failure, Skeleton, Status, Tabs, Time } from "../parts/parts";
-import { CopyButton } from "../parts/tools";
+import { shortId } from "../parts/format";
+import { Failure, Skeleton, Status, Tabs } from "../parts/parts";
 import { executions as texts } from "../texts/executions";
-import { LabelTags } from "./executions/labels";
-import { StartedBy, useTriggers } from "./executions/started-by";
-import { LogLevels } from "./execution/log-levels";
 import { rerun, RerunDialog, starting } from "./execution/rerun";
 
 export default function Execution({ parameters }: { parameters: { id?: string } }) {
@@ -41,6 +33,10 @@ const LogsTab = later<{ store: ExecutionStore }>(() => import("./execution/logs"
 const TimelineTab = later<{ store: ExecutionStore; detail: Detail }>(() => import("./execution/timeline").then((module) => module.TimelineTab));
 const CancelDialog = later<{ id: string; onDone: () => Promise<void>; onClose: () => void }>(() => import("./execution/actions").then((module) => module.CancelDialog), { isAbove: true });
 const DeleteDialog = later<{ id: string; onClose: () => void }>(() => import("./execution/actions").then((module) => module.DeleteDialog), { isAbove: true });
+const loadFacts = () => import("./execution/facts");
+const Facts = later<{ detail: Detail; onDelete: () => void }>(() => loadFacts().then((module) => module.Facts), { isAbove: true });
+// They are needed as soon as the execution is there.
+void loadFacts().catch(() => undefined);
 const TABS = ["graph", "timeline", "logs", "data"] as const;
 
 function Shown({ store, detail }: { store: ExecutionStore; detail: Detail }) {
@@ -80,7 +76,6 @@ function LiveMark({ store }: { store: ExecutionStore }) {
 function ExecutionHead({ store, detail, children }: { store: ExecutionStore; detail: Detail; children: preact.ComponentChildren }) {
   const dialog = useSignal<"rerun" | "cancel" | "delete" | undefined>(undefined);
   const isFinal = FINAL.has(detail.status);
-  const triggers = useTriggers(detail.trigger !== undefined);
   const failedStep = detail.failure?.step;
   const failedNode = detail.failure?.node ?? (failedStep === undefined ? undefined : pathOf(failedStep));
   const waiting = detail.waiting_for?.find(({ type }) => type === "approval");
@@ -88,7 +83,6 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
   const { query } = location.value;
   const shownStep = ["logs", "data"].includes(query.get("tab") ?? "") ? undefined : askedStep(query, store.decisive.value);
   const isBeside = shownStep === failedStep;
-  const logs = detail.logs as Record<string, number> | undefined;
   return (
     <>
       <Head
@@ -105,25 +99,7 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
           </>
         )}
       >
-        <div class="facts">
-          <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
-          <span>{texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
-          <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
-          {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
-          {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
-          {detail.trigger !== undefined && <span>{texts.startedBy} <StartedBy of={detail} triggers={triggers} /></span>}
-          {detail.started_by !== undefined && <span>{texts.by} <b>{personOf(detail.started_by)}</b></span>}
-          {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
-          {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
-          {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
-          {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
-            <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
-          )}
-          {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
-          <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
-          <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
-          {isFinal && may("editor") && <button class="btn quiet small-btn" onClick={() => (dialog.value = "delete")}>{texts.deleteRecord}</button>}
-        </div>
+        <div class="facts"><Facts detail={detail} onDelete={() => (dialog.value = "delete")} /></div>
         {children}
       </Head>
       {dialog.value === "rerun" && <RerunDialog detail={detail} steps={store.steps.value} onClose={() => (dialog.value = undefined)} />}
@@ -131,13 +107,6 @@ function ExecutionHead({ store, detail, children }: { store: ExecutionStore; det
       {dialog.value === "cancel" && <CancelDialog id={detail.id} onDone={store.load} onClose={() => (dialog.value = undefined)} />}
     </>
   );
-}
-
-/** Who has cancelled it, which the audit log of the workspace tells its admins. */
-function CancelledBy({ id }: { id: string }) {
-  const found = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/audit", { path: { id: workspace.peek()!.id }, query: { object_id: id, action: "execution.cancelled", outcome: "done", limit: 1 }, signal }));
-  const actor = found.data?.entries[0]?.actor;
-  return actor ? <span>{texts.cancelledBy} <b>{personOf(actor)}</b></span> : null;
 }
 
 /** Choose a step or a node: it is in the address, so that it survives a reload and can be sent to somebody. */

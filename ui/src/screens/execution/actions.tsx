@@ -11,6 +11,7 @@ import { useStart } from "../../parts/start";
 import { done } from "../../parts/toast";
 import { useAction } from "../../parts/tools";
 import { common } from "../../texts/common";
+import { deletion as ofDeletion } from "../../texts/deletion";
 import { executions as texts } from "../../texts/executions";
 
 type Body = Schemas["RerunBody"];
@@ -125,12 +126,12 @@ export function DeleteDialog({ id, onClose }: { id: string; onClose: () => void 
     await api.delete("/api/v1/executions/{id}/record", { path: { id } });
     onClose();
     go(to("/executions"), { replace: true });
-    done(texts.deleted);
+    done(ofDeletion.deleted);
   }
   return (
-    <Confirm title={texts.deleteTitle} action={texts.deleteIt} busy={action.busy} onConfirm={() => action.run(remove)} onClose={onClose}>
-      <p>{texts.deleteHint}</p>
-      <p class="muted small">{texts.deleteAudited}</p>
+    <Confirm title={ofDeletion.title} action={ofDeletion.confirm} busy={action.busy} onConfirm={() => action.run(remove)} onClose={onClose}>
+      <p>{ofDeletion.hint}</p>
+      <p class="muted small">{ofDeletion.audited}</p>
     </Confirm>
   );
 }

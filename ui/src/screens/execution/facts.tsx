@@ -1,0 +1,48 @@
+/** What is known of an execution, below its name: when and by whom it was started, of which revision, and its log. */
+import { api } from "../../api/client";
+import { useQuery } from "../../api/query";
+import { personOf } from "../../app/people";
+import { to, withQuery } from "../../app/router";
+import { may, workspace } from "../../app/session";
+import { FINAL, type Detail } from "../../execution/store";
+import { CurlButton } from "../../parts/curl";
+import { duration, now, shortId } from "../../parts/format";
+import { Time } from "../../parts/parts";
+import { CopyButton } from "../../parts/tools";
+import { executions as texts } from "../../texts/executions";
+import { LabelTags } from "../executions/labels";
+import { StartedBy, useTriggers } from "../executions/started-by";
+import { LogLevels } from "./log-levels";
+
+export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => void }) {
+  const triggers = useTriggers(detail.trigger !== undefined);
+  const logs = detail.logs as Record<string, number> | undefined;
+  return (
+    <>
+      <span>{texts.started} <b><Time at={detail.started_at} /></b></span>
+      <span>{texts.took} <b>{duration(detail.duration ?? Math.max(0, now.value - Date.parse(detail.started_at)))}</b></span>
+      <a class="link" href={to(`/flows/${detail.flow_id}`)}>{may("editor") ? texts.openFlow : texts.readFlow}</a>
+      {detail.revision !== undefined && <span>{texts.revision} <a class="link" href={to(`/flows/${detail.flow_id}/revisions`, { number: String(detail.revision) })}>{detail.revision}</a></span>}
+      {detail.rerun_of !== undefined && <span>{texts.rerunOf} <a class="link" href={to(`/executions/${detail.rerun_of}`)}>{shortId(detail.rerun_of)}</a></span>}
+      {detail.trigger !== undefined && <span>{texts.startedBy} <StartedBy of={detail} triggers={triggers} /></span>}
+      {detail.started_by !== undefined && <span>{texts.by} <b>{personOf(detail.started_by)}</b></span>}
+      {detail.status === "cancelled" && may("admin") && <CancelledBy id={detail.id} />}
+      {detail.parent_id !== undefined && <span>{texts.parent} <a class="link" href={to(`/executions/${detail.parent_id}`)}>{shortId(detail.parent_id)}</a></span>}
+      {detail.labels !== undefined && <LabelTags labels={detail.labels} />}
+      {logs !== undefined && ((logs["error"] ?? 0) > 0 || (logs["warn"] ?? 0) > 0) && (
+        <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
+      )}
+      {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
+      <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
+      <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
+      {FINAL.has(detail.status) && may("editor") && <button class="btn quiet small-btn" onClick={onDelete}>{texts.deleteRecord}</button>}
+    </>
+  );
+}
+
+/** Who has cancelled it, which the audit log of the workspace tells its admins. */
+function CancelledBy({ id }: { id: string }) {
+  const found = useQuery(id, (signal) => api.get("/api/v1/workspaces/{id}/audit", { path: { id: workspace.peek()!.id }, query: { object_id: id, action: "execution.cancelled", outcome: "done", limit: 1 }, signal }));
+  const actor = found.data?.entries[0]?.actor;
+  return actor ? <span>{texts.cancelledBy} <b>{personOf(actor)}</b></span> : null;
+}
