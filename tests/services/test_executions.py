@@ -23,6 +23,7 @@ from flowrunner.services.flow_changes import FlowDraft
 from flowrunner.services.flows import Flows
 from flowrunner.services.retention import Retention
 from flowrunner.services.start_slots import MOST_WAITING_OF_ACCOUNT
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -151,8 +152,8 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
 
     executions = Executions(
         reader, store, Library(), engine.dispatcher, concurrency=SqlConcurrencyLimits(engine.database),
-        usage=SqlUsage(engine.database), limits=UNLIMITED, sandbox=engine.deps.sandbox, schemas=RustSchemas(),
-        clock=engine.clock,
+        usage=UsageLimits(SqlUsage(engine.database), UNLIMITED, engine.clock), sandbox=engine.deps.sandbox,
+        schemas=RustSchemas(), clock=engine.clock,
     )  # fmt: skip
     with pytest.raises(NotFound):
         await executions.run(mara, saved.id, {})

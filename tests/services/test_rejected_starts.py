@@ -180,7 +180,7 @@ async def test_a_request_that_is_overtaken_by_another_with_its_key_in_a_full_que
             return await self._concurrency.has_free_slot(slot)
 
     async with machine(tmp_path / "flowrunner.db", wrap_concurrency=Late) as engine:  # type: ignore[arg-type]
-        engine.executions._limits = WorkspaceLimits(queued=1)
+        engine.executions._usage._limits = WorkspaceLimits(queued=1)
         queue = await engine.save(QUEUES)
         await engine.executions.run(mara, queue, {})
         is_held.set()
