@@ -22,18 +22,6 @@ _FILTERS: Final = (
 _NAMES: Final = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _FILTERS)
 
 
-def limit_option(function: F) -> F:
-    return click.option(
-        "-n",
-        "--limit",
-        metavar="NUMBER",
-        type=click.IntRange(0),
-        default=50,
-        show_default=True,
-        help="Maximum number; 0 for all.",
-    )(function)
-
-
 def wait_options(function: F) -> F:
     function = click.option("--timeout", metavar="DURATION", help="How long to wait; no limit by default.")(function)
     function = click.option("--follow", is_flag=True, help="Like --wait, and print what happens.")(function)

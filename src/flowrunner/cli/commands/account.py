@@ -9,10 +9,10 @@ import click
 from flowrunner.cli.common import ask, read_secret, say, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.shared_options import limit_option
 from flowrunner.settings import load_settings
 
 account_argument = click.argument("account", default="me")
@@ -29,9 +29,9 @@ def account() -> None:
 @account.command("list", short_help="List accounts.", epilog=examples("account list --role admin"))
 @click.option("--role", type=_ROLES, help="With this role.")
 @limit_option
-def list_(role: str | None, limit: int) -> None:
+def list_(role: str | None, limit: Limit) -> None:
     """List the accounts of the installation, for admins."""
-    show(connect().entries(_PATH, query={"role": role}, most=limit or None), _COLUMNS)
+    show_list(connect(), _PATH, _COLUMNS, query={"role": role}, limit=limit)
 
 
 @account.command(short_help="Print an account.", epilog=examples("account get", "account get ada@example.com"))

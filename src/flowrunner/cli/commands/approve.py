@@ -25,9 +25,8 @@ def approve(execution: str | None, node: str | None, data: str | None, *, reject
     if execution is None or node is None:
         if execution or reject or data:
             raise click.UsageError("Name the execution and the node: flowrunner approve ID NODE")
-        found = client.get("/approvals", limit=1000)["approvals"]
         show(
-            found,
+            client.entries("/approvals"),
             "execution_id node prompt flow_name:FLOW since until",
             name="execution_id",
             empty="Nothing waits for your approval",

@@ -9,10 +9,9 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import moment_of
 from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import FAILED, USAGE
-from flowrunner.cli.output import show
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.server_command import ServerCommand
 from flowrunner.cli.settings_options import settings_options
-from flowrunner.cli.shared_options import limit_option
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import load_settings
 
@@ -35,18 +34,20 @@ def audit() -> None:
 @click.option("--since", metavar="24h|TIME", help="Since then.")
 @click.option("--until", metavar="1h|TIME", help="Before then.")
 @limit_option
-def list_(limit: int, since: str | None, until: str | None, **query: str | None) -> None:
+def list_(limit: Limit, since: str | None, until: str | None, **query: str | None) -> None:
     """List the audit log, newest first: all of it for admins, or that of --workspace."""
     from flowrunner.client.requests import segment
 
     client = connect()
     path = "/audit" if client.workspace is None else f"/workspaces/{segment(client.workspace)}/audit"
-    found = client.entries(
+    show_list(
+        client,
         path,
+        "seq at actor action object.kind:KIND object.id:OBJECT outcome",
         query={**query, "since": moment_of(since, "--since"), "until": moment_of(until, "--until")},
-        most=limit or None,
+        limit=limit,
+        name="seq",
     )
-    show(found, "seq at actor action object.kind:KIND object.id:OBJECT outcome", name="seq")
 
 
 @audit.command(short_help="Check that it was not changed.", epilog=examples("audit verify"))

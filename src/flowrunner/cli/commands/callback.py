@@ -8,10 +8,10 @@ from flowrunner.cli.common import ask, say, yes_option
 from flowrunner.cli.completion import complete_callbacks, complete_flows
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.shared_options import limit_option
 
 callback_argument = click.argument("callback", shell_complete=complete_callbacks)
 _PATH = "/callbacks"
@@ -24,9 +24,9 @@ def callback() -> None:
 
 @callback.command("list", short_help="List callbacks.", epilog=examples("callback list"))
 @limit_option
-def list_(limit: int) -> None:
+def list_(limit: Limit) -> None:
     """List the callbacks of the workspace."""
-    show(connect().entries(_PATH, most=limit or None), "id name url events format enabled failures")
+    show_list(connect(), _PATH, "id name url events format enabled failures", limit=limit)
 
 
 @callback.command(
@@ -77,11 +77,12 @@ def delete(callback: str, *, yes: bool) -> None:
 @callback.command(short_help="List the deliveries of a callback.", epilog=examples("callback deliveries alerts"))
 @callback_argument
 @limit_option
-def deliveries(callback: str, limit: int) -> None:
+def deliveries(callback: str, limit: Limit) -> None:
     """List the deliveries of a callback, newest first."""
     client = connect()
-    found = client.entries(f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries", most=limit or None)
-    show(found, "id event state attempts status_code:STATUS created_at next_attempt_at error")
+    path = f"{_PATH}/{object_id(client, _PATH, 'callback', callback)}/deliveries"
+    columns = "id event state attempts status_code:STATUS created_at next_attempt_at error"
+    show_list(client, path, columns, limit=limit)
 
 
 @callback.command(short_help="Deliver a message again.", epilog=examples("callback redeliver alerts delivery-01m8"))

@@ -10,10 +10,11 @@ from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import seconds_of
 from flowrunner.cli.examples import examples
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import execution_id
 from flowrunner.cli.output import print_lines, show, show_value
 from flowrunner.cli.server_command import ServerCommand, ServerGroup
-from flowrunner.cli.shared_options import filter_of, filter_options, limit_option, wait_options
+from flowrunner.cli.shared_options import filter_of, filter_options, wait_options
 
 execution_argument = click.argument("execution", metavar="ID", shell_complete=complete_executions)
 many_argument = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_executions)
@@ -28,16 +29,16 @@ def executions() -> None:
 @filter_options
 @click.option("--oldest-first", is_flag=True, help="List the oldest first.")
 @limit_option
-def list_(limit: int, *, oldest_first: bool, **options: Any) -> None:
+def list_(limit: Limit, *, oldest_first: bool, **options: Any) -> None:
     """List executions, newest first."""
     query = {**filter_of(options), "sort": "started_at" if oldest_first else None}
-    found = connect().entries("/executions", query=query, most=limit or None)
     # The flow may be deleted, and have executions all the same: its name is not looked up.
     advice = (
         "'flowrunner flow list' shows the names of flows" if query.get("flow") else "'flowrunner run FLOW' starts one"
     )
     columns = "id status flow_name:FLOW started_at duration error"
-    show(found, columns, empty=f"There are no such executions: {advice}")
+    empty = f"There are no such executions: {advice}"
+    show_list(connect(), "/executions", columns, query=query, limit=limit, empty=empty)
 
 
 @executions.command(short_help="Print an execution.", epilog=examples("executions get exec-01m8 -o json"))
@@ -109,17 +110,18 @@ def logs(
 @click.option("--step", metavar="STEP", help="Only this step, in full, such as each.1[4]/push.1.")
 @click.option("--scope", metavar="SCOPE", help="Only steps of this round of a loop, or of this branch.")
 @limit_option
-def steps(execution: str, step: str | None, scope: str | None, limit: int) -> None:
+def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> None:
     """Print the steps of an execution, in the order in which they started."""
     from flowrunner.cli.waiting import no_step
 
     client = connect()
     path = f"/executions/{execution_id(client, execution)}/steps"
-    found = client.entries(path, query={"step": step, "scope": scope, "cursor": None}, most=limit or None)
+    query = {"step": step, "scope": scope, "cursor": None}
     if step is None:
-        show(found, "step node_type:TYPE status attempts duration action error.message:ERROR", name="step")
+        columns = "step node_type:TYPE status attempts duration action error.message:ERROR"
+        show_list(client, path, columns, query=query, limit=limit, name="step")
         return
-    one = next(iter(found), None)
+    one = next(client.entries(path, query=query, most=1), None)
     if one is None:
         raise no_step(step)
     show(client.get(f"{path}/{one['id']}"), name="step")
@@ -235,11 +237,13 @@ def delete(ids: tuple[str, ...], *, yes: bool, **options: Any) -> None:
 
 @executions.command(short_help="List jobs on many executions.", epilog=examples("executions jobs"))
 @limit_option
-def jobs(limit: int) -> None:
+def jobs(limit: Limit) -> None:
     """List bulk jobs (cancel, re-run, delete), newest first."""
-    show(
-        connect().entries("/jobs", most=limit or None),
+    show_list(
+        connect(),
+        "/jobs",
         "id type status total done failed created_at",
+        limit=limit,
         empty="There are no jobs: 'cancel', 'rerun' and 'executions delete' create one for many executions",
     )
 

@@ -10,10 +10,10 @@ from flowrunner.cli.common import ask, common, say, warn, yes_option
 from flowrunner.cli.completion import complete_flows, complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id
 from flowrunner.cli.output import print_text, show, shown
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.shared_options import limit_option
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -33,12 +33,14 @@ flow.add_command(run)
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="With this tag; repeat to require several.")
 @click.option("--search", "q", metavar="TEXT", help="With this text in the name or the description.")
 @limit_option
-def list_(tags: tuple[str, ...], q: str | None, limit: int) -> None:
+def list_(tags: tuple[str, ...], q: str | None, limit: Limit) -> None:
     """List flows, in the order of their creation."""
-    found = connect().entries("/flows", query={"tag": list(tags), "q": q}, most=limit or None)
-    show(
-        found,
+    show_list(
+        connect(),
+        "/flows",
         "id name revision updated_at tags disabled",
+        query={"tag": list(tags), "q": q},
+        limit=limit,
         empty="There are no such flows: 'flowrunner flow create FILE' creates one, in the workspace of --workspace",
     )
 
@@ -125,11 +127,11 @@ def delete(flow: str, *, yes: bool) -> None:
 @flow.command(short_help="List the revisions of a flow.", epilog=examples("flow revisions order-sync"))
 @flow_argument
 @limit_option
-def revisions(flow: str, limit: int) -> None:
+def revisions(flow: str, limit: Limit) -> None:
     """List the revisions of a flow, newest first."""
     client = connect()
-    found = client.entries(f"/flows/{flow_id(client, flow)}/revisions", most=limit or None)
-    show(found, "number is_current:CURRENT version created_at created_by size", name="number")
+    path = f"/flows/{flow_id(client, flow)}/revisions"
+    show_list(client, path, "number is_current:CURRENT version created_at created_by size", limit=limit, name="number")
 
 
 @flow.command(

@@ -24,8 +24,8 @@ def secret() -> None:
 def list_() -> None:
     """List the names of the secrets, and the flows that use them."""
     client = connect()
-    found = client.get(_path(client))["secrets"]
-    rows = [{**one, "used_by": [flow["name"] for flow in one["used_by"]]} for one in found]
+    found = client.entries(_path(client))
+    rows = ({**one, "used_by": [flow["name"] for flow in one["used_by"]]} for one in found)
     show(
         rows,
         "key updated_at last_used_at used_by",
@@ -65,7 +65,7 @@ def import_(file: str, *, yes: bool) -> None:
 
     found = read_env(Path(file))
     client = connect()
-    existing = {one["key"] for one in client.get(_path(client))["secrets"]}
+    existing = {one["key"] for one in client.entries(_path(client))}
     if replaced := sorted(existing & found.keys()):
         ask(f"Overwrite the values of {', '.join(replaced)}?", yes=yes)
     for key, value in found.items():

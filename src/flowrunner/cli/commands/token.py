@@ -5,10 +5,10 @@ import click
 from flowrunner.cli.common import ask, say, yes_option
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.shared_options import limit_option
 
 _PATH = "/tokens"
 
@@ -35,11 +35,13 @@ def create(name: str, scopes: tuple[str, ...], expires_in: str | None) -> None:
 
 @token.command("list", short_help="List your tokens.", epilog=examples("token list"))
 @limit_option
-def list_(limit: int) -> None:
+def list_(limit: Limit) -> None:
     """List your API tokens, with their last use."""
-    show(
-        connect().entries(_PATH, most=limit or None),
+    show_list(
+        connect(),
+        _PATH,
         "id name scopes created_at expires_at last_used_at",
+        limit=limit,
         empty="You have no API tokens: 'flowrunner token create NAME --scope read' creates one",
     )
 

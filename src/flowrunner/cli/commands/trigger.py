@@ -13,10 +13,11 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import moment_of, seconds_of
 from flowrunner.cli.examples import examples
 from flowrunner.cli.exits import INVALID
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id, object_id, trigger_id
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.shared_options import limit_option, wait_options
+from flowrunner.cli.shared_options import wait_options
 from flowrunner.cli.text import relative
 from flowrunner.domain.counted import counted
 
@@ -37,13 +38,16 @@ def trigger() -> None:
 @click.option("--flow", metavar="NAME|ID", help="For this flow.", shell_complete=complete_flows)
 @click.option("--type", type=click.Choice(["schedule", "webhook", "execution"]), help="Of this type.")
 @limit_option
-def list_(flow: str | None, type: str | None, limit: int) -> None:
+def list_(flow: str | None, type: str | None, limit: Limit) -> None:
     """List triggers."""
     client = connect()
     query = {"flow_id": flow and flow_id(client, flow), "type": type}
-    show(
-        client.entries("/triggers", query=query, most=limit or None),
+    show_list(
+        client,
+        "/triggers",
         _COLUMNS,
+        query=query,
+        limit=limit,
         empty="There are no such triggers: they are written in the documents of flows",
     )
 
@@ -137,16 +141,18 @@ def backfill(trigger: str, start: str, end: str, *, yes: bool) -> None:
 @trigger.command(short_help="List the requests to a webhook.", epilog=examples("trigger deliveries orders/github"))
 @trigger_argument
 @limit_option
-def deliveries(trigger: str, limit: int) -> None:
+def deliveries(trigger: str, limit: Limit) -> None:
     """List the requests that a webhook trigger accepted, newest first."""
     client = connect()
     path = f"/triggers/{trigger_id(client, trigger)}/deliveries"
     refused = client.get(path, limit=1)["refused"]
     if refused["count"]:
         _tell_of_refusals(refused)
-    show(
-        client.entries(path, most=limit or None),
+    show_list(
+        client,
+        path,
         "id received_at state execution_id:EXECUTION size error",
+        limit=limit,
         empty="No request was accepted yet: 'flowrunner trigger get' prints the URL",
     )
 

@@ -8,10 +8,10 @@ from flowrunner.cli.common import CommandFailed, ask, say, yes_option
 from flowrunner.cli.completion import complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
+from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import object_id, only
 from flowrunner.cli.output import show
 from flowrunner.cli.server_command import ServerGroup
-from flowrunner.cli.shared_options import limit_option
 
 if TYPE_CHECKING:
     from flowrunner.client import Client
@@ -28,9 +28,9 @@ def workspace() -> None:
 
 @workspace.command("list", short_help="List your workspaces.", epilog=examples("workspace list"))
 @limit_option
-def list_(limit: int) -> None:
+def list_(limit: Limit) -> None:
     """List your workspaces, with your role in each."""
-    show(connect().entries(_PATH, most=limit or None), "slug name role id created_at", name="slug")
+    show_list(connect(), _PATH, "slug name role id created_at", limit=limit, name="slug")
 
 
 @workspace.command(short_help="Create a workspace.", epilog=examples("workspace create 'Data team' --slug data-team"))
@@ -70,11 +70,11 @@ def members() -> None:
 @members.command("list", short_help="List the members.", epilog=examples("workspace members list data-team"))
 @workspace_argument
 @limit_option
-def list_members(workspace: str, limit: int) -> None:
+def list_members(workspace: str, limit: Limit) -> None:
     """List the members of a workspace."""
     client = connect()
     path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
-    show(client.entries(path, most=limit or None), "email name role owner added_at account_id", name="account_id")
+    show_list(client, path, "email name role owner added_at account_id", limit=limit, name="account_id")
 
 
 @members.command(short_help="Add a member.", epilog=examples("workspace members add data-team ada@example.com editor"))

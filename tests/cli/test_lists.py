@@ -1,0 +1,83 @@
+"""How far lists go: fifty entries by default, and never without a word about the others."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from cli.servers import User
+from flowrunner.cli.lazy import LazyCommand
+from flowrunner.cli.main import main
+
+NOTICE = "Only the first 50 entries are listed: -n NUMBER lists more, and --all lists all\n"
+PLAIN = "nodes:\n  a: {type: return, params: {value: 1}}\n"
+ROUNDS = """
+metadata: {name: rounds}
+nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 1100}, (_, i) => i)}"}
+    nodes: {inner: {type: transform, params: {value: 1}}}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flows(user: User) -> None:
+    for number in range(51):
+        user.client.new_flow(PLAIN, name=f"f{number:02}", tags=["fifty"] if number < 50 else [])
+
+
+def test_a_list_that_ends_early_says_so_and_only_there(user: User) -> None:
+    listed = user("flow", "list", "-o", "name")
+    quiet = user("flow", "list", "-o", "name", "-q")
+    counted = user("flow", "list", "--query", "length(@)")
+    table = user("flow", "list", "--fields", "name")
+
+    assert len(listed.stdout.splitlines()) == len(quiet.stdout.splitlines()) == 50
+    assert listed.stderr == counted.stderr == table.stderr == NOTICE
+    assert quiet.stderr == ""
+    assert counted.stdout == "50\n"
+    assert table.stdout.splitlines() == ["NAME", *(f"f{number:02}" for number in range(50))]
+
+
+def test_a_list_that_is_whole_or_as_long_as_was_asked_for_says_nothing(user: User) -> None:
+    whole, fifty = user("flow", "list", "--all", "-o", "name"), user("flow", "list", "--tag", "fifty", "-o", "name")
+    chosen, more = user("flow", "list", "-n", "3", "-o", "name"), user("flow", "list", "-n", "60", "-o", "name")
+
+    assert [len(done.stdout.splitlines()) for done in (whole, fifty, chosen, more)] == [51, 50, 3, 51]
+    assert [done.stderr for done in (whole, fifty, chosen, more)] == [""] * 4
+
+
+def test_all_contradicts_a_number(user: User) -> None:
+    assert "--limit and --all contradict each other" in user("flow", "list", "--all", "-n", "5", code=2).stderr
+
+
+def test_all_goes_through_every_page(user: User) -> None:
+    id = user.client.run(user.client.new_flow(ROUNDS))
+    user.client.ended(id)
+
+    steps = user("executions", "steps", id, "--all", "-o", "name")
+
+    assert len(set(steps.stdout.splitlines())) == len(steps.stdout.splitlines()) == 1101
+    assert steps.stderr == ""
+    assert user("executions", "steps", id, "-o", "name").stderr == NOTICE
+
+
+def test_every_list_has_both_options() -> None:
+    limited = {name: command for name, command in commands(main, "") if "limit" in {p.name for p in command.params}}
+
+    assert {name for name, command in limited.items() if "is_all" not in {p.name for p in command.params}} == set()
+    assert {
+        "account list", "audit list", "callback deliveries", "callback list", "executions jobs", "executions list",
+        "executions steps", "flow list", "flow revisions", "token list", "trigger deliveries", "trigger list",
+        "workspace list", "workspace members list",
+    } == limited.keys()  # fmt: skip
+
+
+def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    for name, found in group.commands.items():
+        command = found.load() if isinstance(found, LazyCommand) else found
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
