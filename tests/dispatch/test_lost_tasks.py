@@ -1,16 +1,19 @@
 """Executions whose workers die again and again: Temporal waits for each longer than for the one before."""
 
 from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from dispatch.cluster import Cluster, Front
 from flowrunner.bootstrap.dispatching import temporal_jobs
 from flowrunner.dispatch.temporal import dispatcher, lost_tasks, workflow_client
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.status import Status
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 
 
 async def dying_worker(client: Client, queue: str) -> PollWorkflowTaskQueueResponse:
@@ -79,3 +82,35 @@ async def test_a_workflow_that_is_gone_is_started_again(machines: Cluster, front
 
     async with machines.worker():
         assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def test_a_call_that_fails_in_a_sweep_holds_up_neither_other_executions_nor_other_parts(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_LATE", timedelta(0))
+    await front.save("nodes: {a: {type: return, params: {value: 1}}}")
+    ids = [await front.start() for _ in range(3)]
+    handles = [front.client.get_workflow_handle(id) for id in ids]
+    workflows = front.side.workflows
+    revive = workflows.revive
+
+    async def revive_others(id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        if id == ids[0]:
+            raise Unavailable("this one fails")
+        await revive(id, workspace_id)
+
+    async def fail(**asked: object) -> NoReturn:
+        raise Unavailable("this part fails")
+
+    monkeypatch.setattr(workflows, "revive", revive_others)
+    monkeypatch.setattr(front.side.inbox, "waiting", fail)
+    await workflows.settled()
+    for handle in handles:
+        await handle.terminate()
+
+    with pytest.raises(Unavailable, match=r"this .* fails"):
+        await front.side.dispatcher.sweep()
+
+    found = [(await handle.describe()).status for handle in handles]
+    ended, again = WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.RUNNING
+    assert found == [ended, again, again]

@@ -7,6 +7,7 @@ import pytest
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.postgres import notifications
 from support.databases import new_postgres_database, open_database
 from support.dependencies import machine
 from support.postgres import PostgresServer
@@ -78,4 +79,57 @@ async def test_loading_an_execution_notifies_of_events_of_another_process(
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+        await listener.close()
+
+
+async def test_listening_goes_on_after_an_error_of_any_kind(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the subscribers of this process would never again get events of another one."""
+    monkeypatch.setattr(notifications, "_seconds_after_unexpected", lambda failures: 0.01)
+    database = open_database(new_postgres_database(postgres))
+    is_listening = asyncio.Event()
+    # PostgreSQL rejects the second one: it is no valid text, which is no trouble of the server.
+    names = iter(["\x00", "\ud800", "flowrunner"])
+    listening = asyncio.create_task(
+        database.listen(
+            name=lambda: next(names, "flowrunner"), on_notification=lambda execution_id: None, on_gap=is_listening.set
+        )
+    )
+    try:
+        await asyncio.wait((listening, waiting := asyncio.create_task(is_listening.wait())), timeout=10,
+                           return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+        assert not listening.done()
+        assert waiting.done()
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await database.close()
+
+
+async def test_sending_goes_on_after_an_error_of_any_kind(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "_seconds_after_unexpected", lambda failures: 0.01)
+    place = new_postgres_database(postgres)
+    sender, listener = open_database(place), open_database(place)
+    is_listening, is_notified = asyncio.Event(), asyncio.Event()
+    listening = asyncio.create_task(
+        listener.listen(
+            name=lambda: "flowrunner", on_notification=lambda execution_id: is_notified.set(), on_gap=is_listening.set
+        )
+    )
+    try:
+        await asyncio.wait_for(is_listening.wait(), 5)
+        with monkeypatch.context() as broken:
+            broken.setattr(notifications, "NOTIFY", "SELECT no_such_function($1, $2::text[])")
+            sender.notify(["exec-1"])
+            await asyncio.sleep(0.2)
+        assert not is_notified.is_set()
+
+        await asyncio.wait_for(is_notified.wait(), 5)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await sender.close()
         await listener.close()

@@ -13,6 +13,7 @@ from flowrunner.storage.postgres.ownership import ownership_of
 from flowrunner.storage.transaction import Transaction
 from support.databases import new_postgres_database, open_database
 from support.postgres import PostgresServer, query
+from support.proxy import Down, Proxy, Timeout
 from support.waiting import eventually
 
 from .tickets import digests, insert
@@ -99,6 +100,44 @@ async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: Pos
         await asyncio.to_thread(own_server.start)
 
         await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
+
+
+async def test_an_owner_whose_connection_is_cut_requests_the_lock_again(path: str) -> None:
+    with Proxy.before(path) as proxy:
+        async with ownership_of(proxy.through(path)) as ownership:
+            async with ownership_of(path) as other:
+                assert (ownership.is_held, other.is_held) == (True, False)
+                with proxy.toxic(Down()):
+                    await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
+                    await asyncio.wait_for(other.until(lambda: other.is_held), 5)
+
+            await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 10)
+
+
+async def test_an_owner_that_gets_no_answer_gives_the_lock_up_before_another_has_it(path: str) -> None:
+    with Proxy.before(path) as proxy:
+        async with ownership_of(proxy.through(path)) as ownership, ownership_of(path) as other:
+            with proxy.toxic(Timeout()):
+                was_held_by_both = False
+
+                def is_taken() -> bool:
+                    nonlocal was_held_by_both
+                    was_held_by_both |= ownership.is_held and other.is_held
+                    return other.is_held
+
+                await asyncio.wait_for(other.until(is_taken), 15)
+
+            assert not was_held_by_both
+
+
+async def test_checks_of_the_lock_go_on_after_an_error_of_any_kind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ownership_of(path) as owner:
+        with monkeypatch.context() as broken:
+            # The driver raises an error that is neither one of the server nor of the connection.
+            broken.setattr("flowrunner.storage.postgres.ownership.HAS_EPOCH", 0)
+            await asyncio.wait_for(owner.until(lambda: not owner.is_held), 5)
+
+        await asyncio.wait_for(owner.until(lambda: owner.is_held), 5)
 
 
 async def test_a_process_whose_login_is_rejected_for_a_while_recovers(postgres: PostgresServer, path: str) -> None:

@@ -4,7 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
+from flowrunner.dispatch.attempts import attempt_all, raise_first
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import WorkspaceLimits
@@ -71,18 +73,27 @@ class Admission:
             self._workflows.keep_trying(lambda: self._admit_queued(workspace_id), "admission.failed", workspace_id)
 
     async def sweep(self, *, late: datetime, limit: int) -> None:
-        """Admit queued executions while there are free slots, and repeat nudges that seem lost."""
-        for workspace_id in await self._slots.workspaces_waiting():
-            await self._admit_queued(workspace_id)
-        for id, workspace_id in await self._slots.expected(since=late, limit=limit):
-            await self._workflows.nudge(id, workspace_id)
+        """Admit queued executions while there are free slots, and repeat nudges that seem lost.
+
+        Raises:
+            Exception: The first error, after everything was attempted.
+        """
+        workspaces = await self._slots.workspaces_waiting()
+        errors = list(await attempt_all(partial(self._admit_queued, id) for id in workspaces))
+        expected = await self._slots.expected(since=late, limit=limit)
+        errors += await attempt_all(partial(self._workflows.nudge, *pair) for pair in expected)
+        raise_first(errors)
 
     async def sweep_lost(self, *, limit: int) -> None:
-        """Have workers check executions that should have left memory or been loaded, in case they were forgotten."""
-        for id, workspace_id in await self._slots.idle(limit=limit):
-            await self._workflows.begin(id, workspace_id)
-        for id, workspace_id in await self._slots.unnotified(limit=limit):
-            await self._workflows.nudge(id, workspace_id)
+        """Have workers check executions that should have left memory or been loaded, in case they were forgotten.
+
+        Raises: as `sweep`.
+        """
+        idle = await self._slots.idle(limit=limit)
+        errors = list(await attempt_all(partial(self._workflows.begin, *pair) for pair in idle))
+        unnotified = await self._slots.unnotified(limit=limit)
+        errors += await attempt_all(partial(self._workflows.nudge, *pair) for pair in unnotified)
+        raise_first(errors)
 
     async def _admit_queued(self, workspace_id: WorkspaceId) -> None:
         while (id := await self._slots.admit_next(workspace_id, most=self._limits.active)) is not None:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 
+from flowrunner.dispatch.attempts import attempt_all, raise_first
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
@@ -183,29 +185,53 @@ class TemporalDispatcher(LinkingDispatcher):
     # Background jobs
 
     async def sweep(self) -> None:
-        """Repeat starts and nudges that seem lost; a needless repeat is harmless."""
+        """Repeat starts and nudges that seem lost; a needless repeat is harmless.
+
+        Raises:
+            Exception: The first error, after everything was attempted.
+        """
         now = self._clock.now()
-        for id in await self._inbox.waiting(since=now - _LATE, limit=_PAGE):
+        parts = (
+            partial(self._sweep_inbox, now - _LATE),
+            partial(self._sweep_due, now - _LATE_WAIT),
+            partial(self._sweep_unowned, now - _LATE),
+            partial(self._admission.sweep, late=now - _LATE, limit=_PAGE),
+            partial(self._inbox.purge, before=now - _FORGOTTEN),
+        )
+        raise_first(await attempt_all(parts))
+
+    async def _sweep_inbox(self, since: datetime) -> None:
+        async def nudge(id: ExecutionId) -> None:
             await self._workflows.nudge(id, (await self._journal.stored(id)).workspace_id)
-        for id, workspace_id in await self._due.due(now=now - _LATE_WAIT, limit=_PAGE):
-            await self._workflows.nudge(id, workspace_id)
-        for id, workspace_id in await self._due.unowned(since=now - _LATE, limit=_PAGE):
-            await self._workflows.revive(id, workspace_id)
-        await self._admission.sweep(late=now - _LATE, limit=_PAGE)
-        await self._inbox.purge(before=now - _FORGOTTEN)
+
+        waiting = await self._inbox.waiting(since=since, limit=_PAGE)
+        raise_first(await attempt_all(partial(nudge, id) for id in waiting))
+
+    async def _sweep_due(self, now: datetime) -> None:
+        due = await self._due.due(now=now, limit=_PAGE)
+        raise_first(await attempt_all(partial(self._workflows.nudge, *pair) for pair in due))
+
+    async def _sweep_unowned(self, since: datetime) -> None:
+        unowned = await self._due.unowned(since=since, limit=_PAGE)
+        raise_first(await attempt_all(partial(self._workflows.revive, *pair) for pair in unowned))
 
     async def revive_suspects(self) -> None:
         """Check again the executions that, as this process has found, may wait for a dead worker."""
         await self._workflows.revive_suspects()
 
     async def revive_running(self) -> None:
-        """Start the workflow of every running execution that Temporal has lost, or whose worker has died."""
+        """Start the workflow of every running execution that Temporal has lost, or whose worker has died.
+
+        Raises:
+            Exception: The first error, after everything was attempted.
+        """
         after: ExecutionId | None = None
+        errors: list[Exception] = []
         while True:
             page = await self._due.unfinished(after=after, limit=_PAGE)
-            for id, workspace_id in page:
-                await self._workflows.revive(id, workspace_id)
+            errors += await attempt_all(partial(self._workflows.revive, *pair) for pair in page)
             if len(page) < _PAGE:
+                raise_first(errors)
                 return
             after = page[-1][0]
 
@@ -215,6 +241,5 @@ class TemporalDispatcher(LinkingDispatcher):
 
     async def restart_all(self) -> None:
         """Repeat every start and notification that may be lost: Temporal may be another one than before."""
-        await self.revive_running()
-        await self._admission.sweep_lost(limit=_PAGE)
-        await self._reconcile_all()
+        parts = (self.revive_running, partial(self._admission.sweep_lost, limit=_PAGE), self._reconcile_all)
+        raise_first(await attempt_all(parts))

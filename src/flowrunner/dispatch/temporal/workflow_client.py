@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -11,7 +12,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from flowrunner.dispatch.attempts import until_done
+from flowrunner.dispatch.attempts import attempt_all, raise_first, until_done
 from flowrunner.dispatch.temporal.lost_tasks import LostTasks
 from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
 from flowrunner.domain.errors import NotFound, Unavailable
@@ -57,12 +58,15 @@ class WorkflowClient:
             await self._start(id, workspace_id, WorkflowIDConflictPolicy.TERMINATE_EXISTING, None)
 
     async def revive_suspects(self) -> None:
-        """Check again the executions that may wait for a dead worker. Raises: Unavailable."""
-        for id, workspace_id in self._lost.suspects.items():
+        """Check again the executions that may wait for a dead worker. Raises: Unavailable, after all were attempted."""
+
+        async def check(id: ExecutionId, workspace_id: WorkspaceId) -> None:
             if await self._is_ended(id):
                 self._lost.forget(id)
             else:
                 await self.revive(id, workspace_id)
+
+        raise_first(await attempt_all(partial(check, *pair) for pair in self._lost.suspects.items()))
 
     async def _is_ended(self, id: ExecutionId) -> bool:
         try:

@@ -7,14 +7,14 @@ executions reports a gap.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import asyncpg
 import structlog
 
-from flowrunner.retrying import retry
+from flowrunner.retrying import retry, rising
 from flowrunner.storage.postgres.connections import is_trouble, options, text_for_log
 
 CHANNEL: Final = "flowrunner_events"
@@ -31,6 +31,8 @@ _PING_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.02
 _FLUSH_SECONDS: Final = 1.0
+# Rising, so that an error that lasts does not fill the log.
+_seconds_after_unexpected: Final = rising(2.0, 4.0, 8.0, 16.0, 30.0)
 
 logger = structlog.get_logger()
 
@@ -71,9 +73,7 @@ class NotificationChannel:
 
     async def _send_all(self) -> None:
         while self._pending:
-            await retry(
-                self._send_once, on=Exception, delay=lambda _: _RETRY_SECONDS, on_failure=_logging("notify.failed")
-            )
+            await _keep_trying(self._send_once, "notify.failed", seconds=_RETRY_SECONDS)
             # Notifications that arrive meanwhile are sent together.
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -116,16 +116,28 @@ class NotificationChannel:
             finally:
                 connection.terminate()
 
-        failed = _logging("notify.listening_failed")
-        await retry(listen_once, on=Exception, delay=lambda _: _PING_SECONDS, on_failure=failed)
+        await _keep_trying(listen_once, "notify.listening_failed", seconds=_PING_SECONDS)
 
 
-def _logging(event: str) -> Callable[[Exception, int], None]:
-    """Return a callback that logs trouble with the database, and raises any other error."""
+async def _keep_trying(call: Callable[[], Awaitable[None]], event: str, *, seconds: float) -> None:
+    """Repeat the call after any error until it succeeds: without it, this process would miss or send no notifications.
+
+    Args:
+        event: The log event of an error.
+        seconds: The delay while the database is in trouble. After other errors in a row it rises.
+    """
+    unexpected = 0
 
     def failed(error: Exception, attempts: int) -> None:
-        if not is_trouble(error):
-            raise error
-        logger.warning(event, error=text_for_log(error))
+        nonlocal unexpected
+        if is_trouble(error):
+            unexpected = 0
+            logger.warning(event, error=text_for_log(error))
+        else:
+            unexpected += 1
+            logger.error(event, exc_info=error)
 
-    return failed
+    def delay(attempts: int) -> float:
+        return _seconds_after_unexpected(unexpected) if unexpected else seconds
+
+    await retry(call, on=Exception, delay=delay, on_failure=failed)

@@ -109,18 +109,18 @@ class PostgresOwnership:
                 self._changed.notify_all()
 
     async def keep(self) -> None:
-        """Check the lock repeatedly, until cancelled."""
+        """Check the lock repeatedly, until cancelled. After a failed check it is lost, and requested again."""
         could_look = True
         while True:
             try:
                 await self.look()
                 could_look = True
             except Exception as error:
-                # Continue after any error of the server: without this task, no process would ever take over.
-                if not is_trouble(error) and not isinstance(error, asyncpg.PostgresError):
-                    raise
-                if could_look:
+                # Continue after any error: without this task, this process would never take over again.
+                if could_look and is_trouble(error):
                     logger.warning("ownership.check_failed", error=text_for_log(error))
+                elif could_look:
+                    logger.error("ownership.check_failed", exc_info=error)
                 could_look = False
             await asyncio.sleep(_LOOK_SECONDS)
 
