@@ -45,6 +45,7 @@ from flowrunner.services.replays import Replays
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.services.usage import UsageLimits
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.background import SqlJobClaims
@@ -176,8 +177,9 @@ class Cluster:
         reader, schemas = SqlExecutions(database), RustSchemas()
         replays = Replays(journal, FairMemory())
         executions = Executions(
-            reader, flows, deps.library, dispatcher, concurrency=concurrency, usage=SqlUsage(database),
-            limits=self.limits, sandbox=self.sandbox, schemas=schemas, clock=self.clock,
+            reader, flows, deps.library, dispatcher, concurrency=concurrency,
+            usage=UsageLimits(SqlUsage(database), self.limits, self.clock), sandbox=self.sandbox, schemas=schemas,
+            clock=self.clock,
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()
