@@ -129,6 +129,30 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
         server.stop()
 
 
+def test_a_wrong_set_up_token_is_reported_at_its_field(browser: Browser, tmp_path: Path) -> None:
+    server = Server(tmp_path, {"ADMIN_EMAIL": None, "ADMIN_PASSWORD": None})
+    server.start()
+    tab = Tab(browser, server.url)
+    page = tab.page
+    try:
+        page.goto("/setup#not-the-token")
+        token = page.get_by_label("Set-up token")
+        expect(token).to_have_value("not-the-token")
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_label("E-mail address").fill("ada@example.com")
+        page.get_by_label("Password").fill("five-blue-otters-swim")
+        page.get_by_role("button", name="Create and log in").click()
+
+        expect(token).to_have_attribute("aria-invalid", "true")
+        expect(token).to_be_focused()
+        expect(page.get_by_role("alert")).to_have_count(1)
+        expect(page.locator(".field .fault")).to_contain_text("The set-up token is wrong")
+        assert tab.faults == []
+    finally:
+        tab.close()
+        server.stop()
+
+
 def test_a_wrong_password_is_answered_in_words_for_people_and_a_right_one_lets_in(
     browser: Browser, site: Server
 ) -> None:

@@ -200,3 +200,50 @@ def test_a_row_of_tabs_fades_out_where_there_is_more_of_it(browser: Browser, sit
     assert faded() == ("0px", "0px")
     assert narrow.faults == []
     narrow.close()
+
+
+def test_the_actions_of_the_list_are_one_button_on_a_narrow_screen(browser: Browser, site: Server, api: Client) -> None:
+    api.ended(api.run(api.new_flow(FLOW.replace("NAME", "acts"), name="acts")))
+    narrow = Tab(browser, site.url, width=390).log_in()
+    page = narrow.go("/executions?status=completed")
+    expect(page.locator("tbody td.name").first).to_be_visible()
+    buttons = [page.get_by_role("button", name=name, exact=True) for name in ("View", "Actions…")]
+    shown = [button.bounding_box() for button in (page.locator("h1"), *buttons)]
+    # In one line with the title.
+    assert all(box is not None and box["y"] < 60 for box in shown), shown
+    expect(page.get_by_role("button", name="Cancel…")).to_have_count(0)
+    buttons[1].click()
+    menu = page.get_by_role("dialog", name="Actions on executions")
+    assert menu.locator(".dialog-body").get_by_role("button").all_inner_texts() == ["Cancel…", "Re-run…", "Delete…"]
+    menu.get_by_role("button", name="Re-run…").click()
+    expect(page.get_by_role("dialog")).to_have_count(1)
+    expect(page.get_by_role("dialog").get_by_role("button", name="Cancel")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.set_viewport_size({"width": 1200, "height": 800})
+    expect(buttons[1]).to_have_count(0)
+    expect(page.get_by_role("button", name="Re-run…")).to_be_visible()
+    assert narrow.faults == []
+    narrow.close()
+
+
+def test_the_executions_of_a_flow_keep_their_columns_apart_on_the_narrowest_screen(
+    browser: Browser, site: Server, api: Client
+) -> None:
+    flow = api.new_flow(FLOW.replace("NAME", "is thin"), name="is thin")
+    api.ended(api.run(flow))
+    narrow = Tab(browser, site.url, width=320).log_in()
+    page = narrow.go(f"/flows/{flow}/executions")
+    id, started = page.locator("tbody td.name a"), page.locator("tbody time")
+    expect(id).to_be_visible()
+    # The width of the text, not of the block that it may leave.
+    text = "(a) => { const r = new Range(); r.selectNode(a.firstChild); return r.getBoundingClientRect().right }"
+    right = id.evaluate(text)
+    box = started.bounding_box()
+    assert box is not None
+    assert right + 8 <= box["x"]
+    # One bucket of durations is a bar, not a block.
+    bar = page.locator(".charts section").nth(1).locator(".histogram i").first.bounding_box()
+    assert bar is not None
+    assert bar["width"] <= 40
+    narrow.close()

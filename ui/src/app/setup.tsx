@@ -31,7 +31,7 @@ export default function SetUpPage() {
       <div class="card">
         <div class="brand">{common.product}</div>
         <h1>{login.setUp}</h1>
-        <Form error={submission.fault} conflict="email" onSubmit={submit}>
+        <Form error={submission.fault} denied="token" onSubmit={submit}>
           <Field label={login.setUpToken} hint={login.setUpHint}>
             {(id, note) => <input id={id} aria-describedby={note} name="token" class="mono" autocomplete="off" spellcheck={false} required defaultValue={window.location.hash.slice(1)} />}
           </Field>

@@ -20,6 +20,12 @@ test("a conflict stands at the field that the form says", () => {
   expect(fieldFaults(error).size).toBe(0);
 });
 
+test("a wrong token stands at the field that the form says", () => {
+  const error = new ApiError(401, "unauthorized", "The token is wrong");
+  expect(fieldFaults(error, { denied: "token" })).toEqual(new Map([["token", "The token is wrong."]]));
+  expect(fieldFaults(error, { conflict: "slug" }).size).toBe(0);
+});
+
 test("what is about no field stands at none", () => {
   expect(fieldFaults(new ApiError(429, "too_many_requests", "Wait"), { conflict: "slug" }).size).toBe(0);
   expect(fieldFaults(new Error("x")).size).toBe(0);

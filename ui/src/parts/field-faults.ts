@@ -6,9 +6,10 @@ import { common } from "../texts/common";
  * Return what the server says of each field, by the name of the field.
  *
  * @param conflict The field that a conflict is about: the answer does not name it.
+ * @param denied The field whose value proves who asks: a 401 is about it.
  * @param below The part of the request that the fields are in, such as `input`.
  */
-export function fieldFaults(error: unknown, { conflict, below }: { conflict?: string; below?: string } = {}): ReadonlyMap<string, string> {
+export function fieldFaults(error: unknown, { conflict, denied, below }: { conflict?: string; denied?: string; below?: string } = {}): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   if (!(error instanceof ApiError)) return found;
   for (const { pointer, message, hint } of error.details.errors ?? []) {
@@ -18,7 +19,8 @@ export function fieldFaults(error: unknown, { conflict, below }: { conflict?: st
     const [field = ""] = names;
     if (!found.has(field)) found.set(field, [sentence(message), hint].filter((text) => text !== undefined).map(common.hint).join(" "));
   }
-  if (error.status === 409 && conflict !== undefined && found.size === 0) found.set(conflict, common.hint(error.message));
+  const unnamed = { 401: denied, 409: conflict }[error.status];
+  if (unnamed !== undefined && found.size === 0) found.set(unnamed, common.hint(error.message));
   return found;
 }
 

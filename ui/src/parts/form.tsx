@@ -17,14 +17,16 @@ interface Props extends Omit<FormHTMLAttributes<HTMLFormElement>, "children"> {
   error: unknown;
   /** The field that a conflict is about. */
   conflict?: string;
+  /** The field that a 401 is about. */
+  denied?: string;
   children: ComponentChildren;
 }
 
 /** A form; what was refused stands at its field, which gets the focus, and above all fields if it is about none of them. */
-export function Form({ error, conflict, children, class: look = "stack", ...rest }: Props) {
+export function Form({ error, conflict, denied, children, class: look = "stack", ...rest }: Props) {
   const form = useRef<HTMLFormElement>(null);
   const fields = useRef(new Set<string>()).current;
-  const faults = fieldFaults(error, { conflict });
+  const faults = fieldFaults(error, { conflict, denied });
   const isBeside = faults.size > 0 && [...faults.keys()].every((name) => fields.has(name));
   // The browser does so for a page and a dialog alone.
   useEffect(() => {

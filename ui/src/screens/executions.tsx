@@ -8,6 +8,7 @@ import { may, workspace } from "../app/session";
 import { Head } from "../app/shell";
 import { causeFirst, causeOf } from "../parts/causes";
 import { count, duration, now, shortId } from "../parts/format";
+import { Dialog } from "../parts/dialog";
 import { Pager } from "../parts/pager";
 import { Empty, Load, Status, Time } from "../parts/parts";
 import { CurlButton } from "../parts/curl";
@@ -97,6 +98,7 @@ export default function Executions() {
   const batch = useSignal<Batch | undefined>(undefined);
   const jobs = useSignal<readonly string[]>([]);
   const isViewOpen = useSignal(false);
+  const isMenuOpen = useSignal(false);
   const cursor = query.get("cursor") ?? "";
   const sort = query.get("sort") === OLDEST_FIRST ? OLDEST_FIRST : undefined;
   const list = useQuery(
@@ -113,6 +115,14 @@ export default function Executions() {
     const all = { status: action === "cancel" ? "running,waiting" : "failed" };
     batch.value = ids.length > 0 ? { action, ids } : { action, filter: hasFilters ? { ...filtersOf(query), input: inputsOf(query) } : all };
   }
+  const actions = (
+    <>
+      <button class="btn" onClick={() => ask("cancel")}>{ofList.cancelSelected}</button>
+      <button class="btn" onClick={() => ask("rerun")}>{ofList.rerunSelected}</button>
+      {/* Not all that there are, by one button. */}
+      {may("editor") && (selected.value.size > 0 || hasFilters) && <button class="btn" onClick={() => ask("delete")}>{ofList.deleteSelected}</button>}
+    </>
+  );
   return (
     <>
       <Head
@@ -121,11 +131,9 @@ export default function Executions() {
           {selected.value.size > 0 && <span class="muted small" role="status">{ofList.selected(selected.value.size)}</span>}
           <button class="btn" onClick={() => (isViewOpen.value = true)}>{ofList.view}</button>
           {may("operator") && <>
-            <button class="btn" onClick={() => ask("cancel")}>{ofList.cancelSelected}</button>
-            <button class="btn" onClick={() => ask("rerun")}>{ofList.rerunSelected}</button>
+            <button class="btn slim-only" aria-haspopup="dialog" onClick={() => (isMenuOpen.value = true)}>{ofList.actions}</button>
+            <span class="row roomy-only">{actions}</span>
           </>}
-          {/* Not all that there are, by one button. */}
-          {may("editor") && (selected.value.size > 0 || hasFilters) && <button class="btn" onClick={() => ask("delete")}>{ofList.deleteSelected}</button>}
         </>}
       >
         {!isFirstUse && <><Views /><Filters query={query} hasFilters={hasFilters} onChange={() => (selected.value = new Set())} /></>}
@@ -150,6 +158,12 @@ export default function Executions() {
           )}
         </Load>
       </div>
+      {isMenuOpen.value && (
+        <Dialog title={ofList.actionsTitle} onClose={() => (isMenuOpen.value = false)}>
+          {/* The dialog of the action takes its place. */}
+          <div class="stack tight" onClick={(event) => { if ((event.target as HTMLElement).closest("button")) isMenuOpen.value = false; }}>{actions}</div>
+        </Dialog>
+      )}
       {isViewOpen.value && <ViewDialog onClose={() => (isViewOpen.value = false)} />}
       {batch.value !== undefined && (
         <BatchDialog

@@ -35,6 +35,8 @@ export const executionList = {
   select: (name: string) => `Select the execution of ${name}`,
   selectAll: "Select all on this page",
   selected: (count: number) => `${count} selected`,
+  actions: "Actions…",
+  actionsTitle: "Actions on executions",
   cancelSelected: "Cancel…",
   rerunSelected: "Re-run…",
   deleteSelected: "Delete…",

@@ -17,7 +17,7 @@ export function Durations({ numbers }: { numbers: Numbers | undefined }) {
       <div class="histogram" data-most={count(most)} role="img" aria-label={texts.durationsOf(count(durations.sample), duration(durations.p50), duration(durations.p95))}>
         {distribution.map((bucket) => (
           <span key={bucket.at_least} title={texts.took(duration(bucket.at_least), duration(bucket.below), bucket.count)}>
-            {bucket.count > 0 && <i class="s-run" style={{ height: `${Math.max(2, (HEIGHT * bucket.count) / most)}px` }} />}
+            {bucket.count > 0 && <i class="s-run" style={{ height: `${Math.max(2, (HEIGHT * bucket.count) / most)}px`, width: "100%", maxWidth: "40px", alignSelf: "center" }} />}
           </span>
         ))}
       </div>
