@@ -385,3 +385,17 @@ async def test_a_filter_is_searched_for_in_bounded_pages_between_which_other_tas
         assert_error(plan, 422)
         assert plan.json["error"]["details"]["errors"][0]["code"] == "too_long"
         assert turns - before >= 3
+
+
+async def test_a_filter_that_finds_nothing_at_first_looks_as_far_as_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_search, "MOST_EXAMINED", 4)
+    monkeypatch.setattr(execution_search, "MOST_EXAMINED_TO_COUNT", 1)
+    monkeypatch.setattr(bulk_executions, "_MOST_PAGES", 3)
+    async with many_at(tmp_path, 8) as many:
+        plan = await many.batch("delete", query="?dry_run=true", filter={"error_type": "not.now", "node": "a"})
+        far = await many.batch("delete", query="?dry_run=true", filter={"error_type": "not.now", "node": "b"})
+
+    assert (plan.status, plan.json["total"]) == (200, 8)
+    assert (far.status, far.json["total"]) == (200, 0)

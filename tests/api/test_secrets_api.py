@@ -65,6 +65,9 @@ def test_a_secret_that_must_be_new_replaces_none(account: Client) -> None:
     reply = account.post(path(account), {"key": "K", "value": "another value"}, **{"If-None-Match": "*"})
 
     assert_error(reply, 412, "A secret with this key exists already")
+    assert reply.json["error"]["hint"] == (
+        "choose another key, or repeat the request without If-None-Match to replace the value"
+    )
     assert account.get(path(account)).json == before
 
 

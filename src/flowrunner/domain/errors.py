@@ -157,6 +157,13 @@ class PreconditionFailed(FlowRunnerError):
         self.state = state
 
 
+class SecretExists(PreconditionFailed):
+    """The secret exists, and the caller requires that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__("A secret with this key exists already")
+
+
 class Forbidden(FlowRunnerError):
     """The caller is known and may not do this."""
 

@@ -85,7 +85,7 @@ class SecretStore(Protocol):
     ) -> tuple[SecretView, bool]:
         """Write or replace a secret; return it and whether it is new.
 
-        Raises: NotFound if the workspace does not exist; PreconditionFailed if the secret exists and ``must_be_new``;
+        Raises: NotFound if the workspace does not exist; SecretExists if it exists and ``must_be_new``;
             LimitReached if the secret is new and there are ``most``.
         """
         ...

@@ -33,8 +33,9 @@ _STATUSES: Final[Mapping[Action, tuple[Status, ...]]] = {
 }
 _ALL: Final = ExecutionFilter()
 _ROWS_AT_ONCE: Final = 1_000
-# A page looks at 1,000 executions, or at 500 until one was found, and may find none.
-_MOST_PAGES: Final = 40
+# A page looks at 1,000 executions, or 500 if it is the first, and may find none: together 100,000 at least, more than a
+# day of one execution a second. A job may have one in ten of them.
+_MOST_PAGES: Final = 101
 # Shown by a dry run.
 _FIRST: Final = 10
 
@@ -105,7 +106,8 @@ class BulkExecutions:
         for _ in range(_MOST_PAGES):
             # Let other tasks run: a page may be read without suspending.
             await asyncio.sleep(0)
-            page = Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=not found, is_reversed=True)
+            # Only the first page counts: to count, a page looks at fewer executions.
+            page = Page(limit=_ROWS_AT_ONCE, cursor=cursor, counts=cursor == "", is_reversed=True)
             listed = await self._executions.page(
                 caller, wanted, page, flow=selection.flow, since=selection.since, until=selection.until
             )

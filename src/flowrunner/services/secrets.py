@@ -28,7 +28,7 @@ class Secrets:
     async def set(self, caller: Caller, key: str, value: str, *, must_be_new: bool = False) -> tuple[SecretView, bool]:
         """Write or replace a secret; return it and whether it is new.
 
-        Raises: NotFound, InvalidInput, Conflict; PreconditionFailed if it exists and ``must_be_new``.
+        Raises: NotFound, InvalidInput, Conflict; SecretExists if it exists and ``must_be_new``.
         """
         workspace_id, faults = caller.workspace_id, []
         if not _KEY.fullmatch(key):

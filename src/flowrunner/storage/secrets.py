@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import NotFound, PreconditionFailed
+from flowrunner.domain.errors import NotFound, SecretExists
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import FlowId, WorkspaceId
 from flowrunner.ports.audit import Audit
@@ -131,7 +131,7 @@ class SqlSecrets:
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None
             if must_be_new and not is_new:
-                raise PreconditionFailed("A secret with this key exists already")
+                raise SecretExists
             if is_new and most is not None:
                 check_count("secrets", (await one_row(tx, COUNT, values))[0], most, limit="secrets")
             (created_at,) = await one_row(tx, SAVE, values)

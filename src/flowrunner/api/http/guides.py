@@ -25,6 +25,7 @@ from flowrunner.domain.errors import (
     RedactionLimit,
     SecondFactorMissing,
     SecondFactorRequired,
+    SecretExists,
     StartsPaused,
     TooManyRequests,
     Unauthorized,
@@ -128,6 +129,9 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     ),
     EmailTaken: Guide("choose another address, or change the account that has this one", "/docs/api.md#accounts"),
     PreconditionFailed: _BY_STATUS[412],
+    SecretExists: Guide(
+        "choose another key, or repeat the request without If-None-Match to replace the value", "/docs/api.md#secrets"
+    ),
     InvalidFlow: Guide(
         "correct each fault that is named; POST /api/v1/flows/validate checks without saving",
         "/docs/flow-language.md#the-document",
