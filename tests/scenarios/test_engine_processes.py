@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -209,11 +210,13 @@ def test_an_engine_process_that_hangs_gets_nothing_new_and_its_executions_go_on_
     server = Server(tmp_path, {"PROCESSES": "3"}, program=IMPATIENT)
     try:
         admin = server.start().admin()
-        ids = run_many(admin, slow(receiver, 1.0, "after-a-hang"), 8)
+        ids = run_many(admin, slow(receiver, 4.0, "after-a-hang"), 8)
         until_under_way(receiver, ids)
         hanging, other = engine_processes_of(server.pid)
 
         os.kill(hanging, signal.SIGSTOP)
+        # On a busy machine some are further by now, and the end of such a step may not have been recorded.
+        in_flight = {effect.key for effect in receiver.effects("/ok/after-a-hang")}
         wait_for(lambda: "engine_process.silent" in server.log, 20)
         flow_id = admin.new_flow("nodes: {a: {type: return, params: {value: 1}}}")
         later = {admin.ended(admin.run(flow_id))["status"] for _ in range(4)}
@@ -225,8 +228,10 @@ def test_an_engine_process_that_hangs_gets_nothing_new_and_its_executions_go_on_
         assert still_hung, "new executions did not wait for the end of the one that hangs"
         assert hanging not in engine_processes_of(server.pid)
         assert other in engine_processes_of(server.pid)
-        marks = [effect.key for effect in receiver.effects("/ok/after-a-hang")]
-        assert sorted(marks) == sorted(f"{id}.mark.1" for id in ids), "no step that was recorded runs again"
+        marks = Counter(effect.key for effect in receiver.effects("/ok/after-a-hang"))
+        assert marks.keys() == {f"{id}.mark.1" for id in ids}
+        repeated = {key for key, count in marks.items() if count > 1}
+        assert repeated <= in_flight, "no step that was recorded runs again"
         assert "Traceback" not in server.log
     finally:
         server.stop()
