@@ -10,7 +10,7 @@ export interface Labelled {
 
 /** Pixels from one line of text to the next. In a picture that is shown smaller, the letters of labels are not, and need more room. */
 export const LABEL_HEIGHT = 17;
-const ROOM = 1.25;
+const ROOM = 1.34;
 /** The baseline of the highest labels, below their row; and what is left free above the row below. */
 const FIRST = 15;
 const LAST = 4;
@@ -83,12 +83,19 @@ function costOf(place: Place, own: number, lines: readonly Labelled[], indices: 
   for (const index of indices) {
     if (index === own) continue;
     const { start } = lines[index]!;
+    if (liesOn(place, start)) cost += 10;
     for (const y of [place.y - ASCENT, place.y + DESCENT]) {
       const x = crossing(start, y);
       if (x > place.left - 3 && x < place.right + 3) cost += 1;
     }
   }
   return cost;
+}
+
+/** True if a line that leads along the gap passes through the place. */
+function liesOn({ left, right, y }: Place, start: Start): boolean {
+  if (start.side === undefined || start.y < y - ASCENT - 4 || start.y > y + DESCENT) return false;
+  return start.side === "right" ? right > start.x : left < start.x;
 }
 
 /** Return where the line is at a height. */

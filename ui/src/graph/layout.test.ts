@@ -248,6 +248,22 @@ describe("a usual flow", () => {
     expect(labelBoxes(layout).map(({ of }) => of)).toEqual(["again", "retry"]);
   });
 
+  test("puts no label on a line that leads along the gap", () => {
+    const errors = ["fetch handle error", "check handle error", "push handle error.script", "verify handle error", "settle handle error"];
+    const layout = layoutGraph(flow("fetch check ask push verify settle give_up handle done", "fetch check", "check ask", "check fetch again", "ask push approved", "ask check rejected", "ask fetch timeout", "push verify", "push give_up error", "verify push retry", "verify settle", "verify done skip_the_rest", "settle done", "handle done", ...errors));
+    for (const { link, path } of layout.links) {
+      const ends = path.split(/(?=[MLCQ])/).map((piece) => [piece[0], ...piece.slice(1).split(" ").slice(-2).map(Number)] as [string, number, number]);
+      ends.slice(1).forEach(([kind, x, y], i) => {
+        const [, fromX, fromY] = ends[i]!;
+        if (kind !== "L" || y !== fromY) return;
+        for (const box of labelBoxes(layout)) {
+          const isOn = box.y < y && y < box.y + box.height && box.x < Math.max(x, fromX) && box.x + box.width > Math.min(x, fromX);
+          expect(isOn && `${box.of} on ${link.source} ${link.target}`).toBe(false);
+        }
+      });
+    }
+  });
+
   test("leads a loop back at the left", () => {
     const layout = layoutGraph(flow("a b c", "a b", "b c", "b a again"));
     const loop = layout.links.find(({ isLoop }) => isLoop)!;
