@@ -1,6 +1,9 @@
 """Deployment of directories by `apply`, `diff` and `export`."""
 
 import os
+import signal
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -9,15 +12,33 @@ import pytest
 
 from cli.command import on_a_terminal
 from cli.servers import User
-from flowrunner.cli import deployment
 from flowrunner.cli.flow_files import file_of, named_in, read_flow_files
 from support.client import Client
-from support.server import Server
+from support.server import Server, clean_environment
 
 NAMES = [
     "a", "reports/daily", "a/b/c", "with space", "Größe", "100%", "a%2Fb", "..", "../x", "a/../b", "/etc/passwd",
     "a//b", "a/", ".hidden", "a/.git/b", "x.yaml", "x.yaml/y", "node_modules/x", "-f", "a\\b", "CON:", "a\tb", "😀",
 ]  # fmt: skip
+
+# `flowrunner` with four requests for 200 flows, of which it sends two.
+KILLED_AT_THE_THIRD_REQUEST = """
+import os, signal
+from flowrunner.cli import deployment
+from flowrunner.cli.main import main
+
+send, sent = deployment._send, []
+
+def counted(client, files, *, dry_run):
+    if not dry_run:
+        sent.append(files)
+        if len(sent) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return send(client, files, dry_run=dry_run)
+
+deployment._MOST_FLOWS, deployment._send = 50, counted
+main()
+"""
 
 
 @pytest.fixture
@@ -204,20 +225,18 @@ def test_two_hundred_flows_are_deployed_and_then_left_alone(user: User) -> None:
     assert user("apply", "-f", "flows").stderr == "200 flows: 200 unchanged\n"
 
 
-def test_a_deployment_of_several_requests_that_was_interrupted_is_completed(
-    user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(user.home, {f"{number}.yaml": document(number) for number in range(5)})
-    monkeypatch.setattr(deployment, "_MOST_FLOWS", 2)
-    monkeypatch.chdir(user.home)
-    files = read_flow_files(["flows"])
-    portions = list(deployment._portions(files))
-    assert [len(portion) for portion in portions] == [2, 2, 1]
+def test_a_deployment_that_was_killed_between_requests_is_completed_by_the_next(user: User) -> None:
+    write(user.home, {f"{number}.yaml": document(number) for number in range(200)})
 
-    # The first request alone is one that was killed after it.
-    user("apply", *(part for file in portions[0] for part in ("-f", file.file)))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_THE_THIRD_REQUEST, "apply", "flows"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
+    )  # fmt: skip
 
-    assert user("apply", "-f", "flows").stderr == "5 flows: 3 created, 2 unchanged\n"
+    assert killed.returncode == -signal.SIGKILL
+    assert len(stored(user.client)) == 100
+    assert user("apply", "flows").stderr == "200 flows: 100 created, 100 unchanged\n"
+    assert user("apply", "flows").stderr == "200 flows: 200 unchanged\n"
 
 
 def test_an_export_is_what_apply_deploys(server: Server, user: User) -> None:
