@@ -17,7 +17,7 @@ SUMMARY: Final = {"id", "flow_id", "flow_name", "revision", "status", "started_a
 ENDED: Final = SUMMARY | {"completed_at", "duration", "logs"}
 FAILED: Final = ENDED | {"error", "error_type", "failed_node"}
 # What the execution itself tells beyond its line in a list.
-DETAIL: Final = {"input"}
+DETAIL: Final = {"input", "started_by"}
 
 
 def example(receiver: Receiver, *, path: str = "ok") -> str:
