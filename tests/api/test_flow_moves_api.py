@@ -100,7 +100,7 @@ async def test_a_flow_with_open_executions_moves_after_their_end(tmp_path: Path)
         moved = await move(team.mara, flow, team.id)
 
     assert_error(refused, 409)
-    assert "have not ended: cancel them" in refused.error["message"]
+    assert "1 open execution: cancel what is open" in refused.error["message"]
     assert moved.status == 200
 
 
