@@ -10,7 +10,7 @@ from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import Document
 from flowrunner.language.lint import lint_code, lint_key, lint_text
-from flowrunner.language.name_hints import hint_for
+from flowrunner.language.name_hints import cut_at_a_dash, hint_for
 from flowrunner.language.yaml_source import Keys
 
 # A string that is JavaScript as a whole.
@@ -87,8 +87,8 @@ class Expressions:
 
     def check_reference(self, at: Keys, context: ScopeContext, text: str, root: str, keys: Sequence[str | int]) -> None:
         """Report a name that an expression reads and that cannot exist."""
-        if root == "secrets":
-            self.secrets.setdefault(str(keys[0]), self.document.code_place(at))
+        if root == "secrets" and keys and isinstance(keys[0], str):
+            self.secrets.setdefault(keys[0], self.document.code_place(at))
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
             known = context.visible
@@ -140,7 +140,11 @@ class Expressions:
 
 @dataclass(slots=True)
 class _Place:
-    """Place of a template in the document. Implements `expression.ExpressionPlace`."""
+    """Place of a template in the document. Implements `expression.ExpressionPlace`.
+
+    Attributes:
+        cut: Paths that are the beginning of a name with a dash, which is reported as a whole, each with its place.
+    """
 
     expressions: Expressions
     context: ScopeContext
@@ -148,6 +152,7 @@ class _Place:
     base: Keys
     code: Mapping[tuple[str, ...], CodeKind]
     older_names: Mapping[str, str]
+    cut: set[tuple[Keys, str]] = field(default_factory=set)
 
     def code_at(self, at: Keys) -> CodeKind | None:
         if not self.code:
@@ -168,11 +173,16 @@ class _Place:
         hint = fault.hint
         if isinstance(fault, UnknownName):
             hint = hint_for(fault.name, fault.text, self.context) or hint
+            if path := cut_at_a_dash(fault.name, fault.text):
+                self.cut.add((at, path))
         document = self.expressions.document
         document.fault(at, fault.code, str(fault), hint)
         document.unread.add(document.faults[-1].path)
 
     def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+        # Both are reported already.
+        if root not in self.names or (at, ".".join(map(str, (root, *keys)))) in self.cut:
+            return
         self.expressions.check_reference(at, self.context, text, root, keys)
 
 

@@ -42,6 +42,18 @@ _DASHED_MEMBER: Final = re.compile(r"(?<![\w$.])([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 
 
+def cut_at_a_dash(name: str, text: str) -> str | None:
+    """Return the path that JavaScript reads before the dash of a name, such as `nodes.get` of `nodes.get-user`.
+
+    Args:
+        name: Unknown name of the expression ``text`` that it reads after the dash.
+    """
+    member = _DASHED_MEMBER.search(text)
+    if member is None or name not in (parts := member[2].split("-"))[1:]:
+        return None
+    return f"{member[1]}.{parts[0]}"
+
+
 def hint_for(name: str, text: str, context: ScopeContext) -> str | None:
     """Return what to write instead of an unknown name, or None if only similar names can be suggested.
 

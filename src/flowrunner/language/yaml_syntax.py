@@ -16,7 +16,8 @@ _KEY_AND_VALUE: Final = re.compile(r"\s*(?:- )?[^\s:#][^:]*:\s+[^\s#]")
 _NO_BLANK: Final = re.compile(r"\s*(?:- )?[A-Za-z_]\w*:(?=[^\s/])")
 # `{a: b: c}`, up to the second colon.
 _COLON_IN_TEXT: Final = re.compile(r"[{,]\s*[\w.-]+:\s[^,{}]*:\s?$")
-_APOSTROPHE: Final = re.compile(r"(?<=\w)'(?:s|t|re|ve|ll|d|m)\b|\w+'(?:s|t|re|ve|ll|d|m)\b")
+_WORD: Final = re.compile(r"\w+")
+_UP_TO_APOSTROPHE: Final = re.compile(r"\w+'$")
 _QUOTE_EXPRESSION: Final = 'quote the expression: {a: "${x}"}'
 
 
@@ -81,11 +82,13 @@ def _hint(lines: Sequence[str], column: int, problem: str, context: str, opened_
         return 'quote the text: it holds ": "'
     if "expected ',' or" in problem and _COLON_IN_TEXT.search(lines[-1][: column + 1] if lines else ""):
         return 'quote the text: it holds ": "'
+    # The apostrophe has ended the text, and the parser meets the rest of the word.
+    started, rest = _UP_TO_APOSTROPHE.search(lines[-1][: column - 1] if lines else ""), _WORD.match(at)
+    if problem.startswith("did not find expected") and started and rest:
+        doubled = f"{started[0]}'{rest[0]}"
+        return f"write the apostrophe twice within single quotes, as in {doubled}, or use double quotes around the text"
     if "expected ',' or" in problem:
         return f"close the bracket that was opened in line {opened_line}, or put a comma here"
-    if "expected key" in problem and (apostrophe := _APOSTROPHE.search(lines[-1] if lines else "")):
-        doubled = apostrophe[0].replace("'", "''")
-        return f"write the apostrophe twice within single quotes, as in {doubled}, or use double quotes around the text"
     if "expected key" in problem and re.search(r"""[:-] +["']""", lines[-1][: column - 1] if lines else ""):
         return "the text continues after its closing quote: put quotes around all of it"
     if "expected key" in problem or "expected '-'" in problem:

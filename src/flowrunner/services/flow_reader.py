@@ -98,8 +98,11 @@ def _hint(code: Code) -> str | None:
         return (
             "an expression cannot contain statements: use a node of type transform with a 'script' that returns a value"
         )
-    doubled = _in_braces(code.text)
-    return None if doubled is None else f"write ${{{doubled}}}, with single braces"
+    if (doubled := _in_braces(code.text)) is not None:
+        return f"write ${{{doubled}}}, with single braces"
+    # A condition of other systems, `{{ input.id > 1 }}`.
+    inner = _in_braces(code.text.strip()[1:-1])
+    return None if inner is None else f"write it without braces: {inner}"
 
 
 def _in_braces(text: str) -> str | None:

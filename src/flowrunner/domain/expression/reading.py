@@ -154,10 +154,13 @@ def _compile_string(text: str, place: ExpressionPlace, at: Keys) -> Template:
         template = reader.text(text)
     if kind is CodeKind.CONDITION and not reader.faults:
         template = _condition(template, reader.faults)
-    if reader.faults:
-        for fault in reader.faults:
-            place.report(at, fault)
-        return Constant(text)
+    for fault in reader.faults:
+        place.report(at, fault)
+    _visit_names(template, at, place)
+    return Constant(text) if reader.faults else template
+
+
+def _visit_names(template: Template, at: Keys, place: ExpressionPlace) -> None:
     for expression in expressions_of(template):
         match expression:
             case Path(source, root, keys):
@@ -170,7 +173,6 @@ def _compile_string(text: str, place: ExpressionPlace, at: Keys) -> Template:
                 pass
             case _:
                 assert_never(expression)
-    return template
 
 
 def _condition(template: Template, faults: list[ExpressionSyntax]) -> Template:
