@@ -1,5 +1,9 @@
 """Executions whose workers die again and again: Temporal waits for each longer than for the one before."""
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import NoReturn
 
@@ -14,6 +18,7 @@ from flowrunner.dispatch.temporal import dispatcher, lost_tasks, workflow_client
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from support.temporal import Temporal
 
 
 async def dying_worker(client: Client, queue: str) -> PollWorkflowTaskQueueResponse:
@@ -114,3 +119,83 @@ async def test_a_call_that_fails_in_a_sweep_holds_up_neither_other_executions_no
     found = [(await handle.describe()).status for handle in handles]
     ended, again = WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.RUNNING
     assert found == [ended, again, again]
+
+
+# Executions of which one pass over the running ones asks Temporal
+
+
+def record_checks(front: Front, monkeypatch: pytest.MonkeyPatch) -> list[ExecutionId]:
+    """Return the list to which the executions are added that Temporal is asked about, with pages of 10."""
+    monkeypatch.setattr(dispatcher, "_PAGE", 10)
+    lost = front.side.workflows._lost
+    has_to_start, checked = lost.has_to_start, list[ExecutionId]()
+
+    async def check(id: ExecutionId, workspace_id: WorkspaceId) -> bool:
+        checked.append(id)
+        return await has_to_start(id, workspace_id)
+
+    monkeypatch.setattr(lost, "has_to_start", check)
+    return checked
+
+
+@contextmanager
+def paused(temporal: Temporal) -> Iterator[None]:
+    os.kill(temporal.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(temporal.pid, signal.SIGCONT)
+
+
+async def test_an_outage_of_temporal_ends_a_pass_at_once(
+    front: Front, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save("nodes: {a: {type: return, params: {value: 1}}}")
+    ids = [await front.start() for _ in range(40)]
+    await front.side.workflows.settled()
+    checked = record_checks(front, monkeypatch)
+    monkeypatch.setattr(lost_tasks, "_RPC", timedelta(seconds=0.3))
+
+    for one_pass in (front.side.dispatcher.revive_running, front.side.dispatcher._revive_all):
+        checked.clear()
+        with paused(temporal), pytest.raises(Unavailable):
+            await one_pass()
+        # Eight are asked about at a time; seven of them are replaced before the eighth has failed.
+        assert 8 <= len(checked) <= 15
+
+    checked.clear()
+    await front.side.dispatcher.revive_running()
+    assert sorted(checked) == sorted(ids)
+
+
+async def test_a_pass_is_bounded_and_the_next_one_continues_there(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.save("nodes: {a: {type: return, params: {value: 1}}}")
+    ids = sorted([await front.start() for _ in range(25)])
+    await front.side.workflows.settled()
+    checked = record_checks(front, monkeypatch)
+    monkeypatch.setattr(dispatcher, "_MOST_OF_A_PASS", 20)
+    revive = front.side.workflows.revive
+
+    async def revive_others(id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        await revive(id, workspace_id)
+        if id == ids[3]:
+            raise Unavailable("this one fails")
+
+    monkeypatch.setattr(front.side.workflows, "revive", revive_others)
+    passes = []
+    for is_failing in (True, False, True):
+        checked.clear()
+        if is_failing:
+            with pytest.raises(Unavailable, match="this one fails"):
+                await front.side.dispatcher.revive_running()
+        else:
+            await front.side.dispatcher.revive_running()
+        passes.append(sorted(checked))
+
+    assert passes == [ids[:20], ids[20:], ids[:20]]
+    checked.clear()
+    with pytest.raises(Unavailable, match="this one fails"):
+        await front.side.dispatcher.restart_all()
+    assert sorted(checked) == ids

@@ -43,10 +43,17 @@ async def until_done(
 
 
 async def attempt_all(works: Iterable[Callable[[], Awaitable[None]]]) -> Sequence[Exception]:
-    """Attempt each piece of work once, some at a time, and return the errors. An error of one stops no other.
+    """Attempt as `attempt_until_outage`, and return the errors alone."""
+    return (await attempt_until_outage(works))[0]
+
+
+async def attempt_until_outage(works: Iterable[Callable[[], Awaitable[None]]]) -> tuple[Sequence[Exception], bool]:
+    """Attempt each piece of work once, some at a time. An error of one stops no other.
 
     During an outage, when as many in a row are Unavailable as run at a time, the rest is not attempted. An execution
     that has ended or does not exist is no error.
+
+    Returns: The errors, and whether an outage has ended the attempts.
     """
     errors: list[Exception] = []
     unavailable_in_a_row = 0
@@ -68,7 +75,7 @@ async def attempt_all(works: Iterable[Callable[[], Awaitable[None]]]) -> Sequenc
     async with asyncio.TaskGroup() as group:
         for _ in range(_CONCURRENCY):
             group.create_task(attempt_some())
-    return errors
+    return errors, unavailable_in_a_row >= _CONCURRENCY
 
 
 def raise_first(errors: Sequence[Exception]) -> None:

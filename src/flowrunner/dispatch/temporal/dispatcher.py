@@ -1,14 +1,14 @@
 """The dispatcher of a server: it starts executions and sends them messages; workers advance them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import structlog
 
-from flowrunner.dispatch.attempts import attempt_all, raise_first
+from flowrunner.dispatch.attempts import attempt_all, attempt_until_outage, raise_first
 from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
@@ -36,6 +36,8 @@ _LATE: Final = timedelta(seconds=5)
 _LATE_WAIT: Final = timedelta(seconds=30)
 _FORGOTTEN: Final = timedelta(minutes=5)
 _PAGE: Final = 500
+# Executions of which one pass over the running ones asks Temporal; the next pass continues there.
+_MOST_OF_A_PASS: Final = 5_000
 
 
 class TemporalDispatcher(LinkingDispatcher):
@@ -63,6 +65,7 @@ class TemporalDispatcher(LinkingDispatcher):
         self._clock = clock
         self._is_open = False
         self._queued = 0
+        self._checked: ExecutionId | None = None
 
     @property
     def is_open(self) -> bool:
@@ -220,20 +223,41 @@ class TemporalDispatcher(LinkingDispatcher):
         await self._workflows.revive_suspects()
 
     async def revive_running(self) -> None:
-        """Start the workflow of every running execution that Temporal has lost, or whose worker has died.
+        """Start the workflow of running executions that Temporal has lost, or whose worker has died.
+
+        Checks a limited number of executions, after the last one of the pass before. An outage of Temporal ends the
+        pass, and the next one begins with the same page.
 
         Raises:
-            Exception: The first error, after everything was attempted.
+            Exception: The first error, after the others were attempted.
         """
-        after: ExecutionId | None = None
+        self._checked, errors = await self._revive_after(self._checked, most=_MOST_OF_A_PASS)
+        raise_first(errors)
+
+    async def _revive_all(self) -> None:
+        _, errors = await self._revive_after(None, most=None)
+        raise_first(errors)
+
+    async def _revive_after(
+        self, after: ExecutionId | None, *, most: int | None
+    ) -> tuple[ExecutionId | None, Sequence[Exception]]:
+        """Check running executions after ``after``.
+
+        Returns: The last one that was checked, or None if no more follow; and the errors.
+        """
         errors: list[Exception] = []
-        while True:
+        checked = 0
+        while most is None or checked < most:
             page = await self._due.unfinished(after=after, limit=_PAGE)
-            errors += await attempt_all(partial(self._workflows.revive, *pair) for pair in page)
+            found, is_outage = await attempt_until_outage(partial(self._workflows.revive, *pair) for pair in page)
+            errors += found
+            if is_outage:
+                break
             if len(page) < _PAGE:
-                raise_first(errors)
-                return
+                return None, errors
+            checked += len(page)
             after = page[-1][0]
+        return after, errors
 
     async def count_queued(self) -> None:
         """Count the executions that wait for an active slot or for a worker."""
@@ -241,5 +265,5 @@ class TemporalDispatcher(LinkingDispatcher):
 
     async def restart_all(self) -> None:
         """Repeat every start and notification that may be lost: Temporal may be another one than before."""
-        parts = (self.revive_running, partial(self._admission.sweep_lost, limit=_PAGE), self._reconcile_all)
+        parts = (self._revive_all, partial(self._admission.sweep_lost, limit=_PAGE), self._reconcile_all)
         raise_first(await attempt_all(parts))
