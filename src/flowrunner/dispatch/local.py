@@ -120,7 +120,7 @@ class LocalDispatcher(LinkingDispatcher):
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
-        # Loaded without a free slot: they resume at their next load, and were not interrupted.
+        # Executions that were loaded without a free slot. Their steps resume at the next load; no crash cut them off.
         self._held: set[ExecutionId] = set()
         self._timers = Timers(
             due, clock, self._take_up, in_memory=self._slots, queued=self._queue, put_off=self._retries

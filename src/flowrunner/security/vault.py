@@ -94,9 +94,9 @@ class AesVault:
         self._master_keys = master_keys
         self._clock = clock
         self._hidden: dict[WorkspaceId, HiddenValues] = {}
-        # Accounts whose stored values are all redacted.
+        # Workspaces whose stored values are all redacted.
         self._complete: set[WorkspaceId] = set()
-        # Accounts with redacted values that may no longer be stored.
+        # Workspaces with redacted values that may no longer be stored.
         self._with_replaced: set[WorkspaceId] = set()
         # When each secret was last used, as far as that is not written yet.
         self._uses: dict[tuple[WorkspaceId, str], datetime] = {}

@@ -1,8 +1,9 @@
 """Management of accounts: by admins, and by each account for itself."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from flowrunner.domain.account import Account, Caller, Right, Role, authorise, password_faults
@@ -196,23 +197,22 @@ class Accounts:
         given["email_confirmed"] = is_email_confirmed
         is_own = caller.account_id == id
         role = None if role == before.role else role
-        is_address_named = email is not None
-        email = None if email is None or _is_address(email, before.email) else email
+        new_email = None if email is None or _is_address(email, before.email) else email
         _check_is_admin(
             caller,
             role=role,
             is_disabled=None if is_disabled == before.is_disabled else is_disabled,
             is_email_confirmed=is_email_confirmed,
         )
-        if is_email_confirmed and not is_address_named:
+        if is_email_confirmed and email is None:
             raise InvalidInput([_UNNAMED_ADDRESS])
-        if not (email is None and role is None and password is None and is_email_confirmed is None):
+        if not (new_email is None and role is None and password is None and is_email_confirmed is None):
             authorise(caller, Right.CREDENTIALS)
-        if is_own and email is not None:
+        if is_own and new_email is not None:
             self._admit_own_email(caller, at=now)
         checked = _checked(
             name=before.name if name is None else name,
-            email=before.email if email is None else email,
+            email=before.email if new_email is None else new_email,
             password=password,
             known_email=before.email,
             lacks_current=is_own and password is not None and current_password is None,
@@ -221,39 +221,26 @@ class Accounts:
         password_hash, old_password_hash = await self._hashes(caller, before.email, password, current=current)
         # Hashing may have waited in its queue.
         now = self._clock.now()
-        mails = notices = self._notices(before, has_password=password is not None, has_email=email is not None)
+        mails = notices = self._notices(before, has_password=password is not None, has_email=new_email is not None)
         link = None
-        if email is not None and not is_email_confirmed:
+        if new_email is not None and not is_email_confirmed:
             link, confirming = self._confirmations.begin(id, name=name or before.name, email=checked)
             mails = (*notices, *confirming)
-
-        def audit(updated: tuple[Account, bool]) -> AuditEntry:
-            after, has_ended_sessions = updated
-            details: dict[str, JSON] = {
-                "given": [field for field, value in given.items() if value is not None],
-                "role": after.role,
-                "is_disabled": after.is_disabled,
-                "has_ended_sessions": has_ended_sessions,
-            }
-            return act_on_account(
-                caller, "account.updated", "account", id, at=now, account_id=id, details=details, mails=mails
-            )
-
         try:
             after, has_ended_sessions = await self._store.update(
                 id,
                 by=caller.account_id,
                 at=now,
                 name=name,
-                email=None if email is None else checked,
+                email=None if new_email is None else checked,
                 role=role,
                 password_hash=password_hash,
                 old_password_hash=old_password_hash,
                 is_disabled=is_disabled,
                 is_email_confirmed=is_email_confirmed,
-                known_email=before.email if is_email_confirmed and email is None else None,
+                known_email=before.email if is_email_confirmed and new_email is None else None,
                 link=link,
-                audit=audit,
+                audit=partial(_entry_of_update, caller, id, given, at=now, mails=mails),
             )
         except EmailTaken:
             if not is_own:
@@ -379,6 +366,28 @@ def _check_is_admin(
         raise Forbidden("Only an admin can disable an account")
     if is_email_confirmed is not None:
         raise Forbidden("Only an admin can confirm an address without its mailbox")
+
+
+def _entry_of_update(
+    caller: Caller,
+    id: AccountId,
+    given: Mapping[str, object],
+    updated: tuple[Account, bool],
+    *,
+    at: datetime,
+    mails: Sequence[OutgoingMail],
+) -> AuditEntry:
+    """Return the audit entry of a change. It names the given fields, and has no value of theirs."""
+    after, has_ended_sessions = updated
+    details: dict[str, JSON] = {
+        "given": [field for field, value in given.items() if value is not None],
+        "role": after.role,
+        "is_disabled": after.is_disabled,
+        "has_ended_sessions": has_ended_sessions,
+    }
+    return act_on_account(
+        caller, "account.updated", "account", id, at=at, account_id=id, details=details, mails=tuple(mails)
+    )
 
 
 def _is_address(text: str, email: str) -> bool:

@@ -165,47 +165,45 @@ class HookStarts:
             raise invalid(DEPTH_HEADER, TOO_DEEP)
         if spec.when is not None and not is_true(await self._value("when", spec.when, hook, named)):
             return HookOutcome(delivery_id=delivery.id, started=None)
-        key = None if by is not None else key_of(trigger.id, delivery.id)
-        if spec.dedupe is not None and by is None:
+        key = None if by is not None else await self._key(hook, delivery.id, named)
+        workspace_id, sandbox = trigger.workspace_id, self._sandbox
+        asked = StartRequest(
+            workspace_id=workspace_id,
+            flow_id=trigger.flow_id,
+            revision_id=trigger.revision_id,
+            input=await input_of(hook.written, hook.flow, values, workspace_id=workspace_id, sandbox=sandbox),
+            labels=await labels_of(hook.written, hook.flow, values, workspace_id=workspace_id, sandbox=sandbox),
+            cause=Hook(
+                trigger=trigger.id,
+                name=trigger.name,
+                delivery=delivery.id,
+                by=None if by is None else by.account_id,
+                depth=depth,
+            ),
+            caller=by,
+            # The request is noted as started with the start itself.
+            fire=TriggerFire(
+                trigger_id=trigger.id,
+                at=self._clock.now() if encoded is None else delivery.received_at,
+                delivery=None if by is not None else delivery.id,
+                request=encoded,
+            ),
+            idempotency_key=key,
+            is_new=is_new and spec.dedupe is None,
+            # Nothing long was done since it was read.
+            current=None if encoded is None else trigger.flow,
+            id=id,
+        )
+        return HookOutcome(delivery_id=delivery.id, started=await self._accept(asked))
+
+    async def _key(self, hook: OpenHook, delivery_id: HookDeliveryId, values: Mapping[str, JSON]) -> str:
+        """Return the idempotency key of the start. Raises: as `_value`."""
+        dedupe = hook.spec.dedupe
+        value = None if dedupe is None else await self._value("dedupe", dedupe, hook, values)
+        if value is None:
             # The id of a message that has one is the delivery's, of which there is one.
-            dedupe = await self._value("dedupe", spec.dedupe, hook, named)
-            key = key if dedupe is None else key_of(trigger.id, msgspec.json.encode(dedupe).decode())
-        input = await input_of(
-            hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
-        )
-        labels = await labels_of(
-            hook.written, hook.flow, values, workspace_id=trigger.workspace_id, sandbox=self._sandbox
-        )
-        started = await self._accept(
-            StartRequest(
-                workspace_id=trigger.workspace_id,
-                flow_id=trigger.flow_id,
-                revision_id=trigger.revision_id,
-                input=input,
-                labels=labels,
-                cause=Hook(
-                    trigger=trigger.id,
-                    name=trigger.name,
-                    delivery=delivery.id,
-                    by=None if by is None else by.account_id,
-                    depth=depth,
-                ),
-                caller=by,
-                # The request is noted as started with the start itself.
-                fire=TriggerFire(
-                    trigger_id=trigger.id,
-                    at=self._clock.now() if encoded is None else delivery.received_at,
-                    delivery=None if by is not None else delivery.id,
-                    request=encoded,
-                ),
-                idempotency_key=key,
-                is_new=is_new and spec.dedupe is None,
-                # Nothing long was done since it was read.
-                current=None if encoded is None else trigger.flow,
-                id=id,
-            )
-        )
-        return HookOutcome(delivery_id=delivery.id, started=started)
+            return key_of(hook.trigger.id, delivery_id)
+        return key_of(hook.trigger.id, msgspec.json.encode(value).decode())
 
     async def _accept(self, asked: StartRequest) -> StartedExecution:
         try:

@@ -235,16 +235,12 @@ class Invitations:
         if not self.lets_sign_up(found, token):
             raise _no_sign_up()
         invitation, now = found.invitation, self._clock.now()
-        faults = [] if name.strip() else [Fault(path="name", code="required", message="Name is required")]
-        faults += password_faults(password, email=invitation.email, name=name)
-        if faults:
-            raise InvalidInput(faults)
+        _check(name, password, email=invitation.email)
         source = source_of(address)
         self._sign_ups.check(source, at=now)
         self._sign_ups.add(source, at=now)
-        id = AccountId(new_id("account", now))
         account = Account(
-            id=id,
+            id=AccountId(new_id("account", now)),
             name=name,
             email=invitation.email,
             role="user",
@@ -255,25 +251,12 @@ class Invitations:
         link: ConfirmationLink | None = None
         mails: tuple[OutgoingMail, ...] = ()
         if not account.is_email_confirmed:
-            link, mails = self._confirmations.begin(id, name=name, email=account.email)
+            link, mails = self._confirmations.begin(account.id, name=name, email=account.email)
         password_hash = await self._hasher.hash(password, source=source)
-
-        def entry(action: str, kind: str, object_id: str) -> AuditEntry:
-            return AuditEntry(
-                at=now,
-                action=action,
-                object=(kind, object_id),
-                actor=id,
-                credential="invitation",
-                address=address,
-                workspace_id=personal_workspace(id) if kind == "account" else invitation.workspace_id,
-                details={"role": account.role} if kind == "account" else {"role": invitation.role},
-            )
-
-        created = replace(entry("account.created", "account", id), mails=mails)
-        entries = [created, entry(*_ACCEPTED, invitation.id)]
+        created, accepted = _sign_up_entries(account, invitation, address=address)
+        entries = [replace(created, mails=mails), accepted]
         try:
-            await self._use(token, id, *entries, new=account, password_hash=password_hash, link=link)
+            await self._use(token, account.id, *entries, new=account, password_hash=password_hash, link=link)
         except EmailTaken:
             # The same as above: the answer to a link that was passed on does not tell who has an account.
             raise _no_sign_up() from None
@@ -315,3 +298,34 @@ _ACCEPTED: Final = ("invitation.accepted", "invitation")
 
 def _no_sign_up() -> Forbidden:
     return Forbidden("No account can be created with this link: log in, or open the link in the e-mail")
+
+
+def _check(name: str, password: str, *, email: str) -> None:
+    """Raises: InvalidInput, with every fault of a name and a password."""
+    faults = [] if name.strip() else [Fault(path="name", code="required", message="Name is required")]
+    faults += password_faults(password, email=email, name=name)
+    if faults:
+        raise InvalidInput(faults)
+
+
+def _sign_up_entries(account: Account, invitation: Invitation, *, address: str) -> tuple[AuditEntry, AuditEntry]:
+    """Return the audit entries of a new account, and of the invitation that it accepts."""
+    entry = AuditEntry(
+        at=account.created_at,
+        action="account.created",
+        object=("account", account.id),
+        actor=account.id,
+        credential="invitation",
+        address=address,
+        workspace_id=personal_workspace(account.id),
+        details={"role": account.role},
+    )
+    action, kind = _ACCEPTED
+    accepted = replace(
+        entry,
+        action=action,
+        object=(kind, invitation.id),
+        workspace_id=invitation.workspace_id,
+        details={"role": invitation.role},
+    )
+    return entry, accepted
