@@ -43,7 +43,7 @@ async def test_s61_faults_are_made_for_the_first_thousand_alone(
         return nearest(text, known, cutoff=cutoff)
 
     monkeypatch.setattr(suggestions, "nearest", counted)
-    reply = await asking.post("/api/v1/flows:batch", {"flows": [{f"nam{n}": 1 for n in range(98)}] * 500})
+    reply = await asking.post("/api/v1/flows:batch", {"flows": [{f"key{n}": 1 for n in range(98)}] * 500})
 
     assert reply.status == 422
     assert reply.json["error"]["message"] == "The request has 50000 faults"
@@ -73,3 +73,23 @@ async def test_a_misspelled_field_is_still_reported_once(asking: Asking) -> None
 
     (fault,) = reply.json["error"]["details"]["errors"]
     assert (fault["path"], fault["hint"]) == ("acton", "did you mean 'action'?")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place", "hint"),
+    [
+        ("executions:batch", {"action": "delete", "filter": {"flw": "a"}}, "filter.flw", "did you mean 'flow'?"),
+        ("executions:batch", {"action": "delete", "filter": {"input": {"a": 1}, "filter": 1}}, "filter.filter", None),
+        ("flows:batch", {"flows": [{"nam": "a", "definition": ""}]}, "flows.0.nam", "did you mean 'name'?"),
+    ],
+)
+async def test_the_hint_of_an_unknown_field_names_fields_of_its_own_object(
+    asking: Asking, path: str, body: Any, place: str, hint: str | None
+) -> None:
+    reply = await asking.post(f"/api/v1/{path}", body)
+
+    faults = {fault["path"]: fault for fault in reply.json["error"]["details"]["errors"]}
+    assert reply.status == 422
+    assert faults[place]["hint"].startswith(hint or "known fields: flow_id, flow, status, ")
+    # The field that is meant is not reported as missing too.
+    assert [path for path in faults if path.endswith(".name")] == []

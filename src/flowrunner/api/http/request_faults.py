@@ -1,10 +1,11 @@
 """Validation errors of requests, in plain words."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from fastapi import Request
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.suggestions import Suggestions
@@ -40,17 +41,23 @@ def request_faults(found: Sequence[Found], request: Request) -> list[Fault]:
     Args:
         found: No more than an answer lists: there may be tens of thousands.
     """
-    fields, suggestions = _fields_of(request), Suggestions(left=_MOST_COMPARED)
-    missing = {_path(one) for one in found if one["type"] == "missing"}
-    meant: dict[str, str] = {}
+    models, suggestions = _models_of(request), Suggestions(left=_MOST_COMPARED)
+    hints: dict[str, str] = {}
+    reported: set[str] = set()
     for one in found:
-        if one["type"] == "extra_forbidden" and (near := suggestions.nearest(_path(one), fields)) is not None:
-            meant[_path(one)] = near
-    reported = missing & set(meant.values())
-    return [_fault(one, fields, meant) for one in found if one["type"] != "missing" or _path(one) not in reported]
+        if one["type"] != "extra_forbidden":
+            continue
+        *within, name = one["loc"][1:]
+        fields = _fields_at(models, within)
+        if (near := suggestions.nearest(str(name), fields)) is not None:
+            hints[_path(one)] = f"did you mean '{near}'?"
+            reported.add(_joined([*within, near]))
+        elif fields:
+            hints[_path(one)] = f"known fields: {', '.join(fields)}"
+    return [_fault(one, hints) for one in found if one["type"] != "missing" or _path(one) not in reported]
 
 
-def _fault(found: Found, fields: Collection[str], meant: Mapping[str, str]) -> Fault:
+def _fault(found: Found, hints: Mapping[str, str]) -> Fault:
     kind, path, hint = str(found["type"]), _path(found), None
     if kind == "missing":
         name = str(found["loc"][-1]).replace("_", " ").capitalize() if path else "A JSON body"
@@ -59,15 +66,19 @@ def _fault(found: Found, fields: Collection[str], meant: Mapping[str, str]) -> F
         message = _MESSAGES[kind].format(**_without_quotes(found.get("ctx", {})))
     else:
         message = str(found["msg"]).removeprefix("Value error, ")
-    if kind == "extra_forbidden" and fields:
-        hint = f"did you mean '{meant[path]}'?" if path in meant else f"known fields: {', '.join(fields)}"
+    if kind == "extra_forbidden":
+        hint = hints.get(path)
     elif kind == "string_type" and isinstance(found.get("input"), Mapping | list):
         hint = "send it as one text, such as json.dumps or JSON.stringify make of it"
     return Fault(path=path, code=_CODES.get(kind, kind), message=message, hint=hint)
 
 
 def _path(found: Found) -> str:
-    path = ".".join(map(str, found["loc"][1:]))
+    return _joined(found["loc"][1:])
+
+
+def _joined(parts: Iterable[str | int]) -> str:
+    path = ".".join(map(str, parts))
     return path if len(path) <= _MOST_PATH else f"{path[:_MOST_PATH]}…"
 
 
@@ -78,11 +89,27 @@ def _without_quotes(context: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**context, "expected": str(context["expected"]).replace(" or ", ", ").replace("'", "")}
 
 
-def _fields_of(request: Request) -> Collection[str]:
-    """Return the names of the body fields that the route accepts."""
+def _models_of(request: Request) -> Sequence[type[BaseModel]]:
+    """Return the models of the body that the route accepts."""
     body = getattr(request.scope.get("route"), "body_field", None)
-    if body is None:
-        return ()
-    kind = body.field_info.annotation
-    models = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+    return () if body is None else _models_in(body.field_info.annotation)
+
+
+def _models_in(annotation: Any) -> Sequence[type[BaseModel]]:
+    """Return the models in a type: of a list its entries, of a map its values."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return [model for one in get_args(annotation) for model in _models_in(one)]
+
+
+def _fields_at(models: Sequence[type[BaseModel]], within: Sequence[str | int]) -> Collection[str]:
+    """Return the names of the fields of the object at a place of the body."""
+    for part in within:
+        if isinstance(part, str):
+            fields = [_fields_of(model).get(part) for model in models]
+            models = [model for field in fields if field is not None for model in _models_in(field.annotation)]
+    return [name for model in models for name in _fields_of(model)]
+
+
+def _fields_of(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
