@@ -109,8 +109,12 @@ def test_a_name_without_a_flow_is_not_found(account: Client) -> None:
     for name in ("M", id, "", " ", "x" * 201):
         assert_error(account.get(by_name(name)), 404)
         assert_error(account.post(f"{by_name(name)}/run", {}), 404)
-    assert_error(send(account, "PUT", by_name(" "), SMALLEST), 404)
-    assert_error(send(account, "PUT", by_name("x" * 201), SMALLEST), 404)
+
+
+def test_a_name_that_no_flow_can_have_is_rejected(account: Client) -> None:
+    for name in (" ", "x" * 201):
+        details = assert_error(send(account, "PUT", by_name(name), SMALLEST), 422)
+        assert (details["field"], details["reason"]) == ("name", "must have 1 to 200 characters, and not only spaces")
 
 
 def test_names_are_those_of_the_own_workspace(admin: Client, account: Client) -> None:
@@ -504,6 +508,13 @@ def test_an_archive_that_is_not_as_it_should_be_is_rejected_whole(account: Clien
         tried += 1
 
     assert tried == 25
+
+
+def test_an_import_names_the_file_that_is_wrong(account: Client) -> None:
+    details = assert_error(upload(account, archive(("dir/a.b.yaml", TEXT))), 422)
+
+    assert (details["field"], details["reason"]) == ("archive", "'dir/a.b.yaml' is not the name of a document")
+    assert details["errors"][0]["pointer"] == "/archive"
 
 
 def test_an_import_is_an_archive(account: Client) -> None:

@@ -243,12 +243,27 @@ def test_executions_are_listed_the_newest_first(account: Client, some: dict[str,
         ("2027-01-31T12:00:00", "has no time zone: write Z behind it for UTC, as in 2027-01-31T12:00:00Z"),
         ("1969-12-31", "must be in a year from 1970 to 8999"),
         ("9999-12-31T23:59:59Z", "must be in a year from 1970 to 8999"),
+        ("-1fortnight", "must be a duration such as -24h or -7d, a moment, or a day"),
     ],
 )
 def test_a_moment_that_cannot_be_meant_is_refused_with_what_is_wrong(account: Client, text: str, reason: str) -> None:
     reply = account.get(f"/api/v1/executions?since={text}")
 
     assert assert_error(reply, 422)["reason"] == reason
+
+
+def test_a_moment_can_be_so_long_ago(account: Client, some: dict[str, str]) -> None:
+    for query, found in (
+        ("since=-1h", True),
+        ("since=-1h30m&until=-1h", False),
+        ("until=-1ms", True),
+        ("since=-0s", False),
+    ):
+        assert bool(account.get(f"/api/v1/executions?{query}").json["total"]) is found, query
+    assert account.get("/api/v1/executions/histogram?since=-2h&buckets=2").status == 200
+    assert account.get(f"/api/v1/workspaces/{account.account_id}/audit?since=-1h").json["total"] > 0
+    body = {"action": "delete", "filter": {"since": "-1h", "until": "-30m"}}
+    assert account.post("/api/v1/executions:batch?dry_run=true", body).json["total"] == 0
 
 
 def test_a_plus_that_was_not_encoded_is_said_to_be_one(account: Client) -> None:

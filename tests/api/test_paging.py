@@ -119,7 +119,9 @@ def test_every_list_goes_on_by_cursor(account: Client, of: Callable[[Client], st
     assert entries_of(account.get(f"{path}?limit=2&cursor={by_offset.json['next_cursor']}").json) == whole[2:4]
 
 
-@pytest.mark.parametrize("of", [logs, revisions, audit_of_workspace], ids=lambda of: of.__name__)
+@pytest.mark.parametrize(
+    "of", [flows, executions, logs, revisions, tokens, jobs, audit_of_workspace], ids=lambda of: of.__name__
+)
 def test_a_cursor_that_is_none_is_an_error(account: Client, of: Callable[[Client], str]) -> None:
     path = of(account)
     assert_error(account.get(f"{path}?cursor=none"), 422)

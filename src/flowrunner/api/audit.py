@@ -22,7 +22,7 @@ from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.api.http.requests import Paging, Since, Until, accepts, moment_of, text_filter
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
-from flowrunner.api.http.state import services_of
+from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.values import JSON, rfc3339
@@ -77,6 +77,7 @@ class AuditList(ListAnswer, frozen=True):
 
 
 async def _wanted(
+    request: Request,
     *,
     actor: Annotated[str | None, text_filter("Only actions of this account.")] = None,
     action: Annotated[str | None, text_filter("Only this action, such as `flow.created`.")] = None,
@@ -92,8 +93,8 @@ async def _wanted(
         object_kind=object_kind,
         object_id=object_id,
         outcome=outcome,
-        since=moment_of("since", since),
-        until=moment_of("until", until),
+        since=moment_of("since", since, now=now_of(request)),
+        until=moment_of("until", until, now=now_of(request)),
     )
 
 

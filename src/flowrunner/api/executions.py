@@ -33,7 +33,7 @@ from flowrunner.api.http.requests import (
     text_filter,
 )
 from flowrunner.api.http.routing import ProtectedRoute
-from flowrunner.api.http.state import services_of
+from flowrunner.api.http.state import now_of, services_of
 from flowrunner.api.previews import VIEW, most_of_view, viewed
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import ExecutionId
@@ -87,8 +87,14 @@ async def list_executions(
         labels=request.query_params.getlist("label"),
         inputs=[(name[6:], value) for name, value in request.query_params.multi_items() if name.startswith("input.")],
     )
+    now = now_of(request)
     listed = await services_of(request).executions.page(
-        caller_of(request), wanted, page, flow=flow, since=moment_of("since", since), until=moment_of("until", until)
+        caller_of(request),
+        wanted,
+        page,
+        flow=flow,
+        since=moment_of("since", since, now=now),
+        until=moment_of("until", until, now=now),
     )
     answers = [ExecutionAnswer.of(execution) for execution in listed.items]
     return answer(ExecutionList(answers, **part_of(page, listed)), headers=link_to_next(request, listed.next_cursor))

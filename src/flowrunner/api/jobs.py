@@ -1,5 +1,6 @@
 """Jobs over REST, and the request that creates one for many executions."""
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -25,7 +26,7 @@ from flowrunner.api.http.paging import paged
 from flowrunner.api.http.policies import Repeats, RoutePolicy
 from flowrunner.api.http.requests import DRY_RUN, Body, Paging, at_most, is_dry_run, moment_of
 from flowrunner.api.http.routing import ProtectedRoute
-from flowrunner.api.http.state import services_of
+from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.jobs import MAX_ERRORS, MAX_ITEMS, Job, JobStatus
@@ -52,7 +53,10 @@ class SelectExecutions(Body):
         default=None, min_length=1, max_length=200, description="One, or several separated by commas."
     )
     since: str | None = Field(
-        default=None, min_length=1, max_length=50, description="Those that started then or later."
+        default=None,
+        min_length=1,
+        max_length=50,
+        description="Those that started then or later; `-24h`: that long ago.",
     )
     until: str | None = Field(default=None, min_length=1, max_length=50, description="Those that started before.")
     error_type: str | None = Field(default=None, min_length=1, max_length=200)
@@ -67,7 +71,7 @@ class SelectExecutions(Body):
         default={}, max_length=MAX_TERMS, description="Those with all of these values of searchable inputs."
     )
 
-    def selection(self) -> Selection:
+    def selection(self, now: datetime) -> Selection:
         """Raises: InvalidInput."""
         wanted = filter_of(
             flow_id=self.flow_id,
@@ -84,8 +88,8 @@ class SelectExecutions(Body):
         return Selection(
             filter=wanted,
             flow=self.flow,
-            since=moment_of("filter.since", self.since),
-            until=moment_of("filter.until", self.until),
+            since=moment_of("filter.since", self.since, now=now),
+            until=moment_of("filter.until", self.until, now=now),
         )
 
 
@@ -100,7 +104,7 @@ class BatchBody(Body):
         "have not ended, and `delete` those that have.",
     )
 
-    def selection(self) -> Selection:
+    def selection(self, now: datetime) -> Selection:
         """Raises: InvalidInput."""
         if (self.ids is None) == (self.filter is None):
             raise invalid("filter", "either ids or a filter is required, and not both", code="required")
@@ -110,7 +114,7 @@ class BatchBody(Body):
         # A null is no filter either.
         if not any(self.filter.model_dump().values()):
             raise invalid("filter", "names nothing to filter by", code="required", hint="name a flow or a status")
-        return self.filter.selection()
+        return self.filter.selection(now)
 
 
 class JobErrorAnswer(Answer, frozen=True, kw_only=True):
@@ -181,7 +185,7 @@ class JobList(ListAnswer, frozen=True):
 @RoutePolicy(right=Right.RUN, is_change=True, repeats=Repeats(), parameters=[DRY_RUN])
 async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
     """Re-run, cancel or delete many executions, in a job. To delete requires the right to write."""
-    bulk, caller, selection = services_of(request).bulk, caller_of(request), body.selection()
+    bulk, caller, selection = services_of(request).bulk, caller_of(request), body.selection(now_of(request))
     if is_dry_run(request):
         plan = PlannedJob.of(body.action, await bulk.plan(caller, body.action, selection))
         return encoded(msgspec.json.encode(plan))

@@ -11,7 +11,7 @@ from flowrunner.api.http.answers import Answer, Reply, answer, errors, present, 
 from flowrunner.api.http.authentication import caller_of
 from flowrunner.api.http.requests import Since, Until, moment_of, text_filter
 from flowrunner.api.http.routing import ProtectedRoute
-from flowrunner.api.http.state import services_of
+from flowrunner.api.http.state import now_of, services_of
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports.overview import OpenExecution, RecentExecution
@@ -228,8 +228,8 @@ async def get_histogram(
     found = await services_of(request).overviews.histogram(
         caller_of(request),
         flow_id=None if flow_id is None else FlowId(flow_id),
-        since=moment_of("since", since),
-        until=moment_of("until", until),
+        since=moment_of("since", since, now=now_of(request)),
+        until=moment_of("until", until, now=now_of(request)),
         buckets=buckets,
     )
     return answer(HistogramAnswer.of(found))

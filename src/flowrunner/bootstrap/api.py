@@ -61,6 +61,7 @@ def assemble_api(
     app = build_app(
         AppState(
             services=services,
+            clock=clock,
             setup=setup,
             readiness=readiness,
             metrics=metrics.text,

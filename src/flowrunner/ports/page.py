@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
-from flowrunner.domain.errors import invalid
+from flowrunner.domain.errors import InvalidInput, invalid
 from flowrunner.domain.static_dataclass import static_dataclass
 
 T = TypeVar("T")
@@ -42,6 +42,18 @@ class Page:
         """Return the text after which the entries of the page sort."""
         return self.cursor or ""
 
+    def after_id(self, kind: str) -> str:
+        """Return the id after which the entries of the page are; "" at the beginning.
+
+        Args:
+            kind: The kind of the ids, such as `token`.
+
+        Raises: InvalidInput for another cursor.
+        """
+        if self.after and not self.after.startswith(f"{kind}-"):
+            raise _not_a_cursor()
+        return self.after
+
     @property
     def before(self) -> int:
         """Return the number below which the entries of the page are. Raises: InvalidInput for another cursor."""
@@ -68,8 +80,12 @@ _DIGITS: Final = 19
 def number_of(cursor: str) -> int:
     """Raises: InvalidInput."""
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < _DIGITS):
-        raise invalid("cursor", "must be the `next_cursor` of an earlier page")
+        raise _not_a_cursor()
     return int(cursor)
+
+
+def _not_a_cursor() -> InvalidInput:
+    return invalid("cursor", "must be the `next_cursor` of an earlier page")
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,10 +171,10 @@ def _check_names(documents: Sequence[FlowDocument]) -> None:
     for document in documents:
         try:
             check_name(document.name)
-            wrong = "is the name of several flows of this request" if counts[composed(document.name)] > 1 else None
-        except NotFound:
-            wrong = "is no possible name of a flow"
-        if wrong is not None:
-            faults.append((document.name, document.place, Fault(path="name", message=wrong, code="name")))
+        except InvalidInput as error:
+            faults += [(document.name, document.place, fault) for fault in error.faults]
+        if counts[composed(document.name)] > 1:
+            fault = Fault(path="name", message="several flows of this request have this name", code="name")
+            faults.append((document.name, document.place, fault))
     if faults:
         raise InvalidFlows(faults)

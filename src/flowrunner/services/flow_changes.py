@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import NotFound, PreconditionFailed, invalid, quoted
+from flowrunner.domain.errors import PreconditionFailed, invalid, quoted
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_names import composed, unseen_in
 from flowrunner.domain.flow_tools import FlowTool, tool_name
@@ -104,7 +104,7 @@ class FlowChanger:
         for field, said in (("name", self.draft.name), ("definition", self.flow and self.flow.name)):
             if said and composed(said) != composed(name):
                 hint = "give the same name or none; to rename a flow, change it by its id"
-                raise invalid(field, f"says the name {quoted(said)}, and the address {quoted(name)}", hint=hint)
+                raise invalid(field, f"has the name {quoted(said)}, but the request names {quoted(name)}", hint=hint)
         return replace(self, draft=replace(self.draft, name=name))
 
     def created(self) -> SavedFlow:
@@ -187,9 +187,9 @@ def _tool_of(name: str, inputs: str | None) -> FlowTool | None:
 
 
 def check_name(name: str) -> None:
-    """Raises: NotFound if no flow can have this name."""
+    """Raises: InvalidInput if no flow can have this name."""
     if not name.strip() or len(name) > MAX_NAME_CHARACTERS:
-        raise NotFound("flow")
+        raise invalid("name", f"must have 1 to {MAX_NAME_CHARACTERS} characters, and not only spaces")
 
 
 def _checked_name(name: str, before: str | None = None) -> str:

@@ -233,7 +233,7 @@ class SqlAccounts:
         return await self._database.write(lambda tx: tx.run(REHASH, values)) == 1
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
-        values = {"role": role, "after": page.after}
+        values = {"role": role, "after": page.after_id("account")}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [account_of(row) for row in rows], total
 

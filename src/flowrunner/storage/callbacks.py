@@ -224,7 +224,7 @@ class SqlCallbacks:
         await self._database.write(create, audit=audit)
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[CallbackView], int]:
-        values = {"workspace_id": workspace_id, "after": page.after}
+        values = {"workspace_id": workspace_id, "after": page.after_id("callback")}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 

@@ -346,11 +346,12 @@ async def _ids_of_far_page(tx: Transaction, statements: Search, values: dict[str
 
 def _from_cursor(wanted: ExecutionFilter, page: Page) -> ExecutionFilter:
     """Return the filter for the ids after the cursor of the page."""
-    if not page.cursor:
+    cursor = page.after_id("exec")
+    if not cursor:
         return wanted
     if page.is_reversed:
-        return replace(wanted, first_id=max(wanted.first_id or "", _after(page.cursor)))
-    return replace(wanted, end_id=page.cursor if wanted.end_id is None else min(wanted.end_id, page.cursor))
+        return replace(wanted, first_id=max(wanted.first_id or "", _after(cursor)))
+    return replace(wanted, end_id=cursor if wanted.end_id is None else min(wanted.end_id, cursor))
 
 
 def _after(id: str) -> str:

@@ -152,7 +152,7 @@ def _position(sort: FlowSort, page: Page) -> dict[str, str | int]:
     if not page.after:
         return {}
     if sort == "created_at":
-        return {"after_id": page.after}
+        return {"after_id": page.after_id("flow")}
     id, other = page.pair
     if sort == "updated_at":
         return {"after_id": id, "after_updated_at": number_of(other)}

@@ -78,7 +78,7 @@ class SqlInvitations:
         return "" if row is None else str(row[0])
 
     async def page(self, id: WorkspaceId, *, now: datetime, page: Page) -> tuple[Sequence[Invitation], int]:
-        values = {"workspace_id": id, "now": to_ms(now), "after": page.after}
+        values = {"workspace_id": id, "now": to_ms(now), "after": page.after_id("invitation")}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_invitation(row) for row in rows], total
 

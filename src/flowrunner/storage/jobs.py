@@ -104,7 +104,7 @@ class SqlJobs:
         return Job(**_fields(row))
 
     async def page(self, workspace_id: WorkspaceId, *, page: Page) -> tuple[Sequence[Job], int]:
-        values = {"workspace_id": workspace_id, "before": page.cursor or AFTER_ALL}
+        values = {"workspace_id": workspace_id, "before": page.after_id("job") or AFTER_ALL}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [Job(**_fields(row)) for row in rows], total
 

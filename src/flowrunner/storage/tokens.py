@@ -112,12 +112,12 @@ class SqlTokens:
         return await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        values = {"account_id": account_id, "after": page.after}
+        values = {"account_id": account_id, "after": page.after_id("token")}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, page, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
     async def page_of_workspace(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        values = {"workspace_id": id, "after": page.after}
+        values = {"workspace_id": id, "after": page.after_id("token")}
         rows, total = await self._database.read(
             lambda tx: page_and_total(tx, page, PAGE_OF_WORKSPACE, COUNT_OF_WORKSPACE, values)
         )

@@ -5739,7 +5739,7 @@ export interface components {
             status?: string | null;
             /**
              * Since
-             * @description Those that started then or later.
+             * @description Those that started then or later; `-24h`: that long ago.
              */
             since?: string | null;
             /**
@@ -7002,9 +7002,9 @@ export interface operations {
             query?: {
                 /** @description Only executions of this flow. */
                 flow_id?: string | null;
-                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
+                /** @description Only from then on: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 since?: string | null;
-                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
+                /** @description Only before then: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 until?: string | null;
                 /** @description The number of buckets of equal length. */
                 buckets?: number;
@@ -7488,9 +7488,9 @@ export interface operations {
                 flow?: string | null;
                 /** @description One status, or several, separated by commas or in several parameters. */
                 status?: string | null;
-                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
+                /** @description Only from then on: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 since?: string | null;
-                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
+                /** @description Only before then: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 until?: string | null;
                 /** @description Only failures with this `error_type`. */
                 error_type?: string | null;
@@ -24446,9 +24446,9 @@ export interface operations {
                 object_kind?: string | null;
                 object_id?: string | null;
                 outcome?: ("done" | "failed" | "denied") | null;
-                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
+                /** @description Only from then on: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 since?: string | null;
-                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
+                /** @description Only before then: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 until?: string | null;
                 /** @description The maximum number of entries to return. */
                 limit?: number;
@@ -24573,9 +24573,9 @@ export interface operations {
                 object_kind?: string | null;
                 object_id?: string | null;
                 outcome?: ("done" | "failed" | "denied") | null;
-                /** @description Only from this moment or day on (RFC 3339; a day begins in UTC). */
+                /** @description Only from then on: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 since?: string | null;
-                /** @description Only before this moment or day (RFC 3339; a day begins in UTC). */
+                /** @description Only before then: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago. */
                 until?: string | null;
                 /** @description The maximum number of entries to return. */
                 limit?: number;

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from flowrunner.domain.errors import InvalidInput, invalid
+from flowrunner.domain.errors import InvalidInput, invalid, quoted
 from flowrunner.services.flow_batches import MAX_BYTES, MAX_FLOWS, FlowDocument
 
 SUFFIX: Final = ".yaml"
@@ -58,7 +58,7 @@ def _check_directory(archive: bytes) -> None:
     """Reject an archive whose list of files is too long to be read. Raises: InvalidInput."""
     at = archive.rfind(_END_SIGNATURE, max(len(archive) - _MOST_COMMENT - _END.size, 0))
     if at < 0 or len(archive) < at + _END.size:
-        raise invalid("archive", "is no zip archive", code="archive")
+        raise invalid("archive", "is not a zip archive", code="archive")
     _, _, _, _, count, size, _, _ = _END.unpack_from(archive, at)
     if archive.rfind(_END_OF_LARGE, max(at - 20, 0), at) >= 0:
         raise _too_large()
@@ -73,19 +73,19 @@ def _name_of(entry: zipfile.ZipInfo) -> str:
 
     def wrong(message: str) -> InvalidInput:
         hint = "each file is a document called <percent-encoded name>.yaml, in no directory"
-        return invalid(entry.filename[:200], message, code="archive", hint=hint)
+        return invalid("archive", f"{quoted(entry.filename)} {message}", code="archive", hint=hint)
 
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if entry.is_dir() or kind not in (0, stat.S_IFREG):
-        raise wrong("is no regular file")
+        raise wrong("is not a regular file")
     if not entry.filename.endswith(SUFFIX) or "/" in entry.filename or "\\" in entry.orig_filename:
-        raise wrong("is no name of a document")
+        raise wrong("is not the name of a document")
     if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
         raise wrong("is encrypted, or compressed with an unusual method")
     try:
         return unquote_to_bytes(entry.filename.removesuffix(SUFFIX)).decode()
     except UnicodeDecodeError:
-        raise wrong("is no percent-encoded UTF-8") from None
+        raise wrong("is not percent-encoded UTF-8") from None
 
 
 def _texts(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _texts(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Iterator
         try:
             yield b"".join(chunks).decode()
         except UnicodeDecodeError:
-            raise invalid(entry.filename[:200], "is not UTF-8", code="archive") from None
+            raise invalid("archive", f"{quoted(entry.filename)} is not UTF-8", code="archive") from None
 
 
 def _too_many() -> InvalidInput:

@@ -105,10 +105,18 @@ Cursor: TypeAlias = Annotated[
 ]
 Count: TypeAlias = Annotated[bool, Query(description="With `cursor`: return the `total` too.")]
 Since: TypeAlias = Annotated[
-    str | None, Query(max_length=40, description="Only from this moment or day on (RFC 3339; a day begins in UTC).")
+    str | None,
+    Query(
+        max_length=40,
+        description="Only from then on: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago.",
+    ),
 ]
 Until: TypeAlias = Annotated[
-    str | None, Query(max_length=40, description="Only before this moment or day (RFC 3339; a day begins in UTC).")
+    str | None,
+    Query(
+        max_length=40,
+        description="Only before then: a moment or day (RFC 3339; a day begins in UTC), or `-24h`, that long ago.",
+    ),
 ]
 
 
@@ -134,10 +142,19 @@ def text_filter(description: str | None = None) -> Any:
     return Query(min_length=1, max_length=200, description=description)
 
 
-def moment_of(name: str, text: str | None) -> datetime | None:
-    """Return the moment, or the beginning of the day, that a query parameter names. Raises: InvalidInput."""
+def moment_of(name: str, text: str | None, *, now: datetime | None = None) -> datetime | None:
+    """Return the moment, or the beginning of the day, that a query parameter names. Raises: InvalidInput.
+
+    Args:
+        now: Also accepts a duration before this moment, as `-24h`.
+    """
     if text is None:
         return None
+    if now is not None and text.startswith("-"):
+        try:
+            return now - timedelta(seconds=parse_duration(text[1:]))
+        except ValueError:
+            raise invalid(name, "must be a duration such as -24h or -7d, a moment, or a day") from None
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

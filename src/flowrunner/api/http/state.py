@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
@@ -18,6 +19,7 @@ from flowrunner.api.manual import Manual
 from flowrunner.api.open_streams import OpenStreams
 from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.ports.clock import Clock
 from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.bundle import Services
@@ -97,6 +99,7 @@ class AppState:
     """
 
     services: Services
+    clock: Clock
     setup: SetUp
     readiness: ReadinessCheck
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
@@ -129,3 +132,7 @@ def state_of(connection: HTTPConnection) -> AppState:
 
 def services_of(connection: HTTPConnection) -> Services:
     return state_of(connection).services
+
+
+def now_of(connection: HTTPConnection) -> datetime:
+    return state_of(connection).clock.now()
