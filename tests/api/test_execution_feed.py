@@ -255,3 +255,24 @@ async def test_what_is_being_read_while_the_last_listener_goes_is_sent_to_the_ne
     assert [message["type"] for message in await texts(second)] == ["ready"]
     assert [message["id"] for message in await texts(second)] == ["exec-00000"]
     await second.aclose()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_comes_back_after_changes_were_no_longer_followed_reads_the_list_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution_feed, "_LINGER_SECONDS", 0.0)
+    broadcast = LocalBroadcast()
+    feed = ExecutionFeed(Stored(), broadcast)  # type: ignore[arg-type] # only summaries are read
+    first = feed.follow([MARA], None)
+    (ready,) = await texts(first)
+    await first.aclose()
+    async with asyncio.timeout(PATIENCE):
+        while broadcast._on_change is not None:  # noqa: ASYNC110 # nothing tells when it is no longer watched
+            await asyncio.sleep(0)
+    published(broadcast, 1)
+
+    second = feed.follow([MARA], ready["cursor"])
+
+    assert [message["type"] for message in await texts(second)] == ["reset"]
+    await second.aclose()

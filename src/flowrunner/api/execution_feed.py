@@ -169,6 +169,8 @@ class ExecutionFeed:
     def _stop_watching(self) -> None:
         self._events.unwatch()
         self._is_watching = self._has_missed = False
+        # The last cursor is too old from now on: changes are no longer noted.
+        self._seq += 1
         self._changed.clear()
         self._latest.clear()
 
