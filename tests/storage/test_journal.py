@@ -189,6 +189,23 @@ async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_a
     assert await concurrency.older_with_key(ExecutionId("e1")) == ["e5", "e7"]
 
 
+async def test_one_that_has_ended_is_newer_than_none_even_where_its_position_is_in_use_again(
+    journal: SqlJournal, concurrency: SqlConcurrencyLimits
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(limited("e1", epoch=epoch))
+    await journal.append(limited("e2", epoch=epoch, is_queued=True))
+    await journal.append(completion("e1", epoch=epoch))
+    assert await concurrency.admit("key") == ("e2", MARA)
+    await journal.append(completion("e2", epoch=epoch))
+
+    await journal.append(limited("e3", epoch=epoch))
+    await journal.append(limited("e4", epoch=epoch, is_queued=True))
+
+    assert await concurrency.older_with_key(ExecutionId("e4")) == ["e3"]
+    assert await concurrency.older_with_key(ExecutionId("e2")) == []
+
+
 async def test_a_slot_is_free_while_fewer_hold_one_or_wait_than_the_limit_allows(
     journal: SqlJournal, concurrency: SqlConcurrencyLimits
 ) -> None:
