@@ -17,6 +17,7 @@ from flowrunner.dispatch.processes.engine_processes import EngineProcesses, Proc
 from flowrunner.dispatch.processes.packed import PackedAppend, PackedSignal, PackedStart, pack_append, unpack_append
 from flowrunner.dispatch.processes.remote_execution import RemoteExecution
 from flowrunner.dispatch.processes.requests import ProcessRequests, ServerParts
+from flowrunner.dispatch.processes.server_ports import ServerJournal
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import LimitReached, NotFound, Unavailable
 from flowrunner.domain.events import NodeCompleted, NodeStarted
@@ -24,10 +25,12 @@ from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.replay import Replay
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports.dispatch import Cancel, Signal
 from flowrunner.ports.event_codec import encode_event
 from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, Summary
+from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.flows import SqlFlows
 from support.databases import MARA, NOON
 from support.dependencies import REQUESTED, machine
@@ -250,6 +253,35 @@ async def test_a_signal_to_a_process_that_dies_has_an_unknown_outcome_and_a_canc
         assert not cancelled.done()
 
 
+async def hides_nothing(workspace_id: WorkspaceId) -> Sequence[str]:
+    return ()
+
+
+async def test_the_memory_of_a_large_execution_is_held_until_it_leaves_the_process(tmp_path: Path) -> None:
+    id = ExecutionId("exec-1")
+    async with machine(tmp_path / "data.db") as engine, connected() as (server, process), asyncio.timeout(30):
+        memory = engine.deps.memory = FairMemory()
+        await engine.save("nodes: {a: {type: delay, params: {duration: 2h}}}")
+        await engine.start(id=id, input=[[]] * 60_000)
+        await engine.until_parked(id)
+        definitions = SqlFlows(engine.database)
+        parts = ServerParts(deps=engine.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
+        requests = ProcessRequests(parts, server)
+        server.serve(requests.handlers)
+        journal = ServerJournal(process)
+        before, replay = memory.memory.held(MARA), Replay()
+
+        held = requests.hold(id, None)
+        stored = await journal.load(id, replay.add)
+        loaded = memory.memory.held(MARA)
+        requests.leave(held)
+
+    assert replay.state.seq == stored.last_seq
+    assert before == 0
+    assert loaded > 4
+    assert memory.memory.held(MARA) == 0
+
+
 async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died(
     tmp_path: Path,
 ) -> None:
@@ -296,9 +328,6 @@ async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died
         pairs.append((ours, theirs))
         return Process(ours)
 
-    async def hidden(workspace_id: WorkspaceId) -> Sequence[str]:
-        return ()
-
     async with machine(tmp_path / "data.db") as alone, asyncio.timeout(30):
         await alone.save("nodes: {a: {type: transform, params: {value: 1}}}")
         new = NewExecution(
@@ -311,7 +340,7 @@ async def test_a_start_waits_for_another_process_when_the_only_one_has_just_died
         )
         flow = await alone.library.get(MARA, new.revision_id)
         definitions = SqlFlows(alone.database)
-        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hidden, link_key=bytes)
+        parts = ServerParts(deps=alone.deps, definitions=definitions, hidden=hides_nothing, link_key=bytes)
         processes = EngineProcesses(FlowEngine(alone.deps), parts, start, count=1)
         await processes.open()
         try:
