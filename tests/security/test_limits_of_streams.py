@@ -20,3 +20,15 @@ async def test_beyond_the_limit_a_stream_is_rejected_and_a_run_does_not_wait(tmp
         waited = await two.mara.request("GET", f"{path}?after=1000&wait=60")
         assert_limited(waited, "max_sockets", 0)
         assert (await two.mara.request("GET", path)).status == 200
+
+
+async def test_a_run_that_cannot_wait_as_its_server_becomes_a_standby_is_answered_as_started(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path / "data") as two:
+        flow = await two.mara.flow(NAP)
+        await two.program.streams.close()
+
+        started = await two.mara.run(flow, Prefer="wait=60")
+
+        listed = await two.mara.request("GET", "/api/v1/executions")
+    assert started.status == 201
+    assert [execution["id"] for execution in listed.json["executions"]] == [started.json["execution_id"]]

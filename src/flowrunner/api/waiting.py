@@ -67,7 +67,7 @@ async def _has_ended(
     state = state_of(request)
     try:
         stream = await state.streams.admit(caller_of(request), since=request.scope[ADMITTED_AT])
-    except TooManyRequests:
+    except (TooManyRequests, Unavailable):
         # The execution has started, and the client can ask for its end.
         return False
     with state.streams.until_left(stream):
