@@ -166,6 +166,20 @@ async def test_s63_a_silent_name_fails_in_time_and_says_why(
     assert sum(end.startswith("connection.dns") and "8 lookups of other names" in end for end in endings) == 12
 
 
+async def test_s63_lookups_that_could_not_begin_take_nothing_from_later_ones(
+    clients: EgressClients, peer: Peer, names: SilentNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        endings = [await ending(clients.of(MARA), f"http://n{n}.example:{peer.port}/") for n in range(20)]
+
+    assert sum(end.startswith("connection.dns") and "cannot start a lookup" in end for end in endings) == 20
+    assert await ending(clients.of(MARA), f"http://peer.example:{peer.port}/") == "200"
+
+
 async def test_s63_no_number_of_accounts_uses_up_the_lookups_of_another(
     clients: EgressClients, peer: Peer, names: SilentNames
 ) -> None:

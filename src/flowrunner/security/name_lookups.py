@@ -20,7 +20,7 @@ _MOST_ADDRESSES: Final = 8
 
 
 class NameUnanswered(OSError):
-    """A name whose lookup took too long."""
+    """A name whose lookup took too long, or could not begin."""
 
 
 def lookup_slots(processes: int = 1) -> FairSlots:
@@ -57,7 +57,10 @@ class WorkspaceResolver(AbstractResolver):
         return found[:_MOST_ADDRESSES]
 
     def _look_up(self, host: str, port: int, family: int) -> "asyncio.Future[list[ResolveResult]]":
-        """Start a lookup. Its slot is given back when the thread ends, even if the caller no longer waits."""
+        """Start a lookup. Its slot is given back when the thread ends, even if the caller no longer waits.
+
+        Raises: NameUnanswered if it cannot begin.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
@@ -81,7 +84,13 @@ class WorkspaceResolver(AbstractResolver):
                 loop.call_soon_threadsafe(end, found)
 
         # Not a thread pool, because the end of the program would wait for its blocked threads.
-        threading.Thread(target=run, name="name lookup", daemon=True).start()
+        thread = threading.Thread(target=run, name="name lookup", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system limits the number of threads. The slot must not be lost with the lookup.
+            self._slots.give_back(self._workspace_id)
+            raise NameUnanswered("the server cannot start a lookup now, try again later") from None
         return answer
 
     async def close(self) -> None:
