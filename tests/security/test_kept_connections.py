@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.plugin import HttpAnswer, NodeFailure
+from flowrunner.security import bounded_answers, parsing_budget
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, MAX_HEAD_BYTES
 from flowrunner.security.egress import EgressClient
 from flowrunner.security.egress_policy import EgressPolicy
@@ -231,6 +232,22 @@ async def test_two_answers_to_one_request_close_a_kept_connection(client: Egress
     bodies = [(await ask(client, receiver.url)).body for _ in range(3)]
 
     assert bodies == [b"ok", b"ok", b"ok"]
+    assert receiver.connections == [1, 1, 2]
+
+
+async def test_a_second_answer_that_is_still_to_be_parsed_is_not_that_to_the_next_request(
+    client: EgressClient, receiver: ByteReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One piece in each iteration of the event loop, as with many answers at the same time.
+    monkeypatch.setattr(parsing_budget, "_BUDGET_SECONDS", 1e-9)
+    padded = _answer(b"own", f"X-Padding: {'x' * bounded_answers._PIECE_OF_HEAD}")
+    own = padded.replace(b"x" * (len(padded) - bounded_answers._PIECE_OF_HEAD), b"", 1)
+    assert len(own) == bounded_answers._PIECE_OF_HEAD
+    receiver.answers += [OK, own + _answer(b"foreign")]
+
+    bodies = [(await ask(client, receiver.url)).body for _ in range(3)]
+
+    assert bodies == [b"ok", b"own", b"ok"]
     assert receiver.connections == [1, 1, 2]
 
 
