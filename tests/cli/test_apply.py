@@ -40,6 +40,15 @@ deployment._MOST_FLOWS, deployment._send = 50, counted
 main()
 """
 
+# `flowrunner` that sends two flows with each request.
+WITH_SMALL_REQUESTS = """
+from flowrunner.cli import deployment
+from flowrunner.cli.main import main
+
+deployment._MOST_FLOWS = 2
+main()
+"""
+
 
 @pytest.fixture
 def user(account: Client, tmp_path: Path) -> User:
@@ -237,6 +246,22 @@ def test_a_deployment_that_was_killed_between_requests_is_completed_by_the_next(
     assert len(stored(user.client)) == 100
     assert user("apply", "flows").stderr == "200 flows: 100 created, 100 unchanged\n"
     assert user("apply", "flows").stderr == "200 flows: 200 unchanged\n"
+
+
+@pytest.mark.parametrize("faulty", [0, 2, 4])
+def test_a_fault_in_any_of_several_requests_leaves_all_flows_as_they_were(user: User, faulty: int) -> None:
+    write(user.home, {f"{number}.yaml": document(number) for number in range(5)})
+    write(user.home, {f"{faulty}.yaml": "nodes:\n  a: {type: webhok}\n"})
+
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_SMALL_REQUESTS, "apply", "flows"],
+        cwd=user.home, env=clean_environment(HOME=str(user.home), **user.environment), timeout=60, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.returncode == 6
+    assert f"flows/{faulty}.yaml:2:13: error node.type" in done.stderr
+    assert stored(user.client) == {}
 
 
 def test_an_export_is_what_apply_deploys(server: Server, user: User) -> None:
