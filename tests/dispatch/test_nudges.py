@@ -4,20 +4,9 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from temporalio import activity
-from temporalio.api.enums.v1 import EventType
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dispatch.cluster import PATIENCE_SECONDS, Cluster, Front
 from flowrunner.dispatch.temporal import workflow_client
-from flowrunner.dispatch.temporal.workflow import (
-    ADVANCE,
-    ADVANCE_LOCALLY,
-    NUDGE,
-    WORKFLOW,
-    AdvanceResult,
-    ExecutionWorkflow,
-)
 from flowrunner.domain.status import Status
 from support.dependencies import Acting
 from support.temporal import Temporal
@@ -83,42 +72,3 @@ async def test_what_cannot_be_done_for_one_execution_holds_up_no_other(
         assert await front.until_ended(id) == [Status.COMPLETED]
         async with asyncio.timeout(PATIENCE_SECONDS):
             await front.client.get_workflow_handle(id).result()
-
-
-async def test_a_nudge_at_the_end_of_an_advance_leads_to_another_one(machines: Cluster, front: Front) -> None:
-    id, queue = "exec-nudged", machines.url.queue
-    advances: list[str] = []
-
-    async def is_nudged() -> bool:
-        """Whether the workflow has taken the nudge, while the activity still runs."""
-        history = await front.client.get_workflow_handle(id).fetch_history()
-        kinds = [event.event_type for event in history.events]
-        nudge, task = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-        return nudge in kinds and task in kinds[kinds.index(nudge) :]
-
-    @activity.defn(name=ADVANCE_LOCALLY)
-    async def advance_locally(execution_id: str) -> AdvanceResult:
-        return AdvanceResult(is_cut_off=True)
-
-    @activity.defn(name=ADVANCE)
-    async def advance(execution_id: str) -> AdvanceResult:
-        advances.append(execution_id)
-        if len(advances) > 1:
-            return AdvanceResult(is_over=True)
-        await front.client.get_workflow_handle(id).signal(NUDGE)
-        await front.until(is_nudged)
-        # It has not seen what it was nudged for, and waits for nothing else.
-        return AdvanceResult()
-
-    async with Worker(
-        front.client,
-        task_queue=queue,
-        workflows=[ExecutionWorkflow],
-        activities=[advance_locally, advance],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    ):
-        workflow = await front.client.start_workflow(WORKFLOW, id, id=id, task_queue=queue)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await workflow.result()
-
-    assert advances == [id, id]
