@@ -1,6 +1,8 @@
 """The asynchronous client against a real server."""
 
 import asyncio
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,15 @@ async def test_the_names_of_flows_keep_their_slashes(account: PlainClient) -> No
         await client.flows.put_by_name("reports/daily", definition="nodes:\n  a: {type: return}\n")
 
         assert (await client.flows.get_by_name("reports/daily")).name == "reports/daily"
+
+
+async def test_a_file_that_cannot_be_written_is_no_fault_of_the_server(account: PlainClient, tmp_path: Path) -> None:
+    async with AsyncClient(account.url, account.token) as client:
+        with pytest.raises(FileNotFoundError):
+            await client.download("/flows/export", tmp_path / "missing" / "flows.zip")
+
+        await client.download("/flows/export", tmp_path / "flows.zip")
+    assert zipfile.is_zipfile(tmp_path / "flows.zip")
 
 
 async def test_a_login_is_used_from_then_on(account: PlainClient) -> None:

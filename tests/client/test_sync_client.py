@@ -180,6 +180,14 @@ def test_many_flows_travel_as_an_archive_or_in_one_request(client: Client, tmp_p
     ]
 
 
+def test_a_file_that_cannot_be_written_is_no_fault_of_the_server(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        client.download("/flows/export", tmp_path / "missing" / "flows.zip")
+
+    client.download("/flows/export", tmp_path / "flows.zip")
+    assert zipfile.is_zipfile(tmp_path / "flows.zip")
+
+
 def test_secrets_are_named_and_never_shown(client: Client) -> None:
     client.secrets.set("API_KEY", "a-key-of-some-length")
 

@@ -72,12 +72,22 @@ class AsyncTransport:
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         url = URL(f"{self._origin}{request.target}", encoded=True)
         try:
-            async with self._opened().request(
+            response = await self._opened().request(
                 request.method, url, data=request.body, headers=request.headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                answer = Answer(status=response.status, headers=headers, body=b"")
-                yield answer, response.content.iter_chunked(_CHUNK_BYTES)
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from None
+        async with response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            answer = Answer(status=response.status, headers=headers, body=b"")
+            yield answer, self._chunks(response)
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives. Raises: ServerUnreachable: It is cut off."""
+        # Only around the reads: an error of the caller is none of the connection.
+        try:
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
 

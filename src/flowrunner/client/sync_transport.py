@@ -70,7 +70,7 @@ class SyncTransport:
         bounds = Bounds(connecting=seconds, silence=seconds, deadline=time.monotonic() + seconds)
         with self._exchange(request, bounds) as response:
             found, read = [], 0
-            for chunk in _chunks(response):
+            for chunk in self._chunks(response):
                 read += len(chunk)
                 if read > size:
                     raise UnreadableAnswer(f"The answer has more than {size} bytes")
@@ -89,7 +89,7 @@ class SyncTransport:
         bounds = Bounds(connecting=self._connect_seconds, silence=silent_seconds, deadline=math.inf)
         with self._exchange(request, bounds) as response:
             answer = Answer(status=response.status, headers=_headers(response), body=b"")
-            yield answer, _chunks(response)
+            yield answer, self._chunks(response)
 
     def close(self) -> None:
         while self._idle:
@@ -100,21 +100,43 @@ class SyncTransport:
         """Give the response to a request. The connection is kept if it was read to its end."""
         connection, is_done = self._connected(bounds), False
         try:
-            connection.response_class = partial(_BoundedResponse, bounds)  # type: ignore[assignment]
-            connection.sock.settimeout(bounds.seconds)
-            connection.request(
-                request.method, self._origin.prefix + request.target, request.body, dict(request.headers)
-            )
-            response = connection.getresponse()
+            response = self._response(connection, request, bounds)
             yield response
             is_done = response.isclosed() and not response.will_close
-        except (OSError, http.client.HTTPException) as error:
-            raise ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True) from None
         finally:
             if is_done and len(self._idle) < _MOST_IDLE:
                 self._idle.append(connection)
             else:
                 connection.close()
+
+    def _response(
+        self, connection: http.client.HTTPConnection, request: Request, bounds: Bounds
+    ) -> http.client.HTTPResponse:
+        connection.response_class = partial(_BoundedResponse, bounds)  # type: ignore[assignment]
+        target, headers = self._origin.prefix + request.target, dict(request.headers)
+        with self._unreachable_after_errors():
+            connection.sock.settimeout(bounds.seconds)
+            connection.request(request.method, target, request.body, headers)
+            return connection.getresponse()
+
+    def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Yield the body as it arrives. Raises: ServerUnreachable: It is cut off."""
+        while True:
+            # Only around the read: an error of the caller is none of the connection.
+            with self._unreachable_after_errors():
+                chunk = response.read1(_CHUNK_BYTES)
+                if not chunk and response.length:
+                    raise http.client.IncompleteRead(b"", response.length)
+            if not chunk:
+                return
+            yield chunk
+
+    @contextmanager
+    def _unreachable_after_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerUnreachable(f"{self._origin} gave no answer: {reason_of(error)}", was_sent=True) from None
 
     def _connected(self, bounds: Bounds) -> http.client.HTTPConnection:
         while self._idle:
@@ -163,14 +185,6 @@ class _BoundedReader(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield the body as it arrives. Raises: http.client.HTTPException: It is cut off."""
-    while chunk := response.read1(_CHUNK_BYTES):
-        yield chunk
-    if response.length:
-        raise http.client.IncompleteRead(b"", response.length)
 
 
 def _is_closed(connection: http.client.HTTPConnection) -> bool:
