@@ -168,11 +168,21 @@ def test_examples_are_as_described(document: Any) -> None:
     for name, operation in operations(document).items():
         for place, described in {"body": operation.get("requestBody", {}), **operation["responses"]}.items():
             content = described.get("content", {}).get("application/json", {})
+            assert place != "body" or content == {} or "example" in content, name
             if "example" in content:
                 seen.add((operation["operationId"], place))
                 schema = {**content["schema"], "components": components}
                 assert list(VALIDATOR(schema).iter_errors(content["example"])) == [], (name, place)
     assert seen == {(operation, place) for operation, places in EXAMPLES.items() for place in places}
+
+
+def test_times_of_answers_have_a_format(document: Any) -> None:
+    for schema, field in (
+        ("CallbackAnswer", "failing_since"),
+        ("CallbackSecret", "previous_until"),
+        ("JobAnswer", "created_at"),
+    ):
+        assert document["components"]["schemas"][schema]["properties"][field]["format"] == "date-time"
 
 
 class Tour:

@@ -58,7 +58,7 @@ class SelectExecutions(Body):
         max_length=50,
         description="Those that started then or later; `-24h`: that long ago.",
     )
-    until: str | None = Field(default=None, min_length=1, max_length=50, description="Those that started before.")
+    until: str | None = Field(default=None, min_length=1, max_length=50, description="Those that started before then.")
     error_type: str | None = Field(default=None, min_length=1, max_length=200)
     node: str | None = Field(default=None, min_length=1, max_length=200, description="Those that failed at this node.")
     trigger: str | None = Field(default=None, min_length=1, max_length=200)

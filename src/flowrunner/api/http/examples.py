@@ -22,6 +22,24 @@ _EXECUTION: Final = {
     "duration": 1250, "flow_name": "Hello", "revision": 1,
 }  # fmt: skip
 _SECRET: Final = {"key": "API_KEY", "created_at": _AT, "updated_at": _AT}
+_JOB: Final = {
+    "id": "job-01m8fb1d3f5h7k9n2q4s6u8w0y1a3c5e7g9j", "type": "executions.rerun", "status": "running", "total": 12,
+    "done": 3, "failed": 0, "errors": [], "created_at": _AT,
+}  # fmt: skip
+_STEP: Final = {
+    "id": 3, "step": "hello.1", "node_id": "hello", "node_type": "return", "status": "completed", "attempts": 1,
+    "started_at": _AT, "completed_at": _LATER, "duration": 1250, "queued": 0, "action": "default",
+}  # fmt: skip
+_PART: Final = {"limit": 10, "offset": 0}
+_WORDS: Final = "five-blue-otters-swim"
+_OPAQUE: Final = "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT"
+# The SHA-256 of it.
+_DIGEST: Final = "5d66db3f3e90a632b80f7e59a480dbae32383cffe16a8cb30d5425dcc5b5433b"
+_EMAIL: Final = "kim@example.com"
+_MEMBER: Final = {"account": _EMAIL, "role": "operator"}
+_TESTED: Final = f"{_DEFINITION}tests:\n  ada: {{input: {{name: Ada}}, expect: {{result: 'Hello, Ada'}}}}\n"
+# A year of executions, but no more than ten thousand.
+_RETENTION: Final = {"max_age_seconds": 31_536_000, "max_count": 10_000}
 
 # By operation: the `body`, and the answers by status.
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -42,9 +60,75 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "201": {**_STARTED, "revision": 1},
     },
     "getExecution": {"200": {**_EXECUTION, "input": {"name": "Ada"}, "result": "Hello, Ada"}},
+    "listFlows": {"200": {"flows": [_FLOW], "total": 1, **_PART}},
+    "listExecutions": {"200": {"executions": [_EXECUTION], "total": 1, **_PART}},
+    "getLogs": {
+        "200": {"logs": [{"timestamp": _AT, "level": "info", "message": "Execution started"}], "total": 1, **_PART}
+    },
+    "listSteps": {
+        "200": {
+            "steps": [
+                {
+                    **_STEP,
+                    "input": {"size": 14, "value": {"name": "Ada"}},
+                    "result": {"size": 12, "value": "Hello, Ada"},
+                }
+            ]
+        }
+    },
+    "changeExecutions": {
+        "body": {"action": "rerun", "filter": {"flow": "Hello", "since": "-24h", "unrepaired": True}},
+        "202": _JOB,
+    },
+    "getJob": {"200": {**_JOB, "status": "completed", "done": 12, "completed_at": _LATER}},
+    "saveFlows": {
+        "body": {"flows": [{"name": "Hello", "definition": _DEFINITION}]},
+        "200": {"flows": [{**_FLOW, "action": "create"}]},
+    },
+    "sketchFlow": {"body": {"definition": _DEFINITION}},
+    "testFlow": {"body": {"definition": _TESTED}},
+    "tryNode": {"body": {"definition": _DEFINITION, "node": "hello", "flow_input": {"name": "Ada"}}},
+    "moveFlow": {"body": {"workspace": "data-team"}},
+    "copyFlow": {"body": {"name": "Hello again"}},
+    "setFlowRetention": {"body": _RETENTION},
+    "setWorkspaceRetention": {"body": _RETENTION},
+    "backfillTrigger": {"body": {"from": "2027-01-01", "to": "2027-02-01"}},
+    "createCallback": {
+        "body": {"url": "https://hooks.example.com/flows", "events": ["execution.failed"], "name": "Failures"},
+    },
+    "changeCallback": {"body": {"enabled": False}},
     "sendSignal": {"body": {"payload": {"amount": 12}}},
     "answerApproval": {"body": {"approved": True}},
     "createSecret": {"body": {"key": "API_KEY", "value": "a-key-of-some-length"}, "200": _SECRET, "201": _SECRET},
     "createToken": {"body": {"name": "Deployment", "scopes": ["read", "write"], "expires_in": "90d"}},
     "createWorkspace": {"body": {"name": "Data team", "slug": "data-team"}},
+    "createWorkspaceSecret": {
+        "body": {"key": "API_KEY", "value": "a-key-of-some-length"},
+        "200": _SECRET,
+        "201": _SECRET,
+    },
+    "updateWorkspace": {"body": {"name": "Data platform"}},
+    "addMember": {"body": _MEMBER},
+    "changeMember": {"body": {"role": "editor"}},
+    "appointMember": {"body": {**_MEMBER, "role": "admin"}},
+    "createInvitation": {"body": {"email": _EMAIL, "role": "operator", "expires_in": "3d"}},
+    "acceptInvitation": {"body": {"token": _OPAQUE}},
+    "lookUpInvitation": {"body": {"token": _OPAQUE}},
+    "signUp": {"body": {"token": _OPAQUE, "name": "Kim", "password": _WORDS}},
+    "createAccount": {"body": {"name": "Kim", "email": _EMAIL, "password": _WORDS, "role": "user"}},
+    "updateAccount": {"body": {"password": "nine-quiet-herons-fly", "current_password": _WORDS}},
+    "confirmEmail": {"body": {"token": _OPAQUE}},
+    "askForPasswordReset": {"body": {"email": _EMAIL}},
+    "setNewPassword": {"body": {"token": _OPAQUE, "password": _WORDS}},
+    "setPreferences": {"body": {"preferences": {"theme": "dark"}}},
+    "setup": {"body": {"token": _OPAQUE, "name": "Ada", "email": "ada@example.com", "password": _WORDS}},
+    "finishLogin": {"body": {"challenge": _OPAQUE, "code": "123456"}},
+    "startTotp": {"body": {"name": "Phone"}},
+    "confirmTotp": {"body": {"code": "123456"}},
+    "addPasskey": {"body": {"challenge": _OPAQUE, "name": "Laptop", "passkey": {"id": "AQIDBA", "type": "public-key"}}},
+    "linkIdentity": {"body": {"provider": "company"}},
+    "allowCommandLogin": {"body": {"challenge": _DIGEST}},
+    "finishCommandLogin": {"body": {"code": _OPAQUE, "verifier": _OPAQUE}},
+    "rotateKeys": {"body": {"kinds": ["signing"]}},
+    "setPause": {"body": {"paused": True}},
 }

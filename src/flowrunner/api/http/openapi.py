@@ -140,7 +140,9 @@ def answer_schemas(answers: set[type[Answer]]) -> dict[str, Schema]:
 
 
 # Fields with times, beside those whose name ends with `_at`.
-_TIMES: Final = frozenset({"at", "timestamp", "since", "until"})
+_TIMES: Final = frozenset({
+    "at", "timestamp", "since", "until", "failing_since", "previous_until", "needed_until",
+})  # fmt: skip
 
 
 def _complete(schema: Schema) -> None:
