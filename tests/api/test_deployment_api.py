@@ -111,6 +111,15 @@ def test_a_name_without_a_flow_is_not_found(account: Client) -> None:
         assert_error(account.post(f"{by_name(name)}/run", {}), 404)
 
 
+def test_a_name_that_is_not_utf8_makes_no_flow(account: Client) -> None:
+    details = assert_error(send(account, "PUT", "/api/v1/flows/by-name/caf%E9", SMALLEST), 422)
+
+    assert (details["field"], details["reason"]) == ("name", "is not percent-encoded UTF-8")
+    assert flows_of(account) == []
+    # The character that stands for such bytes is one that a name can have.
+    assert send(account, "PUT", by_name("\ufffd"), SMALLEST).status == 201
+
+
 def test_a_name_that_no_flow_can_have_is_rejected(account: Client) -> None:
     for name in (" ", "x" * 201):
         details = assert_error(send(account, "PUT", by_name(name), SMALLEST), 422)
@@ -144,6 +153,7 @@ def test_a_name_of_two_flows_is_a_conflict(account: Client) -> None:
         account.get(by_name("N")), send(account, "PUT", by_name("N"), SMALLEST), account.post(f"{by_name('N')}/run"),
     ):  # fmt: skip
         assert_error(reply, 409, "Several flows are called 'N': rename one of them, or use the id of the flow")
+        assert reply.json["error"]["hint"] == "GET /api/v1/flows?name= lists the flows with the name"
     account.delete(f"/api/v1/flows/{ids[0]}")
     assert account.get(by_name("N")).json["id"] == ids[1]
 

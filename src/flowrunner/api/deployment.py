@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Final
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
@@ -45,6 +46,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.api.starts import RunFlow, run
 from flowrunner.api.waiting import PREFER
 from flowrunner.domain.account import Right
+from flowrunner.domain.errors import invalid
 from flowrunner.ports.flows import FlowChange
 from flowrunner.services.flow_batches import MAX_FLOWS, FlowDocument
 
@@ -79,6 +81,7 @@ async def get_flow_by_name(request: Request, name: str) -> Reply[FlowDetail]:
 @RoutePolicy(most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True, parameters=[IF_MATCH, IF_NONE_MATCH_ANY, DRY_RUN])
 async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Reply[FlowAnswer]:
     """Create the flow with this name, or change it. A flow that has all of the changes stays as it is."""
+    _check_encoding(request)
     dry_run = is_dry_run(request)
     change = await services_of(request).flows.put_named(
         caller_of(request), name, draft_of(request, body), condition=condition_of(request), dry_run=dry_run
@@ -86,6 +89,14 @@ async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Rep
     if dry_run:
         return await planned(request, change)
     return saved(change.after, 201 if change.before is None else 200)
+
+
+def _check_encoding(request: Request) -> None:
+    """Raises: InvalidInput if the server could not decode the name, and has put U+FFFD in place of bytes."""
+    try:
+        unquote_to_bytes(request.scope["raw_path"]).decode()
+    except UnicodeDecodeError:
+        raise invalid("name", "is not percent-encoded UTF-8", hint="é is %C3%A9, for example") from None
 
 
 @router.post(

@@ -126,6 +126,13 @@ class FlowDisabled(Conflict):
         super().__init__(f"The flow {quoted(name)} is disabled and starts no executions: enable it first")
 
 
+class AmbiguousName(Conflict):
+    """Several flows have the name by which one of them was asked for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Several flows are called {quoted(name)}: rename one of them, or use the id of the flow")
+
+
 class EmailTaken(Conflict):
     """Another account has the e-mail address."""
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import Conflict, NotFound, quoted
+from flowrunner.domain.errors import AmbiguousName, Conflict, NotFound, quoted
 from flowrunner.domain.flow_names import forms_of
 from flowrunner.domain.flow_tools import MOST_TOOLS, FlowTool
 from flowrunner.domain.limits import check_count
@@ -78,12 +78,12 @@ async def get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
 
 
 async def named(tx: Transaction, workspace_id: WorkspaceId, name: str, size: int | None) -> SavedFlow | None:
-    """Return the flow with a name, without its definition if that has another size. Raises: Conflict."""
+    """Return the flow with a name, without its definition if that has another size. Raises: AmbiguousName."""
     rows: list[Row] = []
     for form in forms_of(name):
         rows = rows or await tx.rows(NAMED, {"workspace_id": workspace_id, "name": form, "size": size})
     if len(rows) > 1:
-        raise Conflict(f"Several flows are called {quoted(name)}: rename one of them, or use the id of the flow")
+        raise AmbiguousName(name)
     return _saved_flow(rows[0]) if rows else None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowrunner.domain.errors import (
+    AmbiguousName,
     Conflict,
     DispatchUnavailable,
     EmailTaken,
@@ -122,6 +123,7 @@ _BY_ERROR: Final[Mapping[type[Exception], Guide]] = {
     FlowDisabled: Guide(
         """send {"disabled": false} with PUT /api/v1/flows/{id} to enable it""", "/docs/api.md#disabled-flows"
     ),
+    AmbiguousName: Guide("GET /api/v1/flows?name= lists the flows with the name", "/docs/api.md#documents"),
     PersonalWorkspaceNotEmpty: Guide(
         "repeat the request with 'workspace=delete', with 'workspace=give' and 'to=' the id of another account, or, if "
         "another member is an admin of it, with 'workspace=keep'",
