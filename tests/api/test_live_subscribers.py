@@ -59,7 +59,7 @@ def test_an_after_that_is_no_number_is_refused(account: Client, after: str) -> N
 def test_a_socket_has_one_value_of_a_query_parameter(account: Client) -> None:
     error = refused(account, waiting(account), 422, query="?after=1&after=2")
 
-    assert (error["message"], error["details"]["field"]) == ("after: is given 2 times, and can have one value", "after")
+    assert (error["message"], error["details"]["field"]) == ("after: is given 2 times, but takes one value", "after")
 
 
 def test_a_socket_takes_no_unknown_query_parameter(account: Client) -> None:

@@ -400,7 +400,7 @@ def test_a_query_parameter_with_one_value_is_given_once(account: Client) -> None
     assert [(fault["path"], fault["code"]) for fault in details["errors"]] == [
         ("limit", "repeated_parameter"), ("q", "repeated_parameter"),
     ]  # fmt: skip
-    assert details["errors"][0]["message"] == "is given 2 times, and can have one value"
+    assert details["errors"][0]["message"] == "is given 2 times, but takes one value"
     # Of a written description, of a dependency, and of a request that changes something.
     for path in (
         "/api/v1/executions/none?view=full&view=full",

@@ -175,7 +175,7 @@ async def delete_account(
 ) -> Reply[Message]:
     """End the account's sessions and API tokens, and decide what becomes of its personal workspace.
 
-    A deleted workspace takes its secrets along, and its executions are cancelled. Giving one to an account requires a
+    With a workspace its secrets are deleted, and its executions are cancelled. Giving one to an account requires a
     login session; API tokens are rejected.
     """
     await services_of(request).accounts.delete(

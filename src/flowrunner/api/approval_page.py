@@ -32,7 +32,7 @@ _ENDS: Final[Mapping[LinkEnd, tuple[str, str]]] = {
     "answered": ("Already answered", "This approval has its answer. Nothing was changed."),
     "expired": ("Too late", "The time for this answer is over. Nothing was changed."),
     "ended": ("No longer needed", "What this was asked for has ended. Nothing was changed."),
-    "revoked": ("Link revoked", "This link answers no longer. Ask its sender for another one."),
+    "revoked": ("Link revoked", "This link no longer works. Ask its sender for another one."),
 }
 _MOST_PROMPT: Final = 20_000
 _MOST_FAULTS: Final = 20
@@ -87,7 +87,7 @@ def over(reason: LinkEnd) -> HTMLResponse:
 
 
 def unknown() -> HTMLResponse:
-    text = "This link is not valid. It may be incomplete: open it again from the message that you have got."
+    text = "This link is not valid. It may be incomplete: open it again from the message that you received."
     return _page("Unknown link", f"<p>{text}</p>", status=404)
 
 

@@ -195,7 +195,7 @@ async def get_callback(request: Request, id: str) -> Reply[CallbackAnswer]:
 async def change_callback(request: Request, id: str, body: ChangeCallback) -> Reply[CallbackAnswer]:
     """Change the fields that the body has. A callback that is enabled begins without its earlier failures."""
     given = body.model_fields_set
-    # Those that a callback always has have no null: such a field changes nothing.
+    # A null changes nothing where a callback always has a value.
     change = CallbackChange(
         name=present(body.name),
         events=present(body.events),
@@ -228,7 +228,7 @@ async def rotate_callback_secret(request: Request, id: str) -> Reply[CallbackSec
 
 @router.post("/{id}/test", responses=errors(401, 403, 404))
 async def test_callback(request: Request, id: str) -> Reply[DeliveryAnswer]:
-    """Send a test message now, once, and return how that went."""
+    """Send a test message now, once, and return the outcome."""
     return answer(DeliveryAnswer.of(await services_of(request).callbacks.test(caller_of(request), CallbackId(id))))
 
 

@@ -73,14 +73,14 @@ async def get_flow_by_name(request: Request, name: str) -> Reply[FlowDetail]:
     _BY_NAME,
     responses={
         # No ETag is promised: a dry run of a creation has none.
-        200: {"description": "The flow was changed, or has all of the changes"},
+        200: {"description": "The flow was changed, or already has all of the changes"},
         201: {"description": "The flow was created", **with_etag(201)[201]},
         **errors(401, 403, 404, 409, 412, *BODY_ERRORS),
     },
 )
 @RoutePolicy(most_bytes=MAX_FLOW_BODY_BYTES, takes_yaml=True, parameters=[IF_MATCH, IF_NONE_MATCH_ANY, DRY_RUN])
 async def put_flow_by_name(request: Request, name: str, body: UpdateFlow) -> Reply[FlowAnswer]:
-    """Create the flow with this name, or change it. A flow that has all of the changes stays as it is."""
+    """Create the flow with this name, or change it. A flow that already has all of the changes stays as it is."""
     _check_encoding(request)
     dry_run = is_dry_run(request)
     change = await services_of(request).flows.put_named(
@@ -135,7 +135,7 @@ class DeployedFlow(FlowAnswer, frozen=True, kw_only=True):
     action: Annotated[
         str,
         Meta(
-            description="`none` if the flow had all of the changes.",
+            description="`none` if the flow already had all of the changes.",
             extra_json_schema={"enum": ["create", "update", "none"]},
         ),
     ]

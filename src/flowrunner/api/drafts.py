@@ -44,7 +44,7 @@ class SketchNode(Answer, frozen=True, kw_only=True):
     parent: Annotated[str | UnsetType, Meta(description="The id of the node that holds it.")] = UNSET
     branch: str | UnsetType = UNSET
     is_start: Annotated[bool, Meta(description="The flow, the loop or the branch begins here.")]
-    handles: Annotated[Handled | UnsetType, Meta(description="The end of the flow that it is run at.")] = UNSET
+    handles: Annotated[Handled | UnsetType, Meta(description="The end of the flow that it handles.")] = UNSET
     path: Annotated[str, Meta(description="Its place in the document, as in the `path` of faults.")]
     line: int
     column: int

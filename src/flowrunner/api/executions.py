@@ -145,7 +145,7 @@ async def cancel_execution(
         bool, Query(description="End the execution immediately: skip `on_finish`, or interrupt handlers that run.")
     ] = False,
 ) -> Reply[Message]:
-    """Cancel an execution. Its flow has ended when this answers; `on_finish` may still run.
+    """Cancel an execution. Its flow has ended when this returns; `on_finish` may still run.
 
     A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
     """

@@ -110,7 +110,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     action: Annotated[
         str,
         Meta(
-            description="`none` if the flow has all of the changes.",
+            description="`none` if the flow already has all of the changes.",
             extra_json_schema={"enum": ["create", "update", "none"]},
         ),
     ]

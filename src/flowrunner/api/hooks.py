@@ -319,6 +319,6 @@ async def replay_hook_delivery(request: Request, id: str, delivery_id: str) -> R
 
 @router.post("/rotate", responses=errors(401, 403, 404, 409))
 async def rotate_hook(request: Request, id: str) -> Reply[TriggerAnswer]:
-    """Give a webhook trigger another URL. The old one is unknown from now on."""
+    """Give a webhook trigger another URL. The old one no longer works."""
     trigger = await services_of(request).triggers.rotate(caller_of(request), TriggerId(id))
     return answer(TriggerAnswer.of(trigger, caller_of(request)))

@@ -131,7 +131,7 @@ async def list_invitations(request: Request, id: str, page: Paging) -> Reply[Inv
 @router.delete("/{invitation_id}", responses=errors(401, 403, 404))
 @RoutePolicy(right=Right.MEMBERS)
 async def revoke_invitation(request: Request, id: str, invitation_id: str) -> Reply[Message]:
-    """Revoke an invitation. Its link is worthless from now on."""
+    """Revoke an invitation. Its link no longer works."""
     await services_of(request).invitations.revoke(caller_of(request), InvitationId(invitation_id))
     return answer(Message(message="Invitation revoked successfully"))
 

@@ -184,7 +184,7 @@ class JobList(ListAnswer, frozen=True):
 )
 @RoutePolicy(right=Right.RUN, is_change=True, repeats=Repeats(), parameters=[DRY_RUN])
 async def change_executions(request: Request, body: BatchBody) -> Reply[JobAnswer]:
-    """Re-run, cancel or delete many executions, in a job. To delete requires the right to write."""
+    """Re-run, cancel or delete many executions, in a job. Deleting requires the right to write."""
     bulk, caller, selection = services_of(request).bulk, caller_of(request), body.selection(now_of(request))
     if is_dry_run(request):
         plan = PlannedJob.of(body.action, await bulk.plan(caller, body.action, selection))

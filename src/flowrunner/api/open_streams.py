@@ -145,7 +145,7 @@ class OpenStreams:
         await self._end_unless_alive(list(self._open.get(account_id, ())))
 
     async def revalidate_workspace(self, id: WorkspaceId) -> None:
-        """End the streams of a workspace that their callers may not read any more."""
+        """End the streams of a workspace that their callers may no longer read."""
         await self._end_unless_alive(
             [stream for streams in self._open.values() for stream in streams if id in stream.workspaces]
         )

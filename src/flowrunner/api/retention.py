@@ -27,13 +27,13 @@ class SetRetention(Body):
         default=None,
         ge=int(SHORTEST_AGE.total_seconds()),
         le=int(LONGEST_AGE.total_seconds()),
-        description="Executions are deleted when they ended longer ago. Absent: what holds otherwise.",
+        description="Executions are deleted when they ended longer ago. If absent, the next wider rule applies.",
     )
     max_count: int | None = Field(
         default=None,
         ge=1,
         le=MOST_KEPT,
-        description="Ended executions of a flow that are kept, the latest. Absent: what holds otherwise.",
+        description="The latest ended executions of a flow that are kept. If absent, the next wider rule applies.",
     )
 
 

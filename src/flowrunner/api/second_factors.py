@@ -180,7 +180,7 @@ async def new_recovery_codes(request: Request) -> Reply[NewRecoveryCodes]:
 @router.delete("/{id}", responses=errors(401, 403, 404))
 @RoutePolicy(right=Right.LOGIN, is_change=True)
 async def remove_second_factor(request: Request, id: str) -> Reply[Message]:
-    """Remove a second factor. The recovery codes go with the last one."""
+    """Remove a second factor. The recovery codes are removed with the last one."""
     await services_of(request).second_factors.remove(caller_of(request), FactorId(id))
     return answer(Message(message="Second factor removed successfully"))
 

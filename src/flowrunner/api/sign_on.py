@@ -162,7 +162,7 @@ async def link_identity(request: Request, body: Link) -> Reply[LinkAnswer]:
 @router.delete("/{id}", responses=errors(401, 403, 404, 409))
 @RoutePolicy(right=Right.LOGIN, is_change=True)
 async def unlink_identity(request: Request, id: str) -> Reply[Message]:
-    """End the link to an account of a provider, unless the account could not log in any more."""
+    """End the link to an account of a provider, unless the account could then no longer log in."""
     await services_of(request).sign_on.unlink(caller_of(request), id)
     return answer(Message(message="Identity unlinked successfully"))
 

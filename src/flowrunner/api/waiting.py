@@ -83,7 +83,7 @@ async def raise_present_refusal(request: Request, id: ExecutionId) -> NoReturn:
 
     Raises:
         Unauthorized: The session or token has ended.
-        NotFound: The account has no role in the workspace of the execution any more.
+        NotFound: The account no longer has a role in the workspace of the execution.
     """
     route: BoundedRoute = request.scope["route"]
     await route.admit(request)

@@ -109,7 +109,7 @@ class Flows(Group[K]):
         if_match: str | None = None,
         if_none_match: str | None = None,
     ) -> Call[Flow]:
-        """Create the flow with this name, or change it. A flow that has all of the changes stays as it is.
+        """Create the flow with this name, or change it. A flow that already has all of the changes stays as it is.
 
         Args:
             if_none_match: `*` creates the flow, or fails if there is one.

@@ -143,7 +143,7 @@ class Callback(Model):
     disabled_at: datetime | None
     disabled_reason: str | None
     failures: int
-    failing_since: str | None
+    failing_since: datetime | None
     created_at: datetime
     updated_at: datetime
     warning: str | None
@@ -158,7 +158,7 @@ class CallbackSecret(Model):
     """
 
     secret: str
-    previous_until: str
+    previous_until: datetime
 
 
 class CommandLogin(Model):
@@ -219,7 +219,7 @@ class DeployedFlow(Model):
         same_name: Ids of other flows with its name, at most two: routes by name answer 409 for it. Only in the
             answer to a creation, and absent if there are none.
         plan: What the request would do. Only in the answer to a dry run, whose flow is not stored.
-        action: `none` if the flow had all of the changes.
+        action: `none` if the flow already had all of the changes.
         missing_secrets: Names of secrets that the flow reads and the workspace does not have. Absent without any.
     """
 
@@ -939,7 +939,7 @@ class NewCallback(Model):
     disabled_at: datetime | None
     disabled_reason: str | None
     failures: int
-    failing_since: str | None
+    failing_since: datetime | None
     created_at: datetime
     updated_at: datetime
     warning: str | None
@@ -1121,7 +1121,7 @@ class Plan(Model):
     """The schema `PlanAnswer` of the API.
 
     Attributes:
-        action: `none` if the flow has all of the changes.
+        action: `none` if the flow already has all of the changes.
         diff: A unified diff of the definitions; empty if they are equal.
         is_truncated: `true` if the difference is longer than 1 MiB and was cut off.
         summary: Null if the old definition is not valid YAML.
@@ -1305,7 +1305,7 @@ class Rotation(Model):
     kind: Literal["data", "master", "signing"]
     status: Literal["completed", "running"]
     requested_at: datetime
-    needed_until: str | None
+    needed_until: datetime | None
     completed_at: datetime | None
 
 
@@ -1433,7 +1433,7 @@ class SketchNode(Model):
         node_type: Absent if the node has none yet.
         parent: The id of the node that holds it.
         is_start: The flow, the loop or the branch begins here.
-        handles: The end of the flow that it is run at.
+        handles: The end of the flow that it handles.
         path: Its place in the document, as in the `path` of faults.
     """
 

@@ -31,7 +31,7 @@ class SecondFactors(Group[K]):
 
     @operation("removeSecondFactor")
     def remove(self, id: str) -> Call[Message]:
-        """Remove a second factor. The recovery codes go with the last one."""
+        """Remove a second factor. The recovery codes are removed with the last one."""
         return call(Message, "DELETE", f"/second-factors/{segment(id)}")
 
 

@@ -73,7 +73,7 @@ class Triggers(Group[K]):
 
     @operation("rotateHook")
     def rotate(self, id: str) -> Call[Trigger]:
-        """Give a webhook trigger another URL. The old one is unknown from now on."""
+        """Give a webhook trigger another URL. The old one no longer works."""
         return call(Trigger, "POST", f"{_trigger(id)}/rotate")
 
     @list_operation("listHookDeliveries")
@@ -160,7 +160,7 @@ class Callbacks(Group[K]):
 
     @operation("testCallback")
     def test(self, id: str) -> Call[Delivery]:
-        """Send a test message now, once, and return how that went."""
+        """Send a test message now, once, and return the outcome."""
         return call(Delivery, "POST", f"{_callback(id)}/test")
 
     @list_operation("listCallbackDeliveries")

@@ -162,7 +162,7 @@ class Workspaces(Group[K]):
 
     @operation("revokeInvitation")
     def revoke_invitation(self, id: str, invitation_id: str) -> Call[Message]:
-        """Revoke an invitation. Its link is worthless from now on."""
+        """Revoke an invitation. Its link no longer works."""
         return call(Message, "DELETE", f"{_workspace(id)}/invitations/{segment(invitation_id)}")
 
     @operation("lookUpInvitation")

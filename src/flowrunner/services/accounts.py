@@ -183,7 +183,7 @@ class Accounts:
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
         API tokens too. A disabled account cannot log in, and its API tokens are rejected until it is enabled. A new
         e-mail address is not confirmed, unless an admin says so; a link that confirms it is sent to it. An admin
-        who confirms the present address names it, so that no other one is confirmed that the account has by then.
+        who confirms the present address sends it too, so that no address is confirmed that was set in the meantime.
 
         Args:
             current_password: Required with a new password for the caller's own account.
@@ -309,7 +309,7 @@ class Accounts:
             to: The account that it is given to.
 
         Raises: InvalidInput, NotFound; Forbidden if a program gives it; Conflict if no admin would remain, or the
-            personal workspace is not empty and nothing is said about it.
+            personal workspace is not empty and ``workspace`` is None.
         """
         if (workspace == "give") != (to is not None):
             raise invalid("to", "is the account that the workspace is given to: send it with 'workspace=give'")
@@ -350,7 +350,7 @@ class Accounts:
 _NOT_AN_ADDRESS: Final = Fault(path="email", code="email", message=NOT_AN_ADDRESS)
 # The account may have another address by now than the one that the admin looked at.
 _UNNAMED_ADDRESS: Final = Fault(
-    path="email", code="required", message="must be there with email_confirmed: the address that is confirmed"
+    path="email", code="required", message="is required with email_confirmed: it is the address that is confirmed"
 )
 
 

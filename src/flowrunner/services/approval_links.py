@@ -180,7 +180,7 @@ class LinkedApprovals:
 
 
 def _linked(events: Sequence[Timed], seq: int, now: datetime) -> tuple[StepState, str] | LinkEnd:
-    """Return the step that waits since an event, with the name of its flow; or why a link answers it no longer."""
+    """Return the step that waits since an event, with the name of its flow; or why no link answers it any longer."""
     state = replay(events)
     event = events[seq - 1][0] if seq <= len(events) else None
     if not isinstance(event, NodeWaiting) or not isinstance(event.wait_for, ApprovalWait) or not event.wait_for.link:

@@ -51,7 +51,7 @@ class Backfills:
         Those that were started are left out, because a due time starts one execution only.
 
         Raises:
-            NotFound; Conflict if the flow's document has the trigger no more, or it is no schedule; FlowDisabled.
+            NotFound; Conflict if the flow's document no longer has the trigger, or it is not a schedule; FlowDisabled.
             InvalidInput: If the period is empty or not over, or has too many due times.
             TooManyRequests: If too many jobs of the workspace are running.
         """

@@ -1,8 +1,8 @@
 """Delivery of callbacks, by one of all servers at a time.
 
 Each callback has a task of its own, so that a slow receiver delays no other one. A message is repeated until the
-receiver takes it or a day is over; a receiver that fails again and again is asked ever more seldom, one message at a
-time, and its callback is disabled in the end.
+receiver takes it or a day is over; a receiver that keeps failing is tried less and less often, one message at a time,
+and its callback is disabled in the end.
 """
 
 import asyncio

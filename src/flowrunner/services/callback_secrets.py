@@ -88,7 +88,7 @@ def shown_address(url: str, format: Format) -> str:
             raise invalid("url", "must be e-mail addresses: mailto:ops@example.com")
         return url
     if not url.isprintable() or " " in url:
-        raise invalid("url", "must have no blanks and control characters")
+        raise invalid("url", "must not contain spaces or control characters")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

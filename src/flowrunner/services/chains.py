@@ -33,7 +33,7 @@ _LOOK: Final = timedelta(seconds=1)
 
 
 class Chains:
-    """Starts an execution for each end that a trigger waits for, once, whichever processes do so."""
+    """Starts one execution for each end that a trigger waits for, even if several processes do so."""
 
     def __init__(
         self,

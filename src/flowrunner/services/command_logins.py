@@ -23,7 +23,7 @@ _GONE: Final = "The code is not valid: it works once, for two minutes, and only 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLoginCode:
-    """The code that a browser hands to the command line. Only who knows the verifier of its challenge can use it."""
+    """The code that a browser hands to the command line. It needs the verifier of its challenge."""
 
     code: str
     expires_at: datetime

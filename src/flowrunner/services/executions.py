@@ -151,7 +151,7 @@ class Executions:
 
         Raises:
             NotFound.
-            InvalidInput: If the input does not match the flow's schemas, a label is none, or the key was used for
+            InvalidInput: If the input does not match the flow's schemas, a label is invalid, or the key was used for
                 another request.
             Conflict: If the flow is disabled, its concurrency limit is reached, or the workspace's storage limit
                 (LimitReached).
@@ -334,7 +334,7 @@ class Executions:
 
         Raises:
             NotFound.
-            InvalidInput: If the cursor is none.
+            InvalidInput: If the cursor is not one of the list.
         """
         most = min(page.limit, LINES_AT_ONCE)
         listed = await self._reader.logs(caller.workspace_id, id, wanted, page, most=most)

@@ -157,7 +157,7 @@ class FlowBatches:
 
 
 def _deployed(document: FlowDocument, changer: FlowChanger, before: SavedFlow | None) -> SavedFlow:
-    """Return the new flow. Raises: InvalidFlows: The stored flow cannot get it, or no flow can have its new name."""
+    """Return the new flow. Raises: InvalidFlows if the stored flow cannot be changed so."""
     try:
         return changer.deployed(before)
     except InvalidInput as error:
@@ -165,7 +165,7 @@ def _deployed(document: FlowDocument, changer: FlowChanger, before: SavedFlow | 
 
 
 def _check_names(documents: Sequence[FlowDocument]) -> None:
-    """Raises: InvalidFlows if a name is impossible, or is there twice."""
+    """Raises: InvalidFlows if a name is not possible, or occurs twice."""
     counts = Counter(composed(document.name) for document in documents)
     faults = []
     for document in documents:

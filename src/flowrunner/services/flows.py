@@ -107,7 +107,7 @@ class Flows:
         condition: Precondition = ANY,
         dry_run: bool = False,
     ) -> FlowChange:
-        """Create the flow with this name, or change it. A flow that has all of the changes stays as it is.
+        """Create the flow with this name, or change it. A flow that already has all of the changes stays as it is.
 
         Args:
             dry_run: Return what would be saved, and save nothing.
@@ -227,7 +227,7 @@ class Flows:
             name=name,
             description=flow.description,
             tags=flow.tags,
-            # Else its triggers would start at once what somebody has switched off.
+            # Otherwise its triggers would start at once what somebody has switched off.
             disabled=flow.disabled_at is not None,
         )
         return await self.create(target, draft, dry_run=dry_run, details={"copy_of": id, "revision": flow.revision})

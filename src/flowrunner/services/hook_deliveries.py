@@ -26,7 +26,8 @@ logger = structlog.get_logger()
 _KEPT_FOR: Final = timedelta(days=7)
 _MOST_KEPT: Final = 1000
 _PURGE_BATCH: Final = 500
-# Messages with an id of their own are accepted for five minutes around the time of the server, and known that long.
+# A message with an id of its own is accepted up to five minutes before or after the time of the server. Its id is
+# remembered for longer than that.
 _REPEATED_FOR: Final = timedelta(minutes=15)
 # A request that has not been started after this is one of a server that has ended.
 _GRACE: Final = timedelta(minutes=1)

@@ -87,7 +87,7 @@ class HookStarts:
         try:
             outcome = await self._start(hook, delivery, request, id=id, by=None, is_new=True, encoded=encoded)
         except FlowRunnerError:
-            # The error is met again by what is stored.
+            # Starting the stored request raises the error again.
             return None
         if outcome.started is None or outcome.started.is_repeat:
             return None
@@ -190,7 +190,7 @@ class HookStarts:
             ),
             idempotency_key=key,
             is_new=is_new and spec.dedupe is None,
-            # Nothing long was done since it was read.
+            # It was read a moment ago.
             current=None if encoded is None else trigger.flow,
             id=id,
         )
@@ -201,7 +201,7 @@ class HookStarts:
         dedupe = hook.spec.dedupe
         value = None if dedupe is None else await self._value("dedupe", dedupe, hook, values)
         if value is None:
-            # The id of a message that has one is the delivery's, of which there is one.
+            # The id of the delivery is made from that of the message, if the message has one.
             return key_of(hook.trigger.id, delivery_id)
         return key_of(hook.trigger.id, msgspec.json.encode(value).decode())
 

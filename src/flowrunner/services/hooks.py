@@ -97,7 +97,7 @@ class IncomingHooks:
         """Return the trigger of a URL if the request proves its sender. Raises: HookRefused; Unavailable."""
         trigger = await self._triggers.by_token(token)
         if trigger is None or not trigger.is_armed:
-            # The same reads and sums as for a trigger that exists.
+            # The same reads and computations as for a trigger that exists, so that their time reveals nothing.
             await self._vault.reveal(_NOBODY, ())
             verify(Standard(), request.headers, request.body, secrets=[_STAND_IN], now=self._clock.now())
             self._count("refused")
@@ -122,7 +122,7 @@ class IncomingHooks:
                 trigger_id=trigger.id,
                 workspace_id=trigger.workspace_id,
                 flow_id=trigger.flow_id,
-                # Another method is the sender's own word.
+                # The sender chooses the text of another method.
                 reason=verdict.reason if isinstance(verdict, Rejected) else "The method is not POST",
             )
             self._count("refused")

@@ -1,4 +1,4 @@
-"""Jobs: what one request asks to do with many things is done in the background, item by item."""
+"""Jobs: the many items of one request, done in the background one by one."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,12 @@ logger = structlog.get_logger()
 # Jobs of one workspace: running, and kept.
 MAX_RUNNING: Final = 5
 MAX_KEPT: Final = 1_000
-# JobProgress is recorded after so many items, some of which are done at a time.
+# Progress is recorded after so many items. A few of them are done concurrently.
 _ITEMS_AT_ONCE: Final = 50
 _CONCURRENCY: Final = 8
-# While no job can go on: the installation is paused, for example, or queues are full.
+# The delay while no job can go on: the installation is paused, for example, or queues are full.
 _WAIT_SECONDS: Final = 1.0
-# Before a job whose row cannot be read is tried again.
+# The delay before a job whose row cannot be read is tried again.
 _UNREADABLE_SECONDS: Final = 60.0
 _BUG: Final = "An internal error occurred"
 
@@ -159,13 +159,13 @@ class Jobs:
             return _Step.WAITING
         try:
             if caller is None:
-                raise Forbidden("The account that created the job has no role in this workspace any more")
+                raise Forbidden("The account that created the job no longer has a role in this workspace")
             authorise(caller, type.right)
             items = await type.page(job, limit=_ITEMS_AT_ONCE)
         except Unavailable:
             raise
         except Exception as error:
-            # What is no domain error is a bug: to repeat it would be in vain.
+            # Anything but a domain error is a bug, which a repeat would meet again.
             if not isinstance(error, FlowRunnerError):
                 logger.exception("job.failed", job_id=id, type=job.type)
                 error = RuntimeError(_BUG)
@@ -185,7 +185,7 @@ class Jobs:
 
 
 class _Step(Enum):
-    """The outcome of a look at a job.
+    """The outcome of an attempt to advance a job.
 
     Attributes:
         MOVED: Some of its items are done, and there may be more.

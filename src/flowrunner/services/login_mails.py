@@ -20,7 +20,7 @@ MOST_MAILS: Final = 30
 
 
 class LoginMails:
-    """The maker of these e-mails, where the installation sends any. The audit log has all changes besides."""
+    """The maker of these e-mails, where the installation sends any. The audit log has all changes anyway."""
 
     def __init__(self, mails: Mails, clock: Clock) -> None:
         self._mails = mails

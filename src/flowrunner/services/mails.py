@@ -58,5 +58,5 @@ class Mails:
 
 
 def shown_name(name: str) -> str:
-    """Return a name of somebody's choice as a short part of one line."""
+    """Return a name that somebody has chosen as a short part of one line."""
     return " ".join("".join(c if c.isprintable() else " " for c in name[:MOST_NAME_CHARACTERS]).split())

@@ -78,7 +78,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The executions that started within a time. Args: is_exact: No number is a lower bound."""
+    """The executions that started within a bucket of time. Args: is_exact: No number is a lower bound."""
 
     first: datetime
     end: datetime

@@ -10,7 +10,7 @@ class Precondition:
     """A condition on a stored object.
 
     Attributes:
-        states: The states of which it has one; None is any.
+        states: The acceptable states; None accepts any.
         must_exist: There is such an object.
         must_be_new: There is none.
     """

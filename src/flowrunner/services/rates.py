@@ -77,7 +77,7 @@ class Rates:
         return self._addresses.take(source_of(address), at=self._clock.now())
 
     def verified(self, address: str) -> None:
-        """Take back that a request was counted as unauthenticated."""
+        """Undo the count of a request as unauthenticated."""
         self._addresses.give_back(source_of(address))
 
     def hook(self, id: TriggerId) -> None:

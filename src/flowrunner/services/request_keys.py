@@ -56,7 +56,7 @@ class RequestKeys:
         return found.answer
 
     def _is_new(self, found: ClaimedKey) -> bool:
-        """Return whether its request may still be being answered."""
+        """Return whether its request may still be in progress."""
         return self._clock.now() - found.claimed_at < _LOOKS * timedelta(seconds=_LOOK_SECONDS)
 
     async def keep(self, caller: Caller, request: RequestKey, answer: KeptAnswer | None) -> None:

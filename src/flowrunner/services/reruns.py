@@ -101,7 +101,7 @@ class Reruns:
         if idempotency_key is not None:
             more: list[JSON] = [
                 *([] if labels is None else [labels]),
-                # A list, as labels are none.
+                # In a list, to tell it from labels.
                 *([] if node_input is None else [[node_input.value]]),
             ]
             digest = digest_of_request([id, from_step, input, revision, same_keys, *more])

@@ -39,7 +39,7 @@ _ON_LIMIT: Final[dict[Overlap, OnLimit]] = {"queue": "queue", "replace": "replac
 
 
 class Schedules:
-    """Starts what is due, once, whichever processes do so."""
+    """Starts each due time once, even if several processes do so."""
 
     def __init__(
         self,

@@ -147,7 +147,7 @@ class SignOn:
         """Start to link the caller's account. Raises: InvalidInput, SignOnFailed, RecentLoginRequired, Forbidden."""
         session = check_recent_login(caller, at=self._clock.now())
         if not any(provider.id == id for provider in self.providers):
-            raise invalid("provider", "is none of the providers that GET /api/v1/auth/methods lists", code="unknown")
+            raise invalid("provider", "is not one of the providers that GET /api/v1/auth/methods lists", code="unknown")
         return await self.start(id, next=next, session=session)
 
     async def finish(
@@ -223,7 +223,7 @@ class SignOn:
         if known is not None:
             return known
         if not provider.creates_accounts:
-            raise SignOnFailed("no_account", "No account is linked to this one of the provider")
+            raise SignOnFailed("no_account", "No account is linked to this account of the provider")
         email = _email_of(found)
         now = self._clock.now()
         account = Account(

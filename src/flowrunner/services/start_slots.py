@@ -12,7 +12,7 @@ Id = TypeVar("Id", bound=str)
 # More at the same time start no more in a second, and take the processor from the executions that have started.
 _SLOTS: Final = 128
 _SLOTS_OF_A_WORKSPACE: Final = 64
-# A workspace whose starts take long keeps none from starting.
+# A workspace whose starts take long does not keep others from starting.
 _SURE: Final = 4
 MOST_WAITING: Final = 1_000
 # One member leaves room for the others, and an account that has many workspaces waits in all of them together.

@@ -50,7 +50,7 @@ class Triggers:
     async def set_paused(self, caller: Caller, id: TriggerId, *, paused: bool) -> TriggerView:
         """Pause a trigger, or arm it again; what would have started it in the meantime is left out.
 
-        Raises: NotFound; Conflict if the flow's document has it no more.
+        Raises: NotFound; Conflict if the flow's document no longer has it.
         """
         await self._present(caller, id)
         now = self._clock.now()
@@ -60,44 +60,42 @@ class Triggers:
         return changed
 
     async def rotate(self, caller: Caller, id: TriggerId) -> TriggerView:
-        """Give a webhook another URL; the old one is unknown at once. Raises: NotFound; Conflict if it is none."""
+        """Give a webhook another URL, in place of the old one. Raises: NotFound; Conflict if it is not a webhook."""
         entry = act(caller, "trigger.rotated", "trigger", id, at=self._clock.now())
         return await self._store.rotate(caller.workspace_id, id, audit=entry)
 
     async def run(self, caller: Caller, id: TriggerId, *, idempotency_key: str | None) -> StartedExecution:
         """Fire a schedule now, even if it is paused; its due times stay as they are.
 
-        Raises: NotFound; Conflict if the flow's document has it no more, or it is no schedule; as `Executions.run`.
+        Raises: NotFound; Conflict if the flow's document no longer has it, or it is no schedule; as `Executions.run`.
         """
         found, _ = await self.schedule(caller, id)
         return await self._schedules.start_now(caller, found, idempotency_key=idempotency_key)
 
     async def schedule(self, caller: Caller, id: TriggerId) -> tuple[TriggerView, Schedule]:
-        """Return a schedule that the flow's document has. Raises: NotFound; Conflict if it has it no more, or none."""
+        """Return a schedule that the flow's document has. Raises: NotFound; Conflict if it has none."""
         found = await self._present(caller, id)
         if not isinstance(found.spec, Schedule):
-            raise Conflict(
-                f"A trigger of type {found.type} starts its flow with what has fired it: run the flow itself"
-            )
+            raise Conflict(f"A trigger of type {found.type} cannot be fired by hand: run its flow instead")
         return found, found.spec
 
     async def _present(self, caller: Caller, id: TriggerId) -> TriggerView:
         """Return a trigger that the flow's document has. Raises: NotFound; Conflict."""
         found = await self.get(caller, id)
         if found.removed_at is not None:
-            raise Conflict("The flow does not have this trigger any more: write it in the flow's document again")
+            raise Conflict("The flow no longer has this trigger: write it in the flow's document again")
         return found
 
     async def next_times(
         self, caller: Caller, id: TriggerId, *, count: int, after: datetime | None = None, until: datetime | None = None
     ) -> Sequence[datetime]:
-        """Return when a schedule starts the flow next, from now on, also if it is paused.
+        """Return when a schedule starts the flow next, from now on, even if it is paused.
 
         Args:
             after: Only later starts; None for all.
             until: Only earlier starts; None for all.
 
-        Raises: NotFound; InvalidInput if it is no schedule, or ``after`` is too far away.
+        Raises: NotFound; InvalidInput if it is not a schedule, or ``after`` is too far away.
         """
         found = await self.get(caller, id)
         schedule = found.spec

@@ -122,7 +122,7 @@ export interface paths {
         post?: never;
         /**
          * Cancel an execution
-         * @description Cancel an execution. Its flow has ended when this answers; `on_finish` may still run.
+         * @description Cancel an execution. Its flow has ended when this returns; `on_finish` may still run.
          *
          *     A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
          */
@@ -183,7 +183,7 @@ export interface paths {
         put?: never;
         /**
          * Re-run, cancel or delete many executions, in a job
-         * @description Re-run, cancel or delete many executions, in a job. To delete requires the right to write.
+         * @description Re-run, cancel or delete many executions, in a job. Deleting requires the right to write.
          */
         post: operations["changeExecutions"];
         delete?: never;
@@ -398,8 +398,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Send a test message now, once, and return how that went
-         * @description Send a test message now, once, and return how that went.
+         * Send a test message now, once, and return the outcome
+         * @description Send a test message now, once, and return the outcome.
          */
         post: operations["testCallback"];
         delete?: never;
@@ -519,7 +519,7 @@ export interface paths {
         put?: never;
         /**
          * Give a webhook trigger another URL
-         * @description Give a webhook trigger another URL. The old one is unknown from now on.
+         * @description Give a webhook trigger another URL. The old one no longer works.
          */
         post: operations["rotateHook"];
         delete?: never;
@@ -566,7 +566,7 @@ export interface paths {
         get: operations["getFlowByName"];
         /**
          * Create the flow with this name, or change it
-         * @description Create the flow with this name, or change it. A flow that has all of the changes stays as it is.
+         * @description Create the flow with this name, or change it. A flow that already has all of the changes stays as it is.
          */
         put: operations["putFlowByName"];
         post?: never;
@@ -1442,8 +1442,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * End the link to an account of a provider, unless the account could not log in any more
-         * @description End the link to an account of a provider, unless the account could not log in any more.
+         * End the link to an account of a provider, unless the account could then no longer log in
+         * @description End the link to an account of a provider, unless the account could then no longer log in.
          */
         delete: operations["unlinkIdentity"];
         options?: never;
@@ -1629,7 +1629,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a second factor
-         * @description Remove a second factor. The recovery codes go with the last one.
+         * @description Remove a second factor. The recovery codes are removed with the last one.
          */
         delete: operations["removeSecondFactor"];
         options?: never;
@@ -2079,7 +2079,7 @@ export interface paths {
         post?: never;
         /**
          * Revoke an invitation
-         * @description Revoke an invitation. Its link is worthless from now on.
+         * @description Revoke an invitation. Its link no longer works.
          */
         delete: operations["revokeInvitation"];
         options?: never;
@@ -2306,7 +2306,7 @@ export interface paths {
          * End the account's sessions and API tokens, and decide what becomes of its personal workspace
          * @description End the account's sessions and API tokens, and decide what becomes of its personal workspace.
          *
-         *     A deleted workspace takes its secrets along, and its executions are cancelled. Giving one to an account requires a
+         *     With a workspace its secrets are deleted, and its executions are cancelled. Giving one to an account requires a
          *     login session; API tokens are rejected.
          */
         delete: operations["deleteAccount"];
@@ -2966,7 +2966,10 @@ export interface components {
              * @description Failed attempts in a row.
              */
             failures: number;
-            /** Failing Since */
+            /**
+             * Failing Since
+             * Format: date-time
+             */
             failing_since?: string;
             /**
              * Created At
@@ -3020,6 +3023,7 @@ export interface components {
             secret: string;
             /**
              * Previous Until
+             * Format: date-time
              * @description Until then, messages are signed with the old secret too.
              */
             previous_until: string;
@@ -3373,7 +3377,7 @@ export interface components {
             plan?: components["schemas"]["PlanAnswer"];
             /**
              * Action
-             * @description `none` if the flow had all of the changes.
+             * @description `none` if the flow already had all of the changes.
              * @enum {string}
              */
             action: "create" | "update" | "none";
@@ -4794,7 +4798,10 @@ export interface components {
              * @description Failed attempts in a row.
              */
             failures: number;
-            /** Failing Since */
+            /**
+             * Failing Since
+             * Format: date-time
+             */
             failing_since?: string;
             /**
              * Created At
@@ -5085,7 +5092,7 @@ export interface components {
         PlanAnswer: {
             /**
              * Action
-             * @description `none` if the flow has all of the changes.
+             * @description `none` if the flow already has all of the changes.
              * @enum {string}
              */
             action: "create" | "update" | "none";
@@ -5744,7 +5751,7 @@ export interface components {
             since?: string | null;
             /**
              * Until
-             * @description Those that started before.
+             * @description Those that started before then.
              */
             until?: string | null;
             /** Error Type */
@@ -5875,12 +5882,12 @@ export interface components {
         SetRetention: {
             /**
              * Max Age Seconds
-             * @description Executions are deleted when they ended longer ago. Absent: what holds otherwise.
+             * @description Executions are deleted when they ended longer ago. If absent, the next wider rule applies.
              */
             max_age_seconds?: number | null;
             /**
              * Max Count
-             * @description Ended executions of a flow that are kept, the latest. Absent: what holds otherwise.
+             * @description The latest ended executions of a flow that are kept. If absent, the next wider rule applies.
              */
             max_count?: number | null;
         };
@@ -6060,7 +6067,7 @@ export interface components {
             is_start: boolean;
             /**
              * Handles
-             * @description The end of the flow that it is run at.
+             * @description The end of the flow that it handles.
              * @enum {string}
              */
             handles?: "failure" | "finish";
@@ -7227,7 +7234,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7405,7 +7412,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7536,6 +7543,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "executions": [
+                     *         {
+                     *           "id": "exec-01m8fa7h2j4m6p8r0t3w5y7a9c1e4g6k8n0q",
+                     *           "flow_id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *           "status": "completed",
+                     *           "started_at": "2027-01-31T12:00:00.000Z",
+                     *           "completed_at": "2027-01-31T12:00:01.250Z",
+                     *           "duration": 1250,
+                     *           "flow_name": "Hello",
+                     *           "revision": 1
+                     *         }
+                     *       ],
+                     *       "total": 1,
+                     *       "limit": 10,
+                     *       "offset": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["ExecutionList"];
                 };
             };
@@ -7831,7 +7857,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7946,7 +7972,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8038,6 +8064,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "logs": [
+                     *         {
+                     *           "timestamp": "2027-01-31T12:00:00.000Z",
+                     *           "level": "info",
+                     *           "message": "Execution started"
+                     *         }
+                     *       ],
+                     *       "total": 1,
+                     *       "limit": 10,
+                     *       "offset": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["LogList"];
                 };
             };
@@ -8150,6 +8190,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "action": "rerun",
+                 *       "filter": {
+                 *         "flow": "Hello",
+                 *         "since": "-24h",
+                 *         "unrepaired": true
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["BatchBody"];
             };
         };
@@ -8171,6 +8221,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "job-01m8fb1d3f5h7k9n2q4s6u8w0y1a3c5e7g9j",
+                     *       "type": "executions.rerun",
+                     *       "status": "running",
+                     *       "total": 12,
+                     *       "done": 3,
+                     *       "failed": 0,
+                     *       "errors": [],
+                     *       "created_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["JobAnswer"];
                 };
             };
@@ -8210,7 +8272,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8434,6 +8496,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "job-01m8fb1d3f5h7k9n2q4s6u8w0y1a3c5e7g9j",
+                     *       "type": "executions.rerun",
+                     *       "status": "completed",
+                     *       "total": 12,
+                     *       "done": 12,
+                     *       "failed": 0,
+                     *       "errors": [],
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "completed_at": "2027-01-31T12:00:01.250Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["JobAnswer"];
                 };
             };
@@ -8579,7 +8654,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8686,7 +8761,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8806,7 +8881,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8951,7 +9026,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9289,6 +9364,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "url": "https://hooks.example.com/flows",
+                 *       "events": [
+                 *         "execution.failed"
+                 *       ],
+                 *       "name": "Failures"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateCallback"];
             };
         };
@@ -9340,7 +9424,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9538,6 +9622,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "enabled": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["ChangeCallback"];
             };
         };
@@ -9808,7 +9897,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10479,7 +10568,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10594,7 +10683,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10774,7 +10863,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10920,7 +11009,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10998,7 +11087,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The flow was changed, or has all of the changes */
+            /** @description The flow was changed, or already has all of the changes */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -11084,7 +11173,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11271,7 +11360,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11362,6 +11451,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "flows": [
+                 *         {
+                 *           "name": "Hello",
+                 *           "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["FlowBatch"];
             };
         };
@@ -11372,6 +11471,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "flows": [
+                     *         {
+                     *           "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *           "name": "Hello",
+                     *           "description": "",
+                     *           "version": "",
+                     *           "created_at": "2027-01-31T12:00:00.000Z",
+                     *           "updated_at": "2027-01-31T12:00:00.000Z",
+                     *           "tags": [
+                     *             "examples"
+                     *           ],
+                     *           "revision": 1,
+                     *           "action": "create"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeployedFlows"];
                 };
             };
@@ -11411,7 +11529,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11551,7 +11669,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11682,7 +11800,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11762,6 +11880,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "steps": [
+                     *         {
+                     *           "id": 3,
+                     *           "step": "hello.1",
+                     *           "node_id": "hello",
+                     *           "node_type": "return",
+                     *           "status": "completed",
+                     *           "attempts": 1,
+                     *           "started_at": "2027-01-31T12:00:00.000Z",
+                     *           "completed_at": "2027-01-31T12:00:01.250Z",
+                     *           "duration": 1250,
+                     *           "queued": 0,
+                     *           "action": "default",
+                     *           "input": {
+                     *             "size": 14,
+                     *             "value": {
+                     *               "name": "Ada"
+                     *             }
+                     *           },
+                     *           "result": {
+                     *             "size": 12,
+                     *             "value": "Hello, Ada"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["StepList"];
                 };
             };
@@ -11810,7 +11957,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11940,7 +12087,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12070,7 +12217,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12198,7 +12345,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12507,6 +12654,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "max_age_seconds": 31536000,
+                 *       "max_count": 10000
+                 *     }
+                 */
                 "application/json": components["schemas"]["SetRetention"];
             };
         };
@@ -12660,6 +12813,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "flows": [
+                     *         {
+                     *           "id": "flow-01m8fa3c9d5r7t2k4v6x8z0b1n3p5q7w9ye2",
+                     *           "name": "Hello",
+                     *           "description": "",
+                     *           "version": "",
+                     *           "created_at": "2027-01-31T12:00:00.000Z",
+                     *           "updated_at": "2027-01-31T12:00:00.000Z",
+                     *           "tags": [
+                     *             "examples"
+                     *           ],
+                     *           "revision": 1
+                     *         }
+                     *       ],
+                     *       "total": 1,
+                     *       "limit": 10,
+                     *       "offset": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["FlowList"];
                 };
             };
@@ -12858,7 +13032,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13147,7 +13321,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13367,6 +13541,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "workspace": "data-team"
+                 *     }
+                 */
                 "application/json": components["schemas"]["MoveFlow"];
             };
         };
@@ -13416,7 +13595,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13509,6 +13688,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Hello again"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CopyFlow"] | null;
             };
         };
@@ -13571,7 +13755,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13956,7 +14140,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -14204,7 +14388,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -14420,6 +14604,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ValidateFlow"];
                 "application/yaml": string;
             };
@@ -14547,6 +14736,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\ntests:\n  ada: {input: {name: Ada}, expect: {result: 'Hello, Ada'}}\n"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ValidateFlow"];
                 "application/yaml": string;
             };
@@ -14959,7 +15153,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15065,7 +15259,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15184,7 +15378,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15259,6 +15453,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "from": "2027-01-01",
+                 *       "to": "2027-02-01"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Backfill"];
             };
         };
@@ -15319,7 +15519,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15887,6 +16087,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT",
+                 *       "name": "Ada",
+                 *       "email": "ada@example.com",
+                 *       "password": "five-blue-otters-swim"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Setup"];
             };
         };
@@ -15920,7 +16128,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -16290,6 +16498,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "code": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT",
+                 *       "verifier": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT"
+                 *     }
+                 */
                 "application/json": components["schemas"]["FinishCommandLogin"];
             };
         };
@@ -16398,6 +16612,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "challenge": "5d66db3f3e90a632b80f7e59a480dbae32383cffe16a8cb30d5425dcc5b5433b"
+                 *     }
+                 */
                 "application/json": components["schemas"]["AllowCommandLogin"];
             };
         };
@@ -16697,6 +16916,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "provider": "company"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Link"];
             };
         };
@@ -16870,7 +17094,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -17020,6 +17244,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "challenge": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT",
+                 *       "code": "123456"
+                 *     }
+                 */
                 "application/json": components["schemas"]["SecondStep"];
             };
         };
@@ -17245,6 +17475,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Phone"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewFactor"];
             };
         };
@@ -17296,7 +17531,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -17384,6 +17619,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "code": "123456"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Confirmation"];
             };
         };
@@ -17555,7 +17795,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -17614,6 +17854,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "challenge": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT",
+                 *       "name": "Laptop",
+                 *       "passkey": {
+                 *         "id": "AQIDBA",
+                 *         "type": "public-key"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["AddPasskey"];
             };
         };
@@ -17665,7 +17915,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -17798,7 +18048,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -18237,7 +18487,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -18848,6 +19098,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "preferences": {
+                 *         "theme": "dark"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["SetPreferences"];
             };
         };
@@ -19100,6 +19357,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "max_age_seconds": 31536000,
+                 *       "max_count": 10000
+                 *     }
+                 */
                 "application/json": components["schemas"]["SetRetention"];
             };
         };
@@ -19411,7 +19674,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -19612,6 +19875,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Data platform"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UpdateWorkspace"];
             };
         };
@@ -19661,7 +19929,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -19797,7 +20065,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -20204,6 +20472,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "account": "kim@example.com",
+                 *       "role": "operator"
+                 *     }
+                 */
                 "application/json": components["schemas"]["AddMember"];
             };
         };
@@ -20255,7 +20529,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -20344,6 +20618,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "role": "editor"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ChangeMember"];
             };
         };
@@ -20393,7 +20672,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -20527,7 +20806,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -20633,7 +20912,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -21035,6 +21314,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "account": "kim@example.com",
+                 *       "role": "admin"
+                 *     }
+                 */
                 "application/json": components["schemas"]["AddMember"];
             };
         };
@@ -21086,7 +21371,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -21304,6 +21589,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "kim@example.com",
+                 *       "role": "operator",
+                 *       "expires_in": "3d"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateInvitation"];
             };
         };
@@ -21355,7 +21647,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -21539,6 +21831,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UseInvitation"];
             };
         };
@@ -21588,7 +21885,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -21671,6 +21968,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UseInvitation"];
             };
         };
@@ -21776,6 +22078,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT",
+                 *       "name": "Kim",
+                 *       "password": "five-blue-otters-swim"
+                 *     }
+                 */
                 "application/json": components["schemas"]["SignUp"];
             };
         };
@@ -21818,7 +22127,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -21901,6 +22210,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "kim@example.com"
+                 *     }
+                 */
                 "application/json": components["schemas"]["AskForReset"];
             };
         };
@@ -21932,7 +22246,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -22015,6 +22329,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT",
+                 *       "password": "five-blue-otters-swim"
+                 *     }
+                 */
                 "application/json": components["schemas"]["SetPassword"];
             };
         };
@@ -22271,7 +22591,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -22357,6 +22677,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "Vq3m5s8w2x7z1c4n6b9d0f_hKjLpRtYu8e1a6g0i4kT"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ConfirmEmail"];
             };
         };
@@ -22600,6 +22925,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Kim",
+                 *       "email": "kim@example.com",
+                 *       "password": "five-blue-otters-swim",
+                 *       "role": "user"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateAccount"];
             };
         };
@@ -22642,7 +22975,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -22840,6 +23173,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "password": "nine-quiet-herons-fly",
+                 *       "current_password": "five-blue-otters-swim"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UpdateAccount"];
             };
         };
@@ -22889,7 +23228,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -23024,7 +23363,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -23306,7 +23645,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -23633,6 +23972,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "key": "API_KEY",
+                 *       "value": "a-key-of-some-length"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateSecret"];
             };
         };
@@ -23643,6 +23988,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "key": "API_KEY",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SecretAnswer"];
                 };
             };
@@ -23654,6 +24006,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "key": "API_KEY",
+                     *       "created_at": "2027-01-31T12:00:00.000Z",
+                     *       "updated_at": "2027-01-31T12:00:00.000Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["SecretAnswer"];
                 };
             };
@@ -23693,7 +24052,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -24001,6 +24360,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "kinds": [
+                 *         "signing"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["RotateKeys"];
             };
         };
@@ -24041,7 +24407,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
-            /** @description The request conflicts with the current state, or the account has reached a limit */
+            /** @description The request conflicts with the current state, or a limit on what is stored was reached */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -24221,6 +24587,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "paused": true
+                 *     }
+                 */
                 "application/json": components["schemas"]["SetPause"];
             };
         };
@@ -24931,6 +25302,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "definition": "nodes:\n  hello: {type: return, params: {value: 'Hello, ${flow.input.name}'}}\n",
+                 *       "node": "hello",
+                 *       "flow_input": {
+                 *         "name": "Ada"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["TryNode"];
             };
         };

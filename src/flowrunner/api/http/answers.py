@@ -158,7 +158,7 @@ _DESCRIPTIONS = {
     401: "Authentication is required, or failed",
     403: "The caller does not have permission",
     404: "The resource does not exist, or the caller may not know of it",
-    409: "The request conflicts with the current state, or the account has reached a limit",
+    409: "The request conflicts with the current state, or a limit on what is stored was reached",
     412: "The resource has changed since the state in If-Match",
     413: "The request body is too large",
     415: "The request body is not JSON",

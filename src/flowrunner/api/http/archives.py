@@ -69,7 +69,7 @@ def _check_directory(archive: bytes) -> None:
 
 
 def _name_of(entry: zipfile.ZipInfo) -> str:
-    """Return the name of the flow in a file. Raises: InvalidInput if the file is none of a flow."""
+    """Return the name of the flow in a file. Raises: InvalidInput if the file is not one of a flow."""
 
     def wrong(message: str) -> InvalidInput:
         hint = "each file is a document called <percent-encoded name>.yaml, in no directory"
@@ -136,7 +136,7 @@ class ArchiveWriter:
 
 
 class _Sink:
-    """A file that can only be written, and gives what was written since the last look."""
+    """A file that can only be written, and returns what was written since it was last asked."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

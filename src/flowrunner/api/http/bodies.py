@@ -162,7 +162,7 @@ def _text_of(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"The request body is not UTF-8: byte {error.start + 1} is none of it") from None
+        raise InvalidRequest(f"The request body is not UTF-8: byte {error.start + 1} is invalid") from None
 
 
 async def validated(request: Request, body: ModelField) -> Any:

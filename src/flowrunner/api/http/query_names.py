@@ -87,7 +87,7 @@ def _repeated(pairs: Collection[tuple[str, str]], known: Mapping[str, bool]) -> 
             yield Fault(
                 path=name,
                 code="repeated_parameter",
-                message=f"is given {times} times, and can have one value",
+                message=f"is given {times} times, but takes one value",
                 hint="give it once",
             )
 
