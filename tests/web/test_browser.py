@@ -238,7 +238,7 @@ def test_lists_say_when_flows_start_next_and_an_empty_one_has_no_filters(
     tab: Tab, browser: Browser, site: Server, api: Client, ids: dict[str, Any]
 ) -> None:
     row = tab.go("").get_by_role("row").filter(has_text="report-weekly")
-    expect(row.get_by_text("Mon ")).to_be_visible()
+    expect(row.locator("time")).to_have_text(re.compile(r"\d\d:\d\d"))
     expect(tab.page.locator(".histogram").first).to_have_attribute("data-most", re.compile(r"^[1-9]"))
 
     newcomer = Tab(browser, site.url).log_in(api.new_account().email, PASSWORD)
@@ -247,6 +247,12 @@ def test_lists_say_when_flows_start_next_and_an_empty_one_has_no_filters(
     expect(page.get_by_role("button", name="failed")).to_have_count(0)
     page = newcomer.go("/executions?status=failed")
     expect(page.get_by_role("button", name="failed")).to_be_visible()
+    page = newcomer.go("/flows")
+    expect(page.get_by_text("No flows yet")).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_have_count(0)
+    expect(page.get_by_role("button", name="Export")).to_have_count(0)
+    page = newcomer.go("/flows?q=none")
+    expect(page.get_by_role("searchbox")).to_be_visible()
     newcomer.close()
 
 
@@ -506,6 +512,11 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
     expect(tab.page.get_by_label("Name", exact=True)).to_be_disabled()
     for offered in ("Delete the flow", "Disable", "Copy to a new flow", "Save"):
         expect(tab.page.get_by_role("button", name=offered)).to_have_count(0)
+
+    tab.page.get_by_role("link", name="Text", exact=True).click()
+    expect(tab.page.locator(".cm-content")).to_be_visible()
+    told = tab.page.locator("header").get_by_text("Only editors and admins of this workspace can change its flows.")
+    expect(told).to_be_visible()
 
     tab.page.goto(f"{home}/flows/new")
     expect(tab.page.get_by_role("heading", name="Read only")).to_be_visible()

@@ -247,3 +247,37 @@ def test_the_executions_of_a_flow_keep_their_columns_apart_on_the_narrowest_scre
     assert bar is not None
     assert bar["width"] <= 40
     narrow.close()
+
+
+LONG: Final = "a_name_without_any_blank_" * 8
+LONG_NAMED: Final = f"""\
+metadata: {{name: long, tags: [{"t" * 60}, {"u" * 60}]}}
+triggers: {{{"h" * 60}: {{type: schedule, cron: "@daily"}}}}
+nodes: {{stop: {{type: fail, params: {{error: {"e" * 60}, message: {"m" * 300}}}}}}}
+"""
+
+
+def test_long_names_and_labels_push_no_column_out_of_sight(browser: Browser, site: Server, api: Client) -> None:
+    flow = api.new_flow(LONG_NAMED, name=LONG)
+    labels = {"l" * 60: "v" * 190}
+    api.ended(api.post(f"/api/v1/flows/{flow}/run", {"input": {}, "labels": labels}).json["execution_id"])
+    tab = Tab(browser, site.url, width=1280).log_in()
+    page = tab.page
+    for path in ("", "/flows", "/executions", "/triggers"):
+        tab.go(path)
+        expect(page.locator("tbody td.name").first).to_be_visible()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        table = page.locator(".card.scroll").first
+        width, shown = table.evaluate("(card) => [card.scrollWidth, card.clientWidth]")
+        assert width <= shown, path
+        # There is room for the beginning of each name.
+        assert page.locator("tbody td.name").first.evaluate("(cell) => cell.clientWidth") >= 110, path
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    tab.go(f"/flows/{flow}/settings")
+    expect(page.locator("h1")).to_have_text(LONG)
+    # Of two lines, with its whole name on hover.
+    assert page.locator("h1").evaluate("(title) => title.clientHeight") < 60
+    expect(page.locator("h1")).to_have_attribute("title", LONG)
+    assert tab.faults == []
+    tab.close()

@@ -1,6 +1,7 @@
 """Requests of the interface that are sent twice, come late, are cut off or fail, in a real Chromium."""
 
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -8,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from support.client import PASSWORD, Client
 from support.server import Server
+from support.waiting import wait_for
 from web.browser import Tab, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]
@@ -292,3 +294,34 @@ def test_the_login_is_offered_whole_once_the_server_can_say_how(browser: Browser
     expect(tab.page.get_by_role("link", name="Log in with Corp")).to_be_visible()
     expect(tab.page.get_by_role("alert")).to_have_count(0)
     tab.close()
+
+
+def test_a_browser_is_told_in_words_that_the_server_is_not_ready(browser: Browser, tmp_path: Path) -> None:
+    server = Server(tmp_path, {"DATABASE_URL": "postgresql://nobody:none@127.0.0.1:9/none"}).spawn()
+    tab = Tab(browser, "http://127.0.0.1:9")
+    try:
+        wait_for(lambda: "database.unavailable" in server.log and server.find_url() is not None)
+        answer = tab.page.goto(f"{server.url}/w/~a/flows")
+        assert answer is not None
+        assert answer.status == 503
+        expect(tab.page.get_by_role("heading", name="FlowRunner is not ready yet")).to_be_visible()
+        expect(tab.page.get_by_text("The server is not ready: the database does not answer.")).to_be_visible()
+        expect(tab.page.locator("meta[http-equiv=refresh]")).to_have_count(1)
+        assert server.client().get("/api/v1/flows").error["code"] == "unavailable"
+        assert tab.faults == []
+    finally:
+        tab.close()
+        server.stop()
+
+
+def test_a_message_about_a_fault_of_the_server_has_the_number_to_give(tab: Tab, api: Client) -> None:
+    page = tab.go(f"/flows/{api.new_flow(SHORT, name='has a fault')}/settings")
+    error = {"code": "internal_error", "message": "An internal error occurred", "details": {}, "request_id": "r4f7"}
+    error["hint"] = "give request_id to the operator, whose log has the reason"
+    disable = page.get_by_role("button", name="Disable")
+    expect(disable).to_be_visible()
+    page.route("**/api/v1/flows/*", lambda route: route.fulfill(status=500, json={"error": error}))
+    disable.click()
+
+    message = "Give the number of the request to the operator, whose log has the reason. Request r4f7"
+    expect(page.locator(".toast.bad")).to_contain_text(message)

@@ -107,7 +107,7 @@ export function Head({ title, crumbs, beside, actions, children }: { title: stri
     <header class="head">
       {crumbs && <div class="crumbs">{crumbs}</div>}
       <div class="title">
-        <h1 ref={heading} tabIndex={-1}>{title}</h1>
+        <h1 ref={heading} tabIndex={-1} title={title}>{title}</h1>
         {beside}
         {actions && <div class="row right">{actions}</div>}
       </div>

@@ -16,6 +16,15 @@ test("a fault without a place is at the beginning, and one behind the end at the
   expect(last!.from).toBeLessThanOrEqual(4);
 });
 
+test("a message that says only what must be names what it is about", () => {
+  const [named, whole, other] = placeFaults("a: b", [
+    { path: "nodes.a.params.url", code: "x", message: "must be text" },
+    { path: "", code: "x", message: "must be a map" },
+    { path: "nodes.a.next", code: "x", message: "'bb' is not a node of this scope" },
+  ], false);
+  expect([named!.message, whole!.message, other!.message]).toEqual(["url must be text", "must be a map", "'bb' is not a node of this scope"]);
+});
+
 test("lines end as YAML ends them", () => {
   const text = "a: 1\r\nb: aks\r\n";
   const [fault] = placeFaults(text, [{ path: "b", code: "x", message: "x", line: 2, column: 4 }], false);

@@ -44,7 +44,7 @@ export function placeFaults(text: string, faults: readonly ReportedFault[], isWa
       to: fix && fix.line === line ? Math.max(offset(line, fix.end_column), wordEnd(text, from)) : wordEnd(text, from),
       line,
       column,
-      message: fault.message,
+      message: named(fault),
       hint: fault.hint,
       code: fault.code,
       path: fault.path,
@@ -52,6 +52,12 @@ export function placeFaults(text: string, faults: readonly ReportedFault[], isWa
       fix: fix && { from: offset(fix.line, fix.column), to: offset(fix.line, fix.end_column), insert: fix.text },
     };
   });
+}
+
+/** Return the message with the name of what it is about, where it has none: its place alone does not say it in a list. */
+function named({ message, path }: ReportedFault): string {
+  const name = /[^.]+$/.exec(path)?.[0];
+  return name !== undefined && message.startsWith("must ") ? `${name} ${message}` : message;
 }
 
 function lineStarts(text: string): number[] {

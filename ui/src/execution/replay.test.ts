@@ -33,3 +33,22 @@ it("shows the log up to then", () => {
   expect(momentAfter(EVENTS, 1, EDGES).lines).toEqual([]);
   expect(momentAfter(EVENTS, 8, EDGES).lines.map(({ message }) => message)).toEqual(["12 found"]);
 });
+
+const WAIT = { step: "wait.1", attempt: 1, waiting_for: { type: "delay" } };
+
+it("shows as cancelled what the end of the execution cut off, and as untaken what never ran", () => {
+  const events = [event({ step: "fetch.1", attempt: 1 }), event({ type: "node_completed", step: "fetch.1" }), event(WAIT), event({ status: "cancelled" })];
+  expect(momentAfter(events, 3, [])).toMatchObject({ nodes: new Map([["fetch", "completed"], ["wait", "waiting"]]), others: "pending" });
+  expect(momentAfter(events, 4, [])).toMatchObject({ nodes: new Map([["fetch", "completed"], ["wait", "cancelled"]]), others: "untaken" });
+});
+
+it("shows as cancelled what another branch cut off, and leaves the rounds beside it", () => {
+  const events = [
+    event({ ...WAIT, step: "both.1[x]/wait.1", scope: "both.1[x]" }),
+    event({ ...WAIT, step: "each.1[0]/wait.1", scope: "each.1[0]" }),
+    event({ ...WAIT, step: "each.1[1]/wait.1", scope: "each.1[1]" }),
+    event({ scope: "both.1[x]", scope_outcome: "cancelled" }),
+    event({ scope: "each.1[0]", scope_outcome: "cancelled" }),
+  ];
+  expect(Object.fromEntries(momentAfter(events, 5, []).nodes)).toEqual({ "both[x]/wait": "cancelled", "each/wait": "waiting" });
+});

@@ -2,7 +2,7 @@
 import type { NodeStatus } from "../graph/states";
 import { isErrorAction } from "../graph/model";
 import { pathOf } from "./names";
-import { statusOf } from "./store";
+import { FINAL, statusOf } from "./store";
 import type { EventMessage } from "./stream";
 
 export interface Edge {
@@ -13,6 +13,8 @@ export interface Edge {
 
 export interface Moment {
   nodes: Map<string, NodeStatus>;
+  /** The status of all nodes that have not run. */
+  others: "pending" | "untaken";
   /** Edges that were taken, as `source\ntarget`. */
   links: Set<string>;
   /** The last lines of the log, the oldest first. */
@@ -23,12 +25,24 @@ const LINES = 8;
 
 /** Return the execution after the first `count` events. */
 export function momentAfter(events: readonly EventMessage[], count: number, edges: readonly Edge[]): Moment {
-  const moment: Moment = { nodes: new Map(), links: new Set(), lines: [] };
+  const moment: Moment = { nodes: new Map(), others: "pending", links: new Set(), lines: [] };
   // By which action each node was left last; undefined if it has failed.
   const left = new Map<string, string | undefined>();
+  // The step of each node that has not ended.
+  const open = new Map<string, string>();
+  const cutOff = (within: string) => {
+    for (const [path, step] of open) if (step.startsWith(within) && open.delete(path)) moment.nodes.set(path, "cancelled");
+  };
   for (const event of events.slice(0, count)) {
     if (event.type === "log") moment.lines.push(event);
-    if (event.step === undefined) continue;
+    if (event.step === undefined) {
+      if (event.scope_outcome !== undefined) cutOff(`${event.scope}/`);
+      else if (FINAL.has(event.status ?? "")) {
+        cutOff("");
+        moment.others = "untaken";
+      }
+      continue;
+    }
     const path = pathOf(event.step);
     const status = statusOf(event);
     if (status === undefined) continue;
@@ -36,6 +50,8 @@ export function momentAfter(events: readonly EventMessage[], count: number, edge
     if (status === "completed") left.set(path, event.action ?? "default");
     if (status === "failed") left.set(path, undefined);
     moment.nodes.set(path, status);
+    if (status === "completed" || status === "failed") open.delete(path);
+    else open.set(path, event.step);
   }
   moment.lines = moment.lines.slice(-LINES);
   return moment;

@@ -16,6 +16,7 @@ const FIRST = 15;
 const LAST = 4;
 /** Between a line and its label. */
 const BESIDE = 7;
+const NEAR = BESIDE + 6;
 const ASCENT = 10;
 const DESCENT = 3;
 /** In a gap with more lines, labels stand at their first place: there is no room anyway. */
@@ -26,8 +27,8 @@ interface Place extends LabelPlace {
   readonly right: number;
 }
 
-/** Return a place for the label of each line; that of a line without one means nothing. */
-export function placeLabels(lines: readonly Labelled[]): LabelPlace[] {
+/** Return a place for the label of each line; that of a line without one means nothing. Args: passing: Pieces of lines that come from further up. */
+export function placeLabels(lines: readonly Labelled[], passing: readonly Start[]): LabelPlace[] {
   const places: LabelPlace[] = lines.map(({ start }) => ({ x: start.x, y: start.y, anchor: "start" }));
   const gaps = new Map<number, number[]>();
   lines.forEach(({ start }, index) => {
@@ -35,21 +36,28 @@ export function placeLabels(lines: readonly Labelled[]): LabelPlace[] {
     if (beside === undefined) gaps.set(start.gap, [index]);
     else beside.push(index);
   });
-  for (const indices of gaps.values()) placeInGap(lines, indices, places);
+  const through = new Map<number, Start[]>();
+  for (const piece of passing) {
+    const beside = through.get(piece.gap);
+    if (beside === undefined) through.set(piece.gap, [piece]);
+    else beside.push(piece);
+  }
+  for (const [gap, indices] of gaps) placeInGap(lines, indices, through.get(gap) ?? [], places);
   return places;
 }
 
-function placeInGap(lines: readonly Labelled[], indices: readonly number[], places: LabelPlace[]): void {
+function placeInGap(lines: readonly Labelled[], indices: readonly number[], passing: readonly Start[], places: LabelPlace[]): void {
   const reach = (index: number) => Math.abs(lines[index]!.start.toX - lines[index]!.start.x);
   // Lines that lead far to the side have left the others soon: their labels stand highest.
   const sorted = indices.filter((index) => lines[index]!.width > 0).sort((a, b) => reach(b) - reach(a) || a - b);
   const taken: Place[] = [];
   for (const index of sorted) {
     const { start, width } = lines[index]!;
+    const others = [...indices.flatMap((other) => (other === index ? [] : [lines[other]!.start])), ...passing];
     let best: Place | undefined;
     let least = Infinity;
     for (const candidate of candidates(start, width)) {
-      const cost = indices.length > MOST_LINES ? 0 : candidate.cost + costOf(candidate.place, index, lines, indices, taken);
+      const cost = others.length > MOST_LINES ? 0 : candidate.cost + costOf(candidate.place, others, taken);
       if (cost >= least) continue;
       [best, least] = [candidate.place, cost];
       if (least === 0) break;
@@ -75,18 +83,19 @@ function* candidates(start: Start, width: number): Generator<{ place: Place; cos
   }
 }
 
-function costOf(place: Place, own: number, lines: readonly Labelled[], indices: readonly number[], taken: readonly Place[]): number {
+function costOf(place: Place, others: readonly Start[], taken: readonly Place[]): number {
   let cost = 0;
   for (const other of taken) {
     if (place.left < other.right + 4 && other.left < place.right + 4 && Math.abs(place.y - other.y) < LABEL_HEIGHT) cost += 100;
   }
-  for (const index of indices) {
-    if (index === own) continue;
-    const { start } = lines[index]!;
+  for (const start of others) {
     if (liesOn(place, start)) cost += 10;
-    for (const y of [place.y - ASCENT, place.y + DESCENT]) {
+    if (Math.max(start.x, start.toX) < place.left - NEAR || Math.min(start.x, start.toX) > place.right + NEAR) continue;
+    for (const y of [place.y - ASCENT, place.y - 3, place.y + DESCENT]) {
       const x = crossing(start, y);
-      if (x > place.left - 3 && x < place.right + 3) cost += 1;
+      // Another line that is as near as its own leaves open whose label it is.
+      const away = Math.max(place.left - x, x - place.right);
+      if (away < NEAR) cost += away < 3 ? 2 : 0.8;
     }
   }
   return cost;

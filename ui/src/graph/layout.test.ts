@@ -79,6 +79,25 @@ function labelsThatMeet(layout: Layout): string[] {
   return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => meet(a, b)).map((b) => `${a.of} ${b.of}`));
 }
 
+/** Return the pixels between a path and a box, by points of the path. */
+function distance(path: string, { x: left, y: top, width, height }: Rectangle): number {
+  let [least, x, y] = [Infinity, 0, 0];
+  for (const piece of path.split(/(?=[MLCQ])/)) {
+    const numbers = piece.slice(1).split(" ").map(Number);
+    if (piece.startsWith("M")) [x, y] = numbers as [number, number];
+    // Straight lines and quadratic curves, written as cubic ones.
+    const [toX, toY] = numbers.slice(-2) as [number, number];
+    const [ax, ay, bx, by] = (piece.startsWith("C") ? numbers : piece.startsWith("Q") ? [...numbers, ...numbers] : [x, y, toX, toY]) as [number, number, number, number];
+    for (let t = 0; t <= 1; t += 0.02) {
+      const [p, q, r, s] = [(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t * t, t ** 3] as const;
+      const [atX, atY] = [p * x + q * ax + r * bx + s * toX, p * y + q * ay + r * by + s * toY];
+      least = Math.min(least, Math.hypot(Math.max(left - atX, 0, atX - left - width), Math.max(top - atY, 0, atY - top - height)));
+    }
+    [x, y] = [toX, toY];
+  }
+  return least;
+}
+
 function at(layout: Layout, id: string) {
   return layout.nodes.find((placed) => placed.node.id === id)!;
 }
@@ -260,6 +279,23 @@ describe("a usual flow", () => {
           const isOn = box.y < y && y < box.y + box.height && box.x < Math.max(x, fromX) && box.x + box.width > Math.min(x, fromX);
           expect(isOn && `${box.of} on ${link.source} ${link.target}`).toBe(false);
         }
+      });
+    }
+  });
+
+  test("stands each label nearest to its own line, also where lines from further up pass", () => {
+    const flows = [
+      flow("a b c d e f", "a e large", "a d rejected", "b f timeout", "b d large", "c e large", "c d large", "d e", "e f"),
+      flow("a b c d e", "a d", "b c approved", "b d large", "c d timeout", "c e", "d e error.http"),
+      flow("a b c d e f", "a c small_amount", "a b large", "b c error.http", "b d small_amount", "c d", "d e rejected", "e f rejected"),
+    ];
+    for (const layout of flows.map((graph) => layoutGraph(graph))) {
+      layout.links.forEach(({ link, label }, own) => {
+        if (label === null) return;
+        const left = label.anchor === "start" ? label.x : label.x - label.text.length * 6.2;
+        const away = layout.links.map(({ path }) => distance(path, { x: left, y: label.y - 9, width: label.text.length * 6.2, height: 10 }));
+        const nearer = layout.links.filter((_, other) => away[other]! < away[own]! - 1);
+        expect(nearer.map((other) => `${label.text} of ${link.source} ${link.target} is nearer to ${other.link.source} ${other.link.target}`)).toEqual([]);
       });
     }
   });

@@ -46,6 +46,8 @@ export interface Start {
 export interface Route {
   readonly segments: readonly Segment[];
   readonly start: Start;
+  /** Its pieces in the gaps further down. */
+  readonly rest: readonly Start[];
   readonly isLoop: boolean;
 }
 
@@ -72,15 +74,17 @@ export function layeredRoute(source: Box, target: Box, row: Row, hops: readonly 
     if (y < row.bottom) segments.push(["L", x, row.bottom]);
     y = row.bottom;
   }
-  const start: Start = { x, y, toX: first.x, toY: first.top, gap: row.bottom };
+  const pieces: Start[] = [];
   for (const stop of stops) {
+    pieces.push({ x, y, toX: stop.x, toY: stop.top, gap: y });
     const middle = (y + stop.top) / 2;
     if (x === stop.x) segments.push(["L", stop.x, stop.top]);
     else segments.push(["C", x, middle, stop.x, middle, stop.x, stop.top]);
     if (stop.bottom > stop.top) segments.push(["L", stop.x, stop.bottom]);
     [x, y] = [stop.x, stop.bottom];
   }
-  return { segments, start, isLoop: false };
+  const [start, ...rest] = pieces;
+  return { segments, start: start!, rest, isLoop: false };
 }
 
 /** Return a route around the nodes: out at a side, along the gap below, in the gutter, and into the target's top. */
@@ -102,7 +106,7 @@ export function gutterRoute(source: Box, target: Box, row: Row, targetRow: Row, 
     [entry, target.y],
   ];
   const start: Start = { x: out, y: channel - 2, toX: out, toY: row.below, gap: row.bottom, side };
-  return { segments: rounded(corners), start, isLoop: side === "left" };
+  return { segments: rounded(corners), start, rest: [], isLoop: side === "left" };
 }
 
 /** Return a line through the corners with rounded turns. */

@@ -80,7 +80,7 @@ export function layoutScope(
     return gutterRoute(source, target, sourceRow, targetRow, x, way);
   });
   const labelWidths = links.map((link) => (link.isPlainError && handlers.has(link.target) ? 0 : link.labelWidth));
-  const places = placeLabels(routes.map(({ start: from }, index) => ({ start: from, width: labelWidths[index]! })));
+  const places = placeLabels(routes.map(({ start: from }, index) => ({ start: from, width: labelWidths[index]! })), routes.flatMap(({ rest }) => rest));
   const labels = places.map((place, index) => (labelWidths[index]! > 0 ? place : null));
   let width = inner + gutterWidth(lanes.right);
   labels.forEach((label, index) => {

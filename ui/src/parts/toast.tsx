@@ -39,7 +39,8 @@ export function warn(text: string): void {
 /** Say why something was not done. */
 export function failed(error: unknown): void {
   if (!(error instanceof ApiError)) throw error;
-  show(error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message, true, error.passes);
+  const text = error.hint ? `${error.message}. ${common.hint(error.hint)}` : error.message;
+  show(error.status >= 500 && error.requestId ? `${text} ${common.requestId(error.requestId)}` : text, true, error.passes);
 }
 
 /** The open dialogs, the topmost last: what is outside of that one is dimmed, cannot be clicked, and is not read aloud. */

@@ -204,7 +204,7 @@ function Filters({ query, hasFilters, onChange }: { query: URLSearchParams; hasF
         return <button key={key} class="chip" aria-pressed="true" aria-label={texts.without(shown)} onClick={() => set({ [key]: undefined })}>{shown} ×</button>;
       })}
       <TermInput onTerm={([key, value]) => set({ [key]: value })} />
-      <FlowChoice label={ofList.flow} placeholder={ofList.allFlows} value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
+      <FlowChoice label={ofList.flow} size={14} placeholder={ofList.allFlows} value={query.get("flow") ?? ""} onChange={(flow) => set({ flow })} />
       <select aria-label={ofList.time} value={hasPeriod ? BETWEEN : (query.get("last") ?? "")} onChange={(event) => set({ last: event.currentTarget.value || undefined, since: undefined, until: undefined })}>
         <option value="">{ofList.anyTime}</option>
         {Object.entries(ofList.times).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
@@ -230,7 +230,7 @@ function TermInput({ onTerm }: { onTerm: (term: [string, string]) => void }) {
         onTerm(term);
       }}
     >
-      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={22} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
+      <input aria-label={ofList.labelFilter} title={ofList.labelFilter} placeholder={ofList.labelExample} size={16} maxLength={300} aria-invalid={isBad.value} value={text.value} onInput={(event) => { text.value = event.currentTarget.value; isBad.value = false; }} />
     </form>
   );
 }

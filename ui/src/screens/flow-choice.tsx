@@ -17,6 +17,7 @@ interface Props {
   label?: string;
   placeholder?: string;
   required?: boolean;
+  size?: number;
 }
 
 /** The most that are shown; a longer text finds others. */

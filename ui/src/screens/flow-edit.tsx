@@ -173,7 +173,7 @@ function FlowMarks({ model }: { model: FlowEditor }) {
     <span class="muted small row tight">
       {flow === undefined ? words.notSaved : words.revision(flow.revision)}
       {model.isDirty.value && flow !== undefined && <span class="unsaved">{texts.unsaved}</span>}
-      {!may("editor") && <span class="tag" title={words.readOnlyHint}>{words.readOnly}</span>}
+      {!may("editor") && <><span class="tag">{words.readOnly}</span> {words.readOnlyHint}</>}
       {flow?.disabled && <span class="tag">{words.disabledNote}</span>}
     </span>
   );

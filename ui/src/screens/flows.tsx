@@ -44,19 +44,20 @@ export default function Flows() {
   const action = useAction();
   const save = () => action.run(async () => download("flows.zip", await fileOf("/api/v1/flows/export", "application/zip"), "application/zip"));
   const isFiltered = tag !== undefined || text !== undefined;
+  const isFirstUse = list.data?.flows.length === 0 && !isFiltered && cursor === "";
   return (
     <>
       <Head
         title={texts.title}
         actions={<>
-          <button class="btn" disabled={action.busy} onClick={save}>{texts.export}</button>
+          {!isFirstUse && <button class="btn" disabled={action.busy} onClick={save}>{texts.export}</button>}
           {may("editor") && <><button class="btn" onClick={() => (isImporting.value = true)}>{texts.import}</button><a class="btn primary" href={to("/flows/new")}>{words.newFlow}</a></>}
         </>}
       >
-        <div class="filters">
+        {!isFirstUse && <div class="filters">
           <input type="search" class="narrow-input" aria-label={texts.find} placeholder={texts.find} value={text ?? ""} onInput={(event) => setQuery({ q: event.currentTarget.value || undefined, cursor: undefined })} />
           {tag !== undefined && <button class="chip" aria-pressed="true" aria-label={texts.removeTag(tag)} onClick={() => setQuery({ tag: undefined, cursor: undefined })}>{tag} ×</button>}
-        </div>
+        </div>}
       </Head>
       <div class="content">
         <Load query={list} rows={8}>
@@ -77,7 +78,7 @@ export default function Flows() {
                         <tr key={flow.id}>
                           <td class="name"><a class="cut" data-nav href={to(`/flows/${flow.id}`)} title={flow.name}>{flow.name}</a>{flow.description !== "" && <span class="muted small cut block" title={flow.description}>{flow.description}</span>}</td>
                           <td>{flow.disabled ? <span class="tag">{texts.disabled}</span> : activity.has(flow.id) && <LastResult flow={flow.id} executions={activity.get(flow.id)!.executions} />}</td>
-                          <td class="wide-only"><span class="row tight">{flow.tags.map((each) => <button key={each} class="chip" onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
+                          <td class="wide-only"><span class="row tight labels">{flow.tags.map((each) => <button key={each} class="chip cut" title={each} onClick={() => setQuery({ tag: each, cursor: undefined })}>{each}</button>)}</span></td>
                           <td class="muted nowrap wide-only">{activity.get(flow.id)?.next_start_at !== undefined && <Time at={activity.get(flow.id)!.next_start_at!} />}</td>
                           <td class="num wide-only">{flow.revision}</td>
                           <td class="muted nowrap least"><Time at={flow.updated_at} how="relative" /></td>

@@ -58,7 +58,7 @@ export const admin = {
   pauseAsked: "Pause this installation?",
   pauseIt: "Pause it",
   resume: "Resume",
-  pauseHint: "Running executions continue. Requests to start one are answered with 503.",
+  pauseHint: "While it is paused, running executions continue, and requests to start one are answered with 503.",
   join: "Add a member…",
   joinOf: (name: string) => `Add a member to ${name}`,
   joinHint: "An admin of the installation sees nothing of a workspace without a role in it. The audit log of the workspace says who was added.",

@@ -2,7 +2,7 @@
 export const flow = {
   flows: "Flows",
   newFlow: "New flow",
-  tabs: { label: "Flow", edit: "Edit", executions: "Executions", triggers: "Triggers", revisions: "Revisions", settings: "Settings" },
+  tabs: { label: "Flow", edit: "Edit", read: "Text", executions: "Executions", triggers: "Triggers", revisions: "Revisions", settings: "Settings" },
   revision: (number: number) => `revision ${number}`,
   notSaved: "not saved yet",
   leave: "The unsaved text is too large to be kept in this browser. Leave and lose it?",

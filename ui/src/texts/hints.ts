@@ -33,7 +33,7 @@ export const forPeople: Record<string, string> = {
   "read the object again, and send a request that fits its present state": "reload the page to see its present state",
   "read the object again, and repeat the change with its new ETag": "it was changed meanwhile: reload the page, then change it again",
   "send less in one request": "make it smaller, then try again",
-  "give request_id to the operator, whose log has the reason": "give the number below to the operator, whose log has the reason",
+  "give request_id to the operator, whose log has the reason": "give the number of the request to the operator, whose log has the reason",
   "send the request again after the seconds in Retry-After": "wait a moment, then try again",
   'send {"disabled": false} with PUT /api/v1/flows/{id} to enable it': "enable it in its settings",
 };

@@ -10,6 +10,7 @@ from flowrunner.api.http.edge import Edge
 from flowrunner.api.http.errors import error_answer
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.http.unready_page import unready_page, wants_page
 
 STANDBY: Final = "standby: another server is active on this database"
 _REFUSAL: Final = "This server is on standby and read-only: another server is active"
@@ -47,6 +48,9 @@ class Standby:
             response: Reply[Any] = answer(Health(status="ok"))
         elif scope["type"] == "http" and scope["path"] == "/readyz":
             response = error_answer(scope["request_id"], 503, _unready(self._why()))
+        elif wants_page(scope):
+            await unready_page(scope, _unready(self._why()))(scope, receive, send)
+            return
         else:
             why = self._why()
             response = error_answer(scope["request_id"], 503, _REFUSAL if why == STANDBY else _unready(why))

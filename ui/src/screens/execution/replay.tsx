@@ -76,7 +76,7 @@ function useStates(subs: SubFlows, { replayed, states: { value: states } }: Repl
       const graph = store.graph.peek();
       if (graph === undefined) continue;
       const moment = momentAfter(now.events.slice(0, now.at).filter((event) => event.prefix === prefix), now.at, graph.edges);
-      for (const { id } of graph.nodes) states.setNode(prefix + id, { status: moment.nodes.get(id) ?? "pending" });
+      for (const { id } of graph.nodes) states.setNode(prefix + id, { status: moment.nodes.get(id) ?? moment.others });
       for (const { source, target } of graph.edges) states.setLink(prefix + source, prefix + target, moment.links.has(linkKey(source, target)));
     }
   }, [states, now?.at, now?.events, opened]);

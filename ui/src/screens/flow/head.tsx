@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { Head } from "../../app/shell";
 import { location, to } from "../../app/router";
+import { may } from "../../app/session";
 import { Tabs } from "../../parts/parts";
 import { flow as texts } from "../../texts/flow";
 
@@ -23,7 +24,7 @@ export function FlowHead({ id, name, beside, actions }: Props) {
         label={texts.tabs.label}
         tabs={TABS.map((tab) => {
           const href = to(tab === "edit" ? `/flows/${encodeURIComponent(id)}` : `/flows/${encodeURIComponent(id)}/${tab}`);
-          return { label: texts.tabs[tab], href, current: location.value.path === href };
+          return { label: tab === "edit" && !may("editor") ? texts.tabs.read : texts.tabs[tab], href, current: location.value.path === href };
         })}
       />
     </Head>
