@@ -1,0 +1,94 @@
+"""Loops that are cut off while they evaluate what they collect of a round."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from support.client import Client
+from support.engine_processes import engine_processes_of
+from support.invariants import check_database
+from support.receiver import Receiver
+from support.server import Server
+from support.waiting import wait_for
+
+LOOPS: Final = {
+    "elements one by one": 'foreach\n    params: {items: "${[0, 1, 2]}", concurrency: 1',
+    "elements side by side": 'foreach\n    params: {items: "${[0, 1, 2]}", concurrency: 3',
+    "rounds": 'while\n    params: {when: "index < 3"',
+}
+# What is evaluated takes 0.6 s, within a loop that takes at least that long.
+LOOP: Final = """%s
+nodes:
+  each:
+    type: %s, collect: "${(() => { const end = Date.now() + 600; while (Date.now() < end); return result.n })()}"}
+    nodes:
+      ask: {type: http.request, params: {method: POST, url: "%s/ok/%s"}, next: number}
+      number: {type: transform, params: {value: {n: "${index}"}}}
+"""
+
+
+@pytest.fixture(scope="module", params=["1", "2"], ids=lambda count: f"{count} processes")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("collecting"), {"PROCESSES": request.param})
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+
+
+def run_all(admin: Client, receiver: Receiver, name: str, limits: str = "") -> dict[str, str]:
+    """Start an execution of each loop, and return them by the loop's name when each collects its first part."""
+    before = len(receiver.effects(f"/ok/{name}"))
+    flows = {loop: admin.new_flow(LOOP % (limits, text, receiver.url, name)) for loop, text in LOOPS.items()}
+    ids = {loop: admin.run(flow) for loop, flow in flows.items()}
+    wait_for(lambda: len(receiver.effects(f"/ok/{name}")) >= before + 5, 20)
+    time.sleep(0.2)
+    return ids
+
+
+def test_a_kill_repeats_no_step_that_was_recorded(server: Server, receiver: Receiver) -> None:
+    admin = server.admin()
+    ids = run_all(admin, receiver, "kill")
+
+    for pid in engine_processes_of(server.pid):
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(1.0)
+    server.kill()
+    admin = server.start().client(admin.token)
+
+    ended = {loop: admin.ended(id) for loop, id in ids.items()}
+    assert {loop: (e["status"], e["result"]) for loop, e in ended.items()} == dict.fromkeys(
+        LOOPS, ("completed", [0, 1, 2])
+    )
+    server.terminate()
+    server.wait()
+    assert check_database(server.database, all_ended=False) == []
+    server.start()
+
+
+def test_a_cancellation_ends_it_at_once(server: Server, receiver: Receiver) -> None:
+    admin = server.admin()
+    ids = run_all(admin, receiver, "cancel")
+    requests = len(receiver.effects("/ok/cancel"))
+
+    began = time.monotonic()
+    replies = [admin.delete(f"/api/v1/executions/{id}").status for id in ids.values()]
+    ended = [admin.ended(id)["status"] for id in ids.values()]
+
+    assert (replies, ended) == ([200] * 3, ["cancelled"] * 3)
+    assert time.monotonic() - began < 5
+    time.sleep(0.8)
+    assert len(receiver.effects("/ok/cancel")) == requests, "no step starts after a cancellation"
+
+
+def test_a_time_limit_ends_it(server: Server, receiver: Receiver) -> None:
+    admin = server.admin()
+    ids = run_all(admin, receiver, "limit", "limits: {timeout: 500ms}")
+
+    ended = [admin.ended(id) for id in ids.values()]
+
+    assert {(e["status"], e["failure"]["type"]) for e in ended} == {("failed", "timeout")}
