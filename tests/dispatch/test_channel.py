@@ -225,7 +225,9 @@ async def remote(handlers: Mapping[str, Any]) -> AsyncIterator[tuple[RemoteExecu
     async with connected(handlers) as (server, process):
         requests = ProcessRequests(ServerParts(deps=None, definitions=None, hidden=None, link_key=bytes), server)  # type: ignore[arg-type]
         held = requests.hold(ExecutionId("exec-1"), None)
-        execution = RemoteExecution(requests, server, held, number=1, workspace_id=WorkspaceId("w"), fencing_token=1)
+        execution = RemoteExecution(
+            requests, server, held, number=1, workspace_id=WorkspaceId("w"), fencing_token=1, cut_off={}
+        )
         yield execution, process
 
 

@@ -11,7 +11,7 @@ from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logge
 from flowrunner.domain.status import Status
 from flowrunner.plugin import NodeFailure, RunScopes, ScopesEnded, Signalled, SignalWait, StepContext, Suspend
 from flowrunner.ports.dispatch import Signal
-from support.dependencies import PATIENCE_SECONDS, Acting, machine
+from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, HttpAnswer, Request, answer, machine
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -263,6 +263,44 @@ async def test_a_node_that_must_not_run_twice_is_not_resumed_twice(path: Path) -
     async with machine(path, types=[acting]) as engine:
         await engine.until_ended()
         end = ending(await engine.events())
+
+    assert isinstance(end, Failed)
+    assert end.error.type == "interrupted"
+    assert acting.resumptions == 1
+    assert check_database(path) == []
+
+
+async def test_a_node_that_must_not_run_twice_is_not_resumed_twice_when_a_signal_comes_before_its_slot(
+    path: Path,
+) -> None:
+    """After the crash, the signal loads the execution while it queues for a slot, and no step may resume then."""
+    begun, let_go, peer = asyncio.Event(), asyncio.Event(), "http://peer/"
+    acting, http = _Resuming(begun, Suspend(wait_for=SignalWait("go"))), FakeHttp()
+
+    async def slow(request: Request) -> HttpAnswer:
+        await let_go.wait()
+        return answer()
+
+    http.at(peer, slow)
+    async with machine(path, types=[acting], http=http) as engine:
+        await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}", "runs")
+        await engine.save("nodes: {a: {type: act, idempotent: false}}")
+        id = await engine.start(id="waits")
+        await engine.until_parked(id)
+        await engine.start("runs", id="running")
+        await engine.until_requested(peer)
+        assert await engine.dispatcher.signal(id, Signal(key="signal:go", payload=1))
+        await begun.wait()
+
+    async with machine(path, types=[acting], http=http, most_active=1) as engine:
+        while len(http.requests) < 2:
+            await asyncio.sleep(0)
+        assert engine.dispatcher.waits_to_become_active(id)
+        for _ in range(2):
+            assert await engine.dispatcher.signal(id, Signal(key="signal:other", payload=2))
+        let_go.set()
+        await engine.until_ended(id)
+        end = ending(await engine.events(id))
 
     assert isinstance(end, Failed)
     assert end.error.type == "interrupted"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import traceback
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -17,6 +17,7 @@ from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
+from flowrunner.domain.events import Step
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, WorkspaceLimits
 from flowrunner.domain.status import Status
@@ -120,8 +121,9 @@ class LocalDispatcher(LinkingDispatcher):
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
-        # Executions that were loaded without a free slot. Their steps resume at the next load; no crash cut them off.
-        self._held: set[ExecutionId] = set()
+        # Executions that were loaded without a free slot, each with the steps that a crash had cut off before. Their
+        # steps resume at the next load; no crash cut the other ones off.
+        self._held: dict[ExecutionId, Mapping[Step, int]] = {}
         self._timers = Timers(
             due, clock, self._take_up, in_memory=self._slots, queued=self._queue, put_off=self._retries
         )
@@ -361,7 +363,7 @@ class LocalDispatcher(LinkingDispatcher):
         del self._slots[id]
         self._active_limit.leave(slot.workspace_id)
         if slot.execution is not None and slot.execution.status.is_final:
-            self._held.discard(id)
+            self._held.pop(id, None)
         slot.has_left.set()
         if not self._slots:
             self._is_empty.set()
@@ -407,7 +409,7 @@ class LocalDispatcher(LinkingDispatcher):
             slot.execution = await self._engine.load(id)
         except NotFound:
             self._retries.pop(id, None)
-            self._held.discard(id)
+            self._held.pop(id, None)
             self._leave(id, slot)
             return
         except Unavailable as error:
@@ -421,13 +423,12 @@ class LocalDispatcher(LinkingDispatcher):
             self._retry_later(id, slot)
             return
         self._retries.pop(id, None)
-        was_held = id in self._held
-        self._held.discard(id)
+        cut_off_before = self._held.pop(id, None)
         if slot.execution is None:
             self._leave(id, slot)
             return
-        if was_held:
-            slot.execution.resume_after_hold()
+        if cut_off_before is not None:
+            slot.execution.resume_after_hold(cut_off_before)
         if slot.workspace_id is None:
             self._count(id, slot, slot.execution)
         slot.deliver()
@@ -441,7 +442,7 @@ class LocalDispatcher(LinkingDispatcher):
         else:
             execution.hold()
             slot.reload = True
-            self._held.add(id)
+            self._held[id] = execution.cut_off
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.execution is not None, "an execution is loaded before it advances"

@@ -108,6 +108,11 @@ def about_to_resume(state: ExecutionState) -> Mapping[Step, int]:
     return found
 
 
+def still_cut_off(found: Mapping[Step, int], before: Mapping[Step, int]) -> Mapping[Step, int]:
+    """Return the steps of ``found`` that were about to resume in the same attempt at an earlier load, too."""
+    return {step: attempts for step, attempts in found.items() if before.get(step) == attempts}
+
+
 def graph_of(flow: Flow, state: ExecutionState, scope: str) -> Graph:
     """Return the graph of a scope."""
     if scope == ROOT:

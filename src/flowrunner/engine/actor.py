@@ -6,13 +6,13 @@ makes the events and the decisions durable together, and only then acts.
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt
+from flowrunner.domain.decide import about_to_resume, decide, evaluated, fail_attempt, still_cut_off
 from flowrunner.domain.decisions import (
     Action,
     Evaluate,
@@ -148,8 +148,12 @@ class ExecutionActor:
     def hold(self) -> None:
         self._is_held = True
 
-    def resume_after_hold(self) -> None:
-        self._cut_off = {}
+    @property
+    def cut_off(self) -> Mapping[Step, int]:
+        return self._cut_off
+
+    def resume_after_hold(self, cut_off: Mapping[Step, int]) -> None:
+        self._cut_off = still_cut_off(self._cut_off, cut_off)
 
     def nudge(self) -> None:
         self._mailbox.wake()

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import ChildOf
+from flowrunner.domain.events import Step
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
@@ -334,8 +335,13 @@ class ActiveExecution(Protocol):
         """Process received messages, and start no step: the execution continues after its next load."""
         ...
 
-    def resume_after_hold(self) -> None:
-        """Resume steps as usual: they were held, and no crash has cut them off."""
+    @property
+    def cut_off(self) -> Mapping[Step, int]:
+        """The steps that a crash may have cut off while they resumed, each with its attempts so far."""
+        ...
+
+    def resume_after_hold(self, cut_off: Mapping[Step, int]) -> None:
+        """Resume steps as usual that were held: no crash has cut off others than ``cut_off``, as of the load before."""
         ...
 
     def nudge(self) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from flowrunner.bounded_json import decode_json
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.events import Event, Started
+from flowrunner.domain.events import Event, Started, Step
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -18,6 +18,8 @@ from flowrunner.ports.dispatch import Signal
 from flowrunner.ports.event_codec import COMPACT_TYPES, decode_event, encode_event, stored_type
 from flowrunner.ports.journal import Append, NewExecution, Quota, Recorded, Summary
 
+# The workspace and the status of a loaded execution, and the items of its `cut_off`.
+LoadedExecution: TypeAlias = tuple[WorkspaceId, Status, list[tuple[Step, int]]]
 # The summaries of executions that run and wait for nothing.
 _RUNNING: Final = Summary(status=Status.RUNNING)
 

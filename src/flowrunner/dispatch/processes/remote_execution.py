@@ -1,16 +1,21 @@
 """An execution in the memory of an engine process, as the dispatcher sees it."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from flowrunner.dispatch.processes.channel import Channel
-from flowrunner.dispatch.processes.packed import PackedStart, pack_signal
+from flowrunner.dispatch.processes.packed import LoadedExecution, PackedStart, pack_signal
 from flowrunner.dispatch.processes.requests import HeldExecution, ProcessRequests
+from flowrunner.domain.decide import still_cut_off
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.events import Step
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN, Cancel, Signal
+
+_NONE: Final[Mapping[Step, int]] = {}
 
 
 class Entry:
@@ -38,13 +43,13 @@ class Entry:
 
     async def load(self) -> "RemoteExecution | None":
         """Have the process load the execution; return None if it has ended."""
-        found = await self._call("load", self._held.id, returns=tuple[WorkspaceId, Status] | None)
+        found: LoadedExecution | None = await self._call("load", self._held.id, returns=LoadedExecution | None)
         if found is None:
             return None
-        workspace_id, self._held.status = found
-        return self._entered(workspace_id)
+        workspace_id, self._held.status, cut_off = found
+        return self._entered(workspace_id, dict(cut_off))
 
-    def _entered(self, workspace_id: WorkspaceId) -> "RemoteExecution":
+    def _entered(self, workspace_id: WorkspaceId, cut_off: Mapping[Step, int] = _NONE) -> "RemoteExecution":
         return RemoteExecution(
             self._requests,
             self._channel,
@@ -52,6 +57,7 @@ class Entry:
             number=self._number,
             workspace_id=workspace_id,
             fencing_token=self._epoch,
+            cut_off=cut_off,
         )
 
     async def _call(self, name: str, argument: object, *, returns: Any) -> Any:
@@ -102,6 +108,7 @@ class RemoteExecution:
         number: int,
         workspace_id: WorkspaceId,
         fencing_token: int,
+        cut_off: Mapping[Step, int],
     ) -> None:
         self._requests = requests
         self._channel = channel
@@ -109,6 +116,7 @@ class RemoteExecution:
         self._number = number
         self.workspace_id = workspace_id
         self.fencing_token = fencing_token
+        self.cut_off = cut_off
 
     @property
     def status(self) -> Status:
@@ -136,8 +144,9 @@ class RemoteExecution:
     def hold(self) -> None:
         self._channel.notify("hold", self._number)
 
-    def resume_after_hold(self) -> None:
-        self._channel.notify("resume_after_hold", self._number)
+    def resume_after_hold(self, cut_off: Mapping[Step, int]) -> None:
+        self.cut_off = still_cut_off(self.cut_off, cut_off)
+        self._channel.notify("resume_after_hold", self._number, list(self.cut_off.items()))
 
     def nudge(self) -> None:
         self._channel.notify("nudge", self._number)

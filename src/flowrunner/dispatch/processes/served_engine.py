@@ -4,10 +4,16 @@ import asyncio
 from datetime import datetime
 
 from flowrunner.dispatch.processes.channel import Handlers
-from flowrunner.dispatch.processes.packed import PackedSignal, PackedStart, unpack_signal, unpack_start
+from flowrunner.dispatch.processes.packed import (
+    LoadedExecution,
+    PackedSignal,
+    PackedStart,
+    unpack_signal,
+    unpack_start,
+)
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.status import Status
-from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.domain.events import Step
+from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine
 from flowrunner.ports.flows import CompiledFlows
 from flowrunner.ports.telemetry import TRACEPARENT
@@ -51,12 +57,12 @@ class ServedEngine:
         self._advancing[number] = begin(execution.advance(), name=f"execution {new.id}")
         return True
 
-    async def _load(self, number: int, id: ExecutionId) -> tuple[WorkspaceId, Status] | None:
+    async def _load(self, number: int, id: ExecutionId) -> LoadedExecution | None:
         execution = await self._engine.load(id)
         if execution is None:
             return None
         self._executions[number] = execution
-        return execution.workspace_id, execution.status
+        return execution.workspace_id, execution.status, list(execution.cut_off.items())
 
     def _advance(self, number: int) -> "asyncio.Task[datetime | None]":
         advancing = self._advancing.get(number)
@@ -88,9 +94,9 @@ class ServedEngine:
         if (execution := self._executions.get(number)) is not None:
             execution.hold()
 
-    def _resume_after_hold(self, number: int) -> None:
+    def _resume_after_hold(self, number: int, cut_off: list[tuple[Step, int]]) -> None:
         if (execution := self._executions.get(number)) is not None:
-            execution.resume_after_hold()
+            execution.resume_after_hold(dict(cut_off))
 
     def _nudge(self, number: int) -> None:
         if (execution := self._executions.get(number)) is not None:
