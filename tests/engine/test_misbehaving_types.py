@@ -293,8 +293,7 @@ async def test_a_node_that_must_not_run_twice_is_not_resumed_twice_when_a_signal
         await begun.wait()
 
     async with machine(path, types=[acting], http=http, most_active=1) as engine:
-        while len(http.requests) < 2:
-            await asyncio.sleep(0)
+        await engine.until_requested(peer, times=2)
         assert engine.dispatcher.waits_to_become_active(id)
         for _ in range(2):
             assert await engine.dispatcher.signal(id, Signal(key="signal:other", payload=2))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,49 @@ def test_executions_of_a_killed_engine_process_go_on_in_another(
     assert sorted(set(marks)) == sorted(f"{id}.mark.1" for id in ids)
     assert "engine_process.ended" in server.log
     assert "Traceback" not in server.log, "an end of a process is no fault of the server"
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_executions_that_are_held_back_go_on_although_engine_processes_are_killed(
+    tmp_path: Path, receiver: Receiver, processes: int
+) -> None:
+    """They wait for active slots, concurrency slots and signals; their flows are disabled, and all is paused."""
+    server = Server(tmp_path, {"PROCESSES": str(processes), "MAX_ACTIVE": "1"})
+    mark = f'mark: {{type: webhook, params: {{url: "{receiver.url}/ok/held-{processes}"}}}}'
+    try:
+        admin = server.start().admin()
+        signalled = admin.new_flow(f"nodes:\n  w: {{type: wait, params: {{key: go}}, next: mark}}\n  {mark}\n")
+        limited = admin.new_flow("limits: {concurrency: {max: 2}}\n" + slow(receiver, 0.2, f"held-{processes}"))
+        waiting = [admin.run(signalled) for _ in range(7)]
+        for id in waiting:
+            admin.waiting_at(id, "w")
+        others = [
+            *run_many(admin, slow(receiver, 0.6, f"held-{processes}"), 7),
+            *(admin.run(limited) for _ in range(5)),
+        ]
+        for flow in (signalled, limited):
+            assert admin.put(f"/api/v1/flows/{flow}", {"disabled": True}).status == 200
+        assert admin.put("/api/v1/admin/pause", {"paused": True}).status == 200
+
+        def is_taken(id: str) -> bool:
+            signal_path = f"/api/v1/executions/{id}/signals/go"
+            return admin.post(signal_path, {"payload": 1}, Idempotency_Key=id).status < 300
+
+        for number, id in enumerate(waiting):
+            # No active slot is free, so it is loaded for its signal alone.
+            wait_for(partial(is_taken, id), 20)
+            if number in (1, 4):
+                os.kill(engine_processes_of(server.pid)[0], signal.SIGKILL)
+                wait_for(lambda: engine_processes_of(server.pid), 30)
+
+        assert {admin.ended(id, 60)["status"] for id in (*waiting, *others)} == {"completed"}
+        server.terminate()
+        assert server.wait() == 0
+        assert check_database(server.database) == []
+        marks = Counter(effect.key for effect in receiver.effects(f"/ok/held-{processes}"))
+        assert set(marks) == {f"{id}.mark.1" for id in (*waiting, *others)}
+    finally:
+        server.stop()
 
 
 def test_the_server_is_not_ready_without_an_engine_process_and_starts_wait_for_one(
