@@ -1,6 +1,7 @@
 """E-mails that are stored with their cause, and what becomes of them."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId
 from flowrunner.mail import SmtpMailer
 from flowrunner.security.keys import SIGNING, KeyRing
@@ -113,6 +115,37 @@ async def test_a_server_that_is_away_is_asked_again_ever_more_seldom(office: Off
     assert [round((later - earlier) / 1000) for (_, earlier), (_, later) in pairwise(waits)] == [2, 4, 8]
     await office.sender.send_due()
     assert len(office.mailbox.to("kim@example.com")) == 1
+
+
+async def test_an_e_mail_that_is_being_sent_while_the_database_fails_for_another_is_sent_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, failed_for = list[str](), list[str]()
+    delete = SqlOutgoingMails.delete
+
+    class Mailer:
+        async def send(self, to: Sequence[str], subject: str, text: str, *, message_id: str) -> None:
+            sent.extend(to)
+            if to == ["slow@example.com"]:
+                await asyncio.sleep(0.05)
+
+    async def delete_later(store: SqlOutgoingMails, id: str) -> None:
+        if not failed_for:
+            failed_for.append(id)
+            raise Unavailable("the database is away")
+        await delete(store, id)
+
+    monkeypatch.setattr(SqlOutgoingMails, "delete", delete_later)
+    monkeypatch.setattr(office.sender, "_mailer", Mailer())
+    for to in ("quick@example.com", "slow@example.com"):
+        await office.cause(to)
+
+    with pytest.raises(Unavailable):
+        await office.sender.send_due()
+    await office.sender.send_due()
+
+    assert sorted(sent) == ["quick@example.com", "quick@example.com", "slow@example.com"]
+    assert await office.unsent() == []
 
 
 async def test_an_e_mail_is_given_up_when_it_has_expired_or_its_key_is_gone_or_it_cannot_be_written(
