@@ -97,7 +97,7 @@ class Bench:
                 rest = stack.enter_context(rest_bench(self.directory))
             if self.parts & {"costs", "postgres"}:
                 postgres = stack.enter_context(running_postgres())
-                stored = costs.Stored(postgres, postgres.new_database())
+                stored = costs.StorageCosts(postgres, postgres.new_database())
                 on_postgres = stack.enter_context(rest_bench(self.directory, database_url=stored.url))
             steps = self._steps(rest, on_postgres, stored)
             # One round after the other: what disturbs the machine for a while disturbs every figure alike.
@@ -141,7 +141,7 @@ class Bench:
             self.parts -= _NEED_WRK
 
     def _steps(
-        self, rest: RestBench | None, on_postgres: RestBench | None, stored: costs.Stored | None
+        self, rest: RestBench | None, on_postgres: RestBench | None, stored: costs.StorageCosts | None
     ) -> list[tuple[str, Callable[[], Any]]]:
         effort = self.effort
         steps: list[tuple[str, str, Callable[[], Any]]] = [

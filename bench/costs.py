@@ -14,7 +14,7 @@ WRITTEN: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StorageCosts:
     """A database of PostgreSQL, as the disk sees it."""
 
     postgres: PostgresServer
@@ -37,7 +37,7 @@ class Stored:
         return {"stored_bytes": (self.size() - size) / count, "log_bytes": (self.written() - written) / count}
 
 
-def measure(rest: RestBench, stored: Stored, count: int, seconds: float) -> dict[str, Any]:
+def measure(rest: RestBench, stored: StorageCosts, count: int, seconds: float) -> dict[str, Any]:
     """Executions of two calls, as fast as 32 clients start them, and looked at by nobody until all have ended."""
     server = rest.server
     before = server.count(rest.flow_id)

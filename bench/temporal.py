@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.costs import Stored
+from bench.costs import StorageCosts
 from bench.processes import (
     READY,
     BenchFailed,
@@ -45,7 +45,7 @@ class TemporalBench:
     """A server with a flow, and as many workers of both kinds as a measurement needs."""
 
     address: str
-    stored: Stored
+    stored: StorageCosts
     server: Server
     receiver: Receiver
     flow_id: str
@@ -120,7 +120,7 @@ def temporal_bench(directory: Path) -> Iterator[TemporalBench]:
     """On a PostgreSQL and a Temporal server of its own."""
     with contextlib.ExitStack() as stack:
         postgres = stack.enter_context(running_postgres())
-        stored = Stored(postgres, postgres.new_database())
+        stored = StorageCosts(postgres, postgres.new_database())
         temporal = stack.enter_context(running_temporal(directory / "temporal"))
         receiver = stack.enter_context(running_receiver(delay_ms=DELAY_MS))
         settings = {"DISPATCH": temporal.url(_QUEUE)}

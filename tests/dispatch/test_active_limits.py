@@ -1,4 +1,4 @@
-"""An account has no more executions in the memory of all workers together than it may."""
+"""A workspace has no more executions in the memory of all workers together than it may."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -87,7 +87,7 @@ async def test_no_more_advance_at_once_than_may_and_all_come_in(machines: Cluste
     assert sorted(work.begun[2:], key=str) == list("23456")
 
 
-async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
+async def test_no_more_of_a_workspace_wait_than_may_whichever_server_is_asked(
     machines: Cluster, front: Front, work: Work
 ) -> None:
     await front.save(WORKS)
@@ -173,7 +173,7 @@ async def test_a_former_owner_cannot_free_the_slot_of_an_active_execution(machin
     assert found == [(True,)]
 
 
-async def test_active_executions_of_one_account_do_not_count_for_another(
+async def test_active_executions_of_one_workspace_do_not_count_for_another(
     machines: Cluster, front: Front, work: Work
 ) -> None:
     await front.save(WORKS)
@@ -237,7 +237,7 @@ async def test_an_execution_without_a_slot_is_cancelled_at_once(machines: Cluste
     assert sorted(map(str, work.begun)) == ["0", "1"]
 
 
-async def test_a_flow_of_an_account_with_one_slot_waits_for_its_sub_flow(machines: Cluster, front: Front) -> None:
+async def test_a_flow_of_a_workspace_with_one_slot_waits_for_its_sub_flow(machines: Cluster, front: Front) -> None:
     machines.limits = WorkspaceLimits(active=1)
     await front.save("nodes: {b: {type: return, params: {value: 7}}}", "child")
     await front.save("nodes: {call: {type: flow, params: {flow: child}}}")

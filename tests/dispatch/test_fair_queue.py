@@ -1,4 +1,4 @@
-"""The fair queue serves accounts round-robin, and none starves the others."""
+"""The fair queue serves workspaces round-robin, and none starves the others."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +11,9 @@ MARA, LENA = WorkspaceId("mara"), WorkspaceId("lena")
 
 def queue_of(**waiting: int) -> FairQueue:
     queue = FairQueue()
-    for account, count in waiting.items():
+    for workspace, count in waiting.items():
         for number in range(count):
-            queue.add(ExecutionId(f"{account}-{number}"), WorkspaceId(account))
+            queue.add(ExecutionId(f"{workspace}-{number}"), WorkspaceId(workspace))
     return queue
 
 
@@ -24,13 +24,13 @@ def taken(queue: FairQueue) -> list[str]:
     return order
 
 
-def test_a_long_backlog_delays_only_the_account_that_owns_it() -> None:
+def test_a_long_backlog_delays_only_the_workspace_that_owns_it() -> None:
     queue = queue_of(mara=4, lena=2)
 
     assert taken(queue) == ["mara-0", "lena-0", "mara-1", "lena-1", "mara-2", "mara-3"]
 
 
-def test_a_late_execution_is_next_after_one_of_each_waiting_account() -> None:
+def test_a_late_execution_is_next_after_one_of_each_waiting_workspace() -> None:
     queue = queue_of(mara=1000)
     assert [queue.take(), queue.take()] == [("mara-0", MARA), ("mara-1", MARA)]
 
@@ -39,7 +39,7 @@ def test_a_late_execution_is_next_after_one_of_each_waiting_account() -> None:
     assert {queue.take(), queue.take()} == {("mara-2", MARA), ("lena-0", LENA)}
 
 
-def test_accounts_without_a_free_slot_are_skipped_and_keep_their_place() -> None:
+def test_workspaces_without_a_free_slot_are_skipped_and_keep_their_place() -> None:
     queue = queue_of(mara=2, lena=1)
 
     assert queue.take(unless=[MARA]) == ("lena-0", LENA)
@@ -58,21 +58,21 @@ def test_what_was_removed_is_not_taken() -> None:
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"])))
-def test_everything_comes_out_once_and_in_the_order_of_its_account(accounts: list[str]) -> None:
+def test_everything_comes_out_once_and_in_the_order_of_its_workspace(workspaces: list[str]) -> None:
     queue = FairQueue()
-    for number, account in enumerate(accounts):
-        queue.add(ExecutionId(f"{account}-{number:03}"), WorkspaceId(account))
+    for number, workspace in enumerate(workspaces):
+        queue.add(ExecutionId(f"{workspace}-{number:03}"), WorkspaceId(workspace))
 
     order = taken(queue)
 
-    assert sorted(order) == sorted(f"{a}-{n:03}" for n, a in enumerate(accounts))
-    for account in set(accounts):
-        own = [id for id in order if id.startswith(account)]
+    assert sorted(order) == sorted(f"{a}-{n:03}" for n, a in enumerate(workspaces))
+    for workspace in set(workspaces):
+        own = [id for id in order if id.startswith(workspace)]
         assert own == sorted(own)
     assert len(queue) == 0
 
 
-def test_a_few_of_each_account_get_slots_when_another_has_taken_them_all() -> None:
+def test_a_few_of_each_workspace_get_slots_when_another_has_taken_them_all() -> None:
     limit = ActiveLimit(most=3, sure=2)
     for _ in range(3):
         assert limit.has_free_slot(MARA)
@@ -98,7 +98,7 @@ def test_a_freed_slot_can_be_taken_again() -> None:
     assert list(limit.full_workspaces()) == []
 
 
-def test_an_account_has_its_own_limit_even_while_there_are_free_slots() -> None:
+def test_a_workspace_has_its_own_limit_even_while_there_are_free_slots() -> None:
     limit = ActiveLimit(most=10, sure=2, most_of_one=3)
     for _ in range(3):
         assert limit.has_free_slot(MARA)
@@ -109,7 +109,7 @@ def test_an_account_has_its_own_limit_even_while_there_are_free_slots() -> None:
     assert limit.has_free_slot(LENA)
 
 
-def test_no_account_is_sure_of_more_than_its_own_limit() -> None:
+def test_no_workspace_is_sure_of_more_than_its_own_limit() -> None:
     limit = ActiveLimit(most=2, sure=5, most_of_one=1)
     limit.enter(MARA)
     limit.enter(LENA)
@@ -118,7 +118,7 @@ def test_no_account_is_sure_of_more_than_its_own_limit() -> None:
     assert limit.has_free_slot(WorkspaceId("omar"))
 
 
-def test_the_ones_of_an_account_are_counted_while_they_wait() -> None:
+def test_the_ones_of_a_workspace_are_counted_while_they_wait() -> None:
     queue = queue_of(mara=3, lena=1)
     queue.take()
     queue.remove(ExecutionId("mara-2"))

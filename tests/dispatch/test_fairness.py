@@ -1,4 +1,4 @@
-"""An account that has a thousand executions waiting keeps nobody else waiting."""
+"""A workspace that has a thousand executions waiting keeps nobody else waiting."""
 
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "flowrunner.db"
 
 
-async def test_an_execution_of_another_account_starts_before_the_queued_ones(path: Path) -> None:
+async def test_an_execution_of_another_workspace_starts_before_the_queued_ones(path: Path) -> None:
     http = FakeHttp()
     http.at("http://peer/mara", never)
     async with machine(path, http=http, most_active=MOST_ACTIVE) as engine:

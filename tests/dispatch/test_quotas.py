@@ -1,4 +1,4 @@
-"""What all workers together record of an account is stored only as far as it may be kept."""
+"""What all workers together record of a workspace is stored only as far as it may be kept."""
 
 import json
 
@@ -23,7 +23,7 @@ nodes:
 """
 
 
-async def test_executions_on_several_workers_keep_no_more_than_their_account_may(machines: Cluster) -> None:
+async def test_executions_on_several_workers_keep_no_more_than_their_workspace_may(machines: Cluster) -> None:
     machines.limits = WorkspaceLimits(stored=MOST)
     machines.http.at("http://peer/", answer(body=json.dumps("x" * 60_000)))
     async with machines.server() as front, machines.worker(), machines.worker():

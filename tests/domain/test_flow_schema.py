@@ -102,7 +102,7 @@ tests:
     expect: {status: completed, path: [fetch, route, push_all, both, settle, done], result: {pushed: 2}}
 """
 
-# Nodes, each with one fault at the named path. Below: whole documents, likewise.
+# Nodes, each with one fault at the named path. Below: whole documents with one each.
 BAD_NODES = """\
 | log | a node that is text
 | {params: {}} | no type

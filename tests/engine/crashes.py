@@ -37,7 +37,7 @@ class Fate:
     """When the processes of one scenario die.
 
     Attributes:
-        crash_at: Which writes are the last of their process; the first is 1. Counted anew after each crash.
+        crash_at: Which writes are the last of their process; the first is 1. Counted again from 1 after each crash.
     """
 
     crash_at: Sequence[int]
@@ -560,7 +560,7 @@ def random_deaths(name: str, *, count: int) -> Sequence[Deaths]:
 async def die_again_and_again(
     fresh: Fresh, plan: CrashPlan, sandbox: Sandbox, deaths: Sequence[Deaths], *, opens: Opens = machine
 ) -> None:
-    """Asserts the same of processes that die several times, at writes that are counted anew after each death."""
+    """Asserts the same of processes that die several times, whose writes are counted from 1 again after each."""
     expected = await undisturbed(fresh, plan, sandbox, opens)
     for number, (moment, writes) in enumerate(deaths):
         scenario = Scenario(fresh(str(number)), Fate(writes, moment), plan, sandbox, opens=opens)

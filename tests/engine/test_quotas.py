@@ -1,4 +1,4 @@
-"""What an execution records is stored only as far as its account may keep it."""
+"""What an execution records is stored only as far as its workspace may keep it."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def kept(engine: Machine) -> int:
     return await SqlUsage(engine.database).stored(MARA)
 
 
-async def test_executions_that_run_together_keep_no_more_than_their_account_may(place: Place) -> None:
+async def test_executions_that_run_together_keep_no_more_than_their_workspace_may(place: Place) -> None:
     async with machine(place, limits=WorkspaceLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 60_000)))
         await engine.save(GROWS)

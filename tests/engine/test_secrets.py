@@ -148,18 +148,18 @@ async def test_a_secret_that_was_replaced_is_hidden_for_a_minute_though_nothing_
     assert await _echo(engine, "exec-2") == "the-first-value ***"
 
 
-async def test_replaced_secrets_of_all_accounts_are_forgotten_though_the_database_was_away(
+async def test_replaced_secrets_of_all_workspaces_are_forgotten_though_the_database_was_away(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vault, accounts = engine.vault, (MARA, OMAR)
+    vault, workspaces = engine.vault, (MARA, OMAR)
 
     async def away(workspace_id: WorkspaceId) -> None:
         raise Unavailable("The database cannot be read at the moment")
 
     async def shown() -> list[JSON]:
-        return [(await vault.redactor(id)).redact("the-first-value") for id in accounts]
+        return [(await vault.redactor(id)).redact("the-first-value") for id in workspaces]
 
-    for id in accounts:
+    for id in workspaces:
         for value in ("the-first-value", "the-second-value"):
             await vault.set(id, "KEY", value, at=engine.clock.now())
     assert await shown() == ["***", "***"]

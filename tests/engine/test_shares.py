@@ -1,4 +1,4 @@
-"""What accounts share: the processes that evaluate JavaScript."""
+"""What workspaces share: the processes that evaluate JavaScript."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

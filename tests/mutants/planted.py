@@ -160,7 +160,7 @@ BUGS: Final[Sequence[Bug]] = (
         "server killed at its answer,server killed",
     ),
     Bug(
-        "timers end with the first trouble",
+        "timers end with the first error",
         [Change("dispatch/timers.py", "                nap = _RETRY_SECONDS\n",
                 "                await asyncio.Event().wait()\n")],
         "tests/scenarios/test_cuts.py"

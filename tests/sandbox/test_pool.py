@@ -402,7 +402,7 @@ async def test_a_script_cannot_change_how_its_own_answer_is_told(sandbox: Jailed
     assert await outcome(sandbox, source, is_body=True) == ScriptOutcome({"right": True}, None, (("info", "a line"),))
 
 
-async def test_accounts_never_share_a_process(sandbox: JailedSandbox) -> None:
+async def test_workspaces_never_share_a_process(sandbox: JailedSandbox) -> None:
     busy = Script("(() => { const t = Date.now(); while (Date.now() < t + 150); })()")
     seen: dict[WorkspaceId, set[int]] = {A: set(), B: set()}
     for workspace_id in (A, B, A, B, B, A):
@@ -425,12 +425,12 @@ def is_busy(pid: int) -> bool:
         return False
 
 
-async def test_alternating_accounts_do_not_wait_for_processes_to_start(sandbox: JailedSandbox) -> None:
+async def test_alternating_workspaces_do_not_wait_for_processes_to_start(sandbox: JailedSandbox) -> None:
     await sandbox.evaluate(A, [Script("1")], {})
     began = time.monotonic()
 
     for number in range(100):
-        (found,) = await sandbox.evaluate(WorkspaceId(f"account {number % 10}"), [Script(f"{number}")], {})
+        (found,) = await sandbox.evaluate(WorkspaceId(f"workspace {number % 10}"), [Script(f"{number}")], {})
         assert found.value == number
 
     assert time.monotonic() - began < 5
@@ -438,7 +438,7 @@ async def test_alternating_accounts_do_not_wait_for_processes_to_start(sandbox: 
     assert len(sandboxed()) <= 1 + 2 + 2
 
 
-async def test_an_account_with_endless_loops_does_not_keep_the_others_waiting(sandbox: JailedSandbox) -> None:
+async def test_a_workspace_with_endless_loops_does_not_keep_the_others_waiting(sandbox: JailedSandbox) -> None:
     loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(6)]
     await asyncio.sleep(0.1)
 
@@ -459,7 +459,7 @@ async def test_an_account_with_endless_loops_does_not_keep_the_others_waiting(sa
         assert found.error.limit == "time"
 
 
-async def test_accounts_are_served_round_robin(sandbox: JailedSandbox) -> None:
+async def test_workspaces_are_served_round_robin(sandbox: JailedSandbox) -> None:
     order: list[WorkspaceId] = []
 
     async def run(workspace_id: WorkspaceId) -> None:
@@ -515,7 +515,7 @@ async def alone() -> AsyncIterator[JailedSandbox]:
     await sandbox.close()
 
 
-async def test_quick_requests_of_one_account_are_sent_together(
+async def test_quick_requests_of_one_workspace_are_sent_together(
     alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
@@ -687,7 +687,7 @@ async def test_nothing_is_left_after_closing() -> None:
     await sandbox.close()
 
 
-async def test_one_worker_serves_all_accounts_round_robin() -> None:
+async def test_one_worker_serves_all_workspaces_round_robin() -> None:
     sandbox = JailedSandbox(workers=1)
     try:
         found = await asyncio.gather(

@@ -42,7 +42,7 @@ def after(of: str = "order-sync", name: str = "after", **keys: Any) -> str:
     )
 
 
-class World:
+class ChainSetup:
     def __init__(self, engine: Machine, flows: Flows, caller: Caller) -> None:
         self.engine, self.flows, self.caller = engine, flows, caller
         self.servers = [self.server(), self.server()]
@@ -90,11 +90,11 @@ class World:
 
 
 @pytest.fixture
-def world(engine: Machine, flows: Flows, mara: Caller) -> World:
-    return World(engine, flows, mara)
+def world(engine: Machine, flows: Flows, mara: Caller) -> ChainSetup:
+    return ChainSetup(engine, flows, mara)
 
 
-async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(world: World) -> None:
+async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(world: ChainSetup) -> None:
     sync, listener = await world.save(SYNC), await world.save(after())
     nothing = await world.servers[0].next_due()
     first = await world.run(sync)
@@ -117,7 +117,7 @@ async def test_the_end_of_an_execution_starts_the_flow_that_waits_for_it_once(wo
     assert (trigger.state, trigger.error) == ("armed", None)
 
 
-async def test_only_the_wanted_ends_start_it(world: World) -> None:
+async def test_only_the_wanted_ends_start_it(world: ChainSetup) -> None:
     listener = await world.save(after(status=["failed"]))
     fine, failing = await world.save(SYNC), await world.save(FAILING)
 
@@ -129,7 +129,7 @@ async def test_only_the_wanted_ends_start_it(world: World) -> None:
     assert (cause.of, value["status"], value["error"]) == (failed, "failed", "closed")
 
 
-async def test_a_flow_is_named_by_its_id_as_well(world: World) -> None:
+async def test_a_flow_is_named_by_its_id_as_well(world: ChainSetup) -> None:
     sync = await world.save(SYNC)
     listener = await world.save(after(of=sync))
 
@@ -140,7 +140,7 @@ async def test_a_flow_is_named_by_its_id_as_well(world: World) -> None:
 
 
 @pytest.mark.parametrize("children", [False, True])
-async def test_an_execution_of_a_step_counts_only_if_it_is_wanted(world: World, children: bool) -> None:
+async def test_an_execution_of_a_step_counts_only_if_it_is_wanted(world: ChainSetup, children: bool) -> None:
     await world.save(SYNC)
     listener = await world.save(after(children=children))
     calls = await world.save(CALLING)
@@ -153,7 +153,7 @@ async def test_an_execution_of_a_step_counts_only_if_it_is_wanted(world: World, 
     assert len(await world.started_by(listener)) == (2 if children else 0)
 
 
-async def test_a_paused_trigger_starts_nothing(world: World) -> None:
+async def test_a_paused_trigger_starts_nothing(world: ChainSetup) -> None:
     sync, listener = await world.save(SYNC), await world.save(after())
     id = (await world.trigger_of(listener)).id
     triggers = SqlTriggers(world.engine.database)
@@ -169,7 +169,7 @@ async def test_a_paused_trigger_starts_nothing(world: World) -> None:
     assert len(await world.started_by(listener)) == 1
 
 
-async def test_a_pause_of_the_installation_keeps_the_ends(world: World) -> None:
+async def test_a_pause_of_the_installation_keeps_the_ends(world: ChainSetup) -> None:
     sync, listener = await world.save(SYNC), await world.save(after())
     await world.run(sync)
     await SqlPause(world.engine.database).set(NOON)
@@ -184,7 +184,7 @@ async def test_a_pause_of_the_installation_keeps_the_ends(world: World) -> None:
     assert len(await world.started_by(listener)) == 1
 
 
-async def test_an_end_that_cannot_start_the_flow_says_why(world: World) -> None:
+async def test_an_end_that_cannot_start_the_flow_says_why(world: ChainSetup) -> None:
     sync = await world.save(SYNC)
     listener = await world.save(after(input={"of": "${trigger.execution.result.missing.more}"}))
 
@@ -197,7 +197,7 @@ async def test_an_end_that_cannot_start_the_flow_says_why(world: World) -> None:
     assert await world.started_by(listener) == []
 
 
-async def test_a_loop_is_found_when_it_is_saved(world: World) -> None:
+async def test_a_loop_is_found_when_it_is_saved(world: ChainSetup) -> None:
     await world.save(SYNC)
     await world.save(after("order-sync", "second"))
     await world.save(after("second", "third"))
@@ -211,7 +211,7 @@ async def test_a_loop_is_found_when_it_is_saved(world: World) -> None:
     assert "'third'" in refused.value.faults[0].message
 
 
-async def test_a_loop_of_one_deployment_is_found(world: World) -> None:
+async def test_a_loop_of_one_deployment_is_found(world: ChainSetup) -> None:
     changers = [
         (await world.flows.changer(world.caller, FlowDraft(definition=after(of, name), is_whole=True))).named(name)
         for of, name in (("b", "a"), ("a", "b"))
@@ -228,7 +228,7 @@ async def test_a_loop_of_one_deployment_is_found(world: World) -> None:
 
 
 async def test_a_chain_ends_although_a_renamed_flow_makes_it_a_loop(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ChainSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chains, "MAX_DEPTH", 4)
     first = await world.save(SYNC.replace("order-sync", "elsewhere"))
@@ -244,7 +244,7 @@ async def test_a_chain_ends_although_a_renamed_flow_makes_it_a_loop(
     assert "Chain too long" in (await world.trigger_of(listener)).error
 
 
-async def test_nothing_is_written_for_an_end_that_nothing_waits_for(world: World) -> None:
+async def test_nothing_is_written_for_an_end_that_nothing_waits_for(world: ChainSetup) -> None:
     sync = await world.save(SYNC)
     await world.save(after("another"))
 

@@ -89,7 +89,7 @@ async def test_listening_goes_on_after_an_error_of_any_kind(
     monkeypatch.setattr(notifications, "_seconds_after_unexpected", lambda failures: 0.01)
     database = open_database(new_postgres_database(postgres))
     is_listening = asyncio.Event()
-    # PostgreSQL rejects the second one: it is no valid text, which is no trouble of the server.
+    # PostgreSQL rejects the second one: it is no valid text, which is no failure of the server.
     names = iter(["\x00", "\ud800", "flowrunner"])
     listening = asyncio.create_task(
         database.listen(

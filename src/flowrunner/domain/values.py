@@ -86,7 +86,7 @@ def left_after(value: JSON, left: int) -> int:
     if kind is str:
         return left - _ELEMENT - len(value)  # type: ignore[arg-type] # it is a str
     if kind is int and not -_LONG_NUMBER < value < _LONG_NUMBER:  # type: ignore[operator] # it is an int
-        return left - _ELEMENT - value.bit_length() // _BITS_OF_DIGIT  # type: ignore[union-attr] # likewise
+        return left - _ELEMENT - value.bit_length() // _BITS_OF_DIGIT  # type: ignore[union-attr] # it is an int
     if kind is int or kind is float or kind is bool or value is None:
         return left - _ELEMENT
     # Only containers are put on the list: most values are scalars.

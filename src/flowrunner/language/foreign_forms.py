@@ -25,7 +25,7 @@ OF_FLOWS: Final[Mapping[str, str]] = {
     "timeout": "put it under 'limits', or under 'defaults' for every node",
     "retry": "put it under 'defaults'",
     "retries": "put it under 'defaults': retry: {max: 3}",
-    "secrets": "an account keeps its secrets; expressions read them as ${secrets.NAME}",
+    "secrets": "a workspace keeps its secrets; expressions read them as ${secrets.NAME}",
     **dict.fromkeys(("edges", "connections", "links"), "each node says where it leads: next: <node>"),
     **dict.fromkeys(("type", "params", "next"), "give the node a name, and put it under 'nodes'"),
 }

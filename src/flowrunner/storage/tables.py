@@ -387,7 +387,7 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
             "name", "fencing_token", "claimed_until", "not_before", "last_run_at", "failures", "last_error",
         ),
         key=Untouched("The servers on the new database create these rows"),
-        on_deletion=Untouched("The jobs belong to no account"),
+        on_deletion=Untouched("The jobs belong to no account or workspace"),
     ),
     Table(
         name="audit",

@@ -58,8 +58,8 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
 
 
 def as_unavailable(error: BaseException) -> BaseException:
-    """Return Unavailable if the database is in trouble, otherwise the error itself."""
-    return Unavailable("The database cannot be reached at the moment") if is_trouble(error) else error
+    """Return Unavailable if the database is unavailable, otherwise the error itself."""
+    return Unavailable("The database cannot be reached at the moment") if is_database_failure(error) else error
 
 
 # Errors that occur while a password is changed or a database is restored: temporary for a running server, a wrong
@@ -67,13 +67,13 @@ def as_unavailable(error: BaseException) -> BaseException:
 _LOGIN_REJECTED: Final = ("28", "3D")
 # Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the server has
 # ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
-_TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX", *_LOGIN_REJECTED)
+_FAILURE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58", "XX", *_LOGIN_REJECTED)
 
 
-def is_trouble(error: BaseException) -> bool:
-    """Return whether the database is in trouble, as opposed to an error in the operation."""
+def is_database_failure(error: BaseException) -> bool:
+    """Return whether the database is unavailable, as opposed to an error in the operation."""
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "")[:2] in _TROUBLE
+        return str(error.sqlstate or "")[:2] in _FAILURE_CLASSES
     if isinstance(error, asyncpg.InterfaceError):
         # Values of a wrong type are detected before they are sent.
         return not isinstance(error, ValueError)
@@ -131,7 +131,7 @@ def as_refusal(error: Exception) -> FlowRunnerError:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
     is_login_accepted = str(getattr(error, "sqlstate", ""))[:2] not in _LOGIN_REJECTED
-    kind = CannotConnect if is_trouble(error) and is_login_accepted else UnfitServer
+    kind = CannotConnect if is_database_failure(error) and is_login_accepted else UnfitServer
     return kind(f"Cannot connect to the database: {with_advice(error)}")
 
 
@@ -173,7 +173,7 @@ async def connected(url: str, *, statement_seconds: float, **settings: str) -> A
     try:
         yield connection
     except Exception as error:
-        if not is_trouble(error):
+        if not is_database_failure(error):
             raise
         raise CannotConnect(f"The database does not answer: {str(error) or type(error).__name__}") from error
     finally:

@@ -32,8 +32,8 @@ from flowrunner.storage.database import (
 from flowrunner.storage.postgres.connections import (
     as_unavailable,
     close,
+    is_database_failure,
     is_fault_of_a_part,
-    is_trouble,
     options,
     text_for_log,
 )
@@ -133,7 +133,7 @@ class PostgresDatabase:
             async with self._reader() as connection:
                 return await function(PostgresTransaction(connection))
         except Exception as error:
-            if not is_trouble(error):
+            if not is_database_failure(error):
                 raise
             logger.error("storage.read_failed", error=text_for_log(error))
             raise as_unavailable(error) from error
@@ -247,7 +247,7 @@ class PostgresDatabase:
             try:
                 done = {id(work) for work in await self._concurrent[kind](tx, works)}
             except Exception as error:
-                if is_trouble(error):
+                if is_database_failure(error):
                     raise
                 # Nothing was written. One of them is wrong; running each alone shows which.
                 continue
@@ -313,7 +313,7 @@ class PostgresDatabase:
             for kind, works in by_kind(batch, self._bulk).items():
                 await self._bulk[kind](tx, works)
         except Exception as error:
-            if is_trouble(error):
+            if is_database_failure(error):
                 raise
             return False
         for pending in batch:
@@ -376,7 +376,7 @@ async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, is_shared: 
     try:
         pending.result = await pending.work.run(tx)
     except Exception as error:
-        if is_trouble(error):
+        if is_database_failure(error):
             raise
         pending.error = error
         # If it is alone, an empty transaction is committed.

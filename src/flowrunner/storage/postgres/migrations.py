@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from flowrunner.storage.migrations import COMPATIBLE_WITH, Schema, UnusableDatabase, alembic_config
-from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, is_trouble, with_advice
+from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, is_database_failure, with_advice
 
 # Held until the transaction ends: of two processes that migrate, the second waits and then has nothing to do.
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
@@ -40,7 +40,7 @@ async def migrate_postgres(url: str) -> None:
                     await connection.execute(LOCK_TIMEOUT)
                     await connection.execute(await asyncio.to_thread(script, current))
         except asyncpg.PostgresError as error:
-            if is_trouble(error):
+            if is_database_failure(error):
                 raise
             raise UnusableDatabase(
                 f"The database cannot be migrated to the newest schema: {with_advice(error)}"
@@ -53,7 +53,7 @@ async def schema_of_postgres(url: str) -> Schema:
         try:
             return await _schema(connection)
         except asyncpg.PostgresError as error:
-            if is_trouble(error):
+            if is_database_failure(error):
                 raise
             raise UnusableDatabase(f"The database cannot be read: {with_advice(error)}") from error
 

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from flowrunner.retrying import retry, rising
-from flowrunner.storage.postgres.connections import is_trouble, options, text_for_log
+from flowrunner.storage.postgres.connections import is_database_failure, options, text_for_log
 
 CHANNEL: Final = "flowrunner_events"
 # This lock marks the session as one of a process that uses this schema of the database: see `storage.keys`.
@@ -124,13 +124,13 @@ async def _keep_trying(call: Callable[[], Awaitable[None]], event: str, *, secon
 
     Args:
         event: The log event of an error.
-        seconds: The delay while the database is in trouble. After other errors in a row it rises.
+        seconds: The delay while the database is unavailable. After other errors in a row it rises.
     """
     unexpected = 0
 
     def failed(error: Exception, attempts: int) -> None:
         nonlocal unexpected
-        if is_trouble(error):
+        if is_database_failure(error):
             unexpected = 0
             logger.warning(event, error=text_for_log(error))
         else:

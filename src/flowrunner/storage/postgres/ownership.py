@@ -16,7 +16,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from flowrunner.storage.postgres.connections import as_refusal, close, is_trouble, options, text_for_log
+from flowrunner.storage.postgres.connections import as_refusal, close, is_database_failure, options, text_for_log
 
 # Several installations in one database are in different schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
@@ -117,7 +117,7 @@ class PostgresOwnership:
                 could_look = True
             except Exception as error:
                 # Continue after any error: without this task, this process would never take over again.
-                if could_look and is_trouble(error):
+                if could_look and is_database_failure(error):
                     logger.warning("ownership.check_failed", error=text_for_log(error))
                 elif could_look:
                     logger.error("ownership.check_failed", exc_info=error)

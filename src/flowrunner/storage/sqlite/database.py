@@ -234,7 +234,7 @@ class SqliteDatabase:
         try:
             return finish(function(self._transaction_on_loop))
         except Exception as error:
-            if not _is_trouble(error):
+            if not _is_database_failure(error):
                 raise
             if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
@@ -388,7 +388,7 @@ class SqliteDatabase:
             for kind, works in by_kind(batch, self._bulk).items():
                 finish(self._bulk[kind](SqliteTransaction(connection), works))
         except Exception as error:
-            if _is_trouble(error):
+            if _is_database_failure(error):
                 raise
             return False
         for pending in batch:
@@ -428,8 +428,8 @@ class SqliteDatabase:
             done.popleft().resolve()
 
 
-def _is_trouble(error: BaseException) -> bool:
-    """Return whether the database is in trouble, as opposed to an error in the operation."""
+def _is_database_failure(error: BaseException) -> bool:
+    """Return whether the database is unavailable or damaged, as opposed to an error in the operation."""
     return _is_damage(error) or isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError)
 
 
@@ -466,7 +466,7 @@ def _apply_alone(connection: sqlite3.Connection, pending: Pending) -> None:
     try:
         pending.result = finish(pending.work.run(SqliteTransaction(connection)))
     except Exception as error:
-        if _is_trouble(error):
+        if _is_database_failure(error):
             raise
         pending.error = error
         connection.execute("ROLLBACK TO work")
@@ -474,8 +474,8 @@ def _apply_alone(connection: sqlite3.Connection, pending: Pending) -> None:
 
 
 def _as_unavailable(error: Exception) -> Exception:
-    """Return Unavailable if the database is in trouble, or else the error itself."""
-    if not _is_trouble(error):
+    """Return Unavailable if the database is unavailable or damaged, or else the error itself."""
+    if not _is_database_failure(error):
         return error
     logger.error("storage.read_failed", error=str(error))
     return Unavailable("The database cannot be read at the moment")
