@@ -261,17 +261,29 @@ def test_who_waits_is_told_of_a_killed_server_and_gets_the_result_of_the_next_on
         assert process.stderr is not None
         while "wait  ask.1" not in process.stderr.readline():
             pass
+        followers = [
+            start_flowrunner(*command, id, "-f", at=tmp_path, environment=user.environment)
+            for command in (["logs"], ["executions", "events"])
+        ]
+        for one in followers:
+            assert one.stdout is not None
+            assert one.stdout.readline()
         server.kill()
-        while "The execution continues when the server is back" not in process.stderr.readline():
-            pass
+        for one in (process, *followers):
+            assert one.stderr is not None
+            while "The execution continues when the server is back" not in one.stderr.readline():
+                assert one.poll() is None
         server.start()
         user("approve", id, "ask")
         result, _ = process.communicate(timeout=60)
+        rest = [one.communicate(timeout=60)[0] for one in followers]
     finally:
         server.stop()
 
     assert json.loads(result) == {"shipped": True}
     assert process.returncode == 0
+    assert [one.returncode for one in followers] == [0, 0]
+    assert all(text.count("Execution completed") == 1 for text in rest), rest
 
 
 def test_a_terminal_shows_a_tree_that_is_drawn_again(user: User) -> None:

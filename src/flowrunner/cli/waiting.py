@@ -5,25 +5,23 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
 from flowrunner.cli.common import CommandFailed, common
-from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, NOT_FOUND, OK, STILL_RUNNING, UNREACHABLE
+from flowrunner.cli.exits import CANCELLED, EXECUTION_FAILED, INTERRUPTED, NOT_FOUND, OK, STILL_RUNNING
 from flowrunner.cli.live import LiveTree, PlainLines, Silence, View
+from flowrunner.cli.log_lines import followed_events
 from flowrunner.cli.output import show, show_value
 from flowrunner.cli.text import plain, wants_colour
-from flowrunner.client import Client, ServerUnreachable, UnavailableError
+from flowrunner.client import Client
 
 _DRAW_SECONDS: Final = 0.1
 _SECOND_CTRL_C_SECONDS: Final = 2.0
 _MOST_UNREAD: Final = 1000
-# A restart takes less; who waits for a server that is gone for good is told.
-_AWAY_SECONDS: Final = 60.0
-_AGAIN_SECONDS: Final = 1.0
 
 
 def wait_for(client: Client, id: str, *, seconds: float | None, lines: bool) -> int:
@@ -56,7 +54,7 @@ def follow(client: Client, id: str, view: "View", *, seconds: float | None) -> d
 
     def read() -> None:
         try:
-            for event in _events(client, id):
+            for event in followed_events(client, id, tell=lambda reason: arrived.put(_away(reason))):
                 arrived.put(event)
             arrived.put(None)
         except Exception as error:
@@ -85,30 +83,9 @@ def follow(client: Client, id: str, view: "View", *, seconds: float | None) -> d
     return found
 
 
-def _events(client: Client, id: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the events up to the last one, also across a restart of the server. Raises: CommandFailed, ClientError."""
-    after, give_up_at = 0, None
-    while True:
-        try:
-            for event in client.events(id, after=after):
-                after, give_up_at = event["seq"], None
-                yield event
-            return
-        except (ServerUnreachable, UnavailableError) as error:
-            now = time.monotonic()
-            if give_up_at is None:
-                give_up_at = now + _AWAY_SECONDS
-                yield _away(str(error))
-            elif now >= give_up_at:
-                text = f"{error}. The execution continues when the server is back: flowrunner watch {id}"
-                raise CommandFailed(text, UNREACHABLE) from None
-            time.sleep(_AGAIN_SECONDS)
-
-
 def _away(reason: str) -> Mapping[str, Any]:
     """Return a line of the log about a server that does not answer."""
-    message = f"{reason}. The execution continues when the server is back; waiting for it"
-    return {"type": "log", "level": "warn", "message": message, "timestamp": datetime.now(UTC).isoformat()}
+    return {"type": "log", "level": "warn", "message": reason, "timestamp": datetime.now(UTC).isoformat()}
 
 
 def end_with(execution: Mapping[str, Any]) -> int:

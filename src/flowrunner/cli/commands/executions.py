@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from flowrunner.cli.common import ask, common, say, yes_option
+from flowrunner.cli.common import ask, common, say, warn, yes_option
 from flowrunner.cli.completion import complete_executions
 from flowrunner.cli.connection import connect
 from flowrunner.cli.durations import seconds_of
@@ -98,7 +98,7 @@ def logs(
         if node is None:
             say("No node has failed: this is the whole log")
     query = {"min_level": level, "node": node, "step": step, "attempt": attempt, "q": q}
-    found = followed_lines(client, path, query) if follow else client.entries(f"{path}/logs", query=query)
+    found = followed_lines(client, path, query, tell=warn) if follow else client.entries(f"{path}/logs", query=query)
     print_lines(found)
 
 
@@ -132,12 +132,13 @@ def steps(execution: str, step: str | None, scope: str | None, limit: Limit) -> 
 @click.option("-f", "--follow", is_flag=True, help="Follow new events until the end.")
 def events(execution: str, *, follow: bool) -> None:
     """Print the events of an execution, one JSON object per line."""
-    from flowrunner.cli.log_lines import recorded_events
+    from flowrunner.cli.log_lines import followed_events, recorded_events
 
     common().output = common().output or "ndjson"
     client = connect()
     id = execution_id(client, execution)
-    show(client.events(id) if follow else recorded_events(client, f"/executions/{id}"), name="seq")
+    found = followed_events(client, id, tell=warn) if follow else recorded_events(client, f"/executions/{id}")
+    show(found, name="seq")
 
 
 @executions.command(
