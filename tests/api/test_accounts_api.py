@@ -161,7 +161,7 @@ def test_users_manage_no_accounts(account: Client, other: Client) -> None:
         account.delete(f"/api/v1/accounts/{other.account_id}"),
         account.delete(f"/api/v1/accounts/{account.account_id}"),
     ):
-        assert_error(reply, 403, "Only an admin can do this")
+        assert_error(reply, 403, "The installation role of this account is 'user', and this needs 'admin'")
     assert other.get("/api/v1/flows").status == 200
 
 

@@ -72,7 +72,8 @@ def test_a_program_does_what_its_scopes_say_and_no_more(account: Client) -> None
     for client in (reading, running, writing):
         assert_error(client.get(TOKENS), 403)
         assert_error(client.post(TOKENS, {"name": "N", "scopes": ["read"]}), 403)
-        assert_error(client.get("/api/v1/accounts"), 403, "Only an admin can do this")
+        message = "The installation role of this account is 'user', and this needs 'admin'"
+        assert_error(client.get("/api/v1/accounts"), 403, message)
         assert_error(client.put(f"/api/v1/accounts/{account.account_id}", {"password": PASSWORD}), 403)
         for name in ("refresh", "logout", "ws-ticket"):
             assert_error(client.post(f"/api/v1/auth/{name}"), 403)
@@ -214,8 +215,9 @@ def test_a_viewer_reads_and_changes_nothing(admin: Client) -> None:
         viewer.put(path, {"name": "M"}),
         viewer.post(TOKENS, {"name": "N", "scopes": ["read"]}),
     ):
-        assert_error(reply, 403, "A viewer can only read")
-    assert_error(viewer.get("/api/v1/accounts"), 403, "Only an admin can do this")
+        assert_error(reply, 403, "The installation role of this account is 'viewer', and this needs 'user'")
+    message = "The installation role of this account is 'viewer', and this needs 'admin'"
+    assert_error(viewer.get("/api/v1/accounts"), 403, message)
     assert viewer.post("/api/v1/auth/ws-ticket").status == 201
     assert viewer.post("/api/v1/auth/logout").status == 200
 

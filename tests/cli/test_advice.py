@@ -1,5 +1,7 @@
 """Advice in errors: people at the command line get options, not requests."""
 
+from pathlib import Path
+
 import pytest
 
 from cli.servers import User
@@ -36,6 +38,22 @@ def test_closer_advice_is_printed_as_it_is() -> None:
 @pytest.fixture
 def user(account: Client, tmp_path_factory: pytest.TempPathFactory) -> User:
     return User(account, tmp_path_factory.mktemp("advice"))
+
+
+def test_a_role_that_lacks_a_right_is_named_with_the_one_that_has_it(user: User, admin: Client, tmp_path: Path) -> None:
+    slug = f"roles-{user.client.account_id[-8:]}"
+    user("workspace", "create", "Roles", "--slug", slug)
+    reader = User(admin.new_account(), tmp_path)
+    user("workspace", "members", "add", slug, reader.client.email, "viewer")
+
+    in_workspace = reader("flow", "create", "-", "--workspace", slug, stdin="nodes: {a: {type: log}}", code=4).stderr
+    of_account = reader("account", "list", code=4).stderr
+
+    assert "flowrunner: Your role in this workspace is 'viewer', and this needs 'editor'\n" in in_workspace
+    assert "flowrunner: The installation role of this account is 'user', and this needs 'admin'\n" in of_account
+    for told in (in_workspace, of_account):
+        assert "'flowrunner workspace members list WORKSPACE' lists" in told
+        assert "/docs/api.md#roles\n" in told
 
 
 def test_the_limits_of_a_token_are_explained(user: User) -> None:

@@ -304,6 +304,7 @@ def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: Us
     assert "'flowrunner workspace members list' shows them" in gone
     unknown = user("workspace", "members", "add", slug, "nobody@example.com", "viewer", code=5).stderr
     assert "hint: the person needs an account whose address is confirmed" in unknown
+    assert "'flowrunner account update ACCOUNT --email-confirmed'" in unknown
     assert "there is no context" in user("workspace", "use", slug, code=2).stderr
     nothing = {"FLOWRUNNER_TOKEN": "", "FLOWRUNNER_URL": ""}
     user("login", user.client.url, "--username", user.client.email, stdin=PASSWORD, environment=nothing)
@@ -371,6 +372,10 @@ def test_the_audit_log_is_listed(root: User) -> None:
 
     assert len(entries) == 3
     assert root("audit", "list", "-n", "1").stdout.split()[:4] == ["SEQ", "AT", "ACTOR", "ACTION"]
+    root("workspace", "create", "Audited", "--slug", "audited")
+    theirs = {"FLOWRUNNER_WORKSPACE": "audited"}
+    assert root.json("audit", "list", "--action", "account.created", environment=theirs) == []
+    assert root.json("audit", "list", "--action", "account.created", "--installation", environment=theirs)
 
 
 # The rest

@@ -238,14 +238,14 @@ def test_s16_more_scopes_never_take_a_right_away(scopes: set[Scope], surface: Su
 
 def test_a_refusal_says_what_is_missing() -> None:
     for who, right, message in (
-        (caller("user"), Right.ADMIN, "Only an admin"),
-        (caller("viewer"), Right.WRITE, "can only read"),
+        (caller("user"), Right.ADMIN, "installation role of this account is 'user', and this needs 'admin'"),
+        (caller("viewer"), Right.WRITE, "installation role of this account is 'viewer', and this needs 'user'"),
         (caller("user", "read"), Right.RUN, "scope 'run'"),
         (caller("admin", "read"), Right.ADMIN, "scope 'admin'"),
         (caller("user", "read"), Right.TOKENS, "log in"),
         (caller("admin", *REST_SCOPES), Right.CREDENTIALS, "log in"),
         (caller("admin", *REST_SCOPES), Right.CREATE_ACCOUNT, "log in"),
-        (caller("user"), Right.CREATE_ACCOUNT, "Only an admin"),
+        (caller("user"), Right.CREATE_ACCOUNT, "this needs 'admin'"),
         (caller("user", "mcp", "read"), Right.READ, "good for /mcp only"),
         (caller("user", "read", surface="mcp"), Right.MCP, "only API tokens with the scope 'mcp'"),
         (caller("user", "mcp", surface="mcp"), Right.READ, "scope 'read'"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import command
+from cli.servers import User
 from support.server import Server
 
 FLOW = "nodes: {a: {type: transform, params: {value: 1}}}"
@@ -33,6 +34,10 @@ def test_a_pause_from_the_machine_holds_in_a_running_server_and_is_in_its_audit_
     paused = flowrunner("pause", at=server.data_dir)
     again = flowrunner("pause", at=server.data_dir)
     refused = admin.post(f"/api/v1/flows/{flow}/run", {"input": {}})
+    told = command.flowrunner(
+        "run", flow, at=server.data_dir.parent, environment=User(admin, server.data_dir).environment
+    )
+    measured = admin.get("/metrics").body.decode()
     resumed = flowrunner("unpause", at=server.data_dir)
     accepted = admin.post(f"/api/v1/flows/{flow}/run", {"input": {}})
 
@@ -41,12 +46,38 @@ def test_a_pause_from_the_machine_holds_in_a_running_server_and_is_in_its_audit_
     assert again.stdout == paused.stdout
     assert resumed.stdout == "Executions start\n"
     assert (refused.status, accepted.status) == (503, 201)
+    assert told.returncode == 7
+    assert "hint: wait until an admin ends the pause; 'flowrunner unpause' on the server does" in told.stderr
+    assert "\nflowrunner_paused 1.0\n" in measured
     entries = admin.get("/api/v1/audit", object_kind="installation").json["entries"]
     actions = [entry["action"] for entry in entries]
     assert actions[:2] == ["installation.resumed", "installation.paused"]
     assert actions[2:3] != ["installation.paused"], "a repeated pause changes nothing"
     verified = flowrunner("audit", "verify", at=server.data_dir)
     assert verified.returncode == 0, verified.stdout
+
+
+def test_a_wait_for_a_job_that_a_pause_holds_says_so(server: Server) -> None:
+    admin = server.admin()
+    flow = admin.new_flow(FLOW)
+    admin.ended(admin.run(flow))
+    user = User(admin, server.data_dir.parent)
+    flowrunner("pause", at=server.data_dir)
+    try:
+        process = command.start_flowrunner(
+            "rerun", "--flow", flow, "--status", "completed", "--yes", at=user.home, environment=user.environment
+        )
+        assert process.stderr is not None
+        warning = process.stderr.readline()
+    finally:
+        flowrunner("unpause", at=server.data_dir)
+    output, _ = process.communicate(timeout=60)
+
+    assert warning == (
+        "flowrunner: warning: the installation is paused: a job that starts executions goes on when the pause ends\n"
+    )
+    assert process.returncode == 0
+    assert "completed" in output
 
 
 def test_prune_deletes_beside_a_running_server_what_its_dry_run_counts(server: Server) -> None:

@@ -7,6 +7,7 @@ from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.pause import SqlPause
 from flowrunner.storage.system import SqlInspector
 from support.databases import NOON, Place, change, creation
 
@@ -24,6 +25,13 @@ async def test_nothing_waits_in_an_empty_database(database: Database) -> None:
     assert backlog.callbacks == 0
     assert (backlog.due_since, backlog.waiting_for_slot_since, backlog.waiting_for_concurrency_since) == (None,) * 3
     assert backlog.job_runs == {}
+    assert not backlog.is_paused
+
+
+async def test_a_pause_is_part_of_the_backlog(database: Database) -> None:
+    await SqlPause(database).set(NOON)
+
+    assert (await SqlInspector(database).backlog()).is_paused
 
 
 async def test_the_longest_waits_are_found(journal: SqlJournal, database: Database, path: Place) -> None:

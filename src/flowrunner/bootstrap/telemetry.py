@@ -246,6 +246,11 @@ def _add_backlog(metrics: Metrics, backlog: StoredBacklog, dispatcher: OpenDispa
     )
     metrics.gauge("flowrunner_schedule_lag_seconds", "How late the next schedule is.", late)
     metrics.gauge(
+        "flowrunner_paused",
+        "1 while the installation starts no executions.",
+        lambda: float("nan" if backlog.last is None else backlog.last.is_paused),
+    )
+    metrics.gauge(
         "flowrunner_callbacks_pending",
         "Messages of callbacks that wait to be delivered, up to 100,000.",
         lambda: float("nan") if backlog.last is None else backlog.last.callbacks,

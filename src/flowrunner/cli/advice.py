@@ -25,16 +25,23 @@ NOT_AN_API: Final = (
     "check the URL of the server, which must have no path, as in http://127.0.0.1:8080: --url, FLOWRUNNER_URL, "
     "'flowrunner context list'"
 )
+NOT_TRUSTED: Final = (
+    "if the certificate is that of your server, name the file that has it, or its issuer's, in SSL_CERT_FILE"
+)
 _AGAIN: Final = "repeat the command later"
+
+_PAUSING: Final = "/docs/operations.md#pausing"
 
 # By the passage of the documentation that the server names.
 _OF_PASSAGE: Final[Mapping[str, str]] = {
-    "/docs/api.md#authentication": (
-        "'flowrunner whoami' prints your roles, and 'flowrunner workspace members list' who can change them"
+    "/docs/api.md#roles": (
+        "'flowrunner whoami' prints your roles; admins of the workspace, whom 'flowrunner workspace members list "
+        "WORKSPACE' lists, change the role in it, and admins of the server the installation role"
     ),
     "/docs/api.md#workspaces": _WORKSPACE,
     "/docs/api.md#confirmed-addresses": (
-        "the person needs an account whose address is confirmed: 'flowrunner account list' has it, for admins"
+        "the person needs an account whose address is confirmed: an admin of the server confirms it with 'flowrunner "
+        "account update ACCOUNT --email-confirmed'"
     ),
     "/docs/api.md#methods": f"{NOT_AN_API}; the server may also be older than this program",
     "/docs/api.md#deleting-an-account": "repeat the command with --delete-workspace, --workspace-to ACCOUNT or, if "
@@ -45,12 +52,13 @@ _OF_PASSAGE: Final[Mapping[str, str]] = {
     "/docs/sign-on.md#second-factors": "log in again: 'flowrunner login' asks for the code of the second factor",
     "/docs/sign-on.md#required-second-factors": "add a second factor in the web interface: 'flowrunner open account'",
     "/docs/sign-on.md#without-passwords": "create an API token in the browser for 'flowrunner login --with-token'",
+    _PAUSING: "wait until an admin ends the pause; 'flowrunner unpause' on the server does",
     "/docs/operations.md#logs": "give the id of the request to the operator, whose log has the reason",
 }
 _OF_STATUS: Final[Mapping[int, str]] = {
     400: "the server does not understand this program: 'flowrunner version' and that of the server may differ",
     401: _LOG_IN,
-    403: _OF_PASSAGE["/docs/api.md#authentication"],
+    403: _OF_PASSAGE["/docs/api.md#roles"],
     404: _WORKSPACE,
     405: "the server does not support this: it may be older than this program",
     412: _OF_PASSAGE["/docs/api.md#concurrent-edits"],
@@ -69,6 +77,8 @@ def advice_on(error: "ApiError") -> str | None:
         return _LOG_IN
     if error.status == 403 and "API token" in error.message:
         return _OTHER_SCOPE if "scope" in error.message else _LOGIN_ONLY
+    if error.docs == _PAUSING:
+        return _OF_PASSAGE[_PAUSING]
     if error.status in (429, 503) and error.retry_after:
         return f"repeat the command after {error.retry_after:.0f} s"
     if error.hint is None or not _FOR_PROGRAMS.search(error.hint):

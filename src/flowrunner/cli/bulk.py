@@ -6,13 +6,15 @@ from typing import Any, Final
 
 import click
 
-from flowrunner.cli.common import ask, say
+from flowrunner.cli.common import ask, say, warn
 from flowrunner.cli.exits import FAILED, INTERRUPTED, OK
 from flowrunner.cli.output import show
 from flowrunner.client import Client
 from flowrunner.domain.counted import counted
 
 _POLL_SECONDS: Final = 0.5
+# A job that takes longer may wait for the end of a pause.
+_POLLS_OF_SHORT_JOBS: Final = 4
 _PATH: Final = "/executions:batch"
 
 
@@ -36,10 +38,14 @@ def change_many(client: Client, action: str, selected: Mapping[str, Any], *, yes
 
 def follow_job(client: Client, job: Mapping[str, Any]) -> int:
     """Wait for the end of a job and print it; return the exit code."""
+    polls = 0
     try:
         while job["status"] == "running":
             time.sleep(_POLL_SECONDS)
             job = client.get(f"/jobs/{job['id']}")
+            polls += 1
+            if polls == _POLLS_OF_SHORT_JOBS and job["status"] == "running" and client.get("/system")["paused"]:
+                warn("the installation is paused: a job that starts executions goes on when the pause ends")
     except KeyboardInterrupt:
         click.echo(f"flowrunner: detached; it goes on: flowrunner api GET /jobs/{job['id']}", err=True)
         return INTERRUPTED

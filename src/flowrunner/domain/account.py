@@ -280,7 +280,8 @@ def authorise(caller: Caller, right: Right) -> None:
     if caller.surface != caller.own_surface:
         raise WrongSurface(_WRONG_SURFACE[caller.surface])
     if right not in rights_of(caller.role):
-        raise Forbidden("Only an admin can do this" if right in _OF_ADMINS else "A viewer can only read")
+        needed_role = "admin" if right in _OF_ADMINS else "user"
+        raise Forbidden(f"The installation role of this account is '{caller.role}', and this needs '{needed_role}'")
     role = caller.role_in(caller.workspace_id)
     if role is not None and right in _OF_WORKSPACES - _RIGHTS_OF_WORKSPACE_ROLE[role]:
         needed = next(role for role in WORKSPACE_ROLES if right in _RIGHTS_OF_WORKSPACE_ROLE[role])

@@ -24,6 +24,7 @@ class Backlog:
     """Work that waits in the database, of all processes on it.
 
     Attributes:
+        is_paused: The installation starts no executions.
         callbacks: Messages of callbacks that wait to be delivered; more are not counted beyond `MOST_COUNTED`.
         due_since: The earliest due time of the schedules; None if nothing is planned, or while starts are paused.
         waiting_for_slot_since: The start of the longest wait for an active slot that is stored.
@@ -31,6 +32,7 @@ class Backlog:
         job_runs: The end of the last run of each background job that one of all processes runs.
     """
 
+    is_paused: bool
     callbacks: int
     due_since: datetime | None
     waiting_for_slot_since: datetime | None

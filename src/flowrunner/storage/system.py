@@ -18,7 +18,8 @@ BACKLOG: Final = """
 SELECT (SELECT count(*) FROM (SELECT 1 FROM callback_deliveries WHERE next_at IS NOT NULL LIMIT :most) AS pending),
        (SELECT (SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL) FROM engine WHERE paused_at IS NULL),
        (SELECT min(queued_at) FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL),
-       (SELECT min(started_at) FROM executions WHERE is_queued AND completed_at IS NULL)
+       (SELECT min(started_at) FROM executions WHERE is_queued AND completed_at IS NULL),
+       (SELECT paused_at IS NOT NULL FROM engine)
 """
 JOB_RUNS: Final = "SELECT name, last_run_at FROM background_jobs WHERE last_run_at IS NOT NULL ORDER BY name"
 
@@ -37,8 +38,9 @@ class SqlInspector:
 
     async def backlog(self) -> Backlog:
         async def read(tx: Transaction) -> Backlog:
-            callbacks, due, slot, concurrency = await one_row(tx, BACKLOG, {"most": MOST_COUNTED})
+            callbacks, due, slot, concurrency, is_paused = await one_row(tx, BACKLOG, {"most": MOST_COUNTED})
             return Backlog(
+                is_paused=bool(is_paused),
                 callbacks=callbacks,
                 due_since=from_ms_or_none(due),
                 waiting_for_slot_since=from_ms_or_none(slot),

@@ -64,7 +64,7 @@ _BY_STATUS: Final[Mapping[int, Guide]] = {
     ),
     403: Guide(
         "use an account, or an API token, with the right that x-right names in /api/v1/openapi.json",
-        "/docs/api.md#authentication",
+        "/docs/api.md#roles",
     ),
     404: Guide("check the address: /api/v1/openapi.json has those of the API", "/docs/api.md#methods"),
     405: Guide("use one of the methods in the header Allow", "/docs/api.md#methods"),

@@ -33,13 +33,14 @@ def audit() -> None:
 @click.option("--outcome", type=click.Choice(["done", "denied", "failed"]), help="With this outcome.")
 @click.option("--since", metavar="24h|TIME", help="Since then.")
 @click.option("--until", metavar="1h|TIME", help="Before then.")
+@click.option("--installation", is_flag=True, help="All of it, for admins, also in a context with a workspace.")
 @limit_option
-def list_(limit: Limit, since: str | None, until: str | None, **query: str | None) -> None:
-    """List the audit log, newest first: all of it for admins, or that of --workspace."""
+def list_(limit: Limit, since: str | None, until: str | None, *, installation: bool, **query: str | None) -> None:
+    """List the audit log, newest first: all of it for admins, or that of the workspace, if one is chosen."""
     from flowrunner.client.requests import segment
 
     client = connect()
-    path = "/audit" if client.workspace is None else f"/workspaces/{segment(client.workspace)}/audit"
+    path = "/audit" if installation or client.workspace is None else f"/workspaces/{segment(client.workspace)}/audit"
     show_list(
         client,
         path,
