@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import stat
 import subprocess
 import threading
@@ -16,8 +17,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from cli.command import flowrunner, on_a_terminal, start_flowrunner
+from client.scripted import answer, scripted
 from support.client import PASSWORD, Client
 from support.codes import code_of
+from support.tls import Issuer
 
 TESTS = Path(__file__).parents[1]
 
@@ -193,6 +196,21 @@ def test_a_server_without_tls_is_told_from_one_that_is_away(account: Client, tmp
 
     assert done.returncode == 7
     assert "it does not speak TLS: the URL may have to begin with http://" in done.stderr
+
+
+def test_a_certificate_that_is_not_trusted_is_explained(tmp_path: Path) -> None:
+    issuer = Issuer(tmp_path, "issuer")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*issuer.issue("server", "localhost"))
+    with scripted(answer(404), context=context) as server:
+        url = f"https://localhost:{server.port}"
+        refused = flowrunner("whoami", "--url", url, at=tmp_path)
+        trusted = flowrunner("whoami", "--url", url, at=tmp_path, environment={"SSL_CERT_FILE": str(issuer.file)})
+
+    assert refused.returncode == 7
+    assert "Cannot connect" in refused.stderr
+    assert "hint: if the certificate is that of your server, name the file that has it" in refused.stderr
+    assert trusted.returncode == 5, trusted.stderr
 
 
 def test_after_a_wrong_password_the_hint_is_not_to_log_in(account: Client, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jsonschema_rs
+import pytest
 
 from cli.command import PATIENCE_SECONDS, flowrunner
 from support.server import clean_environment
@@ -45,6 +46,18 @@ def test_a_node_type_by_the_name_that_others_give_it_is_told_the_right_one(tmp_p
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "flowrunner: unknown node type 'sleep': did you mean delay?\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_crash(closed: str, tmp_path: Path) -> None:
+    command = f'"$0" -m flowrunner context list {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=tmp_path, env=clean_environment(),
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_full_disk_is_reported_in_words(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The program `flowrunner`: a table of its commands, and the exit codes of errors."""
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -100,6 +102,7 @@ class _Program(LazyGroup):
             formatter.write_text(", ".join(rest))
 
     def invoke(self, ctx: click.Context) -> Any:
+        _replace_closed_streams()
         try:
             return super().invoke(ctx)
         except FlowRunnerError as error:
@@ -116,6 +119,13 @@ class _Program(LazyGroup):
         except KeyboardInterrupt:
             click.echo("flowrunner: interrupted", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _replace_closed_streams() -> None:
+    """Discard what is written to a stream that was closed before the start, as by `>&-`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 # until the process ends
 
 
 def _exit_with(error: FlowRunnerError) -> None:

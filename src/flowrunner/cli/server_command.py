@@ -67,13 +67,15 @@ def exit_code(error: "ClientError") -> int:
 
 
 def _report(error: "ClientError") -> None:
-    from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, advice_on, message_of
+    from flowrunner.cli.advice import NOT_AN_API, NOT_CONNECTED, NOT_TRUSTED, advice_on, message_of
     from flowrunner.client import ApiError, ServerUnreachable, UnreadableAnswer
+    from flowrunner.client.errors import NO_TRUST
 
     if not isinstance(error, ApiError):
         click.echo(f"flowrunner: {plain(str(error))}", err=True)
         if isinstance(error, ServerUnreachable) and not error.was_sent:
-            click.echo(f"  hint: {NOT_CONNECTED}", err=True)
+            hint = NOT_TRUSTED if NO_TRUST in str(error) else NOT_CONNECTED
+            click.echo(f"  hint: {hint}", err=True)
         elif isinstance(error, UnreadableAnswer):
             click.echo(f"  hint: {NOT_AN_API}", err=True)
         return

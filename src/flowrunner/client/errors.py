@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
+# The reason why a server has no connection if its certificate is not trusted.
+NO_TRUST: Final = "certificate verify failed"
+
 
 class ClientError(Exception):
     """An error of this client. All others derive from it."""
@@ -29,7 +32,7 @@ def reason_of(error: BaseException) -> str:
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
         return "it does not speak TLS: the URL may have to begin with http://"
     if verdict := getattr(error, "verify_message", None):
-        return f"certificate verify failed: {verdict}"
+        return f"{NO_TRUST}: {verdict}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
