@@ -1,4 +1,4 @@
-"""Tasks that start without a turn of the event loop, and a time limit at a third of the cost of asyncio's."""
+"""Tasks that start without an iteration of the event loop, and a time limit at a third of the cost of asyncio's."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ T = TypeVar("T")
 def begin(run: Coroutine[Any, Any, T], *, name: str | None = None) -> "asyncio.Task[T]":
     """Create a task and run it until it waits for the first time; one that never waits has ended on return.
 
-    Before Python 3.12, the task starts in the next turn of the event loop.
+    Before Python 3.12, the task starts in the next iteration of the event loop.
     """
     if sys.version_info >= (3, 12):
         return asyncio.eager_task_factory(asyncio.get_running_loop(), run, name=name)

@@ -111,12 +111,12 @@ class HookDeliveries:
         while found := await self._store.received(
             since=self._recovered_until, before=until, limit=_PORTION + len(handled)
         ):
-            news = [each for each in found if each.id not in handled]
-            if not news:
+            unhandled = [each for each in found if each.id not in handled]
+            if not unhandled:
                 break
-            for delivery in news:
+            for delivery in unhandled:
                 is_done &= await self._recover(delivery)
-            handled.update(each.id for each in news)
+            handled.update(each.id for each in unhandled)
         if is_done:
             self._recovered_until = until
 
