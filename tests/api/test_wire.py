@@ -222,6 +222,33 @@ def test_what_takes_long_to_read_for_its_size_is_refused(server: Server, data: b
     assert sent(server, data).status == status
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        head(*[b"abcdef: b"] * 501),
+        head(path=b"/healthz?" + b"a" * 17_000),
+        head(path=b"/healthz?" + b"a=1234&" * 1001),
+        head(b"X: " + b"a" * LIMIT),
+    ],
+    ids=["headers", "address", "parameters", "a header"],
+)
+@pytest.mark.parametrize(
+    "before",
+    [head(), CHUNKED.replace(b"Connection: close\r\n", b"") + b"2\r\n{}\r\n0\r\n\r\n"],
+    ids=["a request", "a body"],
+)
+def test_a_head_in_one_piece_with_the_request_before_has_the_same_bounds(
+    server: Server, before: bytes, data: bytes
+) -> None:
+    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+        connection.sendall(before + data)
+        answer = until_closed(connection)
+
+    # The connection ends with the answer to the request before.
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answer.partition(b"\r\n\r\n")[0].lower()
+
+
 @pytest.mark.parametrize("name", [b"Sec-WebSocket-Protocol", b"Sec-WebSocket-Extensions", b"Connection"])
 def test_s61_a_handshake_with_long_lists_is_refused_before_they_are_read(server: Server, name: bytes) -> None:
     lists = [name + b": Upgrade, " + b"Upgrade," * 900] * 7

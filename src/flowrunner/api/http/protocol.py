@@ -84,8 +84,12 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # Start of the wait for the end of a head, or deadline for the end of a body. Both are None when idle.
     _head_since: float | None = None
     _body_until: float | None = None
-    # Bytes received since the end of the last head or piece of a body.
+    # Bytes received since the end of the last head or piece of a body, without those that came in one piece with it.
     _loose_bytes = 0
+    # The last bytes received, and the most bytes that the head to come can have by now: it may have begun in the same
+    # piece as the end of the message before.
+    _piece_bytes = 0
+    _most_head_bytes = 0
     _body_bytes = 0
     _pieces = 0
     _is_refused = False
@@ -170,7 +174,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
+        self._piece_bytes = len(data)
         self._loose_bytes += len(data)
+        self._most_head_bytes += len(data)
         if self._body_until is None and self._head_since is None:
             self._head_since = self.loop.time()
         super().data_received(data)
@@ -182,9 +188,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # Callbacks of the parser
 
     def on_headers_complete(self) -> None:
-        if self._loose_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
-            self._stop(431, _HEAD_TOO_LARGE)
-        if self._loose_bytes > _LONG_HEAD_BYTES and self._size_of_head() > _LONG_HEAD_BYTES:
+        if self._most_head_bytes > _LONG_HEAD_BYTES and (size := self._size_of_head()) > _LONG_HEAD_BYTES:
+            if size > MAX_HEAD_BYTES:
+                self._stop(431, _HEAD_TOO_LARGE)
             self._check_head()
             self.scope[_IS_LONG] = True  # type: ignore[typeddict-unknown-key] # for `_start_asgi_task`
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -241,6 +247,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
+        self._most_head_bytes = self._piece_bytes
         self._body_until = None
         super().on_message_complete()
         is_answered = self.cycle is not None and self.cycle.response_complete
