@@ -2,9 +2,13 @@
 
 import os
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +19,9 @@ from flowrunner.ports.dispatch import CANCEL_UNKNOWN, OUTCOME_UNKNOWN
 from support.asgi import call, program_at
 from support.client import Client
 from support.databases import rows_of
+from support.invariants import check_accepted, check_database
 from support.server import Server
+from support.waiting import wait_for
 
 # A program that lets nobody wait for an answer for as long as the usual one does.
 ANSWERS_SOON: Final = (
@@ -113,6 +119,56 @@ def test_who_tells_an_execution_something_while_the_disk_is_full_is_answered_in_
         recorded = "SELECT execution_id FROM events WHERE type = 'signal.received' ORDER BY execution_id"
         assert rows_of(server.place, recorded) == sorted([(waiting,), (asking,)])
     finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["kept running", "killed while it is full"])
+def test_nothing_that_was_acknowledged_is_lost_although_the_disk_fills_up_under_load(
+    small_disk: Path, is_killed: bool
+) -> None:
+    """Writes of several clients are handed over together, and fail together."""
+    server, is_over, accepted, answers = Server(small_disk), threading.Event(), list[str](), Counter[tuple[bool, int]]()
+    is_full = False
+
+    def run_again_and_again(account: Client, flow: str) -> None:
+        while not is_over.is_set():
+            with suppress(OSError, HTTPException):  # the server was killed
+                reply = account.post(f"/api/v1/flows/{flow}/run", {"input": {"text": "x" * 2_000}})
+                answers[is_full, reply.status] += 1
+                if reply.status == 201:
+                    accepted.append(reply.json["execution_id"])
+
+    try:
+        account = server.start().admin()
+        flow = account.new_flow("nodes: {a: {type: delay, params: {duration: 10ms}, next: b}, b: {type: return}}")
+        with ThreadPoolExecutor(6) as clients:
+            for _ in range(6):
+                clients.submit(run_again_and_again, account, flow)
+            wait_for(lambda: len(accepted) > 50)
+            fill(small_disk)
+            wait_for(lambda: answers[False, 503] > 50, 20)
+            fill(small_disk)
+            is_full = True
+            time.sleep(1.0)
+            is_full = False
+            if is_killed:
+                server.kill()
+            (small_disk / "filler").unlink()
+            if not is_killed:
+                before = len(accepted)
+                wait_for(lambda: len(accepted) > before + 50, 20)
+            is_over.set()
+        if is_killed:
+            account = server.start().client(account.token)
+
+        assert {account.ended(id, 60)["status"] for id in accepted} == {"completed"}
+        assert {status for _, status in answers} == {201, 503}
+        assert answers[True, 503] > 50
+        server.terminate()
+        assert server.wait() == 0
+        assert check_database(server.database) + check_accepted(server.database, accepted) == []
+    finally:
+        is_over.set()
         server.stop()
 
 
