@@ -19,6 +19,7 @@ _OTHER_MARKS: Final = re.compile(
     rf"|<%=?\s*({_PATH})\s*%>|(?<![\w$#%@{{])\{{\s*({_PATH})\s*\}}"
 )
 _FIRST_NAME: Final = re.compile(r"\w+")
+_VARIABLE: Final = re.compile(r"\s*vars\.(\w{1,80})\s*")
 
 
 class LintWarning(NamedTuple):
@@ -46,10 +47,14 @@ def lint_code(code: Code, names: Collection[str], *, is_result_used: bool) -> It
             yield LintWarning("script.result", "the script returns nothing, so its result is null", "write: return …")
     elif (at := assignment(code.text)) is not None:
         compared = " ".join(f"{code.text[:at].rstrip()} === {code.text[at + 1 :].lstrip()}".split())
+        hint = f"write {compared}" if len(compared) <= _MOST_SHOWN else "write === to compare"
+        # The script of a condition is not its text. Outside of one, the value may have been meant for the variable.
+        if code.script.source == code.text and (variable := _VARIABLE.fullmatch(code.text[:at])):
+            hint += f", or set the variable with a node of type set: params: {{{variable[1]}: …}}"
         yield LintWarning(
             "expression.assignment",
             f"'{_shortened(code.text)}' is an assignment, not a comparison, and has no effect",
-            f"write {compared}" if len(compared) <= _MOST_SHOWN else "write === to compare",
+            hint,
         )
         return
     for change in lost_changes(code.text, names, kept=_VARIABLES):
