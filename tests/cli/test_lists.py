@@ -70,7 +70,7 @@ def test_every_list_has_both_options() -> None:
     assert {
         "account list", "audit list", "callback deliveries", "callback list", "executions jobs", "executions list",
         "executions steps", "flow list", "flow revisions", "token list", "trigger deliveries", "trigger list",
-        "workspace list", "workspace members list",
+        "workspace invitations list", "workspace list", "workspace members list",
     } == limited.keys()  # fmt: skip
 
 

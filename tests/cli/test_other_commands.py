@@ -312,6 +312,17 @@ def test_a_workspace_has_members_and_is_used_from_a_context(user: User, root: Us
     assert user.json("whoami", environment=nothing)["workspace"]["slug"] == slug
     assert user("whoami", environment=nothing).stdout.splitlines()[-1].split() == ["workspace.role", "admin"]
     assert user.json("audit", "list", environment=nothing)[0]["action"] == "member.removed"
+
+    invited = f"kim-{user.client.account_id[-8:]}@example.com"
+    made = user.json("workspace", "invite", slug, invited, "operator", "--expires-in", "3d", environment=nothing)
+    assert (made["email"], made["role"]) == (invited, "operator")
+    assert made["link"].startswith(f"{user.client.url}/invitation#")
+    [listed] = user.json("workspace", "invitations", "list", slug, environment=nothing)
+    assert (listed["id"], "link" in listed) == (made["id"], False)
+    user("workspace", "invitations", "revoke", slug, invited, code=2, environment=nothing)
+    user("workspace", "invitations", "revoke", slug, invited, "-y", environment=nothing)
+    assert user.json("workspace", "invitations", "list", slug, environment=nothing) == []
+    user("workspace", "invitations", "revoke", slug, invited, "-y", code=5, environment=nothing)
     user("logout", environment=nothing)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowrunner.cli.common import CommandFailed, ask, say, yes_option
+from flowrunner.cli.common import CommandFailed, ask, common, say, yes_option
 from flowrunner.cli.completion import complete_workspaces
 from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
@@ -114,6 +114,63 @@ def remove(workspace: str, member: str, *, yes: bool) -> None:
     path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/members"
     id = _member(client, path, member)
     ask(f"Remove '{member}' from '{workspace}'?", yes=yes)
+    say(client.request("DELETE", f"{path}/{id}").object()["message"])
+
+
+@workspace.command(
+    short_help="Invite an e-mail address.", epilog=examples("workspace invite data-team kim@example.com operator")
+)
+@workspace_argument
+@click.argument("email")
+@click.argument("role", type=_ROLES)
+@click.option("--expires-in", metavar="DURATION", help="How long the link is valid; 7d by default.")
+def invite(workspace: str, email: str, role: str, expires_in: str | None) -> None:
+    """Invite an e-mail address, with or without an account, and print the link, once.
+
+    This needs a login of an admin of the workspace, and no API token.
+    """
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
+    body = {"email": email, "role": role, **({"expires_in": expires_in} if expires_in else {})}
+    made = client.request("POST", path, json=body, idempotency_key=True).object()
+    # Without public_url the server does not know its address, which the context has.
+    link = made["link"]
+    show({**made, "link": f"{common().address.rstrip('/')}{link}" if link.startswith("/") else link})
+
+
+@workspace.group(
+    short_help="List and revoke open invitations.", epilog=examples("workspace invitations list data-team")
+)
+def invitations() -> None:
+    """List and revoke the invitations of a workspace that are not accepted yet."""
+
+
+@invitations.command(
+    "list", short_help="List the open invitations.", epilog=examples("workspace invitations list data-team")
+)
+@workspace_argument
+@limit_option
+def list_invitations(workspace: str, limit: Limit) -> None:
+    """List the invitations that are neither accepted nor expired."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
+    show_list(client, path, "email role created_at expires_at id", limit=limit)
+
+
+@invitations.command(
+    short_help="Revoke an invitation.", epilog=examples("workspace invitations revoke data-team kim@example.com")
+)
+@workspace_argument
+@click.argument("invitation")
+@yes_option
+def revoke(workspace: str, invitation: str, *, yes: bool) -> None:
+    """Revoke an invitation, named by its e-mail address or id: its link no longer works."""
+    client = connect()
+    path = f"{_PATH}/{object_id(client, _PATH, 'workspace', workspace)}/invitations"
+    id = only(
+        "invitation", invitation, [one for one in client.entries(path) if invitation in (one["id"], one["email"])]
+    )
+    ask(f"Revoke the invitation of '{invitation}' to '{workspace}'?", yes=yes)
     say(client.request("DELETE", f"{path}/{id}").object()["message"])
 
 
