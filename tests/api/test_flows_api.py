@@ -61,6 +61,23 @@ def test_a_flow_is_read_with_its_definition(account: Client) -> None:
     assert reply.json == {**created, "definition": DEFINITION}
 
 
+def test_the_graph_of_a_flow_is_read_as_nodes_and_edges_and_as_mermaid(account: Client, admin: Client) -> None:
+    id = account.post("/api/v1/flows", EXAMPLE).json["id"]
+
+    reply = account.get(f"/api/v1/flows/{id}/graph")
+
+    assert reply.status == 200
+    assert [(node["id"], node["node_type"], node["is_start"]) for node in reply.json["nodes"]] == [
+        ("start", "http.request", True),
+        ("end", "webhook", False),
+    ]
+    edge = {"source": "start", "target": "end", "action": "default"}
+    assert [{name: found[name] for name in edge} for found in reply.json["edges"]] == [edge]
+    assert reply.json["mermaid"].startswith('flowchart TD\n    n1["start')
+    assert reply.json["mermaid"].endswith("    n1 --> n2\n")
+    assert_error(admin.get(f"/api/v1/flows/{id}/graph"), 404)
+
+
 def test_a_flow_is_updated(account: Client) -> None:
     created = account.post("/api/v1/flows", EXAMPLE).json
     time.sleep(0.002)

@@ -258,7 +258,7 @@ def _flows_and_executions(go: Go, account: Client) -> None:
         go(account, f"POST {flows}/test", body)
     go(account, f"GET {flows}", query="?tag=t&limit=5")
     go(account, f"GET {flows}", query="?limit=0&offset=x")
-    for operation in (f"GET {flow}", f"PUT {flow}"):
+    for operation in (f"GET {flow}", f"GET {flow}/graph", f"PUT {flow}"):
         for one in (id, "flow-1"):
             go(account, operation, {"name": "M"} if "PUT" in operation else None, id=one)
     go(account, f"PUT {flow}", {"tags": 1}, id=id)

@@ -114,6 +114,7 @@ ACTS_IN: Final[Mapping[str, str]] = {
     "/api/v1/flows/by-name/{name}": "header",
     "/api/v1/flows/by-name/{name}/run": "header",
     "/api/v1/flows/{id}": "flow",
+    "/api/v1/flows/{id}/graph": "flow",
     "/api/v1/flows/{id}/run": "flow",
     "/api/v1/flows/{id}/retention": "flow",
     "/api/v1/flows/{id}/move": "flow",

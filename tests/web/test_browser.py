@@ -509,6 +509,10 @@ def test_a_viewer_is_told_who_changes_flows(browser: Browser, site: Server, api:
     tab.page.goto(f"{home}/flows/{api.new_flow(sample.APPROVED, name='is looked at')}/settings")
     expect(tab.page.get_by_text("Only editors and admins of this workspace can change its flows.")).to_be_visible()
     expect(tab.page.get_by_role("button", name="Download YAML")).to_be_enabled()
+    with tab.page.expect_download() as saved:
+        tab.page.get_by_role("button", name="Download Mermaid").click()
+    assert saved.value.suggested_filename == "is looked at.mmd"
+    assert saved.value.path().read_text().startswith('flowchart TD\n    n1["ask')
     expect(tab.page.get_by_label("Name", exact=True)).to_be_disabled()
     for offered in ("Delete the flow", "Disable", "Copy to a new flow", "Save"):
         expect(tab.page.get_by_role("button", name=offered)).to_have_count(0)

@@ -1,5 +1,6 @@
 """Flows over REST."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict
 from pydantic import Field
 
+from flowrunner.api.drafts import SketchEdge, SketchNode
 from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
@@ -51,6 +53,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
+from flowrunner.language.mermaid import mermaid_of
 from flowrunner.ports.flows import FlowChange, FlowFilter, FlowSort, FlowView, RevisionView, SavedFlow
 from flowrunner.services.flow_changes import FlowDraft
 
@@ -178,6 +181,12 @@ class MoveAnswer(Answer, frozen=True, kw_only=True):
 
 _MOST_TAGS: Final = 20
 _LONGEST_TAG: Final = 100
+
+
+class FlowGraphAnswer(Answer, frozen=True, kw_only=True):
+    nodes: Annotated[list[SketchNode], Meta(description="In document order.")]
+    edges: list[SketchEdge]
+    mermaid: Annotated[str, Meta(description="The graph as a Mermaid flowchart, as `flowrunner graph` prints it.")]
 
 
 class FlowList(ListAnswer, frozen=True):
@@ -329,6 +338,19 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
     if is_known(request, flow.state):
         return not_modified(flow.state)
     return answer(FlowDetail.of_saved(flow), headers={"ETag": etag(flow.state)})
+
+
+@router.get("/{id}/graph", responses=errors(401, 403, 404))
+async def get_flow_graph(request: Request, id: str) -> Reply[FlowGraphAnswer]:
+    """Return the graph of a flow, for pictures and documents."""
+    sketch = await services_of(request).flows.graph(caller_of(request), FlowId(id))
+    return answer(
+        FlowGraphAnswer(
+            nodes=[SketchNode.of(node) for node in sketch.nodes],
+            edges=[SketchEdge.of(edge) for edge in sketch.edges],
+            mermaid=await asyncio.to_thread(mermaid_of, sketch),
+        )
+    )
 
 
 @router.post(

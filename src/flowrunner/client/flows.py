@@ -9,6 +9,7 @@ from flowrunner.client.models import (
     Difference,
     Flow,
     FlowDetail,
+    FlowGraph,
     FlowTests,
     Message,
     Move,
@@ -261,6 +262,11 @@ class Flows(Group[K]):
             "vars": vars, "error": error, "item": item, "index": index,
         }  # fmt: skip
         return call(Trial, "POST", "/nodes/try", body=body, seconds=_TRIAL_SECONDS)
+
+    @operation("getFlowGraph")
+    def saved_graph(self, id: str) -> Call[FlowGraph]:
+        """Return the nodes and edges of a flow as it is saved, and its graph as a Mermaid flowchart."""
+        return call(FlowGraph, "GET", f"/flows/{segment(id)}/graph")
 
     # Revisions
 

@@ -569,6 +569,19 @@ class FlowDetail(Model):
     definition: str
 
 
+class FlowGraph(Model):
+    """The schema `FlowGraphAnswer` of the API.
+
+    Attributes:
+        nodes: In document order.
+        mermaid: The graph as a Mermaid flowchart, as `flowrunner graph` prints it.
+    """
+
+    nodes: list[SketchNode]
+    edges: list[SketchEdge]
+    mermaid: str
+
+
 class FlowName(Model):
     """The schema `FlowNameAnswer` of the API."""
 

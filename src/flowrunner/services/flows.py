@@ -187,6 +187,12 @@ class Flows:
         async with self._locks.of(caller):
             return await self._language.sketch(definition), faults
 
+    async def graph(self, caller: Caller, id: FlowId) -> Sketch:
+        """Return the graph of a flow as it is saved. Raises: NotFound, Unavailable."""
+        flow = await self.get(caller, id)
+        async with self._locks.of(caller):
+            return await self._language.sketch(flow.definition)
+
     async def missing_secrets(self, caller: Caller, definition: str) -> Sequence[str]:
         """Return the secrets that a definition reads and the workspace does not have. Raises: Unavailable."""
         async with self._locks.of(caller):

@@ -88,6 +88,7 @@ function Settings({ saved, query }: { saved: Saved; query: Query<Saved> }) {
         <div><h2>{texts.export}</h2><p class="muted small">{texts.exportHint}</p></div>
         <span class="row">
           <button class="btn" onClick={() => download(`${flow.name}.yaml`, flow.definition, "application/yaml")}>{texts.download}</button>
+          <button class="btn" disabled={action.busy} onClick={() => action.run(async () => download(`${flow.name}.mmd`, (await api.get("/api/v1/flows/{id}/graph", { path: { id: flow.id } })).mermaid, "text/vnd.mermaid"))}>{texts.mermaid}</button>
           {mayEdit && <button class="btn" onClick={() => (isCopying.value = true)}>{texts.copy}</button>}
         </span>
       </section>

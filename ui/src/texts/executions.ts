@@ -34,7 +34,7 @@ export const executions = {
   signalFault: "This is not valid JSON or YAML",
   sendSignal: "Send the signal",
   signalSent: (name: string) => `The signal ${name} was sent`,
-  ran: (runs: number, failed: number) => (failed > 0 ? `${failed} of ${runs} failed` : `${runs} runs`),
+  ran: (runs: number, failed: number) => (failed > 0 ? `${failed.toLocaleString("en")} of ${runs.toLocaleString("en")} failed` : `${runs.toLocaleString("en")} runs`),
   attemptsOf: (count: number) => `${count} attempts`,
   allRounds: "All rounds",
   chooseRound: "Show a round…",
