@@ -353,6 +353,33 @@ def test_a_backup_that_fails_leaves_the_earlier_one(installation: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["nightly.backup"]
 
 
+def test_a_killed_backup_is_cleaned_up_by_the_next_one_and_one_that_runs_is_not(
+    installation: Path, tmp_path: Path
+) -> None:
+    begin = (
+        "import sys, time, pathlib\n"
+        "from flowrunner.bootstrap.backup import _workplace\n"
+        "with _workplace(pathlib.Path(sys.argv[1])) as place:\n"
+        "    (place / 'database').write_bytes(b'0' * 1000)\n"
+        "    print(place, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", begin, tmp_path / "a.backup"], env=clean_environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        place = Path(process.stdout.readline().strip())
+        beside = flowrunner("backup", tmp_path / "b.backup", "--data-dir", installation)
+        assert beside.returncode == 0, beside.stderr
+        assert (place / "database").exists(), "its process runs"
+        process.kill()
+
+    after = flowrunner("backup", tmp_path / "c.backup", "--data-dir", installation)
+
+    assert after.returncode == 0, after.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.backup", "c.backup"]
+
+
 def test_a_backup_replaces_nothing_but_a_backup(installation: Path, tmp_path: Path) -> None:
     content = (installation / "flowrunner.db").read_bytes()
 

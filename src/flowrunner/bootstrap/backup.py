@@ -4,6 +4,7 @@
 # ruff: noqa: ASYNC240
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -38,6 +39,7 @@ from flowrunner.storage.sqlite.backup import check_copy, copy_online
 from flowrunner.storage.sqlite.location import SqliteFile
 
 _DRAFT: Final = "restore.new"
+_WORKPLACE: Final = ".flowrunner-backup."
 
 
 async def back_up(settings: Settings, file: Path, *, passphrase: str | None) -> Manifest:
@@ -103,12 +105,31 @@ def _sealed(keys: dict[str, str], passphrase: str, manifest: Manifest) -> bytes:
 
 @contextlib.contextmanager
 def _workplace(file: Path) -> Iterator[Path]:
-    """Make a directory beside the file that only its owner can enter; delete it when the context ends."""
-    place = Path(tempfile.mkdtemp(prefix=f".{file.name}.", dir=file.parent))
+    """Make a directory beside the file that only its owner can enter; delete it when the context ends.
+
+    Those of killed commands are deleted too: each has a whole copy of the database.
+    """
+    _delete_abandoned(file.parent)
+    place = Path(tempfile.mkdtemp(prefix=_WORKPLACE, dir=file.parent))
     try:
-        yield place
+        with (place / "lock.new").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Under the name that others look for it is locked from the beginning.
+            (place / "lock.new").rename(place / LOCK_FILE)
+            yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _delete_abandoned(directory: Path) -> None:
+    """Delete directories of backups whose process has ended without doing so."""
+    for place in directory.glob(f"{_WORKPLACE}*"):
+        with contextlib.suppress(OSError):
+            if place.lstat().st_uid != os.geteuid():
+                continue
+            with (place / LOCK_FILE).open("rb+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(place, ignore_errors=True)
 
 
 async def restore(settings: Settings, file: Path, *, ask_passphrase: Callable[[], str]) -> tuple[Manifest, bool]:
