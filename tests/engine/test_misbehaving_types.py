@@ -132,6 +132,32 @@ async def test_a_node_that_ignores_its_timeout_does_not_keep_its_execution(path:
     assert check_database(path) == []
 
 
+async def test_the_late_result_of_an_attempt_that_was_given_up_is_not_that_of_the_next(path: Path) -> None:
+    is_retried, has_returned = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(value: Any, context: StepContext) -> Any:
+        if context.attempt == 2:
+            is_retried.set()
+            await has_returned.wait()
+            # Whatever is made of the first attempt's result is made before this.
+            await asyncio.sleep(0.02)
+            return "in time"
+        while not is_retried.is_set():
+            try:
+                await is_retried.wait()
+            except asyncio.CancelledError:
+                continue
+        has_returned.set()
+        return "too late"
+
+    flow = "nodes: {a: {type: act, timeout: 1s, retry: {max: 1, delay: 10ms}}}"
+    async with machine(path, types=[Acting("act", stubborn)]) as engine:
+        events = await engine.run(flow)
+
+    assert ending(events) == Completed(result="in time")
+    assert check_database(path) == []
+
+
 async def test_a_node_that_ignores_cancellation_does_not_keep_its_execution(path: Path) -> None:
     begun, let_go, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
