@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting, SignalReceived
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
@@ -139,6 +140,19 @@ async def test_large_executions_that_are_due_together_are_loaded_within_the_memo
 
     assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
     assert 4 < most_held <= 8
+    await engine.until(lambda: budget_is_free(budget))
+
+
+async def test_a_large_execution_that_has_ended_holds_no_memory_after_a_look_at_it(engine: Machine) -> None:
+    budget = engine.deps.memory = FairMemory()
+    await engine.save("nodes: {a: {type: transform, params: {value: 1}}}")
+    id = await engine.start(input=[[]] * 60_000)
+    assert await engine.until_ended() is Status.COMPLETED
+
+    for _ in range(3):
+        with pytest.raises(Conflict, match="ended"):
+            await engine.dispatcher.signal(id, Signal(key="signal:go", payload=None))
+
     await engine.until(lambda: budget_is_free(budget))
 
 
