@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from api.test_early_refusals import start, starts
 from flowrunner.api.http.connections import SEND_BYTES, Connection, Connections
 from security.two_accounts import RETURN, assert_limited
 from support.client import PASSWORD, Client, Reply
@@ -251,6 +252,18 @@ async def test_s62_a_client_that_has_read_its_answer_counts_for_nothing() -> Non
         assert last.holds_request(2 * SEND_BYTES)
 
     assert dropped == []
+
+
+async def test_s62_the_memory_of_a_request_is_free_when_it_is_answered() -> None:
+    async with starts() as app:
+        app.connections._most_bytes = 100_000
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        for _ in range(5):
+            writer.write(start(body="x" * 60_000))
+            assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 201 ")
+        writer.close()
+
+    assert [len(body) for body in app.bodies] == [60_000] * 5
 
 
 async def test_s62_the_memory_of_a_connection_is_free_when_it_is_lost() -> None:
