@@ -538,6 +538,33 @@ async def test_a_login_changes_the_roles_in_all_workspaces_of_its_groups(tmp_pat
         assert await roles_with() == {}
 
 
+async def test_a_login_without_a_group_ends_what_an_earlier_one_reaches(tmp_path: Path, liar: LyingProvider) -> None:
+    liar.reset()
+    groups = [{"group": "eng", "workspace": "team", "role": "editor"}]
+    async with program_with(tmp_path, ("liar", liar.issuer), groups=groups) as program:
+        await program.services.accounts.create(name="R", email="root@example.com", password=PASSWORD, role="admin")
+        token = (await program.services.identity.login("root@example.com", PASSWORD, address="192.0.2.9")).token
+        body = json.dumps({"name": "team", "slug": "team"}).encode()
+        assert (await call(program.app, "POST", "/api/v1/workspaces", token=token, body=body)).status == 201
+
+        async def log_in(*names: str) -> Browser:
+            browser = Browser(program)
+            given = await browser.start("liar")
+            liar.claims, liar.nonce = {"groups": [*names]}, given["nonce"]
+            await browser.come_back("liar", code="c", state=given["state"])
+            return browser
+
+        async def flows(browser: Browser) -> int:
+            cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            headers = {"host": HOST, "cookie": cookies, "flowrunner-workspace": "team"}
+            return (await call(program.app, "GET", "/api/v1/flows", headers=headers)).status
+
+        member = await log_in("eng")
+        assert await flows(member) == 200
+        await log_in()
+        assert await flows(member) == 404
+
+
 OWN: Final = ("/", "/w/team/flows?tag=a&x=%2F", "/login", "/w/x#y")
 FOREIGN: Final = (
     "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example", "http:evil.example",
