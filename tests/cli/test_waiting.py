@@ -1,5 +1,7 @@
 """The wait for an execution while its server goes away and comes back."""
 
+import re
+
 import pytest
 
 from client.scripted import answer, scripted
@@ -18,3 +20,5 @@ def test_each_absence_of_the_server_is_waited_for_from_its_own_beginning(monkeyp
         seen.extend(e["seq"] for e in log_lines.followed_events(client, "exec-1", tell=lambda _: seen.append("away")))
 
     assert seen == [1, "away", 2, "away", 3]
+    # Each time from the event on that was shown last.
+    assert [re.findall(r"after=\d+", head) for head in server.heads()[:3]] == [["after=0"], ["after=1"], ["after=2"]]
