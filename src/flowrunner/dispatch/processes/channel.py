@@ -22,7 +22,7 @@ logger = structlog.get_logger()
 
 # The longest value in a message is an event or an input, of about a megabyte.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-# Messages of one turn of the event loop are sent together, up to this many bytes.
+# Messages of one iteration of the event loop are sent together, up to this many bytes.
 _FULL_FRAME_BYTES: Final = 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
 LOST: Final = "The process that advanced the execution has ended"
