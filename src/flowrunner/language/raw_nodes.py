@@ -1,9 +1,14 @@
 """Nodes as written in a document, before they are checked."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
+from typing import Final
 
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import JSON
+from flowrunner.language.yaml_source import Keys
+
+# Keys under which nodes of other systems that set variables have them.
+_WRAPPERS: Final = frozenset(("values", "vars", "variables"))
 
 
 def is_node(value: JSON, node_types: Collection[str]) -> bool:
@@ -40,6 +45,24 @@ def set_by_nodes(nodes: Mapping[str, JSON]) -> Iterator[str]:
             yield from node["params"]
         for _, inner in inner_nodes(node):
             yield from set_by_nodes(inner)
+
+
+def nested_variables(nodes: Mapping[str, JSON], declared: Set[str], at: Keys) -> Iterator[tuple[Keys, str]]:
+    """Yield the places where `set` nodes set a map named `values` and the like, with the declared variable in it.
+
+    Args:
+        declared: The variables of the document. Those that only `set` nodes have do not count.
+        at: Keys that lead to ``nodes``.
+    """
+    for name, node in nodes.items():
+        if isinstance(node, dict) and node.get("type") == "set" and isinstance(params := node.get("params"), dict):
+            for wrapper in sorted(_WRAPPERS - declared):
+                inner_params = params.get(wrapper)
+                if isinstance(inner_params, dict) and (meant := next((k for k in inner_params if k in declared), None)):
+                    yield (*at, name, "params", wrapper), meant
+        for key, inner in inner_nodes(node):
+            inner_at = (*at, name, "branches", *key, "nodes") if key else (*at, name, "nodes")
+            yield from nested_variables(inner, declared, inner_at)
 
 
 def targets_of(node: JSON) -> set[str]:

@@ -21,7 +21,7 @@ from flowrunner.language.inputs import is_searchable, schema_of, tool_schema
 from flowrunner.language.json_schema import type_meant
 from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
-from flowrunner.language.raw_nodes import inner_nodes, is_node, nodes_by_scope, set_by_nodes
+from flowrunner.language.raw_nodes import inner_nodes, is_node, nested_variables, nodes_by_scope, set_by_nodes
 from flowrunner.language.retries import read_retry
 from flowrunner.language.yaml_source import Keys
 
@@ -177,6 +177,9 @@ class _FlowReader:
         elif not nodes and not stray and isinstance(written["nodes"], dict | None):
             document.fault(("nodes",), "required", "a flow has at least one node")
 
+        for at, meant_variable in nested_variables(nodes, variables.keys(), ("nodes",)):
+            message = f"this sets a variable named '{at[-1]}', and leaves '{meant_variable}' as it is"
+            document.warn(at, "set.nested", message, f"write params: {{{meant_variable}: …}}", key=True)
         context = ScopeContext(
             visible=nodes.keys(),
             elsewhere=dict(nodes_by_scope(self.nodes_as_written)),
