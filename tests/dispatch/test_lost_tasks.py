@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import timedelta
 from typing import NoReturn
 
@@ -15,6 +16,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from dispatch.cluster import Cluster, Front
 from flowrunner.bootstrap.dispatching import temporal_jobs
 from flowrunner.dispatch.temporal import dispatcher, lost_tasks, workflow_client
+from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+from flowrunner.dispatch.temporal.lost_tasks import LostTasks
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
@@ -124,10 +127,12 @@ async def test_a_call_that_fails_in_a_sweep_holds_up_neither_other_executions_no
 # Executions of which one pass over the running ones asks Temporal
 
 
-def record_checks(front: Front, monkeypatch: pytest.MonkeyPatch) -> list[ExecutionId]:
-    """Return the list to which the executions are added that Temporal is asked about, with pages of 10."""
+def recorded(front: Front, monkeypatch: pytest.MonkeyPatch) -> tuple[TemporalDispatcher, list[ExecutionId]]:
+    """Return a dispatcher without background jobs, with pages of 10, and the executions that it asks Temporal about."""
     monkeypatch.setattr(dispatcher, "_PAGE", 10)
-    lost = front.side.workflows._lost
+    own, workflows = copy(front.side.dispatcher), copy(front.side.workflows)
+    own._workflows = workflows
+    workflows._lost = lost = LostTasks(front.client)
     has_to_start, checked = lost.has_to_start, list[ExecutionId]()
 
     async def check(id: ExecutionId, workspace_id: WorkspaceId) -> bool:
@@ -135,7 +140,7 @@ def record_checks(front: Front, monkeypatch: pytest.MonkeyPatch) -> list[Executi
         return await has_to_start(id, workspace_id)
 
     monkeypatch.setattr(lost, "has_to_start", check)
-    return checked
+    return own, checked
 
 
 @contextmanager
@@ -153,10 +158,10 @@ async def test_an_outage_of_temporal_ends_a_pass_at_once(
     await front.save("nodes: {a: {type: return, params: {value: 1}}}")
     ids = [await front.start() for _ in range(40)]
     await front.side.workflows.settled()
-    checked = record_checks(front, monkeypatch)
+    own, checked = recorded(front, monkeypatch)
     monkeypatch.setattr(lost_tasks, "_RPC", timedelta(seconds=0.3))
 
-    for one_pass in (front.side.dispatcher.revive_running, front.side.dispatcher._revive_all):
+    for one_pass in (own.revive_running, own._revive_all):
         checked.clear()
         with paused(temporal), pytest.raises(Unavailable):
             await one_pass()
@@ -164,7 +169,8 @@ async def test_an_outage_of_temporal_ends_a_pass_at_once(
         assert 8 <= len(checked) <= 15
 
     checked.clear()
-    await front.side.dispatcher.revive_running()
+    monkeypatch.setattr(lost_tasks, "_RPC", timedelta(seconds=10))
+    await own.revive_running()
     assert sorted(checked) == sorted(ids)
 
 
@@ -174,28 +180,28 @@ async def test_a_pass_is_bounded_and_the_next_one_continues_there(
     await front.save("nodes: {a: {type: return, params: {value: 1}}}")
     ids = sorted([await front.start() for _ in range(25)])
     await front.side.workflows.settled()
-    checked = record_checks(front, monkeypatch)
+    own, checked = recorded(front, monkeypatch)
     monkeypatch.setattr(dispatcher, "_MOST_OF_A_PASS", 20)
-    revive = front.side.workflows.revive
+    revive = own._workflows.revive
 
     async def revive_others(id: ExecutionId, workspace_id: WorkspaceId) -> None:
         await revive(id, workspace_id)
         if id == ids[3]:
             raise Unavailable("this one fails")
 
-    monkeypatch.setattr(front.side.workflows, "revive", revive_others)
+    monkeypatch.setattr(own._workflows, "revive", revive_others)
     passes = []
     for is_failing in (True, False, True):
         checked.clear()
         if is_failing:
             with pytest.raises(Unavailable, match="this one fails"):
-                await front.side.dispatcher.revive_running()
+                await own.revive_running()
         else:
-            await front.side.dispatcher.revive_running()
+            await own.revive_running()
         passes.append(sorted(checked))
 
     assert passes == [ids[:20], ids[20:], ids[:20]]
     checked.clear()
     with pytest.raises(Unavailable, match="this one fails"):
-        await front.side.dispatcher.restart_all()
+        await own.restart_all()
     assert sorted(checked) == ids
