@@ -87,6 +87,9 @@ def test_a_stream_continues_after_its_last_event_and_not_after_the_end(account: 
     again = account.request("GET", path, headers={"Accept": SSE, "Last-Event-ID": str(last - 1)})
     assert again.body.startswith(f"id: {last}\n".encode())
     assert account.request("GET", path, headers={"Accept": SSE, "Last-Event-ID": str(last)}).status == 204
+    # A browser that connects again sends it to the address that it had.
+    again = account.request("GET", f"{path}?after=0", headers={"Accept": SSE, "Last-Event-ID": str(last - 1)})
+    assert again.body.startswith(f"id: {last}\n".encode())
     lines = account.request("GET", path, headers={"Accept": LINES, "Last-Event-ID": str(last - 1)})
     assert [json.loads(line)["seq"] for line in lines.body.splitlines()] == [last]
     assert account.request("GET", f"{path}?after={last}", headers={"Accept": LINES}).status == 204
