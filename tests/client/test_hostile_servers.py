@@ -30,6 +30,7 @@ from flowrunner.client.following import EventPosition, Lines
 from flowrunner.client.requests import Origin, request
 from flowrunner.client.retries import Attempts, Retries
 from support.tls import Issuer
+from support.waiting import wait_for
 
 TOKEN = "fr_pat_a-secret-token"
 Ask = Callable[..., Any]
@@ -258,8 +259,7 @@ def test_a_connection_is_used_again_and_not_after_the_server_has_closed_it() -> 
         client.get("/x")
         assert server.connections == 1
         closing.set()
-        while not client._transport._idle or not _is_closed(client):
-            pass
+        wait_for(lambda: bool(client._transport._idle) and _is_closed(client), 20)
         # Sent once, although it may not be repeated: the closed connection is noticed before.
         client.request("POST", "/x", json={})
 
