@@ -596,6 +596,7 @@ async def test_s60_what_is_old_is_purged_and_the_rest_still_follows(tmp_path: Pa
     rows = entries(path)
     assert [row["seq"] for row in rows] == list(range(81, 122))
     assert rows[-1]["action"] == "audit.purged"
+    assert json.loads(rows[-1]["details"])["before"].endswith("Z")
     report = check_chain_of(path, expected=(noted[0], noted[1].hex()))
     assert (report.broken, report.rows) == (None, 41)
     tamper(path, "DELETE FROM audit WHERE seq = 81")
@@ -623,7 +624,9 @@ async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None
     # The guess at an account that exists has a share of its own.
     assert len(rows) <= MOST + 2
     assert rows[-1]["action"] == "login.failed.more"
-    assert json.loads(rows[-1]["details"])["count"] == 3_002 - (len(rows) - 1)
+    details = json.loads(rows[-1]["details"])
+    assert details["count"] == 3_002 - (len(rows) - 1)
+    assert details["since"].endswith("Z")
     assert "hunter2" not in str(rows)
 
 

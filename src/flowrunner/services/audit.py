@@ -16,7 +16,7 @@ import structlog
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, AuditRow, act, credential_of
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import JSON, AccountId, personal_workspace
+from flowrunner.domain.values import JSON, AccountId, personal_workspace, rfc3339
 from flowrunner.ports.audit import AuditFilter, AuditStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Listed, Page
@@ -221,7 +221,7 @@ class AuditLog:
                 object=("audit", "") if account_id is None else ("account", account_id),
                 workspace_id=None if account_id is None else personal_workspace(account_id),
                 outcome="denied" if action == "request.denied" else "failed",
-                details={"count": count, "since": window.began_at.isoformat(timespec="seconds")},
+                details={"count": count, "since": rfc3339(window.began_at)},
             )
             await self._store.add(entry)
 
@@ -243,7 +243,7 @@ class AuditLog:
         while purged := await self._store.purge(before=now - older_than, limit=_PURGE_BATCH):
             total += purged
         if total:
-            details: dict[str, JSON] = {"count": total, "before": (now - older_than).isoformat(timespec="seconds")}
+            details: dict[str, JSON] = {"count": total, "before": rfc3339(now - older_than)}
             await self._store.add(
                 AuditEntry(at=now, action="audit.purged", object=("audit", ""), credential="server", details=details)
             )
