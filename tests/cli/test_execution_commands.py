@@ -286,6 +286,14 @@ def test_who_waits_is_told_of_a_killed_server_and_gets_the_result_of_the_next_on
     assert all(text.count("Execution completed") == 1 for text in rest), rest
 
 
+def test_a_line_of_a_wait_says_when_it_ends(user: User) -> None:
+    user("flow", "create", "-", stdin="metadata: {name: resting}\nnodes: {rest: {type: delay, params: {duration: 1s}}}")
+
+    lines = user("run", "resting", "--follow").stderr
+
+    assert re.search(r"wait  rest.1 \(delay\) until (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\n", lines), lines
+
+
 def test_a_terminal_shows_a_tree_that_is_drawn_again(user: User) -> None:
     shown = on_a_terminal("run", "asking", "--timeout", "1s", at=user.home, environment=user.environment)
 

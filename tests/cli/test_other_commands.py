@@ -129,7 +129,7 @@ def test_a_destructive_command_asks_on_a_terminal(user: User) -> None:
 
     assert "Delete the secret 'ASKED'? [y/N]" in typed("n\n", user, "secret", "delete", "ASKED")
     assert "ASKED" in user("secret", "list", "-o", "name").stdout
-    assert "give --yes" in typed("y\n", user, "--no-input", "secret", "delete", "ASKED")
+    assert "--no-input asks nothing: give --yes" in typed("y\n", user, "--no-input", "secret", "delete", "ASKED")
     typed("y\n", user, "secret", "delete", "ASKED")
     assert "ASKED" not in user("secret", "list", "-o", "name").stdout
 

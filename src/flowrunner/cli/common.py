@@ -97,7 +97,8 @@ def ask(question: str, *, yes: bool) -> None:
         return
     if common().no_input or not sys.stdin.isatty():
         # The usage would not help: the command is well formed.
-        raise CommandFailed(f"{question} There is no terminal to ask on: give --yes to confirm", USAGE)
+        why = "--no-input asks nothing" if common().no_input else "There is no terminal to ask on"
+        raise CommandFailed(f"{question} {why}: give --yes to confirm", USAGE)
     click.confirm(question, abort=True, err=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-from flowrunner.cli.text import fit, pad, plain, short_duration, width
+from flowrunner.cli.text import fit, local_time, pad, plain, short_duration, width
 
 # Characters of a line. Readers want to see what runs, not all of its data.
 _MOST_SHOWN: Final = 500
@@ -70,7 +70,9 @@ class PlainLines(Silence):
                 edge = "" if action == "default" else f" --{action}-->"
                 return click.style(plain(f"done  {step}{edge} in {seconds:.3f} s"), fg="green")
             case {"type": "execution_update", "waiting_for": waiting_for}:
-                return plain(f"wait  {step} {_awaited(waiting_for)}"[:_MOST_SHOWN])
+                until = event.get("until")
+                limit = f" until {local_time(datetime.fromisoformat(until))}" if until else ""
+                return plain(f"wait  {step} {_awaited(waiting_for)}{limit}"[:_MOST_SHOWN])
             case {"type": "execution_update", "retry_at": str() as retry_at}:
                 return plain(f"retry {step} in {_seconds(event['timestamp'], retry_at):.3g} s")
             case {"type": "execution_update", "error": error}:

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 import click
 
-from flowrunner.cli.text import plain, wants_colour
+from flowrunner.cli.text import local_time, plain, wants_colour
 from flowrunner.domain.events import (
     Cancelled,
     Completed,
@@ -82,7 +82,7 @@ class Progress:
                 wait = (retry_at - record.at).total_seconds()
                 return plain(f"retry {_step(event)} in {wait:.3g} s")
             case NodeWaiting(wait_for=wait, due_at=due_at):
-                limit = "" if due_at is None else f" until {_moment(due_at)}"
+                limit = "" if due_at is None else f" until {local_time(due_at)}"
                 return plain(f"wait  {_step(event)} {_awaited(wait)}{limit}"[:_MOST_SHOWN])
             case _:
                 return None
@@ -111,9 +111,3 @@ def _awaited(wait: WaitFor) -> str:
             return f"({wait.describe()['type']})"
         case _:
             assert_never(wait)
-
-
-def _moment(at: datetime) -> str:
-    local = at.astimezone()
-    is_today = local.date() == datetime.now(local.tzinfo).date()
-    return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M:%S}"

@@ -53,6 +53,13 @@ def relative(moment: str, now: datetime) -> str:
     return f"{distance} ago" if seconds > 0 else f"in {distance}"
 
 
+def local_time(at: datetime) -> str:
+    """Return the local time of a moment, with its date unless that is today."""
+    local = at.astimezone()
+    is_today = local.date() == datetime.now(local.tzinfo).date()
+    return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
 def short_duration(seconds: float) -> str:
     """Return a duration with one unit that fits: `250 ms`, `3.2 s`, `5 min`, `2 h`, `40 d`."""
     if seconds < 1:
