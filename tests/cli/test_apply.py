@@ -276,6 +276,16 @@ def test_an_export_is_what_apply_deploys(server: Server, user: User) -> None:
     assert user("apply", "-f", "copy").stderr == f"{count} flows: {count} unchanged\n"
 
 
+def test_an_export_warns_of_files_that_differ_only_by_case(user: User) -> None:
+    for number, name in enumerate(("daily", "Daily", "weekly")):
+        user.client.new_flow(document(number), name=name)
+
+    exported = user("export", "copy")
+
+    warning = "the files of 'Daily' and 'daily' differ only by case: a file system that ignores it keeps one of them"
+    assert [line for line in exported.stderr.splitlines() if "warning" in line] == [f"flowrunner: warning: {warning}"]
+
+
 def test_an_export_writes_nowhere_else(user: User, tmp_path: Path) -> None:
     user.client.new_flow(document(1), name="linked/flow")
     user.client.new_flow(document(2), name="file")

@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +73,18 @@ def export(directory: Path) -> None:
     _show_rows(rows, "name action")
     written = sum(row["action"] == "written" for row in rows)
     say(f"{counted(len(rows), 'flow')} in {directory}: {written} written, {len(rows) - written} unchanged")
+    _warn_of_letter_case([row["name"] for row in rows])
+
+
+def _warn_of_letter_case(flows: Iterable[str]) -> None:
+    """Warn about flows whose files are one file where file systems ignore the case of letters."""
+    alike: dict[str, list[str]] = {}
+    for name in flows:
+        alike.setdefault(name.casefold(), []).append(f"'{name}'")
+    for same in alike.values():
+        if len(same) > 1:
+            names = " and ".join(same)
+            warn(f"the files of {names} differ only by case: a file system that ignores it keeps one of them")
 
 
 def _read(places: Sequence[str], *, prune: bool) -> Sequence[FlowFile]:
