@@ -11,6 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from dispatch.cluster import Cluster, Front
 from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.status import Status
 from flowrunner.domain.values import ExecutionId
@@ -19,7 +20,7 @@ from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.appends import AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Transaction
-from support.databases import OMAR, account, rows_of
+from support.databases import OMAR, account, change, rows_of
 from support.dependencies import Acting
 
 WORKS = "nodes: {work: {type: test.work, params: {value: '${input.name}'}}}"
@@ -221,6 +222,37 @@ async def test_an_execution_without_a_slot_takes_signals_and_advances_when_it_ge
         work.may_end.set()
         assert await front.until_ended(waiting, *ids) == [Status.COMPLETED] * 3
     assert work.most == 2
+    started = [event for event in await front.events(waiting) if isinstance(event, NodeStarted)]
+    assert [(event.node, event.attempt, event.interrupted) for event in started] == [
+        ("ask", 1, False),
+        ("work", 1, False),
+    ]
+
+
+async def test_a_step_counts_as_interrupted_if_others_had_its_execution_with_a_slot_meanwhile(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    """They may have resumed it, and have died."""
+    await front.save(WAITS, "waits")
+    await front.save(WORKS)
+    async with machines.worker():
+        waiting = await front.start("waits")
+        await front.until_waiting(waiting)
+        ids = await start(front, "0", "1")
+        await until_begun(front, work, 2)
+        await front.signals.send(front.caller, waiting, "go", 1)
+
+        # It queues for another time.
+        change(machines.place, "UPDATE executions SET queued_at = queued_at + 1 WHERE id = ?", waiting)
+        work.may_end.set()
+        assert await front.until_ended(waiting, *ids) == [Status.COMPLETED] * 3
+
+    started = [event for event in await front.events(waiting) if isinstance(event, NodeStarted)]
+    assert [(event.node, event.attempt, event.interrupted) for event in started] == [
+        ("ask", 1, False),
+        ("ask", 2, True),
+        ("work", 1, False),
+    ]
 
 
 async def test_an_execution_without_a_slot_is_cancelled_at_once(machines: Cluster, front: Front, work: Work) -> None:

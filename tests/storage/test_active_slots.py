@@ -72,7 +72,7 @@ async def test_an_execution_that_waits_for_a_slot_says_so(
         waits = [(await reader.get(MARA, ExecutionId(f"exec-{n}"))).waiting_for for n in (1, 2, 3)]
         assert waits == [None, None, b'[{"type":"room","until":null}]']
         await slots.leave(ExecutionId("exec-1"), await journal.epoch())
-        assert await slots.enter(ExecutionId("exec-3"), most=2, at=NOON)
+        assert (await slots.enter(ExecutionId("exec-3"), most=2, at=NOON)).is_active
         assert (await reader.get(MARA, ExecutionId("exec-3"))).waiting_for is None
     finally:
         await database.close()
@@ -83,7 +83,7 @@ async def test_an_execution_that_holds_a_slot_enters_without_a_commit(journal: S
     commits: list[int] = []
     database = open_database(path, on_commit=commits.append)
     try:
-        assert await SqlActiveSlots(database).enter(ExecutionId("exec-1"), most=2, at=NOON)
+        assert (await SqlActiveSlots(database).enter(ExecutionId("exec-1"), most=2, at=NOON)).is_active
     finally:
         await database.close()
 
@@ -104,7 +104,7 @@ async def test_an_end_frees_a_slot_for_the_execution_that_has_waited_longest(
     late = NOON + timedelta(minutes=1)
     assert await slots.expected(since=late, limit=10) == [("exec-7", MARA)]
     assert await slots.expected(since=NOON, limit=10) == []
-    assert await slots.enter(ExecutionId("exec-7"), most=2, at=late)
+    assert (await slots.enter(ExecutionId("exec-7"), most=2, at=late)).is_active
     assert await slots.expected(since=late, limit=10) == []
 
 
@@ -115,12 +115,28 @@ async def test_no_execution_overtakes_one_that_has_waited_longer(
     await journal.append(completion("exec-1", epoch=epoch, after=2))
 
     later = NOON + timedelta(minutes=1)
-    assert not await slots.enter(ExecutionId("exec-4"), most=2, at=later)
-    assert await slots.enter(ExecutionId("exec-3"), most=2, at=later)
-    assert not await slots.enter(ExecutionId("exec-4"), most=2, at=later)
+    assert not (await slots.enter(ExecutionId("exec-4"), most=2, at=later)).is_active
+    assert (await slots.enter(ExecutionId("exec-3"), most=2, at=later)).is_active
+    assert not (await slots.enter(ExecutionId("exec-4"), most=2, at=later)).is_active
     # An execution keeps its slot when the limit is lowered.
-    assert await slots.enter(ExecutionId("exec-3"), most=1, at=later)
-    assert await slots.enter(ExecutionId("exec-4"), most=None, at=later)
+    assert (await slots.enter(ExecutionId("exec-3"), most=1, at=later)).is_active
+    assert (await slots.enter(ExecutionId("exec-4"), most=None, at=later)).is_active
+
+
+async def test_an_entry_says_since_when_no_process_had_the_execution_with_a_slot(
+    slots: SqlActiveSlots, journal: SqlJournal
+) -> None:
+    epoch = await create(journal, "exec-1", "exec-2", "exec-3")
+    id, later = ExecutionId("exec-3"), NOON + timedelta(minutes=1)
+
+    queued, again = await slots.enter(id, most=2, at=later), await slots.enter(id, most=2, at=later)
+    await journal.append(completion("exec-1", epoch=epoch, after=2))
+    assert await slots.admit_next(MARA, most=2) == id
+    admitted, known = await slots.enter(id, most=2, at=later), await slots.enter(id, most=2, at=later)
+
+    assert [entry.is_active for entry in (queued, again, admitted, known)] == [False, False, True, True]
+    assert queued.queued_at is not None
+    assert [entry.queued_at for entry in (again, admitted, known)] == [queued.queued_at, queued.queued_at, None]
 
 
 async def test_waiting_executions_are_counted_until_a_process_takes_them_over(

@@ -33,8 +33,8 @@ EXCEPTIONS: Final = {
         "PAGE_WITHOUT_LOGS", "PAGE_OF_SMALL", "NUMBERED", "_OF_SCOPES", "_ENDED_SCOPES",
     },
     "active slots are assigned to executions of all workspaces, with ids from the journal": {
-        "NEEDS_NO_SLOT", "QUEUE", "RELEASE", "IS_WAITING", "WORKSPACES_WAITING", "WAITING", "EXPECTED", "IDLE",
-        "UNNOTIFIED",
+        "NEEDS_NO_SLOT", "QUEUE", "LEAVE_QUEUE", "RELEASE", "IS_WAITING", "WORKSPACES_WAITING", "WAITING", "EXPECTED",
+        "IDLE", "UNNOTIFIED",
     },
     "workers read messages by the execution that they have in memory, and answer them by number": {
         "UNREAD", "REJECT", "DISCARD", "ANSWER", "CANCEL",

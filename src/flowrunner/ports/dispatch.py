@@ -4,7 +4,7 @@ from asyncio import Future
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import ChildOf
@@ -105,6 +105,19 @@ class Inbox(Protocol):
         ...
 
 
+class SlotEntry(NamedTuple):
+    """Outcome of `ActiveSlots.enter`.
+
+    Attributes:
+        is_active: The execution has a slot; otherwise it is queued.
+        queued_at: When it began to queue, if it still queues or did until this entry. No process had it in memory with
+            a slot since then.
+    """
+
+    is_active: bool
+    queued_at: int | None = None
+
+
 class ActiveSlots(Protocol):
     """Slots of executions in the memory of processes that share a journal, limited per workspace.
 
@@ -112,8 +125,8 @@ class ActiveSlots(Protocol):
     in memory and whether that process is alive.
     """
 
-    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> bool:
-        """Take an active slot, or queue for one; return whether the execution has a slot.
+    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> SlotEntry:
+        """Take an active slot, or queue for one.
 
         Args:
             most: Limit of active slots of the workspace; None for no limit.

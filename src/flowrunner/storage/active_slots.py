@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports.dispatch import SlotEntry
 from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import ids_with_workspaces, to_ms
@@ -23,10 +24,10 @@ SELECT 1 FROM executions WHERE id = :id AND is_active AND queued_at IS NULL AND 
 # Without a limit no slot is needed. An execution may wait since a time when there was a limit.
 NEEDS_NO_SLOT: Final = "SELECT 1 FROM executions WHERE id = :id AND queued_at IS NULL"
 QUEUE: Final = """
-UPDATE executions SET queued_at = CASE WHEN is_active THEN NULL ELSE coalesce(queued_at, :at) END
- WHERE id = :id AND completed_at IS NULL
-RETURNING is_active, workspace_id
+UPDATE executions SET queued_at = coalesce(queued_at, :at) WHERE id = :id AND completed_at IS NULL
+RETURNING is_active, workspace_id, queued_at
 """
+LEAVE_QUEUE: Final = "UPDATE executions SET queued_at = NULL WHERE id = :id"
 # The execution that has waited longest is first, no matter which execution freed the slot.
 TAKE: Final = """
 UPDATE executions SET is_active = true, queued_at = NULL
@@ -93,17 +94,21 @@ class SqlActiveSlots:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> bool:
+    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> SlotEntry:
         # Most hold a slot from their start, and a read costs less than a commit.
         enters = NEEDS_NO_SLOT if most is None else HAS_SLOT
         if await self._database.read(lambda tx: tx.row(enters, {"id": id})) is not None:
-            return True
+            return SlotEntry(is_active=True)
 
-        async def enter(tx: Transaction) -> bool:
+        async def enter(tx: Transaction) -> SlotEntry:
             row = await tx.row(QUEUE, {"id": id, "at": to_ms(at)})
-            if row is None or row[0]:
-                return True
-            return await tx.run(TAKE, {"id": id, "workspace_id": row[1], "most": _or_no_limit(most)}) == 1
+            if row is None:
+                return SlotEntry(is_active=True)
+            if row[0]:
+                await tx.run(LEAVE_QUEUE, {"id": id})
+                return SlotEntry(is_active=True, queued_at=row[2])
+            values = {"id": id, "workspace_id": row[1], "most": _or_no_limit(most)}
+            return SlotEntry(is_active=await tx.run(TAKE, values) == 1, queued_at=row[2])
 
         return await self._database.write(enter)
 

@@ -12,7 +12,7 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import WorkspaceLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.clock import Clock
-from flowrunner.ports.dispatch import ActiveExecution, ActiveSlots
+from flowrunner.ports.dispatch import ActiveExecution, ActiveSlots, SlotEntry
 from flowrunner.ports.journal import NewExecution
 
 
@@ -57,8 +57,8 @@ class Admission:
         """Count the executions of all workspaces that wait for a slot or for a worker."""
         return await self._slots.waiting()
 
-    async def enter(self, id: ExecutionId) -> bool:
-        """Take a slot; return False if the execution is queued, and nudged once it is admitted."""
+    async def enter(self, id: ExecutionId) -> SlotEntry:
+        """Take a slot. An execution that is queued is nudged once it is admitted."""
         return await self._slots.enter(id, most=self._limits.active, at=self._clock.now())
 
     async def leave(self, execution: ActiveExecution, id: ExecutionId) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,6 +26,7 @@ from flowrunner.dispatch.temporal.workflow import (
 )
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.domain.events import Step
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine, Inbox, InboxMessage, Signal
@@ -44,6 +45,8 @@ _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 _BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
 _BENIGN: Final = ApplicationErrorCategory.BENIGN
 _STICKY_TIMEOUT: Final = timedelta(seconds=2)
+# Of an execution beyond these, the steps that have got a signal meanwhile count as interrupted.
+_MOST_HELD: Final = 10_000
 # Also for activities that run here only according to Temporal.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
 
@@ -54,6 +57,19 @@ class _Loaded:
 
     execution: ActiveExecution
     received: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What this worker knows of an execution that it had in memory without a slot, for its messages alone.
+
+    Attributes:
+        queued_at: See `SlotEntry`. Once another process has had the execution with a slot, the rest does not hold.
+        cut_off: See `ActiveExecution`.
+    """
+
+    queued_at: int | None
+    cut_off: Mapping[Step, int]
 
 
 class TemporalWorker:
@@ -114,6 +130,7 @@ class TemporalWorker:
         self._advancing: dict[ExecutionId, asyncio.Task[AdvanceResult]] = {}
         self._advancing_locally: set[ExecutionId] = set()
         self._loaded: dict[ExecutionId, _Loaded] = {}
+        self._held: dict[ExecutionId, _Held] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -227,14 +244,17 @@ class TemporalWorker:
             await self._workflows.settled()
             return AdvanceResult(is_over=True)
         # This process owns it now: the previous owner can no longer free its slot.
-        is_active = await self._admission.enter(id)
+        is_active, queued_at = await self._admission.enter(id)
+        held = self._held.pop(id, None)
+        if held is not None and held.queued_at == queued_at:
+            execution.resume_after_hold(held.cut_off)
         loaded = self._loaded[id] = _Loaded(execution)
         try:
             inbox = await self._inbox.unread([id])
             if not is_active:
                 if not inbox:
                     return AdvanceResult()
-                execution.hold()
+                self._hold(id, execution, queued_at)
             for message in inbox:
                 self._pass_on(loaded, message)
             try:
@@ -258,6 +278,12 @@ class TemporalWorker:
         if execution.status.is_final:
             return AdvanceResult(is_over=True)
         return AdvanceResult(is_cut_off=self._engine.is_stopping, due_in_seconds=self._seconds_until(due_at))
+
+    def _hold(self, id: ExecutionId, execution: ActiveExecution, queued_at: int | None) -> None:
+        execution.hold()
+        self._held[id] = _Held(queued_at, execution.cut_off)
+        if len(self._held) > _MOST_HELD:
+            del self._held[next(iter(self._held))]
 
     def _seconds_until(self, at: datetime | None) -> float | None:
         return None if at is None else max((at - self._clock.now()).total_seconds(), 0.0)
