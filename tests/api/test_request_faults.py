@@ -20,7 +20,10 @@ class Asking:
         self.token = token
 
     async def post(self, path: str, body: Any) -> Reply:
-        return await call(self.program.app, "POST", path, token=self.token, body=json.dumps(body).encode())
+        return await self.post_bytes(path, json.dumps(body).encode())
+
+    async def post_bytes(self, path: str, body: bytes) -> Reply:
+        return await call(self.program.app, "POST", path, token=self.token, body=body)
 
 
 @pytest.fixture
@@ -93,3 +96,19 @@ async def test_the_hint_of_an_unknown_field_names_fields_of_its_own_object(
     assert faults[place]["hint"].startswith(hint or "known fields: flow_id, flow, status, ")
     # The field that is meant is not reported as missing too.
     assert [path for path in faults if path.endswith(".name")] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("flows", "A body of JSON or YAML is required"), ("executions:batch", "A JSON body is required")],
+)
+async def test_a_missing_body_is_named_as_the_route_takes_it(asking: Asking, path: str, message: str) -> None:
+    reply = await asking.post_bytes(f"/api/v1/{path}", b"")
+
+    assert (reply.status, reply.json["error"]["message"]) == (422, message)
+
+
+async def test_an_empty_list_is_said_to_be_empty(asking: Asking) -> None:
+    reply = await asking.post("/api/v1/executions:batch", {"action": "delete", "ids": []})
+
+    assert reply.json["error"]["message"] == "ids: must not be empty"

@@ -27,7 +27,7 @@ PREFER: Final = {
     "description": f"`wait=30` waits up to 30 seconds for the end of the execution; {MOST_SECONDS} at most.",
     "schema": {"type": "string", "maxLength": 200},
 }
-_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,30})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
 def wait_preferred(request: Request) -> int:

@@ -7,6 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from flowrunner.api.http.policies import RoutePolicy
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.language.parameter_faults import BOUNDS
@@ -54,14 +55,17 @@ def request_faults(found: Sequence[Found], request: Request) -> list[Fault]:
             reported.add(_joined([*within, near]))
         elif fields:
             hints[_path(one)] = f"known fields: {', '.join(fields)}"
-    return [_fault(one, hints) for one in found if one["type"] != "missing" or _path(one) not in reported]
+    body = _name_of_body(request)
+    return [_fault(one, hints, body) for one in found if one["type"] != "missing" or _path(one) not in reported]
 
 
-def _fault(found: Found, hints: Mapping[str, str]) -> Fault:
+def _fault(found: Found, hints: Mapping[str, str], body: str) -> Fault:
     kind, path, hint = str(found["type"]), _path(found), None
     if kind == "missing":
-        name = str(found["loc"][-1]).replace("_", " ").capitalize() if path else "A JSON body"
+        name = str(found["loc"][-1]).replace("_", " ").capitalize() if path else body
         message = f"{name} is required"
+    elif found.get("ctx", {}).get("min_length") == 1:
+        message = "must not be empty"
     elif kind in _MESSAGES:
         message = _MESSAGES[kind].format(**_without_quotes(found.get("ctx", {})))
     else:
@@ -87,6 +91,11 @@ def _without_quotes(context: Mapping[str, Any]) -> Mapping[str, Any]:
     if "expected" not in context:
         return context
     return {**context, "expected": str(context["expected"]).replace(" or ", ", ").replace("'", "")}
+
+
+def _name_of_body(request: Request) -> str:
+    policy = getattr(request.scope.get("route"), "policy", None)
+    return "A body of JSON or YAML" if isinstance(policy, RoutePolicy) and policy.takes_yaml else "A JSON body"
 
 
 def _models_of(request: Request) -> Sequence[type[BaseModel]]:
