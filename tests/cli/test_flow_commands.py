@@ -44,6 +44,22 @@ def test_a_flow_is_named_by_its_name_its_id_or_the_beginning_of_it(user: User) -
     assert user("flow", "get", f"flow-{'0' * 36}", code=5).stderr.startswith("flowrunner: ")
 
 
+def test_a_document_is_exported_as_it_was_saved(user: User) -> None:
+    text = "# mine\nmetadata: {name: exported}\nnodes: {a: {type:   return}}"
+    user("flow", "create", "-", stdin=text)
+    file = user.home / "exported.yaml"
+
+    assert user("flow", "export", "exported").stdout == text
+    assert user("flow", "export", "exported", "-f", file).stdout == ""
+    assert file.read_text() == text
+    user("flow", "update", "exported", "-", stdin=f"{text}\n")
+    assert "exists already" in user("flow", "export", "exported", "-f", file, code=2).stderr
+    assert file.read_text() == text
+    user("flow", "export", "exported", "-f", file, "--force")
+    assert file.read_text() == f"{text}\n"
+    assert user("flow", "export", "exported", "--revision", "1").stdout == text
+
+
 def test_a_flow_with_faults_is_refused_with_every_one(user: User) -> None:
     document = "nodes:\n  a: {type: webhok, params: {}}\n  b: {type: lig}\n"
 

@@ -40,6 +40,24 @@ def test_a_list_that_ends_early_says_so_and_only_there(user: User) -> None:
     assert table.stdout.splitlines() == ["NAME", *(f"f{number:02}" for number in range(50))]
 
 
+@pytest.mark.parametrize("output", ["table", "json", "yaml", "ndjson"])
+def test_a_field_that_there_is_not_is_a_usage_error_that_names_the_fields(user: User, output: str) -> None:
+    listed = user("flow", "list", "--fields", "name,revison", "-o", output, code=2)
+    one = user("flow", "get", "f00", "--fields", "revison.x", "-o", output, code=2)
+
+    for done, field in ((listed, "revison"), (one, "revison.x")):
+        assert done.stdout == ""
+        assert f"--fields: there is no field '{field}'; there are id, " in done.stderr
+        assert ", tags, revision" in done.stderr
+
+
+def test_a_field_that_has_no_value_in_an_answer_is_empty(user: User) -> None:
+    assert user.json("flow", "get", "f00", "--fields", "name,failure,duration") == {
+        "name": "f00", "failure": None, "duration": None,
+    }  # fmt: skip
+    assert user("flow", "list", "--tag", "nothing", "--fields", "any", "-o", "json").stdout == "[]\n"
+
+
 def test_a_list_that_is_whole_or_as_long_as_was_asked_for_says_nothing(user: User) -> None:
     whole, fifty = user("flow", "list", "--all", "-o", "name"), user("flow", "list", "--tag", "fifty", "-o", "name")
     chosen, more = user("flow", "list", "-n", "3", "-o", "name"), user("flow", "list", "-n", "60", "-o", "name")

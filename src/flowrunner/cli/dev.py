@@ -13,6 +13,7 @@ import click
 
 from flowrunner import __version__
 from flowrunner.bootstrap.dev_account import FILE, DevAccount, open_dev_account, with_token
+from flowrunner.cli.templates import template
 from flowrunner.client import Client
 from flowrunner.client.errors import ClientError, ServerUnreachable, UnavailableError
 from flowrunner.domain.errors import FlowRunnerError
@@ -22,18 +23,6 @@ _HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
 _SCOPES: Final = ("read", "run", "write", "members", "admin")
-_SAMPLE: Final = """\
-# A sample: change it, run its test, or write another one.
-metadata: {name: hello}
-inputs:
-  name: {type: string, default: world}
-nodes:
-  greet: {type: transform, params: {value: "Hello, ${flow.input.name}!"}, next: say}
-  say: {type: log, params: {message: "${input}"}, next: done}
-  done: {type: return, params: {value: {text: "${input}"}}}
-tests:
-  ada: {input: {name: Ada}, expect: {result: {text: "Hello, Ada!"}}}
-"""
 
 
 def dev(settings: Settings, *, opens_browser: bool) -> None:
@@ -133,7 +122,7 @@ def _complete(client: Client, settings: Settings, account: DevAccount) -> DevAcc
         return account
     token = client.tokens.create("flowrunner dev", _SCOPES).token
     if not any(True for _ in client.flows.list()):
-        client.flows.create(_SAMPLE)
+        client.flows.create(template("hello"))
     return with_token(settings.data_dir, account, token)
 
 

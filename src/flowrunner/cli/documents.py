@@ -14,6 +14,7 @@ from flowrunner.domain.errors import Fault
 from flowrunner.language.yaml_source import MAX_BYTES
 
 STDIN: Final = "-"
+STDIN_NAME: Final = "<stdin>"
 ENDINGS: Final = (".yaml", ".yml")
 # Every flow has nodes. Other files of a directory are skipped.
 _IS_FLOW: Final = re.compile(r"^(\ufeff?\{|['\"]?nodes['\"]?\s*:)", re.MULTILINE)
@@ -48,7 +49,7 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], int]:
     left_out = 0
     for name in names:
         if name == STDIN:
-            documents.append(SourceFile("<stdin>", _read_text(sys.stdin.buffer)))
+            documents.append(SourceFile(STDIN_NAME, _read_text(sys.stdin.buffer)))
             continue
         path = Path(name)
         if not path.is_dir():

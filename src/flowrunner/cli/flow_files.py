@@ -1,6 +1,7 @@
 """Files of flows in a directory, and the names that their flows have on a server."""
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,18 +94,48 @@ def _escaped(part: str) -> str:
 def write_flow_file(directory: Path, name: str, definition: bytes) -> bool:
     """Write a flow into its file, as a whole; return False if it is there already. Raises: click.UsageError."""
     path = directory / file_of(name)
-    written = path.with_name(f".{os.getpid()}{SUFFIX}.part")
     try:
         if path.is_file() and not path.is_symlink() and path.read_bytes() == definition:
             return False
         _make_directories(directory, path.parent)
-        # Of a file that is written in part, a later deployment would make a flow.
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    replace_file(path, definition)
+    return True
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole: of one that is written in part, a later deployment would make a flow.
+
+    Raises: click.UsageError.
+    """
+    written = path.with_name(f".{os.getpid()}{SUFFIX}.part")
+    try:
         with written.open("xb") as target:
-            target.write(definition)
+            target.write(content)
+        if path.is_file() and not path.is_symlink():
+            shutil.copymode(path, written)
         written.replace(path)
     except OSError as error:
-        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
-    return True
+        raise _unwritable(path, error) from None
+
+
+def write_new_file(path: Path, content: bytes, *, replaces: bool) -> None:
+    """Write a file that is not there yet, or with ``replaces`` one that is. Raises: click.UsageError."""
+    if replaces:
+        replace_file(path, content)
+        return
+    try:
+        with path.open("xb") as target:
+            target.write(content)
+    except FileExistsError:
+        raise click.UsageError(f"{path} exists already: choose another file, or replace it with --force") from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> click.UsageError:
+    return click.UsageError(f"{path} cannot be written: {error.strerror}")
 
 
 def _make_directories(directory: Path, wanted: Path) -> None:

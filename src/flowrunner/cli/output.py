@@ -36,6 +36,9 @@ def show(value: Any, columns: str = "", *, name: str = "id", empty: str = "There
             them it shows all.
         name: The field that `-o name` prints.
         empty: What people are told if there are no rows.
+
+    Raises:
+        click.UsageError: If `--fields` names a field that there is not.
     """
     wanted = common()
     if wanted.query is not None:
@@ -44,6 +47,8 @@ def show(value: Any, columns: str = "", *, name: str = "id", empty: str = "There
     fields = [field.strip() for field in wanted.fields.split(",") if field.strip()] if wanted.fields else []
     is_one = isinstance(value, Mapping)
     rows: Iterable[Mapping[str, Any]] = [value] if is_one else value
+    if fields and wanted.output != "name":
+        rows = _with_fields(rows, fields)
     match wanted.output or "table":
         case "name":
             for row in rows:
@@ -137,6 +142,23 @@ def _show_query(expression: str, value: Any, form: str | None) -> None:
             _print_as("yaml", found)
         case _:
             _print_as("json", found)
+
+
+def _with_fields(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+    """Return the rows. Raises: click.UsageError: The first has no such field, and no answer of the API has."""
+    rows = iter(rows)
+    if (first := next(rows, None)) is None:
+        return ()
+    unknown = [field for field in fields if field.partition(".")[0] not in first]
+    if unknown:
+        # Many fields are left out where they have no value.
+        from flowrunner.client import models
+
+        known = {name for one in vars(models).values() for name in getattr(one, "__annotations__", ())}
+        for field in unknown:
+            if field.partition(".")[0] not in known:
+                raise click.UsageError(f"--fields: there is no field '{plain(field)}'; there are {', '.join(first)}")
+    return itertools.chain([first], rows)
 
 
 def _chosen(row: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from flowrunner.cli.connection import connect
 from flowrunner.cli.examples import examples
 from flowrunner.cli.lists import Limit, limit_option, show_list
 from flowrunner.cli.lookup import flow_id
-from flowrunner.cli.output import print_text, show, shown
+from flowrunner.cli.output import print_bytes, print_text, show, shown
 from flowrunner.cli.server_command import ServerGroup
 
 if TYPE_CHECKING:
@@ -51,15 +51,32 @@ def list_(tags: tuple[str, ...], q: str | None, limit: Limit) -> None:
 @click.option("--revision", type=int, metavar="NUMBER", help="An earlier revision.")
 def get(flow: str, revision: int | None, *, definition: bool) -> None:
     """Print a flow. Its document is in the JSON, or alone with --definition."""
-    client = connect()
-    path = f"/flows/{flow_id(client, flow)}"
-    found = client.get(path if revision is None else f"{path}/revisions/{revision}")
+    found = _found(connect(), flow, revision)
     if definition:
         print_text(found["definition"].removesuffix("\n"))
         return
     if common().output in (None, "table") and not common().fields and not common().query:
         del found["definition"]
     show(found, name="id" if revision is None else "number")
+
+
+@flow.command(
+    short_help="Print the document of a flow.",
+    epilog=examples("flow export order-sync > order.yaml", "flow export order-sync -f order.yaml"),
+)
+@flow_argument
+@click.option("-f", "--file", type=click.Path(dir_okay=False, path_type=Path), help="Write it into this file.")
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option("--revision", type=int, metavar="NUMBER", help="An earlier revision.")
+def export(flow: str, file: Path | None, revision: int | None, *, force: bool) -> None:
+    """Print the document of a flow as it was saved, or write it into a file."""
+    document = _found(connect(), flow, revision)["definition"].encode()
+    if file is None:
+        print_bytes(document)
+        return
+    from flowrunner.cli.flow_files import write_new_file
+
+    write_new_file(file, document, replaces=force)
 
 
 @flow.command(short_help="Create a flow.", epilog=examples("flow create order.yaml", "flow create - < order.yaml"))
@@ -200,6 +217,12 @@ def copy(flow: str, to: str | None, name: str | None) -> None:
     client = connect()
     body = {key: value for key, value in (("workspace", to), ("name", name)) if value is not None}
     show(client.request("POST", f"/flows/{flow_id(client, flow)}/copy", json=body, idempotency_key=True).object())
+
+
+def _found(client: "Client", flow: str, revision: int | None) -> dict[str, Any]:
+    path = f"/flows/{flow_id(client, flow)}"
+    found: dict[str, Any] = client.get(path if revision is None else f"{path}/revisions/{revision}")
+    return found
 
 
 def _warn_of_what_is_missing(client: "Client", definition: str) -> None:
