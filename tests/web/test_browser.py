@@ -122,7 +122,7 @@ def test_from_the_first_start_to_the_first_execution(browser: Browser, tmp_path:
 
         expect(page.locator("header .pill")).to_have_text("completed")
         # The result, without a step that was chosen.
-        expect(page.get_by_role("complementary").get_by_role("group", name="Result")).to_contain_text("Hello World")
+        expect(page.get_by_role("complementary").get_by_role("group", name="Result")).to_contain_text("Hello, world!")
         assert tab.faults == []
     finally:
         tab.close()

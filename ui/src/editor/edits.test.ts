@@ -75,6 +75,7 @@ test("a removed node leaves its neighbours joined", () => {
 test("a document with syntax errors is not changed", () => {
   expect(setIn("nodes: {a: ", ["nodes", "b"], 1)).toBeNull();
   expect(format("a: [")).toBeNull();
+  expect(format("a: *nothing")).toBeNull();
 });
 
 test("names that are taken get a number", () => {
@@ -84,6 +85,14 @@ test("names that are taken get a number", () => {
 test("the usual layout keeps comments", () => {
   expect(format(FLOW)).toContain("# asks the shop");
   expect(parse(format(FLOW)!)).toEqual(parse(FLOW));
+});
+
+test("a key without a value keeps its colon apart from what follows", () => {
+  expect(format("metadata: {name: , tags: [{a: }, {b: ~}]}\nnodes:\n  ")).toBe("metadata: {name: null, tags: [{a: null}, {b: ~}]}\nnodes:\n");
+});
+
+test("large numbers keep their digits", () => {
+  expect(format("a: {n: 9007199254740993, x: 0x1F, f: 1.50}\n")).toBe("a: {n: 9007199254740993, x: 0x1f, f: 1.50}\n");
 });
 
 const leaves = fc.oneof(fc.string({ maxLength: 12 }), fc.integer(), fc.boolean(), fc.constant(null), fc.constantFrom("two\nlines", "a: b", "# x", "${x}", "yes", "- y"));

@@ -4,7 +4,7 @@
  * Only the characters of the changed value are replaced, so comments, quotes and layout of everything else stay as they
  * were written.
  */
-import { isMap as isYamlMap, isScalar, isSeq, parseDocument, stringify, type Document, type Pair, type YAMLMap } from "yaml";
+import { isCollection, isMap as isYamlMap, isScalar, isSeq, parseDocument, stringify, visit, type Document, type Pair, type YAMLMap } from "yaml";
 import { isMap } from "../graph/document";
 import type { Keys } from "./place";
 
@@ -196,10 +196,24 @@ export function freeName(wanted: string, taken: Iterable<string>): string {
   return name;
 }
 
-/** Return the text in the usual layout, with its comments; null if it has syntax errors. */
+/** Return the text in the usual layout, with its comments; null if it has errors. */
 export function format(text: string): string | null {
-  const document = parse(text);
-  return document.errors.length > 0 ? null : document.toString({ lineWidth: 120, flowCollectionPadding: false });
+  // Numbers of JavaScript would lose the last digits of large ones.
+  const document = parseDocument(text, { logLevel: "silent", uniqueKeys: false, intAsBigInt: true });
+  if (document.errors.length > 0) return null;
+  // Inside braces, the server reads a colon before a comma or a brace as a part of the key: `{name:}`.
+  visit(document, {
+    Pair(_, { value }, path) {
+      const isInline = path.some((around) => isCollection(around) && around.flow === true);
+      if (isInline && isScalar(value) && value.value === null && value.source === "") delete value.source;
+    },
+  });
+  try {
+    return document.toString({ lineWidth: 120, flowCollectionPadding: false });
+  } catch {
+    // An alias that refers to nothing.
+    return null;
+  }
 }
 
 export function valueAt(text: string, keys: Keys): unknown {

@@ -3,4 +3,13 @@ export const samples = {
   hint: "Start with a working sample or an empty flow. You can change everything later.",
   empty: "Empty flow",
   emptyHint: "Write it yourself, with completion for every key.",
+  titles: {
+    hello: "Hello",
+    http: "Call an API and handle errors",
+    webhook: "Receive a webhook",
+    schedule: "Start at fixed times",
+    approval: "Ask before you act",
+    foreach: "Work through a list",
+    switch: "Choose a way",
+  },
 };

@@ -1,19 +1,4 @@
-import{B as e,E as t,Et as n,H as r,It as i,Lt as a,Q as o,V as s,X as c,Z as l,_ as u,at as d,jt as f,n as p}from"./index.js";import{n as m}from"./view.js";import{t as h}from"./flow.js";import{Editor as g,t as _}from"./flow-edit.js";import{r as v}from"./state.js";function y({layout:e}){return d(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>d(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>d(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>d(`g`,{children:[d(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),d(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var b={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`},x=[{name:`hello`,title:`Hello`,description:`Two nodes: one makes a greeting from an input, one returns it.`,definition:`metadata: {name: hello, description: Greets somebody}
-
-inputs:
-  name: {type: string, default: World}
-
-nodes:
-  greet:
-    type: transform
-    params:
-      value: "Hello \${flow.input.name}"
-    next: done
-
-  done:
-    type: return
-    params: {value: "\${input}"}
-`},{name:`approval`,title:`Ask before you act`,description:`A person approves or rejects; both ways lead on.`,definition:`metadata: {name: ask-first, description: Waits for a person}
+import{B as e,E as t,Et as n,H as r,It as i,Lt as a,Q as o,V as s,X as c,Z as l,_ as u,at as d,jt as f,n as p}from"./index.js";import{n as m}from"./view.js";import{t as h}from"./flow.js";import{Editor as g,t as _}from"./flow-edit.js";import{r as v}from"./state.js";import{t as y}from"./browser.js";function b({layout:e}){return d(`svg`,{class:`graph-picture`,viewBox:`-8 -8 ${e.width+16} ${e.height+16}`,"aria-hidden":`true`,children:[e.frames.map(e=>d(`rect`,{class:`picture-frame`,x:e.x,y:e.y,width:e.width,height:e.height,rx:`12`},`${e.owner} ${e.title}`)),e.links.map(({link:e,path:t})=>d(`path`,{class:e.isError?`error`:``,d:t},`${e.source}\n${e.target}`)),e.nodes.map(({node:e,x:t,y:n,width:r,height:i})=>d(`g`,{children:[d(`rect`,{class:`picture-node`,x:t,y:n,width:r,height:i,rx:`10`}),d(`text`,{x:t+16,y:n+33,children:e.label.length>17?`${e.label.slice(0,16)}…`:e.label})]},e.id))]})}var x={hint:`Start with a working sample or an empty flow. You can change everything later.`,empty:`Empty flow`,emptyHint:`Write it yourself, with completion for every key.`,titles:{hello:`Hello`,http:`Call an API and handle errors`,webhook:`Receive a webhook`,schedule:`Start at fixed times`,approval:`Ask before you act`,foreach:`Work through a list`,switch:`Choose a way`}},S=Object.assign({"../../../../src/flowrunner/cli/flow_templates/approval.yaml":`metadata: {name: ask-first, description: Asks a person before it acts; declines without an answer}
 
 inputs:
   amount: {type: number, default: 250}
@@ -39,7 +24,23 @@ nodes:
   decline:
     type: return
     params: {value: {accepted: false}}
-`},{name:`loop`,title:`Work through a list`,description:`A loop runs for each element, three at a time, and collects what it finds.`,definition:`metadata: {name: work-list, description: Works through a list}
+
+tests:
+  small_amounts_need_nobody:
+    input: {amount: 20}
+    expect: {path: [route, accept], result: {accepted: true, amount: 20}}
+
+  approved:
+    approvals: {ask: {approved: true, after: 3h}}
+    expect: {result: {accepted: true, amount: 250}}
+
+  rejected:
+    approvals: {ask: {approved: false}}
+    expect: {result: {accepted: false}}
+
+  nobody_answers:
+    expect: {path: [route, ask, decline], result: {accepted: false}}
+`,"../../../../src/flowrunner/cli/flow_templates/foreach.yaml":`metadata: {name: work-list, description: Works through a list with three at a time and collects the results}
 
 inputs:
   orders: {type: array, default: [{id: 1, total: 40}, {id: 2, total: 75}, {id: 3, total: 12}]}
@@ -60,7 +61,39 @@ nodes:
       script: |
         const sum = input.reduce((total, order) => total + order.gross, 0);
         return {orders: input.length, sum: Math.round(sum * 100) / 100};
-`},{name:`http`,title:`Call an API and handle errors`,description:`A request with retries; every error leads to a node that says what happened.`,definition:`metadata: {name: call-api, description: Reads from an API}
+
+tests:
+  the_prices_are_summed_up:
+    expect: {result: {orders: 3, sum: 151.13}}
+
+  no_orders:
+    input: {orders: []}
+    expect: {result: {orders: 0, sum: 0}}
+`,"../../../../src/flowrunner/cli/flow_templates/hello.yaml":`metadata: {name: hello, description: Makes a greeting from an input}
+
+inputs:
+  name: {type: string, default: world}
+
+nodes:
+  greet:
+    type: transform
+    params: {value: "Hello, \${flow.input.name}!"}
+    next: say
+
+  say:
+    type: log
+    params: {message: "\${input}"}
+    next: done
+
+  done:
+    type: return
+    params: {value: {text: "\${input}"}}
+
+tests:
+  ada:
+    input: {name: Ada}
+    expect: {result: {text: "Hello, Ada!"}, logs: ["Hello, Ada!"]}
+`,"../../../../src/flowrunner/cli/flow_templates/http.yaml":`metadata: {name: call-api, description: Reads from an API with retries and handles its errors}
 
 vars: {api: "https://api.example.com"}
 
@@ -81,10 +114,145 @@ nodes:
     type: return
     params: {value: []}
 
+  # Every other error ends here: the execution fails and says why.
   give_up:
     type: fail
     params: {error: api.failed, message: "\${error.message}"}
-`}],S=`metadata: {name: }
+
+tests:
+  a_server_that_is_down_is_asked_again:
+    mocks:
+      fetch: [{error: http.503}, {result: {body: [{id: 7}]}}]
+    expect: {tries: {fetch: 2}, result: [{id: 7}]}
+
+  no_orders:
+    mocks: {fetch: {error: http.404}}
+    expect: {path: [fetch, nothing], result: []}
+
+  another_error:
+    mocks: {fetch: {error: {type: http.401, message: The token has expired}}}
+    expect: {error: {type: api.failed, message: The token has expired}}
+`,"../../../../src/flowrunner/cli/flow_templates/schedule.yaml":`metadata: {name: nightly-report, description: Starts every night and sends a report of the day before}
+
+vars: {api: "https://api.example.com"}
+
+inputs:
+  until: {type: string, format: date-time}
+
+triggers:
+  nightly:
+    type: schedule
+    cron: "0 2 * * *"
+    timezone: Europe/Berlin
+    input: {until: "\${trigger.due_at}"}
 
 nodes:
-  `;function C(){let i=e.value.query.get(`from`),m=n(void 0),v=n(void 0);if(f(()=>{_(t.peek()?.id??``).then(e=>m.value=e,e=>v.value=e)},[]),i!==null&&u(`editor`)&&m.value!==void 0){let e=x.find(({name:e})=>e===i);return d(g,{language:m.value,initial:e?.definition??S},i)}return u(`editor`)?d(a,{children:[d(p,{title:h.newFlow,crumbs:d(`a`,{href:r(`/flows`),children:h.flows})}),d(`div`,{class:`content`,children:[v.value!==void 0&&d(o,{error:v.value}),d(`p`,{class:`muted`,children:b.hint}),d(`ul`,{class:`samples`,children:[x.map(e=>d(`li`,{children:d(w,{sample:e})},e.name)),d(`li`,{children:d(`button`,{class:`card sample`,onClick:()=>s({from:`empty`}),children:[d(`span`,{class:`sample-picture muted`,children:d(c,{name:`plus`})}),d(`b`,{children:b.empty}),d(`span`,{class:`muted small`,children:b.emptyHint})]})})]})]})]}):d(a,{children:[d(p,{title:h.newFlow,crumbs:d(`a`,{href:r(`/flows`),children:h.flows})}),d(l,{title:h.readOnly,children:d(`p`,{children:h.readOnlyHint})})]})}function w({sample:e}){let t=i(()=>m(v(e.definition).graph),[]);return d(`button`,{class:`card sample`,onClick:()=>s({from:e.name}),children:[d(`span`,{class:`sample-picture`,children:d(y,{layout:t})}),d(`b`,{children:e.title}),d(`span`,{class:`muted small`,children:e.description})]})}export{C as default};
+  fetch:
+    type: http.request
+    params: {url: "\${vars.api}/orders", query: {until: "\${flow.input.until}"}}
+    retry: {max: 5, delay: 1m}
+    output: "\${result.body}"
+    next: sum
+
+  sum:
+    type: transform
+    params: {value: {until: "\${flow.input.until}", orders: "\${input.length}"}}
+    next: send
+
+  send:
+    type: webhook
+    params: {url: "\${vars.api}/reports", body: "\${input}"}
+    next: done
+
+  done:
+    type: return
+    params: {value: "\${nodes.sum.result}"}
+
+tests:
+  the_orders_until_the_due_time_are_counted:
+    trigger: {name: nightly, due_at: "2027-01-31T02:00:00+01:00"}
+    mocks:
+      fetch: {result: {body: [{id: 1}, {id: 2}]}}
+      send: {result: {status_code: 200}}
+    expect: {result: {until: "2027-01-31T01:00:00.000Z", orders: 2}}
+`,"../../../../src/flowrunner/cli/flow_templates/switch.yaml":`metadata: {name: route-orders, description: Takes another way for each kind of input}
+
+inputs:
+  country: {type: string}
+  total: {type: number}
+
+nodes:
+  route:
+    type: switch
+    params:
+      # The first case that is true counts.
+      cases:
+        - {when: "flow.input.total <= 0", action: empty}
+        - {when: "['DE', 'AT', 'CH'].includes(flow.input.country)", action: near}
+    next: {empty: refuse, near: van, default: ship}
+
+  refuse:
+    type: fail
+    params: {error: order.empty, message: The order has no value}
+
+  van:
+    type: return
+    params: {value: {by: van, days: 1}}
+
+  ship:
+    type: return
+    params: {value: {by: ship, days: 30}}
+
+tests:
+  near:
+    input: {country: AT, total: 20}
+    expect: {path: [route, van], result: {by: van, days: 1}}
+
+  far:
+    input: {country: NZ, total: 20}
+    expect: {result: {by: ship, days: 30}}
+
+  empty:
+    input: {country: AT, total: 0}
+    expect: {error: order.empty}
+`,"../../../../src/flowrunner/cli/flow_templates/webhook.yaml":`metadata: {name: receive-order, description: Starts for each signed request and answers with the result}
+
+inputs:
+  order: {type: object}
+
+triggers:
+  ordered:
+    type: webhook
+    # The sender signs its requests: flowrunner secret set ORDERS_HOOK
+    verify: {scheme: standard, secret: "\${secrets.ORDERS_HOOK}"}
+    input: {order: "\${trigger.body}"}
+    respond: {mode: result}
+
+nodes:
+  check:
+    type: switch
+    params:
+      cases:
+        - {when: "flow.input.order.total > 0", action: valid}
+    next: {valid: accept, default: refuse}
+
+  accept:
+    type: return
+    params: {value: {accepted: true, id: "\${flow.input.order.id}"}}
+
+  refuse:
+    type: return
+    params: {value: {accepted: false}}
+
+tests:
+  an_order_is_accepted:
+    trigger: {name: ordered, body: {id: 7, total: 20}}
+    expect: {result: {accepted: true, id: 7}}
+
+  an_empty_order_is_not:
+    trigger: {name: ordered, body: {id: 8, total: 0}}
+    expect: {path: [check, refuse], result: {accepted: false}}
+`}),C=Object.entries(x.titles).map(([e,t])=>{let n=S[`../../../../src/flowrunner/cli/flow_templates/${e}.yaml`];return{name:e,title:t,description:y(n).metadata.description,definition:n}}),w=`metadata: {name: }
+
+nodes:
+  `;function T(){let i=e.value.query.get(`from`),m=n(void 0),v=n(void 0);if(f(()=>{_(t.peek()?.id??``).then(e=>m.value=e,e=>v.value=e)},[]),i!==null&&u(`editor`)&&m.value!==void 0){let e=C.find(({name:e})=>e===i);return d(g,{language:m.value,initial:e?.definition??w},i)}return u(`editor`)?d(a,{children:[d(p,{title:h.newFlow,crumbs:d(`a`,{href:r(`/flows`),children:h.flows})}),d(`div`,{class:`content`,children:[v.value!==void 0&&d(o,{error:v.value}),d(`p`,{class:`muted`,children:x.hint}),d(`ul`,{class:`samples`,children:[C.map(e=>d(`li`,{children:d(E,{sample:e})},e.name)),d(`li`,{children:d(`button`,{class:`card sample`,onClick:()=>s({from:`empty`}),children:[d(`span`,{class:`sample-picture muted`,children:d(c,{name:`plus`})}),d(`b`,{children:x.empty}),d(`span`,{class:`muted small`,children:x.emptyHint})]})})]})]})]}):d(a,{children:[d(p,{title:h.newFlow,crumbs:d(`a`,{href:r(`/flows`),children:h.flows})}),d(l,{title:h.readOnly,children:d(`p`,{children:h.readOnlyHint})})]})}function E({sample:e}){let t=i(()=>m(v(e.definition).graph),[]);return d(`button`,{class:`card sample`,onClick:()=>s({from:e.name}),children:[d(`span`,{class:`sample-picture`,children:d(b,{layout:t})}),d(`b`,{children:e.title}),d(`span`,{class:`muted small`,children:e.description})]})}export{T as default};
