@@ -60,6 +60,7 @@ class Server:
         settings: `FLOWRUNNER_…` variables without their prefix.
         command: Another one than `serve`, which has the same data directory.
         program: What the interpreter runs.
+        start_seconds: From its start to the first 200 of `/readyz`.
     """
 
     data_dir: Path
@@ -70,6 +71,7 @@ class Server:
     port: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     token: str = field(default="", repr=False)
+    start_seconds: float = 0.0
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -109,7 +111,8 @@ class Server:
                 self.stop()
                 raise BenchFailed(f"the server did not start:\n{self.log_file.read_text()[-2000:]}")
             time.sleep(0.002)
-        return time.perf_counter() - begun
+        self.start_seconds = time.perf_counter() - begun
+        return self.start_seconds
 
     def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=START_SECONDS)
@@ -238,11 +241,33 @@ def cpu_seconds(pid: int) -> float:
     """Processor time of the process, of its children, and of those that have ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return 0.0
     own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(cpu_seconds(int(child)) for child in children)
+    return own + sum(map(cpu_seconds, _children(pid)))
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one."""
+    return [one for child in _children(pid) for one in (child, *descendants(child))]
+
+
+def _children(pid: int) -> list[int]:
+    """Those that any of its threads has started."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def stop_tree(process: "subprocess.Popen[Any]") -> None:
+    """End one process that we started, and what is left of those that it started."""
+    below = descendants(process.pid)
+    stop(process)
+    for pid in below:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def run_module(module: str, *arguments: object, seconds: float, environment: Mapping[str, str] | None = None) -> Any:

@@ -27,9 +27,26 @@ def wrk(
     server: Server, script: str, *arguments: object, threads: int, connections: int, seconds: float
 ) -> dict[str, Any]:
     """What the script reports of a run against ``server``, which takes ``seconds`` at most."""
-    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "10s",
-               "-s", str(_SCRIPTS / script), server.url, "--", *map(str, arguments)]  # fmt: skip
-    environment = {**os.environ, "BENCH_TOKEN": server.token}
+    return wrk_at(
+        server.url, script, *arguments,
+        threads=threads, connections=connections, seconds=seconds, token=server.token,
+    )  # fmt: skip
+
+
+def wrk_at(
+    url: str,
+    script: str,
+    *arguments: object,
+    threads: int,
+    connections: int,
+    seconds: float,
+    token: str = "",
+    timeout: int = 10,
+) -> dict[str, Any]:
+    """Args: timeout: In seconds: what is not answered by then is an error."""
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", f"{timeout}s",
+               "-s", str(_SCRIPTS / script), url, "--", *map(str, arguments)]  # fmt: skip
+    environment = {**os.environ, "BENCH_TOKEN": token}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=seconds + _GRACE_SECONDS, check=False
     )
