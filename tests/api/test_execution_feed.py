@@ -58,6 +58,21 @@ def test_each_execution_that_changes_is_shown_as_in_the_list(account: Client) ->
     assert {name: value for name, value in last.items() if name not in ("type", "workspace_id", "cursor")} == listed
 
 
+def test_an_execution_that_waits_is_shown_with_the_place(account: Client) -> None:
+    flow = account.new_flow("nodes: {ask: {type: approval, params: {prompt: 'Ship it?'}}}")
+    with listening(account) as socket:
+        received(socket)
+        id = account.run(flow)
+        found = [received(socket)]
+        while found[-1]["status"] != "waiting":
+            found.append(received(socket))
+        account.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True})
+        last = until_ended(socket, id)[-1]
+
+    assert found[-1]["waiting_at"] == {"type": "approval", "node": "ask"}
+    assert "waiting_at" not in last
+
+
 def test_who_comes_back_gets_what_changed_meanwhile(account: Client) -> None:
     flow = account.new_flow(SMALLEST)
     with listening(account) as socket, listening(account) as other:

@@ -111,6 +111,28 @@ def test_an_open_execution_has_no_end_no_duration_and_no_result(account: Client)
     account.delete(f"/api/v1/executions/{id}")
 
 
+def test_a_list_shows_where_an_execution_waits_for_an_action_from_outside(account: Client) -> None:
+    ids = {
+        "ask": account.run(account.new_flow("nodes: {ask: {type: approval, params: {prompt: 'Ship it?'}}}")),
+        "paid": account.run(account.new_flow("nodes: {paid: {type: wait, params: {key: k}}}")),
+        "nap": account.run(account.new_flow(NAP)),
+    }
+    for node, id in ids.items():
+        account.waiting_at(id, node)
+
+    listed = {one["id"]: one for one in account.get("/api/v1/executions").json["executions"]}
+
+    assert listed[ids["ask"]]["waiting_at"] == {"type": "approval", "node": "ask"}
+    assert listed[ids["paid"]]["waiting_at"] == {"type": "signal", "node": "paid"}
+    assert listed[ids["nap"]].keys() == SUMMARY
+    # The execution itself has all of its waits.
+    assert "waiting_at" not in account.execution(ids["ask"])
+    account.post(f"/api/v1/executions/{ids['ask']}/approvals/ask", {"approved": True})
+    account.ended(ids["ask"])
+    listed = {one["id"]: one for one in account.get("/api/v1/executions").json["executions"]}
+    assert "waiting_at" not in listed[ids["ask"]]
+
+
 @pytest.mark.parametrize("body", [None, {}, {"input": {}}])
 def test_the_input_may_be_left_out(account: Client, body: Any) -> None:
     flow_id = account.new_flow(SMALLEST)
@@ -228,6 +250,7 @@ def test_executions_are_listed_the_newest_first(account: Client, some: dict[str,
     by_id = {execution["id"]: execution for execution in page["executions"]}
     assert by_id[some["c1"]].keys() == ENDED
     assert by_id[some["x1"]].keys() == ENDED
+    assert by_id[some["w1"]].pop("waiting_at") == {"type": "signal", "node": "ask"}
     assert by_id[some["w1"]].keys() == SUMMARY
     assert by_id[some["f1"]].keys() == FAILED
     assert by_id[some["f1"]]["error"] == "There are no orders"

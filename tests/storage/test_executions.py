@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from flowrunner.domain.errors import NotFound
@@ -128,6 +129,41 @@ async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecuti
     assert first.error == "é" * (LONGEST_LISTED_ERROR + 1)
     assert {other.error for other in others} == {None}
     assert (await executions.get(MARA, ExecutionId("e9"))).error == "é" * 200_000
+
+
+NAME = '"é\\日 ' * 40  # 200 characters, with all that JSON writes differently
+
+
+@pytest.mark.parametrize(
+    ("status", "waits", "shown"),
+    [
+        # The form in which it is recorded, and further ones after the first wait.
+        (Status.WAITING, [{"type": "approval", "node": "ask", "step": "ask.1", "until": None, "prompt": "é" * 99_999}],
+         {"type": "approval", "node": "ask"}),
+        (Status.WAITING, [{"type": "signal", "node": NAME, "step": f"{NAME}.1"}, {"type": "delay", "node": "later"}],
+         {"type": "signal", "node": NAME}),
+        # It may go on at any moment, and no list is told of that.
+        (Status.RUNNING, [{"type": "delay", "node": "nap", "step": "nap.1"}], None),
+        # As earlier versions have recorded it, and what node types may describe.
+        (Status.WAITING, [{"node": "ask", "step": "ask.1", "until": None, "type": "approval"}], None),
+        (Status.WAITING, [{"type": ["x"], "node": "ask", "step": "ask.1"}], None),
+        (Status.WAITING, [{"type": "x" * 5000, "node": "ask", "step": "ask.1"}], None),
+    ],
+)  # fmt: skip
+async def test_a_list_shows_the_node_at_which_an_execution_waits(
+    executions: SqlExecutions, journal: SqlJournal, status: Status, waits: list[object], shown: object
+) -> None:
+    append = following("e9", log_line("x"), epoch=TOKENS_PER_EPOCH, after=2)
+    summary = replace(append.summary, status=status, is_idle=True, waiting_for=msgspec.json.encode(waits))
+    await journal.append(replace(append, summary=summary))
+
+    (first, *others) = (await executions.page(MARA, ExecutionFilter(), ALL)).items
+    ((_, summarized),) = await executions.summaries([ExecutionId("e9")])
+
+    assert (None if first.waiting_at is None else msgspec.json.decode(first.waiting_at)) == shown
+    assert summarized == first
+    assert {other.waiting_at for other in others} == {None}
+    assert (await executions.get(MARA, ExecutionId("e9"))).waiting_for == msgspec.json.encode(waits)
 
 
 async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(

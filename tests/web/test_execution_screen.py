@@ -214,6 +214,28 @@ def test_on_a_narrow_screen_what_is_chosen_comes_into_sight(tab: Tab, api: Clien
         tab.page.set_viewport_size({"width": 1440, "height": 860})
 
 
+def test_on_a_narrow_screen_a_button_above_the_graph_leads_to_the_approval(tab: Tab, api: Client) -> None:
+    id = api.run(api.new_flow("nodes: {ask: {type: approval, params: {prompt: 'Ship it?'}}}", name="asks a telephone"))
+    api.waiting_at(id, "ask")
+    page = tab.go(f"/executions/{id}")
+    expect(panel(page).get_by_role("button", name="Approve")).to_be_visible()
+    # Beside the panel, there is nothing to lead to.
+    expect(page.get_by_role("button", name="Show the approval")).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 700})
+    try:
+        expect(panel(page).get_by_role("button", name="Approve")).not_to_be_in_viewport()
+        shown = page.get_by_role("button", name="Show the approval")
+        expect(shown).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        shown.click()
+        expect(panel(page).get_by_role("button", name="Approve")).to_be_in_viewport(ratio=1)
+        panel(page).get_by_role("button", name="Approve").click()
+        expect(shown).to_have_count(0)
+        api.ended(id)
+    finally:
+        page.set_viewport_size({"width": 1440, "height": 860})
+
+
 def test_back_shows_a_list_where_it_was_left(tab: Tab, api: Client) -> None:
     flow = api.new_flow("nodes: {a: {type: return, params: {value: 1}}}", name="in a long list")
     for id in [api.run(flow) for _ in range(45)]:

@@ -281,3 +281,44 @@ def test_long_names_and_labels_push_no_column_out_of_sight(browser: Browser, sit
     expect(page.locator("h1")).to_have_attribute("title", LONG)
     assert tab.faults == []
     tab.close()
+
+
+ASKING: Final = "approve_" + "the_order_of_this_customer_" * 7
+ASKS: Final = f"nodes: {{{ASKING}: {{type: approval, params: {{prompt: Ship?}}}}}}\n"
+
+
+def test_a_list_shows_where_executions_wait_and_which_sub_flows_are(tab: Tab, api: Client, ids: dict[str, Any]) -> None:
+    flow = api.new_flow(ASKS, name="waits long")
+    outer = api.new_flow("nodes: {call: {type: flow, params: {flow: waits long}}}", name="calls it")
+    parent = api.run(outer)
+    api.waiting_at(parent, "call")
+    page = tab.page
+    page.set_viewport_size({"width": 1440, "height": 860})
+    tab.go("/executions?status=waiting")
+    row = page.get_by_role("row").filter(has=page.locator(f"a[href$='{ids['waiting']}']"))
+    expect(row.locator("td.where")).to_have_text("ask waits for an approval")
+    child = page.get_by_role("row").filter(has_text="waits long")
+    expect(child.locator("td.where span").first).to_have_attribute("title", f"{ASKING} waits for an approval")
+    height = "(row) => row.getBoundingClientRect().height"
+    assert child.evaluate(height) == row.evaluate(height)
+    assert page.locator(".card.scroll").evaluate("(card) => card.scrollWidth - card.clientWidth") == 0
+    expect(child.get_by_role("link", name="sub-flow")).to_have_attribute("href", re.compile(f"/executions/{parent}$"))
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(row).to_contain_text("ask · waits for an approval")
+    expect(child.get_by_text(f"{ASKING} · waits for")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.goto(f"{tab.home}/flows/{flow}/executions")
+    expect(page.locator("tbody td.where")).to_have_text(f"{ASKING} waits for an approval")
+    api.delete(f"/api/v1/executions/{parent}")
+
+
+def test_the_catalogue_names_the_values_of_a_parameter_once(tab: Tab) -> None:
+    methods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+    for of, shown in (("http.request", "GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE."), ("webhook", methods)):
+        page = tab.go(f"/nodes?type={of}")
+        method = page.locator("dl.params div").filter(has=page.get_by_text("method", exact=True))
+        expect(method.locator("dd")).to_have_text(shown)
+    # A description with some of the values is no list of them.
+    expect(tab.go("/nodes?type=foreach").get_by_role("article")).to_contain_text("fail, continue, collect")

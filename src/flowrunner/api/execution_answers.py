@@ -103,10 +103,19 @@ class LogCounts(Answer, frozen=True, kw_only=True):
     error: int = 0
 
 
+class FirstWait(Answer, frozen=True, kw_only=True):
+    """The place at which an execution waits."""
+
+    type: Annotated[str, Meta(description="signal, approval, or another type as in `waiting_for` of the execution.")]
+    node: str
+
+
 _LOG_COUNTS: Final = msgspec.json.Decoder(LogCounts)
 
 
-class ExecutionAnswer(Answer, frozen=True, kw_only=True):
+class ExecutionFields(Answer, frozen=True, kw_only=True):
+    """The fields that lists and the execution itself have in common."""
+
     id: str
     flow_id: str
     status: ExecutionStatus
@@ -139,10 +148,18 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
         dict[str, str] | UnsetType, Meta(description="The labels that it was started with. Absent without any.")
     ] = UNSET
 
+
+class ExecutionAnswer(ExecutionFields, frozen=True, kw_only=True):
+    waiting_at: Annotated[
+        FirstWait | UnsetType,
+        Meta(description="The first one of its waits. Absent unless its status is waiting."),
+    ] = UNSET
+
     @classmethod
     def of(cls, execution: ExecutionView) -> Self:
         error = execution.error
-        return cls(**fields_of(execution), error=UNSET if error is None else _shortened(error))
+        shortened = UNSET if error is None else _shortened(error)
+        return cls(**fields_of(execution), error=shortened, waiting_at=stored(execution.waiting_at))
 
 
 def fields_of(execution: ExecutionView) -> dict[str, Any]:
@@ -221,7 +238,7 @@ def _viewed_again(value: Any, most: int | None) -> Any:
     return viewed(msgspec.json.encode(value), most)
 
 
-class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
+class ExecutionDetailAnswer(ExecutionFields, frozen=True, kw_only=True):
     started_by: Annotated[
         str | UnsetType,
         Meta(

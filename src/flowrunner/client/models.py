@@ -359,6 +359,7 @@ class Execution(Model):
         rerun_of: The execution that this one repeats.
         repaired_by: The completed rerun of this execution, which has failed or was cancelled; or the rerun of it.
         labels: The labels that it was started with. Absent without any.
+        waiting_at: The first one of its waits. Absent unless its status is waiting.
     """
 
     id: str
@@ -378,6 +379,7 @@ class Execution(Model):
     rerun_of: str | None
     repaired_by: str | None
     labels: dict[str, str] | None
+    waiting_at: FirstWait | None
 
 
 class ExecutionDetail(Model):
@@ -486,6 +488,17 @@ class Fault(Model):
     hint: str | None
     fix: Fix | None
     flow: str | None
+
+
+class FirstWait(Model):
+    """The schema `FirstWait` of the API.
+
+    Attributes:
+        type: signal, approval, or another type as in `waiting_for` of the execution.
+    """
+
+    type: str
+    node: str
 
 
 class Fix(Model):

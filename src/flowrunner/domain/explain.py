@@ -19,10 +19,10 @@ _MOST_LOOKED_AT: Final = 100
 
 
 def waiting_for(state: ExecutionState) -> list[JSON]:
-    """Return the steps that wait: `{node, step, type, until, …}`, with the description of their waits.
+    """Return the steps that wait: `{type, node, step, until, …}`, with the description of their waits.
 
-    `type` is `retry`, `delay`, `signal`, `approval`, `flow`, `concurrency` or a node type's own. At most
-    `MOST_SHOWN` steps are listed.
+    The type and the node come first, because lists read the beginning of the JSON text. `type` is `retry`, `delay`,
+    `signal`, `approval`, `flow`, `concurrency` or a node type's own. At most `MOST_SHOWN` steps are listed.
     """
     if state.is_queued:
         return [{**ConcurrencyWait().describe(), "until": None}]
@@ -31,7 +31,8 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
         # A reminder may be due before.
         due_at = current.due_at if current.waiting is None else current.waiting.due_at
         until = None if due_at is None else rfc3339(due_at)
-        found.append({"node": current.step.node, "step": str(current.step), "until": until, **described})
+        place: dict[str, JSON] = {"type": described["type"], "node": current.step.node, "step": str(current.step)}
+        found.append({**place, "until": until, **described})
     return found
 
 

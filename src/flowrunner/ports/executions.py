@@ -31,6 +31,8 @@ class ExecutionView:
         rerun_of: The execution that it repeats.
         repaired_by: A later, completed execution that repeats it, or the one that it repeats.
         labels: Its labels, as a JSON text; None if it has none.
+        waiting_at: The first wait, `{type, node}` as a JSON text; None unless it waits for an action from outside, or
+            if an earlier version recorded the wait.
     """
 
     id: ExecutionId
@@ -49,6 +51,7 @@ class ExecutionView:
     repaired_by: ExecutionId | None = None
     labels: bytes | None = None
     parent_id: ExecutionId | None = None
+    waiting_at: bytes | None = None
 
 
 @static_dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Lists, details and logs of executions, and the retention of ended ones."""
 
+import re
 import time
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -33,13 +34,13 @@ KEYS: Final = """
 SELECT idempotency_key FROM executions
  WHERE workspace_id = :workspace_id AND idempotency_key >= :first AND idempotency_key < :end
 """
-# The columns of `_view`.
+# The columns of `_view`. Of the waits, which may be long, the beginning is enough for `_FIRST_WAIT`.
 _COLUMNS: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, substr(x.error, 1, :error_characters), f.name, r.number,
        x.error_type, x.failed_node, x.log_counts, x.trigger_id, x.rerun_of,
        CASE WHEN x.status IN ('failed', 'cancelled')
             THEN (SELECT min(later.id) {repairs}) END,
-       x.labels, x.parent_id
+       x.labels, x.parent_id, CASE WHEN x.status = 'waiting' THEN substr(x.waiting_for, 1, 1000) END
 """.replace("{repairs}", REPAIRS)
 # While a flow is being moved, its name belongs to another workspace.
 _JOINS: Final = """
@@ -214,7 +215,7 @@ async def _delete(tx: Transaction, ids: Sequence[str]) -> tuple[int, bool]:
 
 
 # The number of `_COLUMNS`, and a number of characters that no error has.
-_WIDTH: Final = 16
+_WIDTH: Final = 17
 _WHOLE: Final = 2**30
 
 
@@ -243,8 +244,18 @@ def _view(row: Row, kind: type[V], **more: Any) -> V:
         repaired_by=None if row[13] is None else ExecutionId(row[13]),
         labels=None if row[14] is None else row[14].encode(),
         parent_id=None if row[15] is None else ExecutionId(row[15]),
+        waiting_at=None if row[16] is None else _first_wait(row[16]),
         **more,
     )
+
+
+# The type and the node of the first one of `domain.explain.waiting_for`, within the characters that are read.
+_FIRST_WAIT: Final = re.compile(r'\[(\{"type":"[^"\\]{1,200}","node":"(?:[^"\\]|\\.)*")')
+
+
+def _first_wait(beginning: str) -> bytes | None:
+    found = _FIRST_WAIT.match(beginning)
+    return None if found is None else f"{found[1]}}}".encode()
 
 
 _NULL: Final = msgspec.Raw(b"null")

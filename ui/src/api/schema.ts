@@ -3719,6 +3719,8 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
+            /** @description The first one of its waits. Absent unless its status is waiting. */
+            waiting_at?: components["schemas"]["FirstWait"];
         };
         /** ExecutionDetailAnswer */
         ExecutionDetailAnswer: {
@@ -3914,6 +3916,19 @@ export interface components {
              * @description The secret that the command has made.
              */
             verifier: string;
+        };
+        /**
+         * FirstWait
+         * @description The place at which an execution waits.
+         */
+        FirstWait: {
+            /**
+             * Type
+             * @description signal, approval, or another type as in `waiting_for` of the execution.
+             */
+            type: string;
+            /** Node */
+            node: string;
         };
         /**
          * FixAnswer

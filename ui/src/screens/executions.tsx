@@ -259,7 +259,7 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
             <tr key={execution.id}>
               {canSelect && <td class="tick"><input type="checkbox" aria-label={ofList.select(execution.flow_name ?? execution.id)} checked={selected.value.has(execution.id)} onChange={(event) => select([execution.id], event.currentTarget.checked)} /></td>}
               <td><Status of={execution.status} /></td>
-              <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && execution.error !== undefined && <span class="narrow-only small muted cut">{execution.failed_node} · {causeOf(execution.error).what}</span>}</td>
+              <td class="name"><a class="cut" data-nav href={to(`/executions/${execution.id}`)} title={execution.flow_name}>{execution.flow_name || shortId(execution.flow_id)}</a>{isShown("where") && placeOf(execution) !== undefined && <span class="narrow-only small muted cut">{placeOf(execution)}</span>}</td>
               {isShown("where") && <td class="wide-only where"><Where of={execution} /></td>}
               {hasLabels && <td class="wide-only"><LabelTags labels={execution.labels} onChoose={(name, value) => setQuery({ [`label.${name}`]: value, cursor: undefined })} /></td>}
               {isShown("startedBy") && <td class="wide-only muted"><StartedBy of={execution} triggers={triggers} /></td>}
@@ -274,8 +274,19 @@ function Table({ executions, selected }: { executions: Execution[]; selected: Si
   );
 }
 
-/** Where it has failed, and that it has been repaired since. */
-export function Where({ of: { error, failed_node: node, error_type: type, repaired_by: repair } }: { of: Execution }) {
+/** Return where it has failed or waits, in one line. */
+function placeOf({ error, failed_node: node, waiting_at: wait }: Execution): string | undefined {
+  if (wait !== undefined) return `${wait.node} · ${waits(wait)}`;
+  return error && `${node ?? ""} · ${causeOf(error).what}`;
+}
+
+function waits({ type }: { type: string }): string {
+  return ofList.waitsFor(texts.waitsFor[type] ?? type);
+}
+
+/** Where it waits, or has failed, and that it has been repaired since. */
+export function Where({ of: { error, failed_node: node, error_type: type, repaired_by: repair, waiting_at: wait } }: { of: Execution }) {
+  if (wait !== undefined) return <span class="cut where-text" title={`${wait.node} ${waits(wait)}`}><b>{wait.node}</b> <span class="muted">{waits(wait)}</span></span>;
   if (error === undefined) return null;
   return (
     <span class="cut where-text" title={causeFirst(error)}>

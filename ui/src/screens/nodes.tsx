@@ -74,13 +74,14 @@ function TypePanel({ type, commonErrors }: { type: NodeType; commonErrors: reado
         {properties.length === 0 && <p class="muted">{texts.noParams}</p>}
         <dl class="params">
           {properties.map((property) => {
-            // The type says already that a value may be true or false.
+            // The type says already that a value may be true or false, and some descriptions what all the values are.
             const choices = choicesOf(schema.at([property.name], {})).filter(({ value }) => value !== "true" && value !== "false");
+            const areListed = choices.every(({ value }) => property.description?.includes(value));
             const notes = [property.isRequired && texts.required, property.type, property.default !== undefined && texts.default(JSON.stringify(property.default))].filter(Boolean);
             return (
               <div key={property.name}>
                 <dt><code>{property.name}</code> <span class="muted small">{notes.join(" · ")}</span></dt>
-                <dd class="small">{property.description !== undefined && <Prose text={property.description} />}{choices.length > 0 && choices.length < 12 && <span class="muted"> {choices.map(({ value }) => value).join(", ")}</span>}</dd>
+                <dd class="small">{property.description !== undefined && <Prose text={property.description} />}{!areListed && choices.length < 12 && <span class="muted"> {choices.map(({ value }) => value).join(", ")}</span>}</dd>
               </div>
             );
           })}

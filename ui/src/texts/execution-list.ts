@@ -10,6 +10,8 @@ export const executionList = {
   triggerIs: (name: string) => `Started by ${name}`,
   rerunOfIs: (id: string) => `Re-runs of ${id}`,
   time: "Started",
+  waitsFor: (what: string) => `waits for ${what}`,
+  bySubFlow: "sub-flow",
   unrepaired: "not repaired",
   errorIs: (type: string) => `Error ${type}`,
   nodeIs: (node: string) => `Failed at ${node}`,

@@ -2,7 +2,7 @@
 import { api } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { personOf } from "../../app/people";
-import { to, withQuery } from "../../app/router";
+import { location, to, withQuery } from "../../app/router";
 import { may, workspace } from "../../app/session";
 import { FINAL, type Detail } from "../../execution/store";
 import { CurlButton } from "../../parts/curl";
@@ -33,11 +33,20 @@ export function Facts({ detail, onDelete }: { detail: Detail; onDelete: () => vo
         <span>{texts.log} <a href={withQuery(to(`/executions/${detail.id}`), { tab: "logs" })}><LogLevels logs={logs} /></a></span>
       )}
       {detail.waiting_for?.map((wait, i) => <span key={i}>{texts.waits} <b class="wait">{texts.waitsFor[wait.type] ?? wait.type}</b>{wait.node && ` (${wait.node})`}</span>)}
+      {may("operator") && <ToApproval detail={detail} />}
       <span title={detail.id}><CopyButton text={detail.id} label={shortId(detail.id)} look="btn quiet small-btn mono" /></span>
       <span class="wide-only"><CurlButton path={`/api/v1/executions/${detail.id}`} /></span>
       {FINAL.has(detail.status) && may("editor") && <button class="btn quiet small-btn" onClick={onDelete}>{texts.deleteRecord}</button>}
     </>
   );
+}
+
+/** On a narrow screen the panel with the answers is below the picture, and the button of the head is there only if it shows another step. */
+function ToApproval({ detail }: { detail: Detail }) {
+  const { query } = location.value;
+  const first = detail.waiting_for?.find(({ type }) => type === "approval" || type === "signal");
+  const isBelow = first?.type === "approval" && (query.get("step") ?? first.step) === first.step && !["node", "loop"].some((name) => query.has(name)) && !["logs", "data"].includes(query.get("tab") ?? "");
+  return isBelow ? <button class="btn primary small-btn narrow-only" onClick={() => document.querySelector(".drawer")?.scrollIntoView({ block: "start", behavior: "smooth" })}>{texts.toApproval}</button> : null;
 }
 
 /** Who has cancelled it, which the audit log of the workspace tells its admins. */

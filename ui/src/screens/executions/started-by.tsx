@@ -6,6 +6,7 @@ import { workspace } from "../../app/session";
 import { shortId } from "../../parts/format";
 import { Icon } from "../../parts/icons";
 import { triggerTypes } from "../../texts/common";
+import { executionList as ofList } from "../../texts/execution-list";
 import { executions as texts } from "../../texts/executions";
 
 type Execution = Schemas["ExecutionAnswer"];
@@ -25,8 +26,9 @@ export function useTriggers(isNeeded: boolean): Triggers {
   return found.data ?? new Map();
 }
 
-export function StartedBy({ of: { rerun_of: original, trigger }, triggers }: { of: Execution; triggers: Triggers }) {
+export function StartedBy({ of: { rerun_of: original, trigger, parent_id: parent }, triggers }: { of: Execution; triggers: Triggers }) {
   if (original !== undefined) return <span class="row tight nowrap"><a class="link" href={to(`/executions/${original}`)}>{texts.byRerun}</a><FilterLink name="rerun_of" value={original} label={texts.onlyReruns} /></span>;
+  if (parent !== undefined) return <a class="link" href={to(`/executions/${parent}`)}>{ofList.bySubFlow}</a>;
   if (trigger === undefined) return <span class="faint">{texts.byNone}</span>;
   const known = triggers.get(trigger);
   const words = known === undefined ? shortId(trigger) : known.name;
