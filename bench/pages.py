@@ -117,6 +117,8 @@ async def fill_postgres(url: str, values: Iterator[tuple[Any, ...]], *, is_older
         if not is_older:
             await connection.execute(_INSERT_TERMS)
             await connection.execute("VACUUM ANALYZE execution_terms")
+        # Else the pages of the copied rows are written while the first lists are measured.
+        await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 
