@@ -22,8 +22,17 @@ from flowrunner.ports.executions import ExecutionView
 from flowrunner.ports.journal import Recorded
 from support.client import Client
 from support.databases import MARA, NOON, OMAR, REQUESTED
+from support.receiver import Receiver
 
 PATIENCE: Final = 20
+ASKS_BESIDE_A_CALL: Final = """
+nodes:
+  both:
+    type: parallel
+    branches:
+      people: {nodes: {ask: {type: approval, params: {prompt: Ship it?}}}}
+      machines: {nodes: {call: {type: http.request, params: {url: "URL/slow?seconds=2"}}}}
+"""
 
 
 @contextlib.contextmanager
@@ -71,6 +80,22 @@ def test_an_execution_that_waits_is_shown_with_the_place(account: Client) -> Non
 
     assert found[-1]["waiting_at"] == {"type": "approval", "node": "ask"}
     assert "waiting_at" not in last
+
+
+def test_an_execution_that_waits_once_its_other_branch_has_ended_is_shown_then(
+    account: Client, receiver: Receiver
+) -> None:
+    flow = account.new_flow(ASKS_BESIDE_A_CALL.replace("URL", receiver.url))
+    with listening(account) as socket:
+        received(socket)
+        id = account.run(flow)
+        found = [received(socket)]
+        while found[-1]["status"] != "waiting":
+            found.append(received(socket))
+
+    assert {message["id"] for message in found} == {id}
+    assert found[0]["status"] == "running"
+    assert found[-1]["waiting_at"] == {"type": "approval", "node": "ask"}
 
 
 def test_who_comes_back_gets_what_changed_meanwhile(account: Client) -> None:

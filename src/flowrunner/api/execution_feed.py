@@ -20,7 +20,10 @@ from flowrunner.domain.events import (
     Cancelled,
     Completed,
     Failed,
+    NodeCompleted,
+    NodeFailed,
     NodeWaiting,
+    ScopeEnded,
     SignalReceived,
     Started,
 )
@@ -43,8 +46,19 @@ _KEPT_MESSAGES: Final = 2000
 _KEPT_SUMMARIES: Final = 10_000
 # Changes are followed so much longer than anyone listens, for clients that come back.
 _LINGER_SECONDS: Final = 60.0
-# Other events change nothing that a summary shows.
-_SHOWN: Final = (Started, Admitted, NodeWaiting, SignalReceived, Completed, Failed, Cancelled)
+# Other events change nothing that a summary shows. The end of a step does if the execution waits elsewhere.
+_SHOWN: Final = (
+    Started,
+    Admitted,
+    NodeWaiting,
+    SignalReceived,
+    NodeCompleted,
+    NodeFailed,
+    ScopeEnded,
+    Completed,
+    Failed,
+    Cancelled,
+)
 
 
 class ExecutionMessage(ExecutionAnswer, frozen=True, kw_only=True, tag_field="type", tag="execution"):
