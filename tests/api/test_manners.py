@@ -110,7 +110,7 @@ def test_each_field_of_an_execution_follows_from_its_events_or_counts_in_its_sta
         "rerun_of", "last_seq", "revision_id", "duration", "error_type", "failed_node", "log_counts", "logs", "labels",
         "trigger", "trigger_id", "started_by",
     }  # fmt: skip
-    in_the_state = {"waiting_for", "revision", "flow_name", "repaired_by"}
+    in_the_state = {"waiting_for", "waiting_at", "revision", "flow_name", "repaired_by"}
     # Whoever adds a field has thought about what changes it.
     assert {field.name for field in dataclasses.fields(ExecutionDetail)} <= from_events | in_the_state
     assert set(ExecutionDetailAnswer.__struct_fields__) <= from_events | in_the_state
