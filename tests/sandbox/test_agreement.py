@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flowrunner.domain.expression import (
@@ -242,6 +242,10 @@ def test_an_expression_ends_where_the_engine_ends_it(engine: Engine) -> None:
 
     @settings(SETTINGS, max_examples=400)
     @given(expression=expressions, rest=marked)
+    # Words that are keywords only elsewhere, before a division and before a regular expression.
+    @example(expression="(function(){{a}of/a; /*}*/ })", rest="")
+    @example(expression="(()=>{for (const {a} of/}/)f(a)})", rest="/")
+    @example(expression="(()=>{for (const [a] of/}/)f(a)})", rest="/")
     def compare(expression: str, rest: str) -> None:
         nonlocal compared
         text = f"{expression}}}{rest}"

@@ -238,9 +238,11 @@ def _may_be_regex(tokens: Sequence[JsToken], is_value: bool) -> bool:
         return True
     last = tokens[-1]
     if last.text == "of" and len(tokens) > 1:
-        # After a name, `of` is the keyword of a loop; elsewhere it is a name.
+        # After a name or a pattern, `of` is the keyword of a loop; elsewhere, as after a block, it is a name.
         before = tokens[-2]
-        return before.text in ("]", "}") or (before.kind == "name" and before.text not in _BEFORE_VALUES)
+        if before.text in ("]", "}"):
+            return is_value
+        return before.kind == "name" and before.text not in _BEFORE_VALUES
     if last.kind == "name":
         return last.text in _BEFORE_VALUES and not is_member(tokens, len(tokens) - 1)
     if last.kind != "mark" or last.text in ("]", "++", "--"):
