@@ -286,6 +286,15 @@ def test_an_export_warns_of_files_that_differ_only_by_case(user: User) -> None:
     assert [line for line in exported.stderr.splitlines() if "warning" in line] == [f"flowrunner: warning: {warning}"]
 
 
+def test_an_export_that_cannot_replace_a_file_leaves_nothing_beside_it(user: User) -> None:
+    user.client.new_flow(document(1), name="daily")
+    copy = user.home / "copy"
+    (copy / "daily.yaml").mkdir(parents=True)
+
+    assert "daily.yaml cannot be written" in user("export", "copy", code=2).stderr
+    assert [path.name for path in copy.iterdir()] == ["daily.yaml"]
+
+
 def test_an_export_writes_nowhere_else(user: User, tmp_path: Path) -> None:
     user.client.new_flow(document(1), name="linked/flow")
     user.client.new_flow(document(2), name="file")

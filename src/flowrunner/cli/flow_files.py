@@ -1,5 +1,6 @@
 """Files of flows in a directory, and the names that their flows have on a server."""
 
+import contextlib
 import os
 import shutil
 from collections import Counter
@@ -117,6 +118,8 @@ def replace_file(path: Path, content: bytes) -> None:
             shutil.copymode(path, written)
         written.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            written.unlink()
         raise _unwritable(path, error) from None
 
 
