@@ -10,18 +10,16 @@ from typing import Final
 from starlette.responses import HTMLResponse
 
 from flowrunner.api.approval_form import APPROVE, DECISION, REJECT, FormField, fields_of, shown_value
+from flowrunner.api.http.edge import COMMON_HEADERS, NO_STORE
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.values import JSON
 from flowrunner.services.approval_links import LinkedApproval, LinkEnd
 
 # Nothing is kept, framed, scripted or told to another site.
 LINK_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
+    *COMMON_HEADERS,
+    NO_STORE,
     (b"x-robots-tag", b"noindex, nofollow"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
     (
         b"content-security-policy",
         b"default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "

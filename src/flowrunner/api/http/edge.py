@@ -23,13 +23,18 @@ logger = structlog.get_logger()
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_DIGITS: Final = 16
-SECURITY_HEADERS: Final = (
+# Of all answers, whatever else they are.
+COMMON_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
+)
+NO_STORE: Final = (b"cache-control", b"no-store")
+SECURITY_HEADERS: Final = (
+    *COMMON_HEADERS,
+    NO_STORE,
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 # In the scope of a request whose answer has other headers than these.
 OWN_HEADERS: Final = "own_headers"
@@ -39,11 +44,8 @@ _POLICY: Final = (
 )
 # Pages and what they consist of. A browser asks each time whether it still has them.
 _PAGE_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
+    *COMMON_HEADERS,
     (b"cache-control", b"no-cache"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 PAGE_HEADERS: Final = (

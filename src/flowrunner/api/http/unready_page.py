@@ -1,4 +1,4 @@
-"""The plain page that a browser shows while the server is not ready. It loads itself again."""
+"""The plain page that a browser shows while the server is not ready. It reloads by itself."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import HTMLResponse
 from starlette.types import Scope
 
-from flowrunner.api.http.edge import OWN_HEADERS
+from flowrunner.api.http.edge import COMMON_HEADERS, NO_STORE, OWN_HEADERS
 from flowrunner.api.http.headers import header_of
 
 AGAIN_SECONDS: Final = 5
@@ -19,11 +19,8 @@ _STYLE: Final = (
     "main{max-width:26rem;padding:1.5rem}h1{font-size:1.2rem}"
 )
 _HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
+    *COMMON_HEADERS,
+    NO_STORE,
     (
         b"content-security-policy",
         b"default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -46,7 +43,7 @@ def unready_page(scope: Scope, message: str) -> HTMLResponse:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="refresh" content="{AGAIN_SECONDS}"><title>Not ready · FlowRunner</title>'
         f"<style>{_STYLE}</style></head><body><main><h1>FlowRunner is not ready yet</h1><p>{escape(message)}.</p>"
-        "<p>This page tries again by itself. The log of the server has more.</p></main></body></html>",
+        "<p>This page reloads by itself. The log of the server has the details.</p></main></body></html>",
         503,
         {"Retry-After": str(AGAIN_SECONDS), "Vary": "Accept"},
     )
