@@ -19,7 +19,7 @@ def task(**changed: object) -> Task:
         "database": "", "receiver": "", "seconds": 0, "clients": 4, "installed": "", "directory": "/nowhere",
         "node": "", "variant": "",
     }  # fmt: skip
-    return Task(**(given | changed))  # type: ignore[arg-type]
+    return Task(**(given | changed))  # type: ignore[arg-type] # each value has the type of its field
 
 
 async def nothing() -> None:

@@ -112,7 +112,7 @@ class SyncTransport:
     def _response(
         self, connection: http.client.HTTPConnection, request: Request, bounds: Bounds
     ) -> http.client.HTTPResponse:
-        connection.response_class = partial(_BoundedResponse, bounds)  # type: ignore[assignment]
+        connection.response_class = partial(_BoundedResponse, bounds)  # type: ignore[assignment] # it makes responses
         target, headers = self._origin.prefix + request.target, dict(request.headers)
         with self._unreachable_after_errors():
             connection.sock.settimeout(bounds.seconds)

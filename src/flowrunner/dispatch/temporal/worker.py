@@ -61,7 +61,7 @@ class _Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What this worker knows of an execution that it had in memory without a slot, for its messages alone.
+    """The state of an execution that this worker had in memory without a slot, for its messages alone.
 
     Attributes:
         queued_at: See `SlotEntry`. Once another process has had the execution with a slot, the rest does not hold.
