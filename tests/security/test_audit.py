@@ -630,6 +630,25 @@ async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None
     assert "hunter2" not in str(rows)
 
 
+async def test_rejections_have_entries_again_after_the_clock_was_set_back() -> None:
+    written: list[AuditEntry] = []
+
+    class Store:
+        async def add(self, entry: AuditEntry) -> None:
+            written.append(entry)
+
+    log = AuditLog(Store(), clock := SteppingClock())  # type: ignore[arg-type] # only what is called
+    for n in range(2 * MOST):
+        log.login_failed(None, address=f"192.0.2.{n % 250}")
+    assert not log.login_failed(None, address="198.51.100.1")
+
+    clock.advance(days=-1)
+
+    assert log.login_failed(None, address="198.51.100.1")
+    await log.settle()
+    assert [entry.details["count"] for entry in written if entry.action == "login.failed.more"] == [MOST + 1]
+
+
 async def test_s70_noise_from_elsewhere_hides_no_guess_at_an_account(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data") as program:
         root, user = await two_of(program)

@@ -17,12 +17,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from flowrunner.bootstrap.program import Program
-from flowrunner.domain.sign_on import own_path, providers_of
+from flowrunner.domain.sign_on import SignOnFailed, own_path, providers_of
+from flowrunner.plugin import HttpAnswer, NodeFailure
+from flowrunner.ports.sign_on import LoginState
 from flowrunner.security import openid
 from flowrunner.services.lru_cache import LruCache
 from flowrunner.settings import InvalidSettings, load_settings
 from support.asgi import call, program_at
 from support.client import PASSWORD, Reply
+from support.dependencies import SteppingClock, answer
 from support.networks import LOOPBACK
 from support.openid import ACCOUNTS, CLIENT, LyingProvider, RealProvider, cookie_of, parameters_of, unsigned
 from support.scoreboard import Scoreboard
@@ -648,3 +651,28 @@ def test_s72_settings_that_cannot_be_meant_are_rejected_without_their_secrets(te
 def test_s72_providers_need_the_address_that_browsers_return_to() -> None:
     with pytest.raises(InvalidSettings, match="PUBLIC_URL"):
         load_settings({}, {"FLOWRUNNER_SIGN_ON": '[op]\nissuer = "https://x"\nclient_id = "a"'})
+
+
+async def test_a_provider_is_asked_again_after_the_clock_was_set_back() -> None:
+    provider = providers_of({"main": {"issuer": "https://id.example.test", **CLIENT}})[0]
+    clock, down = SteppingClock(), NodeFailure("connection.refused", "The connection was refused")
+    found = {
+        name: f"https://id.example.test/{name}" for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    }
+    answers: list[HttpAnswer | NodeFailure] = [down, answer(body=json.dumps({"issuer": provider.issuer, **found}))]
+
+    class Peer:
+        async def request(self, *_: Any, **__: Any) -> HttpAnswer:
+            if isinstance(one := answers.pop(0), NodeFailure):
+                raise one
+            return one
+
+    client = openid.HttpOpenIdClient(Peer(), clock)  # type: ignore[arg-type] # only its requests
+    state = LoginState(provider="main", state="s", nonce="n", verifier="v", next="/")
+    with pytest.raises(SignOnFailed):
+        await client.authorization_url(provider, state, return_to=URL)
+
+    clock.advance(days=-1)
+
+    assert (await client.authorization_url(provider, state, return_to=URL)).startswith(found["authorization_endpoint"])
+    assert not answers

@@ -151,3 +151,14 @@ def test_an_ipv4_address_counts_the_same_when_it_is_mapped_to_ipv6() -> None:
     with pytest.raises(TooManyRequests):
         throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
     throttle.attempt("ada@example.com", "::ffff:192.0.2.2", now=NOON + timedelta(minutes=1))
+
+
+def test_failures_from_before_the_clock_was_set_back_lock_nobody_out() -> None:
+    throttle = Throttle()
+    guessed(throttle, FAILURES)
+
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON - timedelta(days=1))
+
+    guessed(throttle, FAILURES, name="bea@example.com")
+    with pytest.raises(TooManyRequests):
+        throttle.attempt("bea@example.com", "192.0.2.1", now=NOON - timedelta(seconds=5))

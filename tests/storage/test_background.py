@@ -5,6 +5,7 @@ from flowrunner.storage.database import Database
 from support.databases import Place, change, open_database, rows_of
 
 JOB = "retention"
+YEAR = 366 * 24 * 3600 * 1000
 ROW = "SELECT claimed_until, last_run_at, failures, last_error FROM background_jobs"
 
 
@@ -98,6 +99,30 @@ async def test_a_claim_that_has_lapsed_is_not_renewed_although_no_other_process_
     let_it_lapse(path)
 
     assert not await claims.renew(claim, seconds=60.0)
+
+
+async def test_a_finished_job_does_not_rest_until_a_clock_that_was_set_back_has_caught_up(
+    path: Place, database: Database
+) -> None:
+    claims = SqlJobClaims(database)
+    await claims.finish(await claimed(claims), wait_seconds=100.0, error=None)
+
+    change(path, f"UPDATE background_jobs SET not_before = not_before + {YEAR}, last_run_at = last_run_at + {YEAR}")
+
+    assert await claims.seconds_until_free(JOB) <= 0.0
+    await claims.finish(await claimed(claims), wait_seconds=100.0, error=None)
+    assert 90.0 < await claims.seconds_until_free(JOB) <= 100.0
+
+
+async def test_a_claim_from_before_the_clock_was_set_back_has_lapsed(path: Place, database: Database) -> None:
+    claims = SqlJobClaims(database)
+    first = await claimed(claims)
+
+    change(path, f"UPDATE background_jobs SET claimed_until = claimed_until + {YEAR}")
+
+    assert await claims.seconds_until_free(JOB) <= 0.0
+    assert (await claimed(claims)).fencing_token > first.fencing_token
+    assert not await claims.renew(first, seconds=60.0)
 
 
 async def test_a_released_job_is_free_at_once(database: Database) -> None:

@@ -166,11 +166,11 @@ class HttpOpenIdClient:
     async def _key(self, provider: Provider, metadata: Mapping[str, Any], algorithm: str, kid: str | None) -> jwt.PyJWK:
         known, now = self._of(provider), self._clock.now()
         async with known.lock:
-            if known.keys_at is None or now - known.keys_at > _KEYS_LIFE:
+            if not _is_within(known.keys_at, now, _KEYS_LIFE):
                 await self._load_keys(known, metadata)
             fit = _fitting(known.keys, algorithm, kid)
             # The provider may have replaced its keys.
-            if not fit and known.keys_at is not None and now - known.keys_at > _REST:
+            if not fit and not _is_within(known.keys_at, now, _REST):
                 await self._load_keys(known, metadata)
                 fit = _fitting(known.keys, algorithm, kid)
         if len(fit) != 1:
@@ -196,10 +196,9 @@ class HttpOpenIdClient:
         known = self._of(provider)
         async with known.lock:
             now = self._clock.now()
-            is_fresh = known.metadata_at is not None and now - known.metadata_at < _METADATA_LIFE
-            if known.metadata is not None and is_fresh:
+            if known.metadata is not None and _is_within(known.metadata_at, now, _METADATA_LIFE):
                 return known.metadata
-            if known.failed_at is not None and now - known.failed_at < _REST:
+            if _is_within(known.failed_at, now, _REST):
                 raise SignOnFailed("unavailable", "The provider could not be asked a moment ago")
             try:
                 known.metadata, known.metadata_at = await self._discover(provider), now
@@ -245,6 +244,11 @@ class HttpOpenIdClient:
         if not isinstance(value, dict):
             raise SignOnFailed("unavailable", "The provider's answer is not a JSON object")
         return value
+
+
+def _is_within(since: datetime | None, now: datetime, span: timedelta) -> bool:
+    # The absolute value: the clock may have been set back.
+    return since is not None and abs(now - since) < span
 
 
 def _is_address(text: str, schemes: tuple[str, ...]) -> bool:

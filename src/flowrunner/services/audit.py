@@ -53,6 +53,10 @@ class _Window:
     guesses: Counter[AccountId] = field(default_factory=Counter)
     unwritten: Counter[tuple[str, AccountId | None]] = field(default_factory=Counter)
 
+    def is_over(self, now: datetime) -> bool:
+        # The absolute value: the clock may have been set back.
+        return abs(now - self.began_at) >= WINDOW
+
 
 class AuditLog:
     def __init__(self, store: AuditStore, clock: Clock) -> None:
@@ -197,7 +201,7 @@ class AuditLog:
     def _present(self) -> _Window:
         """Return the window of this minute; write the counts of the previous one in the background."""
         now = self._clock.now()
-        if self._window is not None and now - self._window.began_at >= WINDOW:
+        if self._window is not None and self._window.is_over(now):
             self._do_later(self._write_counts(self._window))
             self._window = None
         if self._window is None:
@@ -208,7 +212,7 @@ class AuditLog:
         """Write the number of rejections without an entry of their own, once their minute is over."""
         await self.settle()
         window = self._window
-        if window is None or (self._clock.now() - window.began_at < WINDOW and not at_once):
+        if window is None or not (at_once or window.is_over(self._clock.now())):
             return
         self._window = None
         await self._write_counts(window)

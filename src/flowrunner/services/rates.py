@@ -193,7 +193,8 @@ class SlidingWindow(Generic[K]):
         self._times.forget(key)
 
     def _recent(self, key: K, at: datetime) -> list[datetime]:
-        return [time for time in self._times.get(key) or () if at - time < self._length]
+        # The absolute value: the clock may have been set back.
+        return [time for time in self._times.get(key) or () if abs(at - time) < self._length]
 
 
 class Buckets(Generic[K]):

@@ -10,17 +10,27 @@ from flowrunner.storage.transaction import Statement
 # would be too early: the wait for the writers' lock comes after its beginning.
 _NOW_IN_SQLITE: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _NOW_IN_POSTGRES: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+# No claim lasts longer.
+_LONGEST_LEASE: Final = 5 * 60 * 1000
+# A last run in the future, or a claim for longer than any, shows that the clock was set back since. Neither counts
+# then, or the job would rest until the clock has caught up, which may take years.
+_PAUSED_UNTIL: Final = "CASE WHEN background_jobs.last_run_at > NOW THEN 0 ELSE background_jobs.not_before END"
+_CLAIMED_UNTIL: Final = (
+    "CASE WHEN background_jobs.claimed_until <= NOW + LONGEST THEN background_jobs.claimed_until ELSE 0 END"
+)
 
 
 def _by_clock(text: str) -> Statement:
-    """Return the statement with the database's time in place of `NOW`."""
+    """Return the statement with the database's time in place of `NOW`, and what counts of a row's times."""
+    text = text.replace("PAUSED_UNTIL", _PAUSED_UNTIL).replace("CLAIMED_UNTIL", _CLAIMED_UNTIL)
+    text = text.replace("LONGEST", str(_LONGEST_LEASE))
     return Statement(sqlite=text.replace("NOW", _NOW_IN_SQLITE), postgres=text.replace("NOW", _NOW_IN_POSTGRES))
 
 
 WAIT: Final = _by_clock(
     """
-SELECT CASE WHEN claimed_until > not_before THEN claimed_until ELSE not_before END - NOW
-  FROM background_jobs WHERE name = :name
+SELECT CASE WHEN claimed > paused THEN claimed ELSE paused END - NOW
+  FROM (SELECT CLAIMED_UNTIL AS claimed, PAUSED_UNTIL AS paused FROM background_jobs WHERE name = :name) times
 """
 )
 # Changes nothing, and returns nothing, while another process holds the claim or the job is not due.
@@ -29,8 +39,7 @@ CLAIM: Final = _by_clock(
 INSERT INTO background_jobs (name, fencing_token, claimed_until) VALUES (:name, 1, NOW + :lease)
     ON CONFLICT (name) DO UPDATE
        SET fencing_token = background_jobs.fencing_token + 1, claimed_until = excluded.claimed_until
-     WHERE background_jobs.not_before <= NOW
-       AND (background_jobs.claimed_until IS NULL OR background_jobs.claimed_until <= NOW)
+     WHERE PAUSED_UNTIL <= NOW AND CLAIMED_UNTIL <= NOW
 RETURNING fencing_token, failures
 """
 )
