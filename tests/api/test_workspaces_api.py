@@ -186,6 +186,32 @@ async def test_a_workspace_always_has_an_admin(tmp_path: Path) -> None:
     assert (left.status, gone.status) == (200, 404)
 
 
+async def test_an_account_is_an_admin_of_so_many_workspaces_whoever_makes_it_one(tmp_path: Path) -> None:
+    async with team_at(tmp_path, account_workspaces=1) as team:
+        mara, omar = team.mara, team.omar
+        own = (await omar.request("POST", "/api/v1/workspaces", {"name": "Omar's"})).json["id"]
+        member = {"account": "omar@example.com"}
+
+        added = await mara.request("POST", f"{team.path}/members", {**member, "role": "admin"})
+        id = await team.join("editor")
+        changed = await mara.request("PUT", f"{team.path}/members/{id}", {"role": "admin"})
+        invited = await mara.request("POST", f"{team.path}/invitations", {"email": member["account"], "role": "admin"})
+        token = {"token": invited.json["link"].partition("#")[2]}
+        accepted = await omar.request("POST", "/api/v1/invitations/accept", token)
+        role = (await omar.request("GET", team.path)).json["role"]
+
+        assert [reply.status for reply in (added, changed, accepted)] == [409, 409, 409]
+        assert role == "editor"
+        assert (await omar.request("DELETE", f"/api/v1/workspaces/{own}")).status == 200
+        assert (await omar.request("POST", "/api/v1/invitations/accept", token)).json["role"] == "admin"
+        # An admin of the installation may give more roles.
+        other = (await omar.request("POST", "/api/v1/workspaces", {"name": "Another"})).status
+        await mara.request("DELETE", f"{team.path}/members/{id}")
+        again = (await omar.request("POST", "/api/v1/workspaces", {"name": "Another"})).status
+        given = await mara.request("POST", f"/api/v1/admin{team.path[7:]}/members", {**member, "role": "admin"})
+        assert (other, again, given.status) == (409, 201, 201)
+
+
 async def test_a_workspace_that_is_not_empty_is_deleted_by_its_name(tmp_path: Path) -> None:
     async with team_at(tmp_path) as team:
         flow = await team.flow()

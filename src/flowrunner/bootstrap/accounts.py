@@ -106,6 +106,7 @@ def assemble_accounts(
             sign_up=settings.sign_up,
             accepts_passwords=settings.password_login,
             public_url=settings.public_url,
+            most_administered=settings.account_workspaces,
             on_access_change=known.sessions_ended,
         ),
         exports=WorkspaceExports(

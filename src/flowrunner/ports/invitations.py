@@ -88,6 +88,7 @@ class InvitationStore(Protocol):
         confirms_email: bool,
         most_members: int,
         most_joined: int,
+        most_administered: int,
         audit: Audit = None,
     ) -> Invitation:
         """Use an invitation: make an account a member of the workspace, or raise its role there.
@@ -101,7 +102,8 @@ class InvitationStore(Protocol):
         Raises:
             NotFound: When `find` returns None.
             EmailTaken: If another account has the address of the new one.
-            Conflict: If the workspace has ``most_members``, or the account is a member of ``most_joined`` others.
+            Conflict: If the workspace has ``most_members``, or the account is a member of ``most_joined`` others, or
+                would be an admin of more than ``most_administered``.
         """
         ...
 

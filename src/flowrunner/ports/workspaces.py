@@ -95,17 +95,21 @@ class WorkspaceStore(Protocol):
         is_new: bool,
         most_members: int,
         most_joined: int,
+        most_administered: int | None = None,
         audit: Audit = None,
     ) -> None:
         """Add a member, or change the role of one.
 
         Args:
             is_new: Add the account; otherwise change its role.
+            most_administered: Workspaces of which the account may be an admin, its personal one excepted; None for no
+                limit.
 
         Raises:
             NotFound: If the workspace, the account or the member whose role is to change does not exist.
             Conflict: If the account is a member already, is the owner, or no admin would remain; or the workspace
-                has ``most_members``, or the account is a member of ``most_joined`` workspaces.
+                has ``most_members``, or the account is a member of ``most_joined`` workspaces, or would be an admin of
+                more than ``most_administered``.
         """
         ...
 

@@ -72,6 +72,7 @@ class Invitations:
             of somebody else, and learn which addresses have one.
         accepts_passwords: False if only a provider of single sign-on logs in; then no invitation creates an account.
         public_url: The origin in links; None makes them paths.
+        most_administered: Workspaces of which an account may be an admin, its personal one excepted.
         on_access_change: Called with an account that has become a member.
     """
 
@@ -88,9 +89,11 @@ class Invitations:
         sign_up: str,
         accepts_passwords: bool,
         public_url: str | None,
+        most_administered: int,
         on_access_change: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self._store = store
+        self._most_administered = most_administered
         self._accounts = accounts
         self._hasher = hasher
         self._mails = mails
@@ -283,6 +286,7 @@ class Invitations:
             confirms_email=self._mailed.read(token)[1],
             most_members=MAX_MEMBERS,
             most_joined=MAX_JOINED,
+            most_administered=self._most_administered,
             audit=lambda _: entries,
         )
         await self._on_access_change(id)

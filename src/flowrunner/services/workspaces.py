@@ -200,12 +200,12 @@ class Workspaces:
         Raises: NotFound if there is no such account; Conflict; TooManyRequests.
         """
         account_id = await self._account_named(caller, account)
-        await self._set(caller, caller.workspace_id, account_id, role, is_new=True)
+        await self._set(caller, caller.workspace_id, account_id, role, is_new=True, most_administered=self._most)
         return await self._member(caller.workspace_id, account_id)
 
     async def change(self, caller: Caller, account_id: AccountId, role: WorkspaceRole) -> Member:
         """Change the role of a member. Raises: NotFound, Conflict."""
-        await self._set(caller, caller.workspace_id, account_id, role, is_new=False)
+        await self._set(caller, caller.workspace_id, account_id, role, is_new=False, most_administered=self._most)
         return await self._member(caller.workspace_id, account_id)
 
     async def remove(self, caller: Caller, account_id: AccountId) -> None:
@@ -225,7 +225,7 @@ class Workspaces:
         """
         authorise(caller, Right.APPOINT)
         account_id = await self._account_named(caller, account)
-        await self._set(caller, id, account_id, role, is_new=True)
+        await self._set(caller, id, account_id, role, is_new=True, most_administered=None)
         return await self._member(id, account_id)
 
     async def all(self, caller: Caller, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
@@ -249,7 +249,14 @@ class Workspaces:
         return known
 
     async def _set(
-        self, caller: Caller, id: WorkspaceId, account_id: AccountId, role: WorkspaceRole, *, is_new: bool
+        self,
+        caller: Caller,
+        id: WorkspaceId,
+        account_id: AccountId,
+        role: WorkspaceRole,
+        *,
+        is_new: bool,
+        most_administered: int | None,
     ) -> None:
         action = "member.added" if is_new else "member.changed"
         entry = self._entry(caller, action, {"role": role}, of=account_id, workspace_id=id)
@@ -261,6 +268,7 @@ class Workspaces:
             is_new=is_new,
             most_members=MAX_MEMBERS,
             most_joined=MAX_JOINED,
+            most_administered=most_administered,
             audit=entry,
         )
         await self._on_access_change(account_id)

@@ -107,6 +107,7 @@ class SqlInvitations:
         confirms_email: bool,
         most_members: int,
         most_joined: int,
+        most_administered: int,
         audit: Audit = None,
     ) -> Invitation:
         async def accept(tx: Transaction) -> Invitation:
@@ -129,6 +130,7 @@ class SqlInvitations:
                 at=at,
                 most_members=most_members,
                 most_joined=most_joined,
+                most_administered=most_administered,
             )
             return invitation
 

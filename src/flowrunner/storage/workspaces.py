@@ -189,8 +189,7 @@ class SqlWorkspaces:
         }
 
         async def create(tx: Transaction) -> None:
-            if (await one_row(tx, COUNT_ADMINISTERED, {"account_id": admin}))[0] >= most:
-                raise Conflict(f"An account is an admin of at most {most} workspaces: leave or delete one first")
+            await _check_administered(tx, admin, most)
             with _slug_taken(workspace.slug):
                 await tx.run(CREATE, values)
             member = {"workspace_id": workspace.id, "account_id": admin, "role": "admin", "at": values["created_at"]}
@@ -295,19 +294,25 @@ class SqlWorkspaces:
         is_new: bool,
         most_members: int,
         most_joined: int,
+        most_administered: int | None = None,
         audit: Audit = None,
     ) -> None:
         values = {"workspace_id": id, "account_id": account_id, "role": role, "at": to_ms(at)}
 
         async def add(tx: Transaction) -> None:
             await _add_member(tx, values, most_members=most_members, most_joined=most_joined)
+            if role == "admin":
+                await _check_administered(tx, account_id, most_administered, is_counted=True)
 
         async def change(tx: Transaction) -> None:
             await _check_is_not_owner(tx, id, account_id, "remains an admin of it")
-            if await tx.row(ROLE, values) is None:
+            before = await tx.row(ROLE, values)
+            if before is None:
                 raise NotFound("member")
             if role != "admin":
                 await _check_admin_remains(tx, values)
+            elif before[0] != role:
+                await _check_administered(tx, account_id, most_administered)
             await tx.run(CHANGE_ROLE, values)
 
         await self._database.write(add if is_new else change, audit=audit)
@@ -338,6 +343,7 @@ async def join(
     at: datetime,
     most_members: int,
     most_joined: int,
+    most_administered: int,
 ) -> None:
     """Make an account a member, or raise the role of one that has a lower one. Raises: NotFound, Conflict."""
     values = {"workspace_id": id, "account_id": account_id, "role": role, "at": to_ms(at)}
@@ -346,6 +352,19 @@ async def join(
         await _add_member(tx, values, most_members=most_members, most_joined=most_joined)
     elif not includes(_member(member).role, role):
         await tx.run(CHANGE_ROLE, values)
+    else:
+        return
+    if role == "admin":
+        await _check_administered(tx, account_id, most_administered, is_counted=True)
+
+
+async def _check_administered(
+    tx: Transaction, account_id: AccountId, most: int | None, *, is_counted: bool = False
+) -> None:
+    """Raises: Conflict if the account is an admin of too many workspaces. Args: is_counted: It is of one more now."""
+    (count,) = await one_row(tx, COUNT_ADMINISTERED, {"account_id": account_id})
+    if most is not None and count - is_counted >= most:
+        raise Conflict(f"An account is an admin of at most {most} workspaces: leave or delete one first")
 
 
 async def _add_member(tx: Transaction, values: Mapping[str, Any], *, most_members: int, most_joined: int) -> None:
